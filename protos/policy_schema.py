@@ -111,19 +111,26 @@ def build_schema(files: FileDescriptorSet) -> dict[str, Any]:
     properties["retroactive_reason"] = contract.field(REQUEST, reason)
     without_length = {"not": {"anyOf": [{"required": [length]} for length in _LENGTHS]}}
     with_length = {"oneOf": [{"required": [length]} for length in _LENGTHS]}
+    floor_only = {"required": ["window"], "not": {"required": ["shortest_window"]}}
+    shortest = properties["test_required"]["properties"]["shortest_window"]
+    shortest.update(with_length)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Policy file of hutong policy apply",
         **schema,
         "oneOf": [{"required": ["not_required"]}, {"required": ["test_required"]}],
         "if": {"properties": {"floor": {"const": True}}, "required": ["floor"]},
-        "then": {"required": ["test_required"], **_window(without_length)},
-        "else": _window(with_length),
+        "then": _test_required({"properties": {"window": _floor_window(without_length)}}),
+        "else": _test_required({"properties": {"window": with_length}, **floor_only}),
     }
 
 
-def _window(rule: dict[str, Any]) -> dict[str, Any]:
-    return {"properties": {"test_required": {"properties": {"window": rule}}}}
+def _test_required(rule: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": {"test_required": rule}}
+
+
+def _floor_window(rule: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": {"basis": {"enum": ["VALIDITY_BASIS_REPORT_TIME"]}}, **rule}
 
 
 def _rules(field: FieldDescriptorProto) -> validate_pb2.FieldRules:

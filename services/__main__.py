@@ -1,4 +1,4 @@
-"""The `hutongd` command: serve, migrate and purge. Its settings are HUTONG_* in the environment."""
+"""The `hutongd` command. Its settings are HUTONG_* in the environment and a TOML file."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import importlib
 import os
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import uvloop
 
+from services.command.config import check_settings, example, show_settings
+from services.command.doctor import diagnose
+from services.command.version import version_text
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span, format_instant
 from services.results.retention.purge import purge
@@ -22,7 +26,7 @@ from services.runtime.tuning import use_batch_scheduling
 from services.runtime.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
-from services.storage.migrate import SERVICES, upgrade
+from services.storage.migrate import SERVICES, check_schema, upgrade
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -43,12 +47,17 @@ def run(arguments: list[str]) -> int:
     """Run the command and return the process's exit code."""
     options = _parser().parse_args(arguments)
     try:
-        settings = Settings.from_environment(os.environ)
+        if options.command == "config":
+            _config(options.action, options.config, as_json=options.json)
+            return 0
+        if options.command == "doctor":
+            return diagnose(os.environ, options.config, _names(options.service), as_json=options.json)
+        settings = Settings.from_environment(os.environ, options.config)
         configure_logs(settings.log_level)
         if options.command == "purge":
             _purge(settings, options.older_than)
         else:
-            names = list(SERVICES) if options.service == "all" else [options.service]
+            names = _names(options.service)
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
@@ -65,6 +74,20 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def _names(service: str) -> list[str]:
+    return list(SERVICES) if service == "all" else [service]
+
+
+def _config(action: str, config: Path | None, *, as_json: bool) -> None:
+    if action == "example":
+        print(example(), end="")
+    elif action == "show":
+        print(show_settings(os.environ, config, as_json=as_json))
+    else:
+        check_settings(Settings.from_environment(os.environ, config))
+        print("the settings can be used")
+
+
 def _migrate(settings: Settings, names: list[str]) -> None:
     for name in names:
         upgrade(name, settings.service(name).database_url)
@@ -73,6 +96,7 @@ def _migrate(settings: Settings, names: list[str]) -> None:
 
 def _purge(settings: Settings, older_than: Span) -> None:
     now = SystemClock().now()
+    check_schema("results", settings.results.database_url)
     database = open_database(settings.results.database_url)
     try:
         deletion = purge(database, now - older_than, now)
@@ -107,16 +131,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hutongd",
         description="The Hutong services: Results, Policy and Verification.",
-        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended normally, 1 failed, 2 wrong setting",
+        epilog=f"settings (environment):\n{settings}\n\nexit codes: 0 ended normally, 1 failed, 2 wrong setting; "
+        "doctor: 0 well, 1 warnings, 2 faults",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=version_text())
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file of settings, in place of HUTONG_CONFIG")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("serve", "serve one service, or all three in one process; SQLite databases are migrated first"),
         ("migrate", "bring the databases to the newest schema"),
+        ("doctor", "look for what is wrong with this node and say what to do; changes nothing"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+        if name == "doctor":
+            command.add_argument("--json", action="store_true", help="print one JSON object")
+    text = "check the settings, show them with their sources, or print an example file"
+    command = commands.add_parser("config", help=text, description=text)
+    command.add_argument("action", choices=["check", "show", "example"])
+    command.add_argument("--json", action="store_true", help="show prints one JSON object")
     text = "remove results that were reported longer ago than a span, and keep a deletion record"
     command = commands.add_parser("purge", help=text, description=f"{text}; PostgreSQL drops whole months")
     command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="such as 30d or 12h")

@@ -117,9 +117,13 @@ def _publish_policies(node: Node) -> None:
         policy = item["policy"]
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
         print(f"  {item['action']}, from {start:%Y-%m-%d}  {policy['title']}", flush=True)
+        lifted = 0
         for override in item.get("overrides", ()):
-            replaced = override.get("basis") or override["channels"]
-            print(f"    overrides {override['policy']}: {replaced['stated']} -> {replaced['applied']}", flush=True)
+            lifted += "lift" in override
+            if "basis" in override:
+                print(f"    {override['floor']} sets the basis of {override['policy']}", flush=True)
+        if lifted:
+            print(f"    lifts what {lifted} policies ask for", flush=True)
 
 
 def _upload_day(node: Node, where: Path) -> None:
@@ -164,7 +168,10 @@ def _ask_for_decisions(connection: Connection) -> None:
         decision = connection.verification.Verify(scene.request, timeout=CALL_SECONDS).decision
         lines = explain(decision, title_of)
         if number > 1:
-            lines = [*lines[:3], *(f"  To do: {item.description}" for item in decision.next_steps)]
+            floor = [
+                line for line in lines if line.startswith("  Floor:") and scene.expected.floor and line not in lines[:3]
+            ]
+            lines = [*lines[:3], *floor, *(f"  To do: {item.description}" for item in decision.next_steps)]
         print("\n".join(["", f"{number:2}. {scene.title}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:

@@ -64,16 +64,21 @@ class Expected:
     next_step: str = ""
     use: str = ""
     action: str = ""
+    floor: str = ""
 
     def differences(self, decision: decision_pb2.Decision) -> list[str]:
         """Describe the differences between the decision and the expected content."""
-        rule = decision.governing_policy.removeprefix("jurisdictions/").replace("policies/", "").split("@")[0]
+        rule, floor = (
+            name.removeprefix("jurisdictions/").replace("policies/", "").split("@")[0]
+            for name in (decision.governing_policy, decision.floor_policy)
+        )
         until = decision.expire_time.ToDatetime(self.until.tzinfo) if self.until else None
         pairs = [
             ("outcome", self.outcome, decision_pb2.DecisionOutcome.Name(decision.outcome), "DECISION_OUTCOME_"),
             ("reason", self.reason, decision_pb2.DecisionReason.Name(decision.reason), "DECISION_REASON_"),
             ("basis", self.basis, decision_pb2.DecisionBasis.Name(decision.basis), "DECISION_BASIS_"),
             ("rule", self.rule, rule, ""),
+            ("floor", self.floor, floor, ""),
             ("action", self.action, decision_pb2.GateAction.Name(decision.action), "GATE_ACTION_"),
             ("until", self.until.isoformat() if self.until else "", until.isoformat() if until else "", ""),
         ]
@@ -202,6 +207,7 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
     digits = "41010518610101001"
     untested = Report("赵示例", digits + check_character(digits), "", "", noon, noon)
     hotel = purpose_pb2.PURPOSE_HOTEL
+    december, lift = datetime.fromisoformat("2022-12-08T12:00:00+08:00"), "000000/no-result-asked"
     return [
         Scene(
             "A member of a positive pool of ten on the metro in Zhengzhou: not a positive person, but a recheck is due",
@@ -232,14 +238,14 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
             Expected("UNDETERMINED", "NO_POLICY_IN_FORCE", action="LET_IN"),
         ),
         Scene(
-            "The same traveller in a shop in Zhengzhou on 8 December 2022, four months after the only test",
-            ask(
-                traveller,
-                "410105",
-                purpose_pb2.PURPOSE_PUBLIC_VENUE,
-                datetime.fromisoformat("2022-12-08T12:00:00+08:00"),
-            ),
-            Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", "000000/no-result-asked"),
+            "In a shop in Zhengzhou on 8 December 2022: the city still asks for 24 hours, the nation's floor lifts it",
+            ask(traveller, "410105", purpose_pb2.PURPOSE_PUBLIC_VENUE, december),
+            Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", "410100/venue-and-transport", floor=lift),
+        ),
+        Scene(
+            "That day at the hotel in Sanya, for which no policy is published: the floor lifts there too",
+            ask(traveller, "460200", hotel, december),
+            Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", floor=lift, action="LET_IN"),
         ),
     ]
 

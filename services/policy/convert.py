@@ -15,14 +15,17 @@ from services.domain.instant import Instant, from_duration, from_timestamp, to_d
 from services.domain.names import format_policy, parse_policy
 from services.policy.model import (
     ANY,
+    NOT_REQUIRED,
     Answer,
     AnswerByOrigin,
     Effective,
     FloorOverride,
     Requirement,
     Revision,
+    ShortestWindow,
     Source,
 )
+from services.policy.rules.floors import CHANNELS
 
 _ADDED = tuple(
     field.name
@@ -116,7 +119,7 @@ def received_revision_from_proto(policy: policy_pb2.Policy, statement: Statement
 
 def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
     if not policy.HasField("test_required"):
-        return Requirement()
+        return NOT_REQUIRED
     asked = policy.test_required
     length = asked.window.WhichOneof("length")
     return Requirement(
@@ -128,6 +131,16 @@ def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
             from_duration(asked.sampling_proof_window) if asked.HasField("sampling_proof_window") else None
         ),
         refusal_permitted=asked.refusal_permitted,
+        shortest=_shortest_from_proto(asked.shortest_window) if asked.HasField("shortest_window") else None,
+    )
+
+
+def _shortest_from_proto(window: policy_pb2.ShortestWindow) -> ShortestWindow:
+    length = window.WhichOneof("length")
+    return ShortestWindow(
+        from_duration(window.duration) if length == "duration" else None,
+        window.calendar_days if length == "calendar_days" else None,
+        window.includes_boundary,
     )
 
 
@@ -170,16 +183,35 @@ def _put_requirement(target: policy_pb2.Policy | policy_pb2.EffectivePolicy, req
     if not requirement.is_test:
         target.not_required.SetInParent()
         return
-    asked = target.test_required
-    asked.window.basis = requirement.basis  # type: ignore[assignment]
-    asked.window.includes_boundary = requirement.includes_boundary
-    if requirement.duration is not None:
-        asked.window.duration.CopyFrom(to_duration(requirement.duration))
-    if requirement.calendar_days is not None:
-        asked.window.calendar_days = requirement.calendar_days
+    _put_test(target.test_required, requirement)
+
+
+def _put_test(asked: policy_pb2.TestRequired, requirement: Requirement) -> None:
+    asked.SetInParent()
+    if requirement.basis:
+        _put_window(asked.window, requirement)
+    if requirement.shortest is not None:
+        _put_shortest(asked.shortest_window, requirement.shortest)
     if requirement.sampling_proof is not None:
         asked.sampling_proof_window.CopyFrom(to_duration(requirement.sampling_proof))
     asked.refusal_permitted = requirement.refusal_permitted
+
+
+def _put_window(window: policy_pb2.ValidityWindow, requirement: Requirement) -> None:
+    window.basis = requirement.basis  # type: ignore[assignment]
+    window.includes_boundary = requirement.includes_boundary
+    if requirement.duration is not None:
+        window.duration.CopyFrom(to_duration(requirement.duration))
+    if requirement.calendar_days is not None:
+        window.calendar_days = requirement.calendar_days
+
+
+def _put_shortest(target: policy_pb2.ShortestWindow, shortest: ShortestWindow) -> None:
+    target.includes_boundary = shortest.includes_boundary
+    if shortest.duration is not None:
+        target.duration.CopyFrom(to_duration(shortest.duration))
+    if shortest.calendar_days is not None:
+        target.calendar_days = shortest.calendar_days
 
 
 def answer_to_proto(answer: Answer) -> policy_pb2.EffectivePolicy:
@@ -213,9 +245,13 @@ def effective_to_proto(effective: Effective) -> policy_pb2.EffectivePolicy:
         floor=effective.floors[0] if effective.floors else "",
         lower_floors=effective.floors[1:],
         overrides=overrides_to_proto(effective.overrides),
+        lifting_floor=effective.lifting_floor,
     )
     _put_source(told.governing_source, effective.governing_source)
     _put_source(told.floor_source, effective.floor_source)
+    _put_source(told.lifting_source, effective.lifting_source)
+    for window in effective.shortest_windows:
+        _put_shortest(told.shortest_windows.add(floor=window.floor).shortest_window, window.shortest)
     if effective.requirement is not None:
         _put_requirement(told, effective.requirement)
     return told
@@ -230,12 +266,19 @@ def _override_to_proto(override: FloorOverride) -> policy_pb2.FloorOverride:
     message = policy_pb2.FloorOverride(
         floor=override.floor, policy=override.policy, start_time=_timestamp(override.start)
     )
-    if override.field == "channels":
-        message.channels.stated.extend(override.stated)  # type: ignore[arg-type]
-        message.channels.applied.extend(override.applied)  # type: ignore[arg-type]
+    stated, applied = override.stated, override.applied
+    if isinstance(stated, Requirement):
+        if isinstance(applied, ShortestWindow):
+            _put_window(message.window.stated, stated)
+            _put_shortest(message.window.applied, applied)
+        else:
+            _put_test(message.lift.stated, stated)
+    elif override.field == CHANNELS:
+        message.channels.stated.extend(stated)  # type: ignore[arg-type]
+        message.channels.applied.extend(applied)  # type: ignore[arg-type]
     else:
-        (message.basis.stated,) = override.stated  # type: ignore[assignment]
-        (message.basis.applied,) = override.applied  # type: ignore[assignment]
+        (message.basis.stated,) = stated  # type: ignore[assignment]
+        (message.basis.applied,) = applied  # type: ignore[assignment,misc]
     return message
 
 

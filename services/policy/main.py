@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+import structlog
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
+from services.domain.errors import HutongError
 from services.policy.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
@@ -22,7 +24,19 @@ from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
+from services.storage.engine import Database
 from services.storage.migrate import open_migrated
+
+_log = structlog.get_logger(__name__)
+
+
+async def _read_policies(database: Database, cache: PolicyBookCache) -> None:
+    """Read everything. If the database is unavailable or not migrated, the health check reads it later."""
+    try:
+        await database.check()
+        await cache.refresh()
+    except HutongError as error:
+        _log.warning("policies not read yet", reason=error.reason, text=error.message)
 
 
 async def open_policy(settings: Settings, clock: Clock | None = None, timing: PolicyTiming | None = None) -> Service:
@@ -31,7 +45,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     database = await open_migrated("policy", settings)
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock)
-    await cache.open()
+    await _read_policies(database, cache)
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)

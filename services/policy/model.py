@@ -34,10 +34,20 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
-    """What a policy asks for: a negative result, or no result (`basis` 0).
+class ShortestWindow:
+    """How long a floor lets every result count at least: exactly one of duration and calendar_days is set."""
 
-    Exactly one of duration and calendar_days is set if a result is asked for. A floor sets neither.
+    duration: Span | None = None
+    calendar_days: int | None = None
+    includes_boundary: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a policy asks for: a negative result, or no result (`is_test` is False). A floor without a test lifts.
+
+    If a result is asked for, a policy sets exactly one of duration and calendar_days, and a basis. A floor sets neither
+    length, has the basis 0 if it states none, and may set `shortest`.
     """
 
     basis: int = 0
@@ -46,11 +56,12 @@ class Requirement:
     includes_boundary: bool = False
     sampling_proof: Span | None = None
     refusal_permitted: bool = False
+    shortest: ShortestWindow | None = None
+    is_test: bool = True
 
-    @property
-    def is_test(self) -> bool:
-        """Whether the policy asks for a result."""
-        return self.basis != 0
+
+NOT_REQUIRED = Requirement(is_test=False)
+"""No result is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,25 +117,36 @@ class FloorOverride:
     """Something that a floor replaced in a lower policy.
 
     Attributes:
-        field: the field of the policy that was replaced.
-        stated: what the policy states.
-        applied: what applies because of the floor.
+        field: the field of the policy that was replaced: BASIS, WINDOW, LIFT or CHANNELS of `rules.floors`.
+        stated: what the policy states: its requirement, or its channels.
+        applied: what applies because of the floor: a requirement, a shortest window, or channels.
         floor: the name of the floor's revision.
         policy: the name of the policy's revision.
-        start: when the floor begins to replace it; set only in a publication's answer.
+        start: when the floor begins to replace it, or ceases to; set only in the answer to a publication or withdrawal.
     """
 
     field: str
-    stated: tuple[int, ...]
-    applied: tuple[int, ...]
+    stated: Requirement | tuple[int, ...]
+    applied: Requirement | ShortestWindow | tuple[int, ...]
     floor: str
     policy: str
     start: Instant | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class FloorWindow:
+    """A shortest window that binds, and the name of the floor's revision that sets it."""
+
+    shortest: ShortestWindow
+    floor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Effective:
-    """What applies to one kind of question. requirement is None if no policy is in force."""
+    """What applies to one kind of question. requirement is None if no policy is in force and no floor lifts.
+
+    `lifting_floor` is the floor because of which nothing is asked; empty if there is none.
+    """
 
     requirement: Requirement | None
     channels: tuple[int, ...]
@@ -135,6 +157,9 @@ class Effective:
     overrides: tuple[FloorOverride, ...]
     governing_source: Source = Source()
     floor_source: Source = Source()
+    shortest_windows: tuple[FloorWindow, ...] = ()
+    lifting_floor: str = ""
+    lifting_source: Source = Source()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Settings: environment variables `HUTONG_*`, read once into frozen values.
+"""Settings: environment variables `HUTONG_*` and a TOML file, read once into frozen values.
 
 An unknown name is an error, because a misspelt setting would otherwise have no effect and give no warning. Secrets are
 given as file paths; their contents never appear in a repr or a log.
@@ -15,12 +15,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, make_url
-
 from services.domain.region import NATION
 from services.domain.subject import Pepper
+from services.runtime.config_file import read_config_file, suggestion
 from services.runtime.variables import (
     BadSetting,
+    Declared,
     Variable,
     count,
     read_address,
@@ -33,6 +33,7 @@ from services.runtime.variables import (
     read_seconds,
     read_switch,
     read_trust_domain,
+    redact_url,
     split_address,
     variable,
 )
@@ -87,9 +88,7 @@ class ServiceSettings:
 
     def redacted(self) -> dict[str, str]:
         """Return the address, and the database's kind, server and name only, for the log at start."""
-        url = make_url(self.database_url)
-        shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
-        return {"address": self.address, "database_url": shown.render_as_string()}
+        return {"address": self.address, "database_url": redact_url(self.database_url)}
 
 
 def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
@@ -101,6 +100,7 @@ def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variabl
             read_database_url,
             lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
             "SQLite in HUTONG_DATA_DIR",
+            redact_url,
         ),
     }
 
@@ -173,16 +173,15 @@ class Settings:
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
-        """Read the settings.
+    def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
+        """Read the settings from the environment, and from a TOML file what the environment does not give.
+
+        The file is `config`, or else the one that HUTONG_CONFIG names.
 
         Raises:
-            BadSetting: a HUTONG_ name is unknown, or a value cannot be used.
+            BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.
         """
-        given = {name: value for name, value in environment.items() if name.startswith("HUTONG_")}
-        unknown = sorted(set(given) - set(VARIABLES))
-        if unknown:
-            raise BadSetting(f"unknown setting {', '.join(unknown)}; known are {', '.join(VARIABLES)}")
+        given = {name: text for name, (text, _) in given_texts(environment, config).items()}
         services: dict[str, Any] = {
             service: ServiceSettings(
                 service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
@@ -215,6 +214,8 @@ class Settings:
         if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
             raise BadSetting("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE")
         if self.upstream:
+            if _is_same_server(self.upstream, self.results.address):
+                raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
             if self.jurisdiction == NATION:
                 raise BadSetting("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream")
             if self.pepper_file is None:
@@ -244,7 +245,7 @@ class Settings:
                 if not path.exists():
                     _make_pepper(path)
             except OSError as error:
-                raise BadSetting(f"HUTONG_DATA_DIR cannot be used: {error.strerror}") from None
+                raise BadSetting(f"HUTONG_DATA_DIR cannot be used: {self.data_dir}: {error.strerror}") from None
         try:
             secret = path.read_bytes()
         except OSError as error:
@@ -274,16 +275,51 @@ def _variable_name(*path: str) -> str:
     return "_".join(("HUTONG", *path)).upper()
 
 
-VARIABLES: Mapping[str, str] = {
-    **{
-        _variable_name(service, name): one.describe()
-        for service, variables in _SERVICES.items()
+def _declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
+    """Return the declarations of a class's variables by their names. `path` leads to its value from Settings."""
+    found = (
+        Declared(_variable_name(*path, name), ".".join((*path, name)), one, kinds[name])
         for name, one in variables.items()
-    },
-    **{_variable_name(name): one.describe() for name, one in _variables_of(Settings).items()},
-    **{_variable_name("tls", name): one.describe() for name, one in _variables_of(TlsSettings).items()},
+    )
+    return {one.name: one for one in found}
+
+
+def _kinds(settings: type[Any]) -> dict[str, str]:
+    return {one.name: str(one.type) for one in fields(settings)}
+
+
+DECLARED: Mapping[str, Declared] = {
+    name: one
+    for group in (
+        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in _SERVICES.items()),
+        _declared(_variables_of(Settings), _kinds(Settings)),
+        _declared(_variables_of(TlsSettings), _kinds(TlsSettings), "tls"),
+    )
+    for name, one in group.items()
 }
-"""The meaning of every setting by its environment variable, for operators."""
+"""Every setting by its environment variable."""
+CONFIG = "HUTONG_CONFIG"
+VARIABLES: Mapping[str, str] = {
+    CONFIG: "TOML file with settings, as hutongd --config; the environment wins over it",
+    **{name: one.variable.describe() for name, one in DECLARED.items()},
+}
+"""The meaning of every environment variable, for operators."""
+
+
+def given_texts(environment: Mapping[str, str], config: Path | None = None) -> dict[str, tuple[str, str]]:
+    """Return the text of every setting that is given, and where it is given, by its environment variable.
+
+    Raises:
+        BadSetting: a name is unknown, or the file cannot be read.
+    """
+    given = {name: text for name, text in environment.items() if name.startswith("HUTONG_")}
+    for name in sorted(set(given) - set(VARIABLES)):
+        raise BadSetting(f"unknown setting {name}{suggestion(name, VARIABLES)}")
+    named = given.pop(CONFIG, "")
+    file = config or (Path(named) if named else None)
+    texts = {} if file is None else read_config_file(file, DECLARED)
+    found = {name: (text, str(file)) for name, text in texts.items() if text}
+    return found | {name: (text, "environment") for name, text in given.items() if text}
 
 
 def _make_pepper(path: Path) -> None:
@@ -301,6 +337,13 @@ def _port_after(address: str) -> str:
     """Return an address with its next port, because Policy's default port is the next after that of Results."""
     host, colon, port = address.rpartition(":")
     return f"{host}:{int(port) + 1}" if colon and port.isascii() and port.isdigit() else ""
+
+
+def _is_same_server(address: str, other: str) -> bool:
+    """Whether two addresses are certainly one server's."""
+    if is_loopback(address) and is_loopback(other):
+        return split_address(address)[1] == split_address(other)[1] != 0
+    return address == other
 
 
 def is_loopback(address: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -9,7 +10,9 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import make_url
+from psycopg import ProgrammingError
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from services.domain.region import is_region
@@ -30,12 +33,14 @@ class Variable:
         read: turns the text into a value; its ValueError says what the text must be.
         default: the text if none is given, or a function that derives it from the other settings.
         default_words: the description of a derived default, for operators.
+        redact: returns the value for operators' eyes, without the secrets that it may contain.
     """
 
     meaning: str
     read: Callable[[str], object]
     default: str | Callable[[Mapping[str, str]], str] = ""
     default_words: str = ""
+    redact: Callable[[Any], Any] = lambda value: value
 
     def describe(self) -> str:
         """Return the meaning with the default."""
@@ -49,6 +54,30 @@ class Variable:
             return self.read(text)
         except ValueError as error:
             raise BadSetting(f"{name} {error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A setting with its names.
+
+    Attributes:
+        name: the environment variable.
+        key: the dotted key in the TOML file, which is also the path of the field from Settings.
+        variable: its declaration.
+        kind: the annotation of its field, which says the type in the TOML file.
+    """
+
+    name: str
+    key: str
+    variable: Variable
+    kind: str
+
+
+def redact_url(text: str) -> str:
+    """Return the kind, server and name of a database. A URL may contain a password, also in its query part."""
+    url = make_url(text)
+    shown = URL.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database)
+    return shown.render_as_string()
 
 
 def read_address(text: str) -> str:
@@ -65,18 +94,29 @@ def read_optional_address(text: str) -> str:
 def read_database_url(text: str) -> str:
     """Read a SQLAlchemy URL of SQLite or PostgreSQL."""
     try:
-        known = make_url(text).get_backend_name() in {"sqlite", "postgresql"}
-    except ArgumentError:
+        url = make_url(text)
+        known = url.drivername in _DRIVERS
+    except (ArgumentError, ValueError):
         known = False
     if not known:
-        raise ValueError("must be sqlite:///path or postgresql://...")
+        raise ValueError("must be sqlite:///path or postgresql://user@host:port/name")
+    if url.get_backend_name() == "postgresql":
+        for option in url.query:
+            try:
+                make_conninfo(**{option: "1"})
+            except ProgrammingError:
+                raise ValueError(f"has an option that PostgreSQL does not know: {option}") from None
     return text
+
+
+_DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
+"""The drivers that are installed with Hutong."""
 
 
 def read_region(text: str) -> str:
     """Read a region of GB/T 2260."""
     if not is_region(text):
-        raise ValueError("is not a GB/T 2260 region")
+        raise ValueError("is not a GB/T 2260 region: give six digits such as 410000, or 000000 for the nation")
     return text
 
 
@@ -161,6 +201,17 @@ def variable(
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+    if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise ValueError("must be host:port")
     return host.strip("[]"), int(port)
+
+
+def _is_host(text: str) -> bool:
+    """Whether a text may be a host: a name, an IPv4 address, or an IPv6 address in brackets. A URL is none."""
+    if text.startswith("[") and text.endswith("]"):
+        try:
+            ipaddress.IPv6Address(text[1:-1])
+        except ValueError:
+            return False
+        return True
+    return bool(text) and not any(one in ":/[]" or one.isspace() for one in text)

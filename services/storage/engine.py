@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any, Concatenate, ParamSpec, TypeVar
+from urllib.parse import quote
 
 import psycopg
 import structlog
@@ -189,7 +190,9 @@ def make_directory(directory: Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UnusableDatabase(f"the directory of a SQLite database cannot be made: {error.strerror}") from None
+        raise UnusableDatabase(
+            f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"
+        ) from None
 
 
 def create_service_engine(url: str) -> Engine:
@@ -204,6 +207,15 @@ def create_service_engine(url: str) -> Engine:
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     return _create_postgresql_engine(parsed, POSTGRESQL_WRITE_THREADS)
+
+
+def create_inspecting_engine(url: str) -> Engine:
+    """Create an engine for a look at a database that changes nothing. On SQLite it makes no file and sets no mode."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_service_engine(url)
+    file = f"file:{quote(str(Path(parsed.database or '').absolute()))}"
+    return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}), hide_parameters=True)
 
 
 def _create_reading_engine(url: str) -> Engine:

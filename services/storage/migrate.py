@@ -14,11 +14,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Select, String, column, exc, select, table
+from sqlalchemy import Connection, Select, String, column, exc, make_url, select, table
 
 from services.domain.errors import Unavailable
 from services.runtime.settings import Settings
-from services.storage.engine import Database, open_database
+from services.storage.engine import Database, create_inspecting_engine, open_database
 from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
@@ -45,11 +45,63 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
     try:
         command.upgrade(alembic_config(service, url), revision)
     except exc.OperationalError as error:
-        text = f"the database of {service} cannot be migrated now: {error.orig}"
+        if _is_unusable_file(error):
+            text = f"the database of {service} cannot be used: {_one_line(error.orig)}; check its path and permissions"
+            raise UnusableDatabase(text) from error
+        text = f"the database of {service} cannot be migrated now: {_one_line(error.orig)}"
         raise Unavailable("DATABASE_UNAVAILABLE", text) from error
     except (CommandError, exc.DatabaseError) as error:
         cause = error.orig if isinstance(error, exc.DatabaseError) else error
-        raise UnusableDatabase(f"the database of {service} cannot be used: {cause}") from error
+        raise UnusableDatabase(f"the database of {service} cannot be used: {_one_line(cause)}") from error
+
+
+def _one_line(cause: object) -> str:
+    return " ".join(str(cause).split())
+
+
+def _is_unusable_file(error: exc.DBAPIError) -> bool:
+    """Whether SQLite cannot open or write the file, which another attempt does not mend."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+    return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+
+
+def find_schema_fault(service: str, url: str) -> str:
+    """Return why a database cannot be used by this version; empty if it can. Nothing is made or written.
+
+    A SQLite file that does not exist yet is a fault here, although a start would make it.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE, the database server cannot be reached.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        return f"there is no database at {parsed.database}: hutongd migrate {service} makes it"
+    engine = create_inspecting_engine(url)
+    try:
+        with engine.connect() as connection:
+            revisions = read_revisions(service, connection)
+    except exc.OperationalError as error:
+        if _is_unusable_file(error):
+            return f"{_one_line(error.orig)}; check its path and permissions"
+        raise Unavailable(
+            "DATABASE_UNAVAILABLE", f"the database of {service} cannot be reached: {_one_line(error.orig)}"
+        ) from error
+    except exc.DatabaseError as error:
+        return f"it is no database of Hutong: {_one_line(error.orig)}"
+    finally:
+        engine.dispose()
+    if revisions == _heads(service):
+        return ""
+    known = {one.revision for one in ScriptDirectory.from_config(alembic_config(service)).walk_revisions()}
+    if revisions - known:
+        return f"a newer version wrote it (schema {', '.join(sorted(revisions))}): install that version"
+    return f"its schema is {', '.join(sorted(revisions)) or 'empty'}: run hutongd migrate {service}"
+
+
+def check_schema(service: str, url: str) -> None:
+    """Check that a command can use a database; UnusableDatabase or Unavailable if not."""
+    if fault := find_schema_fault(service, url):
+        raise UnusableDatabase(f"the database of {service} cannot be used: {fault}")
 
 
 def downgrade(service: str, url: str, revision: str) -> None:
@@ -76,13 +128,17 @@ def _read_revisions(service: str) -> Select[Any]:
 
 def is_current(service: str, connection: Connection) -> bool:
     """Whether the database's schema is the one that this version needs."""
+    return read_revisions(service, connection) == _heads(service)
+
+
+def read_revisions(service: str, connection: Connection) -> frozenset[str]:
+    """Return the revisions of the database's schema; none if it was never migrated."""
     try:
-        revisions = connection.execute(_read_revisions(service)).scalars()
+        return frozenset(connection.execute(_read_revisions(service)).scalars())
     except exc.DBAPIError as error:
         if _is_missing_table(error):
-            return False
+            return frozenset()
         raise
-    return frozenset(revisions) == _heads(service)
 
 
 def _is_missing_table(error: exc.DBAPIError) -> bool:

@@ -19,7 +19,7 @@ MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {"shared_buffers"}
 """Names of PostgreSQL's settings."""
-TREES = ("services", "protos", "tests", "clients", "migrations", "docs")
+TREES = ("services", "protos", "tests", "clients", "migrations", "docs", "deploy")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")
 SECTION = re.compile(r"docs/([a-z]+)\.md,? §\s?([0-9]+(?:\.[0-9]+)?)")
 

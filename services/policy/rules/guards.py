@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from hutong.policy.v1 import policy_pb2
-
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
-from services.domain.instant import MINUTE, Instant, Span, format_instant
+from services.domain.instant import HOUR, MINUTE, Instant, Span, format_instant
 from services.domain.region import NATION, ancestry, is_region, within
-from services.policy.model import ANY, FloorOverride, Revision
-from services.policy.rules.resolve import BASIS, CHANNELS, PolicyBook, Segment, series_segments, united_channels
+from services.policy.model import FloorOverride, Requirement, Revision, ShortestWindow
+from services.policy.rules.floors import (
+    BASIS,
+    CHANNELS,
+    LIFT,
+    REPORT_TIME,
+    find_replaced,
+    share_purposes,
+    share_subjects,
+)
+from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, series_segments
 
-_BASES: Mapping[int, str] = {
-    policy_pb2.VALIDITY_BASIS_REPORT_TIME: "the report's issue",
-    policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling",
-}
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
 """How far in the past a policy may begin without saying why: the time between writing "now" and sending it."""
 
@@ -35,7 +38,6 @@ def find_faults(revision: Revision) -> list[Violation]:
     """What is wrong with a policy by itself."""
     faults = []
     requirement = revision.requirement
-    has_length = requirement.duration is not None or requirement.calendar_days is not None
     if not is_region(revision.region):
         faults.append(Violation("policy.name", "REGION_UNKNOWN", "the region is not one of GB/T 2260"))
     if _ends_too_soon(revision):
@@ -45,19 +47,32 @@ def find_faults(revision: Revision) -> list[Violation]:
     for length, field in (
         (requirement.duration, "window.duration"),
         (requirement.sampling_proof, "sampling_proof_window"),
+        (requirement.shortest and requirement.shortest.duration, "shortest_window.duration"),
     ):
         if length == 0:
             text = "must be at least a microsecond"
             faults.append(Violation(f"policy.test_required.{field}", "INVALID_FIELD", text))
-    if revision.floor and not requirement.is_test:
-        faults.append(Violation("policy.not_required", "INVALID_FIELD", "a floor states a basis, in test_required"))
-    if revision.floor and has_length:
-        text = "a floor has no length: the hours are each place's own"
-        faults.append(Violation("policy.test_required.window.length", "INVALID_FIELD", text))
-    if requirement.is_test and not revision.floor and not has_length:
-        text = "needs a duration or calendar_days; only a floor has none"
-        faults.append(Violation("policy.test_required.window.length", "INVALID_FIELD", text))
+    if requirement.is_test:
+        faults += _find_window_faults(requirement, floor=revision.floor)
     return faults
+
+
+def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
+    """What a floor may not say of a result, and what a policy that is no floor may not leave open or say."""
+    asked = "policy.test_required"
+    has_length = requirement.duration is not None or requirement.calendar_days is not None
+    if floor and has_length:
+        text = "a floor has no length: the hours are each place's own; how long at least is its shortest_window"
+        yield Violation(f"{asked}.window.length", "INVALID_FIELD", text)
+    if floor and requirement.basis not in (0, REPORT_TIME):
+        text = "a floor counts from the report or leaves the basis open: another basis could shorten what places give"
+        yield Violation(f"{asked}.window.basis", "INVALID_FIELD", text)
+    if not floor and not has_length:
+        text = "needs a duration or calendar_days; only a floor has none"
+        yield Violation(f"{asked}.window.length", "INVALID_FIELD", text)
+    if not floor and requirement.shortest is not None:
+        text = "only a floor has one: how long a result counts here is said by the window"
+        yield Violation(f"{asked}.shortest_window", "INVALID_FIELD", text)
 
 
 def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
@@ -80,7 +95,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
     # An end before its start is a fault; what else is wrong is told as if there were none.
     lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
     segments = new_segments(lived, book)
-    breaches = list(_find_floor_breaches(lived, segments, book))
+    breaches = list(_find_floor_breaches(lived, book))
     ties = list(_find_ties(lived, segments, book))
     violations = [*faults, *foreign, *breaches, *ties, *_find_retroactive(publication)]
     if faults:
@@ -131,45 +146,64 @@ def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
     return [segment for segment in series_segments([*others, revision]) if segment.revision is revision]
 
 
-def find_overridden(floor: Revision, book: PolicyBook) -> list[FloorOverride]:
-    """What a new floor overrides in policies that stand already, from when."""
+def find_overridden(revision: Revision, book: PolicyBook) -> list[FloorOverride]:
+    """What a new floor overrides in policies that stand already, or standing floors in a new policy; from when."""
     found: list[FloorOverride] = []
-    for own in new_segments(floor, book):
-        for region in sorted(book.regions):
-            if not within(region, floor.region):
-                continue
-            for segment in book.segments(region):
-                lower = segment.revision
-                if lower.series != floor.series and _overlap(own, segment):
-                    found += _find_replaced(floor, lower, max(own.start, segment.start))
-    return found
+    for own in new_segments(revision, book):
+        for other in _segments_that_meet(revision, book):
+            floor, lower = (own, other) if revision.floor else (other, own)
+            if floor.revision.floor and not lower.revision.floor and own.overlaps(other):
+                found += _find_replaced_from(floor.revision, lower.revision, max(own.start, other.start))
+    if revision.floor:
+        return found
+    earliest: dict[tuple[str, str], FloorOverride] = {}
+    for override in sorted(found, key=lambda override: override.start or 0):
+        earliest.setdefault((override.field, override.floor), override)
+    return list(earliest.values())
 
 
-def _find_replaced(floor: Revision, lower: Revision, start: Instant) -> Iterator[FloorOverride]:
+def _segments_that_meet(revision: Revision, book: PolicyBook) -> Iterator[Segment]:
+    """What stands above and below, of other series: a floor of a province binds the nation's policies there too."""
+    for region in sorted(book.regions):
+        if are_on_one_way(region, revision.region):
+            yield from (one for one in book.segments(region) if one.revision.series != revision.series)
+
+
+def _find_replaced_from(floor: Revision, lower: Revision, start: Instant) -> Iterator[FloorOverride]:
     """What a floor replaces in a policy that is in force beside it from `start` on."""
-    if not (_share(floor.purposes, lower.purposes) and _share_origin(floor.origin, lower.origin)):
-        return
-    if _contradicts(floor, lower):
-        stated, applied = (lower.requirement.basis,), (floor.requirement.basis,)
-        yield FloorOverride(BASIS, stated, applied, floor.name, lower.name, start)
-    joined = united_channels(lower.channels, floor.channels)
-    if joined != lower.channels and not lower.floor:
-        yield FloorOverride(CHANNELS, lower.channels, joined, floor.name, lower.name, start)
+    if share_subjects(floor, lower):
+        for override in find_replaced(floor, lower):
+            yield replace(override, start=start)
 
 
-def _find_floor_breaches(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
+def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Violation]:
+    """What a floor in force at the revision's own start would replace. Channels are united and never a breach."""
     for place in ancestry(revision.region):
-        for floor in book.segments(place):
-            if not floor.revision.floor or floor.revision.series == revision.series:
+        for segment in book.segments(place):
+            floor = segment.revision
+            if not floor.floor or floor.series == revision.series or not segment.holds(revision.start):
                 continue
-            if not _contradicts(floor.revision, revision):
-                continue
-            own = next((segment for segment in segments if _overlap(segment, floor)), None)
-            if own is not None:
-                since = format_instant(max(own.start, floor.start))
-                basis = _BASES[floor.revision.requirement.basis]
-                text = f"undercuts {_cite(floor.revision)}: validity counts from {basis}, since {since}"
-                yield Violation("policy.test_required.window.basis", "POLICY_BREACH", text, floor.revision.name)
+            since = format_instant(segment.start)
+            for override in _find_replaced_from(floor, revision, revision.start):
+                if override.field != CHANNELS:
+                    text = f"undercuts {_cite(floor)}: {_what_floor_says(override)}, since {since}"
+                    yield Violation(f"policy.{override.field}", "POLICY_BREACH", text, floor.name)
+
+
+def _what_floor_says(override: FloorOverride) -> str:
+    if override.field == LIFT:
+        return "no result may be asked for"
+    if override.field == BASIS:
+        return "validity counts from the report's issue"
+    assert isinstance(override.applied, ShortestWindow)
+    return f"a result counts for at least {_length(override.applied)}"
+
+
+def _length(shortest: ShortestWindow) -> str:
+    if shortest.duration is None:
+        return f"{shortest.calendar_days} calendar days"
+    hours = f"{shortest.duration / HOUR:.10g} hours"
+    return f"{hours}, the last instant included" if shortest.includes_boundary else hours
 
 
 def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
@@ -178,7 +212,7 @@ def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook
     for other in book.segments(revision.region):
         if other.revision.floor or other.revision.series == revision.series or not _ties(revision, other.revision):
             continue
-        own = next((segment for segment in segments if _overlap(segment, other)), None)
+        own = next((segment for segment in segments if segment.overlaps(other)), None)
         if own is not None:
             since = format_instant(max(own.start, other.start))
             text = f"ties with {other.revision.name} from {since}: same purposes, same origin, both in force"
@@ -239,32 +273,10 @@ def _is_day(text: str) -> bool:
         return False
 
 
-def _contradicts(floor: Revision, lower: Revision) -> bool:
-    """Whether a lower policy counts from another instant than the floor says, for somebody whom both speak of."""
-    return (
-        lower.requirement.is_test
-        and floor.requirement.basis != lower.requirement.basis
-        and _share(floor.purposes, lower.purposes)
-        and _share_origin(floor.origin, lower.origin)
-    )
-
-
 def _ties(one: Revision, other: Revision) -> bool:
     """Whether neither of two policies of one jurisdiction is the more specific, for somebody whom both speak of."""
     return (
         bool(one.purposes) == bool(other.purposes)
-        and _share(one.purposes, other.purposes)
+        and share_purposes(one.purposes, other.purposes)
         and one.origin == other.origin
     )
-
-
-def _share(one: Sequence[int], other: Sequence[int]) -> bool:
-    return not one or not other or not set(one).isdisjoint(other)
-
-
-def _share_origin(one: int, other: int) -> bool:
-    return ANY in (one, other) or one == other
-
-
-def _overlap(one: Segment, other: Segment) -> bool:
-    return (one.end is None or other.start < one.end) and (other.end is None or one.start < other.end)

@@ -1,4 +1,4 @@
-"""Which answers a publication changes at an instant. Pure."""
+"""Which answers a publication or withdrawal changes at an instant. Pure."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 
-from hutong.type.v1 import purpose_pb2
-
 from services.domain.instant import Instant
 from services.domain.region import ancestry, within
-from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Revision
+from services.policy.model import Revision
 from services.policy.rules.resolve import PolicyBook, most_specific, series_segments
-
-PURPOSES = tuple(number for number in purpose_pb2.Purpose.values() if number)
+from services.policy.rules.restored import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +23,22 @@ class Change:
 
 
 def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[Change]:
-    """The kinds of question that change with a new revision, of its jurisdiction and those below it with policies.
+    """The kinds of question that change with a new or withdrawn revision, in its jurisdiction and those below it.
 
-    A place without policies of its own answers as the nearest one above it, and is not told apart. An answer names the
-    policy that governs and the floors that bind, so it changes where the revision, or the one of its series that it
-    takes the place of, is among them: no answer needs to be made to know.
+    Only places with policies are looked at: a place without policies of its own answers as the nearest one above it. An
+    answer names the policy that governs and the floors that bind, so it changes where the revision, or the one of its
+    series that it takes the place of, is among them: no answer needs to be made to know.
     """
     pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]
     if pairs[0][1] == pairs[1][1]:
         return
-    kinds = [(purpose, origin) for purpose in PURPOSES for origin in (SAME_PROVINCE, OTHER_PROVINCE)]
-    bound = {kind for kind in kinds for _, one in pairs if one is not None and one.floor and one.covers(*kind)}
-    governed = {kind for kind in kinds for book, one in pairs if one is not None and _governs(one, book, kind, at)}
+    bound = {kind for kind in KINDS for _, one in pairs if one is not None and one.floor and one.covers(*kind)}
+    governed = {kind for kind in KINDS for book, one in pairs if one is not None and _governs(one, book, kind, at)}
     for region in sorted({revision.region, *after.regions}):
         if not within(region, revision.region):
             continue
         nearer = _nearer(region, revision.region, after, at) if governed else []
-        for kind in kinds:
+        for kind in KINDS:
             if kind in bound or (kind in governed and not any(one.covers(*kind) for one in nearer)):
                 yield Change(region, *kind)
 

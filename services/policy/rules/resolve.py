@@ -13,22 +13,20 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from services.domain.instant import Instant
-from services.domain.region import NATION, ancestry, same_province
+from services.domain.region import NATION, ancestry, same_province, within
 from services.policy.model import (
+    NOT_REQUIRED,
     OTHER_PROVINCE,
     SAME_PROVINCE,
     UNKNOWN_ORIGIN,
     Answer,
     AnswerByOrigin,
     Effective,
-    FloorOverride,
+    FloorWindow,
     Revision,
     Source,
 )
-
-BASIS = "test_required.window.basis"
-CHANNELS = "channels"
-"""What a floor replaces, as `FloorOverride.field` names it."""
+from services.policy.rules.floors import bind, find_lift, unite
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +40,10 @@ class Segment:
     def holds(self, instant: Instant) -> bool:
         """Whether it is in force at an instant."""
         return self.start <= instant and (self.end is None or instant < self.end)
+
+    def overlaps(self, other: Segment) -> bool:
+        """Whether there is an instant at which both are in force."""
+        return (self.end is None or other.start < self.end) and (other.end is None or self.start < other.end)
 
 
 def series_segments(revisions: Iterable[Revision], known: Instant | None = None) -> list[Segment]:
@@ -70,6 +72,11 @@ def _earlier(one: Instant | None, other: Instant | None) -> Instant | None:
     return min(one, other)
 
 
+def are_on_one_way(one: str, other: str) -> bool:
+    """Whether one of two regions is the other or above it, so that policies of both can meet in one answer."""
+    return within(one, other) or within(other, one)
+
+
 def origin_class(region: str, arriving_from: str) -> int:
     """SAME_PROVINCE or OTHER_PROVINCE, seen from the region; UNKNOWN_ORIGIN if no province is told.
 
@@ -88,7 +95,7 @@ def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
     start, end = _later(same.start, other.start), _earlier(same.end, other.end)
     if same.effective == other.effective:
         return replace(same, start=start, end=end)
-    grounds = _united(same.effective.forbidden_grounds, other.effective.forbidden_grounds)
+    grounds = unite(same.effective.forbidden_grounds, other.effective.forbidden_grounds)
     return AnswerByOrigin(same, other, grounds, start, end)
 
 
@@ -230,50 +237,30 @@ class _Timeline:
 
 def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
     """The answer made from what is in force and covers the question, nearest place first."""
-    # The highest authority's floor comes first and prevails where two contradict.
+    # The highest authority's floor comes first. All floors bind, so the order decides only which one is named.
     floors = [revision for level in reversed(in_force) for revision in level if revision.floor]
     floors.sort(key=lambda floor: (len(ancestry(floor.region)), floor.policy_id))
     governing = next((found for level in in_force if (found := most_specific(level, origin)) is not None), None)
-    names = tuple(floor.name for floor in floors)
-    grounds = _united(governing.forbidden_grounds if governing else (), *(f.forbidden_grounds for f in floors))
-    if governing is None:
-        channels = _united(*(floor.channels for floor in floors))
-        return Effective(None, channels, grounds, (), "", names, (), floor_source=_source_of(floors))
-    overrides: list[FloorOverride] = []
-    basis_settled = False
-    requirement = governing.requirement
-    channels = governing.channels
-    for floor in floors:
-        basis = floor.requirement.basis
-        if requirement.is_test and basis and requirement.basis != basis and not basis_settled:
-            overrides.append(FloorOverride(BASIS, (requirement.basis,), (basis,), floor.name, governing.name))
-            requirement = replace(requirement, basis=basis)
-        basis_settled = basis_settled or bool(basis)
-        joined = united_channels(channels, floor.channels)
-        if joined != channels:
-            overrides.append(FloorOverride(CHANNELS, channels, joined, floor.name, governing.name))
-            channels = joined
+    lift = find_lift(floors)
+    bound, overrides = bind(governing, floors) if governing else (None, ())
+    requirement = bound.requirement if bound else None
+    windows: tuple[FloorWindow, ...] = ()
+    if requirement is not None and requirement.is_test:
+        windows = tuple(FloorWindow(it.requirement.shortest, it.name) for it in floors if it.requirement.shortest)
     return Effective(
-        requirement,
-        channels,
-        grounds,
-        governing.advice,
-        governing.name,
-        names,
-        tuple(overrides),
-        governing.source,
-        _source_of(floors),
+        NOT_REQUIRED if lift else requirement,
+        bound.channels if bound else unite(*(floor.channels for floor in floors)),
+        unite(governing.forbidden_grounds if governing else (), *(floor.forbidden_grounds for floor in floors)),
+        governing.advice if governing else (),
+        governing.name if governing else "",
+        tuple(floor.name for floor in floors),
+        overrides,
+        governing.source if governing else Source(),
+        floors[0].source if floors else Source(),
+        windows,
+        lift.name if lift else "",
+        lift.source if lift else Source(),
     )
-
-
-def _source_of(floors: Sequence[Revision]) -> Source:
-    """The document of the highest floor."""
-    return floors[0].source if floors else Source()
-
-
-def united_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:
-    """A policy's channels with a floor's; a policy that names none accepts all already."""
-    return _united(channels, floor) if channels and not set(floor) <= set(channels) else channels
 
 
 def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
@@ -285,7 +272,3 @@ def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None
     if not candidates:
         return None
     return min(candidates, key=lambda revision: (not revision.purposes, revision.origin != origin, revision.policy_id))
-
-
-def _united(*lists: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted({value for values in lists for value in values}))

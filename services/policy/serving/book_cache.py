@@ -51,17 +51,15 @@ class PolicyBookCache:
         self.as_of: Instant = 0
         self.nation_as_of: Instant | None = None
 
-    async def open(self) -> None:
-        """Read everything. If the database is unavailable, the background job reads it later."""
-        try:
-            await self.refresh()
-        except HutongError:
-            _log.warning("policies not read yet")
-
     async def poll(self, seconds: float) -> None:
-        """Look for publications of other processes until cancelled. A background job."""
+        """Look for publications of other processes until cancelled. A background job.
+
+        The first read is the health check's, which waits until the database is migrated.
+        """
         while True:
             await asyncio.sleep(seconds)
+            if self.as_of == 0:
+                continue
             try:
                 await self.refresh()
             except HutongError as error:

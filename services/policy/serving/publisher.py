@@ -29,7 +29,7 @@ from services.policy.convert import (
     revision_from_proto,
     revision_to_proto,
 )
-from services.policy.model import Revision
+from services.policy.model import FloorOverride, Revision
 from services.policy.rules.guards import (
     Publication,
     check_jurisdiction,
@@ -39,6 +39,7 @@ from services.policy.rules.guards import (
 )
 from services.policy.rules.impact import Change, find_changes
 from services.policy.rules.resolve import PolicyBook
+from services.policy.rules.restored import find_restored
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.store import PolicyStore
 from services.runtime.clock import Clock
@@ -95,12 +96,15 @@ class PolicyPublisher:
         return self._with_token(response)
 
     async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
-        """Withdraw one revision from now on."""
+        """Check a withdrawal and, unless it is only to be validated, withdraw one revision from now on."""
         region, policy_id, number = parse_policy(request.name)
         if number is None:
             raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
         check_jurisdiction(region, self._jurisdiction)
         named = (region, policy_id, number)
+        if request.validate_only:
+            await self._cache.refresh()
+            return await asyncio.to_thread(self._validate_withdrawal, request, named)
         now = self._clock.now()
         response = await self._store.change_once(
             request, lambda connection: self._withdraw(connection, request, named, now), WithdrawPolicyResponse, now
@@ -126,10 +130,16 @@ class PolicyPublisher:
     ) -> WithdrawPolicyResponse:
         """The transaction of a withdrawal."""
         book = self._cache.read_book(connection)
-        found = _find_withdrawable(request.name, named, book)
-        withdrawn = replace(found, withdraw_time=now, withdraw_reason=request.reason)
+        withdrawn = _withdraw(request, named, book, now)
         write_withdrawal(connection, withdrawn, now)
-        return WithdrawPolicyResponse(policy=revision_to_proto(withdrawn))
+        return _withdrawal_answer(request, withdrawn, book, now)
+
+    def _validate_withdrawal(
+        self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
+    ) -> WithdrawPolicyResponse:
+        """The answer to a withdrawal that is not made."""
+        book, now = self._cache.book, self._clock.now()
+        return _withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
 
     def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
         """Find the revision to publish, or the one in force that says the same. Raises as `check_publication`."""
@@ -186,21 +196,55 @@ def _find_withdrawable(name: str, named: tuple[str, str, int], book: PolicyBook)
     return found
 
 
+def _withdraw(request: WithdrawPolicyRequest, named: tuple[str, str, int], book: PolicyBook, now: Instant) -> Revision:
+    """The named revision with its withdrawal. Raises as `_find_withdrawable`."""
+    found = _find_withdrawable(request.name, named, book)
+    return replace(found, withdraw_time=now, withdraw_reason=request.reason)
+
+
+def _withdrawal_answer(
+    request: WithdrawPolicyRequest, withdrawn: Revision, book: PolicyBook, now: Instant
+) -> WithdrawPolicyResponse:
+    """The answer to a withdrawal: the revision, and what it changes in the book."""
+    response = WithdrawPolicyResponse(policy=revision_to_proto(withdrawn))
+    after = book.with_revisions([withdrawn])
+    _put_restored(response, find_restored(withdrawn, book, after, now))
+    _put_impacts(request, response, withdrawn, book, after)
+    return response
+
+
 def _answer(request: PublishPolicyRequest, checked: Checked, book: PolicyBook) -> PublishPolicyResponse:
     """The answer to a publication: the revision, and what it changes in the book."""
     revision = checked.revision
     response = PublishPolicyResponse(policy=revision_to_proto(revision))
-    if revision.floor and checked.is_new:
+    after = book.with_revisions([revision]) if checked.is_new else book
+    if checked.is_new:
         overridden = find_overridden(revision, book)
         response.override_count = len(overridden)
         response.overrides.extend(overrides_to_proto(overridden[:MAX_LISTED]))
+        _put_restored(response, find_restored(revision, book, after))
+    _put_impacts(request, response, revision, book, after)
+    return response
+
+
+def _put_restored(response: R, restored: Sequence[FloorOverride]) -> None:
+    response.restored_count = len(restored)
+    response.restored.extend(overrides_to_proto(restored[:MAX_LISTED]))
+
+
+def _put_impacts(
+    request: PublishPolicyRequest | WithdrawPolicyRequest,
+    response: R,
+    revision: Revision,
+    before: PolicyBook,
+    after: PolicyBook,
+) -> None:
+    """Say which answers change at the instant that the request names, if it names one."""
     if request.HasField("impact_time"):
         at = from_timestamp(request.impact_time)
-        after = book.with_revisions([revision]) if checked.is_new else book
-        changes = list(find_changes(revision, book, after, at))
+        changes = list(find_changes(revision, before, after, at))
         response.impact_count = len(changes)
-        response.impacts.extend(_impact(change, book, after, at) for change in changes[:MAX_LISTED])
-    return response
+        response.impacts.extend(_impact(change, before, after, at) for change in changes[:MAX_LISTED])
 
 
 def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
@@ -211,6 +255,7 @@ def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
         "effective_end_time": policy.effective_end_time.nanos,
         "test_required.window.duration": asked.window.duration.nanos,
         "test_required.sampling_proof_window": asked.sampling_proof_window.nanos,
+        "test_required.shortest_window.duration": asked.shortest_window.duration.nanos,
     }
     return [
         Violation(f"policy.{field}", "INVALID_FIELD", "nanos must lie between 0 and 999,999,999")

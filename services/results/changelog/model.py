@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
@@ -11,12 +11,16 @@ from services.domain.instant import Instant
 
 
 class ChangeKind(IntEnum):
-    """What an entry of the log lists. Watchers of results skip all kinds but the first."""
+    """What an entry of the log lists. Watchers of results skip all kinds but the first.
+
+    ADVERSE_SUBJECTS occurs in notifications of the nation alone.
+    """
 
     RESULTS = 0
     LINKS = 1
     LABS = 2
     MISSING_REPORTS = 3
+    ADVERSE_SUBJECTS = 4
 
 
 class Position(NamedTuple):
@@ -70,6 +74,7 @@ class LoggedChange:
         subject_keys: for results the subject of each name; for a link the subjects of both documents.
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the laboratory that is named.
+        adverse_keys: the subjects of those results that count and are positive.
     """
 
     kind: ChangeKind
@@ -78,3 +83,4 @@ class LoggedChange:
     subject_keys: Sequence[bytes] = ()
     source: str = ""
     is_new: bool = False
+    adverse_keys: Collection[bytes] = ()

@@ -59,8 +59,9 @@ class ChangeApplier:
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         usccs = {change.uscc for change in changes if isinstance(change, Lab)}
         passed_on += self._router.receive_labs(connection, usccs) if usccs else []
+        adverse = applied.adverse_keys()
         results = [
-            LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender)
+            LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender, adverse_keys=adverse.get(lab, ()))
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
         links = [link_change(change, arrival.sender) for change in changes if isinstance(change, DocumentLink)]

@@ -13,7 +13,15 @@ from services.domain.instant import Instant, from_timestamp, set_timestamp, to_t
 from services.domain.names import format_lab, format_node, parse_lab, parse_node
 from services.domain.subject import KEY_LENGTH
 from services.results.documents.model import DocumentLink, LinkedDocument
-from services.results.exchange.model import Change, Node, Replica, ReplicaTubes, SharedColumns, WriterPosition
+from services.results.exchange.model import (
+    AdverseSubject,
+    Change,
+    Node,
+    Replica,
+    ReplicaTubes,
+    SharedColumns,
+    WriterPosition,
+)
 from services.results.labs.model import Lab, StandingChange
 from services.results.missing_reports.model import MissingReport
 from services.results.records.convert import fill_tube_columns
@@ -32,6 +40,8 @@ def fill_change(message: replica_pb2.ReplicatedChange, change: Change) -> None:
         fill_link(message.link, change)
     elif isinstance(change, Lab):
         _fill_lab(message.lab, change)
+    elif isinstance(change, AdverseSubject):
+        message.adverse_subject.subject_key = change.subject_key
     else:
         _fill_missing_report(message.missing_report, change)
 
@@ -179,6 +189,10 @@ def change_from_proto(message: replica_pb2.ReplicatedChange) -> Change:
         return link_from_proto(message.link)
     if kind == "lab":
         return _lab_from_proto(message.lab)
+    if kind == "adverse_subject":
+        if len(message.adverse_subject.subject_key) != KEY_LENGTH:
+            raise InvalidArgument.field("adverse_subject.subject_key", f"has not {KEY_LENGTH} bytes")
+        return AdverseSubject(message.adverse_subject.subject_key)
     if kind is None:
         raise InvalidArgument.field("change", "is of no known kind")
     return _missing_report_from_proto(message.missing_report)

@@ -16,7 +16,7 @@ from hutong.type.v1 import outcome_pb2
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
 from services.domain.names import is_report_number, is_uscc
-from services.results.exchange.model import Change, Replica, ReplicaTubes
+from services.results.exchange.model import AdverseSubject, Change, Replica, ReplicaTubes
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 
@@ -58,6 +58,8 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
     elif isinstance(change, MissingReport):
         _check_report_numbers([change.report_number], "missing_report.report_number")
         _check_times([change.create_time], now, "missing_report.create_time")
+    elif isinstance(change, AdverseSubject):
+        _require(False, "adverse_subject")
 
 
 def check_instant(instant: Instant, now: Instant, field: str) -> Instant:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, select
 
 from services.results.changelog.model import ChangeKind, Entry
 from services.results.documents.store import find_links
-from services.results.exchange.model import Change, Replica, SharedColumns
+from services.results.exchange.model import AdverseSubject, Change, Replica, SharedColumns
 from services.results.labs.queries import find_labs
 from services.results.missing_reports.store import find_missing_reports
 from services.results.records.model import StoredResult
@@ -61,6 +61,8 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
         yield from find_links(connection, names)
     elif entry.kind == ChangeKind.LABS:
         yield from find_labs(connection, names).values()
+    elif entry.kind == ChangeKind.ADVERSE_SUBJECTS:
+        yield from (AdverseSubject(bytes.fromhex(name)) for name in names)
     else:
         yield from find_missing_reports(connection, entry.lab, names)
 

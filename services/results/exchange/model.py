@@ -118,7 +118,13 @@ class ReplicaTubes(NamedTuple):
             yield Replica(result, self.key_version, content_hash, b"")
 
 
-Change: TypeAlias = Replica | DocumentLink | Lab | MissingReport
+class AdverseSubject(NamedTuple):
+    """A subject with an adverse result, to which the receiving node has to subscribe."""
+
+    subject_key: bytes
+
+
+Change: TypeAlias = Replica | DocumentLink | Lab | MissingReport | AdverseSubject
 """One change that crosses: a link without masks and reasons, a laboratory with its whole history."""
 
 

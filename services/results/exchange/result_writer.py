@@ -8,6 +8,7 @@ later counts; the nation stores it under the next number.
 from __future__ import annotations
 
 from bisect import insort
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -22,7 +23,16 @@ from services.domain.region import NATION
 from services.results.exchange.model import Replica, ReplicaTubes
 from services.results.exchange.reconcile import Reconciliation, reconcile
 from services.results.records.bulk import Bulk, CommitColumns, claim_all
-from services.results.records.model import RECALLED, RECALLED_OUTCOME, SUPERSEDED, NewResult, ReportKey, StoredResult
+from services.results.records.model import (
+    ACTIVE,
+    ADVERSE,
+    RECALLED,
+    RECALLED_OUTCOME,
+    SUPERSEDED,
+    NewResult,
+    ReportKey,
+    StoredResult,
+)
 from services.results.records.queries import find_histories, find_reports
 from services.results.records.row_format import RowForm
 from services.results.records.tables import report_keys, results
@@ -77,6 +87,18 @@ class Applied:
             names.append((result.report_number, result.revision))
             keys.append(result.subject_key)
         return reports
+
+    def adverse_keys(self) -> dict[str, set[bytes]]:
+        """Return by laboratory the subjects of the positive results that are new here."""
+        adverse: defaultdict[str, set[bytes]] = defaultdict(set)
+        for tubes in self.tubes:
+            if any(tube.outcome in ADVERSE for tube in tubes.tubes):
+                persons = zip(tubes.by_person(), tubes.subject_keys, strict=True)
+                adverse[tubes.lab].update(key for tube, key in persons if tube.outcome in ADVERSE)
+        for replica in self.stored:
+            if replica.result.state == ACTIVE and replica.result.outcome in ADVERSE:
+                adverse[replica.result.lab].add(replica.result.subject_key)
+        return adverse
 
 
 class ResultWriter:

@@ -1,4 +1,4 @@
-"""Subscriptions to subjects: at the nation those of its nodes, at a province its own.
+"""Subscriptions to subjects: at the nation those of its nodes and its marks of adverse subjects, at a province its own.
 
 A subscription lasts while any result of the subject is kept here, and at least one retention period from when it was
 last made or renewed.
@@ -6,9 +6,10 @@ last made or renewed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Column, Connection, Select, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import Instant
@@ -20,20 +21,49 @@ _subscriptions = tables.subscriptions
 _results = results
 _STEP = 1_000
 """Subjects that one transaction checks."""
+_KEYS_AT_ONCE = 500
+"""Keys in one statement on SQLite. On PostgreSQL they are one parameter."""
 
 
 def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> None:
     """Subscribe a node to these keys, or renew its subscriptions."""
-    if not subject_keys:
+    add_rows(connection, {(key, node) for key in subject_keys}, now)
+
+
+def add_rows(connection: Connection, pairs: Collection[tuple[bytes, str]], now: Instant) -> None:
+    """Make or renew subscriptions to many subjects by many nodes. Rows are locked in one order."""
+    if not pairs:
         return
-    rows = [{"subject_key": key, "node": node, "subscribe_time": now} for key in sorted(set(subject_keys))]
+    rows = [{"subject_key": key, "node": node, "subscribe_time": now} for key, node in sorted(pairs)]
     new = sqlite.insert(_subscriptions) if connection.dialect.name == "sqlite" else postgresql.insert(_subscriptions)
-    connection.execute(
-        new.values(rows).on_conflict_do_update(
-            index_elements=[_subscriptions.c.subject_key, _subscriptions.c.node],
-            set_={"subscribe_time": new.excluded.subscribe_time},
-        )
+    renewed = new.on_conflict_do_update(
+        index_elements=[_subscriptions.c.subject_key, _subscriptions.c.node],
+        set_={"subscribe_time": new.excluded.subscribe_time},
     )
+    connection.execute(renewed, rows)
+
+
+def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
+    """Return the nodes that subscribe to each of these subjects; among them, at the nation, the nation for a mark."""
+    statement = "SELECT subject_key, node FROM subscriptions WHERE subject_key"
+    query = select(_subscriptions.c.subject_key, _subscriptions.c.node)
+    found: dict[bytes, list[str]] = {}
+    for key, node in fetch_by_keys(connection, statement, query, _subscriptions.c.subject_key, subject_keys):
+        found.setdefault(key, []).append(node)
+    return found
+
+
+def fetch_by_keys(
+    connection: Connection, statement: str, query: Select[Any], column: Column[Any], subject_keys: Collection[bytes]
+) -> Iterator[tuple[bytes, str]]:
+    """Yield the rows of these keys: by `statement` and the driver on PostgreSQL, which is faster, else by `query`."""
+    keys = list(subject_keys)
+    if connection.dialect.name == "postgresql":
+        driver: Any = connection.connection.driver_connection
+        yield from driver.execute(f"{statement} = ANY (%b::bytea[])", (keys,), binary=True)
+    else:
+        for start in range(0, len(keys), _KEYS_AT_ONCE):
+            yield from connection.execute(query.where(column.in_(keys[start : start + _KEYS_AT_ONCE])))
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> bytes | None:

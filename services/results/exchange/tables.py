@@ -51,8 +51,9 @@ lab_homes = Table(
     Column("node", String(6), primary_key=True),
 )
 
-# At the nation, the subjects whose results a node has imported and keeps up to date. At a province, the subjects whose
-# results it has imported; `node` is then the nation, which notifies it.
+# At the nation, the subjects whose results a node keeps up to date: those that it has imported, and adverse subjects of
+# which it has results. A row of the nation itself marks a subject that has had a positive result. At a province, the
+# subjects whose results it keeps up to date; `node` is then the nation, which notifies it.
 subscriptions = Table(
     "subscriptions",
     metadata,

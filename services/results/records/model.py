@@ -24,6 +24,9 @@ NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
 POSITIVE = outcome_pb2.OUTCOME_POSITIVE
 POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
 
+ADVERSE = frozenset({POSITIVE, POOL_POSITIVE})
+"""Outcomes that stand against a person. The nation makes them known to every node with results of the person."""
+
 ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 SUPERSEDED = result_pb2.RESULT_STATE_SUPERSEDED
 RECALLED = result_pb2.RESULT_STATE_RECALLED

@@ -8,6 +8,7 @@ import structlog
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health import aio
 
+from services.domain.errors import HutongError
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 
@@ -37,7 +38,9 @@ class Health:
         except Exception as error:  # noqa: BLE001 - whatever a check raises means not healthy
             serving = False
             if self._serving is not False:
-                _log.warning("not healthy", service=self._service.name, error=type(error).__name__)
+                # Only the texts of this system's own errors are sure to hold no value of a row.
+                cause = error.message if isinstance(error, HutongError) else ""
+                _log.warning("not healthy", service=self._service.name, error=type(error).__name__, text=cause)
         await self._publish(serving)
         return serving
 

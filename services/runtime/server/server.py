@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
+import socket
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -14,6 +14,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.runtime.background import Background
+from services.runtime.certificates import check_tls_files
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.access.identify import Identifier
@@ -26,7 +27,7 @@ from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings, TlsSettings, is_loopback
-from services.runtime.variables import BadSetting
+from services.runtime.variables import BadSetting, split_address
 
 MAX_METADATA_BYTES = 16 * 1024
 
@@ -124,7 +125,7 @@ async def start(
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
-    port = _bind(server, address, settings)
+    port = _bind(server, service.name, address, settings)
     await health_.reset()
     await server.start()
     try:
@@ -137,43 +138,65 @@ async def start(
     return RunningServer(service, server, port, health_, admission, timing)
 
 
-def _bind(server: grpc.aio.Server, address: str, settings: Settings) -> int:
-    tls = settings.tls
+def check_exposure(address: str, tls: TlsSettings) -> None:
+    """Check that an address that other machines can reach has mutual TLS; BadSetting if not."""
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
             f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
             "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
         )
-    if tls.client_ca_file is None and not settings.insecure:
+
+
+def find_bind_error(address: str) -> str:
+    """Return why nothing can listen at an address now; empty if it can. gRPC itself does not say the cause."""
+    host, port = split_address(address)
+    cause = ""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return "the host is unknown"
+    for family, kind, protocol, _, place in found:
+        try:
+            with socket.socket(family, kind, protocol) as tried:
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                tried.bind(place)
+        except OSError as error:
+            cause = error.strerror or str(error)
+        else:
+            return ""
+    return cause
+
+
+def _check_callers(settings: Settings) -> None:
+    """Check that callers show certificates, or that the operator lets every local caller in; BadSetting if neither."""
+    if settings.tls.client_ca_file is None and not settings.insecure:
         raise BadSetting(
             "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
             "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
             "machine do everything"
         )
+
+
+def _bind(server: grpc.aio.Server, service: str, address: str, settings: Settings) -> int:
+    tls = settings.tls
+    check_exposure(address, tls)
+    _check_callers(settings)
+    credentials = _credentials(tls) if tls.serves_tls else None
+    cause = find_bind_error(address)
     try:
-        if not tls.serves_tls:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, _credentials(tls))
+        if not cause:
+            if credentials is None:
+                return server.add_insecure_port(address)
+            return server.add_secure_port(address, credentials)
     except RuntimeError:
-        raise BadSetting(
-            f"cannot listen at {address}: the port is taken or the address is not this machine's"
-        ) from None
+        cause = "the port is taken or the address is not this machine's"
+    raise BadSetting(f"cannot listen at {address}: {cause}; free it, or change HUTONG_{service.upper()}_ADDRESS")
 
 
 def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     assert tls.certificate_file is not None
     assert tls.key_file is not None
-    try:
-        # gRPC itself would report only that it cannot bind the port.
-        tried = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tried.load_cert_chain(tls.certificate_file, tls.key_file, password="")
-        for authorities in filter(None, (tls.client_ca_file, tls.node_ca_file)):
-            tried.load_verify_locations(authorities)
-    except OSError as error:
-        raise BadSetting(
-            "HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, HUTONG_TLS_CLIENT_CA_FILE or HUTONG_TLS_NODE_CA_FILE "
-            f"cannot be used: {error.strerror or error}"
-        ) from None
+    check_tls_files(tls)
     client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
     if client_ca is not None and tls.node_ca_file is not None:
         # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.

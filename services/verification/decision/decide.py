@@ -46,7 +46,7 @@ from services.verification.decision.weigh import USABLE, Item, weigh_evidence, w
 if TYPE_CHECKING:
     from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Stored with each decision. Every change after which the same inputs may give another answer raises it."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
@@ -89,10 +89,10 @@ def _decide_by_policy(inputs: Inputs) -> Decision:
     policy = inputs.policy
     if policy is None:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_SOURCE_UNAVAILABLE)
-    if not policy.governing:
-        return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_NO_POLICY_IN_FORCE)
-    if policy.required is None:
+    if policy.asks_nothing:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_NOT_REQUIRED, pb.DECISION_REASON_NO_TEST_REQUIRED)
+    if policy.required is None or not policy.governing:
+        return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_NO_POLICY_IN_FORCE)
     items = _weigh_each(inputs)
     governing = _find_governing(items)
     valid = hold_to_windows(items, policy.required, inputs)

@@ -125,12 +125,27 @@ class Window(NamedTuple):
     includes_boundary: bool
 
 
+class ShortestWindow(NamedTuple):
+    """How long a floor lets a negative count at least: `duration` or `calendar_days`, the other one is None.
+
+    It counts from the basis of the window beside it.
+    """
+
+    duration: Span | None
+    calendar_days: int | None
+    includes_boundary: bool
+
+
 class Requirement(NamedTuple):
-    """A negative result is asked for. `sampling_proof_window` None: a sampling record does not count at all."""
+    """A negative result is asked for. `sampling_proof_window` None: a sampling record does not count at all.
+
+    A negative counts until the later of `window` and each of `shortest_windows`, which floors set.
+    """
 
     window: Window
     sampling_proof_window: Span | None
     refusal_permitted: bool
+    shortest_windows: tuple[ShortestWindow, ...] = ()
 
 
 class PolicyDocument(NamedTuple):
@@ -148,7 +163,8 @@ NO_DOCUMENT = PolicyDocument()
 class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
-    `governing` is empty when no rule is in force; otherwise `required` is None when no result is asked for.
+    `governing` is empty when no rule is in force; otherwise `required` is None when no result is asked for. If a floor
+    lifts, nothing is asked, whether or not a rule is in force: then `is_lifted`, and `floor` is that one.
     """
 
     governing: str
@@ -158,11 +174,12 @@ class EffectivePolicy(NamedTuple):
     advice: tuple[str, ...]
     governing_document: PolicyDocument = NO_DOCUMENT
     floor_document: PolicyDocument = NO_DOCUMENT
+    is_lifted: bool = False
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether a policy governs and asks for no result."""
-        return bool(self.governing) and self.required is None
+        """Whether a policy governs and asks for no result, or a floor lifts what it asks for."""
+        return self.is_lifted or (bool(self.governing) and self.required is None)
 
 
 CLOCK_SKEW: Span = MINUTE

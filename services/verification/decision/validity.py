@@ -8,7 +8,7 @@ from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.model import INCONCLUSIVE, NEGATIVE, PENDING, Inputs, Requirement
 from services.verification.decision.weigh import USABLE, Item
-from services.verification.decision.window import basis_time, counts, expire_time
+from services.verification.decision.window import basis_time, last_expiry
 
 _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
 """Outcomes that leave a sampling record what it was until their report is issued."""
@@ -31,8 +31,9 @@ def hold_to_windows(items: Iterable[Item], required: Requirement, inputs: Inputs
                 item.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
                 continue
             item.basis_time = basis
-            item.expire_time = expire = expire_time(window, basis)
-            if counts(window, expire, inputs.use_time):
+            expiry = last_expiry(window, required.shortest_windows, basis)
+            item.expire_time = expiry.instant
+            if expiry.is_after(inputs.use_time):
                 valid.append(item)
             else:
                 item.use = pb.EVIDENCE_USE_EXPIRED

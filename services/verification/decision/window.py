@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 from services.domain.instant import Instant, shanghai_day, shanghai_day_start
-from services.verification.decision.model import REPORT_TIME, Window
+from services.verification.decision.model import REPORT_TIME, ShortestWindow, Window
+
+
+class Expiry(NamedTuple):
+    """When a negative stops counting. Of two at the same instant the one that includes it is the later."""
+
+    instant: Instant
+    is_included: bool
+
+    def is_after(self, use_time: Instant) -> bool:
+        """Whether a negative counts at the time of use."""
+        return use_time < self.instant or (use_time == self.instant and self.is_included)
 
 
 def basis_time(window: Window, sample_time: Instant | None, report_time: Instant | None) -> Instant | None:
@@ -11,16 +25,21 @@ def basis_time(window: Window, sample_time: Instant | None, report_time: Instant
     return report_time if window.basis == REPORT_TIME else sample_time
 
 
-def expire_time(window: Window, basis: Instant) -> Instant:
-    """When a negative stops counting. Of calendar days the day of the basis is day 0 and day N the last that counts."""
+def last_expiry(window: Window, shortest_windows: Iterable[ShortestWindow], basis: Instant) -> Expiry:
+    """When a negative stops counting by a window and by the floors' shortest windows: the latest of these instants.
+
+    All count from the same basis. A place that accepts several items has a window for each, and the shortest windows
+    apply to each of them.
+    """
+    last = _expiry(window, basis)
+    for shortest in shortest_windows:
+        last = max(last, _expiry(shortest, basis))
+    return last
+
+
+def _expiry(window: Window | ShortestWindow, basis: Instant) -> Expiry:
+    """When a window ends. Of calendar days the day of the basis is day 0 and day N the last that counts."""
     if window.calendar_days is not None:
-        return shanghai_day_start(shanghai_day(basis) + window.calendar_days + 1)
+        return Expiry(shanghai_day_start(shanghai_day(basis) + window.calendar_days + 1), is_included=False)
     assert window.duration is not None
-    return basis + window.duration
-
-
-def counts(window: Window, expire: Instant, use_time: Instant) -> bool:
-    """Whether a negative counts at the time of use; at the exact instant it expires only where the place says so."""
-    if use_time == expire:
-        return window.includes_boundary and window.calendar_days is None
-    return use_time < expire
+    return Expiry(basis + window.duration, window.includes_boundary)

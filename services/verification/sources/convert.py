@@ -7,7 +7,13 @@ from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicy
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
-from services.verification.decision.model import EffectivePolicy, PolicyDocument, Requirement, Window
+from services.verification.decision.model import (
+    EffectivePolicy,
+    PolicyDocument,
+    Requirement,
+    ShortestWindow,
+    Window,
+)
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 
 
@@ -59,17 +65,19 @@ def policy_from_proto(policy: policy_pb2.EffectivePolicy) -> EffectivePolicy:
     required: Requirement | None = None
     governing = policy.governing
     if policy.HasField("test_required"):
-        required = _requirement_from_proto(policy.test_required)
+        required = _requirement_from_proto(policy)
     if required is None and not policy.HasField("not_required"):
         governing = ""
+    is_lifted = bool(policy.lifting_floor)
     return EffectivePolicy(
         governing,
-        policy.floor,
+        policy.lifting_floor or policy.floor,
         required,
         tuple(policy.forbidden_grounds),
         tuple(policy.advice),
         _document_from_proto(policy.governing_source),
-        _document_from_proto(policy.floor_source),
+        _document_from_proto(policy.lifting_source if is_lifted else policy.floor_source),
+        is_lifted,
     )
 
 
@@ -77,7 +85,8 @@ def _document_from_proto(source: policy_pb2.PolicySource) -> PolicyDocument:
     return PolicyDocument(source.document_number, source.title, source.url, source.issue_date)
 
 
-def _requirement_from_proto(required: policy_pb2.TestRequired) -> Requirement | None:
+def _requirement_from_proto(policy: policy_pb2.EffectivePolicy) -> Requirement | None:
+    required = policy.test_required
     window = required.window
     length = window.WhichOneof("length")
     if length is None:
@@ -92,4 +101,18 @@ def _requirement_from_proto(required: policy_pb2.TestRequired) -> Requirement | 
         ),
         from_duration(proof) if required.HasField("sampling_proof_window") else None,
         required.refusal_permitted,
+        tuple(
+            _shortest_from_proto(floor.shortest_window)
+            for floor in policy.shortest_windows
+            if floor.shortest_window.WhichOneof("length")
+        ),
+    )
+
+
+def _shortest_from_proto(shortest: policy_pb2.ShortestWindow) -> ShortestWindow:
+    is_duration = shortest.WhichOneof("length") == "duration"
+    return ShortestWindow(
+        from_duration(shortest.duration) if is_duration else None,
+        None if is_duration else shortest.calendar_days,
+        shortest.includes_boundary,
     )

@@ -74,6 +74,25 @@ def test_rule_of_a_place_is_resolved(hutong: Shell) -> None:
     assert len(hutong.json("policy", "list", "--jurisdiction", "410000")["policies"]) == 2
 
 
+AFTER = "2022-12-08T00:00:00+08:00"
+
+
+def test_floor_that_ends_tells_what_it_lifts_and_what_comes_back(hutong: Shell, tmp_path: Path) -> None:
+    """Its overrides and their ends; a lift is shown where no policy governs."""
+    path = tmp_path / "lift.yaml"
+    text = BREACHING.replace("410100", "410000").replace("2022-08-20", "2022-08-21")
+    window = "test_required:\n  window: {duration: 86400s, basis: VALIDITY_BASIS_SAMPLE_TIME}\n"
+    end = 'effective_end_time: "2022-08-22T00:00:00+08:00"\n'
+    path.write_text(text.replace(window, f"not_required: {{}}\nfloor: true\n{end}"), encoding="utf-8")
+    told = hutong("policy", "apply", "-f", str(path), "--dry-run").stdout
+    floor, lower = "410000/policies/example-hotel@1", "410000/policies/recognition-from-outside@1"
+    lifted = "a negative of 48 h from report time → no result"
+    assert f"overrides jurisdictions/{lower}: {lifted} from 2022-08-21 00:00:00" in told
+    assert f"{floor} overrides jurisdictions/{lower} no longer from 2022-08-22 00:00:00: {lifted}" in told
+    sanya = ("policy", "resolve", "--region", "460200", "--purpose", "hotel", "--effective-time", AFTER)
+    assert "Lifted by: jurisdictions/000000/policies/no-result-asked@1" in hutong(*sanya).stdout
+
+
 def test_apply_tells_each_place_and_purpose_whose_answer_changes(hutong: Shell, tmp_path: Path) -> None:
     """Before it asks; and what speaks against a file as things stand."""
     path = tmp_path / "hotel.yaml"
@@ -81,7 +100,8 @@ def test_apply_tells_each_place_and_purpose_whose_answer_changes(hutong: Shell, 
     told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout
     old = "jurisdictions/410000/policies/recognition-within-province@1"
     new = "jurisdictions/410100/policies/example-hotel@1"
-    assert f"hotel.yaml changes 410100, from same province: {old} → {new} for hotel" in told
+    of48, of24 = (f"(a negative of {hours} h from report time)" for hours in (48, 24))
+    assert f"hotel.yaml changes 410100, from same province: {old} {of48} → {new} {of24} for hotel" in told
     path.write_text(BREACHING, encoding="utf-8")
     told = hutong("policy", "apply", "-f", str(path), stdin="n\n", code=ExitCode.INTERRUPTED).stdout
     assert "would be refused now, POLICY_BREACH" in told
@@ -98,7 +118,9 @@ def test_calendar_of_a_place_through_a_year(hutong: Shell, tmp_path: Path) -> No
     (lane,) = hutong.json(*asked)["lanes"]
     assert lane["purposes"] == ["PURPOSE_CITY_TRANSPORT"]
     governing = [it["effective_policy"].get("governing", "")[-2:] for it in lane["stretches"]]
-    assert governing == ["", "@1", "@1", "@2", "@1"]
+    assert governing == ["", "@1", "@1", "@2", "@2"]
+    assert lane["stretches"][-1]["effective_policy"]["lifting_floor"].endswith("/no-result-asked@1")
+    assert "no result, lifted by 000000/policies/no-result-asked@1" in table
     page = tmp_path / "calendar.html"
     hutong(*asked, "--html", str(page))
     assert "72 h" in page.read_text(encoding="utf-8")

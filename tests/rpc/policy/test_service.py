@@ -121,11 +121,42 @@ async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) ->
     assert effective.test_required.window.basis == policy_pb2.VALIDITY_BASIS_REPORT_TIME
     assert [override.basis.applied for override in effective.overrides] == [policy_pb2.VALIDITY_BASIS_REPORT_TIME]
     lower.name = "jurisdictions/370000/policies/hotel"
+    lower.effective_start_time.CopyFrom(to_timestamp(SystemClock().now()))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await service.publish(lower)
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert error_info(caught.value).reason == "POLICY_BREACH"
     assert "jurisdictions/000000/policies/notice@1" in str(rich_status(caught.value))
+
+
+async def test_withdrawal_of_a_lift_tells_what_comes_back(service: Service) -> None:
+    """With validate_only it answers the same and stores nothing; the lift itself binds where nothing governs too."""
+    await service.publish(make_policy())
+    lift = make_policy("jurisdictions/000000/policies/lift", floor=True)
+    lift.not_required.SetInParent()
+    published = await service.publish(lift)
+    assert [it.lift.stated.window.duration.seconds for it in published.overrides] == [48 * 3600]
+    asked = ResolvePolicyRequest(region="460200", purpose=HOTEL)
+    effective = (await service.read.ResolvePolicy(asked)).effective_policy
+    assert effective.HasField("not_required")
+    assert (effective.governing, effective.lifting_floor) == ("", published.policy.name)
+    request = WithdrawPolicyRequest(name=published.policy.name, reason="over", validate_only=True)
+    request.impact_time.CopyFrom(to_timestamp(SystemClock().now()))
+    trial = await service.admin.WithdrawPolicy(request)
+    assert not trial.consistency_token
+    assert (await service.read.GetPolicy(GetPolicyRequest(name=published.policy.name))).policy == published.policy
+    request.validate_only = False
+    response = await service.admin.WithdrawPolicy(request)
+    assert response.consistency_token
+    for answer in (trial, response):
+        assert answer.policy.withdraw_reason == "over"
+        assert [(it.policy, it.WhichOneof("replaced")) for it in answer.restored] == [
+            ("jurisdictions/410100/policies/hotel@1", "lift")
+        ]
+        changed = {(it.region, it.before.lifting_floor, it.after.lifting_floor) for it in answer.impacts}
+        assert changed == {(region, published.policy.name, "") for region in ("000000", "410100")}
+        assert answer.impact_count == 4
+    assert (await service.read.ResolvePolicy(asked)).effective_policy.WhichOneof("requirement") is None
 
 
 async def test_impacts_tell_which_answers_change(service: Service) -> None:

@@ -17,6 +17,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from stdnum.cn import uscc
 
 from services.__main__ import run
+from services.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
@@ -83,7 +84,7 @@ def test_a_wrong_setting_is_said_in_one_line(tmp_path: Path) -> None:
     ended = hutongd("serve", "results", data_dir=str(tmp_path / "data"), jurisdicton="410000")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("hutongd: unknown setting HUTONG_JURISDICTON; known are ")
+    assert line.startswith("hutongd: unknown setting HUTONG_JURISDICTON; did you mean HUTONG_JURISDICTION?")
     assert not (tmp_path / "data").exists()
 
 
@@ -136,3 +137,49 @@ def test_it_waits_for_an_operator_to_migrate(postgres_server: PostgresServer, tm
         asyncio.run(healthy(running.address, SERVING))
         assert asyncio.run(served(running.address)) == (grpc.StatusCode.NOT_FOUND, "NOT_FOUND")
         assert running.terminate() == 0
+
+
+def test_policy_waits_for_an_operator_too(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """An unmigrated PostgreSQL is said in the log, without a traceback; it serves once it is migrated."""
+    variables = {"policy_address": "127.0.0.1:0", "policy_database_url": postgres_server.make_empty()}
+    with daemon("serve", "policy", data_dir=str(tmp_path), **variables) as running:
+        asyncio.run(healthy(running.address, NOT_SERVING))
+        assert "hutongd migrate" in running.event("policies not read yet")["text"]
+        upgrade("policy", variables["policy_database_url"])
+        asyncio.run(healthy(running.address, SERVING))
+        assert running.terminate() == 0
+    assert not [line for line in running.log if "Traceback" in line]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "cause"),
+    [
+        (["serve", "policy"], {"policy_database_url": "postgresql+nosuch://x/y"}, "HUTONG_POLICY_DATABASE_URL must be"),
+        (["serve", "policy"], {"policy_database_url": "postgresql://x/y?nosuch=1"}, "does not know: nosuch"),
+        (["serve", "policy"], {"policy_database_url": "sqlite:////"}, "database of policy cannot be used"),
+        (["serve", "policy"], {"tls_server_ca_file": __file__}, "HUTONG_TLS_SERVER_CA_FILE holds no PEM certificate"),
+        (["serve", "policy"], {"data_dir": __file__}, "the directory of a SQLite database cannot be made"),
+        (["serve", "policy"], {"config": "/nowhere/hutong.toml"}, "the configuration file /nowhere/hutong.toml"),
+        (["purge", "--older-than", "30d"], {}, "hutongd migrate results makes it"),
+        (
+            ["config", "check"],
+            {"upstream": "localhost:50051", "jurisdiction": "410000"},
+            "HUTONG_UPSTREAM is this node's own Results",
+        ),
+    ],
+)
+def test_a_wrong_start_is_one_line(
+    arguments: list[str],
+    variables: dict[str, str],
+    cause: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Exit code 2 and one line with the setting or what to do."""
+    for name, value in ({"data_dir": str(tmp_path), "policy_address": "127.0.0.1:0"} | variables).items():
+        monkeypatch.setenv(f"HUTONG_{name.upper()}", value)
+    assert run(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("hutongd: ")
+    assert cause in line

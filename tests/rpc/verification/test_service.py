@@ -14,6 +14,7 @@ import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1 import decision_pb2 as pb
@@ -134,6 +135,34 @@ async def test_place_that_asks_for_nothing_and_place_without_a_rule(callers: Cal
     assert lawless.outcome == pb.DECISION_OUTCOME_UNDETERMINED
     assert lawless.reason == pb.DECISION_REASON_NO_POLICY_IN_FORCE
     assert not lawless.refusal_permitted
+
+
+async def test_floors_of_a_place_decide_and_are_kept_for_replay(callers: Callers) -> None:
+    """A lift where nothing governs, and a shortest window of 48 hours over a policy of 24."""
+    lift = policy_pb2.Policy(name="jurisdictions/460200/policies/lift", title="lift", floor=True)
+    lift.not_required.SetInParent()
+    least = policy_pb2.Policy(name="jurisdictions/460100/policies/least", title="least", floor=True)
+    least.test_required.shortest_window.duration.seconds = 48 * 3600
+    for floor in (lift, least):
+        floor.effective_start_time.CopyFrom(to_timestamp(SystemClock().now()))
+        await callers.policies.PublishPolicy(PublishPolicyRequest(policy=floor))
+    await callers.publish("460100", 24 * HOUR)
+    reported = SystemClock().now() - 30 * HOUR
+    await callers.upload(_person(62), _report(), reported)
+
+    async def decide(region: str) -> pb.Decision:
+        return (await callers.decisions.Verify(question(_person(62), region=region, store_decision=True))).decision
+
+    lifted, lengthened = await decide("460200"), await decide("460100")
+    assert (lifted.outcome, lifted.governing_policy) == (pb.DECISION_OUTCOME_NOT_REQUIRED, "")
+    assert lifted.floor_policy == f"{lift.name}@1"
+    assert (lengthened.reason, lengthened.expire_time) == (
+        pb.DECISION_REASON_VALID,
+        to_timestamp(reported + 48 * HOUR),
+    )
+    for decision in (lifted, lengthened):
+        replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
+        assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
 
 
 async def test_unknown_origin_is_decided_by_the_better_rule(callers: Callers) -> None:

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.domain.errors import HutongError
-from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, Source
+from services.policy.model import (
+    ANY,
+    NOT_REQUIRED,
+    OTHER_PROVINCE,
+    SAME_PROVINCE,
+    Requirement,
+    Revision,
+    ShortestWindow,
+    Source,
+)
 from services.policy.rules.guards import Publication, check_publication, check_withdrawal
 from services.policy.rules.resolve import PolicyBook
 
@@ -108,12 +117,23 @@ def _random_revision(choose: random.Random, counts: dict[tuple[str, str], int], 
 
 
 def _random_requirement(choose: random.Random, floor: bool) -> Requirement:
-    basis = choose.choice((1, 1, 1, 2))
-    if floor:
-        return Requirement(basis=basis)
     if choose.random() < 0.2:
-        return Requirement()
-    return Requirement(basis=basis, duration=choose.choice((24, 48, 72)) * HOUR)
+        return NOT_REQUIRED
+    if floor:
+        shortest = random_shortest(choose) if choose.random() < 0.6 else None
+        return Requirement(basis=choose.choice((0, 1, 1)), shortest=shortest)
+    window = random_shortest(choose)
+    return Requirement(
+        choose.choice((1, 1, 1, 2)), window.duration, window.calendar_days, includes_boundary=window.includes_boundary
+    )
+
+
+def random_shortest(choose: random.Random) -> ShortestWindow:
+    """Return a length of one to three days, often one that is as long as others or differs by a microsecond."""
+    days = choose.randrange(1, 4)
+    if choose.random() < 0.4:
+        return ShortestWindow(calendar_days=days)
+    return ShortestWindow(days * 24 * HOUR + choose.choice((-1, 0, 0, 1, 2)), includes_boundary=choose.random() < 0.5)
 
 
 def instants(revisions: Sequence[Revision]) -> list[int]:

@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, time, timedelta, timezone
+from typing import NamedTuple
 
-from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Revision
+from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, ShortestWindow
 
-NaiveAnswer = tuple[str, tuple[str, ...], int | None, frozenset[int] | None, frozenset[int]]
-"""Governing policy, floors from the nation downwards, basis (0 for no test, None for no policy), channels (None for
-all), forbidden grounds."""
+SHANGHAI = timezone(timedelta(hours=8))
+HOUR = 3_600_000_000
+
+LIFTED, ASKED, NOTHING, NO_POLICY = "lifted", "asked", "nothing", "no policy"
+
+
+class NaiveAnswer(NamedTuple):
+    """What applies: `asks` says what is asked, `basis` is 0 where nothing is, `channels` None stands for all.
+
+    `shortest` holds each floor with the shortest window that it sets, and `replaced` each floor with what it replaced.
+    """
+
+    governing: str
+    floors: tuple[str, ...]
+    asks: str
+    basis: int
+    channels: frozenset[int] | None
+    grounds: frozenset[int]
+    lifted_by: str
+    shortest: frozenset[tuple[str, ShortestWindow]]
+    replaced: frozenset[tuple[str, str]]
+
+
+def ends(window: Requirement | ShortestWindow, basis: int) -> tuple[int, bool]:
+    """When a result of a basis instant ends, and whether the instant itself still counts."""
+    if window.calendar_days is not None:
+        start = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=basis)
+        day = start.astimezone(SHANGHAI).date() + timedelta(days=window.calendar_days + 1)
+        end = datetime.combine(day, time(), SHANGHAI) - datetime.fromtimestamp(0, UTC)
+        return round(end / timedelta(microseconds=1)), False
+    assert window.duration is not None
+    return basis + window.duration, window.includes_boundary
+
+
+BASES = (0, 1, HOUR, 16 * HOUR - 1, 16 * HOUR, 16 * HOUR + 1, 23 * HOUR, 24 * HOUR - 1)
+"""Basis instants of one day. In Asia/Shanghai it turns midnight at 16:00 UTC: the first and last microsecond of a day
+are among them, at which days are longest and shortest against hours."""
+
+
+def breaks(window: Requirement, shortest: ShortestWindow) -> bool:
+    """Rule 4, by its meaning: some basis instant ends earlier by the window."""
+    return any(ends(window, basis) < ends(shortest, basis) for basis in BASES)
 
 
 def chain(region: str) -> list[str]:
@@ -59,7 +100,7 @@ def resolve_all(
         answer = resolve(revisions, region, purpose, origin, at, known)
         if answer not in answers:
             answers.append(answer)
-    return answers, frozenset(ground for answer in answers for ground in answer[4])
+    return answers, frozenset(ground for answer in answers for ground in answer.grounds)
 
 
 def resolve(
@@ -86,19 +127,49 @@ def resolve(
     ]
     names = tuple(floor.name for floor in floors)
     grounds = frozenset(ground for floor in floors for ground in floor.forbidden_grounds)
-    if governing is None:
-        return "", names, None, frozenset(c for floor in floors for c in floor.channels), grounds
-    basis = governing.requirement.basis
-    channels = set(governing.channels)
-    if basis and floors:
-        basis = floors[0].requirement.basis
-    if channels:
+    lifts = [floor for floor in floors if not floor.requirement.is_test]
+    caps = [floor for floor in floors if floor.requirement.is_test and floor.requirement.shortest is not None]
+    own_channels = frozenset(governing.channels) if governing else frozenset()
+    added = frozenset(channel for floor in floors for channel in floor.channels)
+    channels: frozenset[int] | None = own_channels | added
+    replaced: set[tuple[str, str]] = set()
+    if governing is not None:
+        grounds |= frozenset(governing.forbidden_grounds)
+        if not own_channels:
+            channels = None
+        seen = set(own_channels)
         for floor in floors:
-            channels |= set(floor.channels)
-    return (
-        governing.name,
+            if own_channels and not set(floor.channels) <= seen:
+                replaced.add((floor.name, "channels"))
+            seen |= set(floor.channels)
+    asks, basis = NO_POLICY, 0
+    if lifts:
+        asks = LIFTED
+        if governing is not None and governing.requirement.is_test:
+            replaced.add((lifts[0].name, "lift"))
+    elif governing is not None:
+        asks = ASKED if governing.requirement.is_test else NOTHING
+    if asks == ASKED:
+        assert governing is not None
+        basis = governing.requirement.basis
+        counting_from_the_report = [floor for floor in floors if floor.requirement.basis == 1]
+        if basis == 2 and counting_from_the_report:
+            basis = 1
+            replaced.add((counting_from_the_report[0].name, "basis"))
+        for floor in caps:
+            assert floor.requirement.shortest is not None
+            if breaks(governing.requirement, floor.requirement.shortest):
+                replaced.add((floor.name, "window"))
+    return NaiveAnswer(
+        governing.name if governing else "",
         names,
+        asks,
         basis,
-        frozenset(channels) if channels else None,
-        grounds | frozenset(governing.forbidden_grounds),
+        channels,
+        grounds,
+        lifts[0].name if lifts else "",
+        frozenset((cap.name, cap.requirement.shortest) for cap in caps if cap.requirement.shortest)
+        if asks == ASKED
+        else frozenset(),
+        frozenset(replaced),
     )

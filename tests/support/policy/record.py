@@ -88,6 +88,8 @@ def describe(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
     described = {
         "rule": _short(effective.governing),
         "floor": _short(effective.floor),
+        "lifted": _short(effective.lifting_floor),
+        "least": [_length(one.shortest_window) for one in effective.shortest_windows],
         "window": _window(effective),
         "basis": BASES.get(asked.window.basis),
         "stated": "sampling" if stated == [policy_pb2.VALIDITY_BASIS_SAMPLE_TIME] else None,
@@ -135,5 +137,8 @@ def _window(effective: policy_pb2.EffectivePolicy) -> str | None:
     requirement = effective.WhichOneof("requirement")
     if requirement != "test_required":
         return "none" if requirement else None
-    window = effective.test_required.window
+    return _length(effective.test_required.window)
+
+
+def _length(window: policy_pb2.ValidityWindow | policy_pb2.ShortestWindow) -> str:
     return f"{window.calendar_days}d" if window.calendar_days else f"{window.duration.seconds // HOUR}h"

@@ -15,6 +15,7 @@ from services.verification.decision.model import (
     Inputs,
     Record,
     Requirement,
+    ShortestWindow,
     SourceStatus,
     Window,
 )
@@ -80,12 +81,25 @@ def random_policy(random: Random) -> EffectivePolicy | None:
         ),
         random.choice((None, 24 * HOUR)),
         random.random() < 0.5,
+        tuple(random_shortest(random) for _ in range(random.choice((0, 0, 0, 0, 1, 2)))),
     )
     governing = "" if kind < 0.04 else f"jurisdictions/410100/policies/venue@{random.randint(1, 2)}"
     if kind < 0.07:
         required = None
+    is_lifted = random.random() < 0.02
+    if is_lifted:
+        required = None
     forbidden = (1, 2, *[ground for ground in (6, 7, 8, 9) if random.random() < 0.15])
-    return EffectivePolicy(governing, "jurisdictions/000000/policies/floor@1", required, forbidden, ("advice",))
+    floor = "jurisdictions/000000/policies/floor@1"
+    return EffectivePolicy(governing, floor, required, forbidden, ("advice",), is_lifted=is_lifted)
+
+
+def random_shortest(random: Random) -> ShortestWindow:
+    """Return a shortest window of a floor, often as long as the policies' windows."""
+    days = random.randint(1, 3)
+    if random.random() < 0.4:
+        return ShortestWindow(None, days, random.random() < 0.5)
+    return ShortestWindow(days * DAY, None, random.random() < 0.5)
 
 
 def random_record(random: Random, number: int) -> Record:

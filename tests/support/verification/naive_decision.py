@@ -78,6 +78,8 @@ def decide_by(inputs: Any, policy: Any, forbidden: tuple[int, ...]) -> Verdict:
     """The verdict by one policy, with its line of the table."""
     if policy is None:
         verdict = Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE")
+    elif policy.is_lifted:
+        verdict = Verdict("NOT_REQUIRED", "NO_TEST_REQUIRED")
     elif policy.governing == "":
         verdict = Verdict("UNDETERMINED", "NO_POLICY_IN_FORCE")
     elif policy.required is None:
@@ -178,9 +180,10 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
             start = subject.report_time if rule.window.basis == 1 else subject.sample_time
             if start is None:
                 continue
-            end = end_of(rule.window, moment(start))
-            boundary = rule.window.includes_boundary and rule.window.calendar_days is None
-            if use < end or (boundary and use == end):
+            ends = [(end_of(window, moment(start)), window) for window in (rule.window, *rule.shortest_windows)]
+            end = max(one for one, _ in ends)
+            boundary = [one for one, window in ends if window.includes_boundary and window.calendar_days is None]
+            if use < end or (end in boundary and use == end):
                 inside.append((end, candidate.recorded, sampled, True, name, candidate))
             else:
                 expired_ends.append(end)
@@ -308,7 +311,7 @@ def alike(shown: int, recorded: int | None) -> bool:
 
 
 def end_of(window: Any, start: datetime) -> datetime:
-    """Return the end of a window that begins at `start`."""
+    """Return the end of a window, or of a floor's shortest window, that begins at `start`."""
     if window.duration is not None:
         return start + timedelta(microseconds=window.duration)
     day = start.astimezone(SHANGHAI).date() + timedelta(days=window.calendar_days + 1)

@@ -36,7 +36,7 @@ def test_nothing_need_be_set() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     """A misspelt setting must not be silently without effect."""
-    with pytest.raises(BadSetting, match=r"HUTONG_JURISDICTON; known are .*HUTONG_JURISDICTION"):
+    with pytest.raises(BadSetting, match=r"HUTONG_JURISDICTON; did you mean HUTONG_JURISDICTION"):
         settings(jurisdicton="410000")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import protovalidate
 from google.protobuf.message import Message
-from hutong.policy.v1.policy_pb2 import Policy
+from hutong.policy.v1.policy_pb2 import VALIDITY_BASIS_SAMPLE_TIME, Policy
 
 _NAME = re.compile(r"jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}")
 _OWN_WORDS = {"name", "requirement"}
@@ -48,6 +48,10 @@ def _find_requirement_faults(policy: Policy) -> Iterator[str]:
         return
     length = policy.test_required.window.WhichOneof("length")
     if policy.floor and length:
-        yield "test_required.window: a floor has a basis and no length; each jurisdiction sets its own length"
+        yield "test_required.window: a floor has no length; each jurisdiction sets its own length"
+    if policy.floor and policy.test_required.window.basis == VALIDITY_BASIS_SAMPLE_TIME:
+        yield "test_required.window.basis: a floor counts from the report or leaves the basis open"
+    if not policy.floor and policy.test_required.HasField("shortest_window"):
+        yield "test_required.shortest_window: only a floor has one"
     if not policy.floor and not length:
         yield "test_required.window: duration or calendar_days is required"

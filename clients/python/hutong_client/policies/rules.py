@@ -9,8 +9,11 @@ from hutong.policy.v1.policy_pb2 import (
     FloorOverride,
     Policy,
     PolicySource,
+    ShortestWindow,
+    TestRequired,
     TravelerOrigin,
     ValidityBasis,
+    ValidityWindow,
 )
 from hutong.type.v1.channel_pb2 import Channel
 from hutong.type.v1.purpose_pb2 import Purpose
@@ -27,21 +30,51 @@ def describe_requirement(it: Policy | EffectivePolicy) -> str:
         return "No policy is in force"
     if requirement == "not_required":
         return "no result"
-    length = describe_length(it)
-    basis = word(ValidityBasis, it.test_required.window.basis, "VALIDITY_BASIS_")
+    return describe_test(it.test_required) + describe_shortest(it)
+
+
+def describe_test(test: TestRequired) -> str:
+    """Describe what is asked for: "a negative of 48 h from report time"."""
+    length = _length(test.window)
+    basis = word(ValidityBasis, test.window.basis, "VALIDITY_BASIS_") if test.window.basis else ""
     sampled = ""
-    if it.test_required.HasField("sampling_proof_window"):
-        sampled = f", or proof of sampling of {span(it.test_required.sampling_proof_window)}"
-    return f"a negative{f' of {length}' if length else ''} from {basis}{sampled}"
+    if test.HasField("sampling_proof_window"):
+        sampled = f", or proof of sampling of {span(test.sampling_proof_window)}"
+    return f"a negative{f' of {length}' if length else ''}{f' from {basis}' if basis else ''}{sampled}"
+
+
+def describe_shortest(it: Policy | EffectivePolicy) -> str:
+    """Describe the shortest windows of floors: ", at least 48 h"; empty if there are none."""
+    if isinstance(it, EffectivePolicy):
+        windows = [window.shortest_window for window in it.shortest_windows]
+    else:
+        windows = [it.test_required.shortest_window] if it.test_required.HasField("shortest_window") else []
+    return "".join(f", {_least(window)}" for window in windows)
 
 
 def describe_length(it: Policy | EffectivePolicy) -> str:
     """Describe the length of the window: "48 h" or "3 calendar days"; empty for a floor."""
-    window = it.test_required.window
+    return _length(it.test_required.window)
+
+
+def _length(window: ValidityWindow | ShortestWindow) -> str:
     length = window.WhichOneof("length")
     if length == "duration":
         return span(window.duration)
     return f"{window.calendar_days} calendar days" if length else ""
+
+
+def _least(window: ShortestWindow) -> str:
+    included = window.includes_boundary and window.WhichOneof("length") == "duration"
+    return f"at least {_length(window)}{', the last instant included' if included else ''}"
+
+
+def describe_answer(it: EffectivePolicy) -> str:
+    """Describe what applies and by which policy: "no policy, lifted by …@1 (no result)"."""
+    lifted = f", lifted by {it.lifting_floor}" if it.lifting_floor else ""
+    if it.WhichOneof("requirement") is None:
+        return "no policy"
+    return f"{it.governing or 'no policy'}{lifted} ({describe_requirement(it)})"
 
 
 def describe_purposes(purposes: Iterable[int]) -> str:
@@ -56,7 +89,12 @@ def describe_origin(origin: int) -> str:
 
 def describe_override(it: FloorOverride) -> str:
     """Describe what a floor replaced: "basis: sample time → report time"."""
-    if it.WhichOneof("replaced") == "basis":
+    replaced = it.WhichOneof("replaced")
+    if replaced == "lift":
+        return f"{describe_test(it.lift.stated)} → no result"
+    if replaced == "window":
+        return f"window: {_length(it.window.stated)} → {_least(it.window.applied)}"
+    if replaced == "basis":
         stated, applied = (
             word(ValidityBasis, basis, "VALIDITY_BASIS_") for basis in (it.basis.stated, it.basis.applied)
         )

@@ -25,6 +25,7 @@ from services.results.exchange.downstream.notifications import (
     newest_numbers,
     open_watch,
     read_notifications,
+    repeat_adverse,
 )
 from services.results.exchange.downstream.subscriptions import (
     find_active_links,
@@ -120,6 +121,8 @@ class NotificationStream:
         commit_time = from_timestamp(request.commit_time) if request.HasField("commit_time") else None
         with self._slot():
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
+            if not request.cursor:
+                await self._database.write(repeat_adverse, region, self._clock.now())
             async for message in self._stream(region, request.cursor):
                 yield message
         raise Unavailable("SHUTTING_DOWN", "the server is being stopped; watch again from the cursor")

@@ -1,4 +1,4 @@
-"""Notifications of the nation to its nodes: changes to subscribed subjects, missing reports of their laboratories.
+"""Notifications of the nation to its nodes: changes to subscribed subjects, adverse subjects, missing reports.
 
 A commit that concerns a node takes the next numbers from the node's row and locks the row until it ends. Numbers are
 therefore in the order of commits, and a watcher that has received 7 has received 6. All transactions lock nodes in one
@@ -9,17 +9,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, literal, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
+from services.domain.region import NATION
 from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.exchange import tables
+from services.results.exchange.downstream.adverse_subjects import (
+    find_missed_subjects,
+    lock_if_newly_adverse,
+    subscribe_adverse,
+)
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition
+from services.results.exchange.subscribers import find_subscribers
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 
 PAGE = 50
@@ -38,7 +45,7 @@ class Notification(NamedTuple):
 
 
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-    """Notify nodes of changes to subscribed subjects and of missing reports of their laboratories.
+    """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
     This is a subscriber of the nation's change log. A node is not notified of changes that it sent itself. While there
     are no subscriptions, it costs one query.
@@ -46,11 +53,14 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     by_node = defaultdict(lambda: defaultdict(list))
     of_subjects = [change for change in changes if change.subject_keys]
-    if of_subjects and has_subscriptions(connection):
-        subscribers = _find_subscribers(connection, {key for change in of_subjects for key in change.subject_keys})
+    unmarked = lock_if_newly_adverse(connection, of_subjects)
+    if of_subjects and (unmarked or has_subscriptions(connection)):
+        subscribers = find_subscribers(connection, {key for change in of_subjects for key in change.subject_keys})
+        for node, keys in subscribe_adverse(connection, of_subjects, unmarked, subscribers, now).items():
+            by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in keys)
         for change in of_subjects if subscribers else ():
             for node, name in _pair_with_subscribers(change, subscribers):
-                if node != change.source:
+                if node not in (change.source, NATION):
                     by_node[node][change.kind, change.lab].append(name)
     missing = [change for change in changes if change.kind is ChangeKind.MISSING_REPORTS]
     homes = _find_homes(connection, {change.lab for change in missing}) if missing else {}
@@ -85,6 +95,12 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
 
+def repeat_adverse(connection: Connection, node: str, now: Instant) -> None:
+    """Name all adverse subjects again to a node that begins without a cursor and has missed notifications."""
+    if keys := find_missed_subjects(connection, node):
+        _append(connection, node, {(ChangeKind.ADVERSE_SUBJECTS, ""): [(key.hex(), 0) for key in keys]}, now)
+
+
 def _append(
     connection: Connection, node: str, names: dict[tuple[ChangeKind, str], list[tuple[str, int]]], now: Instant
 ) -> None:
@@ -107,25 +123,6 @@ def has_subscriptions(connection: Connection) -> bool:
     # In a statement before the query: a subscription that the query misses is committed later, and sees the lock.
     share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
-
-
-def _find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
-    """Return the nodes that subscribe to each of these subjects."""
-    keys = list(subject_keys)
-    found: dict[bytes, list[str]] = {}
-    if connection.dialect.name == "postgresql":
-        driver: Any = connection.connection.driver_connection
-        statement = "SELECT subject_key, node FROM subscriptions WHERE subject_key = ANY (%b::bytea[])"
-        for key, node in driver.execute(statement, (keys,), binary=True):
-            found.setdefault(key, []).append(node)
-    else:
-        for start in range(0, len(keys), 500):
-            some = select(_subscriptions.c.subject_key, _subscriptions.c.node)
-            for key, node in connection.execute(
-                some.where(_subscriptions.c.subject_key.in_(keys[start : start + 500]))
-            ):
-                found.setdefault(key, []).append(node)
-    return found
 
 
 def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, list[str]]:

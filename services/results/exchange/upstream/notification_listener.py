@@ -1,8 +1,8 @@
 """A province's listener for notifications of the nation.
 
 The position is stored in one transaction with the changes, so a crash of either side loses nothing. When the nation no
-longer knows the position, the province subscribes again to every subject that it has imported, and reads its results
-again.
+longer knows the position, the province subscribes again to every subject that it has subscribed to, and reads its
+results again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import change_from_proto
-from services.results.exchange.model import Change, NotificationPosition
+from services.results.exchange.model import AdverseSubject, Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
-from services.results.exchange.upstream.subscription_client import MAX_SUBSCRIBED, SubscriptionClient
+from services.results.exchange.upstream.subscription_client import (
+    MAX_SUBSCRIBED,
+    SubscribedSubject,
+    SubscriptionClient,
+)
 from services.results.records.pepper_check import pepper_mark
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
@@ -121,22 +125,29 @@ class NotificationListener:
             position = NotificationPosition(message.cursor, commit_time)
         if moved or message.changes:
             changes = _known_changes(message.changes)
-            changes += await self._subscribe_linked(changes)
-            await self._store.apply(changes, position if moved else None)
+            subscribed = await self._subscribe_further(changes)
+            for subject in subscribed:
+                changes += [*subject.links, *subject.replicas]
+            keys = [key for subject in subscribed for key in subject.subject_keys]
+            await self._store.apply(changes, position if moved else None, keys)
         return position
 
-    async def _subscribe_linked(self, changes: Sequence[Change]) -> list[Change]:
-        """Subscribe to documents that were linked to a subscribed subject. Return their results and links."""
-        linked = [
-            change.document.subject_key
-            for change in changes
-            if isinstance(change, DocumentLink) and change.unlink_time is None
+    async def _subscribe_further(self, changes: Sequence[Change]) -> list[SubscribedSubject]:
+        """Subscribe to adverse subjects, and to documents that were linked to a subscribed subject."""
+        further = [key for change in changes if (key := _key_to_subscribe(change))]
+        return [
+            subscribed
+            for start in range(0, len(further), MAX_SUBSCRIBED)
+            for subscribed in await self._subscriptions.subscribe_each(further[start : start + MAX_SUBSCRIBED])
         ]
-        found: list[Change] = []
-        for start in range(0, len(linked), MAX_SUBSCRIBED):
-            for subscribed in await self._subscriptions.subscribe_each(linked[start : start + MAX_SUBSCRIBED]):
-                found += [*subscribed.links, *subscribed.replicas]
-        return found
+
+
+def _key_to_subscribe(change: Change) -> bytes | None:
+    if isinstance(change, AdverseSubject):
+        return change.subject_key
+    if isinstance(change, DocumentLink) and change.unlink_time is None:
+        return change.document.subject_key
+    return None
 
 
 def _known_changes(messages: Sequence[ReplicatedChange]) -> list[Change]:

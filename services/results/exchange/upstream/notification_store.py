@@ -11,7 +11,7 @@ from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.result_writer import Applied, Arrival
-from services.results.exchange.subscribers import list_subscribed
+from services.results.exchange.subscribers import add_subscriptions, list_subscribed
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import results
 from services.runtime.clock import Clock
@@ -49,11 +49,18 @@ class NotificationStore:
         await self._database.write(_restart, position)
 
     async def list_subscribed(self, after: bytes, limit: int) -> list[bytes]:
-        """Return at most `limit` keys of imported subjects in ascending order, beginning after `after`."""
+        """Return at most `limit` keys of subscribed subjects in ascending order, beginning after `after`."""
         return await self._database.read(list_subscribed, NATION, after, limit)
 
-    async def apply(self, changes: Sequence[Change], position: NotificationPosition | None = None) -> Applied:
-        """Store changes, and in the same transaction the position after them unless it is None.
+    async def apply(
+        self,
+        changes: Sequence[Change],
+        position: NotificationPosition | None = None,
+        subscribed: Sequence[bytes] = (),
+    ) -> Applied:
+        """Store changes, the keys that were subscribed to for them, and the position after them unless it is None.
+
+        All of it is stored in one transaction.
 
         Raises:
             Unavailable: the database does not answer; nothing is stored.
@@ -61,13 +68,19 @@ class NotificationStore:
         await self._partitions.prepare(
             [change.result.reference_time for change in changes if isinstance(change, Replica)]
         )
-        return await self._database.write(self._apply, changes, position)
+        return await self._database.write(self._apply, changes, position, subscribed)
 
     def _apply(
-        self, connection: Connection, changes: Sequence[Change], position: NotificationPosition | None
+        self,
+        connection: Connection,
+        changes: Sequence[Change],
+        position: NotificationPosition | None,
+        subscribed: Sequence[bytes],
     ) -> Applied:
+        now = self._clock.now()
+        add_subscriptions(connection, NATION, subscribed, now)
         known = _with_masks(connection, changes)
-        applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, self._clock.now()))
+        applied = self._applier.apply(connection, known, Arrival(self._jurisdiction, NATION, now))
         if position is not None:
             # Another process of this node may be ahead.
             later = update(_positions).where(_ROW, _positions.c.processed < position.number)

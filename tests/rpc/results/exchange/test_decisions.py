@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.lookup_pb2 import (
     LOOKUP_SCOPE_LOCAL,
     LOOKUP_SCOPE_NATIONWIDE,
@@ -16,6 +17,7 @@ from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_UNAVAILABLE,
     LookupScope,
 )
+from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
 from hutong_client.formatting import source_name
@@ -29,13 +31,17 @@ from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
 from tests.support.results.country import HENAN, JILIN, Country, Member
-from tests.support.results.factories import make_tube
+from tests.support.results.factories import LAB_NAME, NEGATIVE, POSITIVE, make_tube
 from tests.support.verification.gate import Gate, open_gate
 from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from hutong.type.v1.outcome_pb2 import Outcome
 
 LACK = pb.DECISION_REASON_NO_RESULT
 AWAY = pb.DECISION_REASON_SOURCE_UNAVAILABLE
 VALID = pb.DECISION_REASON_VALID
+POSITIVE_RESULT = pb.DECISION_REASON_POSITIVE_RESULT
 
 
 class ClockAhead:
@@ -154,6 +160,39 @@ async def test_scope_unset_asks_the_nation_only_if_it_must(country: Country, hen
         assert await gate.is_repeatable(nobody)
     kept = await gate.verify(2, scope=LOOKUP_SCOPE_UNSPECIFIED, store_decision=True)
     assert await gate.is_repeatable(kept)
+
+
+async def test_an_own_negative_hides_no_positive_of_another_node(country: Country, henan: Member, gate: Gate) -> None:
+    """The scope is unset, whichever result came first. When the positive is recalled or cleared elsewhere, it ends."""
+    jilin = await join_jilin(country)
+    await henan.node.register()
+
+    async def report(member: Member, number: str, person: int, outcome: Outcome.ValueType, ago: Span) -> None:
+        tube = make_tube(person, outcome=outcome, reported=SystemClock().now() - ago)
+        tube.persons[0].report_number = number
+        await member.node.upload([tube], number)
+
+    async def answers(person: int, reason: pb.DecisionReason.ValueType, *, asks: bool) -> bool:
+        decision = await gate.verify(person, scope=LOOKUP_SCOPE_UNSPECIFIED)
+        return decision.reason == reason and ("nodes/000000/results" in sources(decision)) is asks
+
+    await report(henan, "H1", 1, NEGATIVE, 3 * HOUR)
+    assert await answers(1, VALID, asks=False)
+    await report(jilin, "J1", 1, POSITIVE, 2 * HOUR)
+    await report(jilin, "J2", 2, POSITIVE, 2 * HOUR)
+    await until(lambda: answers(1, POSITIVE_RESULT, asks=True))
+    await until(lambda: len(country.nation.results()) == 3)
+    await report(henan, "H2", 2, NEGATIVE, 3 * HOUR)
+    await until(lambda: answers(2, POSITIVE_RESULT, asks=True))
+    await report(jilin, "J22", 2, NEGATIVE, HOUR)
+    await until(lambda: len(country.nation.results()) == 5)
+    # The nation knows the clearing negative. It counts, whether or not its copy has come.
+    assert (await gate.verify(2, scope=LOOKUP_SCOPE_UNSPECIFIED)).reason == VALID
+    await until(lambda: answers(2, VALID, asks=False))
+    interval = Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now()))
+    recall = RecallResultsRequest(lab=LAB_NAME, report_interval=interval, outcomes=[POSITIVE], reason="contaminated")
+    await jilin.node.admin.RecallResults(recall)
+    await until(lambda: answers(1, VALID, asks=False))
 
 
 async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate, link: Link) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from google.type.interval_pb2 import Interval
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.type.v1 import outcome_pb2
-from sqlalchemy import make_url
 
 from services.domain.instant import to_timestamp
 from services.results.exchange.tables import notification_positions, subscriptions
@@ -22,25 +20,10 @@ from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
+from tests.support.restored import Copy
 from tests.support.results.country import HENAN, JILIN, Member, open_member
 from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
 from tests.support.waiting import until
-
-
-class Copy:
-    """A copy of a SQLite store."""
-
-    def __init__(self, url: str, path: Path) -> None:
-        self._store = Path(make_url(url).database or "")
-        self._path = path
-        with contextlib.closing(sqlite3.connect(self._store)) as store, contextlib.closing(sqlite3.connect(path)) as to:
-            store.backup(to)
-
-    def restore(self) -> None:
-        """Replace the store by the copy. No process may have the store open."""
-        for beside in ("-wal", "-shm"):
-            Path(f"{self._store}{beside}").unlink(missing_ok=True)
-        self._store.write_bytes(self._path.read_bytes())
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
         ("duration: 172800s, ", "", "duration or calendar_days is required"),
         (", basis: VALIDITY_BASIS_REPORT_TIME", "", "basis: is required"),
         ("172800s", "0s", "greater than 0s"),
-        ("title:", "floor: true\ntitle:", "a floor has a basis and no length"),
+        ("title:", "floor: true\ntitle:", "a floor has no length"),
         (
             "[PURPOSE_PUBLIC_VENUE]",
             "[PURPOSE_HOTEL, PURPOSE_HOTEL]",
@@ -64,6 +64,12 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
             "one of them is required",
         ),
         ("purposes: [", "purposes: [[", "line 3"),
+        ("window:", "shortest_window: {calendar_days: 2}\n  window:", "only a floor has one"),
+        (
+            "{duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}",
+            "{basis: VALIDITY_BASIS_SAMPLE_TIME}\nfloor: true",
+            "a floor counts from the report",
+        ),
     ],
 )
 def test_fault_is_named(tmp_path: Path, old: str, new: str, hint: str) -> None:

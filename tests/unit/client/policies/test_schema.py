@@ -14,11 +14,13 @@ import yaml
 from hutong.policy.v1.policy_pb2 import Policy
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
+from hutong_client.policies.files import read_policy_file
 
 from tests.support.client.policy_files import GOOD, SAMPLES
 
 FILE = Path(hutong_client.__file__).parent / "policies/policy.schema.json"
 SCHEMA = json.loads(FILE.read_text(encoding="utf-8"))
+WINDOW = "{duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}"
 FIRST_LINE = re.compile(r"# yaml-language-server: \$schema=(\S+)\n")
 
 
@@ -118,12 +120,35 @@ def test_sample_names_the_schema_and_keeps_it(path: Path) -> None:
         ("test_required:\n  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}\n", ""),
         ("retroactive_reason: a sample", f"retroactive_reason: {'x' * 501}"),
         ("title: 郑州 venues", f"title: {'x' * 201}"),
+        ("window:", "shortest_window: {calendar_days: 2}\n  window:"),
+        (WINDOW, "{basis: VALIDITY_BASIS_SAMPLE_TIME}\nfloor: true"),
+        (f"window: {WINDOW}", "shortest_window: {calendar_days: 2, duration: 1s}\nfloor: true"),
+        (f"window: {WINDOW}", "refusal_permitted: true"),
     ],
 )
 def test_faulty_file_breaks_it(old: str, new: str) -> None:
     """An editor marks it before anything is sent."""
     assert list(faults(SCHEMA, typed(load(GOOD)))) == []
     assert list(faults(SCHEMA, typed(load(GOOD.replace(old, new)))))
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        "not_required: {}",
+        "test_required: {}",
+        "test_required: {window: {basis: VALIDITY_BASIS_REPORT_TIME}}",
+        "test_required: {shortest_window: {calendar_days: 2}}",
+        "test_required: {shortest_window: {duration: 172800s, includes_boundary: true}}",
+    ],
+)
+def test_floor_may_lift_or_state_a_shortest_window(tmp_path: Path, stated: str) -> None:
+    """Or leave everything but channels and grounds to the places; the command finds no fault either."""
+    text = GOOD.replace(f"test_required:\n  window: {WINDOW}", f"{stated}\nfloor: true")
+    assert list(faults(SCHEMA, typed(load(text)))) == []
+    path = tmp_path / "floor.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert read_policy_file(path).faults == ()
 
 
 def test_schema_knows_every_field_an_authority_states() -> None:

@@ -9,10 +9,19 @@ import pytest
 
 from services.domain.errors import FailedPrecondition, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import MINUTE
-from services.policy.model import OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, Source
+from services.policy.model import (
+    NOT_REQUIRED,
+    OTHER_PROVINCE,
+    SAME_PROVINCE,
+    Requirement,
+    Revision,
+    ShortestWindow,
+    Source,
+)
+from services.policy.rules.floors import BASIS, CHANNELS, LIFT, WINDOW
 from services.policy.rules.guards import Publication, check_publication, check_withdrawal, find_overridden
 from services.policy.rules.impact import find_changes
-from services.policy.rules.resolve import BASIS, CHANNELS, PolicyBook
+from services.policy.rules.resolve import PolicyBook
 from tests.support.policy.factories import HOUR, MONTH, PURPOSES, make_revision, random_set
 
 NOW = 1_000 * HOUR
@@ -37,13 +46,48 @@ def test_good_policy_is_let_through() -> None:
     publish(make_revision(start=200 * HOUR), FLOOR)
 
 
-@pytest.mark.parametrize(("start", "end"), [(50, 101), (100, None), (0, None), (2_000, 3_000)])
-def test_floor_undercut_anywhere_in_life_is_a_breach(start: int, end: int | None) -> None:
+@pytest.mark.parametrize(("start", "end"), [(100, None), (100, 101), (199, 300), (199, None)])
+def test_floor_in_force_at_the_start_is_not_undercut(start: int, end: int | None) -> None:
     """However short the time in which both are in force."""
     late = None if end is None else end * HOUR
-    error = refused(make_revision(requirement=FROM_SAMPLING, start=start * HOUR, end=late), FLOOR)
+    floor = replace(FLOOR, end=200 * HOUR)
+    error = refused(make_revision(requirement=FROM_SAMPLING, start=start * HOUR, end=late), floor)
     assert error.reason == "POLICY_BREACH"
-    assert [violation.subject for violation in error.violations] == [FLOOR.name]
+    assert [violation.subject for violation in error.violations] == [floor.name]
+
+
+def test_floor_that_begins_later_is_told_and_refuses_nothing() -> None:
+    """Otherwise the order of publication would decide. It is told with its start, and so is one that is over."""
+    policy = make_revision(requirement=FROM_SAMPLING, start=50 * HOUR)
+    publish(policy, FLOOR)
+    (override,) = find_overridden(policy, PolicyBook([FLOOR]))
+    assert (override.field, override.floor, override.start) == (BASIS, FLOOR.name, 100 * HOUR)
+    over = replace(FLOOR, end=200 * HOUR)
+    late = replace(policy, start=200 * HOUR)
+    publish(late, over)
+    assert find_overridden(late, PolicyBook([over])) == []
+
+
+FLOORS = {
+    LIFT: make_revision("000000", "f", floor=True, requirement=NOT_REQUIRED),
+    WINDOW: make_revision("000000", "f", floor=True, requirement=Requirement(shortest=ShortestWindow(49 * HOUR))),
+    BASIS: FLOOR,
+}
+
+
+@pytest.mark.parametrize("field", FLOORS)
+def test_each_breach_names_its_field_and_cites_the_floor(field: str) -> None:
+    """A policy asks where a floor lifts, ends earlier than a shortest window, or counts from sampling."""
+    floor = replace(FLOORS[field], source=Source(document_number="〔2022〕81"))
+    (breach,) = refused(make_revision(requirement=FROM_SAMPLING, start=200 * HOUR), floor).violations
+    assert (breach.field, breach.subject) == (f"policy.{field}", floor.name)
+    assert f"{floor.name} (〔2022〕81)" in breach.description
+
+
+def test_policy_that_asks_for_nothing_breaks_no_floor() -> None:
+    """Neither a basis nor a window applies to it; a floor below a floor only adds."""
+    publish(make_revision(requirement=NOT_REQUIRED, start=NOW), *FLOORS.values())
+    publish(make_revision("410000", "g", floor=True, requirement=Requirement(), start=NOW), *FLOORS.values())
 
 
 def test_policy_that_ends_before_the_floor_begins_is_let_through() -> None:
@@ -111,7 +155,16 @@ def test_new_revision_does_not_tie_with_its_own_series() -> None:
             make_revision(floor=True, requirement=Requirement(basis=1, duration=HOUR)),
             "policy.test_required.window.length",
         ),
-        (make_revision(floor=True, requirement=Requirement()), "policy.not_required"),
+        (make_revision(floor=True, requirement=Requirement(basis=2)), "policy.test_required.window.basis"),
+        (
+            make_revision(requirement=replace(FROM_SAMPLING, shortest=ShortestWindow(HOUR))),
+            "policy.test_required.shortest_window",
+        ),
+        (
+            make_revision(floor=True, requirement=Requirement(shortest=ShortestWindow(0))),
+            "policy.test_required.shortest_window.duration",
+        ),
+        (make_revision(requirement=Requirement()), "policy.test_required.window.length"),
     ],
 )
 def test_faulty_policy_is_an_invalid_argument(revision: Revision, field: str) -> None:
@@ -185,8 +238,8 @@ def test_everything_against_a_policy_is_told_at_once() -> None:
 
 
 def test_foreign_policy_is_told_its_breaches_too() -> None:
-    """A province that publishes a national floor against the floor that stands hears of both."""
-    against = make_revision("000000", "second", floor=True, requirement=Requirement(basis=2), start=NOW)
+    """A province that publishes a national policy against the floor that stands hears of both."""
+    against = make_revision("000000", "second", requirement=FROM_SAMPLING, start=NOW)
     with pytest.raises(PermissionDenied) as caught:
         publish(against, FLOOR, jurisdiction="410000")
     assert [it.reason for it in caught.value.violations] == ["NOT_PERMITTED", "POLICY_BREACH"]

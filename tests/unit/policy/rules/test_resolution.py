@@ -19,7 +19,8 @@ from services.policy.model import (
     Effective,
     Revision,
 )
-from services.policy.rules.resolve import BASIS, PolicyBook, origin_class
+from services.policy.rules.floors import BASIS, CHANNELS, LIFT, WINDOW
+from services.policy.rules.resolve import PolicyBook, origin_class
 from tests.support.policy import naive_resolution
 from tests.support.policy.factories import ASKED, MONTH, PURPOSES, instants, make_revision, random_set
 
@@ -28,16 +29,27 @@ CASES = int(os.environ.get("MODEL_CASES", "3000"))
 QUESTIONS_A_SET = 10
 
 
+WORDS = {BASIS: "basis", WINDOW: "window", LIFT: "lift", CHANNELS: "channels"}
+
+
 def told(effective: Effective, channels_of_all: bool) -> naive_resolution.NaiveAnswer:
     """Our answer in the model's words."""
     requirement = effective.requirement
-    channels = None if not effective.channels and channels_of_all else frozenset(effective.channels)
-    return (
+    asks = naive_resolution.NO_POLICY
+    if requirement is not None:
+        asks = naive_resolution.ASKED if requirement.is_test else naive_resolution.NOTHING
+    if effective.lifting_floor and asks == naive_resolution.NOTHING:
+        asks = naive_resolution.LIFTED
+    return naive_resolution.NaiveAnswer(
         effective.governing,
         effective.floors,
-        None if requirement is None else requirement.basis,
-        channels,
+        asks,
+        requirement.basis if requirement else 0,
+        None if not effective.channels and channels_of_all else frozenset(effective.channels),
         frozenset(effective.forbidden_grounds),
+        effective.lifting_floor,
+        frozenset((one.floor, one.shortest) for one in effective.shortest_windows),
+        frozenset((one.floor, WORDS[one.field]) for one in effective.overrides),
     )
 
 
@@ -165,21 +177,6 @@ def test_order_of_publication_is_without_effect(
     shuffled = list(revisions)
     shuffle.shuffle(shuffled)
     assert PolicyBook(shuffled).resolve_class(*question, at) == PolicyBook(revisions).resolve_class(*question, at)
-
-
-@given(policy_sets, questions, st.integers(-5, 2 * MONTH))
-@settings(deadline=None)
-def test_no_answer_undercuts_a_floor(revisions: list[Revision], question: tuple[str, int, int], at: int) -> None:
-    """Whatever governs, the highest floor's basis counts, its channels are accepted and its grounds are forbidden."""
-    effective = PolicyBook(revisions).resolve_class(*question, at).effective
-    by_name = {revision.name: revision for revision in revisions}
-    floors = [by_name[name] for name in effective.floors]
-    for floor in floors:
-        assert set(floor.forbidden_grounds) <= set(effective.forbidden_grounds)
-        if effective.channels:
-            assert set(floor.channels) <= set(effective.channels)
-    if floors and effective.requirement is not None and effective.requirement.is_test:
-        assert effective.requirement.basis == floors[0].requirement.basis
 
 
 def test_governing_names_what_was_replaced() -> None:

@@ -10,7 +10,7 @@ import pytest
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, HOUR, SECOND
 from services.results.exchange.limits import MAX_AHEAD, check_change, check_instant, check_tubes
-from services.results.exchange.model import Replica, ReplicaTubes, SharedColumns
+from services.results.exchange.model import AdverseSubject, Replica, ReplicaTubes, SharedColumns
 from services.results.labs.model import AUTHORIZED, Lab, StandingChange
 from services.results.missing_reports.model import MissingReport
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
@@ -50,6 +50,12 @@ def test_what_an_honest_node_sends_passes() -> None:
     check_change(replace(LAB, authorize_time=253_402_300_799 * SECOND, changes=changes), 1, NOW)
     check_change(MissingReport(USCC, "R1", NOW, "410000"), 1, NOW)
     assert check_instant(NOW, NOW, "as_of_time") == NOW
+
+
+def test_a_node_names_no_adverse_subject() -> None:
+    """Only the nation does, and not by replication."""
+    with pytest.raises(InvalidArgument, match="adverse_subject"):
+        check_change(AdverseSubject(subject_key(1)), 1, NOW)
 
 
 @pytest.mark.parametrize(("column", "value"), [(name, value) for name, bad in BAD_COLUMNS.items() for value in bad])

@@ -38,7 +38,7 @@ from services.verification.decision.model import (
 )
 from services.verification.decision.weigh import Item
 from services.verification.verify.convert import decision_to_proto
-from tests.support.verification.decision_inputs import LABS, NOON, POLICY, RESULTS, random_inputs
+from tests.support.verification.decision_inputs import LABS, NOON, POLICY, RESULTS, random_inputs, random_shortest
 
 RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
 NOT_RECOGNIZED = pb.DECISION_OUTCOME_NOT_RECOGNIZED
@@ -409,6 +409,62 @@ def test_an_unknown_laboratory_is_no_reason_against_the_holder(inputs: Inputs) -
     )
     one, other = decide(unknown), decide(known)
     assert (one.outcome, one.reason, one.expire_time) == (other.outcome, other.reason, other.expire_time)
+
+
+@given(worlds, st.integers(0, 2**32))
+def test_a_floor_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None:
+    """One more shortest window, a lift, or one more forbidden ground: as good for the holder, in expiry too."""
+    if inputs.policy is None:
+        return
+    random = Random(seed)
+    policy = inputs.policy
+    better = [policy._replace(forbidden_grounds=(*policy.forbidden_grounds, random.choice((6, 7, 8, 9))))]
+    better.append(policy._replace(is_lifted=True, required=None))
+    if policy.required is not None:
+        windows = [*policy.required.shortest_windows, random_shortest(random)]
+        better.append(policy._replace(required=policy.required._replace(shortest_windows=tuple(windows))))
+    for one in better:
+        assert favour(decide(inputs._replace(policy=one))) <= favour(decide(inputs))
+
+
+@given(worlds, st.integers(0, 2**32))
+def test_a_floor_that_counts_from_the_report_never_makes_a_decision_worse(inputs: Inputs, seed: int) -> None:
+    """Of records: each has a report time, which is never before its sample time."""
+    if inputs.policy is None or inputs.policy.required is None:
+        return
+    inputs = inputs._replace(evidence=(), claims=())
+    required = inputs.policy.required
+    replaced = required._replace(window=required.window._replace(basis=REPORT_TIME))
+    bound = inputs.policy._replace(required=replaced)
+    assert favour(decide(inputs._replace(policy=bound))) <= favour(decide(inputs))
+
+
+@given(worlds.filter(lambda inputs: inputs.policy is not None), st.booleans())
+def test_nothing_is_asked_where_a_floor_lifts(inputs: Inputs, governs: bool) -> None:
+    """Also where nothing governs; the floor is named."""
+    assert inputs.policy is not None
+    lifted = inputs.policy._replace(is_lifted=True, required=None, governing="p" if governs else "", floor="lift")
+    decision = decide(inputs._replace(policy=lifted, elsewhere=None))
+    assert (decision.outcome, decision.gate.action) == (pb.DECISION_OUTCOME_NOT_REQUIRED, pb.GATE_ACTION_LET_IN)
+    assert decision.policy is not None
+    assert decision.policy.floor == "lift"
+
+
+@given(worlds, st.randoms(use_true_random=False))
+def test_order_of_shortest_windows_is_without_effect(inputs: Inputs, random: Random) -> None:
+    """Two count as the later of both, in any order."""
+    if inputs.policy is None or inputs.policy.required is None:
+        return
+    windows = [random_shortest(random), random_shortest(random)]
+    one, other = (
+        decide(
+            inputs._replace(
+                policy=inputs.policy._replace(required=inputs.policy.required._replace(shortest_windows=tuple(order)))
+            )
+        )
+        for order in (windows, windows[::-1])
+    )
+    assert one._replace(policy=None) == other._replace(policy=None)
 
 
 def test_evidence_alone_does_not_clear_a_recorded_positive() -> None:

@@ -24,6 +24,28 @@ def test_a_window_without_a_length_is_no_rule() -> None:
     assert policy_from_proto(policy).required is None
 
 
+def test_a_lift_is_read_where_nothing_governs() -> None:
+    """It is no answer without a policy: nothing is asked, and the floor and its document are named."""
+    policy = policy_pb2.EffectivePolicy(floor="a", lifting_floor="b")
+    policy.not_required.SetInParent()
+    policy.floor_source.title, policy.lifting_source.title = "of a", "of b"
+    read = policy_from_proto(policy)
+    assert read.asks_nothing
+    assert (read.governing, read.floor, read.floor_document.title) == ("", "b", "of b")
+
+
+def test_shortest_windows_are_read() -> None:
+    """Each with its boundary; one of an unknown kind is left out."""
+    policy = _policy()
+    policy.shortest_windows.add(floor="a").shortest_window.calendar_days = 3
+    policy.shortest_windows.add(floor="b").shortest_window.duration.seconds = 72 * 3600
+    policy.shortest_windows[1].shortest_window.includes_boundary = True
+    policy.shortest_windows.add(floor="c")
+    required = policy_from_proto(policy).required
+    assert required is not None
+    assert required.shortest_windows == ((None, 3, False), (72 * 3600 * SECOND, None, True))
+
+
 def test_spans_keep_their_fractions() -> None:
     """Durations come over to the microsecond."""
     policy = _policy()

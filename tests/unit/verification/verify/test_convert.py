@@ -67,6 +67,11 @@ def _resolution(random: Random) -> ResolvePolicyItem:
     """One policy with the document behind it, or one for each origin."""
     policy = _policy()
     policy.governing_source.document_number = "example"
+    if random.random() < 0.3:
+        policy.shortest_windows.add(floor="f").shortest_window.duration.seconds = 72 * 3600
+    if random.random() < 0.1:
+        policy.not_required.SetInParent()
+        policy.lifting_floor, policy.governing = "f", ""
     if random.random() < 0.5:
         return ResolvePolicyItem(effective_policy=policy)
     other = _policy()

@@ -69,7 +69,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
     """
     ERROR_REASON_POLICY_BREACH: _ErrorReason.ValueType  # 12
-    """A policy to publish contradicts floors. FAILED_PRECONDITION with one PreconditionFailure violation for each breach,
+    """A policy to publish breaks floors that are in force at its own start. FAILED_PRECONDITION with one PreconditionFailure violation for each breach,
     whose subject is the floor's revision.
     Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
     """
@@ -261,7 +261,7 @@ ERROR_REASON_LAB_UNKNOWN: ErrorReason.ValueType  # 11
 Example: {"reason":"LAB_UNKNOWN","domain":"hutong.org","metadata":{"lab":"labs/91410100MA0000001X"}}
 """
 ERROR_REASON_POLICY_BREACH: ErrorReason.ValueType  # 12
-"""A policy to publish contradicts floors. FAILED_PRECONDITION with one PreconditionFailure violation for each breach,
+"""A policy to publish breaks floors that are in force at its own start. FAILED_PRECONDITION with one PreconditionFailure violation for each breach,
 whose subject is the floor's revision.
 Example: {"reason":"POLICY_BREACH","domain":"hutong.org","metadata":{"breaches":"2"}}
 """

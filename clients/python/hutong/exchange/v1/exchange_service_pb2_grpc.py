@@ -98,6 +98,8 @@ class ExchangeServiceServicer(object):
         their documents. The response holds what is known now; changes come by WatchNotifications. A repeat has no further
         effect. A subscription ends if nothing of the subject is kept here any more and the node has not subscribed to it
         again for as long as results are kept.
+        A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
+        AdverseSubject.
         Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
         does not know the node's cursor, and the node subscribes again.
         """
@@ -107,8 +109,14 @@ class ExchangeServiceServicer(object):
 
     def WatchNotifications(self, request, context):
         """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
-        to, and missing reports of its laboratories. A heartbeat comes at least every 5 seconds. Opened again with the same
-        cursor, it sends the same notifications again.
+        to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
+        again with the same cursor, it sends the same notifications again.
+        A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
+        names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
+        subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+        node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
+        as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
+        adverse subjects to which the node is subscribed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

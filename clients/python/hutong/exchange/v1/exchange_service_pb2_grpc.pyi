@@ -55,13 +55,21 @@ class ExchangeServiceStub:
     their documents. The response holds what is known now; changes come by WatchNotifications. A repeat has no further
     effect. A subscription ends if nothing of the subject is kept here any more and the node has not subscribed to it
     again for as long as results are kept.
+    A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
+    AdverseSubject.
     Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
     does not know the node's cursor, and the node subscribes again.
     """
     WatchNotifications: _grpc.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNotificationsRequest, _exchange_service_pb2.WatchNotificationsResponse]
     """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
-    to, and missing reports of its laboratories. A heartbeat comes at least every 5 seconds. Opened again with the same
-    cursor, it sends the same notifications again.
+    to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
+    again with the same cursor, it sends the same notifications again.
+    A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
+    names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
+    subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+    node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
+    as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
+    adverse subjects to which the node is subscribed.
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -95,13 +103,21 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     their documents. The response holds what is known now; changes come by WatchNotifications. A repeat has no further
     effect. A subscription ends if nothing of the subject is kept here any more and the node has not subscribed to it
     again for as long as results are kept.
+    A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
+    AdverseSubject.
     Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
     does not know the node's cursor, and the node subscribes again.
     """
     WatchNotifications: _aio.UnaryStreamMultiCallable[_exchange_service_pb2.WatchNotificationsRequest, _exchange_service_pb2.WatchNotificationsResponse]  # type: ignore[assignment]
     """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
-    to, and missing reports of its laboratories. A heartbeat comes at least every 5 seconds. Opened again with the same
-    cursor, it sends the same notifications again.
+    to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
+    again with the same cursor, it sends the same notifications again.
+    A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
+    names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
+    subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+    node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
+    as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
+    adverse subjects to which the node is subscribed.
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -150,6 +166,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         their documents. The response holds what is known now; changes come by WatchNotifications. A repeat has no further
         effect. A subscription ends if nothing of the subject is kept here any more and the node has not subscribed to it
         again for as long as results are kept.
+        A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
+        AdverseSubject.
         Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
         does not know the node's cursor, and the node subscribes again.
         """
@@ -161,8 +179,14 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.WatchNotificationsResponse], _abc.AsyncIterator[_exchange_service_pb2.WatchNotificationsResponse]]:
         """Streams notifications to a node, in order, starting after the cursor: changes of subjects that it has subscribed
-        to, and missing reports of its laboratories. A heartbeat comes at least every 5 seconds. Opened again with the same
-        cursor, it sends the same notifications again.
+        to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
+        again with the same cursor, it sends the same notifications again.
+        A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
+        names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
+        subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+        node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
+        as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
+        adverse subjects to which the node is subscribed.
         """
 
     @_abc_1.abstractmethod

@@ -443,8 +443,33 @@ class ReplicatedMissingReport(_message.Message):
 Global___ReplicatedMissingReport: _TypeAlias = ReplicatedMissingReport  # noqa: Y015
 
 @_typing.final
+class AdverseSubject(_message.Message):
+    """A subject with a POSITIVE or POOL_POSITIVE result, of which the receiving node has results too. The receiver calls
+    SubscribeSubjects and stores what is known of the subject as copies, so that its own records hide no positive of
+    another node. Only the nation sends it, and only by WatchNotifications.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    subject_key: _builtins.bytes
+    """The subject key."""
+    def __init__(
+        self,
+        *,
+        subject_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject_key", b"subject_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdverseSubject: _TypeAlias = AdverseSubject  # noqa: Y015
+
+@_typing.final
 class ReplicatedChange(_message.Message):
-    """One change of a node's log."""
+    """One change of a node's log, or a notification of the nation."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -452,6 +477,7 @@ class ReplicatedChange(_message.Message):
     LINK_FIELD_NUMBER: _builtins.int
     LAB_FIELD_NUMBER: _builtins.int
     MISSING_REPORT_FIELD_NUMBER: _builtins.int
+    ADVERSE_SUBJECT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def result(self) -> Global___ReplicatedResult:
         """A new revision of a result."""
@@ -468,6 +494,10 @@ class ReplicatedChange(_message.Message):
     def missing_report(self) -> Global___ReplicatedMissingReport:
         """A missing report of a laboratory of another node."""
 
+    @_builtins.property
+    def adverse_subject(self) -> Global___AdverseSubject:
+        """A subject to subscribe to. Replicate refuses it."""
+
     def __init__(
         self,
         *,
@@ -475,12 +505,13 @@ class ReplicatedChange(_message.Message):
         link: Global___ReplicatedLink | None = ...,
         lab: Global___ReplicatedLab | None = ...,
         missing_report: Global___ReplicatedMissingReport | None = ...,
+        adverse_subject: Global___AdverseSubject | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "lab", b"lab", "link", b"link", "missing_report", b"missing_report", "result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adverse_subject", b"adverse_subject", "change", b"change", "lab", b"lab", "link", b"link", "missing_report", b"missing_report", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "lab", b"lab", "link", b"link", "missing_report", b"missing_report", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adverse_subject", b"adverse_subject", "change", b"change", "lab", b"lab", "link", b"link", "missing_report", b"missing_report", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["result", "link", "lab", "missing_report"]  # noqa: Y015
+    _WhichOneofReturnType_change: _TypeAlias = _typing.Literal["result", "link", "lab", "missing_report", "adverse_subject"]  # noqa: Y015
     _WhichOneofArgType_change: _TypeAlias = _typing.Literal["change", b"change"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_change) -> _WhichOneofReturnType_change | None: ...
 

@@ -44,7 +44,7 @@ class PublishPolicyRequest(_message.Message):
 
     @_builtins.property
     def impact_time(self) -> _timestamp_pb2.Timestamp:
-        """With it, impacts and impact_count tell which answers change at this instant. Absent for none."""
+        """With it, impacts and impact_count list which answers change at this instant. Absent for none."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ Global___PublishPolicyRequest: _TypeAlias = PublishPolicyRequest  # noqa: Y015
 
 @_typing.final
 class PolicyImpact(_message.Message):
-    """An answer that a publication changes."""
+    """An answer that a publication or withdrawal changes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -115,24 +115,37 @@ class PublishPolicyResponse(_message.Message):
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     IMPACT_COUNT_FIELD_NUMBER: _builtins.int
     OVERRIDE_COUNT_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    RESTORED_COUNT_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """Hand it to a decision as at_least_as_fresh. Empty with validate_only."""
     impact_count: _builtins.int
     """How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time."""
     override_count: _builtins.int
     """How many overrides there are in all, those beyond the first 500 among them."""
+    restored_count: _builtins.int
+    """How many there are in all, those beyond the first 500 among them."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """The revision as stored, or as it would be with validate_only."""
 
     @_builtins.property
     def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
-        """For a floor: what it overrides in lower policies, from when; the first 500, by region."""
+        """For a floor: what it overrides in lower policies, from when. For another policy: what floors override in it, those
+        that begin later among them. The first 500, by region.
+        """
 
     @_builtins.property
     def impacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyImpact]:
         """Which answers change at impact_time and how, by region, purpose and origin, for the policy's jurisdiction and those
         below it that have policies (one that has none answers as the nearest above it); the first 500.
+        """
+
+    @_builtins.property
+    def restored(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
+        """What comes back into force because a floor ends by this publication: by its own effective_end_time, or because it
+        takes the place of another revision. Each says what `floor` overrides in `policy` no longer from start_time on, and no
+        other floor overrides instead for at least one purpose and origin. The first 500, by region.
         """
 
     def __init__(
@@ -144,10 +157,12 @@ class PublishPolicyResponse(_message.Message):
         consistency_token: _builtins.str = ...,
         impact_count: _builtins.int = ...,
         override_count: _builtins.int = ...,
+        restored: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
+        restored_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -160,22 +175,32 @@ class WithdrawPolicyRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    IMPACT_TIME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jurisdictions/{region}/policies/{policy_id}@{revision}"."""
     reason: _builtins.str
     """Why, 1 to 500 characters without NUL."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
+    validate_only: _builtins.bool
+    """Check it, store nothing: the answer or error is that of a real withdrawal. Default false."""
+    @_builtins.property
+    def impact_time(self) -> _timestamp_pb2.Timestamp:
+        """With it, impacts and impact_count list which answers change at this instant. Absent for none."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+        impact_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["impact_time", b"impact_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["impact_time", b"impact_time", "name", b"name", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,21 +212,41 @@ class WithdrawPolicyResponse(_message.Message):
 
     POLICY_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    IMPACTS_FIELD_NUMBER: _builtins.int
+    IMPACT_COUNT_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    RESTORED_COUNT_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Hand it to a decision as at_least_as_fresh."""
+    """Hand it to a decision as at_least_as_fresh. Empty with validate_only."""
+    impact_count: _builtins.int
+    """How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time."""
+    restored_count: _builtins.int
+    """How many there are in all, those beyond the first 500 among them."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
-        """The revision with its withdrawal."""
+        """The revision with its withdrawal, or as it would be with validate_only."""
+
+    @_builtins.property
+    def impacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyImpact]:
+        """As in PublishPolicyResponse: which answers change at impact_time and how; the first 500."""
+
+    @_builtins.property
+    def restored(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
+        """As in PublishPolicyResponse: what comes back into force because a floor ends by this withdrawal, from now on."""
 
     def __init__(
         self,
         *,
         policy: _policy_pb2.Policy | None = ...,
         consistency_token: _builtins.str = ...,
+        impacts: _abc.Iterable[Global___PolicyImpact] | None = ...,
+        impact_count: _builtins.int = ...,
+        restored: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
+        restored_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "policy", b"policy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

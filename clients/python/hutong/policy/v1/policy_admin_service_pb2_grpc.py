@@ -58,7 +58,10 @@ class PolicyAdminServiceServicer(object):
         stands answers that revision, also when others with other starts came after it. The error names everything
         that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
         else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
+        AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+        where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+        begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+        withdraws floors (NOT_PERMITTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -68,7 +71,8 @@ class PolicyAdminServiceServicer(object):
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-        with another policy). A repeat with the same request_id returns the first answer.
+        with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+        lists what comes back into force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,13 +40,17 @@ class PolicyAdminServiceStub:
     stands answers that revision, also when others with other starts came after it. The error names everything
     that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
     else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
+    AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+    where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+    begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+    withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy). A repeat with the same request_id returns the first answer.
+    with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+    lists what comes back into force.
     """
 
 @_typing.type_check_only
@@ -61,13 +65,17 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     stands answers that revision, also when others with other starts came after it. The error names everything
     that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
     else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
+    AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+    where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+    begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+    withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy). A repeat with the same request_id returns the first answer.
+    with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+    lists what comes back into force.
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -85,7 +93,10 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         stands answers that revision, also when others with other starts came after it. The error names everything
         that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
         else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE). Only the nation's authority publishes and withdraws floors (NOT_PERMITTED).
+        AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
+        where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
+        begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+        withdraws floors (NOT_PERMITTED).
         """
 
     @_abc_1.abstractmethod
@@ -97,7 +108,8 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-        with another policy). A repeat with the same request_id returns the first answer.
+        with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
+        lists what comes back into force.
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

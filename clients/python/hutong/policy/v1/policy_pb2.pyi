@@ -87,7 +87,9 @@ class ValidityWindow(_message.Message):
     calendar_days: _builtins.int
     """So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N."""
     basis: Global___ValidityBasis.ValueType
-    """The instant it counts from."""
+    """The instant it counts from. A floor states REPORT_TIME or has no window: SAMPLE_TIME in a floor is refused, since it
+    could shorten what a place gives.
+    """
     includes_boundary: _builtins.bool
     """Whether the exact last instant still counts. Default false. Has no meaning for calendar_days."""
     @_builtins.property
@@ -113,8 +115,46 @@ class ValidityWindow(_message.Message):
 Global___ValidityWindow: _TypeAlias = ValidityWindow  # noqa: Y015
 
 @_typing.final
+class ShortestWindow(_message.Message):
+    """How long a floor lets every result count at least. A result counts until the later of the place's own window and of
+    each shortest window, all counted from the basis that applies. Nothing is ever shortened by it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DURATION_FIELD_NUMBER: _builtins.int
+    CALENDAR_DAYS_FIELD_NUMBER: _builtins.int
+    INCLUDES_BOUNDARY_FIELD_NUMBER: _builtins.int
+    calendar_days: _builtins.int
+    """So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N."""
+    includes_boundary: _builtins.bool
+    """Whether the exact last instant still counts. Default false. Has no meaning for calendar_days."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """So long after the basis, more than zero and at most 365 days."""
+
+    def __init__(
+        self,
+        *,
+        duration: _duration_pb2.Duration | None = ...,
+        calendar_days: _builtins.int = ...,
+        includes_boundary: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar_days", b"calendar_days", "duration", b"duration", "length", b"length"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar_days", b"calendar_days", "duration", b"duration", "includes_boundary", b"includes_boundary", "length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_length: _TypeAlias = _typing.Literal["duration", "calendar_days"]  # noqa: Y015
+    _WhichOneofArgType_length: _TypeAlias = _typing.Literal["length", b"length"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_length) -> _WhichOneofReturnType_length | None: ...
+
+Global___ShortestWindow: _TypeAlias = ShortestWindow  # noqa: Y015
+
+@_typing.final
 class NotRequired(_message.Message):
-    """No result is asked for."""
+    """No result is asked for. In a floor: nothing may be asked, whatever a policy below says, and also where no policy is in
+    force (a lift).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,15 +178,24 @@ class TestRequired(_message.Message):
     WINDOW_FIELD_NUMBER: _builtins.int
     SAMPLING_PROOF_WINDOW_FIELD_NUMBER: _builtins.int
     REFUSAL_PERMITTED_FIELD_NUMBER: _builtins.int
+    SHORTEST_WINDOW_FIELD_NUMBER: _builtins.int
     refusal_permitted: _builtins.bool
     """Whether a person without a recognised result may be turned away. Default false: they are let in, and advised."""
     @_builtins.property
     def window(self) -> Global___ValidityWindow:
-        """How long a result counts."""
+        """How long a result counts. Required in a policy. In a floor it holds a basis alone, and is absent if the floor leaves
+        the basis to each place.
+        """
 
     @_builtins.property
     def sampling_proof_window(self) -> _duration_pb2.Duration:
         """How long after sampling a PENDING record counts as proof; absent where it does not count at all."""
+
+    @_builtins.property
+    def shortest_window(self) -> Global___ShortestWindow:
+        """In a floor alone: how long every result counts at least. Does nothing to
+        sampling_proof_window. Absent in an EffectivePolicy, which lists these in shortest_windows.
+        """
 
     def __init__(
         self,
@@ -154,10 +203,11 @@ class TestRequired(_message.Message):
         window: Global___ValidityWindow | None = ...,
         sampling_proof_window: _duration_pb2.Duration | None = ...,
         refusal_permitted: _builtins.bool = ...,
+        shortest_window: Global___ShortestWindow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling_proof_window", b"sampling_proof_window", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling_proof_window", b"sampling_proof_window", "shortest_window", b"shortest_window", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal_permitted", b"refusal_permitted", "sampling_proof_window", b"sampling_proof_window", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal_permitted", b"refusal_permitted", "sampling_proof_window", b"sampling_proof_window", "shortest_window", b"shortest_window", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -236,7 +286,9 @@ class Policy(_message.Message):
     origin: Global___TravelerOrigin.ValueType
     """Whom it covers. Default ANY."""
     floor: _builtins.bool
-    """Whether it binds everything below its jurisdiction instead of governing by itself. A floor has a basis and no length."""
+    """Whether it binds its jurisdiction and everything below instead of governing by itself, whoever governs, and only in
+    the holder's favour: it lifts (not_required), or states a basis, a shortest_window, channels or forbidden grounds.
+    """
     withdraw_reason: _builtins.str
     """Why it was withdrawn."""
     retroactive_reason: _builtins.str
@@ -253,11 +305,11 @@ class Policy(_message.Message):
 
     @_builtins.property
     def not_required(self) -> Global___NotRequired:
-        """Nothing."""
+        """Nothing. In a floor: nothing may be asked for its purposes and origins."""
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
-        """A negative result."""
+        """A negative result. In a floor: how a result counts where one is asked for."""
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
@@ -379,6 +431,60 @@ class ChannelsOverride(_message.Message):
 Global___ChannelsOverride: _TypeAlias = ChannelsOverride  # noqa: Y015
 
 @_typing.final
+class WindowOverride(_message.Message):
+    """What a floor added to how long results count by a lower policy. Some would end earlier by the lower policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATED_FIELD_NUMBER: _builtins.int
+    APPLIED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stated(self) -> Global___ValidityWindow:
+        """The lower policy's window."""
+
+    @_builtins.property
+    def applied(self) -> Global___ShortestWindow:
+        """The floor's: a result counts until the later of the two."""
+
+    def __init__(
+        self,
+        *,
+        stated: Global___ValidityWindow | None = ...,
+        applied: Global___ShortestWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WindowOverride: _TypeAlias = WindowOverride  # noqa: Y015
+
+@_typing.final
+class LiftOverride(_message.Message):
+    """What a floor lifted: a lower policy asks for a result, and nothing is asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def stated(self) -> Global___TestRequired:
+        """What the lower policy asks for."""
+
+    def __init__(
+        self,
+        *,
+        stated: Global___TestRequired | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stated", b"stated"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stated", b"stated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftOverride: _TypeAlias = LiftOverride  # noqa: Y015
+
+@_typing.final
 class FloorOverride(_message.Message):
     """Something that a floor replaced in a lower policy."""
 
@@ -386,6 +492,8 @@ class FloorOverride(_message.Message):
 
     BASIS_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    LIFT_FIELD_NUMBER: _builtins.int
     FLOOR_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
@@ -402,27 +510,65 @@ class FloorOverride(_message.Message):
         """channels."""
 
     @_builtins.property
+    def window(self) -> Global___WindowOverride:
+        """test_required.window: its length."""
+
+    @_builtins.property
+    def lift(self) -> Global___LiftOverride:
+        """test_required: the whole of it."""
+
+    @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From when, in a publication's answer; absent in a resolution's."""
+        """From when, in the answer to a publication or withdrawal; absent in a resolution's."""
 
     def __init__(
         self,
         *,
         basis: Global___BasisOverride | None = ...,
         channels: Global___ChannelsOverride | None = ...,
+        window: Global___WindowOverride | None = ...,
+        lift: Global___LiftOverride | None = ...,
         floor: _builtins.str = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         policy: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "channels", b"channels", "replaced", b"replaced", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "channels", b"channels", "lift", b"lift", "replaced", b"replaced", "start_time", b"start_time", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "channels", b"channels", "floor", b"floor", "policy", b"policy", "replaced", b"replaced", "start_time", b"start_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["basis", b"basis", "channels", b"channels", "floor", b"floor", "lift", b"lift", "policy", b"policy", "replaced", b"replaced", "start_time", b"start_time", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_replaced: _TypeAlias = _typing.Literal["basis", "channels"]  # noqa: Y015
+    _WhichOneofReturnType_replaced: _TypeAlias = _typing.Literal["basis", "channels", "window", "lift"]  # noqa: Y015
     _WhichOneofArgType_replaced: _TypeAlias = _typing.Literal["replaced", b"replaced"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_replaced) -> _WhichOneofReturnType_replaced | None: ...
 
 Global___FloorOverride: _TypeAlias = FloorOverride  # noqa: Y015
+
+@_typing.final
+class FloorWindow(_message.Message):
+    """A shortest window that binds, and whose it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHORTEST_WINDOW_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    floor: _builtins.str
+    """The floor that says so, "…@{revision}"."""
+    @_builtins.property
+    def shortest_window(self) -> Global___ShortestWindow:
+        """How long every result counts at least."""
+
+    def __init__(
+        self,
+        *,
+        shortest_window: Global___ShortestWindow | None = ...,
+        floor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["shortest_window", b"shortest_window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["floor", b"floor", "shortest_window", b"shortest_window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FloorWindow: _TypeAlias = FloorWindow  # noqa: Y015
 
 @_typing.final
 class EffectivePolicy(_message.Message):
@@ -445,17 +591,24 @@ class EffectivePolicy(_message.Message):
     NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     GOVERNING_SOURCE_FIELD_NUMBER: _builtins.int
     FLOOR_SOURCE_FIELD_NUMBER: _builtins.int
+    SHORTEST_WINDOWS_FIELD_NUMBER: _builtins.int
+    LIFTING_FLOOR_FIELD_NUMBER: _builtins.int
+    LIFTING_SOURCE_FIELD_NUMBER: _builtins.int
     governing: _builtins.str
     """The policy that governs, "…@{revision}"; empty when none is in force."""
     floor: _builtins.str
     """The floor of the highest authority that binds it, "…@{revision}"; empty when none does."""
+    lifting_floor: _builtins.str
+    """The floor that lifts the requirement, "…@{revision}": nothing is asked because of it, whether or not a policy governs.
+    Of several the highest authority's. Empty when none does.
+    """
     @_builtins.property
     def not_required(self) -> Global___NotRequired:
         """Nothing."""
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
-        """A negative result."""
+        """A negative result. It counts until the later of this window and of each of shortest_windows."""
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
@@ -505,6 +658,14 @@ class EffectivePolicy(_message.Message):
     def floor_source(self) -> Global___PolicySource:
         """The document behind `floor`; absent when there is no floor or it names no document."""
 
+    @_builtins.property
+    def shortest_windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___FloorWindow]:
+        """The shortest windows of the floors that bind, from the nation downwards. Empty where no result is asked for."""
+
+    @_builtins.property
+    def lifting_source(self) -> Global___PolicySource:
+        """The document behind lifting_floor; absent when there is none or it names no document."""
+
     def __init__(
         self,
         *,
@@ -523,10 +684,13 @@ class EffectivePolicy(_message.Message):
         nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
         governing_source: Global___PolicySource | None = ...,
         floor_source: Global___PolicySource | None = ...,
+        shortest_windows: _abc.Iterable[Global___FloorWindow] | None = ...,
+        lifting_floor: _builtins.str = ...,
+        lifting_source: Global___PolicySource | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "end_time", b"end_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "lifting_source", b"lifting_source", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "governing_source", b"governing_source", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "as_of_time", b"as_of_time", "channels", b"channels", "end_time", b"end_time", "floor", b"floor", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing", b"governing", "governing_source", b"governing_source", "lifting_floor", b"lifting_floor", "lifting_source", b"lifting_source", "lower_floors", b"lower_floors", "nation_as_of_time", b"nation_as_of_time", "not_required", b"not_required", "overrides", b"overrides", "requirement", b"requirement", "shortest_windows", b"shortest_windows", "start_time", b"start_time", "test_required", b"test_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_requirement: _TypeAlias = _typing.Literal["not_required", "test_required"]  # noqa: Y015
     _WhichOneofArgType_requirement: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015

@@ -68,7 +68,7 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_VALID: _DecisionReason.ValueType  # 1
     """RECOGNIZED: a negative (or an accepted sampling record) inside the window."""
     DECISION_REASON_NO_TEST_REQUIRED: _DecisionReason.ValueType  # 2
-    """NOT_REQUIRED: the policy asks for none."""
+    """NOT_REQUIRED: the policy asks for none, or a floor lifts what it asks for."""
     DECISION_REASON_EXPIRED: _DecisionReason.ValueType  # 3
     """NOT_RECOGNIZED: there is a negative, outside the window."""
     DECISION_REASON_POSITIVE_RESULT: _DecisionReason.ValueType  # 4
@@ -111,7 +111,7 @@ DECISION_REASON_UNSPECIFIED: DecisionReason.ValueType  # 0
 DECISION_REASON_VALID: DecisionReason.ValueType  # 1
 """RECOGNIZED: a negative (or an accepted sampling record) inside the window."""
 DECISION_REASON_NO_TEST_REQUIRED: DecisionReason.ValueType  # 2
-"""NOT_REQUIRED: the policy asks for none."""
+"""NOT_REQUIRED: the policy asks for none, or a floor lifts what it asks for."""
 DECISION_REASON_EXPIRED: DecisionReason.ValueType  # 3
 """NOT_RECOGNIZED: there is a negative, outside the window."""
 DECISION_REASON_POSITIVE_RESULT: DecisionReason.ValueType  # 4
@@ -381,9 +381,13 @@ class Decision(_message.Message):
     presented evidence and where there is none.
     """
     governing_policy: _builtins.str
-    """The policy that governs, "jurisdictions/{region}/policies/{policy_id}@{revision}"; empty when none is in force."""
+    """The policy that governs, "jurisdictions/{region}/policies/{policy_id}@{revision}"; empty when none is in force. With a
+    floor that lifts the outcome is NOT_REQUIRED all the same.
+    """
     floor_policy: _builtins.str
-    """The floor that binds it; empty when none does."""
+    """The floor that binds it: the one that lifts the requirement if one does, otherwise that of the highest authority;
+    empty when none does.
+    """
     refusal_permitted: _builtins.bool
     """Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
     was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,
@@ -407,7 +411,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When recognition ends (or, for EXPIRED, ended); absent where nothing counts."""
+        """When recognition ends (or, for EXPIRED, ended), the floors' shortest windows counted in; absent where nothing counts."""
 
     @_builtins.property
     def considered(self) -> _containers.RepeatedCompositeFieldContainer[Global___Considered]:

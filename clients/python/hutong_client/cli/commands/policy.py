@@ -75,6 +75,8 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
     click.echo(describe_requirement(effective))
     lines = {
         "Policy": effective.governing,
+        "Lifted by": effective.lifting_floor,
+        "Its document": describe_source(effective.lifting_source),
         "Document": describe_source(effective.governing_source),
         "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
         "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 from hutong.policy.v1 import policy_pb2
-from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact
+from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact, PublishPolicyResponse
+from hutong.policy.v1.policy_pb2 import FloorOverride
 from hutong.type.v1 import purpose_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
@@ -19,7 +20,7 @@ from hutong_client.errors import FailedPrecondition, HutongError, InvalidArgumen
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.policies.files import PolicyFile, find_policy_files
 from hutong_client.policies.publication import Change, compare, preview, publish
-from hutong_client.policies.rules import describe_override
+from hutong_client.policies.rules import describe_answer, describe_override
 
 _files_option = click.option(
     "-f",
@@ -120,6 +121,8 @@ def _print_preview(connection: Connection, changes: list[Change], changed: list[
             continue
         for line in _describe_impacts(answer.impacts):
             click.echo(f"{change.file.path.name} changes {line}")
+        for restored in answer.restored:
+            click.echo(f"{change.file.path.name}: {_restored_words(restored)}")
         if answer.impact_count > len(answer.impacts):
             click.echo(f"{change.file.path.name} changes {answer.impact_count:,} answers in all")
 
@@ -138,7 +141,7 @@ def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
     purposes: dict[tuple[str, str, str, str], list[str]] = {}
     for impact in impacts:
         origin = word(policy_pb2.TravelerOrigin, impact.origin, "TRAVELER_ORIGIN_")
-        before, after = (it.governing or "no policy" for it in (impact.before, impact.after))
+        before, after = (describe_answer(it) for it in (impact.before, impact.after))
         purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
         purposes.setdefault((impact.region, origin, before, after), []).append(purpose)
     return [
@@ -163,12 +166,26 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
     action = "would be published" if dry_run else "published"
     if not as_json:
         click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
-        for it in response.overrides:
-            since = f" from {moment(it.start_time)}"
-            click.echo(f"  overrides {it.policy}: {describe_override(it)}{since}")
-        if response.override_count > len(response.overrides):
-            click.echo(f"  overrides {response.override_count:,} policies in all")
+        _print_overrides(response)
     return outcome | {"action": action, **as_dict(response)}
+
+
+def _print_overrides(response: PublishPolicyResponse) -> None:
+    """Print what floors override in lower policies, from when, and what they override no longer."""
+    for it in response.overrides:
+        is_floor = it.floor == response.policy.name
+        which = f"overrides {it.policy}" if is_floor else f"is overridden by {it.floor}"
+        click.echo(f"  {which}: {describe_override(it)} from {moment(it.start_time)}")
+    if response.override_count > len(response.overrides):
+        click.echo(f"  {response.override_count:,} overrides in all")
+    for it in response.restored:
+        click.echo(f"  {_restored_words(it)}")
+    if response.restored_count > len(response.restored):
+        click.echo(f"  {response.restored_count:,} overrides end in all")
+
+
+def _restored_words(it: FloorOverride) -> str:
+    return f"{it.floor} overrides {it.policy} no longer from {moment(it.start_time)}: {describe_override(it)}"
 
 
 def _breaches(error: HutongError) -> list[str]:

@@ -15,7 +15,13 @@ from hutong_client.cli.pages.html import Html, tag
 from hutong_client.cli.provinces import region_words
 from hutong_client.formatting import SHANGHAI, moment
 from hutong_client.policies.calendar import Calendar, Lane
-from hutong_client.policies.rules import describe_length, describe_origin, describe_purposes, describe_requirement
+from hutong_client.policies.rules import (
+    describe_answer,
+    describe_length,
+    describe_origin,
+    describe_purposes,
+    describe_requirement,
+)
 
 _LEGEND = legend(
     [
@@ -57,7 +63,7 @@ def calendar_page(shown: Shown) -> str:
 
 _NOTE = (
     "A bar begins and ends when the answer changes. Point at a bar to read its policy. "
-    "A gap means that no policy is in force."
+    "A gap means that no policy is in force, and no floor lifts."
 )
 
 
@@ -69,7 +75,7 @@ def _timeline(ruled: Sequence[Lane], calendar: Calendar) -> Html:
 def _segments(lane: Lane) -> Iterator[Segment]:
     for it in lane.stretches:
         if _is_rule(it.effective):
-            words = f"{describe_requirement(it.effective)}: {it.effective.governing}, {day(it.start)} to {day(it.end)}"
+            words = f"{describe_answer(it.effective)}, {day(it.start)} to {day(it.end)}"
             yield Segment(it.start, it.end, _short(it.effective), _tone(it.effective), words)
 
 
@@ -113,9 +119,10 @@ def _rule(rule: Policy) -> Sequence[str]:
 
 
 def _requirement_words(effective: EffectivePolicy) -> str:
-    """Describe the requirement, and note if a floor replaced its basis."""
+    """Describe the requirement, and note if a floor lifted it or replaced its basis."""
     replaced = any(override.WhichOneof("replaced") == "basis" for override in effective.overrides)
-    return describe_requirement(effective) + (", basis set by the floor" if replaced else "")
+    lifted = f", lifted by {_local(effective.lifting_floor)}" if effective.lifting_floor else ""
+    return describe_requirement(effective) + lifted + (", basis set by the floor" if replaced else "")
 
 
 def _local(name: str) -> str:

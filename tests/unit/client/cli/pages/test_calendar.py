@@ -9,7 +9,7 @@ from hutong.policy.v1.policy_pb2 import Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
 from hutong_client.cli.pages.calendar import Shown, calendar_page, table_rows
 
-from services.policy.model import Requirement
+from services.policy.model import NOT_REQUIRED, Requirement, ShortestWindow
 from tests.support.client.fake_policy import REVISED, VENUE, instant, read_year
 from tests.support.policy.factories import HOUR, make_revision
 
@@ -29,6 +29,26 @@ def test_rows_say_what_is_asked_for_by_which_rule_and_floor() -> None:
         ),
     ]
     assert rows[0][:4] == ("hotel", "anywhere", "2022-01-01", "2022-07-29")
+
+
+def test_floors_that_lift_or_lengthen_are_shown() -> None:
+    """A lift has a bar and a row also where no policy is in force; a shortest window stands beside the window."""
+    lift = make_revision("000000", "lift", floor=True, requirement=NOT_REQUIRED, start=instant("2022-12-07"))
+    shortest = Requirement(shortest=ShortestWindow(48 * HOUR, includes_boundary=True))
+    least = make_revision("000000", "least", floor=True, requirement=shortest, start=instant("2022-07-29"))
+    policy = make_revision(purposes=(PURPOSE_HOTEL,), requirement=Requirement(1, 24 * HOUR), end=instant("2022-12-07"))
+    calendar, _ = read_year(lift, least, policy)
+    rows = [row for lane in calendar.lanes if PURPOSE_HOTEL in lane.purposes for row in table_rows(lane)]
+    assert [row[4:6] for row in rows] == [
+        ("a negative of 24 h from report time", "410100/policies/venue@1"),
+        (
+            "a negative of 24 h from report time, at least 48 h, the last instant included",
+            "410100/policies/venue@1",
+        ),
+        ("no result, lifted by 000000/policies/lift@1", ""),
+    ]
+    page = calendar_page(Shown(calendar, "2022", {}))
+    assert "no policy, lifted by jurisdictions/000000/policies/lift@1 (no result)" in page
 
 
 class Balanced(HTMLParser):

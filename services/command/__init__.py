@@ -1,0 +1,1 @@
+"""Commands of `hutongd` that look at a node: config, doctor and the version."""

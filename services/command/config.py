@@ -1,0 +1,79 @@
+"""`hutongd config`: what is set, where it is set, and the example file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from operator import attrgetter
+from pathlib import Path
+
+from services.runtime.certificates import check_tls_files
+from services.runtime.server.server import check_exposure
+from services.runtime.settings import DECLARED, Settings, given_texts
+from services.runtime.variables import Declared
+
+_SERVICES = ("results", "policy", "verification")
+
+
+def check_settings(settings: Settings) -> None:
+    """Check what a start would refuse beyond the settings themselves: TLS files, and addresses without mutual TLS.
+
+    Raises:
+        BadSetting: a start would refuse the settings.
+    """
+    check_tls_files(settings.tls)
+    for service in _SERVICES:
+        check_exposure(settings.service(service).address, settings.tls)
+
+
+def show_settings(environment: Mapping[str, str], config: Path | None, *, as_json: bool) -> str:
+    """Return every setting with its value and where it comes from. Secrets are left out."""
+    given = given_texts(environment, config)
+    settings = Settings.from_environment(environment, config)
+    rows = [
+        {
+            "key": one.key,
+            "variable": one.name,
+            "value": _shown(one, settings),
+            "source": given[one.name][1] if one.name in given else "default",
+        }
+        for one in DECLARED.values()
+    ]
+    if as_json:
+        return json.dumps({"settings": rows}, ensure_ascii=False, indent=2)
+    return "\n".join(f"{row['key']:28} {_text(row['value']):44} {row['source']}" for row in rows)
+
+
+def _shown(one: Declared, settings: Settings) -> object:
+    value = attrgetter(one.key)(settings)
+    value = one.variable.redact(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _text(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)
+
+
+def example() -> str:
+    """Return an example of the TOML file: every setting with its meaning and default, commented out."""
+    lines = [
+        "# Settings of a Hutong node: hutongd --config FILE, or HUTONG_CONFIG=FILE. Every line shows the default.",
+        "# The environment wins over this file: HUTONG_RESULTS_ADDRESS over address in [results], and so on.",
+        "# Printed by `hutongd config example`.",
+    ]
+    table = ""
+    for one in sorted(DECLARED.values(), key=lambda one: one.key.rpartition(".")[0]):
+        inside, _, key = one.key.rpartition(".")
+        if inside != table:
+            lines += ["", f"[{inside}]"]
+            table = inside
+        lines += ["", f"# {one.variable.describe()}", f"#{key} = {_default(one)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _default(one: Declared) -> str:
+    """Return a default as TOML. One that is derived when the node starts is shown as the empty text."""
+    default = one.variable.default if isinstance(one.variable.default, str) else ""
+    if one.kind in {"int", "float"} and default:
+        return default
+    return json.dumps(default)

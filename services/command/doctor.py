@@ -1,0 +1,174 @@
+"""`hutongd doctor`: looks at everything that a node needs, changes nothing, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import platform
+import sqlite3
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from sqlalchemy import exc, make_url, select
+
+from services.command.findings import Finding, Level, report, worst
+from services.command.machine import check_clock, check_disk
+from services.command.tls import check_certificates, check_server_certificate
+from services.command.version import find_version
+from services.domain.errors import HutongError
+from services.results.records import tables
+from services.results.records.pepper_check import pepper_mark
+from services.runtime.client.channels import open_channel
+from services.runtime.server.server import check_exposure, find_bind_error
+from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
+from services.storage.engine import create_inspecting_engine
+from services.storage.migrate import find_schema_fault
+
+ANSWER_SECONDS = 3.0
+"""How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""
+OTHERS = 0o077
+"""The mode bits that let the file's group and others use it."""
+
+
+def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequence[str], *, as_json: bool) -> int:
+    """Print the findings for a node that runs these services. Return the exit code: 0 well, 1 warnings, 2 faults."""
+    findings = [_versions()]
+    try:
+        settings = Settings.from_environment(environment, config)
+    except BadSetting as error:
+        findings.append(Finding("settings", Level.FAULT, str(error)))
+    else:
+        findings += [Finding("settings", Level.OK, "can be used"), *_local(settings, services)]
+        findings += asyncio.run(_servers(settings, services))
+    print(report(findings, as_json=as_json))
+    return worst(findings)
+
+
+def _versions() -> Finding:
+    version, commit = find_version()
+    parts = (
+        f"hutong {version}, commit {commit}",
+        f"Python {platform.python_version()}",
+        f"gRPC {grpc.__version__}",
+        f"SQLite {sqlite3.sqlite_version}",
+        ssl.OPENSSL_VERSION,
+    )
+    return Finding("versions", Level.OK, "; ".join(parts))
+
+
+def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
+    yield check_clock()
+    yield from check_disk(settings, services)
+    yield from check_certificates(settings.tls)
+    for service in services:
+        yield _schema(settings, service)
+    yield _pepper(settings)
+
+
+def _schema(settings: Settings, service: str) -> Finding:
+    check = f"database of {service}"
+    url = settings.service(service).database_url
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return Finding(check, Level.OK, f"{parsed.database} does not exist yet; the first start makes it")
+    try:
+        fault = find_schema_fault(service, url)
+    except HutongError as error:
+        return Finding(check, Level.FAULT, f"{error.message}; start the server, or correct the database URL")
+    if not fault:
+        return Finding(check, Level.OK, "has this version's schema")
+    return Finding(check, Level.FAULT, fault)
+
+
+def _pepper(settings: Settings) -> Finding:
+    generated = settings.data_dir / "pepper"
+    if settings.pepper_file is None and settings.results.database_url.startswith("sqlite") and not generated.exists():
+        return Finding("pepper", Level.OK, f"{generated} does not exist yet; the first start makes it")
+    try:
+        pepper = settings.pepper()
+    except BadSetting as error:
+        return Finding("pepper", Level.FAULT, str(error))
+    file = settings.pepper_file or generated
+    if file.stat().st_mode & OTHERS:
+        return Finding("pepper", Level.WARNING, f"other users may read {file}: chmod 600 {file}")
+    with contextlib.suppress(exc.SQLAlchemyError, HutongError):
+        mark = _stored_mark(settings.results.database_url, pepper.version)
+        if mark is not None and mark != pepper_mark(pepper):
+            text = "is not the one that the Results database was filled under: give the right HUTONG_PEPPER_FILE"
+            return Finding("pepper", Level.FAULT, text)
+        if mark is not None:
+            return Finding("pepper", Level.OK, "is the one that the Results database was filled under")
+    return Finding("pepper", Level.OK, "can be used; Results has no mark of it yet, or cannot be read")
+
+
+def _stored_mark(url: str, version: int) -> bytes | None:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+        return None
+    engine = create_inspecting_engine(url)
+    marks = tables.pepper_marks
+    try:
+        with engine.connect() as connection:
+            found = connection.execute(select(marks.c.mark).where(marks.c.key_version == version)).scalar()
+    finally:
+        engine.dispose()
+    return None if found is None else bytes(found)
+
+
+async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
+    """Look at the node's own addresses and at the nation's, all at once."""
+    own = [_address(settings, service) for service in services]
+    upstream = {"upstream": settings.upstream, "upstream policy": settings.upstream_policy}
+    return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
+
+
+async def _address(settings: Settings, service: str) -> Finding:
+    address = settings.service(service).address
+    check, variable = f"address of {service}", f"HUTONG_{service.upper()}_ADDRESS"
+    try:
+        check_exposure(address, settings.tls)
+    except BadSetting as error:
+        return Finding(check, Level.FAULT, str(error))
+    cause = find_bind_error(address)
+    if not cause:
+        return Finding(check, Level.OK, f"{address} is free")
+    serves, text = await _health(settings, address)
+    if serves is None:
+        return Finding(check, Level.FAULT, f"{address}: {cause}, and no Hutong answers: free it, or change {variable}")
+    if not serves:
+        return Finding(check, Level.FAULT, f"{address} is served by Hutong and is not healthy: {text}; read its log")
+    return Finding(check, Level.OK, f"{address} is served by Hutong")
+
+
+async def _upstream(settings: Settings, name: str, address: str) -> Finding:
+    if settings.tls.calls_tls:
+        found = await asyncio.to_thread(check_server_certificate, name, address, settings.tls, ANSWER_SECONDS)
+        if found.level is Level.FAULT:
+            return found
+    else:
+        found = Finding(name, Level.OK, "")
+    serves, text = await _health(settings, address)
+    if serves is None:
+        cause = f"{address} does not answer ({text}): check the address, the network and the nation's node"
+        return Finding(name, Level.FAULT, cause)
+    if not serves:
+        return Finding(name, Level.WARNING, f"{address} is not healthy ({text}): ask the nation's operators")
+    return found if found.level else Finding(name, Level.OK, f"{address} answers. {found.text}".rstrip())
+
+
+async def _health(settings: Settings, address: str) -> tuple[bool | None, str]:
+    """Return whether a server is healthy, None if none answers, and what it says."""
+    async with open_channel(address, settings) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]
+                health_pb2.HealthCheckRequest(), timeout=ANSWER_SECONDS, wait_for_ready=False
+            )
+        except grpc.aio.AioRpcError as error:
+            silent = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+            return None if silent else False, error.code().name
+    status = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return answer.status == health_pb2.HealthCheckResponse.SERVING, status

@@ -1,0 +1,109 @@
+"""What a floor does to a policy below it, always in the holder's favour (docs/policy.md §4). Pure.
+
+A floor lifts (nothing is asked), or says that results count from the report and for how long at least. Its shortest
+window is united with the policy's window and does not take its place: 90 hours in place of three calendar days would
+shorten some results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from hutong.policy.v1 import policy_pb2
+
+from services.domain.instant import DAY
+from services.policy.model import ANY, NOT_REQUIRED, FloorOverride, Requirement, Revision, ShortestWindow
+
+BASIS = "test_required.window.basis"
+WINDOW = "test_required.window"
+LIFT = "test_required"
+CHANNELS = "channels"
+"""What a floor replaces, as `FloorOverride.field` names it."""
+
+REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
+
+
+def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
+    """Yield what a floor replaces in a policy for a purpose and origin of both. A floor replaces nothing in a floor."""
+    if lower.floor:
+        return
+    asked, says = lower.requirement, floor.requirement
+    if asked.is_test:
+        if not says.is_test:
+            yield FloorOverride(LIFT, asked, NOT_REQUIRED, floor.name, lower.name)
+        else:
+            if says.basis == REPORT_TIME != asked.basis:
+                yield FloorOverride(BASIS, (asked.basis,), (says.basis,), floor.name, lower.name)
+            if says.shortest is not None and ends_earlier(asked, says.shortest):
+                yield FloorOverride(WINDOW, asked, says.shortest, floor.name, lower.name)
+    joined = unite_channels(lower.channels, floor.channels)
+    if joined != lower.channels:
+        yield FloorOverride(CHANNELS, lower.channels, joined, floor.name, lower.name)
+
+
+def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[FloorOverride, ...]]:
+    """Return a policy as the floors leave it, and what each of them replaced, the lift first.
+
+    The floors cover one purpose and origin of the policy. The policy's window stays, beside the shortest windows.
+    """
+    bound = policy
+    overrides: list[FloorOverride] = []
+    lift = find_lift(floors)
+    if lift is not None:
+        overrides += [override for override in find_replaced(lift, policy) if override.field == LIFT]
+        bound = replace(policy, requirement=NOT_REQUIRED)
+    for floor in floors:
+        for override in find_replaced(floor, bound):
+            if override.field == BASIS:
+                bound = replace(bound, requirement=replace(bound.requirement, basis=REPORT_TIME))
+            elif override.field == CHANNELS:
+                bound = replace(bound, channels=unite(bound.channels, floor.channels))
+            overrides.append(override)
+    return bound, tuple(overrides)
+
+
+def find_lift(floors: Sequence[Revision]) -> Revision | None:
+    """Return the first floor by which nothing is asked."""
+    return next((floor for floor in floors if not floor.requirement.is_test), None)
+
+
+def ends_earlier(window: Requirement | ShortestWindow, shortest: ShortestWindow) -> bool:
+    """Whether some result ends earlier by the window than by the shortest window, both counted from the same instant.
+
+    N calendar days last from 24 N hours and a microsecond, for a result of the last microsecond of a day, to
+    24 (N + 1) hours, for one of midnight, and never include their last instant.
+    """
+    if window.calendar_days is not None and shortest.calendar_days is not None:
+        return window.calendar_days < shortest.calendar_days
+    if window.duration is not None and shortest.duration is not None:
+        more = shortest.includes_boundary and not window.includes_boundary
+        return window.duration < shortest.duration or (window.duration == shortest.duration and more)
+    if window.calendar_days is not None and shortest.duration is not None:
+        least = window.calendar_days * DAY + 1
+        return shortest.duration > least or (shortest.duration == least and shortest.includes_boundary)
+    if window.duration is not None and shortest.calendar_days is not None:
+        return window.duration < (shortest.calendar_days + 1) * DAY
+    return False
+
+
+def unite_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a policy's channels with a floor's; a policy that names none accepts all already."""
+    return unite(channels, floor) if channels and not set(floor) <= set(channels) else channels
+
+
+def unite(*lists: Sequence[int]) -> tuple[int, ...]:
+    """Return every number of the lists once, in order."""
+    return tuple(sorted({value for values in lists for value in values}))
+
+
+def share_subjects(one: Revision, other: Revision) -> bool:
+    """Whether there is a purpose and an origin that both revisions cover."""
+    return share_purposes(one.purposes, other.purposes) and (
+        ANY in (one.origin, other.origin) or one.origin == other.origin
+    )
+
+
+def share_purposes(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether there is a purpose in both lists; an empty list holds all."""
+    return not one or not other or not set(one).isdisjoint(other)

@@ -1,0 +1,117 @@
+"""Subjects with adverse results: the nation marks them, and names each to the nodes from which it has their results.
+
+A mark is a subscription of the nation to the subject. It is found by the query that finds subscribers, so that a batch
+without an adverse result, and without a node's first result of a marked subject, costs no further statement.
+
+Marks and first results of a node must not miss each other. A commit that marks a subject for the first time therefore
+waits for all commits that looked up subscribers before it, and those that look later see its mark. Everything after the
+mark is left to the node's subscription.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import Connection, func, select
+
+from services.domain.instant import Instant
+from services.domain.region import NATION
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.documents.store import find_linked
+from services.results.exchange import tables
+from services.results.exchange.subscribers import add_rows, fetch_by_keys, find_subscribers
+from services.results.records.tables import results
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+
+_nodes = tables.nodes
+_notifications = tables.notifications
+_subscriptions = tables.subscriptions
+
+
+def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange]) -> set[bytes]:
+    """Return the subjects of adverse results that are not marked yet. If there are any, wait for other commits.
+
+    It costs nothing without adverse results. Call it before subscribers are looked up.
+    """
+    adverse = {key for change in changes for key in change.adverse_keys}
+    if not adverse:
+        return set()
+    known = find_subscribers(connection, adverse)
+    unmarked = {key for key in adverse if NATION not in known.get(key, ())}
+    if unmarked:
+        lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
+    return unmarked
+
+
+def subscribe_adverse(
+    connection: Connection,
+    changes: Sequence[LoggedChange],
+    unmarked: Collection[bytes],
+    subscribers: Mapping[bytes, Collection[str]],
+    now: Instant,
+) -> dict[str, list[bytes]]:
+    """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
+
+    A node is not named a subject that has one document and no results of other nodes: it has everything already.
+    """
+    concerned = set(unmarked)
+    if marked := {key for key, nodes in subscribers.items() if NATION in nodes}:
+        for change in changes:
+            concerned |= _find_unsubscribed(change, marked, subscribers)
+    if not concerned:
+        return {}
+    linked = find_linked(connection, sorted(concerned))
+    subjects = {frozenset(linked.get(key, (key,))) for key in concerned}
+    documents = {key for subject in subjects for key in subject}
+    known = subscribers if documents <= concerned else find_subscribers(connection, documents)
+    sources = _find_sources(connection, documents)
+    rows = {(key, NATION) for key in documents}
+    named: defaultdict[str, set[bytes]] = defaultdict(set)
+    for subject in subjects:
+        origins = {node for key in subject for node in sources.get(key, ())}
+        for node in origins - {NATION}:
+            if all(node in known.get(key, ()) for key in subject):
+                continue
+            rows |= {(key, node) for key in subject}
+            if len(origins) > 1 or len(subject) > 1:
+                named[node] |= {key for key in subject if node in sources.get(key, ())}
+    add_rows(connection, rows, now)
+    return {node: sorted(keys) for node, keys in named.items()}
+
+
+def _find_unsubscribed(
+    change: LoggedChange, marked: Collection[bytes], subscribers: Mapping[bytes, Collection[str]]
+) -> set[bytes]:
+    """Return the marked subjects of a change whose sender does not subscribe to them; of a link both documents."""
+    keys = set(change.subject_keys)
+    if change.kind is ChangeKind.LINKS:
+        return set() if keys.isdisjoint(marked) else keys
+    if not change.source:
+        return set()
+    return {key for key in keys.intersection(marked) if change.source not in subscribers[key]}
+
+
+def _find_sources(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, set[str]]:
+    """Return the nodes from which results of each of these documents came."""
+    statement = "SELECT DISTINCT subject_key, source_node FROM results WHERE subject_key"
+    query = select(results.c.subject_key, results.c.source_node).distinct()
+    found: defaultdict[bytes, set[str]] = defaultdict(set)
+    for key, node in fetch_by_keys(connection, statement, query, results.c.subject_key, subject_keys):
+        found[key].add(node)
+    return found
+
+
+def find_missed_subjects(connection: Connection, node: str) -> list[bytes]:
+    """Return all adverse subjects of a node that begins without a cursor, unless all its notifications are kept."""
+    newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
+    oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
+    if not newest or oldest == 1:
+        return []
+    marks = _subscriptions.alias("marks")
+    query = (
+        select(_subscriptions.c.subject_key)
+        .join(marks, marks.c.subject_key == _subscriptions.c.subject_key)
+        .where(_subscriptions.c.node == node, marks.c.node == NATION)
+    )
+    return list(connection.execute(query.order_by(_subscriptions.c.subject_key)).scalars())

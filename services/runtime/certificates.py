@@ -1,0 +1,48 @@
+"""Checks of the TLS files before gRPC reads them, because gRPC itself reports only that a port cannot be bound."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from services.runtime.settings import TlsSettings
+from services.runtime.variables import BadSetting
+
+
+def check_tls_files(tls: TlsSettings) -> None:
+    """Check that the certificate, its key and the authorities can be used.
+
+    Raises:
+        BadSetting: a file cannot be read or does not hold what it must, or the key is another certificate's.
+    """
+    for name, authorities in (
+        ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
+        ("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
+        ("HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
+    ):
+        if authorities is not None:
+            _check_authorities(name, authorities)
+    if tls.certificate_file is None or tls.key_file is None:
+        return
+    _check_authorities("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
+    try:
+        # The empty password makes a key with a passphrase fail in place of asking for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
+    except ssl.SSLError as error:
+        cause = (
+            "is not the key of HUTONG_TLS_CERTIFICATE_FILE"
+            if error.reason == "KEY_VALUES_MISMATCH"
+            else "holds no PEM private key without a passphrase, or HUTONG_TLS_CERTIFICATE_FILE is broken"
+        )
+        raise BadSetting(f"HUTONG_TLS_KEY_FILE {cause}: {tls.key_file}") from None
+    except OSError as error:
+        raise BadSetting(f"HUTONG_TLS_KEY_FILE cannot be read: {error.strerror}") from None
+
+
+def _check_authorities(name: str, file: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError:
+        raise BadSetting(f"{name} holds no PEM certificate: {file}") from None
+    except OSError as error:
+        raise BadSetting(f"{name} cannot be read: {error.strerror}") from None

@@ -1,0 +1,63 @@
+"""The TOML file of settings. Its keys and types come from the declarations of the settings."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from services.runtime.variables import BadSetting, Declared
+
+_KINDS = {"int": (int,), "float": (int, float), "bool": (bool,)}
+_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, str]:
+    """Return the texts of the settings in a TOML file by their environment variables.
+
+    Raises:
+        BadSetting: the file cannot be read, is no TOML, has an unknown key, or a value has the wrong type.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadSetting(f"the configuration file {path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise BadSetting(f"the configuration file {path} is no TOML: {error}") from None
+    by_key = {one.key: one for one in declared.values()}
+    tables = {key.partition(".")[0] for key in by_key if "." in key}
+    texts = {}
+    for key, value in _flatten(content, tables):
+        one = by_key.get(key)
+        if one is None:
+            raise BadSetting(f"{path}: unknown setting {key}{suggestion(key, by_key)}")
+        texts[one.name] = _text(path, one, value)
+    return texts
+
+
+def _flatten(content: Mapping[str, Any], tables: set[str]) -> Iterator[tuple[str, Any]]:
+    for key, value in content.items():
+        if isinstance(value, dict) and key in tables:
+            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
+        else:
+            yield key, value
+
+
+def _text(path: Path, one: Declared, value: Any) -> str:
+    """Return a value as the text that the environment variable would have."""
+    if value == "":
+        # It counts as not given, as in the environment.
+        return ""
+    allowed = _KINDS.get(one.kind, (str,))
+    # In Python a bool is an int.
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        raise BadSetting(f"{path}: {one.key} must be {_WORDS.get(one.kind, 'a text in quotes')}")
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the known name that resembles it most, or where all are."""
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else "; hutongd --help lists all settings"

@@ -1,0 +1,291 @@
+"""Adverse subjects at the nation: each node with results of such a subject is told of it, whichever came first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, TypeGuard
+
+import pytest
+from sqlalchemy import Connection, event, text
+
+from services.domain.instant import DAY, HOUR, Instant
+from services.domain.region import NATION
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.exchange.apply import Arrival
+from services.results.exchange.downstream.nodes import add_node
+from services.results.exchange.downstream.notifications import read_notifications, repeat_adverse
+from services.results.exchange.downstream.subscriptions import subscribe_node
+from services.results.exchange.model import AdverseSubject, Change, Replica
+from services.results.exchange.subscribers import add_subscriptions, find_subscribers
+from services.results.exchange.tables import notifications, subscriptions
+from services.results.records.model import ACTIVE, RECALLED, StoredResult
+from services.results.records.partitions import month_of, month_start
+from services.results.retention.purge import purge
+from services.storage.advisory_locks import AdvisoryLock
+from tests.support.databases import MakeUrl
+from tests.support.results.country import HENAN, JILIN, SHANDONG
+from tests.support.results.factories import (
+    NEGATIVE,
+    NOW,
+    OTHER_USCC,
+    POOL_POSITIVE,
+    POSITIVE,
+    REPORTED,
+    USCC,
+    make_tube,
+    subject_key,
+)
+from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import until
+
+if TYPE_CHECKING:
+    from services.results.records.model import Outcome, State
+
+NODES = (JILIN, HENAN, SHANDONG)
+
+
+@pytest.fixture
+async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """The nation's store, which knows three nodes."""
+    async with open_nation(database_url("results")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sqlite_nation(sqlite_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """The same on SQLite, where every statement can be counted."""
+    async with open_nation(sqlite_url("results")) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def postgresql(postgres_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """The same on PostgreSQL: only a server has concurrent write transactions."""
+    async with open_nation(postgres_url("results")) as opened:
+        yield opened
+
+
+@contextlib.contextmanager
+def statements(nation: Laboratory) -> Iterator[list[str]]:
+    """Collect the statements that SQLAlchemy runs on the engine of writes."""
+    run: list[str] = []
+
+    def note(_1: object, _2: object, statement: str, *_: object) -> None:
+        run.append(statement)
+
+    event.listen(nation.database.engine, "before_cursor_execute", note)
+    yield run
+    event.remove(nation.database.engine, "before_cursor_execute", note)
+
+
+@contextlib.asynccontextmanager
+async def open_nation(url: str) -> AsyncIterator[Laboratory]:
+    async with open_laboratory(url) as opened:
+        for node in NODES:
+            await opened.database.write(add_node, node, NOW)
+        yield Laboratory(opened.database, opened.clock, source_node=NATION)
+
+
+def report(
+    source: str,
+    person: int = 0,
+    outcome: Outcome = NEGATIVE,
+    *,
+    number: str = "",
+    lab: str = USCC,
+    revision: int = 1,
+    state: State = ACTIVE,
+    reported: Instant = REPORTED,
+) -> Replica:
+    """Return a report of a node's laboratory, with one report number for each node and person unless one is given."""
+    sampled = reported - 4 * HOUR
+    result = StoredResult(
+        *(subject_key(person), reported, lab, number or f"{source}-{person}", revision, state, "", "", "T", 1, 2, 1),
+        *(outcome, source, "", sampled, sampled, reported, reported, NOW + revision, None, source),
+    )
+    return Replica(result, 1, f"{source}{person}{outcome}".encode().ljust(16), b"")
+
+
+def link(one: int, other: int) -> DocumentLink:
+    documents = (LinkedDocument(subject_key(person), 1, "") for person in (one, other))
+    return DocumentLink(f"{one}-{other}".ljust(36, "0"), *documents, "", NOW)
+
+
+async def receive(nation: Laboratory, source: str, *changes: Change) -> None:
+    """Apply a batch that a node sends."""
+    await nation.stores.partitions.prepare([change.result.reference_time for change in changes if is_replica(change)])
+    await nation.database.write(nation.stores.applier.apply, changes, Arrival(NATION, source, NOW))
+
+
+def is_replica(change: Change) -> TypeGuard[Replica]:
+    return isinstance(change, Replica)
+
+
+async def told(nation: Laboratory, node: str) -> list[bytes | str]:
+    """Return in order the subjects that a node is told to subscribe to, and the reports that it is sent."""
+    found: list[bytes | str] = []
+    for notification in await nation.database.read(read_notifications, node, 0):
+        for change in notification.changes:
+            if isinstance(change, AdverseSubject):
+                found.append(change.subject_key)
+            elif isinstance(change, Replica):
+                found.append(f"{change.result.report_number}@{change.result.revision}")
+    return found
+
+
+@pytest.mark.parametrize("outcome", [POSITIVE, POOL_POSITIVE])
+async def test_whichever_comes_first_both_nodes_are_told_once(nation: Laboratory, outcome: Outcome) -> None:
+    """Person 0 is positive first, person 1 is negative first, person 2 has both in the same batch of two nodes."""
+    await receive(nation, JILIN, report(JILIN, 0, outcome), report(JILIN, 2))
+    await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 1))
+    await receive(nation, JILIN, report(JILIN, 1, outcome))
+    await receive(nation, HENAN, report(HENAN, 2, outcome))
+    assert sorted(key for key in await told(nation, HENAN) if isinstance(key, bytes)) == sorted(
+        map(subject_key, range(3))
+    )
+    assert set(await told(nation, JILIN)) >= {subject_key(1), subject_key(2)}
+    assert await told(nation, SHANDONG) == []
+    before = await told(nation, HENAN), await told(nation, JILIN)
+    await receive(nation, JILIN, report(JILIN, 0, outcome), report(JILIN, 2))
+    await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 1), report(HENAN, 2, outcome))
+    assert (await told(nation, HENAN), await told(nation, JILIN)) == before
+
+
+async def test_corrections_recalls_and_later_results_follow(nation: Laboratory) -> None:
+    """A correction to positive makes a subject adverse. A third node joins when it first has a result."""
+    await receive(nation, JILIN, report(JILIN))
+    await receive(nation, HENAN, report(HENAN))
+    assert await told(nation, HENAN) == []
+    await receive(nation, JILIN, report(JILIN, outcome=POSITIVE, revision=2))
+    assert await told(nation, HENAN) == [subject_key(0)]
+    await receive(nation, JILIN, report(JILIN, outcome=POSITIVE, revision=3, state=RECALLED))
+    await receive(nation, SHANDONG, report(SHANDONG))
+    first = f"{JILIN}-0@3"
+    assert await told(nation, HENAN) == [subject_key(0), first, f"{SHANDONG}-0@1"]
+    assert await told(nation, SHANDONG) == [subject_key(0)]
+
+
+async def test_a_node_that_has_everything_is_told_nothing(nation: Laboratory) -> None:
+    """Its further results of the subject cost no query for nodes, because the nation has subscribed it."""
+    await receive(nation, JILIN, report(JILIN, outcome=POSITIVE))
+    assert await told(nation, JILIN) == []
+    with statements(nation) as run:
+        await receive(nation, JILIN, report(JILIN, number="second"))
+    assert not any("source_node FROM results" in " ".join(each.split()) for each in run)
+    await receive(nation, HENAN, report(HENAN))
+    assert await told(nation, JILIN) == [f"{HENAN}-0@1"]
+
+
+async def test_results_of_the_nation_itself_count(nation: Laboratory) -> None:
+    await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 1))
+    await nation.send([make_tube(0, outcome=POSITIVE)])
+    assert await told(nation, HENAN) == [subject_key(0)]
+    await receive(nation, HENAN, report(HENAN, 1, POSITIVE, number="positive"))
+    await nation.send([make_tube(1)], upload_id="v")
+    assert await told(nation, HENAN) == [subject_key(0), "R1@1"]
+
+
+async def test_results_by_a_linked_document_count(nation: Laboratory) -> None:
+    """The link comes before the results of persons 0 and 1, and after those of persons 2 and 3."""
+    await receive(nation, SHANDONG, link(0, 1))
+    await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 2, POSITIVE))
+    await receive(nation, HENAN, report(HENAN, 1), report(HENAN, 3))
+    assert await told(nation, HENAN) == [subject_key(1)]
+    assert await told(nation, JILIN) == [subject_key(0), f"{HENAN}-1@1"]
+    await receive(nation, SHANDONG, link(2, 3))
+    assert await told(nation, HENAN) == [subject_key(1), subject_key(3)]
+    assert (await told(nation, JILIN))[2:] == [subject_key(2)]
+    await receive(nation, JILIN, report(JILIN, 2, NEGATIVE, number="later"))
+    assert (await told(nation, HENAN))[2:] == ["later@1"]
+
+
+async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: Laboratory) -> None:
+    """Without an adverse result it costs what it costs without marks; with any number of them one query more."""
+    nation = sqlite_nation
+    await nation.database.write(add_subscriptions, HENAN, [subject_key(99)], NOW)
+
+    async def cost(source: str, *changes: Change) -> int:
+        with statements(nation) as run:
+            await receive(nation, source, *changes)
+        return len(run)
+
+    await cost(JILIN, report(JILIN, 90))
+    plain = await cost(JILIN, *(report(JILIN, person) for person in range(30, 60)))
+    first = await cost(JILIN, *(report(JILIN, person, POSITIVE) for person in range(30)))
+    again = [report(JILIN, person, POSITIVE, number=f"again{person}") for person in range(30)]
+    marked = await cost(JILIN, *again)
+    new_node = await cost(HENAN, *(report(HENAN, person) for person in range(30)))
+    # Of those marked before, the lock's look-up; of new ones also links, nodes and the marks.
+    assert (first - plain, marked - plain) == (3, 1)
+    # Links, nodes, the subscriptions, and a notification to Henan with its number; Jilin is subscribed: two more.
+    assert new_node - plain == 7
+
+
+async def test_a_node_that_begins_again_is_told_again_of_what_it_missed(nation: Laboratory) -> None:
+    """While all its notifications are kept it is not, because it has missed none."""
+    await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 1, POSITIVE), report(JILIN, 2))
+    await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 2))
+    await nation.database.write(subscribe_node, HENAN, [subject_key(2)], NOW)
+    await nation.database.write(repeat_adverse, HENAN, NOW)
+    await nation.database.write(repeat_adverse, SHANDONG, NOW)
+    assert await told(nation, HENAN) == [subject_key(0)]
+    assert await told(nation, SHANDONG) == []
+    await nation.database.write(lambda connection: connection.execute(notifications.delete()))
+    await nation.database.write(repeat_adverse, HENAN, NOW)
+    assert await told(nation, HENAN) == [subject_key(0)]
+
+
+async def test_marks_end_with_the_results(nation: Laboratory) -> None:
+    horizon = month_start(month_of(NOW))
+    for person, reported in enumerate((horizon - HOUR, horizon + HOUR)):
+        await receive(nation, JILIN, report(JILIN, person, POSITIVE, reported=reported))
+    keys = [subject_key(0), subject_key(1)]
+    # The marks are as old as the results.
+    await nation.database.write(lambda connection: connection.execute(subscriptions.update().values(subscribe_time=1)))
+    await asyncio.to_thread(purge, nation.database, horizon, NOW + DAY)
+    found = await nation.database.read(find_subscribers, keys)
+    assert {key: sorted(nodes) for key, nodes in found.items()} == {keys[1]: [NATION, JILIN]}
+
+
+@pytest.mark.parametrize("positive_first", [True, False])
+async def test_two_commits_at_the_same_time_do_not_miss_each_other(
+    postgresql: Laboratory, positive_first: bool
+) -> None:
+    """One brings a positive, the other a node's first result. The first has stored its part when the second begins.
+
+    They are of two laboratories, because commits of one wait for each other at its delays.
+    """
+    nation = postgresql
+    await receive(nation, SHANDONG, report(SHANDONG, 9, POSITIVE))
+    stored, may_end = threading.Event(), threading.Event()
+
+    def commit(connection: Connection, source: str, replica: Replica) -> None:
+        nation.stores.applier.apply(connection, [replica], Arrival(NATION, source, NOW))
+        stored.set()
+        assert may_end.wait(30)
+
+    both = [(JILIN, report(JILIN, outcome=POSITIVE)), (HENAN, report(HENAN, lab=OTHER_USCC))]
+    (one, first), (other, second) = both if positive_first else reversed(both)
+    earlier = asyncio.ensure_future(nation.database.write(commit, one, first))
+    await asyncio.to_thread(stored.wait, 30)
+    later = asyncio.ensure_future(receive(nation, other, second))
+
+    async def waits() -> bool:
+        return later.done() or await nation.database.read(count_waiting) == 1
+
+    await until(waits)
+    assert not later.done()
+    may_end.set()
+    await asyncio.gather(earlier, later)
+    assert subject_key(0) in await told(nation, HENAN)
+    assert subject_key(0) in await told(nation, JILIN) or f"{HENAN}-0@1" in await told(nation, JILIN)
+
+
+def count_waiting(connection: Connection) -> int:
+    """Return how many transactions wait for the lock of subscriptions."""
+    query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = :lock"
+    count: int = connection.execute(text(query), {"lock": AdvisoryLock.SUBSCRIPTION}).scalar_one()
+    return count

@@ -1,0 +1,61 @@
+"""`hutongd config`: every setting with its source and without its secrets, and the example file."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from services.command.config import check_settings, example, show_settings
+from services.runtime.settings import DECLARED, Settings
+from services.runtime.variables import BadSetting
+
+EXAMPLE = Path(__file__).parents[3] / "deploy/hutong.toml"
+
+
+def test_show_names_every_setting_with_its_source_and_no_secret(tmp_path: Path) -> None:
+    """A password in a database URL is in neither output."""
+    file = tmp_path / "hutong.toml"
+    file.write_text(
+        'jurisdiction = "410000"\n[results]\ndatabase_url = "postgresql://u:t0psecret@db/r?sslpassword=als0"\n'
+    )
+    environment = {"HUTONG_MAX_CALLS": "7"}
+    rows = {row["key"]: row for row in json.loads(show_settings(environment, file, as_json=True))["settings"]}
+    assert set(rows) == {one.key for one in DECLARED.values()}
+    assert (rows["jurisdiction"]["value"], rows["jurisdiction"]["source"]) == ("410000", str(file))
+    assert (rows["max_calls"]["value"], rows["max_calls"]["source"]) == (7, "environment")
+    assert (rows["data_dir"]["value"], rows["data_dir"]["source"]) == (".hutong", "default")
+    assert rows["results.database_url"]["value"] == "postgresql://db/r"
+    shown = show_settings(environment, file, as_json=False) + json.dumps(rows)
+    assert "t0psecret" not in shown
+    assert "als0" not in shown
+
+
+def test_the_example_names_every_setting_with_its_default() -> None:
+    """The committed file is the printed one; with every line in force it is the default configuration."""
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert text == example(), "run: hutongd config example > deploy/hutong.toml"
+    assert tomllib.loads(text) == {table: {} for table in ("policy", "results", "tls", "verification")}
+    in_force = re.sub(r"^#(\w+ = )", r"\1", text, flags=re.MULTILINE)
+    assert sum(line.startswith(tuple("abcdefghijklmnopqrstuvwxyz")) for line in in_force.splitlines()) == len(DECLARED)
+
+
+def test_the_example_in_force_is_the_default(tmp_path: Path) -> None:
+    """No default is stated otherwise than it is."""
+    file = tmp_path / "hutong.toml"
+    file.write_text(re.sub(r"^#(\w+ = )", r"\1", example(), flags=re.MULTILINE), encoding="utf-8")
+    assert Settings.from_environment({}, file) == Settings.from_environment({})
+
+
+def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
+    """An address for other machines without mutual TLS, and a file without a certificate."""
+    with pytest.raises(BadSetting, match="can be reached from other machines"):
+        check_settings(Settings.from_environment({"HUTONG_POLICY_ADDRESS": "0.0.0.0:50052"}))
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("no certificate")
+    with pytest.raises(BadSetting, match="HUTONG_TLS_SERVER_CA_FILE holds no PEM certificate"):
+        check_settings(Settings.from_environment({"HUTONG_TLS_SERVER_CA_FILE": str(garbage)}))
+    check_settings(Settings.from_environment({}))

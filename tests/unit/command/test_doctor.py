@@ -1,0 +1,118 @@
+"""`hutongd doctor` and `hutongd --version`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from services.command.doctor import diagnose
+from services.command.findings import Finding, Level, report, worst
+from services.command.tls import check_certificates
+from services.command.version import find_version, version_text
+from services.runtime.settings import Settings
+from services.storage.migrate import upgrade
+from tests.support.certificates import Authority
+from tests.support.ports import free_address, free_addresses
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> dict[str, str]:
+    """The environment of a node with free addresses and an empty folder."""
+    addresses = {f"HUTONG_{service.upper()}_ADDRESS": one for service, one in free_addresses().items()}
+    return {"HUTONG_DATA_DIR": str(tmp_path / "data"), **addresses}
+
+
+@pytest.fixture
+def taken() -> Iterator[str]:
+    """An address on which something listens that is no server of Hutong."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def found(
+    capsys: pytest.CaptureFixture[str], environment: dict[str, str], *services: str
+) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Return the exit code, and level and text of each check."""
+    code = diagnose(environment, None, services or ("results",), as_json=True)
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    return code, {one["check"]: (one["level"], one["text"]) for one in findings}
+
+
+def test_a_new_node_is_well_and_stays_untouched(
+    node: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing exists yet, nothing is made, and no finding is a fault."""
+    code, findings = found(capsys, node, "results", "policy", "verification")
+    assert code < Level.FAULT
+    assert {level for check, (level, _) in findings.items() if check not in {"clock", "disk"}} == {"ok"}
+    assert not (tmp_path / "data").exists()
+
+
+def test_faults_are_named_with_what_to_do(
+    node: dict[str, str], taken: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A foreign server at the address, a pepper that is too short, an old schema, an upstream that is silent."""
+    short = tmp_path / "short"
+    short.write_bytes(b"x")
+    upgrade("results", f"sqlite:///{tmp_path}/old.db", "+1")
+    code, findings = found(
+        capsys,
+        node
+        | {
+            "HUTONG_RESULTS_ADDRESS": taken,
+            "HUTONG_PEPPER_FILE": str(short),
+            "HUTONG_RESULTS_DATABASE_URL": f"sqlite:///{tmp_path}/old.db",
+            "HUTONG_JURISDICTION": "410000",
+            "HUTONG_UPSTREAM": free_address(),
+        },
+    )
+    assert code == Level.FAULT
+    assert findings["address of results"][0] == "fault"
+    assert "Address already in use" in findings["address of results"][1]
+    assert findings["pepper"] == ("fault", "HUTONG_PEPPER_FILE holds less than 32 bytes")
+    assert "run hutongd migrate results" in findings["database of results"][1]
+    assert findings["upstream"][0] == "fault"
+
+
+def test_a_setting_that_cannot_be_used_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """The doctor says so in a finding and not in a traceback."""
+    code, findings = found(capsys, {"HUTONG_JURISDICTION": "999999"})
+    assert code == Level.FAULT
+    assert findings["settings"][0] == "fault"
+
+
+def test_certificates_are_looked_at(tmp_path: Path) -> None:
+    """The certificates of these tests end within a day; a key for everybody is a warning."""
+    authority = Authority(tmp_path, "authority")
+    own = authority.sign("node")
+    os.chmod(own.key, 0o644)
+    tls = Settings.from_environment(
+        {
+            "HUTONG_TLS_CERTIFICATE_FILE": str(own.certificate),
+            "HUTONG_TLS_KEY_FILE": str(own.key),
+            "HUTONG_TLS_CLIENT_CA_FILE": str(authority.root.certificate),
+        }
+    ).tls
+    findings = {one.check: one for one in check_certificates(tls)}
+    assert set(findings) == {"client authorities", "certificate", "certificate's key"}
+    assert {one.level for one in findings.values()} == {Level.WARNING}
+    assert "expires in 0 days" in findings["certificate"].text
+
+
+def test_the_worst_finding_is_the_exit_code() -> None:
+    """One finding is one line."""
+    findings = [Finding("a", Level.OK, "x"), Finding("b", Level.WARNING, "y")]
+    assert worst(findings) == 1
+    assert len(report(findings, as_json=False).splitlines()) == 2
+
+
+def test_the_version_names_the_commit() -> None:
+    """A checkout asks git; without git and metadata the commit is unknown."""
+    assert re.fullmatch(r"hutongd \S+ \(commit ([0-9a-f]{40}(-dirty)?|unknown)\)", version_text())
+    assert find_version()[0] != ""
