@@ -49,13 +49,17 @@ class Certificate:
 
 
 class Authority:
-    """A certificate authority. Its files and those of its certificates are in one directory."""
+    """A certificate authority. Its files and those of its certificates are in one directory.
 
-    def __init__(self, directory: Path, name: str) -> None:
+    `end` is how long they hold from now; they hold since an hour ago.
+    """
+
+    def __init__(self, directory: Path, name: str, end: dt.timedelta = _A_YEAR) -> None:
         self._directory = directory
+        self._end = end
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named(name)
-        made = _builder(self._name, self._name, self._key).add_extension(
+        made = _builder(self._name, self._name, self._key, -_AN_HOUR, end).add_extension(
             x509.BasicConstraints(ca=True, path_length=0), True
         )
         self.root = self._write(name, self._key, made.sign(self._key, SHA256()))
@@ -65,7 +69,7 @@ class Authority:
     ) -> Certificate:
         """Make a certificate for a server on loopback or for a caller, with any URIs.
 
-        `life` is from when to when it holds, counted from now; from an hour ago for a year if it is not given.
+        `life` is from when to when it holds, counted from now; as long as the authority if it is not given.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = [
@@ -74,7 +78,7 @@ class Authority:
             *map(x509.UniformResourceIdentifier, uris),
         ]
         made = (
-            _builder(_named(name), self._name, key, *(life or (-_AN_HOUR, _A_YEAR)))
+            _builder(_named(name), self._name, key, *(life or (-_AN_HOUR, self._end)))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
         )
@@ -106,8 +110,8 @@ def _builder(
     subject: x509.Name,
     issuer: x509.Name,
     key: ec.EllipticCurvePrivateKey,
-    start: dt.timedelta = -_AN_HOUR,
-    end: dt.timedelta = _A_YEAR,
+    start: dt.timedelta,
+    end: dt.timedelta,
 ) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (

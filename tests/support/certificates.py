@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from clients.examples.certificates import TRUST_DOMAIN, Authority, Certificate
+import datetime as dt
+from pathlib import Path
+
+from clients.examples import certificates
+from clients.examples.certificates import TRUST_DOMAIN, Certificate
 
 __all__ = ["TRUST_DOMAIN", "Authority", "Certificate", "spiffe"]
+
+
+class Authority(certificates.Authority):
+    """A certificate authority whose certificates hold for a day."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        super().__init__(directory, name, dt.timedelta(days=1))
 
 
 def spiffe(name: str) -> str:
