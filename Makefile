@@ -14,7 +14,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run quick test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run certs quick test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ demo-nation: $(READY) ## Run a national node and three provinces: a person teste
 run: $(READY) ## Run the demo and keep the three services up until Ctrl-C
 	@$(BIN)/python -m clients.examples.demo --stay
 
+certs: $(READY) ## Make development certificates in .hutong/certs: two authorities and a certificate of each role
+	@$(BIN)/python -m clients.examples.certificates .hutong/certs
+
 quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
 	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(ARGS)
 
@@ -65,10 +68,11 @@ lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the 
 types: $(READY) ## Check types (mypy strict)
 	@$(BIN)/mypy
 
-protos: $(PROTOS_READY) ## Regenerate the client stubs and the descriptor set
+protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set and docs/access.md
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
+	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
@@ -77,6 +81,8 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ fro
 	@cmp build/fresh/hutong.binpb clients/hutong.binpb || { echo "Stale stubs: run make protos"; exit 1; }
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py build/fresh/hutong.binpb build/fresh/policy.schema.json
 	@cmp build/fresh/policy.schema.json $(POLICY_SCHEMA) || { echo "Stale schema: run make protos"; exit 1; }
+	@$(PROTOS_VENV)/bin/python protos/access_table.py build/fresh/hutong.binpb build/fresh/access.md
+	@cmp build/fresh/access.md docs/access.md || { echo "Stale docs/access.md: run make protos"; exit 1; }
 	@for package in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
 
 breaking: $(PROTOS_READY) ## Fail if the contract breaks clients of the last release (protos/released)

@@ -1,4 +1,4 @@
-"""Run a node on this machine: three services as processes, with SQLite databases in one directory."""
+"""Run a node on this machine: three services as processes in plain text on loopback, with SQLite databases."""
 
 from __future__ import annotations
 
@@ -49,12 +49,13 @@ class Node:
 
     def start(self, *services: str) -> None:
         """Start services, all three by default, and wait until the health check of each is SERVING."""
+        own = {"HUTONG_DATA_DIR": str(self.data_dir), "HUTONG_INSECURE": "1"}
         for service in services or SERVICES:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
                 self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "services", "serve", service],
-                    env=self.environment | {"HUTONG_DATA_DIR": str(self.data_dir)} | self._variables,
+                    env=self.environment | own | self._variables,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -123,3 +123,7 @@ class DeadlineExceeded(HutongError):
 
 class PermissionDenied(HutongError):
     """The caller may not do this."""
+
+
+class Unauthenticated(HutongError):
+    """It is not known who calls."""

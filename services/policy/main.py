@@ -76,7 +76,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
             Registration(
                 "hutong.policy.v1.PolicyAdminService",
                 add_PolicyAdminServiceServicer_to_server,
-                PolicyAdminServicer(PolicyPublisher(store, cache, settings.jurisdiction, clock)),
+                PolicyAdminServicer(PolicyPublisher(store, cache, settings.jurisdiction, clock), cache),
             ),
         ),
         check=check,

@@ -29,14 +29,17 @@ from hutong.policy.v1.policy_service_pb2 import (
 )
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
 
-from services.domain.errors import HutongError, NotFound
+from services.domain.errors import HutongError, NotFound, PermissionDenied
 from services.domain.names import parse_policy
+from services.domain.region import NATION
 from services.policy.convert import revision_to_proto
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.listing import TOKENS, list_policies
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.watch import Watch
+from services.runtime.call import current_call
+from services.runtime.caller import LOCAL
 from services.runtime.page_tokens import page_size
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check
@@ -108,11 +111,33 @@ class PolicyServicer(PolicyServiceServicer):
 class PolicyAdminServicer(PolicyAdminServiceServicer):
     """PolicyAdminService: publishes and withdraws policies."""
 
-    def __init__(self, publisher: PolicyPublisher) -> None:
+    def __init__(self, publisher: PolicyPublisher, cache: PolicyBookCache) -> None:
         self._publisher = publisher
+        self._cache = cache
 
     async def PublishPolicy(self, request: PublishPolicyRequest, context: Context) -> PublishPolicyResponse:
+        if request.policy.floor:
+            _require_nation()
         return await self._publisher.publish(request)
 
     async def WithdrawPolicy(self, request: WithdrawPolicyRequest, context: Context) -> WithdrawPolicyResponse:
+        region, policy_id, _ = parse_policy(request.name)
+        if any(revision.floor for revision in self._cache.book.series(region, policy_id)):
+            _require_nation()
         return await self._publisher.withdraw(request)
+
+
+def _require_nation() -> None:
+    """Return if the caller may write floors, which bind every region below.
+
+    Raises:
+        PermissionDenied: NOT_PERMITTED, the caller is the authority of less than the nation.
+    """
+    call = current_call.get()
+    if call is not None and call.caller.role != LOCAL and call.caller.region != NATION:
+        needed = f"authority: own region {NATION} for a floor"
+        raise PermissionDenied(
+            "NOT_PERMITTED",
+            "only the nation's authority publishes and withdraws floors",
+            metadata={"role": call.caller.role, "needed": needed},
+        )

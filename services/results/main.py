@@ -19,6 +19,7 @@ from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceS
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.domain.errors import Unavailable
+from services.domain.names import parse_lab
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.changelog.log import ChangeLog
@@ -27,9 +28,9 @@ from services.results.corrections.store import CorrectionStore
 from services.results.documents.servicer import DocumentLinkServicer
 from services.results.documents.store import DocumentStore
 from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.node_auth import NodeAuthenticator
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver
@@ -69,6 +70,7 @@ from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
+from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
@@ -199,7 +201,7 @@ async def _open_results(
         settings.start_seconds,
     )
     exchange = ExchangeServicer(
-        NodeAuthenticator(settings.jurisdiction),
+        NodeAdmission(settings.jurisdiction),
         downstream,
         ReplicationReceiver(downstream, pepper, clock, drain),
         NotificationStream(database, pepper, clock, drain, timing),
@@ -219,6 +221,10 @@ async def _open_results(
     documents = DocumentLinkServicer(stores.documents, pepper, tokens, clock)
     missing = MissingReportServicer(database, tokens)
     admin = ResultsAdminServicer(stores.corrections, stores.labs, settings.jurisdiction, clock)
+
+    async def owner_of(name: str) -> Owner:
+        lab = await stores.labs.get_lab(parse_lab(name))
+        return Owner(lab.region)
 
     async def close() -> None:
         if link is not None:
@@ -264,6 +270,7 @@ async def _open_results(
         start=pool.warm,
         background=(stores.partitions.run, missing_reports.run, *(link.jobs if link is not None else ())),
         drain=drain,
+        owner_of=owner_of,
     )
 
 

@@ -8,22 +8,30 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from services.runtime.caller import Caller
+
 _TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
 
 
 REQUEST_ID = "x-request-id"
 """The metadata key of a call's id, in requests and in the trailers of a failed call."""
+CASE = "hutong-case"
+"""The metadata key of the case that a call serves. Some grants of the contract need it."""
 TRACE_PARENT = "traceparent"
 """The metadata key of W3C Trace Context: version, trace id, parent span id and flags."""
+UNKNOWN = Caller("", fault="the call was not identified")
 
 
 class Call:
     """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
-    __slots__ = ("code", "deadline", "reason", "request_id", "trace")
+    __slots__ = ("caller", "case", "code", "deadline", "reason", "request_id", "trace")
 
-    def __init__(self, request_id: str, trace: Trace | None = None) -> None:
+    def __init__(self, request_id: str, trace: Trace | None = None, case: str = "") -> None:
         self.request_id = request_id
+        # Unknown until the layer Identity has set it.
+        self.caller = UNKNOWN
+        self.case = case
         # None when the caller sent no trace context.
         self.trace = trace
         self.code = "OK"

@@ -17,6 +17,7 @@ def check_tls_files(tls: TlsSettings) -> None:
     """
     for name, authorities in (
         ("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
+        ("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
         ("HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
     ):
         if authorities is not None:

@@ -32,6 +32,8 @@ from services.runtime.variables import (
     read_region,
     read_regions,
     read_seconds,
+    read_switch,
+    read_trust_domain,
     redact_url,
     split_address,
     variable,
@@ -43,7 +45,7 @@ MAX_UPLOAD_WORKERS = 256
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """Transport security. Without any file the transport is plain text, which is allowed on loopback only."""
+    """Transport security. Without any file the transport is plain text, on loopback and under HUTONG_INSECURE only."""
 
     certificate_file: Path | None = variable(
         "PEM certificate chain of this node, as a server and as a client", read_file, optional=True
@@ -51,6 +53,12 @@ class TlsSettings:
     key_file: Path | None = variable("PEM private key of the certificate", read_file, optional=True)
     client_ca_file: Path | None = variable(
         "PEM authorities of the client certificates that callers must show (mutual TLS)", read_file, optional=True
+    )
+    node_ca_file: Path | None = variable(
+        "PEM authorities of the certificates of nodes; each must have signed them itself",
+        read_file,
+        default_words="none: no certificate is a node's",
+        optional=True,
     )
     server_ca_file: Path | None = variable(
         "PEM authorities that this node trusts to certify the servers it calls",
@@ -121,6 +129,17 @@ class Settings:
     )
     data_dir: Path = variable("directory of the SQLite databases and the generated pepper", Path, DATA_DIR, shown=False)
     jurisdiction: str = variable("the node's region, GB/T 2260: a province or 000000", read_region, NATION)
+    insecure: bool = variable(
+        "1 serves loopback without certificates of callers: every process of this machine may do everything",
+        read_switch,
+        default_words="off",
+    )
+    trust_domain: str = variable("SPIFFE trust domain of the callers' certificates", read_trust_domain, "hutong.org")
+    token_keys_file: Path | None = variable(
+        "JSON Web Key Set of the issuer of bearer tokens", read_file, default_words="none: no tokens are accepted"
+    )
+    token_issuer: str = variable("issuer (iss) of bearer tokens")
+    token_audience: str = variable("audience (aud) that bearer tokens must name", default="hutong")
     upstream: str = variable(
         "address of the national node's Results; connects a province to the nation", read_optional_address
     )
@@ -203,6 +222,12 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
+        if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
+            raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
+        if self.insecure and self.tls.client_ca_file is not None:
+            raise BadSetting("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other")
+        if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
+            raise BadSetting("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE")
         if self.upstream:
             if _is_same_server(self.upstream, self.results.address):
                 raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")

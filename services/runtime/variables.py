@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from services.domain.region import NATION, is_region, parent
+
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
 
 class BadSetting(ValueError):
@@ -166,6 +169,20 @@ def read_level(text: str) -> str:
     if text.lower() not in {"debug", "info", "warning", "error"}:
         raise ValueError("must be debug, info, warning or error")
     return text.lower()
+
+
+def read_switch(text: str) -> bool:
+    """Read 1 for on, or nothing for off."""
+    if text not in {"", "1"}:
+        raise ValueError("must be 1, or not be set")
+    return text == "1"
+
+
+def read_trust_domain(text: str) -> str:
+    """Read the trust domain of SPIFFE IDs."""
+    if not _TRUST_DOMAIN.fullmatch(text):
+        raise ValueError("must be a SPIFFE trust domain, like hutong.org")
+    return text
 
 
 def read_seconds(text: str) -> float:

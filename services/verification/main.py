@@ -7,14 +7,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
+from hutong.verification.v1.decision_pb2 import DecisionInputs
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
 from services.domain.errors import Unavailable
+from services.domain.names import parse_decision, parse_refusal
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
+from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
 from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
@@ -30,6 +33,7 @@ from services.verification.sources.timing import SourceTiming
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
+from services.verification.verify.subject_tag import is_tagged
 from services.verification.verify.tables import pepper_marks
 from services.verification.verify.verifier import Verifier
 
@@ -72,6 +76,17 @@ async def open_verification(
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
+    async def owner_of(name: str) -> Owner:
+        if name.startswith("decisions/"):
+            uuid = parse_decision(name)
+            kept = await store.get_decision(uuid)
+            return Owner(
+                DecisionInputs.FromString(kept.inputs).region,
+                lambda key: is_tagged(kept.subject, uuid, key, pepper) is True,
+            )
+        refusal = await refusal_store.get_refusal(parse_refusal(name))
+        return Owner(refusal.region, lambda key: refusal.subject_key == key)
+
     async def close() -> None:
         await policies.close()
         await results_stub.close()
@@ -95,4 +110,5 @@ async def open_verification(
         close=close,
         background=(policies.watch, streams.close_when_drained),
         drain=drain,
+        owner_of=owner_of,
     )

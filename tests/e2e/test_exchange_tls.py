@@ -13,10 +13,10 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from services.results.exchange.tables import nodes
 from services.results.records.tables import results
-from tests.support.certificates import Authority, Certificate
+from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.processes import Daemon, daemon
 from tests.support.results.country import HENAN, read_rows
-from tests.support.results.factories import lab_to_register, make_tubes
+from tests.support.results.factories import LAB_NAME, lab_to_register, make_tubes
 from tests.support.results.node import batch_of, start
 from tests.support.waiting import until
 
@@ -45,31 +45,36 @@ def settings(directory: Path, region: str, authority: Authority, own: Certificat
         "tls_key_file": str(own.key),
         "tls_server_ca_file": str(authority.root.certificate),
         "tls_client_ca_file": str(authority.root.certificate),
+        "tls_node_ca_file": str(authority.root.certificate),
     }
 
 
-async def upload(province: Daemon, authority: Authority, own: Certificate) -> None:
-    """A laboratory of the province reports."""
-    key, chain = own.pem()
-    credentials = grpc.ssl_channel_credentials(authority.root.certificate.read_bytes(), key, chain)
+async def upload(province: Daemon, authority: Authority) -> None:
+    """Let an operator register a laboratory of the province, and the laboratory report."""
     address = await asyncio.to_thread(lambda: province.address)
-    async with grpc.aio.secure_channel(address, credentials) as channel:
-        await LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab_to_register()), timeout=10)
+    root = authority.root.certificate.read_bytes()
+
+    def channel(name: str) -> grpc.aio.Channel:
+        key, chain = authority.sign(name.replace("/", "-"), spiffe(name)).pem()
+        return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root, key, chain))
+
+    async with channel("operators/1") as operator, channel(LAB_NAME) as laboratory:
+        await LabServiceStub(operator).CreateLab(CreateLabRequest(lab=lab_to_register()), timeout=10)
         frames = iter([start(), batch_of(make_tubes(PERSONS))])
-        answers = [answer async for answer in UploadServiceStub(channel).UploadResults(frames, timeout=10)]
+        answers = [answer async for answer in UploadServiceStub(laboratory).UploadResults(frames, timeout=10)]
     assert answers[-1].accepted_count == PERSONS
 
 
 async def test_a_node_replicates_by_its_own_certificate_and_by_no_other(tmp_path: Path, authority: Authority) -> None:
     """Henan with Jilin's certificate is refused by the nation and keeps what it has; with its own all of it arrives."""
-    henan, jilin = (authority.sign(name, f"{region}.nodes.test") for name, region in (("a", HENAN), ("b", "220000")))
+    henan, jilin = (authority.sign(name, spiffe(f"nodes/{region}")) for name, region in (("a", HENAN), ("b", "220000")))
     nation_settings = settings(tmp_path / "nation", "000000", authority, authority.sign("nation"))
     url = nation_settings["results_database_url"]
     with daemon("serve", "results", **nation_settings) as nation:
         upstream = {"upstream": await asyncio.to_thread(lambda: nation.address)}
         province = tmp_path / "henan"
         with daemon("serve", "results", **settings(province, HENAN, authority, jilin), **upstream) as stranger:
-            await upload(stranger, authority, jilin)
+            await upload(stranger, authority)
             refusal = await asyncio.to_thread(stranger.event, "replication to the nation interrupted")
             assert refusal["why"] == "PERMISSION_DENIED"
             assert read_rows(url, nodes, "node") == []

@@ -17,6 +17,9 @@ import psutil
 
 from tests.support.waiting import TIMEOUT_SECONDS
 
+INSECURE = {"HUTONG_INSECURE": "1"}
+"""With it a server of tests serves loopback in plain text, and every caller may do everything. A server that asks for
+certificates does without it."""
 _MARK = "TEST_PROCESS"
 """The variable that marks all descendants of this process, including orphans that have another parent by now."""
 
@@ -95,8 +98,13 @@ def run(
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Return the test's environment with only these HUTONG_ variables, named in lower case without the prefix."""
+    """Return the test's environment with only these HUTONG_ variables, named in lower case without the prefix.
+
+    HUTONG_INSECURE is added unless the servers ask for certificates.
+    """
     own = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
+    if "tls_client_ca_file" not in variables:
+        own |= INSECURE
     return own | {f"HUTONG_{name.upper()}": value for name, value in variables.items()}
 
 

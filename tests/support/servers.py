@@ -13,6 +13,7 @@ from services.runtime.server.server import running
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings
+from tests.support.processes import INSECURE
 
 
 def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str) -> Settings:
@@ -20,6 +21,8 @@ def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str
     pepper_file = directory / "test-pepper"
     pepper_file.write_bytes(pepper)
     environment = {"HUTONG_DATA_DIR": str(directory), "HUTONG_PEPPER_FILE": str(pepper_file)}
+    if "tls_client_ca_file" not in variables:
+        environment |= INSECURE
     environment |= {f"HUTONG_{name.upper()}": value for name, value in variables.items()}
     return Settings.from_environment(environment)
 

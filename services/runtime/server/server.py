@@ -15,11 +15,15 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.runtime.background import Background
 from services.runtime.certificates import check_tls_files
+from services.runtime.clock import Clock, SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.server.access.identify import Identifier
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
+from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings, TlsSettings, is_loopback
@@ -94,16 +98,23 @@ class RunningServer:
 
 
 async def start(
-    service: Service, address: str, settings: Settings, timing: ServerTiming | None = None
+    service: Service,
+    address: str,
+    settings: Settings,
+    timing: ServerTiming | None = None,
+    clock: Clock | None = None,
 ) -> RunningServer:
-    """Serve a service at an address; port 0 takes a free port.
+    """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
 
     Raises:
-        BadSetting: the port is taken, or other machines can reach the address and there is no mutual TLS.
+        BadSetting: the port is taken; or there is no mutual TLS, and other machines can reach the address or
+            HUTONG_INSECURE is not set.
     """
     timing = timing or ServerTiming()
     admission = Admission(settings.max_calls)
-    routes = Routes(ordered_layers(admission, timing.deadline))
+    identifier = Identifier(settings, clock or SystemClock())
+    authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
+    routes = Routes(ordered_layers(Identity(identifier), authorization, admission, timing.deadline))
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)
@@ -114,7 +125,7 @@ async def start(
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
     server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
-    port = _bind(server, service.name, address, settings.tls)
+    port = _bind(server, service.name, address, settings)
     await health_.reset()
     await server.start()
     try:
@@ -156,8 +167,20 @@ def find_bind_error(address: str) -> str:
     return cause
 
 
-def _bind(server: grpc.aio.Server, service: str, address: str, tls: TlsSettings) -> int:
+def _check_callers(settings: Settings) -> None:
+    """Check that callers show certificates, or that the operator lets every local caller in; BadSetting if neither."""
+    if settings.tls.client_ca_file is None and not settings.insecure:
+        raise BadSetting(
+            "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
+            "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
+            "machine do everything"
+        )
+
+
+def _bind(server: grpc.aio.Server, service: str, address: str, settings: Settings) -> int:
+    tls = settings.tls
     check_exposure(address, tls)
+    _check_callers(settings)
     credentials = _credentials(tls) if tls.serves_tls else None
     cause = find_bind_error(address)
     try:
@@ -175,6 +198,9 @@ def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     assert tls.key_file is not None
     check_tls_files(tls)
     client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
+    if client_ca is not None and tls.node_ca_file is not None:
+        # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.
+        client_ca += b"\n" + tls.node_ca_file.read_bytes()
     return grpc.ssl_server_credentials(
         [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],
         root_certificates=client_ca,

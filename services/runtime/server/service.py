@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from services.domain.errors import NotFound
 from services.runtime.background import Job
+from services.runtime.server.access.permits import Owner
 
 
 class Drain:
@@ -43,6 +45,10 @@ async def _nothing() -> None:
     return None
 
 
+async def _owns_nothing(name: str) -> Owner:
+    raise NotFound.resource(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service ready to be served.
@@ -55,6 +61,8 @@ class Service:
         start: called once when the server is up, before the background jobs start.
         background: jobs that run from then on until the last call has ended.
         drain: begins when the server will stop.
+        owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
+            there is no such object.
     """
 
     name: str
@@ -64,3 +72,4 @@ class Service:
     start: Callable[[], Awaitable[None]] = _nothing
     background: tuple[Job, ...] = ()
     drain: Drain = field(default_factory=Drain)
+    owner_of: Callable[[str], Awaitable[Owner]] = _owns_nothing

@@ -12,14 +12,14 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
 from services.results.main import open_results
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, spiffe
 from tests.support.servers import serving, settings_for
 
 
 async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By the library, by options and by the environment; without one of its own the call fails as a connection."""
     authority = Authority(tmp_path, "ours")
-    server, caller = authority.sign("node"), authority.sign("caller")
+    server, caller = authority.sign("node"), authority.sign("caller", spiffe("apps/1"))
     settings = settings_for(
         tmp_path,
         tls_certificate_file=str(server.certificate),

@@ -117,6 +117,13 @@ async def test_the_open_net_needs_tls(address: str, tmp_path: Path) -> None:
             await start(pretend(), address, replace(settings, tls=tls))
 
 
+async def test_loopback_in_plain_text_must_be_asked_for(tmp_path: Path) -> None:
+    """The refusal says in one line what to set."""
+    settings = replace(settings_for(tmp_path), insecure=False)
+    with pytest.raises(BadSetting, match=r"^[^\n]*HUTONG_TLS_CLIENT_CA_FILE[^\n]*HUTONG_INSECURE=1[^\n]*$"):
+        await start(pretend(), ANYWHERE, settings)
+
+
 async def test_when_one_unit_cannot_be_served_all_are_closed(tmp_path: Path) -> None:
     """Nothing keeps running behind an error at start."""
     closed: list[str] = []

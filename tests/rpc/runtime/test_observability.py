@@ -69,7 +69,19 @@ async def test_the_access_log_has_one_line_a_call(tmp_path: Path) -> None:
     assert [line["request_id"] for line in lines[:3]] == ["id-Zhang", "id-Zhang-lost", "id-Zhang-broken"]
     assert all(line["ms"] >= 0 for line in lines)
     assert lines[-1]["responses"] == 2
-    allowed = {"event", "log_level", "method", "code", "reason", "ms", "request_id", "responses"}
+    allowed = {
+        "event",
+        "log_level",
+        "method",
+        "code",
+        "reason",
+        "ms",
+        "request_id",
+        "responses",
+        "caller",
+        "role",
+        "peer",
+    }
     assert set().union(*lines) <= allowed
 
 

@@ -14,7 +14,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.server.server import start
 from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
-from tests.support.certificates import Authority, Certificate
+from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.fake_service import pretend
 from tests.support.servers import serving, settings_for
 
@@ -46,7 +46,8 @@ def nation(tmp_path_factory: pytest.TempPathFactory) -> Nation:
     """Certificates for the tests of this module."""
     directory = tmp_path_factory.mktemp("certificates")
     ours, theirs = Authority(directory, "ours"), Authority(directory, "theirs")
-    return Nation(ours.root, ours.sign("node"), ours.sign("caller"), theirs.root, theirs.sign("stranger"))
+    node, caller = ours.sign("node", spiffe("services/verification")), ours.sign("caller", spiffe("apps/1"))
+    return Nation(ours.root, node, caller, theirs.root, theirs.sign("stranger", spiffe("apps/1")))
 
 
 async def code_of(address: str, roots: Certificate | None, own: Certificate | None = None) -> grpc.StatusCode:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.__main__ import EXIT_USAGE
-from tests.support.processes import run
+from tests.support.processes import INSECURE, run
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,7 @@ def test_the_error_says_what_the_operator_has_to_change(command: str, what: str,
         "HUTONG_DATA_DIR": str(tmp_path),
         "HUTONG_POLICY_DATABASE_URL": urls[what],
         "HUTONG_POLICY_ADDRESS": "127.0.0.1:0",
+        **INSECURE,
     }
     ended = run([sys.executable, "-m", "services", command, "policy"], env=os.environ | settings)
     said = ended.stderr.splitlines()[-1]

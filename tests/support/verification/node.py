@@ -35,7 +35,7 @@ from hutong.verification.v1 import (
 from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.ports import free_addresses
-from tests.support.processes import end, start
+from tests.support.processes import INSECURE, end, start
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
@@ -54,14 +54,18 @@ class Node:
         pepper = directory / "pepper-of-tests"
         pepper.write_bytes(b"p" * 32)
         bare = {key: value for key, value in os.environ.items() if not key.startswith("HUTONG_")}
-        self._environment = bare | {
-            "HUTONG_DATA_DIR": str(directory),
-            "HUTONG_PEPPER_FILE": str(pepper),
-            "HUTONG_JURISDICTION": "000000",
-            "HUTONG_DRAIN_SECONDS": "2",
-            **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
-            **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
-        }
+        self._environment = (
+            bare
+            | INSECURE
+            | {
+                "HUTONG_DATA_DIR": str(directory),
+                "HUTONG_PEPPER_FILE": str(pepper),
+                "HUTONG_JURISDICTION": "000000",
+                "HUTONG_DRAIN_SECONDS": "2",
+                **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
+                **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
+            }
+        )
 
     async def start(self, *names: str) -> None:
         """Start services and wait until they serve."""

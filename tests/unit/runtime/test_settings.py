@@ -228,3 +228,20 @@ def test_a_wrong_file_of_regions_is_refused_in_one_line(regions_file: Path, cont
     with pytest.raises(BadSetting, match=rf"^HUTONG_REGIONS_FILE {told}") as caught:
         settings(regions_file=str(regions_file))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"insecure": "yes"}, "HUTONG_INSECURE must be 1"),
+        ({"trust_domain": "https://hutong.org"}, "HUTONG_TRUST_DOMAIN must be a SPIFFE trust domain"),
+        ({"insecure": "1", "tls_client_ca_file": __file__}, "HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude"),
+        ({"tls_client_ca_file": "", "tls_node_ca_file": __file__}, "HUTONG_TLS_NODE_CA_FILE needs"),
+        ({"token_keys_file": __file__}, "HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER"),
+    ],
+)
+def test_settings_of_access_that_contradict_each_other_are_refused(variables: dict[str, str], said: str) -> None:
+    if variables.get("tls_client_ca_file"):
+        variables = variables | {"tls_certificate_file": __file__, "tls_key_file": __file__}
+    with pytest.raises(BadSetting, match=said):
+        settings(**variables)

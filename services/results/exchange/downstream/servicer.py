@@ -20,7 +20,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
 from services.results.exchange.convert import node_to_proto
-from services.results.exchange.downstream.node_auth import NodeAuthenticator
+from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore
@@ -32,11 +32,11 @@ Context = Any
 
 
 class ExchangeServicer(ExchangeServiceServicer):
-    """Serves the nodes of provinces. It only converts, authenticates and calls the handlers."""
+    """Serves the nodes of provinces. It only converts, admits and calls the handlers."""
 
     def __init__(
         self,
-        authenticator: NodeAuthenticator,
+        admission: NodeAdmission,
         store: DownstreamStore,
         receiver: ReplicationReceiver,
         notifications: NotificationStream,
@@ -44,7 +44,7 @@ class ExchangeServicer(ExchangeServiceServicer):
         tokens: PageTokens,
     ) -> None:
         self._tokens = tokens
-        self._authenticator = authenticator
+        self._admission = admission
         self._store = store
         self._receiver = receiver
         self._notifications = notifications
@@ -53,23 +53,21 @@ class ExchangeServicer(ExchangeServiceServicer):
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
     ) -> AsyncIterator[ReplicateResponse]:
-        async for response in self._receiver.receive(
-            requests, lambda node: self._authenticator.admit(context, node, "start.node")
-        ):
+        async for response in self._receiver.receive(requests, lambda node: self._admission.admit(node, "start.node")):
             yield response
 
     async def LookupSubjects(self, request: LookupSubjectsRequest, context: Context) -> LookupSubjectsResponse:
-        self._authenticator.admit(context, request.node)
+        self._admission.admit(request.node)
         return await self._subjects.look_up(request)
 
     async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Context) -> SubscribeSubjectsResponse:
-        self._authenticator.admit(context, request.node)
+        self._admission.admit(request.node)
         return await self._notifications.subscribe(request)
 
     async def WatchNotifications(
         self, request: WatchNotificationsRequest, context: Context
     ) -> AsyncIterator[WatchNotificationsResponse]:
-        self._authenticator.admit(context, request.node)
+        self._admission.admit(request.node)
         async for message in self._notifications.watch(request):
             yield message
 

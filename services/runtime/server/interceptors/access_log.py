@@ -1,4 +1,4 @@
-"""Access log: one line for each call with method, code, reason and duration. It never contains a request's field."""
+"""Access log: one line for each call with method, caller, code and duration. It never contains a request's field."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import structlog
 
 from services.runtime.call import Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.metrics import NOT_SERVED
 
 _log = structlog.get_logger("access")
 
@@ -68,9 +69,13 @@ def _write(method: Method, call: Call | None, start: float, **more: int) -> None
         more_fields |= {"trace_id": call.trace.trace_id, "span_id": call.trace.span_id}
     _log.info(
         "call",
-        method=method.name,
+        # The name of a method that does not exist is a text of the caller, and could contain anything.
+        method=method.name if method.served else NOT_SERVED,
         code=call.code,
         ms=round((time.perf_counter() - start) * 1000, 3),
         request_id=call.request_id,
+        caller=call.caller.name,
+        role=call.caller.role,
+        peer=call.caller.peer,
         **more_fields,
     )

@@ -14,16 +14,18 @@ import grpc
 
 from services.runtime.server.interceptors.access_log import AccessLog
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.decoding import mark_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
+from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.method import Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
 from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
-UNWRAPPED_SERVICES = ("/grpc.health.", "/grpc.reflection.")
-"""Health and reflection are not wrapped. They need no log, limit or validation, and have another form of handler."""
+UNWRAPPED_SERVICES = ("/grpc.health.",)
+"""Health is not wrapped: every caller of the client authorities may ask, and its handlers have another form."""
 
 
 class Layer(Protocol):
@@ -38,13 +40,17 @@ class Layer(Protocol):
         ...
 
 
-def ordered_layers(admission: Admission, deadline_seconds: float) -> list[Layer]:
+def ordered_layers(
+    identity: Identity, authorization: Authorization, admission: Admission, deadline_seconds: float
+) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
         RequestId(),
+        identity,
         AccessLog(),
         Metrics(),
         ErrorStatus(),
+        authorization,
         admission,
         Deadline(deadline_seconds),
         Validation(),

@@ -6,12 +6,13 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.runtime.call import REQUEST_ID, TRACE_PARENT, Call, Trace, current_call
+from services.runtime.call import CASE, REQUEST_ID, TRACE_PARENT, Call, Trace, current_call
 from services.runtime.ids import uuid7
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
 """The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
+_CASE = re.compile(r"[\x20-\x7e]{1,64}")
 
 
 class RequestId:
@@ -38,10 +39,12 @@ class RequestId:
 
 
 def _open_call(context: Context) -> Call:
-    request_id, trace = "", None
+    request_id, trace, case = "", None, ""
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and not request_id and _SANE.fullmatch(value):
             request_id = value
         elif key == TRACE_PARENT and isinstance(value, str):
             trace = Trace.from_header(value)
-    return Call(request_id or uuid7(), trace)
+        elif key == CASE and isinstance(value, str) and _CASE.fullmatch(value):
+            case = value
+    return Call(request_id or uuid7(), trace, case)

@@ -125,8 +125,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
     """
     ERROR_REASON_NOT_PERMITTED: _ErrorReason.ValueType  # 25
-    """The caller is not permitted to do this. PERMISSION_DENIED.
-    Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
+    """The caller is not permitted to do this. PERMISSION_DENIED. `role` is the caller's role and `needed` lists the grants
+    of the RPC (hutong.access.v1.access); `resource` stands in place of them where a node may not write the resource.
+    Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"role":"gate","needed":"lab: own lab in lab"}}
     """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 26
     """A fault of the service. INTERNAL with a fixed text. The server's log has the details under the request id.
@@ -203,6 +204,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A tube is of an item that its upload does not admit. Only in a rejection, with the field "item". If the
     test belongs here, name its item in UploadStart.items.
     Example: {"reason":"ITEM_NOT_ADMITTED","domain":"hutong.org","metadata":{"field":"item"}}
+    """
+    ERROR_REASON_NOT_AUTHENTICATED: _ErrorReason.ValueType  # 43
+    """The caller is not known: its certificate names no caller of this trust domain or has expired, or its token cannot be
+    accepted. UNAUTHENTICATED.
+    Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -317,8 +323,9 @@ ERROR_REASON_SHUTTING_DOWN: ErrorReason.ValueType  # 24
 Example: {"reason":"SHUTTING_DOWN","domain":"hutong.org","metadata":{"service":"results"}}
 """
 ERROR_REASON_NOT_PERMITTED: ErrorReason.ValueType  # 25
-"""The caller is not permitted to do this. PERMISSION_DENIED.
-Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"resource":"jurisdictions/370000"}}
+"""The caller is not permitted to do this. PERMISSION_DENIED. `role` is the caller's role and `needed` lists the grants
+of the RPC (hutong.access.v1.access); `resource` stands in place of them where a node may not write the resource.
+Example: {"reason":"NOT_PERMITTED","domain":"hutong.org","metadata":{"role":"gate","needed":"lab: own lab in lab"}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 26
 """A fault of the service. INTERNAL with a fixed text. The server's log has the details under the request id.
@@ -395,5 +402,10 @@ ERROR_REASON_ITEM_NOT_ADMITTED: ErrorReason.ValueType  # 42
 """A tube is of an item that its upload does not admit. Only in a rejection, with the field "item". If the
 test belongs here, name its item in UploadStart.items.
 Example: {"reason":"ITEM_NOT_ADMITTED","domain":"hutong.org","metadata":{"field":"item"}}
+"""
+ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 43
+"""The caller is not known: its certificate names no caller of this trust domain or has expired, or its token cannot be
+accepted. UNAUTHENTICATED.
+Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -60,7 +60,8 @@ class PolicyAdminServiceServicer(object):
         else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
         where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-        begins later refuses nothing; `overrides` lists it.
+        begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+        withdraws floors (NOT_PERMITTED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

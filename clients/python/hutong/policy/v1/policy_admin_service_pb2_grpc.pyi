@@ -42,7 +42,8 @@ class PolicyAdminServiceStub:
     else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
     where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-    begins later refuses nothing; `overrides` lists it.
+    begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+    withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
@@ -66,7 +67,8 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
     where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-    begins later refuses nothing; `overrides` lists it.
+    begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+    withdraws floors (NOT_PERMITTED).
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
@@ -93,7 +95,8 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
         where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-        begins later refuses nothing; `overrides` lists it.
+        begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
+        withdraws floors (NOT_PERMITTED).
         """
 
     @_abc_1.abstractmethod

@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result__pb2
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/import_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\"w\n\x14ImportResultsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\x32x\n\rImportService\x12g\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\"\x03\x90\x02\x02\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/import_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\"w\n\x14ImportResultsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\x32\x90\x01\n\rImportService\x12\x7f\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\x10\x01\x18\x02\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,11 +42,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_IMPORTRESULTSREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_IMPORTRESULTSREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_IMPORTSERVICE'].methods_by_name['ImportResults']._loaded_options = None
-  _globals['_IMPORTSERVICE'].methods_by_name['ImportResults']._serialized_options = b'\220\002\002'
-  _globals['_IMPORTRESULTSREQUEST']._serialized_start=186
-  _globals['_IMPORTRESULTSREQUEST']._serialized_end=305
-  _globals['_IMPORTRESULTSRESPONSE']._serialized_start=307
-  _globals['_IMPORTRESULTSRESPONSE']._serialized_end=407
-  _globals['_IMPORTSERVICE']._serialized_start=409
-  _globals['_IMPORTSERVICE']._serialized_end=529
+  _globals['_IMPORTSERVICE'].methods_by_name['ImportResults']._serialized_options = b'\220\002\002\212\323\030\024\n\016\010\003\020\004\032\010document\020\001\030\002'
+  _globals['_IMPORTRESULTSREQUEST']._serialized_start=217
+  _globals['_IMPORTRESULTSREQUEST']._serialized_end=336
+  _globals['_IMPORTRESULTSRESPONSE']._serialized_start=338
+  _globals['_IMPORTRESULTSRESPONSE']._serialized_end=438
+  _globals['_IMPORTSERVICE']._serialized_start=441
+  _globals['_IMPORTSERVICE']._serialized_end=585
 # @@protoc_insertion_point(module_scope)

@@ -25,10 +25,11 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.results.v1 import upload_pb2 as hutong_dot_results_dot_v1_dot_upload__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/upload_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1ehutong/results/v1/upload.proto\"\x87\x01\n\x14UploadResultsRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.hutong.results.v1.UploadStartH\x00\x12\x35\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.hutong.results.v1.TubeBatchB\x06\xbaH\x03\xd8\x01\x03H\x00\x42\x07\n\x05\x66rame\"\xc7\x01\n\x15UploadResultsResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x03 \x01(\x05\x12\x16\n\x0erejected_count\x18\x04 \x01(\x05\x12\x30\n\nrejections\x18\x05 \x03(\x0b\x32\x1c.hutong.results.v1.Rejection\x12\x19\n\x11\x63onsistency_token\x18\x06 \x01(\t\"G\n\x10GetUploadRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Upload\xbaH\x08r\x03\x18\xc8\x01\xc8\x01\x01\">\n\x11GetUploadResponse\x12)\n\x06upload\x18\x01 \x01(\x0b\x32\x19.hutong.results.v1.Upload2\xd9\x01\n\rUploadService\x12k\n\rUploadResults\x12\'.hutong.results.v1.UploadResultsRequest\x1a(.hutong.results.v1.UploadResultsResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12[\n\tGetUpload\x12#.hutong.results.v1.GetUploadRequest\x1a$.hutong.results.v1.GetUploadResponse\"\x03\x90\x02\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/upload_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/upload.proto\"\x87\x01\n\x14UploadResultsRequest\x12/\n\x05start\x18\x01 \x01(\x0b\x32\x1e.hutong.results.v1.UploadStartH\x00\x12\x35\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x1c.hutong.results.v1.TubeBatchB\x06\xbaH\x03\xd8\x01\x03H\x00\x42\x07\n\x05\x66rame\"\xc7\x01\n\x15UploadResultsResponse\x12\x18\n\x10\x63ommitted_offset\x18\x01 \x01(\x03\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x02 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x03 \x01(\x05\x12\x16\n\x0erejected_count\x18\x04 \x01(\x05\x12\x30\n\nrejections\x18\x05 \x03(\x0b\x32\x1c.hutong.results.v1.Rejection\x12\x19\n\x11\x63onsistency_token\x18\x06 \x01(\t\"G\n\x10GetUploadRequest\x12\x33\n\x04name\x18\x01 \x01(\tB%\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Upload\xbaH\x08r\x03\x18\xc8\x01\xc8\x01\x01\">\n\x11GetUploadResponse\x12)\n\x06upload\x18\x01 \x01(\x0b\x32\x19.hutong.results.v1.Upload2\x8f\x02\n\rUploadService\x12\x82\x01\n\rUploadResults\x12\'.hutong.results.v1.UploadResultsRequest\x1a(.hutong.results.v1.UploadResultsResponse\"\x1a\x90\x02\x02\x8a\xd3\x18\x13\n\x0f\x08\x01\x10\x02\x1a\tstart.lab\x18\x03(\x01\x30\x01\x12y\n\tGetUpload\x12#.hutong.results.v1.GetUploadRequest\x1a$.hutong.results.v1.GetUploadResponse\"!\x90\x02\x01\x8a\xd3\x18\x1a\n\n\x08\x01\x10\x02\x1a\x04name\n\n\x08\x05\x10\x03\x1a\x04name\x18\x01\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,17 +42,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUPLOADREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETUPLOADREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\023\n\021hutong.org/Upload\272H\010r\003\030\310\001\310\001\001'
   _globals['_UPLOADSERVICE'].methods_by_name['UploadResults']._loaded_options = None
-  _globals['_UPLOADSERVICE'].methods_by_name['UploadResults']._serialized_options = b'\220\002\002'
+  _globals['_UPLOADSERVICE'].methods_by_name['UploadResults']._serialized_options = b'\220\002\002\212\323\030\023\n\017\010\001\020\002\032\tstart.lab\030\003'
   _globals['_UPLOADSERVICE'].methods_by_name['GetUpload']._loaded_options = None
-  _globals['_UPLOADSERVICE'].methods_by_name['GetUpload']._serialized_options = b'\220\002\001'
-  _globals['_UPLOADRESULTSREQUEST']._serialized_start=183
-  _globals['_UPLOADRESULTSREQUEST']._serialized_end=318
-  _globals['_UPLOADRESULTSRESPONSE']._serialized_start=321
-  _globals['_UPLOADRESULTSRESPONSE']._serialized_end=520
-  _globals['_GETUPLOADREQUEST']._serialized_start=522
-  _globals['_GETUPLOADREQUEST']._serialized_end=593
-  _globals['_GETUPLOADRESPONSE']._serialized_start=595
-  _globals['_GETUPLOADRESPONSE']._serialized_end=657
-  _globals['_UPLOADSERVICE']._serialized_start=660
-  _globals['_UPLOADSERVICE']._serialized_end=877
+  _globals['_UPLOADSERVICE'].methods_by_name['GetUpload']._serialized_options = b'\220\002\001\212\323\030\032\n\n\010\001\020\002\032\004name\n\n\010\005\020\003\032\004name\030\001'
+  _globals['_UPLOADRESULTSREQUEST']._serialized_start=214
+  _globals['_UPLOADRESULTSREQUEST']._serialized_end=349
+  _globals['_UPLOADRESULTSRESPONSE']._serialized_start=352
+  _globals['_UPLOADRESULTSRESPONSE']._serialized_end=551
+  _globals['_GETUPLOADREQUEST']._serialized_start=553
+  _globals['_GETUPLOADREQUEST']._serialized_end=624
+  _globals['_GETUPLOADRESPONSE']._serialized_start=626
+  _globals['_GETUPLOADRESPONSE']._serialized_end=688
+  _globals['_UPLOADSERVICE']._serialized_start=691
+  _globals['_UPLOADSERVICE']._serialized_end=962
 # @@protoc_insertion_point(module_scope)

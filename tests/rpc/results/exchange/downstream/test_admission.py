@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from pathlib import Path
-from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -20,17 +19,15 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
-from services.domain.errors import PermissionDenied
 from services.domain.instant import MINUTE, to_timestamp
 from services.results.exchange.convert import fill_replica
-from services.results.exchange.downstream.node_auth import NodeAuthenticator
 from services.results.exchange.model import MAX_CHANGES, Replica
 from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
 from services.storage.pepper_marks import pepper_mark
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, spiffe
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info, failure_of
 from tests.support.results.country import HENAN, JILIN, Country, open_member
@@ -134,12 +131,13 @@ async def test_a_wrong_clock_is_reported_and_not_refused(country: Country) -> No
 async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     """With Henan's certificate a node cannot replicate, look up, subscribe or watch as Jilin."""
     authority = Authority(tmp_path, "authority")
-    own = authority.sign("own", f"{HENAN}.nodes.hutong")
+    own = authority.sign("own", spiffe(f"nodes/{HENAN}"))
     files = {
         "tls_certificate_file": str(own.certificate),
         "tls_key_file": str(own.key),
         "tls_server_ca_file": str(authority.root.certificate),
         "tls_client_ca_file": str(authority.root.certificate),
+        "tls_node_ca_file": str(authority.root.certificate),
     }
     settings = settings_for(tmp_path, results_database_url=sqlite_url("results"), **files)
     async with serving(await open_results(settings), settings) as address, open_channel(address, settings) as channel:
@@ -161,25 +159,3 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
         assert (caught.value.code(), error_info(caught.value).reason) == denied
         own_look_up = exchange_service_pb2.LookupSubjectsRequest(node=f"nodes/{HENAN}", subject_keys=keys)
         assert len((await stub.LookupSubjects(own_look_up)).subjects) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "admitted"),
-    [
-        (f"{JILIN}.nodes.hutong", True),
-        (f"spiffe://hutong/nodes/{JILIN}", True),
-        (f"https://elsewhere.example/notnodes/{JILIN}", False),
-        (f"https://elsewhere.example/of/nodes/{JILIN}", False),
-        (f"somebody@elsewhere/nodes/{JILIN}", False),
-        (f"x{JILIN}.nodes.hutong", False),
-    ],
-)
-def test_a_certificate_names_its_node_or_does_not(name: str, admitted: bool) -> None:
-    """Either a DNS name begins with it or it is the whole path of a URI. Names that only look alike do not count."""
-    shown = {"transport_security_type": [b"ssl"], "x509_subject_alternative_name": [name.encode()]}
-    context = SimpleNamespace(auth_context=lambda: shown)
-    if admitted:
-        assert NodeAuthenticator("000000").admit(context, f"nodes/{JILIN}") == JILIN
-    else:
-        with pytest.raises(PermissionDenied):
-            NodeAuthenticator("000000").admit(context, f"nodes/{JILIN}")

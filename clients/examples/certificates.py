@@ -1,0 +1,150 @@
+"""Make certificate authorities and certificates for development: a server's, and one for each role of the contract.
+
+    python -m clients.examples.certificates .hutong/certs
+
+Keys are not encrypted and certificates are valid for a year, so they are for one machine and not for production.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+TRUST_DOMAIN = "hutong.org"
+ROLES = {
+    "lab": "labs/91410100MA0000001X",
+    "gate": "gates/410100/1",
+    "app": "apps/health-code",
+    "authority": "authorities/410000",
+    "supervisor": "supervisors/410000",
+    "verification": "services/verification",
+    "operator": "operators/1",
+    "edge": "edges/1",
+}
+"""The name of the caller for each role whose certificate the client authority signs."""
+_AN_HOUR = dt.timedelta(hours=1)
+_A_YEAR = dt.timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate and its key, as PEM files."""
+
+    certificate: Path
+    key: Path
+
+    def pem(self) -> tuple[bytes, bytes]:
+        """Return key and certificate, in the order that gRPC expects."""
+        return self.key.read_bytes(), self.certificate.read_bytes()
+
+
+class Authority:
+    """A certificate authority. Its files and those of its certificates are in one directory.
+
+    `end` is how long they hold from now; they hold since an hour ago.
+    """
+
+    def __init__(self, directory: Path, name: str, end: dt.timedelta = _A_YEAR) -> None:
+        self._directory = directory
+        self._end = end
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = _named(name)
+        made = _builder(self._name, self._name, self._key, -_AN_HOUR, end).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), True
+        )
+        self.root = self._write(name, self._key, made.sign(self._key, SHA256()))
+
+    def sign(
+        self, name: str, *uris: str, dns: str = "localhost", life: tuple[dt.timedelta, dt.timedelta] | None = None
+    ) -> Certificate:
+        """Make a certificate for a server on loopback or for a caller, with any URIs.
+
+        `life` is from when to when it holds, counted from now; as long as the authority if it is not given.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        alternatives = [
+            x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+            x509.DNSName(dns),
+            *map(x509.UniformResourceIdentifier, uris),
+        ]
+        made = (
+            _builder(_named(name), self._name, key, *(life or (-_AN_HOUR, self._end)))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        )
+        return self._write(name, key, made.sign(self._key, SHA256()))
+
+    def _write(self, name: str, key: ec.EllipticCurvePrivateKey, signed: x509.Certificate) -> Certificate:
+        files = Certificate(self._directory / f"{name}.pem", self._directory / f"{name}.key")
+        files.certificate.write_bytes(signed.public_bytes(Encoding.PEM))
+        with open(files.key, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        return files
+
+
+def make_all(directory: Path, trust_domain: str = TRUST_DOMAIN) -> list[Path]:
+    """Make two authorities, a certificate of each role, and one of a node. Return the files."""
+    directory.mkdir(parents=True, exist_ok=True)
+    clients, nodes = Authority(directory, "client-ca"), Authority(directory, "node-ca")
+    made = [clients.root, nodes.root]
+    made += [clients.sign(role, f"spiffe://{trust_domain}/{name}") for role, name in ROLES.items()]
+    made.append(nodes.sign("node", f"spiffe://{trust_domain}/nodes/410000"))
+    return [path for one in made for path in (one.certificate, one.key)]
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    start: dt.timedelta,
+    end: dt.timedelta,
+) -> x509.CertificateBuilder:
+    now = dt.datetime.now(dt.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now + start)
+        .not_valid_after(now + end)
+    )
+
+
+def main() -> None:
+    """Make the certificates and print how to serve with them."""
+    parser = argparse.ArgumentParser(description="Make development certificates, one for each role.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--trust-domain", default=TRUST_DOMAIN)
+    options = parser.parse_args()
+    directory: Path = options.directory
+    for path in make_all(directory, options.trust_domain):
+        print(path)
+    print("\nTo serve a node of 410000 with them:")
+    for setting, name in {
+        "CERTIFICATE_FILE": "node.pem",
+        "KEY_FILE": "node.key",
+        "CLIENT_CA_FILE": "client-ca.pem",
+        "NODE_CA_FILE": "node-ca.pem",
+        "SERVER_CA_FILE": "node-ca.pem",
+    }.items():
+        print(f"  export HUTONG_TLS_{setting}={directory / name}")
+    print(f"  export HUTONG_TRUST_DOMAIN={options.trust_domain} HUTONG_JURISDICTION=410000")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""The caller of a call: its role, its name, and for whom it acts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOCAL = "local"
+"""The role of every caller of a plain-text server on loopback. It may do everything."""
+EDGE = "edge"
+"""The role of a proxy that sent no token. It may do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A caller as its certificate and its token describe it.
+
+    Attributes:
+        role: the name of a role of `hutong.access.v1.Role` in lower case and without its prefix, LOCAL or EDGE; empty
+            for a caller that is not known.
+        name: the resource name, such as "labs/91410100MA0000001X"; empty for a caller that is not known.
+        region: the caller's region; empty for a role without one.
+        peer: the address of the connection's other end, as gRPC states it.
+        certificate_hash: SHA-256 of the certificate in DER, as hexadecimal; empty without a certificate.
+        user: the subject key of the person who signed in at the caller; None without one.
+        fault: why the caller is not known.
+    """
+
+    role: str
+    name: str = ""
+    region: str = ""
+    peer: str = ""
+    certificate_hash: str = ""
+    user: bytes | None = None
+    fault: str = ""

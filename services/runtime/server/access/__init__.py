@@ -1,0 +1,1 @@
+"""Access: who calls, and whether the contract permits the call."""

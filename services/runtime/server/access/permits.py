@@ -1,0 +1,237 @@
+"""Decides whether the contract permits a call. Pure: it reads the grants, the caller and the request, and no store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hutong.access.v1 import access_pb2
+from hutong.access.v1.access_pb2 import Access, Grant
+
+from services.domain.region import within
+from services.runtime.caller import Caller
+
+_REGION = re.compile(r"[0-9]{6}")
+_JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
+_STORED = re.compile(r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+)(?:/.+)?", re.DOTALL)
+"""Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
+_BINDS = {
+    access_pb2.BIND_ANY: "any",
+    access_pb2.BIND_OWN_LAB: "own lab",
+    access_pb2.BIND_OWN_REGION: "own region",
+    access_pb2.BIND_OWN_USER: "own user",
+    access_pb2.BIND_OWN_NODE: "own node",
+}
+
+KeyOf = Callable[[Any], bytes]
+"""Returns the subject key of an IdentityDocument message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """The call may go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """The caller's role may not do this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The object is another's. The caller gets the answer of an object that does not exist."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unsettled:
+    """The store must be asked for the owner of an object; `settle` then decides.
+
+    Attributes:
+        name: the name in the request.
+        stored: the name of the object whose owner decides, such as the laboratory of a result.
+        bind: what the owner must be to the caller.
+    """
+
+    name: str
+    stored: str
+    bind: int
+
+
+Ruling = Permitted | Denied | Hidden | Unsettled
+PERMITTED, DENIED = Permitted(), Denied()
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """To whom a stored object belongs: its region, and a test of whether it is about a subject key."""
+
+    region: str
+    is_about: Callable[[bytes], bool] = lambda _key: False
+
+
+class Rules:
+    """The grants of one method, read once.
+
+    Attributes:
+        needed: the grants in words, for the error of a refused call.
+        free: the roles that may make every call of the method.
+        batch: the field of the items if the method is a batch whose items are ruled one by one; else empty.
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.needed = "; ".join(map(_describe, access.grants)) or "nothing permits this method"
+        self.free = frozenset(_role(it) for it in access.grants if not it.field and not it.needs_case)
+        self.batch = next((it.field.partition("[].")[0] for it in access.grants if "[]." in it.field), "")
+        self._grants: dict[str, list[_Bound]] = {}
+        for grant in access.grants:
+            self._grants.setdefault(_role(grant), []).append(_Bound(grant))
+
+    def of(self, role: str) -> Sequence[_Bound]:
+        """Return the grants of a role."""
+        return self._grants.get(role, ())
+
+    def is_stated(self, caller: Caller, frame: Any) -> bool:
+        """Whether a later message of a stream states a field that the caller's grants are about."""
+        return any(grant.path and frame.HasField(grant.path[0]) for grant in self.of(caller.role) if grant.is_nested)
+
+
+class _Bound:
+    """A grant with its path split."""
+
+    __slots__ = ("bind", "is_nested", "may_omit", "needs_case", "path")
+
+    def __init__(self, grant: Grant) -> None:
+        self.bind = grant.bind
+        self.path = tuple(grant.field.rpartition("[].")[2].split(".")) if grant.field else ()
+        self.is_nested = len(self.path) > 1
+        self.needs_case = grant.needs_case
+        self.may_omit = grant.may_omit
+
+
+def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str, key_of: KeyOf) -> Ruling:
+    """Rule on a request, or on one item of a batch.
+
+    A filter that may be omitted is set to the caller's own in the request. `node` is the region of this node.
+
+    Raises:
+        InvalidArgument: a document that must be the caller's user's cannot be right.
+    """
+    best: Ruling = DENIED
+    for grant in rules.of(caller.role):
+        if grant.needs_case and not case:
+            continue
+        ruling = _rule(caller, grant, request, node, key_of)
+        if ruling is PERMITTED:
+            return ruling
+        if isinstance(ruling, Unsettled) or best is DENIED:
+            best = ruling
+    return best
+
+
+def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
+    """Rule on an object whose owner is known now."""
+    if unsettled.bind == access_pb2.BIND_OWN_REGION:
+        owned = within(owner.region, caller.region)
+    else:
+        owned = caller.user is not None and owner.is_about(caller.user)
+    if owned:
+        return PERMITTED
+    # The register of laboratories is public, so that another's laboratory is no secret.
+    return (
+        DENIED if unsettled.name.startswith("labs/") and unsettled.name == unsettled.stored else Hidden(unsettled.name)
+    )
+
+
+def _rule(caller: Caller, grant: _Bound, request: Any, node: str, key_of: KeyOf) -> Ruling:
+    if not grant.path:
+        return PERMITTED if grant.bind == access_pb2.BIND_ANY else DENIED
+    value = _value(request, grant.path)
+    match grant.bind:
+        case access_pb2.BIND_ANY:
+            return PERMITTED if value else DENIED
+        case access_pb2.BIND_OWN_LAB:
+            return _rule_lab(caller, grant, request, value)
+        case access_pb2.BIND_OWN_REGION:
+            return _rule_region(caller, grant, request, value, node)
+        case access_pb2.BIND_OWN_USER:
+            return _rule_user(caller, grant, value, key_of)
+        case access_pb2.BIND_OWN_NODE:
+            return PERMITTED if value == caller.name else DENIED
+    return DENIED
+
+
+def _rule_lab(caller: Caller, grant: _Bound, request: Any, value: Any) -> Ruling:
+    if grant.may_omit and not isinstance(value, str):
+        _set(request, grant.path, caller.name)
+        return PERMITTED
+    if not value:
+        if grant.may_omit:
+            _set(request, grant.path, caller.name)
+        return PERMITTED if grant.may_omit else DENIED
+    if value == caller.name or value.startswith(f"{caller.name}/"):
+        return PERMITTED
+    return Hidden(value) if value.count("/") > 1 else DENIED
+
+
+def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: str) -> Ruling:
+    if not value:
+        if not grant.may_omit:
+            return DENIED
+        if within(node, caller.region):
+            return PERMITTED
+        if not grant.path[-1].endswith("region"):
+            return DENIED
+        _set(request, grant.path, caller.region)
+        return PERMITTED
+    if (named := _JURISDICTION.fullmatch(value)) is not None:
+        value = named[1]
+    if _REGION.fullmatch(value):
+        return PERMITTED if within(value, caller.region) else DENIED
+    if (stored := _STORED.fullmatch(value)) is not None:
+        return Unsettled(value, stored[1], access_pb2.BIND_OWN_REGION)
+    return DENIED
+
+
+def _rule_user(caller: Caller, grant: _Bound, value: Any, key_of: KeyOf) -> Ruling:
+    if caller.user is None:
+        return DENIED
+    if not value:
+        return PERMITTED if grant.may_omit else DENIED
+    if isinstance(value, str):
+        return Unsettled(value, value, access_pb2.BIND_OWN_USER)
+    return PERMITTED if key_of(value) == caller.user else DENIED
+
+
+def _value(message: Any, path: Sequence[str]) -> Any:
+    """Return a field's value; None or an empty text if the request does not state it."""
+    for name in path[:-1]:
+        if not message.HasField(name):
+            return None
+        message = getattr(message, name)
+    value = getattr(message, path[-1])
+    if hasattr(value, "DESCRIPTOR") and not message.HasField(path[-1]):
+        return None
+    return value
+
+
+def _set(message: Any, path: Sequence[str], value: str) -> None:
+    for name in path[:-1]:
+        message = getattr(message, name)
+    if message.DESCRIPTOR.fields_by_name[path[-1]].is_repeated:
+        getattr(message, path[-1])[:] = [value]
+    else:
+        setattr(message, path[-1], value)
+
+
+def _role(grant: Grant) -> str:
+    return access_pb2.Role.Name(grant.role).removeprefix("ROLE_").lower()
+
+
+def _describe(grant: Grant) -> str:
+    """Return a grant in words, such as "supervisor: own region in name, with a case"."""
+    field = f" in {grant.field}" if grant.field else ""
+    return f"{_role(grant)}: {_BINDS.get(grant.bind, 'nothing')}{field}{', with a case' if grant.needs_case else ''}"

@@ -1,0 +1,168 @@
+"""Bearer tokens (JWT, RFC 7519): the person or the caller behind an app, a console or an edge proxy."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hutong.type.v1.identity_pb2 import DocumentType, IdentityDocument
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from services.domain.document import canonical_document
+from services.domain.instant import SECOND, Instant
+from services.domain.subject import Pepper
+from services.runtime.caller import EDGE, Caller
+from services.runtime.server.access.names import parse_caller
+from services.runtime.variables import BadSetting
+
+MAX_LIFE_SECONDS = 600
+"""The longest time between a token's `iat` and `exp`, so that a stolen token is of little use."""
+LEEWAY_SECONDS = 30
+"""How far the clocks of the issuer and of this node may differ."""
+MAX_BYTES = 8192
+"""Longer tokens are refused unread. A token of Keycloak has about 1,500 bytes."""
+ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
+"""Signatures with a private key. A shared secret would let this node make tokens."""
+REMEMBERED = 10_000
+"""Verified tokens that are remembered, since a signature costs about 50 µs."""
+
+
+class BadToken(ValueError):
+    """A token that cannot be accepted; the text says why and contains nothing of the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What an accepted token states. It holds the subject key in place of the user's document.
+
+    Attributes:
+        expire_time: when the token expires.
+        certificate: `cnf.x5t#S256`, the certificate that the token is bound to; empty for none.
+        name: the name of the caller behind an edge, such as "gates/410100/7"; empty for none.
+        role: the role that the name must have.
+        region: the region that the name must have.
+        user: the subject key of the signed-in person; None without one.
+    """
+
+    expire_time: Instant
+    certificate: str
+    name: str
+    role: str
+    region: str
+    user: bytes | None
+
+
+class Tokens:
+    """Verifies tokens of one issuer."""
+
+    def __init__(self, issuer: str, audience: str, keys: KeySet, pepper: Pepper) -> None:
+        self._issuer = issuer
+        self._audience = audience
+        self._keys = keys
+        self._pepper = pepper
+        self._remembered: OrderedDict[str, Token] = OrderedDict()
+
+    def apply(self, caller: Caller, text: str, now: Instant) -> Caller:
+        """Return the caller with what its token states: the user, or for an edge the caller behind it.
+
+        Raises:
+            BadToken: the token cannot be accepted.
+        """
+        token = self._read(text, now)
+        if caller.role == EDGE:
+            found = parse_caller(token.name)
+            if found is None or found != (token.role, token.region) or token.role in {EDGE, "node", "verification"}:
+                raise BadToken("the claims hutong_role, hutong_name and hutong_region name no caller of an edge")
+            return Caller(token.role, token.name, token.region, caller.peer, caller.certificate_hash, token.user)
+        if token.certificate != _thumbprint(caller.certificate_hash):
+            raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
+        return Caller(caller.role, caller.name, caller.region, caller.peer, caller.certificate_hash, token.user)
+
+    def _read(self, text: str, now: Instant) -> Token:
+        if len(text) > MAX_BYTES:
+            raise BadToken(f"the token has more than {MAX_BYTES} bytes")
+        token = self._remembered.get(text)
+        if token is None:
+            token = self._verify(text, now)
+            self._remembered[text] = token
+            if len(self._remembered) > REMEMBERED:
+                self._remembered.popitem(last=False)
+        if now >= token.expire_time + LEEWAY_SECONDS * SECOND:
+            raise BadToken("the token has expired")
+        return token
+
+    def _verify(self, text: str, now: Instant) -> Token:
+        try:
+            claims = jwt.decode(text, self._keys, algorithms=ALGORITHMS).claims
+            registry = jwt.JWTClaimsRegistry(
+                now=now // SECOND,
+                leeway=LEEWAY_SECONDS,
+                iss={"essential": True, "value": self._issuer},
+                aud={"essential": True, "value": self._audience},
+                exp={"essential": True},
+                iat={"essential": True},
+            )
+            registry.validate(claims)
+        except JoseError as error:
+            raise BadToken(f"the token cannot be verified: {error.error}") from None
+        except (ValueError, TypeError, KeyError):
+            raise BadToken("the token cannot be verified") from None
+        expire = claims["exp"]
+        if not expire - claims["iat"] <= MAX_LIFE_SECONDS:
+            raise BadToken(f"the token is good for more than {MAX_LIFE_SECONDS} seconds")
+        bound = claims.get("cnf")
+        return Token(
+            expire_time=int(expire) * SECOND,
+            certificate=str(bound.get("x5t#S256", "")) if isinstance(bound, Mapping) else "",
+            name=_text(claims, "hutong_name"),
+            role=_text(claims, "hutong_role"),
+            region=_text(claims, "hutong_region"),
+            user=self._user(claims.get("hutong_document")),
+        )
+
+    def _user(self, stated: Any) -> bytes | None:
+        if stated is None:
+            return None
+        try:
+            message = IdentityDocument(
+                type=DocumentType.Value(f"DOCUMENT_TYPE_{stated['type']}"),
+                number=stated["number"],
+                issuing_country=stated.get("issuing_country", ""),
+            )
+            document = canonical_document(message.type, message.number, message.issuing_country)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            # The cause is left out, because it could contain the number.
+            raise BadToken("the claim hutong_document has no type and number of a document") from None
+        return self._pepper.subject_key(document)
+
+
+def read_keys(path: Path) -> KeySet:
+    """Return the public keys of a JWKS file.
+
+    Raises:
+        BadSetting: the file holds no key set, or a secret key.
+    """
+    try:
+        keys = KeySet.import_key_set(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, JoseError):
+        raise BadSetting("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517)") from None
+    if not keys.keys or any(key.key_type not in {"RSA", "EC"} for key in keys.keys):
+        raise BadSetting("HUTONG_TOKEN_KEYS_FILE must hold RSA or EC keys only")
+    return keys
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name, "")
+    return value if isinstance(value, str) else ""
+
+
+def _thumbprint(fingerprint: str) -> str:
+    """Return a certificate's SHA-256, given as hexadecimal, as RFC 8705 writes it."""
+    return base64.urlsafe_b64encode(bytes.fromhex(fingerprint)).rstrip(b"=").decode()

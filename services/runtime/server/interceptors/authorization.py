@@ -1,0 +1,181 @@
+"""Authorization: refuses every call that no grant of the contract permits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any
+
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from hutong.access.v1 import access_pb2
+
+from services.domain.errors import HutongError, NotFound, PermissionDenied, Unauthenticated
+from services.runtime.call import UNKNOWN, current_call
+from services.runtime.caller import Caller
+from services.runtime.server.access.identify import Identifier
+from services.runtime.server.access.permits import PERMITTED, Hidden, Owner, Rules, Unsettled, permits, settle
+from services.runtime.server.interceptors.decoding import refuse_unreadable
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.status import to_status
+
+OwnerOf = Callable[[str], Awaitable[Owner]]
+"""Returns the owner of a stored object by its name. Raises NotFound if there is no such object."""
+
+_REFLECTION = access_pb2.Access(
+    grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
+)
+"""Reflection is not of this contract. The contract is public, so that only its size asks for a limit."""
+
+
+class Authorization:
+    """Reads the grants of each method once. On a server whose callers are local it wraps nothing.
+
+    `owner_of` asks the service's store for the owner of an object. `node` is the region of this node.
+    """
+
+    def __init__(self, identifier: Identifier, owner_of: OwnerOf, node: str) -> None:
+        self._identifier = identifier
+        self._owner_of = owner_of
+        self._node = node
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Refuse the call if it is not permitted, or the items of a batch that are not."""
+        if self._identifier.is_open or not method.served:
+            return proceed
+        rules = read_rules(method)
+
+        async def handle(request: Any, context: Context) -> Any:
+            caller = _caller(rules)
+            if caller.role in rules.free:
+                return await proceed(request, context)
+            if method.request_streaming:
+                return await proceed(self._checked(rules, caller, request), context)
+            refuse_unreadable(request)
+            if rules.batch:
+                return await self._answer_batch(method, rules, caller, request, context, proceed)
+            await self._require(rules, caller, request)
+            return await proceed(request, context)
+
+        return handle
+
+    def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
+        """Refuse the stream if it is not permitted: by its request, or by its first message."""
+        if self._identifier.is_open or not method.served:
+            return proceed
+        rules = read_rules(method)
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            caller = _caller(rules)
+            if caller.role not in rules.free:
+                if method.request_streaming:
+                    request = self._checked(rules, caller, request)
+                else:
+                    refuse_unreadable(request)
+                    await self._require(rules, caller, request)
+            async for response in proceed(request, context):
+                yield response
+
+        return handle
+
+    async def _checked(self, rules: Rules, caller: Caller, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        first = True
+        async for request in requests:
+            refuse_unreadable(request)
+            if first or rules.is_stated(caller, request):
+                await self._require(rules, caller, request)
+            first = False
+            yield request
+
+    async def _require(self, rules: Rules, caller: Caller, request: Any) -> None:
+        """Return if the request is permitted.
+
+        Raises:
+            PermissionDenied: NOT_PERMITTED.
+            NotFound: the request is about an object that does not exist or is another's.
+            InvalidArgument: the document of the request cannot be right.
+        """
+        call = current_call.get()
+        case = call.case if call is not None else ""
+        ruling = permits(caller, rules, request, case=case, node=self._node, key_of=self._identifier.subject_key)
+        if isinstance(ruling, Unsettled):
+            try:
+                owner = await self._owner_of(ruling.stored)
+            except NotFound:
+                raise NotFound.resource(ruling.name) from None
+            ruling = settle(caller, ruling, owner)
+        if isinstance(ruling, Hidden):
+            raise NotFound.resource(ruling.name)
+        if ruling is not PERMITTED:
+            raise _not_permitted(rules, caller)
+
+    async def _answer_batch(
+        self, method: Method, rules: Rules, caller: Caller, request: Any, context: Context, proceed: UnaryHandler
+    ) -> Any:
+        """Let the service answer the permitted items, and answer the others with errors in their places."""
+        refused: dict[int, HutongError] = {}
+        items: Sequence[Any] = getattr(request, rules.batch)
+        for index, item in enumerate(items):
+            try:
+                await self._require(rules, caller, item)
+            except HutongError as error:
+                refused[index] = error
+        if not refused:
+            return await proceed(request, context)
+        described = _describe(method)
+        assert described is not None
+        response: Any = message_factory.GetMessageClass(described.output_type)()
+        permitted = [item for index, item in enumerate(items) if index not in refused]
+        answers: Iterator[Any] = iter(())
+        if permitted:
+            answered = await proceed(type(request)(**{rules.batch: permitted}), context)
+            answers = iter(answered.items)
+        for index in range(len(items)):
+            if index in refused:
+                response.items.add(error=to_status(refused[index]))
+            else:
+                response.items.append(next(answers))
+        return response
+
+
+def read_rules(method: Method) -> Rules:
+    """Return the rules of a served method from the contract. A method without grants may be called by nobody."""
+    if method.name.startswith("/grpc.reflection."):
+        return Rules(_REFLECTION)
+    described = _describe(method)
+    if described is None:
+        return Rules(access_pb2.Access())
+    return Rules(described.GetOptions().Extensions[access_pb2.access])
+
+
+def _describe(method: Method) -> MethodDescriptor | None:
+    _, service, name = method.name.split("/")
+    try:
+        return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    except KeyError:
+        return None
+
+
+def _caller(rules: Rules) -> Caller:
+    """Return the caller of the current call if its role has any grant.
+
+    Raises:
+        Unauthenticated: it is not known who calls.
+        PermissionDenied: the role may never call the method.
+    """
+    call = current_call.get()
+    caller = call.caller if call is not None else UNKNOWN
+    if not caller.role:
+        raise Unauthenticated(
+            "NOT_AUTHENTICATED", f"the caller is not known: {caller.fault}", metadata={"why": caller.fault}
+        )
+    if not rules.of(caller.role):
+        raise _not_permitted(rules, caller)
+    return caller
+
+
+def _not_permitted(rules: Rules, caller: Caller) -> PermissionDenied:
+    return PermissionDenied(
+        "NOT_PERMITTED",
+        "the caller may not do this; ErrorInfo lists what the contract grants",
+        metadata={"role": caller.role, "needed": rules.needed},
+    )

@@ -1,0 +1,165 @@
+"""Who calls: certificates and tokens that are accepted, and those that are not, by real servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest
+from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
+from hutong.results.v1.document_link_service_pb2 import ListLinkedDocumentsRequest
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.lab_service_pb2 import ListLabsRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+from joserfc import jwt
+from joserfc.jwk import ECKey, OctKey
+from structlog.testing import capture_logs
+
+from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, OTHER_USER, REGION, USER, Guarded, open_guarded
+from tests.support.certificates import spiffe
+from tests.support.databases import SqliteDatabases
+from tests.support.errors import error_info, failure_of
+from tests.support.results.factories import LAB_NAME, make_document
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+UNKNOWN = (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
+DENIED = (grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
+) -> AsyncIterator[Guarded]:
+    async with open_guarded(tmp_path_factory.mktemp("guarded"), sqlite_databases.make) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        (),
+        (spiffe("gates/220000/1"), spiffe("operators/1")),
+        (spiffe("operators/1"), "https://elsewhere.example/operators/1"),
+        ("spiffe://elsewhere.example/operators/1",),
+        ("spiffe://hutong.org.elsewhere.example/operators/1",),
+        ("https://hutong.org/operators/1",),
+        (spiffe("operators/1/more"),),
+        (spiffe("operatorss/1"),),
+        (spiffe("gates/999999/1"),),
+        (spiffe("labs/91220501MA0HUTNG0X"),),
+        (spiffe(f"nodes/{REGION}"),),
+        (spiffe("services/results"),),
+    ],
+)
+async def test_a_certificate_that_names_no_caller_is_not_known(guarded: Guarded, uris: tuple[str, ...]) -> None:
+    """One URI, of this trust domain, of a known form; that of a node is signed by the nodes' authority."""
+    channel = await guarded.connect("results", guarded.clients.sign("tried", *uris, dns=f"{REGION}.nodes.hutong.org"))
+    assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest(), timeout=20)))[:2] == UNKNOWN
+
+
+async def test_a_nodes_own_certificate_is_its_verification_at_itself(guarded: Guarded) -> None:
+    """A node needs one certificate. At another node the same certificate is that of a node."""
+    asked = BatchLookupColumnsRequest()
+    own = InternalLookupServiceStub(await guarded.channel("results", "nodes/000000"))
+    assert (await failure_of(own.BatchLookupColumns(asked)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    other = InternalLookupServiceStub(await guarded.channel("results", f"nodes/{REGION}"))
+    assert (await failure_of(other.BatchLookupColumns(asked)))[:2] == DENIED
+
+
+def forged(guarded: Guarded, key: Any, algorithm: str) -> tuple[str, str]:
+    """Return a token with the right claims that another key signed."""
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 60}
+    return "authorization", f"Bearer {jwt.encode({'alg': algorithm, 'kid': 'k1'}, claims, key, algorithms=[algorithm])}"
+
+
+NOW = int(time.time())
+BAD_TOKENS: dict[str, Callable[[Guarded], tuple[str, str]]] = {
+    "another certificate's": lambda it: it.token(it.certificate(CALLERS["gate"])),
+    "no certificate's": lambda it: it.token(None),
+    "another issuer's": lambda it: it.token(it.certificate(CALLERS["app"]), iss="https://elsewhere.example"),
+    "another audience's": lambda it: it.token(it.certificate(CALLERS["app"]), aud="elsewhere"),
+    "expired": lambda it: it.token(it.certificate(CALLERS["app"]), iat=NOW - 700, exp=NOW - 200),
+    "of the future": lambda it: it.token(it.certificate(CALLERS["app"]), iat=NOW + 900, exp=NOW + 1000),
+    "good for too long": lambda it: it.token(it.certificate(CALLERS["app"]), exp=NOW + 3600),
+    "of no document": lambda it: it.token(it.certificate(CALLERS["app"]), hutong_document={"number": "1"}),
+    "of a wrong number": lambda it: it.token(
+        it.certificate(CALLERS["app"]), hutong_document={"type": "RESIDENT_ID_CARD", "number": "110101190001010001"}
+    ),
+    "signed by another": lambda it: forged(it, ECKey.generate_key("P-256"), "ES256"),
+    "signed by a secret": lambda it: forged(it, OctKey.import_key(b"0" * 32), "HS256"),
+    "no token": lambda _it: ("authorization", "Bearer nonsense"),
+    "very long": lambda _it: ("authorization", f"Bearer {'x' * 9000}"),
+}
+
+
+@pytest.mark.parametrize("which", BAD_TOKENS)
+async def test_a_bad_token_is_not_overlooked(guarded: Guarded, which: str) -> None:
+    """The call is refused although the certificate alone would do. Neither the answer nor the log has the number."""
+    labs = LabServiceStub(await guarded.channel("results", CALLERS["app"]))
+    with capture_logs() as logs, pytest.raises(grpc.aio.AioRpcError) as caught:
+        await labs.ListLabs(ListLabsRequest(), metadata=(BAD_TOKENS[which](guarded),))
+    assert (caught.value.code(), error_info(caught.value).reason) == UNKNOWN
+    assert "110101190001010001" not in f"{caught.value} {logs}"
+
+
+async def test_a_token_names_the_user_of_an_app(guarded: Guarded) -> None:
+    """The app reads its user's links and no others, and without a token nobody's."""
+    app = CALLERS["app"]
+    links = DocumentLinkServiceStub(await guarded.channel("results", app))
+    signed_in = guarded.token(guarded.certificate(app))
+
+    def listed(person: int) -> ListLinkedDocumentsRequest:
+        return ListLinkedDocumentsRequest(document=make_document(person))
+
+    with capture_logs() as logs:
+        await links.ListLinkedDocuments(listed(USER), metadata=(signed_in,))
+        assert (await failure_of(links.ListLinkedDocuments(listed(OTHER_USER), metadata=(signed_in,))))[:2] == DENIED
+        assert (await failure_of(links.ListLinkedDocuments(listed(USER))))[:2] == DENIED
+    assert make_document(USER).number not in str(logs)
+
+
+async def test_an_edge_has_only_the_role_of_its_token(guarded: Guarded) -> None:
+    """The token of an edge needs no certificate. It names a caller that may use an edge, wholly and without gaps."""
+    channel = await guarded.channel("verification", CALLERS["edge"])
+    verification = VerificationServiceStub(channel)
+    asked = VerifyRequest(region="220502")
+
+    async def answer(**claims: str) -> tuple[grpc.StatusCode, str]:
+        token = guarded.token(None, None, **claims)
+        return (await failure_of(verification.Verify(asked, metadata=(token,))))[:2]
+
+    gate = {"hutong_role": "gate", "hutong_name": "gates/220500/9", "hutong_region": "220500"}
+    assert await answer(**gate) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert await answer(**gate | {"hutong_name": "gates/410100/9", "hutong_region": "410100"}) == DENIED
+    assert await answer(hutong_role="lab", hutong_name=LAB_NAME) == DENIED
+    assert (await failure_of(verification.Verify(asked)))[:2] == DENIED
+    for wrong in (
+        {},
+        gate | {"hutong_region": "220000"},
+        gate | {"hutong_role": "operator"},
+        {"hutong_role": "node", "hutong_name": "nodes/220000", "hutong_region": "220000"},
+        {"hutong_role": "verification", "hutong_name": "services/verification"},
+        {"hutong_role": "edge", "hutong_name": "edges/1"},
+    ):
+        assert await answer(**wrong) == UNKNOWN, wrong
+
+
+async def test_the_log_names_the_caller_and_no_method_that_was_made_up(guarded: Guarded) -> None:
+    channel = await guarded.channel("results", CALLERS["operator"])
+    with capture_logs() as logs:
+        for name in ("/hutong.results.v1.LabService/ListLabs", "/made.up/110101190001010001"):
+            call = channel.unary_unary(name)(b"")
+            await call.code()
+    lines = [line for line in logs if line["event"] == "call"]
+    assert [(line["method"], line["caller"], line["role"]) for line in lines] == [
+        ("/hutong.results.v1.LabService/ListLabs", "operators/1", "operator"),
+        ("(not served)", "operators/1", "operator"),
+    ]
+    assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in lines)

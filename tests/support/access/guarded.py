@@ -1,0 +1,200 @@
+"""Runs a nation's three services over mutual TLS, and calls them as every role of the contract."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hashlib
+import json
+import ssl
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+from hutong.results.v1.lab_pb2 import Lab
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
+from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+from services.domain.instant import HOUR, to_timestamp
+from services.policy.main import open_policy
+from services.results.main import open_results
+from services.runtime.clock import SystemClock
+from services.verification.main import open_verification
+from tests.support.certificates import Authority, Certificate, spiffe
+from tests.support.databases import MakeUrl
+from tests.support.results.factories import LAB_NAME, OTHER_USCC, make_document, make_tube
+from tests.support.results.node import batch_of, start
+from tests.support.servers import serving, settings_for
+
+REGION, OTHER_REGION = "220000", "410000"
+OTHER_LAB = f"labs/{OTHER_USCC}"
+CALLERS = {
+    "lab": LAB_NAME,
+    "gate": f"gates/{REGION}/1",
+    "app": "apps/health-code",
+    "authority": f"authorities/{REGION}",
+    "supervisor": f"supervisors/{REGION}",
+    "node": f"nodes/{REGION}",
+    "verification": "services/verification",
+    "operator": "operators/1",
+    "edge": "edges/1",
+}
+ELSEWHERE = {
+    "lab": OTHER_LAB,
+    "gate": f"gates/{OTHER_REGION}/1",
+    "supervisor": f"supervisors/{OTHER_REGION}",
+    "authority": "authorities/000000",
+}
+"""Callers of some roles to whom the other objects belong."""
+ISSUER, AUDIENCE = "https://sign-in.example/realms/hutong", "hutong"
+CASE = ("hutong-case", "case-1")
+USER, OTHER_USER = 1, 2
+"""The persons whose documents are the signed-in user's and another's."""
+
+
+@dataclass(slots=True)
+class Guarded:
+    """The services, and what is needed to call them."""
+
+    directory: Path
+    clients: Authority
+    nodes: Authority
+    issuer: ECKey
+    addresses: dict[str, str]
+    stack: contextlib.AsyncExitStack
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    channels: dict[tuple[str, str], grpc.aio.Channel] = field(default_factory=dict)
+    refusals: dict[str, str] = field(default_factory=dict)
+    decisions: dict[str, str] = field(default_factory=dict)
+
+    def certificate(self, name: str) -> Certificate:
+        """Return the certificate of a caller's name, signed by the authority that is right for it."""
+        if name not in self.certificates:
+            authority = self.nodes if name.startswith("nodes/") else self.clients
+            self.certificates[name] = authority.sign(name.replace("/", "-"), spiffe(name))
+        return self.certificates[name]
+
+    async def connect(self, service: str, shown: Certificate) -> grpc.aio.Channel:
+        """Open a connection of its own that shows a certificate. It is closed with the services."""
+        key, chain = shown.pem()
+        credentials = grpc.ssl_channel_credentials(self.clients.root.certificate.read_bytes(), key, chain)
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        return await self.stack.enter_async_context(
+            grpc.aio.secure_channel(self.addresses[service], credentials, options=options)
+        )
+
+    async def channel(self, service: str, name: str) -> grpc.aio.Channel:
+        """Return the connection of a caller to a service."""
+        if (service, name) not in self.channels:
+            self.channels[service, name] = await self.connect(service, self.certificate(name))
+        return self.channels[service, name]
+
+    def token(self, shown: Certificate | None, person: int | None = USER, **claims: Any) -> tuple[str, str]:
+        """Return the metadata of a token, bound to a certificate if one is given. `claims` replace its claims."""
+        now = int(time.time())
+        made: dict[str, Any] = {"iss": ISSUER, "aud": AUDIENCE, "iat": now, "exp": now + 300}
+        if shown is not None:
+            made["cnf"] = {"x5t#S256": thumbprint(shown)}
+        if person is not None:
+            made["hutong_document"] = {"type": "RESIDENT_ID_CARD", "number": make_document(person).number}
+        made |= claims
+        header = {"alg": "ES256", "kid": self.issuer.kid}
+        return "authorization", f"Bearer {jwt.encode(header, made, self.issuer, algorithms=['ES256'])}"
+
+    def metadata(self, name: str) -> tuple[tuple[str, str], ...]:
+        """Return the metadata with which a caller is at its most powerful: a case, and an app's user."""
+        return (CASE, self.token(self.certificate(name))) if name.startswith("apps/") else (CASE,)
+
+
+def thumbprint(shown: Certificate) -> str:
+    """Return the SHA-256 of a certificate as RFC 8705 writes it."""
+    der = ssl.PEM_cert_to_DER_cert(shown.certificate.read_text())
+    return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).rstrip(b"=").decode()
+
+
+@contextlib.asynccontextmanager
+async def open_guarded(directory: Path, make_url: MakeUrl) -> AsyncIterator[Guarded]:
+    """Run the national node, with a laboratory, a decision and a refusal in each of two regions."""
+    clients, nodes = Authority(directory, "client-ca"), Authority(directory, "node-ca")
+    issuer = ECKey.generate_key("P-256", {"kid": "k1"})
+    keys = directory / "keys.json"
+    keys.write_text(json.dumps({"keys": [issuer.as_dict(private=False)]}))
+    own = clients.sign("server", spiffe("services/verification"))
+    variables = {
+        "tls_certificate_file": str(own.certificate),
+        "tls_key_file": str(own.key),
+        "tls_server_ca_file": str(clients.root.certificate),
+        "tls_client_ca_file": str(clients.root.certificate),
+        "tls_node_ca_file": str(nodes.root.certificate),
+        "token_keys_file": str(keys),
+        "token_issuer": ISSUER,
+        "token_audience": AUDIENCE,
+        "upload_workers": "0",
+        **{f"{service}_database_url": make_url(service) for service in ("results", "policy", "verification")},
+    }
+    settings = settings_for(directory, **variables)
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = {}
+        for name, opener in (("results", open_results), ("policy", open_policy), ("verification", open_verification)):
+            addresses[name] = await stack.enter_async_context(serving(await opener(settings), settings))
+            found = replace(settings.service(name), address=addresses[name])
+            settings = replace(settings, **{name: found})
+        guarded = Guarded(directory, clients, nodes, issuer, addresses, stack)
+        await _fill(guarded)
+        yield guarded
+
+
+async def _fill(guarded: Guarded) -> None:
+    operator = LabServiceStub(await guarded.channel("results", CALLERS["operator"]))
+    app = CALLERS["app"]
+    refusals = RefusalServiceStub(await guarded.channel("verification", app))
+    reported = SystemClock().now() - HOUR
+    places = (("own", LAB_NAME, "220502", USER), ("other", OTHER_LAB, "410105", OTHER_USER))
+    for which, lab, region, person in places:
+        await operator.CreateLab(CreateLabRequest(lab=Lab(name=lab, display_name="检验所", region=region)))
+        uploads = UploadServiceStub(await guarded.channel("results", lab))
+        frames = iter([start(lab=lab), batch_of([make_tube(person, reported=reported, region=region)])])
+        answers = [answer async for answer in uploads.UploadResults(frames, timeout=20)]
+        assert answers[-1].accepted_count == 1
+        asked = VerifyRequest(
+            document=make_document(person), region=region, purpose=purpose_pb2.PURPOSE_HOTEL, store_decision=True
+        )
+        gate = CALLERS["gate"] if which == "own" else ELSEWHERE["gate"]
+        gates = VerificationServiceStub(await guarded.channel("verification", gate))
+        guarded.decisions[which] = (await gates.Verify(asked)).decision.name
+        complaint = ReportRefusalRequest(
+            region=region,
+            purpose=purpose_pb2.PURPOSE_HOTEL,
+            refuse_time=to_timestamp(reported),
+            grounds=[refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF],
+            document=make_document(person),
+        )
+        signed_in = guarded.token(guarded.certificate(app), person)
+        guarded.refusals[which] = (await refusals.ReportRefusal(complaint, metadata=(signed_in,))).refusal.name
+
+
+async def outcome(call: Any) -> tuple[grpc.StatusCode, Any]:
+    """Return the code of a call and its answer, of a stream the first one. A call without a code has no answer."""
+    try:
+        if hasattr(call, "read"):
+            async with asyncio.timeout(20):
+                answer = await call.read()
+            if answer is not grpc.aio.EOF:
+                call.cancel()
+                return grpc.StatusCode.OK, answer
+            return await call.code(), None
+        return grpc.StatusCode.OK, await call
+    except grpc.aio.AioRpcError as error:
+        return error.code(), error

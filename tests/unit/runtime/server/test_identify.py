@@ -1,0 +1,92 @@
+"""Who calls, by certificates and tokens as time goes on: what a real handshake shows only on a long open connection."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.domain.instant import MINUTE, SECOND
+from services.runtime.clock import FixedClock, SystemClock
+from services.runtime.server.access.identify import Identifier
+from services.runtime.server.access.names import parse_caller, parse_spiffe_id
+from tests.support.certificates import Authority, spiffe
+from tests.support.servers import settings_for
+
+
+class Context:
+    """A call of one connection."""
+
+    def __init__(self, pem: bytes, spiffe_id: str) -> None:
+        self._shown = {"x509_pem_cert": [pem], "peer_spiffe_id": [spiffe_id.encode()]}
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return self._shown
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    def invocation_metadata(self) -> tuple[tuple[str, Any], ...]:
+        return ()
+
+
+def test_a_certificate_expires_on_an_open_connection(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "ca")
+    shown = authority.sign("operator", spiffe("operators/1"), life=(-dt.timedelta(hours=1), dt.timedelta(minutes=10)))
+    clock = FixedClock(SystemClock().now())
+    server = authority.sign("server")
+    settings = settings_for(
+        tmp_path,
+        tls_certificate_file=str(server.certificate),
+        tls_key_file=str(server.key),
+        tls_client_ca_file=str(authority.root.certificate),
+    )
+    identifier = Identifier(settings, clock)
+    context = Context(shown.certificate.read_bytes(), spiffe("operators/1"))
+    assert identifier.identify(context).role == "operator"
+    clock.advance(9 * MINUTE)
+    assert identifier.identify(context).role == "operator"
+    clock.advance(MINUTE + SECOND)
+    expired = identifier.identify(context)
+    assert (expired.role, expired.fault) == ("", "the certificate has expired")
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("labs/91410100MA0000001X", ("lab", "")),
+        ("gates/410100/7", ("gate", "410100")),
+        ("apps/health-code", ("app", "")),
+        ("authorities/410000", ("authority", "410000")),
+        ("supervisors/000000", ("supervisor", "000000")),
+        ("nodes/220000", ("node", "220000")),
+        ("services/verification", ("verification", "")),
+        ("operators/1", ("operator", "")),
+        ("edges/envoy.1", ("edge", "")),
+        ("labs/91410100MA00000010", None),
+        ("labs/91410100ma0000001x", None),
+        ("gates/410100", None),
+        ("gates/410100/", None),
+        ("gates/410100/7/8", None),
+        ("gates/999999/7", None),
+        ("gates/４１０１００/7", None),
+        ("nodes/220000\n", None),
+        ("/nodes/220000", None),
+        ("local", None),
+        ("", None),
+    ],
+)
+def test_a_name_has_one_form(name: str, found: tuple[str, str] | None) -> None:
+    assert parse_caller(name) == found
+
+
+def test_a_trust_domain_is_the_whole_authority_of_the_id() -> None:
+    assert parse_spiffe_id("spiffe://hutong.org/operators/1", "hutong.org") == "operators/1"
+    for other in (
+        "spiffe://hutong.org.x/operators/1",
+        "spiffe://xhutong.org/operators/1",
+        "https://hutong.org/operators/1",
+    ):
+        assert parse_spiffe_id(other, "hutong.org") == ""
