@@ -168,18 +168,10 @@ def test_policy_waits_for_an_operator_too(postgres_server: PostgresServer, tmp_p
         ),
     ],
 )
-def test_a_wrong_start_is_one_line(
-    arguments: list[str],
-    variables: dict[str, str],
-    cause: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_wrong_start_is_one_line(arguments: list[str], variables: dict[str, str], cause: str, tmp_path: Path) -> None:
     """Exit code 2 and one line with the setting or what to do."""
-    for name, value in ({"data_dir": str(tmp_path), "policy_address": "127.0.0.1:0"} | variables).items():
-        monkeypatch.setenv(f"HUTONG_{name.upper()}", value)
-    assert run(arguments) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    ended = hutongd(*arguments, **({"data_dir": str(tmp_path), "policy_address": "127.0.0.1:0"} | variables))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
     assert line.startswith("hutongd: ")
     assert cause in line
