@@ -18,7 +18,7 @@ from services.results.corrections.rules import correct
 from services.results.labs.queries import get_lab
 from services.results.limits import ResultsLimits
 from services.results.records.horizon import require_kept, require_not_removed
-from services.results.records.model import ACTIVE, ADVERSE, FUTURE_TOLERANCE, StoredResult
+from services.results.records.model import ACTIVE, FUTURE_TOLERANCE, StoredResult, is_adverse
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.queries import COLUMNS
 from services.results.records.revisions import advance_keys, write_next_revisions
@@ -66,7 +66,7 @@ class CorrectionStore:
             result = correct_result(connection, correction, request.now, self._node)
             names = [(result.report_number, result.revision)]
             keys = [result.subject_key]
-            adverse = keys if result.outcome in ADVERSE else ()
+            adverse = keys if is_adverse(result.outcome, result.item) else ()
             change = LoggedChange(ChangeKind.RESULTS, result.lab, names, keys, adverse_keys=adverse)
             self._change_log.record(connection, [change], request.now)
             return result

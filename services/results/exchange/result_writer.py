@@ -25,13 +25,13 @@ from services.results.exchange.reconcile import Reconciliation, reconcile
 from services.results.records.bulk import Bulk, CommitColumns, claim_all
 from services.results.records.model import (
     ACTIVE,
-    ADVERSE,
     RECALLED,
     RECALLED_OUTCOME,
     SUPERSEDED,
     NewResult,
     ReportKey,
     StoredResult,
+    is_adverse,
 )
 from services.results.records.queries import find_histories, find_reports
 from services.results.records.row_format import RowForm
@@ -92,11 +92,11 @@ class Applied:
         """Return by laboratory the subjects of the positive results that are new here."""
         adverse: defaultdict[str, set[bytes]] = defaultdict(set)
         for tubes in self.tubes:
-            if any(tube.outcome in ADVERSE for tube in tubes.tubes):
+            if any(is_adverse(tube.outcome, tube.item) for tube in tubes.tubes):
                 persons = zip(tubes.by_person(), tubes.subject_keys, strict=True)
-                adverse[tubes.lab].update(key for tube, key in persons if tube.outcome in ADVERSE)
+                adverse[tubes.lab].update(key for tube, key in persons if is_adverse(tube.outcome, tube.item))
         for replica in self.stored:
-            if replica.result.state == ACTIVE and replica.result.outcome in ADVERSE:
+            if replica.result.state == ACTIVE and is_adverse(replica.result.outcome, replica.result.item):
                 adverse[replica.result.lab].add(replica.result.subject_key)
         return adverse
 

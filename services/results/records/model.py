@@ -12,6 +12,7 @@ from hutong.results.v1 import result_pb2
 from hutong.type.v1 import outcome_pb2
 
 from services.domain.instant import MINUTE, Instant, Span
+from services.domain.names import DEFAULT_ITEM
 
 if TYPE_CHECKING:
     Outcome: TypeAlias = outcome_pb2.Outcome.ValueType
@@ -24,8 +25,7 @@ NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
 POSITIVE = outcome_pb2.OUTCOME_POSITIVE
 POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
 
-ADVERSE = frozenset({POSITIVE, POOL_POSITIVE})
-"""Outcomes that stand against a person. The nation makes them known to every node with results of the person."""
+_ADVERSE = frozenset({POSITIVE, POOL_POSITIVE})
 
 ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 SUPERSEDED = result_pb2.RESULT_STATE_SUPERSEDED
@@ -39,6 +39,14 @@ RECALLED_OUTCOME = 0
 
 ReportName = tuple[str, str]
 """Laboratory and report number."""
+
+
+def is_adverse(outcome: Outcome, item: str) -> bool:
+    """Return whether a result stands against its person, so that the nation makes it known to other nodes.
+
+    It is a positive of the default item. One of another item is no reason to refuse, and no other node learns of it.
+    """
+    return item == DEFAULT_ITEM and outcome in _ADVERSE
 
 
 class NewResult(NamedTuple):

@@ -14,7 +14,7 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for
 from services.results.records.horizon import HORIZON
-from services.results.records.model import ADVERSE, PENDING, SUPERSEDED, NewResult, ReportKey
+from services.results.records.model import PENDING, SUPERSEDED, NewResult, ReportKey, is_adverse
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.delays import record_delays
 from services.results.upload import known_batches, tables
@@ -226,6 +226,6 @@ def _record_changes(
     record_delays(connection, position.lab, [row.reference_time for row, _ in stored if row.outcome != PENDING], now)
     names = [(row.report_number, revision) for row, revision in stored]
     keys = [row.subject_key for row, _ in stored]
-    adverse = {row.subject_key for row, _ in stored if row.outcome in ADVERSE}
+    adverse = {row.subject_key for row, _ in stored if is_adverse(row.outcome, row.item)}
     change = LoggedChange(ChangeKind.RESULTS, position.lab, names, keys, adverse_keys=adverse)
     change_log.record(connection, [change], now)

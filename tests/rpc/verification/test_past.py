@@ -23,7 +23,7 @@ async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> Non
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             then = SystemClock().now() - 8 * DAY
-            asked = question(NUMBERS[0], use_time=to_timestamp(then))
+            asked = question(NUMBERS[0], use_time=to_timestamp(then), store_decision=True)
             await callers.upload(NUMBERS[0], "THEN", then - HOUR)
             for number in range(1, 12):
                 await callers.upload(NUMBERS[0], f"LATER{number}", then + number * 6 * HOUR)

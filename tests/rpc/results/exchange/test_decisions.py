@@ -218,7 +218,7 @@ async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country
     await until(lambda: len(country.nation.results()) == 1)
     await jilin.node.server.stop(0)
     silence(country, JILIN)
-    decision = await gate.verify(2)
+    decision = await gate.verify(2, store_decision=True)
     assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, UNANSWERED)
     assert not decision.refusal_permitted
     assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
@@ -302,7 +302,7 @@ async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country:
     database = open_database(country.nation.url)
     database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
     database.close()
-    decision = await gate.verify(1, at_least_as_fresh=token)
+    decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)
     assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, UNANSWERED)
     assert sources(decision)[f"nodes/{JILIN}/results"] == SOURCE_STATE_UNAVAILABLE
     assert await gate.is_repeatable(decision)

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from services.domain.instant import DAY, HOUR, Instant
+from services.domain.names import DEFAULT_ITEM
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.apply import Arrival
@@ -99,12 +100,13 @@ def report(
     revision: int = 1,
     state: State = ACTIVE,
     reported: Instant = REPORTED,
+    item: str = DEFAULT_ITEM,
 ) -> Replica:
     """Return a report of a node's laboratory, with one report number for each node and person unless one is given."""
     sampled = reported - 4 * HOUR
     result = StoredResult(
         *(subject_key(person), reported, lab, number or f"{source}-{person}", revision, state, "", "", "T", 1, 2, 1),
-        *(outcome, source, "", sampled, sampled, reported, reported, NOW + revision, None, source),
+        *(outcome, source, "", sampled, sampled, reported, reported, item, NOW + revision, None, source),
     )
     return Replica(result, 1, f"{source}{person}{outcome}".encode().ljust(16), b"")
 
@@ -152,6 +154,14 @@ async def test_whichever_comes_first_both_nodes_are_told_once(nation: Laboratory
     await receive(nation, JILIN, report(JILIN, 0, outcome), report(JILIN, 2))
     await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 1), report(HENAN, 2, outcome))
     assert (await told(nation, HENAN), await told(nation, JILIN)) == before
+
+
+async def test_a_positive_of_another_item_is_made_known_to_no_node(nation: Laboratory) -> None:
+    """Whichever comes first. A hepatitis result is no concern of the other node."""
+    await receive(nation, JILIN, report(JILIN, 0, POSITIVE, item="hepatitis-b"))
+    await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 1))
+    await receive(nation, JILIN, report(JILIN, 1, POSITIVE, item="hepatitis-b"))
+    assert [await told(nation, node) for node in NODES] == [[], [], []]
 
 
 async def test_corrections_recalls_and_later_results_follow(nation: Laboratory) -> None:
