@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from services.command.findings import Finding, Level
+from services.runtime.addresses import split_address
 from services.runtime.certificates import check_tls_files
 from services.runtime.settings import TlsSettings
-from services.runtime.variables import BadSetting, split_address
+from services.runtime.variables import BadSetting
 
 RENEW_DAYS = 30
 """Days before its end from which a certificate ought to be renewed: time for an authority that works on paper."""

@@ -6,10 +6,7 @@ given as file paths; their contents never appear in a repr or a log.
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -17,7 +14,9 @@ from typing import Any
 
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
+from services.runtime.addresses import is_same_server, port_after
 from services.runtime.config_file import read_config_file, suggestion
+from services.runtime.pepper_file import read_or_make_pepper, read_pepper
 from services.runtime.variables import (
     BadSetting,
     Declared,
@@ -35,7 +34,6 @@ from services.runtime.variables import (
     read_switch,
     read_trust_domain,
     redact_url,
-    split_address,
     variable,
 )
 
@@ -146,7 +144,7 @@ class Settings:
     upstream_policy: str = variable(
         "address of the national node's Policy",
         read_optional_address,
-        lambda given: _port_after(given.get("HUTONG_UPSTREAM", "")),
+        lambda given: port_after(given.get("HUTONG_UPSTREAM", "")),
         "HUTONG_UPSTREAM's host, with the next port",
     )
     pepper_file: Path | None = variable(
@@ -229,7 +227,7 @@ class Settings:
         if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
             raise BadSetting("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE")
         if self.upstream:
-            if _is_same_server(self.upstream, self.results.address):
+            if is_same_server(self.upstream, self.results.address):
                 raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
             if self.jurisdiction == NATION:
                 raise BadSetting("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream")
@@ -244,30 +242,16 @@ class Settings:
         return found
 
     def pepper(self) -> Pepper:
-        """Return the secret for subject keys.
-
-        On SQLite without HUTONG_PEPPER_FILE it is generated at first start; only the owner of the file can read it.
+        """Return the secret for subject keys. On SQLite without HUTONG_PEPPER_FILE it is made at first start.
 
         Raises:
             BadSetting: it is missing beside a database server, unreadable, or shorter than 32 bytes.
         """
-        path = self.pepper_file
-        if path is None:
-            if not self.results.database_url.startswith("sqlite"):
-                raise BadSetting("HUTONG_PEPPER_FILE is required beside a database server")
-            path = self.data_dir / "pepper"
-            try:
-                if not path.exists():
-                    _make_pepper(path)
-            except OSError as error:
-                raise BadSetting(f"HUTONG_DATA_DIR cannot be used: {self.data_dir}: {error.strerror}") from None
-        try:
-            secret = path.read_bytes()
-        except OSError as error:
-            raise BadSetting(f"HUTONG_PEPPER_FILE cannot be read: {error.strerror}") from None
-        if len(secret) < 32:
-            raise BadSetting("HUTONG_PEPPER_FILE holds less than 32 bytes")
-        return Pepper(secret)
+        if self.pepper_file is not None:
+            return read_pepper(self.pepper_file)
+        if not self.results.database_url.startswith("sqlite"):
+            raise BadSetting("HUTONG_PEPPER_FILE is required beside a database server")
+        return read_or_make_pepper(self.data_dir)
 
     def redacted(self) -> dict[str, object]:
         """Return all settings for the log at start. For secrets it says only whether they are given."""
@@ -349,38 +333,3 @@ def given_texts(environment: Mapping[str, str], config: Path | None = None) -> d
     texts = {} if file is None else read_config_file(file, DECLARED)
     found = {name: (text, str(file)) for name, text in texts.items() if text}
     return found | {name: (text, "environment") for name, text in given.items() if text}
-
-
-def _make_pepper(path: Path) -> None:
-    """Create the secret atomically, because services that start at the same time must all read the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(secrets.token_bytes(32))
-    with contextlib.suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-
-
-def _port_after(address: str) -> str:
-    """Return an address with its next port, because Policy's default port is the next after that of Results."""
-    host, colon, port = address.rpartition(":")
-    return f"{host}:{int(port) + 1}" if colon and port.isascii() and port.isdigit() else ""
-
-
-def _is_same_server(address: str, other: str) -> bool:
-    """Whether two addresses are certainly one server's."""
-    if is_loopback(address) and is_loopback(other):
-        return split_address(address)[1] == split_address(other)[1] != 0
-    return address == other
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    host, _ = split_address(address)
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from services.domain.region import NATION, is_region, parent
+from services.runtime.addresses import split_address
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
@@ -227,22 +227,3 @@ def variable(
     """
     metadata = {"variable": Variable(meaning, read, default, default_words), "shown": shown}
     return field(default=None if optional else MISSING, repr=shown, metadata=metadata)
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("must be host:port")
-    return host.strip("[]"), int(port)
-
-
-def _is_host(text: str) -> bool:
-    """Whether a text may be a host: a name, an IPv4 address, or an IPv6 address in brackets. A URL is none."""
-    if text.startswith("[") and text.endswith("]"):
-        try:
-            ipaddress.IPv6Address(text[1:-1])
-        except ValueError:
-            return False
-        return True
-    return bool(text) and not any(one in ":/[]" or one.isspace() for one in text)

@@ -13,6 +13,7 @@ import structlog
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from services.runtime.addresses import is_loopback, split_address
 from services.runtime.background import Background
 from services.runtime.certificates import check_tls_files
 from services.runtime.clock import Clock, SystemClock
@@ -26,8 +27,8 @@ from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
-from services.runtime.settings import Settings, TlsSettings, is_loopback
-from services.runtime.variables import BadSetting, split_address
+from services.runtime.settings import Settings, TlsSettings
+from services.runtime.variables import BadSetting
 
 MAX_METADATA_BYTES = 16 * 1024
 

@@ -11,8 +11,9 @@ import pytest
 
 from services.domain.document import Document
 from services.domain.region import is_region
-from services.runtime.settings import VARIABLES, Settings, is_loopback
-from services.runtime.variables import BadSetting, split_address
+from services.runtime.addresses import is_loopback, split_address
+from services.runtime.settings import VARIABLES, Settings
+from services.runtime.variables import BadSetting
 
 POSTGRESQL = "postgresql://hutong:t0psecret@db.example/results?sslpassword=als0secret"
 
