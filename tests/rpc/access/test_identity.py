@@ -63,6 +63,13 @@ async def test_a_certificate_that_names_no_caller_is_not_known(guarded: Guarded,
     assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest(), timeout=20)))[:2] == UNKNOWN
 
 
+async def test_the_nodes_authority_signs_no_other_caller(guarded: Guarded) -> None:
+    """The transport accepts its certificates, which is needed for nodes."""
+    for name in ("operators/1", "services/verification"):
+        channel = await guarded.connect("results", guarded.nodes.sign("tried", spiffe(name)))
+        assert (await failure_of(LabServiceStub(channel).ListLabs(ListLabsRequest(), timeout=20)))[:2] == UNKNOWN
+
+
 async def test_a_nodes_own_certificate_is_its_verification_at_itself(guarded: Guarded) -> None:
     """A node needs one certificate. At another node the same certificate is that of a node."""
     asked = BatchLookupColumnsRequest()

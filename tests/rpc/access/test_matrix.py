@@ -217,6 +217,17 @@ async def test_items_of_a_batch_are_permitted_one_by_one(guarded: Guarded, role:
     assert [item.error.code for item in answer.items] == [invalid, permission_denied, invalid]
 
 
+async def test_a_batch_over_the_limit_is_refused_before_its_items_are_looked_at(guarded: Guarded) -> None:
+    """The limit holds for permitted and refused items together."""
+    method = next(method for method in METHODS if method.name == "BatchVerify")
+    request = request_of(method, "requests[].region", "other", guarded)
+    own = request_of(method, "requests[].region", "own", guarded).requests[0]
+    request.requests.extend([own] * 300 + [request.requests[0]] * 200)
+    code, error = await call(guarded, method, CALLERS["gate"], request, guarded.metadata(CALLERS["gate"]))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "requests: must have at most 500 items" in error.details()
+
+
 async def test_a_watch_is_narrowed_to_what_is_the_callers_own(guarded: Guarded) -> None:
     """A laboratory sees its own results whatever its filter, and a supervisor those of its region."""
     method = next(method for method in METHODS if method.name == "WatchResults")

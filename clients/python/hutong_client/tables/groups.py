@@ -21,7 +21,9 @@ MAX_PERSONS = 20
 """The contract's limit for the size of a pool."""
 MAX_ROWS = 5_000
 """Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
-_DITTO = frozenset({"同上", "〃", "″", '"', "''", "\u201d", "ditto"})
+_DITTO = frozenset({"同上", "同上行", "同左", "〃", "″", '"', "''", "\u201d", "↑", "^", "ditto"})
+_NO_CODE = frozenset({"无", "null", "none", "nil", "nan", "n/a"})
+"""Words for no tube code, in lower case. A code without a letter or digit, such as a dash, is none either."""
 _FOOTER = re.compile(
     r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
     r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
@@ -65,7 +67,7 @@ class _Grouper:
                 yield from self._take_faulty(row)
                 continue
             cells = row.cells
-            code = cells.get("tube_code", "")
+            code = "" if _is_blank(cells.get("tube_code", "")) else cells["tube_code"]
             if code and code == self._code and len(self._group) <= MAX_ROWS:
                 self._group.append(row)
             elif _is_no_person(row):
@@ -97,6 +99,11 @@ class _Grouper:
             yield from self._close()
             yield from self._flush_early()
             yield Group([row])
+        elif not ditto and not self._has_codes and _states_pool(row):
+            # The rows below may be further members of this pool.
+            yield from self._close()
+            yield from self._flush_early()
+            self._group = [row]
         elif self._group and len(self._group) <= MAX_ROWS and row.sheet is self._group[0].sheet:
             self._group.append(row)
         elif ditto or self._has_codes:
@@ -130,6 +137,11 @@ class _Grouper:
             yield Group(rows)
             return
         coded = [row for row in rows if not row.fault and not _has_no_code(row)]
+        if not coded:
+            why = f"row {rows[0].number} states the size of a pool, and no row has a tube code"
+            text = f"it is unclear which persons are in the tube: {why}; {_WRITE}, or {_SINGLE}"
+            yield Group(rows, _doubt(text) if len(rows) > 1 else None)
+            return
         head, size = coded[0], _size_of(coded[0])
         first_bare = rows.index(bare[0])
         if size is not None and size <= len(coded) and len(coded) == first_bare:
@@ -172,7 +184,14 @@ def _doubt(description: str) -> Fault:
 
 def _has_no_code(row: Row) -> bool:
     code = row.cells.get("tube_code", "")
-    return not code or _is_ditto(code)
+    return _is_blank(code) or _is_ditto(code)
+
+
+def _is_blank(code: Cell) -> bool:
+    """Whether a tube code stands for none. A mark for the code above is not blank."""
+    if not isinstance(code, str) or _is_ditto(code):
+        return not code
+    return code.casefold() in _NO_CODE or not any(map(str.isalnum, code))
 
 
 def _is_ditto(cell: Cell) -> bool:
@@ -189,6 +208,17 @@ def _size_of(row: Row) -> int | None:
     except BadCell:
         return None
     return None if size == POOLED else size
+
+
+def _states_pool(row: Row) -> bool:
+    """Whether a row says that its tube holds several persons."""
+    cell = find_pool_size(row.cells)
+    if cell is None or _is_ditto(cell):
+        return False
+    try:
+        return read_pool_size(cell) != 1
+    except BadCell:
+        return False
 
 
 def _is_no_person(row: Row) -> bool:

@@ -31,7 +31,8 @@ class Identity:
 class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
-    A node's certificate must be signed by one of `node_authorities` itself. Without them no certificate is a node's.
+    A node's certificate must be signed by one of `node_authorities` itself, and no other certificate may be. Without
+    them no certificate is a node's.
     At the node `jurisdiction`, its own certificate stands for its own Verification.
     """
 
@@ -69,6 +70,8 @@ class Certificates:
             fault = f"the certificate has no URI of a caller as its only one, under spiffe://{self._trust_domain}/"
         elif found[0] == "node" and not self._is_signed_for_a_node(certificate):
             fault = "the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE"
+        elif found[0] != "node" and self._is_signed_for_a_node(certificate):
+            fault = "an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone"
         if found is None or fault:
             return Identity(Caller("", certificate_hash=fingerprint, fault=fault), expire_time)
         role, region = found

@@ -9,7 +9,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
 
-from services.domain.errors import HutongError, NotFound, PermissionDenied, Unauthenticated
+from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
@@ -25,6 +25,10 @@ _REFLECTION = access_pb2.Access(
     grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
 )
 """Reflection is not of this contract. The contract is public, so that only its size asks for a limit."""
+
+
+MAX_ITEMS = 500
+"""Items of a batch at most, as the contract says for every batch whose items have callers of their own."""
 
 
 class Authorization:
@@ -114,6 +118,9 @@ class Authorization:
         """Let the service answer the permitted items, and answer the others with errors in their places."""
         refused: dict[int, HutongError] = {}
         items: Sequence[Any] = getattr(request, rules.batch)
+        if len(items) > MAX_ITEMS:
+            # Refused here, because each item costs time before validation counts them.
+            raise InvalidArgument.field(rules.batch, f"must have at most {MAX_ITEMS} items")
         for index, item in enumerate(items):
             try:
                 await self._require(rules, caller, item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hutong_client.tables.groups import group_rows
 from hutong_client.tables.rows import Row, Sheet
 from hypothesis import given
@@ -49,3 +50,30 @@ def test_a_filled_tube_is_not_larger_than_it_says(cells: list[tuple[str, str, in
         filled = [row for row in group.rows if not row.fault and cells[row.number][0] not in {"S1", "S2"}]
         if not group.fault and filled and "tube_code" in filled[0].cells:
             assert len(group.rows) <= int(str(group.rows[0].cells["pool_size"]).removesuffix("混1"))
+
+
+def group_of(*cells: tuple[str, str]) -> list[tuple[int, bool]]:
+    """Return for each group its number of rows, and whether it is rejected. The cells are codes and sizes."""
+    sheet = Sheet(0)
+    rows = [
+        Row(number, {"tube_code": code, "pool_size": size, "card_no": "1", "report_no": f"R{number}"}, (), "", sheet)
+        for number, (code, size) in enumerate(cells)
+    ]
+    kept = [Row(row.number, {name: cell for name, cell in row.cells.items() if cell}, (), "", sheet) for row in rows]
+    return [(len(group.rows), group.fault is not None) for group in group_rows(kept)]
+
+
+@pytest.mark.parametrize("size", ["10", "10混1", "混采"])
+@pytest.mark.parametrize("none", ["", "-", "—", "无", "NULL", "/"])
+def test_a_pool_size_that_stands_once_without_a_code_rejects_its_rows(size: str, none: str) -> None:
+    """The rows below may be its members. Taken by themselves they would be positive persons of single tubes."""
+    assert group_of((none, size), (none, ""), (none, "")) == [(3, True)]
+    assert group_of((none, size), (none, size)) == [(1, False), (1, False)]
+    assert group_of((none, ""), (none, "")) == [(1, False), (1, False)]
+
+
+@pytest.mark.parametrize("mark", ["-", "—", "/", "无", "同左", "↑", "同上行", "..", "^", "NULL"])
+def test_a_mark_below_a_code_is_no_code_of_its_own(mark: str) -> None:
+    """It is filled down where the size allows it."""
+    assert group_of(("S1", "3"), (mark, ""), (mark, "")) == [(3, False)]
+    assert group_of(("S1", ""), (mark, "")) == [(2, True)]
