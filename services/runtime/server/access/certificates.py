@@ -31,15 +31,22 @@ class Identity:
 class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
-    A node's certificate must be signed by one of `node_authorities` itself, and no other certificate may be. Without
-    them no certificate is a node's.
+    A node's certificate must be signed by one of `node_authorities` itself. Without them no certificate is a node's.
+    A node authority that is not among `client_authorities` too signs no other caller.
     At the node `jurisdiction`, its own certificate stands for its own Verification.
     """
 
-    def __init__(self, trust_domain: str, jurisdiction: str, node_authorities: Sequence[x509.Certificate]) -> None:
+    def __init__(
+        self,
+        trust_domain: str,
+        jurisdiction: str,
+        node_authorities: Sequence[x509.Certificate],
+        client_authorities: Sequence[x509.Certificate],
+    ) -> None:
         self._trust_domain = trust_domain
         self._jurisdiction = jurisdiction
         self._node_authorities = node_authorities
+        self._sole_node_authorities = [one for one in node_authorities if one not in client_authorities]
         self._remembered: OrderedDict[tuple[bytes, bytes], Identity] = OrderedDict()
 
     def identify(self, shown: Mapping[str, Sequence[bytes]]) -> Identity:
@@ -68,9 +75,9 @@ class Certificates:
         fault = ""
         if found is None:
             fault = f"the certificate has no URI of a caller as its only one, under spiffe://{self._trust_domain}/"
-        elif found[0] == "node" and not self._is_signed_for_a_node(certificate):
+        elif found[0] == "node" and not _is_signed_by(certificate, self._node_authorities):
             fault = "the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE"
-        elif found[0] != "node" and self._is_signed_for_a_node(certificate):
+        elif found[0] != "node" and _is_signed_by(certificate, self._sole_node_authorities):
             fault = "an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone"
         if found is None or fault:
             return Identity(Caller("", certificate_hash=fingerprint, fault=fault), expire_time)
@@ -79,14 +86,15 @@ class Certificates:
             role = "verification"
         return Identity(Caller(role, name, region, certificate_hash=fingerprint), expire_time)
 
-    def _is_signed_for_a_node(self, certificate: x509.Certificate) -> bool:
-        for authority in self._node_authorities:
-            try:
-                certificate.verify_directly_issued_by(authority)
-            except (InvalidSignature, ValueError, TypeError):
-                continue
-            return True
-        return False
+
+def _is_signed_by(certificate: x509.Certificate, authorities: Sequence[x509.Certificate]) -> bool:
+    for authority in authorities:
+        try:
+            certificate.verify_directly_issued_by(authority)
+        except (InvalidSignature, ValueError, TypeError):
+            continue
+        return True
+    return False
 
 
 def read_authorities(path: Path | None, setting: str) -> list[x509.Certificate]:

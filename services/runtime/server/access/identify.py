@@ -35,6 +35,7 @@ class Identifier:
             settings.trust_domain,
             settings.jurisdiction,
             read_authorities(settings.tls.node_ca_file, "HUTONG_TLS_NODE_CA_FILE"),
+            read_authorities(settings.tls.client_ca_file, "HUTONG_TLS_CLIENT_CA_FILE"),
         )
         self._tokens: Tokens | None = None
         if settings.token_keys_file is not None:

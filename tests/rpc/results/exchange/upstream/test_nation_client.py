@@ -110,10 +110,16 @@ async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: 
         answers = await gateway.ask_each(questions(4 * MAX_BATCH))
         assert answers == [None] * (4 * MAX_BATCH)
     nation.open.set()
-    (answer,) = await gateway.ask_each([SubjectQuestion(b"later".ljust(16), 3)])
-    assert isinstance(answer, SubjectAnswer)
-    assert nation.calls[-1] == [b"later".ljust(16)]
-    assert len(nation.calls) <= CALLS_AT_ONCE + 1
+    later = b"later".ljust(16)
+
+    async def is_answered() -> bool:
+        (answer,) = await gateway.ask_each([SubjectQuestion(later, 3)])
+        return isinstance(answer, SubjectAnswer)
+
+    # While the circuit breaker is open, an answer has little time, which a busy machine may not keep.
+    await until(is_answered)
+    assert nation.calls[-1] == [later]
+    assert len([call for call in nation.calls if call != [later]]) <= CALLS_AT_ONCE
 
 
 async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little(
