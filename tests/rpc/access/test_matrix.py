@@ -121,9 +121,13 @@ async def call(
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
-    code, answer = await outcome(
-        start(iter([request]) if method.client_streaming else request, metadata=metadata, timeout=20)
-    )
+    code, answer = grpc.StatusCode.INTERNAL, None
+    for _ in range(5):
+        started = start(iter([request]) if method.client_streaming else request, metadata=metadata, timeout=20)
+        code, answer = await outcome(started)
+        # The client's own error, if its first write meets a call that the server has already refused.
+        if code is not grpc.StatusCode.INTERNAL or "Internal error from Core" not in str(answer):
+            break
     item = answer.items[-1] if code is grpc.StatusCode.OK and hasattr(answer, "items") and answer.items else answer
     if code is grpc.StatusCode.OK and hasattr(item, "error") and item.HasField("error"):
         return next(known for known in grpc.StatusCode if known.value[0] == item.error.code), answer
