@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from hutong_client.tables.columns import ALIASES
 from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size
+from hutong_client.tables.pools import find_pool_size, read_pool_size
 from hutong_client.tables.rows import Cell, Row
 
 MAX_PERSONS = 20
@@ -99,7 +99,7 @@ class _Grouper:
             yield from self._close()
             yield from self._flush_early()
             yield Group([row])
-        elif not ditto and not self._has_codes and _states_pool(row):
+        elif not ditto and not self._has_codes and _stated_size(row) not in {None, 1}:
             # The rows below may be further members of this pool.
             yield from self._close()
             yield from self._flush_early()
@@ -198,27 +198,20 @@ def _is_ditto(cell: Cell) -> bool:
     return isinstance(cell, str) and cell in _DITTO
 
 
+def _stated_size(row: Row) -> int | None:
+    """Return the size that a row states, POOLED for a pool of unknown size; None if it states none that can be read."""
+    cell = find_pool_size(row.cells)
+    if cell is None or _is_ditto(cell):
+        return None
+    try:
+        return read_pool_size(cell)
+    except BadCell:
+        return None
+
+
 def _size_of(row: Row) -> int | None:
-    """Return the size that a row states; None if it states none, or none that can be read."""
-    cell = find_pool_size(row.cells)
-    if cell is None or _is_ditto(cell):
-        return None
-    try:
-        size = read_pool_size(cell)
-    except BadCell:
-        return None
-    return None if size == POOLED else size
-
-
-def _states_pool(row: Row) -> bool:
-    """Whether a row says that its tube holds several persons."""
-    cell = find_pool_size(row.cells)
-    if cell is None or _is_ditto(cell):
-        return False
-    try:
-        return read_pool_size(cell) != 1
-    except BadCell:
-        return False
+    """Return the number of persons that a row states; None if it states none."""
+    return _stated_size(row) or None
 
 
 def _is_no_person(row: Row) -> bool:
