@@ -165,13 +165,12 @@ def _rule(caller: Caller, grant: _Bound, request: Any, node: str, key_of: KeyOf)
 
 
 def _rule_lab(caller: Caller, grant: _Bound, request: Any, value: Any) -> Ruling:
-    if grant.may_omit and not isinstance(value, str):
+    if grant.may_omit and (not value or not isinstance(value, str)):
+        # A filter of several laboratories is narrowed to the caller too.
         _set(request, grant.path, caller.name)
         return PERMITTED
     if not value:
-        if grant.may_omit:
-            _set(request, grant.path, caller.name)
-        return PERMITTED if grant.may_omit else DENIED
+        return DENIED
     if value == caller.name or value.startswith(f"{caller.name}/"):
         return PERMITTED
     return Hidden(value) if value.count("/") > 1 else DENIED
@@ -181,12 +180,11 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
     if not value:
         if not grant.may_omit:
             return DENIED
-        if within(node, caller.region):
+        if grant.path[-1].endswith("region"):
+            # The node may keep rows of other regions, even if it lies in the caller's own.
+            _set(request, grant.path, caller.region)
             return PERMITTED
-        if not grant.path[-1].endswith("region"):
-            return DENIED
-        _set(request, grant.path, caller.region)
-        return PERMITTED
+        return PERMITTED if within(node, caller.region) else DENIED
     if (named := _JURISDICTION.fullmatch(value)) is not None:
         value = named[1]
     if _REGION.fullmatch(value):
