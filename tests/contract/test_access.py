@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from buf.validate import validate_pb2
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Access
@@ -56,6 +57,9 @@ def test_items_of_one_method_are_of_one_batch(method: MethodDescriptor) -> None:
         if grant.field:
             batches.setdefault(grant.role, set()).add(grant.field.partition("[].")[0] if "[]." in grant.field else "")
     assert all(len(found) == 1 for found in batches.values())
+    for batch in {name for found in batches.values() for name in found if name}:
+        options = method.input_type.fields_by_name[batch].GetOptions()
+        assert options.Extensions[validate_pb2.field].repeated.max_items, "the layer refuses a batch beyond it"
 
 
 def test_a_method_that_the_contract_does_not_know_is_permitted_to_nobody() -> None:

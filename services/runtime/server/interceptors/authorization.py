@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+from buf.validate import validate_pb2
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
@@ -25,10 +26,6 @@ _REFLECTION = access_pb2.Access(
     grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
 )
 """Reflection is not of this contract. The contract is public, so that only its size asks for a limit."""
-
-
-MAX_ITEMS = 500
-"""Items of a batch at most, as the contract says for every batch whose items have callers of their own."""
 
 
 class Authorization:
@@ -118,9 +115,13 @@ class Authorization:
         """Let the service answer the permitted items, and answer the others with errors in their places."""
         refused: dict[int, HutongError] = {}
         items: Sequence[Any] = getattr(request, rules.batch)
-        if len(items) > MAX_ITEMS:
+        described = _describe(method)
+        assert described is not None
+        options = described.input_type.fields_by_name[rules.batch].GetOptions()
+        most: int = options.Extensions[validate_pb2.field].repeated.max_items  # type: ignore[index]
+        if len(items) > most:
             # Refused here, because each item costs time before validation counts them.
-            raise InvalidArgument.field(rules.batch, f"must have at most {MAX_ITEMS} items")
+            raise InvalidArgument.field(rules.batch, f"must have at most {most} items")
         for index, item in enumerate(items):
             try:
                 await self._require(rules, caller, item)
@@ -128,8 +129,6 @@ class Authorization:
                 refused[index] = error
         if not refused:
             return await proceed(request, context)
-        described = _describe(method)
-        assert described is not None
         response: Any = message_factory.GetMessageClass(described.output_type)()
         permitted = [item for index, item in enumerate(items) if index not in refused]
         answers: Iterator[Any] = iter(())
