@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
-from sqlalchemy import make_url
 
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
@@ -25,7 +24,7 @@ from services.runtime.server.service import Service
 from services.runtime.settings import VARIABLES, Settings
 from services.runtime.tuning import use_batch_scheduling
 from services.runtime.variables import BadSetting
-from services.storage.engine import open_database
+from services.storage.engine import find_sqlite_file, open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, check_schema, upgrade
 from services.verification.retention import Removed, RetentionAges, purge_verification
@@ -118,8 +117,8 @@ def _purge(settings: Settings, older_than: Span) -> None:
 def _purge_verification(settings: Settings, horizon: Instant, now: Instant) -> Removed | None:
     """Purge the database of Verification. None if it is SQLite and not on this machine."""
     url = settings.verification.database_url
-    path = make_url(url).database if url.startswith("sqlite") else None
-    if path is not None and not Path(path).is_file():
+    file = find_sqlite_file(url)
+    if file is not None and not file.is_file():
         return None
     check_schema("verification", url)
     days = (settings.decisions_days, settings.refusals_days, settings.requests_days)

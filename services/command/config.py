@@ -11,19 +11,18 @@ from services.runtime.certificates import check_tls_files
 from services.runtime.server.server import check_exposure
 from services.runtime.settings import DECLARED, Settings, given_texts
 from services.runtime.variables import Declared
-
-_SERVICES = ("results", "policy", "verification")
+from services.storage.migrate import SERVICES
 
 
 def check_settings(settings: Settings) -> None:
-    """Check what a start would refuse beyond the settings themselves: TLS files, and addresses without mutual TLS.
+    """Check what a start would refuse beyond the settings themselves: TLS files, and callers that would be unknown.
 
     Raises:
         BadSetting: a start would refuse the settings.
     """
     check_tls_files(settings.tls)
-    for service in _SERVICES:
-        check_exposure(settings.service(service).address, settings.tls)
+    for service in SERVICES:
+        check_exposure(settings.service(service).address, settings)
 
 
 def show_settings(environment: Mapping[str, str], config: Path | None, *, as_json: bool) -> str:

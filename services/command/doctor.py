@@ -12,10 +12,10 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import exc, make_url, select
+from sqlalchemy import exc, select
 
 from services.command.findings import Finding, Level, report, worst
-from services.command.machine import check_clock, check_disk
+from services.command.machine import check_clock, check_disk, is_open_to_others
 from services.command.tls import check_certificates, check_server_certificate
 from services.command.version import find_version
 from services.domain.errors import HutongError
@@ -24,14 +24,13 @@ from services.runtime.client.channels import open_channel
 from services.runtime.server.server import check_exposure, find_bind_error
 from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
-from services.storage.engine import create_inspecting_engine
+from services.storage.engine import create_inspecting_engine, find_sqlite_file
+from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
-from services.storage.pepper_marks import pepper_mark
+from services.storage.pepper_marks import check_mark
 
 ANSWER_SECONDS = 3.0
 """How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""
-OTHERS = 0o077
-"""The mode bits that let the file's group and others use it."""
 
 
 def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequence[str], *, as_json: bool) -> int:
@@ -72,9 +71,9 @@ def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
 def _schema(settings: Settings, service: str) -> Finding:
     check = f"database of {service}"
     url = settings.service(service).database_url
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
-        return Finding(check, Level.OK, f"{parsed.database} does not exist yet; the first start makes it")
+    file = find_sqlite_file(url)
+    if file is not None and not file.exists():
+        return Finding(check, Level.OK, f"{file} does not exist yet; the first start makes it")
     try:
         fault = find_schema_fault(service, url)
     except HutongError as error:
@@ -93,21 +92,22 @@ def _pepper(settings: Settings) -> Finding:
     except BadSetting as error:
         return Finding("pepper", Level.FAULT, str(error))
     file = settings.pepper_file or generated
-    if file.stat().st_mode & OTHERS:
+    if is_open_to_others(file):
         return Finding("pepper", Level.WARNING, f"other users may read {file}: chmod 600 {file}")
     with contextlib.suppress(exc.SQLAlchemyError, HutongError):
         mark = _stored_mark(settings.results.database_url, pepper.version)
-        if mark is not None and mark != pepper_mark(pepper):
-            text = "is not the one that the Results database was filled under: give the right HUTONG_PEPPER_FILE"
-            return Finding("pepper", Level.FAULT, text)
         if mark is not None:
+            try:
+                check_mark(mark, pepper)
+            except (BadSetting, UnusableDatabase) as error:
+                return Finding("pepper", Level.FAULT, str(error))
             return Finding("pepper", Level.OK, "is the one that the Results database was filled under")
     return Finding("pepper", Level.OK, "can be used; Results has no mark of it yet, or cannot be read")
 
 
 def _stored_mark(url: str, version: int) -> bytes | None:
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").exists():
+    file = find_sqlite_file(url)
+    if file is not None and not file.exists():
         return None
     engine = create_inspecting_engine(url)
     marks = tables.pepper_marks
@@ -130,7 +130,7 @@ async def _address(settings: Settings, service: str) -> Finding:
     address = settings.service(service).address
     check, variable = f"address of {service}", f"HUTONG_{service.upper()}_ADDRESS"
     try:
-        check_exposure(address, settings.tls)
+        check_exposure(address, settings)
     except BadSetting as error:
         return Finding(check, Level.FAULT, str(error))
     cause = find_bind_error(address)

@@ -8,10 +8,9 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from sqlalchemy import make_url
-
 from services.command.findings import Finding, Level
 from services.runtime.settings import Settings
+from services.storage.engine import find_sqlite_file
 
 LOW_BYTES = 2 << 30
 """Free space below which to warn: about ten million results."""
@@ -21,6 +20,13 @@ TIMEX_BYTES = 256
 """More than Linux's struct timex has (208 bytes)."""
 TIME_ERROR = 5
 """What adjtimex returns while nothing synchronises the clock (adjtimex(2))."""
+OTHERS = 0o077
+"""The mode bits that let a file's group and others use it."""
+
+
+def is_open_to_others(file: Path) -> bool:
+    """Return whether other users of the machine may use a file."""
+    return bool(file.stat().st_mode & OTHERS)
 
 
 def check_clock() -> Finding:
@@ -41,9 +47,9 @@ def check_disk(settings: Settings, services: Sequence[str]) -> Iterator[Finding]
     """Look at each folder of a SQLite database."""
     folders = []
     for service in services:
-        url = make_url(settings.service(service).database_url)
-        if url.get_backend_name() == "sqlite" and url.database:
-            folders.append(Path(url.database).absolute().parent)
+        file = find_sqlite_file(settings.service(service).database_url)
+        if file is not None:
+            folders.append(file.absolute().parent)
     for folder in dict.fromkeys(folders):
         yield _check_folder(folder)
 

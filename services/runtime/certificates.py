@@ -1,9 +1,11 @@
-"""Checks of the TLS files before gRPC reads them, because gRPC itself reports only that a port cannot be bound."""
+"""Reads and checks the TLS files before gRPC does, because gRPC itself reports only that a port cannot be bound."""
 
 from __future__ import annotations
 
 import ssl
 from pathlib import Path
+
+from cryptography import x509
 
 from services.runtime.settings import TlsSettings
 from services.runtime.variables import BadSetting
@@ -21,10 +23,10 @@ def check_tls_files(tls: TlsSettings) -> None:
         ("HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
     ):
         if authorities is not None:
-            _check_authorities(name, authorities)
+            read_certificates(name, authorities)
     if tls.certificate_file is None or tls.key_file is None:
         return
-    _check_authorities("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
+    read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
     try:
         # The empty password makes a key with a passphrase fail in place of asking for it.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
@@ -39,10 +41,15 @@ def check_tls_files(tls: TlsSettings) -> None:
         raise BadSetting(f"HUTONG_TLS_KEY_FILE cannot be read: {error.strerror}") from None
 
 
-def _check_authorities(name: str, file: Path) -> None:
+def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
+    """Return the certificates of the PEM file that a setting names.
+
+    Raises:
+        BadSetting: the file cannot be read or holds no certificate.
+    """
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-    except ssl.SSLError:
-        raise BadSetting(f"{name} holds no PEM certificate: {file}") from None
+        return x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as error:
-        raise BadSetting(f"{name} cannot be read: {error.strerror}") from None
+        raise BadSetting(f"{setting} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise BadSetting(f"{setting} holds no PEM certificate: {file}") from None

@@ -209,12 +209,18 @@ def create_service_engine(url: str) -> Engine:
     return _create_postgresql_engine(parsed, POSTGRESQL_WRITE_THREADS)
 
 
+def find_sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite database, whether it exists or not; None for a database server."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
 def create_inspecting_engine(url: str) -> Engine:
     """Create an engine for a look at a database that changes nothing. On SQLite it makes no file and sets no mode."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
+    path = find_sqlite_file(url)
+    if path is None:
         return create_service_engine(url)
-    file = f"file:{quote(str(Path(parsed.database or '').absolute()))}"
+    file = f"file:{quote(str(path.absolute()))}"
     return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}), hide_parameters=True)
 
 

@@ -14,11 +14,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Select, String, column, exc, make_url, select, table
+from sqlalchemy import Connection, Select, String, column, exc, select, table
 
 from services.domain.errors import Unavailable
 from services.runtime.settings import Settings
-from services.storage.engine import Database, create_inspecting_engine, open_database
+from services.storage.engine import Database, create_inspecting_engine, find_sqlite_file, open_database
 from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")
@@ -73,9 +73,9 @@ def find_schema_fault(service: str, url: str) -> str:
     Raises:
         Unavailable: DATABASE_UNAVAILABLE, the database server cannot be reached.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-        return f"there is no database at {parsed.database}: hutongd migrate {service} makes it"
+    file = find_sqlite_file(url)
+    if file is not None and not file.is_file():
+        return f"there is no database at {file}: hutongd migrate {service} makes it"
     engine = create_inspecting_engine(url)
     try:
         with engine.connect() as connection:

@@ -52,7 +52,7 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
         nonlocal confirmed
         await database.check()
         if not confirmed:
-            _compare(bytes(await database.write(_known_mark, marks, pepper)), pepper)
+            check_mark(bytes(await database.write(_known_mark, marks, pepper)), pepper)
         confirmed = True
 
     return check
@@ -69,7 +69,13 @@ def _known_mark(connection: Connection, marks: Table, pepper: Pepper) -> bytes:
     return known
 
 
-def _compare(known: bytes, pepper: Pepper) -> None:
+def check_mark(known: bytes, pepper: Pepper) -> None:
+    """Check that a store's mark is that of a pepper and of this version's rule of document classes.
+
+    Raises:
+        BadSetting: the store was filled under another pepper.
+        UnusableDatabase: the store was filled by an older rule.
+    """
     if known == pepper_mark(pepper):
         return
     if known == UNMARKED or any(known == pepper_mark(pepper, rule) for rule in range(1, CLASS_RULE)):

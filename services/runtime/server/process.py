@@ -10,7 +10,6 @@ import structlog
 from prometheus_client import start_http_server
 
 from services.runtime.addresses import is_loopback, split_address
-from services.runtime.certificates import check_tls_files
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
 from services.runtime.settings import Settings
@@ -26,7 +25,6 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
     Raises:
         BadSetting: an address cannot be used.
     """
-    check_tls_files(settings.tls)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

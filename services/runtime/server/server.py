@@ -139,12 +139,23 @@ async def start(
     return RunningServer(service, server, port, health_, admission, timing)
 
 
-def check_exposure(address: str, tls: TlsSettings) -> None:
-    """Check that an address that other machines can reach has mutual TLS; BadSetting if not."""
+def check_exposure(address: str, settings: Settings) -> None:
+    """Check that callers show certificates, or that they are local and the operator lets every local caller in.
+
+    Raises:
+        BadSetting: neither is so.
+    """
+    tls = settings.tls
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
             f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
             "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
+        )
+    if tls.client_ca_file is None and not settings.insecure:
+        raise BadSetting(
+            "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
+            "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
+            "machine do everything"
         )
 
 
@@ -168,20 +179,10 @@ def find_bind_error(address: str) -> str:
     return cause
 
 
-def _check_callers(settings: Settings) -> None:
-    """Check that callers show certificates, or that the operator lets every local caller in; BadSetting if neither."""
-    if settings.tls.client_ca_file is None and not settings.insecure:
-        raise BadSetting(
-            "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
-            "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
-            "machine do everything"
-        )
-
-
 def _bind(server: grpc.aio.Server, service: str, address: str, settings: Settings) -> int:
     tls = settings.tls
-    check_exposure(address, tls)
-    _check_callers(settings)
+    check_exposure(address, settings)
+    check_tls_files(tls)
     credentials = _credentials(tls) if tls.serves_tls else None
     cause = find_bind_error(address)
     try:
@@ -197,7 +198,6 @@ def _bind(server: grpc.aio.Server, service: str, address: str, settings: Setting
 def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
     assert tls.certificate_file is not None
     assert tls.key_file is not None
-    check_tls_files(tls)
     client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
     if client_ca is not None and tls.node_ca_file is not None:
         # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.

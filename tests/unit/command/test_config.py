@@ -50,12 +50,18 @@ def test_the_example_in_force_is_the_default(tmp_path: Path) -> None:
     assert Settings.from_environment({}, file) == Settings.from_environment({})
 
 
+LOCAL = {"HUTONG_INSECURE": "1"}
+"""The environment of a node whose callers are all local."""
+
+
 def test_check_refuses_what_a_start_would_refuse(tmp_path: Path) -> None:
-    """An address for other machines without mutual TLS, and a file without a certificate."""
+    """An address for other machines without mutual TLS, unknown callers, and a file without a certificate."""
     with pytest.raises(BadSetting, match="can be reached from other machines"):
-        check_settings(Settings.from_environment({"HUTONG_POLICY_ADDRESS": "0.0.0.0:50052"}))
+        check_settings(Settings.from_environment(LOCAL | {"HUTONG_POLICY_ADDRESS": "0.0.0.0:50052"}))
+    with pytest.raises(BadSetting, match="callers would be unknown"):
+        check_settings(Settings.from_environment({}))
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
     with pytest.raises(BadSetting, match="HUTONG_TLS_SERVER_CA_FILE holds no PEM certificate"):
-        check_settings(Settings.from_environment({"HUTONG_TLS_SERVER_CA_FILE": str(garbage)}))
-    check_settings(Settings.from_environment({}))
+        check_settings(Settings.from_environment(LOCAL | {"HUTONG_TLS_SERVER_CA_FILE": str(garbage)}))
+    check_settings(Settings.from_environment(LOCAL))

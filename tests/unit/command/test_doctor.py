@@ -25,7 +25,7 @@ from tests.support.ports import free_address, free_addresses
 def node(tmp_path: Path) -> dict[str, str]:
     """The environment of a node with free addresses and an empty folder."""
     addresses = {f"HUTONG_{service.upper()}_ADDRESS": one for service, one in free_addresses().items()}
-    return {"HUTONG_DATA_DIR": str(tmp_path / "data"), **addresses}
+    return {"HUTONG_INSECURE": "1", "HUTONG_DATA_DIR": str(tmp_path / "data"), **addresses}
 
 
 @pytest.fixture
@@ -52,6 +52,16 @@ def test_a_new_node_is_well_and_stays_untouched(
     assert code < Level.FAULT
     assert {level for check, (level, _) in findings.items() if check not in {"clock", "disk"}} == {"ok"}
     assert not (tmp_path / "data").exists()
+
+
+def test_callers_that_would_be_unknown_are_a_fault(node: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A start without certificates of callers and without HUTONG_INSECURE is refused."""
+    del node["HUTONG_INSECURE"]
+    code, findings = found(capsys, node)
+    assert code == Level.FAULT
+    level, text = findings["address of results"]
+    assert level == "fault"
+    assert "HUTONG_INSECURE=1" in text
 
 
 def test_faults_are_named_with_what_to_do(

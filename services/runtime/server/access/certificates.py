@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -14,7 +13,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from services.domain.instant import Instant, from_datetime
 from services.runtime.caller import Caller
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
-from services.runtime.variables import BadSetting
 
 REMEMBERED = 10_000
 """Certificates that are remembered: more than a node has callers. One takes about 2 KiB."""
@@ -95,17 +93,3 @@ def _is_signed_by(certificate: x509.Certificate, authorities: Sequence[x509.Cert
             continue
         return True
     return False
-
-
-def read_authorities(path: Path | None, setting: str) -> list[x509.Certificate]:
-    """Return the certificates of a PEM file; none without a file.
-
-    Raises:
-        BadSetting: the file holds no certificates.
-    """
-    if path is None:
-        return []
-    try:
-        return x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError):
-        raise BadSetting(f"{setting} holds no certificates in PEM") from None

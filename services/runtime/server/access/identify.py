@@ -11,8 +11,9 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
 from services.domain.subject import Pepper
 from services.runtime.caller import LOCAL, Caller
+from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
-from services.runtime.server.access.certificates import Certificates, Identity, read_authorities
+from services.runtime.server.access.certificates import Certificates, Identity
 from services.runtime.server.access.tokens import BadToken, Tokens, read_keys
 from services.runtime.settings import Settings
 
@@ -27,15 +28,16 @@ class Identifier:
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.is_open = settings.tls.client_ca_file is None
+        tls = settings.tls
+        self.is_open = tls.client_ca_file is None
         self._clock = clock
         self._settings = settings
         self._pepper: Pepper | None = None
         self._certificates = Certificates(
             settings.trust_domain,
             settings.jurisdiction,
-            read_authorities(settings.tls.node_ca_file, "HUTONG_TLS_NODE_CA_FILE"),
-            read_authorities(settings.tls.client_ca_file, "HUTONG_TLS_CLIENT_CA_FILE"),
+            read_certificates("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file) if tls.node_ca_file else (),
+            read_certificates("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file) if tls.client_ca_file else (),
         )
         self._tokens: Tokens | None = None
         if settings.token_keys_file is not None:
