@@ -23,7 +23,7 @@ MAX_ROWS = 5_000
 """Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
 _DITTO = frozenset({"同上", "同上行", "同左", "〃", "″", '"', "''", "\u201d", "↑", "^", "ditto"})
 _NO_CODE = frozenset({"无", "null", "none", "nil", "nan", "n/a"})
-"""Words for no tube code, in lower case. A code without a letter or digit, such as a dash, is none either."""
+"""Words that stand for no tube code, in lower case. A text without a letter or digit, such as a dash, does so too."""
 _FOOTER = re.compile(
     r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
     r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
@@ -111,6 +111,7 @@ class _Grouper:
             yield from self._flush_early()
             yield _orphan(row)
         else:
+            yield from self._close()
             self._early.append(row)
             if len(self._early) >= MAX_PERSONS:
                 yield Group([self._early.popleft()])
@@ -188,7 +189,7 @@ def _has_no_code(row: Row) -> bool:
 
 
 def _is_blank(code: Cell) -> bool:
-    """Whether a tube code stands for none. A mark for the code above is not blank."""
+    """Check whether a cell names no tube code. A mark that repeats the code above names one."""
     if not isinstance(code, str) or _is_ditto(code):
         return not code
     return code.casefold() in _NO_CODE or not any(map(str.isalnum, code))

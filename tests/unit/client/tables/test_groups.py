@@ -16,9 +16,10 @@ ROWS = st.lists(st.tuples(CODES, SIZES, st.integers(0, 9)), max_size=60)
 def as_rows(cells: list[tuple[str, str, int]]) -> list[Row]:
     """Return rows; one of ten cannot be read, and the second half is on another sheet."""
     rows = []
+    first, second = Sheet(0), Sheet(1)
     for number, (code, size, fate) in enumerate(cells):
         own = {"tube_code": code, "pool_size": size, "card_no": "1", "report_no": f"R{number}"}
-        sheet = Sheet(int(number > len(cells) // 2))
+        sheet = second if number > len(cells) // 2 else first
         kept = {column: cell for column, cell in own.items() if cell}
         rows.append(Row(number, {}, (), "unreadable", sheet) if fate == 0 else Row(number, kept, (), "", sheet))
     return rows
