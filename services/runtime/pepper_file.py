@@ -11,7 +11,7 @@ from services.domain.subject import Pepper
 from services.runtime.variables import BadSetting
 
 _LEAST_BYTES = 32
-"""A secret as long as the hash that it keys."""
+"""The length of a SHA-256 hash. A shorter secret would be easier to guess than the hash."""
 
 
 def read_pepper(path: Path) -> Pepper:

@@ -42,9 +42,9 @@ ReportName = tuple[str, str]
 
 
 def is_adverse(outcome: Outcome, item: str) -> bool:
-    """Return whether a result stands against its person, so that the nation makes it known to other nodes.
+    """Return whether a result stands against its person. The nation then makes it known to other nodes.
 
-    It is a positive of the default item. One of another item is no reason to refuse, and no other node learns of it.
+    Only a positive of the default item does. A positive of another item is no reason to refuse, so it is kept here.
     """
     return item == DEFAULT_ITEM and outcome in _ADVERSE
 

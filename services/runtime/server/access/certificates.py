@@ -30,7 +30,7 @@ class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
     A node's certificate must be signed by one of `node_authorities` itself. Without them no certificate is a node's.
-    A node authority that is not among `client_authorities` too signs no other caller.
+    An authority that is in `node_authorities` alone signs no certificate of any other caller.
     At the node `jurisdiction`, its own certificate stands for its own Verification.
     """
 
