@@ -34,6 +34,7 @@ OTHERS = {
     "Tls",
     "UploadSession",
     "connect",
+    "from_rpc_error",
     "from_status",
 }
 

@@ -27,6 +27,7 @@ from hutong_client.errors import (
     Retryable,
     Unauthenticated,
     Unavailable,
+    from_rpc_error,
     from_status,
 )
 from hutong_client.upload import Acknowledged, Batch, RetryPolicy, UploadLost, UploadSession
@@ -57,5 +58,6 @@ __all__ = [
     "UploadLost",
     "UploadSession",
     "connect",
+    "from_rpc_error",
     "from_status",
 ]
