@@ -36,6 +36,7 @@ OTHERS = {
     "connect",
     "from_rpc_error",
     "from_status",
+    "watch",
 }
 
 

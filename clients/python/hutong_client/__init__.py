@@ -30,7 +30,9 @@ from hutong_client.errors import (
     from_rpc_error,
     from_status,
 )
-from hutong_client.upload import Acknowledged, Batch, RetryPolicy, UploadLost, UploadSession
+from hutong_client.retry import RetryPolicy
+from hutong_client.upload import Acknowledged, Batch, UploadLost, UploadSession
+from hutong_client.watches import watch
 
 __all__ = [
     "Acknowledged",
@@ -60,4 +62,5 @@ __all__ = [
     "connect",
     "from_rpc_error",
     "from_status",
+    "watch",
 ]

@@ -213,14 +213,17 @@ def connect(
     environment: Mapping[str, str] = os.environ,
 ) -> Connection:
     """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults."""
+    addresses = find_addresses(results, policy, verification, environment)
+    return Connection(*addresses, tls=tls or Tls.from_environment(environment))
+
+
+def find_addresses(
+    results: str | None, policy: str | None, verification: str | None, environment: Mapping[str, str]
+) -> tuple[str, str, str]:
+    """Return the addresses of Results, Policy and Verification: those given, else the environment's or the defaults."""
     given = {"results": results, "policy": policy, "verification": verification}
-    addresses = {
-        service: address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]
+    found = [
+        address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]
         for service, address in given.items()
-    }
-    return Connection(
-        addresses["results"],
-        addresses["policy"],
-        addresses["verification"],
-        tls=tls or Tls.from_environment(environment),
-    )
+    ]
+    return found[0], found[1], found[2]

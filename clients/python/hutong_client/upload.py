@@ -8,13 +8,10 @@ was not acknowledged. The service recognises a replayed batch, stores nothing tw
 from __future__ import annotations
 
 import queue
-import random
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Generic, TypeVar
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
@@ -23,16 +20,13 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.errors import ConnectionCut, HutongError, NotFound
+from hutong_client.retry import RetryPolicy, Tries
 
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024 - 4096
 """The service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes."""
 WINDOW = 4
 """Batches in flight: the service commits one, validates one and queues one while the client writes one."""
-_FIRST_BACKOFF = 0.2
-"""Seconds before the first retry; each failure doubles them."""
-_MAX_BACKOFF = 10.0
-"""Seconds between two tries at most, so that an upload continues soon after the service returns."""
 
 Note = TypeVar("Note")
 """The caller's data that is returned with a batch's acknowledgement, such as the rows of its file."""
@@ -63,21 +57,6 @@ class Acknowledged(Generic[Note]):
 
 class UploadLost(HutongError):
     """The service holds fewer tubes than it acknowledged, because its database was restored. Start a new upload."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Limit of retries after transient failures, with the clock that measures it.
-
-    Attributes:
-        without_progress: the upload raises the last failure if no batch was acknowledged for this long.
-        sleep: waits a number of seconds.
-        now: a monotonic clock in seconds.
-    """
-
-    without_progress: timedelta = timedelta(minutes=5)
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.monotonic
 
 
 class UploadSession:
@@ -131,7 +110,7 @@ class UploadSession:
             HutongError: a failure that a retry cannot cure, or the last one when the retry policy gives up.
         """
         in_flight = _InFlight(batches, self._window, offset)
-        tries = _Tries(self._retry_policy)
+        tries = Tries(self._retry_policy)
         try:
             while True:
                 try:
@@ -167,7 +146,7 @@ class UploadSession:
             in_flight.close_stream()
             responses.cancel()
 
-    def _is_back(self, offset: int, tries: _Tries) -> bool:
+    def _is_back(self, offset: int, tries: Tries) -> bool:
         """Check whether the service answers again. Raise UploadLost if it holds less than it acknowledged."""
         try:
             upload = self.get()
@@ -179,7 +158,7 @@ class UploadSession:
             raise UploadLost(f"{offset} tubes were acknowledged, and the service holds {committed} of them")
         return True
 
-    def _wait(self, tries: _Tries, error: HutongError) -> None:
+    def _wait(self, tries: Tries, error: HutongError) -> None:
         """Wait before the next try, or raise the error if no retry is allowed."""
         if not error.can_be_retried or self._start.validate_only:
             raise error
@@ -187,29 +166,6 @@ class UploadSession:
         if self._on_retry:
             self._on_retry(error, seconds)
         self._retry_policy.sleep(seconds)
-
-
-class _Tries:
-    """Counter of failures since the last acknowledgement."""
-
-    def __init__(self, retry_policy: RetryPolicy) -> None:
-        self._retry_policy = retry_policy
-        self.progress()
-
-    def progress(self) -> None:
-        """Reset the count after an acknowledgement."""
-        self._failures = 0
-        self._since = self._retry_policy.now()
-
-    def next_wait(self, error: HutongError) -> float:
-        """Return the seconds until the next try: doubled with each failure, and at least what the service asks for."""
-        if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
-            raise error
-        asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0
-        backoff = min(_FIRST_BACKOFF * 2**self._failures, _MAX_BACKOFF)
-        self._failures += 1
-        # Jitter, so that many laboratories do not call a restarted service in the same instant.
-        return float(max(asked, backoff) * random.uniform(1.0, 1.25))  # noqa: S311
 
 
 class _InFlight(Generic[Note]):
@@ -237,7 +193,7 @@ class _InFlight(Generic[Note]):
         stream.put(UploadResultsRequest(start=start))
         with self._lock:
             for offset, batch in self._batches:
-                stream.put(_frame(offset, batch))
+                stream.put(make_frame(offset, batch))
             if self._is_drained:
                 stream.put(None)
             self._stream = stream
@@ -288,7 +244,7 @@ class _InFlight(Generic[Note]):
                 with self._lock:
                     self._batches.append((self._offset, batch))
                     if self._stream is not None:
-                        self._stream.put(_frame(self._offset, batch))
+                        self._stream.put(make_frame(self._offset, batch))
                     self._offset += len(batch.tubes)
         except BaseException as error:  # noqa: BLE001 - is raised in the caller's thread
             self._failure = error
@@ -299,5 +255,6 @@ class _InFlight(Generic[Note]):
                     self._stream.put(None)
 
 
-def _frame(offset: int, batch: Batch[Note]) -> UploadResultsRequest:
+def make_frame(offset: int, batch: Batch[Note]) -> UploadResultsRequest:
+    """Return the frame of a batch that begins at an offset."""
     return UploadResultsRequest(batch=TubeBatch(offset=offset, tubes=batch.tubes))
