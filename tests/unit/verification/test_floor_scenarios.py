@@ -18,7 +18,15 @@ from hutong.verification.v1 import decision_pb2 as pb
 from services.domain.errors import FailedPrecondition
 from services.domain.instant import HOUR, SHANGHAI, Instant, from_datetime
 from services.policy.convert import answer_to_proto
-from services.policy.model import NOT_REQUIRED, SAME_PROVINCE, FloorOverride, Requirement, Revision, ShortestWindow
+from services.policy.model import (
+    NOT_REQUIRED,
+    SAME_PROVINCE,
+    FloorOverride,
+    Requirement,
+    Revision,
+    ShortestWindow,
+    Window,
+)
 from services.policy.rules.guards import Publication, check_publication, find_overridden
 from services.policy.rules.resolve import PolicyBook
 from services.policy.rules.restored import find_restored
@@ -49,9 +57,10 @@ def requirement_of(policy: dict[str, Any]) -> Requirement:
     if policy.get("window") == "none":
         return NOT_REQUIRED
     if policy.get("floor"):
-        return Requirement(int("basis" in policy), shortest=length(policy["least"]) if "least" in policy else None)
+        shortest = length(policy["least"]) if "least" in policy else None
+        return Requirement(Window(int("basis" in policy)), shortest=shortest)
     window = length(policy["window"])
-    return Requirement(2 if policy.get("basis") == "sampling" else 1, window.duration, window.calendar_days)
+    return Requirement(Window(2 if policy.get("basis") == "sampling" else 1, window.duration, window.calendar_days))
 
 
 def revision_of(policy: dict[str, Any], book: PolicyBook) -> Revision:

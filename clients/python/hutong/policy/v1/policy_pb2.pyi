@@ -181,7 +181,7 @@ class AcceptedItem(_message.Message):
     """The item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid"."""
     @_builtins.property
     def window(self) -> Global___ValidityWindow:
-        """How long a result of the item counts; absent for TestRequired.window."""
+        """How long a result of the item counts; absent for the window beside the list."""
 
     def __init__(
         self,
@@ -236,8 +236,8 @@ class TestRequired(_message.Message):
 
     @_builtins.property
     def adverse_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items whose recorded positives stand against the holder, "items/{item}", at most 10, each once, the weightiest
-        first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
+        """The items whose recorded positives stand against the holder, "items/{item}" or empty for the default item, at most
+        10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
         in this list; a negative of an item outside the list clears positives of that item alone. Empty means the accepted
         items in their order. A result of an item in neither list has no effect. Refused in a floor.
         """
