@@ -59,6 +59,13 @@ def test_shortest_window_is_held_against_each_items_window() -> None:
     assert [(it.field, it.item) for it in effective.overrides] == [(WINDOW, ANTIGEN)]
 
 
+def test_each_window_that_a_later_floor_overrides_is_told() -> None:
+    """That of the policy, and that of each item with its own."""
+    city = make_revision(requirement=replace(EITHER, window=Window(1, 24 * HOUR)))
+    told = find_overridden(city, PolicyBook([replace(LEAST, start=10)]))
+    assert [(it.field, it.item, it.start) for it in told] == [(WINDOW, "", 10), (WINDOW, ANTIGEN, 10)]
+
+
 def test_refusal_names_the_item() -> None:
     """In the text too."""
     with pytest.raises(FailedPrecondition) as caught:

@@ -565,7 +565,7 @@ class FloorOverride(_message.Message):
     """The lower policy, "…@{revision}"."""
     @_builtins.property
     def basis(self) -> Global___BasisOverride:
-        """test_required.window.basis."""
+        """The basis of test_required.window, or that of an accepted item's own window."""
 
     @_builtins.property
     def channels(self) -> Global___ChannelsOverride:
@@ -573,7 +573,7 @@ class FloorOverride(_message.Message):
 
     @_builtins.property
     def window(self) -> Global___WindowOverride:
-        """test_required.window: its length."""
+        """The length of test_required.window, or that of an accepted item's own window."""
 
     @_builtins.property
     def lift(self) -> Global___LiftOverride:
@@ -670,7 +670,7 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
-        """A negative result. It counts until the later of this window and of each of shortest_windows."""
+        """A negative result. It counts until the latest of the window of its item and of each of shortest_windows."""
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
