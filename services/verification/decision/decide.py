@@ -8,7 +8,7 @@ the holder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hutong.policy.v1 import policy_pb2
