@@ -305,4 +305,10 @@ def node_to_proto(node: Node) -> node_pb2.Node:
     if node.as_of_time is not None:
         set_timestamp(message.as_of_time, node.as_of_time)
     message.clock_skew.FromMicroseconds(node.clock_skew)
+    for reason, count in (
+        (node_pb2.SET_ASIDE_REASON_NOT_ITS_OWN, node.not_its_own_count),
+        (node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION, node.second_registration_count),
+    ):
+        if count:
+            message.set_aside.add(reason=reason, count=count)
     return message

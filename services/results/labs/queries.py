@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, func, insert, or_, select, true, update
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
@@ -12,16 +12,20 @@ from services.domain.names import format_lab
 from services.domain.region import NATION, prefix
 from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, StandingChange
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
 
 def create_lab(connection: Connection, lab: Lab) -> Lab:
     """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
+    At the nation this replaces what nodes have stated of the laboratory.
+
     Raises:
-        AlreadyExists: it is registered with other content.
+        AlreadyExists: it is registered here with other content.
     """
     labs = tables.labs
+    share_until_commit(connection, AdvisoryLock.HOMES)
     values = {
         "uscc": lab.uscc,
         "display_name": lab.display_name,
@@ -30,7 +34,11 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
         "authorize_time": lab.authorize_time,
         "create_time": lab.create_time,
     }
-    if connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0:
+    received = update(labs).where(labs.c.uscc == lab.uscc, labs.c.source_node != "")
+    if (
+        connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0
+        and connection.execute(received.values(**values, source_node="")).rowcount == 0
+    ):
         stored = get_lab(connection, lab.uscc)
         stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
         if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
@@ -100,9 +108,16 @@ def _within(region: str) -> ColumnElement[bool]:
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
-    standings = tables.lab_standings
+    """Return laboratories with the entries that count: of this node, of the nation, and of the laboratory's home."""
+    standings, labs = tables.lab_standings, tables.labs
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
-    query = select(standings).where(standings.c.uscc.in_(list(changes))).order_by(standings.c.entry)
+    counts = or_(standings.c.source_node.in_(("", NATION)), standings.c.source_node == labs.c.home)
+    query = (
+        select(standings)
+        .join(labs, labs.c.uscc == standings.c.uscc)
+        .where(standings.c.uscc.in_(list(changes)), counts)
+        .order_by(standings.c.entry)
+    )
     for row in connection.execute(query) if changes else ():
         changes[row.uscc].append(StandingChange(row.standing, row.effective_time, row.reason, row.record_time))
     return [

@@ -15,6 +15,10 @@ labs = Table(
     Column("contact", String(200), nullable=False),
     Column("authorize_time", BigInteger),
     Column("create_time", BigInteger, nullable=False),
+    # At the nation, the node from which the row came; empty for a laboratory that this node registered itself.
+    Column("source_node", String(6), nullable=False, server_default=""),
+    # At the nation, the node whose standings count beside the nation's own (docs/architecture.md); empty for none.
+    Column("home", String(6), nullable=False, server_default=""),
 )
 
 lab_standings = Table(
@@ -28,4 +32,6 @@ lab_standings = Table(
     Column("effective_time", BigInteger),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
+    # The node that sent the entry; empty for one that was recorded here.
+    Column("source_node", String(6), nullable=False, server_default=""),
 )

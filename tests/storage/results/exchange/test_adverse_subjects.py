@@ -29,6 +29,7 @@ from services.storage.advisory_locks import AdvisoryLock
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN, SHANDONG
 from tests.support.results.factories import (
+    LABS,
     NEGATIVE,
     NOW,
     OTHER_USCC,
@@ -96,7 +97,7 @@ def report(
     outcome: Outcome = NEGATIVE,
     *,
     number: str = "",
-    lab: str = USCC,
+    lab: str = "",
     revision: int = 1,
     state: State = ACTIVE,
     reported: Instant = REPORTED,
@@ -105,7 +106,20 @@ def report(
     """Return a report of a node's laboratory, with one report number for each node and person unless one is given."""
     sampled = reported - 4 * HOUR
     result = StoredResult(
-        *(subject_key(person), reported, lab, number or f"{source}-{person}", revision, state, "", "", "T", 1, 2, 1),
+        *(
+            subject_key(person),
+            reported,
+            lab or LABS.get(source, USCC),
+            number or f"{source}-{person}",
+            revision,
+            state,
+            "",
+            "",
+            "T",
+            1,
+            2,
+            1,
+        ),
         *(outcome, source, "", sampled, sampled, reported, reported, item, NOW + revision, None, source),
     )
     return Replica(result, 1, f"{source}{person}{outcome}".encode().ljust(16), b"")
