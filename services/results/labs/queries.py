@@ -16,10 +16,10 @@ from services.storage.upsert import insert_if_absent
 
 
 def create_lab(connection: Connection, lab: Lab) -> Lab:
-    """Register a laboratory with its first standing. Return the stored one if it has the same content.
+    """Register a laboratory with its first standing. Return the stored laboratory if it has the same content.
 
     Raises:
-        AlreadyExists: it is registered with other content.
+        AlreadyExists: the laboratory is registered with other content.
     """
     labs = tables.labs
     values = {
@@ -73,14 +73,17 @@ def get_lab(connection: Connection, uscc: str) -> Lab:
 
 
 def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
-    """Return the registered ones of these laboratories, with their histories."""
+    """Return laboratories with their histories, by code. Codes that are not registered are left out."""
     labs = tables.labs
     rows = connection.execute(select(labs).where(labs.c.uscc.in_(usccs))).all()
     return {lab.uscc: lab for lab in _with_histories(connection, rows)}
 
 
 def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
-    """Return the laboratories in a region and below (all if it is empty) in order of code, after the code `after`."""
+    """Return at most `limit` laboratories in a region and below, ordered by code, after the code `after`.
+
+    An empty region means all.
+    """
     labs = tables.labs
     query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
     return _with_histories(connection, connection.execute(query).all())
