@@ -18,7 +18,7 @@ SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
 OTHER_PROVINCE = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
 
 UNKNOWN_ORIGIN = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED
-"""The origin of a person if it is not stated. It may be SAME_PROVINCE or OTHER_PROVINCE."""
+"""The class of a person whose origin is not told: either of the other two."""
 
 SeriesKey = tuple[str, str]
 """The region and policy id that all revisions of one policy share."""

@@ -16,10 +16,10 @@ from services.storage.upsert import insert_if_absent
 
 
 def create_lab(connection: Connection, lab: Lab) -> Lab:
-    """Register a laboratory with its first standing. Return the stored laboratory if it has the same content.
+    """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
     Raises:
-        AlreadyExists: the laboratory is registered with other content.
+        AlreadyExists: it is registered with other content.
     """
     labs = tables.labs
     values = {
@@ -80,10 +80,7 @@ def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
 
 
 def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
-    """Return at most `limit` laboratories in a region and below, ordered by code, after the code `after`.
-
-    An empty region means all.
-    """
+    """Return the laboratories in a region and below (all if it is empty) in order of code, after the code `after`."""
     labs = tables.labs
     query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
     return _with_histories(connection, connection.execute(query).all())
