@@ -1,4 +1,4 @@
-"""Find hidden rows of .xls, and error values of every old workbook, which calamine does not report.
+"""Find hidden rows of .xls, and error values of every old format, which calamine does not report.
 
 Only the records of these two are read. Microsoft describes .xls in [MS-XLS] and .xlsb in [MS-XLSB].
 """
