@@ -12,6 +12,7 @@ from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, SetLabStandingRequest
 from hutong.results.v1.lookup_pb2 import (
     CLAIMED_REPORT_MATCH_STATE_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE,
     CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
     CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
     LOOKUP_SCOPE_LOCAL,
@@ -164,6 +165,17 @@ async def test_claims_are_answered_nationwide(country: Country, jilin: Member, h
     assert [claim.lab_region for claim in found.claims] == ["220500"] * 3
     assert not found.claims[1].HasField("result")
     assert [step.report_number for step in found.next_steps] == ["R9"]
+    # By the laboratory's name, which only the nation's register knows, and by the number alone.
+    by_name = [ClaimedReport(lab_name="通化 第一检验所", report_number=number) for number in ("R0", "R1", "R9")]
+    found = await look_up(henan, 0, claimed_reports=[*by_name, ClaimedReport(report_number="R0")])
+    assert [(claim.state, claim.lab) for claim in found.claims] == [
+        (CLAIMED_REPORT_MATCH_STATE_FOUND, LAB_NAME),
+        (CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, LAB_NAME),
+        (CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, LAB_NAME),
+        (CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE, ""),
+    ]
+    assert [one.report_number for one in found.claims[3].possible_results] == ["R0"]
+    assert found.claims[3].possible_results[0].masked_number.startswith("41****")
 
 
 async def test_without_the_nation_the_province_answers_alone_and_says_so(country: Country, henan: Member) -> None:
