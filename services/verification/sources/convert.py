@@ -7,7 +7,9 @@ from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicy
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
+from services.domain.names import parse_item, parse_items
 from services.verification.decision.model import (
+    AcceptedItem,
     EffectivePolicy,
     PolicyDocument,
     Requirement,
@@ -87,25 +89,37 @@ def _document_from_proto(source: policy_pb2.PolicySource) -> PolicyDocument:
 
 def _requirement_from_proto(policy: policy_pb2.EffectivePolicy) -> Requirement | None:
     required = policy.test_required
-    window = required.window
-    length = window.WhichOneof("length")
-    if length is None:
+    windows = [required.window, *(one.window for one in required.accepted if one.HasField("window"))]
+    if any(window.WhichOneof("length") is None for window in windows):
         return None
-    proof = required.sampling_proof_window
     return Requirement(
-        Window(
-            from_duration(window.duration) if length == "duration" else None,
-            window.calendar_days if length == "calendar_days" else None,
-            window.basis,
-            window.includes_boundary,
-        ),
-        from_duration(proof) if required.HasField("sampling_proof_window") else None,
+        _window_from_proto(required.window),
+        from_duration(required.sampling_proof_window) if required.HasField("sampling_proof_window") else None,
         required.refusal_permitted,
         tuple(
             _shortest_from_proto(floor.shortest_window)
             for floor in policy.shortest_windows
             if floor.shortest_window.WhichOneof("length")
         ),
+        tuple(
+            AcceptedItem(
+                parse_item(one.item, "accepted.item"),
+                _window_from_proto(one.window) if one.HasField("window") else None,
+            )
+            for one in required.accepted
+        ),
+        parse_items(required.adverse_items, "adverse_items"),
+        from_duration(required.adverse_window) if required.HasField("adverse_window") else None,
+    )
+
+
+def _window_from_proto(window: policy_pb2.ValidityWindow) -> Window:
+    is_duration = window.WhichOneof("length") == "duration"
+    return Window(
+        from_duration(window.duration) if is_duration else None,
+        None if is_duration else window.calendar_days,
+        window.basis,
+        window.includes_boundary,
     )
 
 

@@ -63,7 +63,7 @@ def random_inputs(random: Random) -> Inputs:
         random_sources(random, results_answer=results_answer),
         elsewhere,
         random.random() < 0.1,
-        random.random() < 0.05,
+        ("",) if random.random() < 0.05 else (),
     )
 
 

@@ -202,7 +202,7 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
         ties = [one[4] for one in inside if one[:4] == (end, is_recorded, sampled, negative)]
         return Verdict("RECOGNIZED", "VALID", "RECORD" if is_recorded else "PRESENTED", min(ties), end, **extras)
 
-    if inputs.history_cut:
+    if "" in inputs.cut_items:
         return Verdict("UNDETERMINED", "HISTORY_CUT", **extras)
     if is_any_unavailable(inputs):
         return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
