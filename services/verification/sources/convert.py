@@ -7,7 +7,8 @@ from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicy
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
-from services.domain.names import parse_item, parse_items
+from services.domain.names import DEFAULT_ITEM, describe_item, is_announced, parse_item, parse_items
+from services.verification.decision.items import item_rules
 from services.verification.decision.model import (
     AcceptedItem,
     EffectivePolicy,
@@ -41,8 +42,11 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
         message = policy = item.effective_policy
     else:
         return None
+    effective = policy_from_proto(policy)
+    rules = [item_rules(one.required) for one in (effective, elsewhere) if one is not None and one.required is not None]
+    items = sorted({item for one in rules for item in one.weighed})
     return PolicyAnswer(
-        policy_from_proto(policy),
+        effective,
         elsewhere,
         message,
         from_timestamp(message.start_time) if message.HasField("start_time") else None,
@@ -51,6 +55,8 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
         from_timestamp(policy.nation_as_of_time),
         ask_time,
         epoch,
+        tuple(map(describe_item, items)) if items != [DEFAULT_ITEM] else (),
+        all(is_announced(item) for one in rules for item in one.ranks),
     )
 
 

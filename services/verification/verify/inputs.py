@@ -30,7 +30,7 @@ from services.verification.sources.convert import fill_policy, policy_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, without_masks
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
-from services.verification.verify.question import Question, is_looked_up
+from services.verification.verify.question import Question, is_looked_up, looked_up_items
 
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
 """For each piece of evidence, in order, what Results found of its report; None if Results was not asked about it."""
@@ -147,8 +147,8 @@ def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
 def _find_cut_items(question: Question, results: LookupAnswer) -> tuple[str, ...]:
     """Return the items of which the look-up's limit may have left out a result that counted at a past use time.
 
-    Results of each item come newest first, separately from inside and outside the region. If one side of an item is full
-    and all its negatives were issued after the use time, an older negative may have been left out.
+    Results of each item come newest first, separately from inside and outside the region. If one side of an item is
+    full and all its negatives were issued after the use time, an older negative may have been left out.
     """
     use_time, limit = question.policy.use_time, question.look_up.limit
     if use_time >= question.evaluate_time or len(results.records) < limit:
@@ -173,7 +173,8 @@ def _is_negative_by(record: Record, instant: Instant) -> bool:
 
 def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
     claims = iter(results.claims if results is not None else ())
-    return [next(claims, None) if is_looked_up(evidence) else None for evidence in question.evidence]
+    items = looked_up_items(question.look_up)
+    return [next(claims, None) if is_looked_up(evidence, items) else None for evidence in question.evidence]
 
 
 def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:

@@ -39,6 +39,7 @@ class Verdict:
     to_confirm: set[tuple[str, str]] = field(default_factory=set)
     origin: str = ""
     policy: str = ""
+    item: str = ""
     line: dict[str, str] = field(default_factory=dict)
 
 
@@ -135,7 +136,9 @@ def find_line(verdict: Verdict, inputs: Any, policy: Any) -> dict[str, str]:
 def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
     """Return the verdict if a result is required."""
     use = moment(inputs.use_time)
-    everything, contradictions, to_upload = collect(inputs)
+    accepted = {one.item: one.window or rule.window for one in rule.accepted} or {"": rule.window}
+    adverse = list(rule.adverse_items) or list(accepted)
+    everything, contradictions, to_upload = collect(inputs, {*accepted, *adverse})
     for candidate in everything:
         if not candidate.why_not:
             candidate.why_not = find_fault(candidate, use, moment(inputs.evaluate_time))
@@ -148,26 +151,36 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
 
     recorded = [candidate.subject for candidate in usable if candidate.recorded]
     negatives = [one for one in recorded if one.outcome == NEGATIVE]
+
+    def stands(one: Any) -> bool:
+        if one.item not in adverse:
+            return False
+        if rule.adverse_window is not None:
+            end = moment(one.sample_time) + timedelta(microseconds=rule.adverse_window)
+            if use >= end:
+                return False
+        clearing = adverse[: adverse.index(one.item) + 1]
+        return not any(other.sample_time > one.sample_time for other in negatives if other.item in clearing)
+
     for outcome, reason in ((POSITIVE, "POSITIVE_RESULT"), (POOL, "PENDING_RECHECK")):
-        standing = [
-            one
-            for one in recorded
-            if one.outcome == outcome and not any(other.sample_time > one.sample_time for other in negatives)
-        ]
+        standing = [one for one in recorded if one.outcome == outcome and stands(one)]
+        standing.sort(key=lambda one: (adverse.index(one.item), -one.sample_time, one.name))
         if standing:
-            newest = max(standing, key=lambda one: one.sample_time)
-            clearing = find_clearing(usable, recorded, negatives, rule, use)
+            adverse_ones = [one for one in recorded if one.outcome in (POSITIVE, POOL) and stands(one)]
+            clearing = find_clearing(usable, adverse_ones, accepted, adverse, rule, use)
             if clearing:
                 return Verdict("UNDETERMINED", "CLEARANCE_NOT_RECORDED", to_confirm=clearing, **extras)
-            first = min(one.name for one in standing if one.sample_time == newest.sample_time)
-            revision = next(one.revision for one in standing if one.name == first)
             return Verdict(
                 "NOT_RECOGNIZED",
                 reason,
-                result=f"{first}@{revision}",
+                result=f"{standing[0].name}@{standing[0].revision}",
                 refusal_permitted=may_refuse(POSITIVE_GROUND),
+                item=standing[0].item,
                 **extras,
             )
+    # Results of other items than the accepted ones satisfy nothing and explain no lack.
+    everything = [candidate for candidate in everything if candidate.subject.item in accepted]
+    usable = [candidate for candidate in usable if candidate.subject.item in accepted]
 
     inside: list[tuple[datetime, bool, float, bool, str, Candidate]] = []
     expired_ends: list[datetime] = []
@@ -184,7 +197,8 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
         name = f"{subject.name}@{subject.revision}" if candidate.recorded else ""
         sampled = -1.0 if subject.sample_time is None else subject.sample_time
         if subject.outcome == NEGATIVE and candidate not in in_the_lab:
-            held = [end_at(rule, start, use) for start in possible_starts(subject, rule, use)]
+            own = accepted[subject.item]
+            held = [end_at(own, rule, start, use) for start in possible_starts(subject, own, use)]
             if all(counts for _, counts in held):
                 if candidate.comparable:
                     inside.append((min(held)[0], candidate.recorded, sampled, True, name, candidate))
@@ -215,11 +229,20 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
     if inside:
         end, is_recorded, sampled, negative, _, _ = max(inside, key=lambda one: one[:4])
         ties = [one[4] for one in inside if one[:4] == (end, is_recorded, sampled, negative)]
-        return Verdict("RECOGNIZED", "VALID", "RECORD" if is_recorded else "PRESENTED", min(ties), end, **extras)
+        items = {one[5].subject.item for one in inside if one[:5] == (end, is_recorded, sampled, negative, min(ties))}
+        return Verdict(
+            "RECOGNIZED",
+            "VALID",
+            "RECORD" if is_recorded else "PRESENTED",
+            min(ties),
+            end,
+            item=items.pop() if len(items) == 1 else "any",
+            **extras,
+        )
 
     if in_doubt:
         return Verdict("UNDETERMINED", "EVIDENCE_NOT_COMPARABLE", **extras)
-    if "" in inputs.cut_items:
+    if any(item in accepted for item in inputs.cut_items):
         return Verdict("UNDETERMINED", "HISTORY_CUT", **extras)
     if is_any_unavailable(inputs):
         return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
@@ -253,7 +276,7 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
     return Verdict("NOT_RECOGNIZED", strongest, expire_time=ended, refusal_permitted=may_refuse(*grounds), **extras)
 
 
-def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
+def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
     """Return the newest records and the evidence without a record, the contradictions, and the reports to upload."""
     known = list(inputs.records)
     if not inputs.own_records_alone:
@@ -261,26 +284,26 @@ def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tu
         known += [record for claim in inputs.claims for record in claim.possible]
     names = {record.name for record in known}
     newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
-    candidates = [Candidate(record, True, record.lab_standing) for record in newest if record.item == ""]
+    candidates = [Candidate(record, True, record.lab_standing) for record in newest if record.item in items]
     for candidate in candidates:
         if candidate.subject.state != 1:
             candidate.why_not = "RESULT_RECALLED"
     contradictions: list[tuple[str, ...]] = []
     to_upload: set[tuple[str, str]] = set()
     for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
-        if shown.item != "" or claim.state == 4:
+        if shown.item not in items or claim.state == 4:
             continue
         # A code wins over a name, which the registers resolve.
         lab = shown.lab if shown.lab else claim.lab
         standing = claim.lab_standing if (shown.sample_time, shown.report_time) != (None, None) else 0
         if lab == "" or shown.report_number == "":
             numbers = {(r.lab, r.report_number) for r in claim.possible}
-            same = [r for r in newest if (r.lab, r.report_number) in numbers and r.item == "" and equals(shown, r)]
-            if not same and not inputs.own_records_alone:
+            of_number = [r for r in newest if (r.lab, r.report_number) in numbers and r.item == shown.item]
+            if not any(equals(shown, r) for r in of_number) and not inputs.own_records_alone:
                 candidates.append(Candidate(shown, False, standing, lab=lab, comparable=False))
             continue
         record = next((r for r in newest if (r.lab, r.report_number) == (lab, shown.report_number)), None)
-        if record is not None and record.item != "":
+        if record is not None and record.item != shown.item:
             continue
         differing: list[str] = []
         if record is None and claim.state == 2:
@@ -315,10 +338,10 @@ def equals(shown: Any, record: Any) -> bool:
     return all(one is None or alike(one, other) for one, other in times)
 
 
-def possible_starts(subject: Any, rule: Any, use: datetime) -> list[datetime]:
+def possible_starts(subject: Any, window: Any, use: datetime) -> list[datetime]:
     """Return the earliest and the latest instant from which a negative may count; once, if it is shown."""
     sampled, reported = subject.sample_time, subject.report_time
-    if rule.window.basis == 1:
+    if window.basis == 1:
         if reported is not None:
             return [moment(reported)]
         return [EPOCH if sampled is None else moment(sampled), use]
@@ -327,31 +350,29 @@ def possible_starts(subject: Any, rule: Any, use: datetime) -> list[datetime]:
     return [EPOCH, use if reported is None else moment(reported)]
 
 
-def end_at(rule: Any, start: datetime, use: datetime) -> tuple[datetime, bool]:
+def end_at(own: Any, rule: Any, start: datetime, use: datetime) -> tuple[datetime, bool]:
     """Return when a negative that counts from `start` ends, and whether it counts at the time of use."""
-    ends = [(end_of(window, start), window) for window in (rule.window, *rule.shortest_windows)]
+    ends = [(end_of(window, start), window) for window in (own, *rule.shortest_windows)]
     end = max(one for one, _ in ends)
     boundary = [one for one, window in ends if window.includes_boundary and window.calendar_days is None]
     return end, use < end or (end in boundary and use == end)
 
 
 def find_clearing(
-    usable: list[Candidate], recorded: list[Any], negatives: list[Any], rule: Any, use: datetime
+    usable: list[Candidate], standing: list[Any], accepted: Any, adverse: Any, rule: Any, use: datetime
 ) -> set[tuple[str, str]]:
-    """Return the reports in hand that count and are later than all positives and pools that stand."""
-    standing = [
-        one
-        for one in recorded
-        if one.outcome in (POSITIVE, POOL) and not any(other.sample_time > one.sample_time for other in negatives)
-    ]
+    """Return the reports in hand that count and would clear all positives and pools that stand."""
     found = set()
     for candidate in usable:
         subject = candidate.subject
         if candidate.recorded or not candidate.comparable or subject.outcome != NEGATIVE:
             continue
-        counts = all(end_at(rule, start, use)[1] for start in possible_starts(subject, rule, use))
-        later = subject.sample_time is not None and all(subject.sample_time > one.sample_time for one in standing)
-        if counts and later:
+        if subject.item not in accepted or subject.sample_time is None:
+            continue
+        own = accepted[subject.item]
+        counts = all(end_at(own, rule, start, use)[1] for start in possible_starts(subject, own, use))
+        heavy = [subject.item in adverse[: adverse.index(one.item) + 1] for one in standing]
+        if counts and all(heavy) and all(subject.sample_time > one.sample_time for one in standing):
             found.add((candidate.lab, subject.report_number))
     return found
 

@@ -181,7 +181,7 @@ class AcceptedItem(_message.Message):
     """The item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid"."""
     @_builtins.property
     def window(self) -> Global___ValidityWindow:
-        """How long a result of the item counts; absent for TestRequired.window."""
+        """How long a result of the item counts; absent for the window beside the list."""
 
     def __init__(
         self,
@@ -236,8 +236,8 @@ class TestRequired(_message.Message):
 
     @_builtins.property
     def adverse_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items whose recorded positives stand against the holder, "items/{item}", at most 10, each once, the weightiest
-        first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
+        """The items whose recorded positives stand against the holder, "items/{item}" or empty for the default item, at most
+        10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
         in this list; a negative of an item outside the list clears positives of that item alone. Empty means the accepted
         items in their order. A result of an item in neither list has no effect. Refused in a floor.
         """
@@ -565,7 +565,7 @@ class FloorOverride(_message.Message):
     """The lower policy, "…@{revision}"."""
     @_builtins.property
     def basis(self) -> Global___BasisOverride:
-        """test_required.window.basis."""
+        """The basis of test_required.window, or that of an accepted item's own window."""
 
     @_builtins.property
     def channels(self) -> Global___ChannelsOverride:
@@ -573,7 +573,7 @@ class FloorOverride(_message.Message):
 
     @_builtins.property
     def window(self) -> Global___WindowOverride:
-        """test_required.window: its length."""
+        """The length of test_required.window, or that of an accepted item's own window."""
 
     @_builtins.property
     def lift(self) -> Global___LiftOverride:
@@ -670,7 +670,7 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
-        """A negative result. It counts until the later of this window and of each of shortest_windows."""
+        """A negative result. It counts until the latest of the window of its item and of each of shortest_windows."""
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
