@@ -91,11 +91,11 @@ _DECIDED_WHOEVER_IS_AWAY = frozenset(
         pb.DECISION_REASON_NO_TEST_REQUIRED,
         pb.DECISION_REASON_NO_POLICY_IN_FORCE,
         pb.DECISION_REASON_HISTORY_CUT,
+        pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE,
+        pb.DECISION_REASON_CLEARANCE_NOT_RECORDED,
+        *POSITIVE_REASONS,
     }
 )
-
-
-_CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
 
 
 def _without_channels(decision: Decision) -> Decision:
@@ -249,14 +249,11 @@ def test_an_unavailable_province_is_no_reason_against_the_holder(inputs: Inputs,
     away = SourceStatus(f"nodes/{region}/results", state, None)  # type: ignore[arg-type]
     others = tuple(source for source in inputs.sources if source.source != away.source)
     before, after = decide(inputs._replace(sources=others)), decide(inputs._replace(sources=(*others, away)))
-    if before.reason in (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK) or (
-        before.reason in _DECIDED_WHOEVER_IS_AWAY
-    ):
-        assert (after.outcome, after.reason) == (before.outcome, before.reason)
-    elif before.reason in _CASES and after.reason == before.reason:
-        assert after.outcome == before.outcome
-    else:
-        # If the origin is unknown, the policy for the other one may now be as good for the holder and come first.
+    same = (after.outcome, after.reason) == (before.outcome, before.reason)
+    if inputs.elsewhere is None and before.reason in _DECIDED_WHOEVER_IS_AWAY:
+        assert same
+    elif not (same and before.reason in _DECIDED_WHOEVER_IS_AWAY):
+        # If the origin is unknown, the policy for the other one may now be the better one for the holder.
         assert after.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
         assert not after.refusal_permitted
         assert after.gate.action in (pb.GATE_ACTION_ASK_AGAIN, pb.GATE_ACTION_LET_IN)
