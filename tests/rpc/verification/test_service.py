@@ -336,13 +336,14 @@ async def test_a_decision_by_older_rules_is_made_anew_and_not_compared(
 ) -> None:
     """Replay says that another version of the rules made it; it never calls the two different."""
     kept = (await callers.decisions.Verify(question(_person(61), store_decision=True))).decision
-    directory = next(tmp_path_factory.getbasetemp().glob("node*"))
-    with contextlib.closing(sqlite3.connect(next(directory.glob("verification*.db")))) as database, database:
-        uuid = kept.name.removeprefix("decisions/")
-        (stored,) = database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchone()
-        inputs = pb.DecisionInputs.FromString(stored)
-        inputs.rules_version = 0
-        database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
+    uuid = kept.name.removeprefix("decisions/")
+    # Nodes of other modules lie beside it.
+    for file in tmp_path_factory.getbasetemp().glob("node*/verification*.db"):
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            for (stored,) in database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchall():
+                inputs = pb.DecisionInputs.FromString(stored)
+                inputs.rules_version = 0
+                database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=kept.name))
     assert replayed.comparison == service.REPLAY_COMPARISON_OTHER_RULES
     assert (replayed.stored_rules_version, replayed.rules_version) == (0, RULES_VERSION)
