@@ -13,7 +13,15 @@ from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
 from services.verification.decision.items import ItemRules
-from services.verification.decision.model import INCONCLUSIVE, NEGATIVE, PENDING, REPORT_TIME, Inputs, Requirement
+from services.verification.decision.model import (
+    INCONCLUSIVE,
+    NEGATIVE,
+    PENDING,
+    REPORT_TIME,
+    Inputs,
+    Requirement,
+    Window,
+)
 from services.verification.decision.weigh import USABLE, Weighed
 from services.verification.decision.window import basis_time, last_expiry
 
@@ -39,39 +47,47 @@ def hold_to_windows(
         elif subject.item not in accepted:
             use = pb.EVIDENCE_USE_ITEM_NOT_ACCEPTED
         elif subject.outcome == NEGATIVE:
-            use = _hold_to_window(one, items, required, inputs.use_time)
+            window = accepted[subject.item] or required.window
+            basis = basis_time(window, subject.sample_time, subject.report_time)
+            if basis is not None:
+                use = _hold_to_window(one, window, required, basis, inputs.use_time)
+            else:
+                use = _hold_without_basis(one, window, required, inputs.use_time)
         elif subject.outcome == PENDING:
             use = _hold_to_proof_window(one, required, inputs, unless=pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED)
         else:
             use = pb.EVIDENCE_USE_INCONCLUSIVE
-        if use == USABLE and not one.is_comparable:
-            use = pb.EVIDENCE_USE_NOT_COMPARABLE
-        if use == USABLE:
+        if use == USABLE and one.is_comparable:
             valid.append(one)
-        elif use == pb.EVIDENCE_USE_NOT_COMPARABLE:
+            continue
+        if use in (USABLE, pb.EVIDENCE_USE_NOT_COMPARABLE):
+            use = pb.EVIDENCE_USE_NOT_COMPARABLE
             one.basis_time = one.expire_time = None
         one.use = use
     return valid
 
 
-def _hold_to_window(one: Weighed, items: ItemRules, required: Requirement, use_time: Instant) -> EvidenceUse:
-    """Return USABLE if a negative counts at the use time; otherwise its use."""
-    subject = one.subject
-    window = items.accepted[subject.item] or required.window
-    basis = basis_time(window, subject.sample_time, subject.report_time)
-    bound = basis
-    if bound is None:
-        # At least one of the times is missing. The other one is the earliest, or the latest, that the basis can be.
-        bound = subject.sample_time if window.basis == REPORT_TIME else subject.report_time
-    if bound is None:
-        return pb.EVIDENCE_USE_NOT_COMPARABLE
-    expiry = last_expiry(window, required.shortest_windows, bound)
-    one.basis_time = bound
+def _hold_to_window(
+    one: Weighed, window: Window, required: Requirement, basis: Instant, use_time: Instant
+) -> EvidenceUse:
+    """Return USABLE if a negative counts at the use time, counted from `basis`; otherwise EXPIRED."""
+    expiry = last_expiry(window, required.shortest_windows, basis)
+    one.basis_time = basis
     one.expire_time = expiry.instant
-    counts = expiry.is_after(use_time)
-    if basis is None and counts != (window.basis == REPORT_TIME):
+    return USABLE if expiry.is_after(use_time) else pb.EVIDENCE_USE_EXPIRED
+
+
+def _hold_without_basis(one: Weighed, window: Window, required: Requirement, use_time: Instant) -> EvidenceUse:
+    """Return the use of evidence that does not show the basis of the window.
+
+    Its other time is the earliest that a missing report time can be, or the latest that a missing sample time can be.
+    """
+    counts_from_report = window.basis == REPORT_TIME
+    bound = one.subject.sample_time if counts_from_report else one.subject.report_time
+    if bound is None:
         return pb.EVIDENCE_USE_NOT_COMPARABLE
-    return USABLE if counts else pb.EVIDENCE_USE_EXPIRED
+    use = _hold_to_window(one, window, required, bound, use_time)
+    return use if (use == USABLE) == counts_from_report else pb.EVIDENCE_USE_NOT_COMPARABLE
 
 
 def _was_sampled_only(one: Weighed) -> bool:

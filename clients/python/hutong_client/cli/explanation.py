@@ -161,7 +161,7 @@ def _subject(item: decision_pb2.Considered) -> str:
     if item.WhichOneof("subject") == "result":
         return f"{item.result}{_item(item.item)}"
     channel = word(channel_pb2.Channel, item.evidence.channel, "CHANNEL_")
-    lab = f" of {item.evidence.lab_name}" if item.evidence.lab_name else ""
+    lab = f", of {item.evidence.lab_name}" if item.evidence.lab_name else ""
     return f"{channel}, report {item.evidence.report_number or 'without a number'}{lab}{_item(item.evidence.item)}"
 
 
