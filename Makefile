@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
-CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-config.json
+CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-config.json clients/go/service-config.json
 # Envoy, which serves HTTP/JSON and gRPC-Web, has an environment of its own too.
 WEB_VENV  := .venv-web
 WEB_READY := $(WEB_VENV)/.ready
@@ -18,7 +18,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients lint types protos stubs protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -68,12 +68,21 @@ quick: lint ## What to run while you work: lint, unit and contract tests; under 
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
-	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web $(SIDE_BY_SIDE) $(ARGS)
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web --ignore=tests/clients $(SIDE_BY_SIDE) $(ARGS)
 
 check-web: $(READY) $(WEB_READY) ## Test HTTP/JSON and gRPC-Web through a real Envoy
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m pytest tests/web $(ARGS)
 
-check: lint types protos-fresh test check-web ## Run what CI runs: lint, types, protos-fresh, test and check-web
+check-clients: $(READY) $(PROTOS_READY) ## Test the clients of other languages; needs Go
+	@command -v go >/dev/null || { echo "Go is not installed: the Go client cannot be tested."; exit 1; }
+	@rm -rf build/fresh-go && mkdir -p build/fresh-go
+	@cd clients/go && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-go
+	@diff -r build/fresh-go/hutong clients/go/hutong || { echo "Stale Go stubs: run make stubs"; exit 1; }
+	@cd clients/go && unformatted=$$(gofmt -l . | grep -v '\.pb\.go$$'; true) && test -z "$$unformatted" || { echo "Run gofmt on $$unformatted"; exit 1; }
+	@cd clients/go && go vet ./... && go test ./...
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check: lint types protos-fresh test check-web check-clients ## Run what CI runs: lint, types, protos-fresh and all tests
 
 lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the import layers
 	@$(BIN)/ruff check .
@@ -90,6 +99,9 @@ protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
+
+stubs: protos ## Regenerate the stubs of all languages; needs Go
+	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
