@@ -3,7 +3,7 @@
 The laboratories of other nodes get the first node that registered them. Standings received before count as this node's
 own, because their node is unknown. Homes are empty until they are computed: when a node next sends the laboratory.
 
-Revision: 0015, after 0010
+Revision: 0015, after 0011
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0015"
-down_revision = "0010"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -9,6 +9,7 @@ from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.home_register import store_homes
 from services.results.labs.model import Lab, StandingChange
+from services.results.labs.queries import lab_values
 from services.results.labs.tables import lab_standings, labs
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
@@ -25,15 +26,8 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
     unknown. The entries of neither node count then.
     """
     share_until_commit(connection, AdvisoryLock.HOMES)
-    stated = {
-        "display_name": lab.display_name,
-        "region": lab.region,
-        "contact": lab.contact,
-        "authorize_time": lab.authorize_time,
-        "create_time": lab.create_time,
-        "source_node": sender,
-    }
-    connection.execute(insert_if_absent(connection, _labs).values(uscc=lab.uscc, **stated))
+    stated = {**lab_values(lab), "source_node": sender}
+    connection.execute(insert_if_absent(connection, _labs).values(**stated))
     # The row is locked so that the entries of two nodes get different numbers.
     connection.execute(select(_labs.c.uscc).where(_labs.c.uscc == lab.uscc).with_for_update())
     is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1

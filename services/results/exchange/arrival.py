@@ -15,9 +15,9 @@ from services.results.records.model import ACTIVE, NewResult, is_adverse
 
 
 class Arrival(NamedTuple):
-    """An arrival of changes: at which node, from which node, and when.
+    """The arrival of changes at `node` from `sender`, at the instant `now`.
 
-    `now` at the nation becomes the results' nationwide time.
+    At the nation `now` becomes the national receive time of the results.
     """
 
     node: str
@@ -67,7 +67,7 @@ class Applied:
         return reports
 
     def adverse_keys(self) -> dict[str, set[bytes]]:
-        """Return by laboratory the subjects of the positive results that are new here."""
+        """Return the subject keys of the positive results that are new here, by laboratory."""
         adverse: defaultdict[str, set[bytes]] = defaultdict(set)
         for tubes in self.tubes:
             if any(is_adverse(tube.outcome, tube.item) for tube in tubes.tubes):

@@ -2,8 +2,8 @@
 
 A report belongs to the node that received it first, unless its laboratory's home sends it later: then it belongs to the
 home. Its greatest revision counts, whichever revision arrives first.
-A node that was restored from an older copy may send another revision with a known number. Of the two the one written
-later counts; the nation stores it under the next number.
+A node that was restored from an older copy may send another revision under a number that is known already. The
+revision that was written later counts, and the nation stores it under the next number.
 """
 
 from __future__ import annotations
@@ -168,7 +168,10 @@ class ResultWriter:
     def _belongs(
         self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
     ) -> bool:
-        """Return whether the report belongs to the sender. A different one of another node counts as a conflict."""
+        """Return whether the report belongs to the sender.
+
+        A report that another node sent first, with other content, counts as a conflict.
+        """
         number = replica.result.report_number
         present = newest.get((self._lab, number))
         key = known[number]
@@ -177,7 +180,7 @@ class ResultWriter:
         if present.source_node == replica.result.source_node:
             if present.subject_key == replica.result.subject_key:
                 return True
-            # As a revision for another subject it would take the report away from its present subject.
+            # A revision for another subject would take the report away from its present subject.
             self._count_conflict(replica)
             return False
         if replica.content_hash not in (key.content_hash, key.sampling_hash):
@@ -227,7 +230,7 @@ class ResultWriter:
         )
 
     def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:
-        """Insert rows: one statement for all that share the columns of their commit."""
+        """Insert rows, with one statement for all rows that share their commit columns."""
         groups: dict[CommitColumns, list[NewResult]] = {}
         for replica, state in replicas:
             result = replica.result
