@@ -18,7 +18,10 @@ class LinkedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentLink:
-    """Two documents of one subject. `unlink_time` is None while the link is active."""
+    """Two documents of one subject. `unlink_time` is None while the link is active.
+
+    `source_node` is the region of the node that made it, empty for this node.
+    """
 
     link_id: str
     document: LinkedDocument
@@ -27,3 +30,4 @@ class DocumentLink:
     create_time: Instant
     unlink_time: Instant | None = None
     unlink_reason: str = ""
+    source_node: str = ""

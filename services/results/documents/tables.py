@@ -22,6 +22,8 @@ document_links = Table(
     # NULL while the link is active.
     Column("unlink_time", BigInteger),
     Column("unlink_reason", String(500), nullable=False),
+    # The node that made the link; empty for this node.
+    Column("source_node", String(6), nullable=False, server_default=""),
     Index("ix_document_links_subject_key", "subject_key"),
     Index("ix_document_links_linked_subject_key", "linked_subject_key"),
 )

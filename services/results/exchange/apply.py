@@ -82,7 +82,7 @@ def _receive_registers(connection: Connection, changes: Sequence[Change], arriva
         if isinstance(change, Lab):
             applied.second_registration_count += receive_lab(connection, change, arrival.sender)
         elif isinstance(change, DocumentLink):
-            receive_link(connection, change)
+            applied.not_its_own[arrival.sender] += not receive_link(connection, change, arrival)
 
 
 def _store_results(

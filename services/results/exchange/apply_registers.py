@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from services.results.documents.model import DocumentLink
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
+from services.results.exchange.arrival import Arrival
 from services.results.exchange.home_register import store_homes
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.queries import lab_values
@@ -64,8 +65,16 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
         )
 
 
-def receive_link(connection: Connection, link: DocumentLink) -> None:
-    """Store a link between two documents, or its end. A link that has ended stays ended."""
+def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> bool:
+    """Store a link between two documents, or its end. A link that has ended stays ended.
+
+    Return whether the link is the sender's. The nation stores no others: a node ends only links that it has made.
+    """
+    if arrival.at_nation and link.source_node not in ("", arrival.sender):
+        return False
+    source = link.source_node or arrival.sender
+    # The nation returns a link to the node that made it, if that node was restored from an older copy.
+    source = "" if source == arrival.node else source
     links = document_links
     inserted = connection.execute(
         insert_if_absent(connection, links).values(
@@ -80,11 +89,13 @@ def receive_link(connection: Connection, link: DocumentLink) -> None:
             create_time=link.create_time,
             unlink_time=link.unlink_time,
             unlink_reason="",
+            source_node=source,
         )
     )
-    if inserted.rowcount == 0 and link.unlink_time is not None:
-        connection.execute(
-            update(links)
-            .where(links.c.link_id == link.link_id, links.c.unlink_time.is_(None))
-            .values(unlink_time=link.unlink_time)
-        )
+    if inserted.rowcount:
+        return True
+    stored = (links.c.link_id == link.link_id, links.c.source_node == source)
+    if link.unlink_time is not None:
+        ended = update(links).where(*stored, links.c.unlink_time.is_(None))
+        connection.execute(ended.values(unlink_time=link.unlink_time))
+    return connection.execute(select(links.c.link_id).where(*stored)).first() is not None

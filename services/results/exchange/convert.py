@@ -215,6 +215,8 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
     set_timestamp(message.create_time, link.create_time)
     if link.unlink_time is not None:
         set_timestamp(message.unlink_time, link.unlink_time)
+    if link.source_node:
+        message.source_node = format_node(link.source_node)
 
 
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
@@ -228,6 +230,7 @@ def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
         "",
         from_timestamp(message.create_time),
         _instant(message, "unlink_time"),
+        source_node=parse_node(message.source_node, "link.source_node") if message.source_node else "",
     )
 
 

@@ -19,6 +19,7 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 
 from services.domain.instant import DAY, HOUR, MINUTE, Instant, to_timestamp
+from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.convert import fill_change
 from services.results.exchange.model import Change, Replica
 from services.results.labs.model import Lab, StandingChange
@@ -69,15 +70,23 @@ def forged_lab(rng: random.Random, now: Instant) -> Lab:
     return Lab(USCC, "冒名检验所", "410105", "", None, now - DAY, tuple(changes))
 
 
+def forged_link(rng: random.Random, now: Instant) -> DocumentLink:
+    """Return a link of a person whom Jilin tests with another one, whoever tested that."""
+    documents = [LinkedDocument(subject_key(person), 1, "") for person in rng.sample([*PERSONS, 50, 51, 52], 2)]
+    return DocumentLink(str(uuid.UUID(int=rng.getrandbits(128), version=4)), *documents, "", now)
+
+
 def lies(rng: random.Random, count: int) -> Iterator[Change]:
     """Yield changes that are not the liar's to make, among a few that are."""
     now = SystemClock().now()
     for _ in range(count):
-        kind = rng.choice(["result", "result", "result", "lab", "missing"])
+        kind = rng.choice(["result", "result", "result", "lab", "link", "missing"])
         if kind == "result":
             yield forged_result(rng, now)
         elif kind == "lab":
             yield forged_lab(rng, now)
+        elif kind == "link":
+            yield forged_link(rng, now)
         else:
             yield MissingReport(USCC, rng.choice(NUMBERS), now, HENAN)
 
@@ -184,7 +193,7 @@ async def test_no_frames_of_a_node_change_what_rests_on_records_of_another(count
     await liar.send(*lies(rng, 40))
     assert await weighed(jilin) == before
     assert await same(country.nation, jilin)
-    assert country.nation.results(of=JILIN) == jilin.results()
+    assert country.nation.results(of=JILIN) == jilin.results(of=JILIN)
     (node,) = [node for node in await country.nation.nodes() if node.name == f"nodes/{HENAN}"]
     assert [one.reason for one in node.set_aside] == [SET_ASIDE_REASON_NOT_ITS_OWN]
     assert node.set_aside[0].count > 30

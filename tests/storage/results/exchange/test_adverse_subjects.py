@@ -219,13 +219,13 @@ async def test_results_of_the_nation_itself_count(nation: Laboratory) -> None:
 
 
 async def test_results_by_a_linked_document_count(nation: Laboratory) -> None:
-    """The link comes before the results of persons 0 and 1, and after those of persons 2 and 3."""
-    await receive(nation, SHANDONG, link(0, 1))
+    """The nation's link comes before the results of persons 0 and 1, and after those of persons 2 and 3."""
+    await receive(nation, NATION, link(0, 1))
     await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 2, POSITIVE))
     await receive(nation, HENAN, report(HENAN, 1), report(HENAN, 3))
     assert await told(nation, HENAN) == [subject_key(1)]
     assert await told(nation, JILIN) == [subject_key(0), f"{HENAN}-1@1"]
-    await receive(nation, SHANDONG, link(2, 3))
+    await receive(nation, NATION, link(2, 3))
     assert await told(nation, HENAN) == [subject_key(1), subject_key(3)]
     assert (await told(nation, JILIN))[2:] == [subject_key(2)]
     await receive(nation, JILIN, report(JILIN, 2, NEGATIVE, number="later"))
