@@ -1,7 +1,7 @@
 """Counts of what a purge removed from each store of a service. They belong to its deletion record.
 
-They are kept for ever. Each service has a table of its own, because it may have a database of its own. All of them use the id of the same
-deletion.
+They are kept for ever. Each service has a table of its own, because it may have a database of its own. All of them use
+the id of the same deletion.
 """
 
 from __future__ import annotations

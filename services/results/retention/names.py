@@ -6,7 +6,7 @@ reports of an entry, so an erased number leaves an empty place in the list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from google.protobuf.struct_pb2 import ListValue
@@ -112,11 +112,15 @@ def _write_lists(
 def forget_answers(database: Database, counts: DeletionCounts) -> None:
     """Forget the request ids whose answers name reports that are not stored any more."""
     for method, read_names in _NAMES_IN_ANSWERS.items():
-        of_method = select(requests.c.request_id, requests.c.response).where(requests.c.method == method)
-        answers = database.read_now(lambda connection, query=of_method: connection.execute(query).all())
+        answers = database.read_now(_read_answers, method)
         for start in range(0, len(answers), _AT_ONCE):
             named = {row.request_id: set(read_names(row.response)) for row in answers[start : start + _AT_ONCE]}
             database.write_now(_forget, counts, method, {one: names for one, names in named.items() if names})
+
+
+def _read_answers(connection: Connection, method: str) -> Sequence[Any]:
+    query = select(requests.c.request_id, requests.c.response).where(requests.c.method == method)
+    return connection.execute(query).all()
 
 
 def _forget(
