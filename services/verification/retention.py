@@ -130,7 +130,11 @@ def _oldest_copy(inputs: DecisionInputs) -> Instant:
 
 def _times(inputs: DecisionInputs) -> Iterator[Timestamp]:
     reports: list[TestResult | PresentedEvidence] = [*inputs.records, *inputs.evidence]
-    reports += [claim.test_result for claim in inputs.claims if claim.HasField("test_result")]
+    for claim in inputs.claims:
+        for field, value in claim.ListFields():
+            # A claim copies records in several fields.
+            if field.message_type is TestResult.DESCRIPTOR:
+                reports += [value] if isinstance(value, TestResult) else value
     for report in reports:
         # The reference time of a result is its report time, or its sample time without one.
         if report.HasField("report_time"):
