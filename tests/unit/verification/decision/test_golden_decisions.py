@@ -16,15 +16,15 @@ from services.storage.engine import open_database
 from services.verification.decision.decide import RULES_VERSION
 from services.verification.verify.store import DecisionStore, StoredDecision
 from services.verification.verify.verifier import Verifier
-from tests.golden.corpus import SIZE, Case, features, make_decision, missing_values, read_corpus
 from tests.support.databases import MakeUrl
+from tests.support.golden.corpus import SIZE, Case, features, make_decision, missing_values, read_corpus
 
 WHAT_TO_DO = """
 The rules decide other than before of {count} of {all} golden inputs, such as "{name}":
   before: {before}
   now:    {now}
 If this is meant: raise RULES_VERSION in services/verification/decision/decide.py, run
-  python -m tests.golden
+  make golden
 and explain in the commit what it prints. Otherwise the change is a mistake.
 """
 
@@ -34,7 +34,7 @@ def corpus() -> tuple[dict[str, Any], list[Case]]:
     try:
         return read_corpus()
     except ParseError as error:
-        pytest.fail(f"{error}\nA name has changed since the corpus was made: run python -m tests.golden", pytrace=False)
+        pytest.fail(f"{error}\nA name has changed since the corpus was made: run make golden", pytrace=False)
 
 
 def _in_short(decision: pb.Decision) -> str:
@@ -50,7 +50,7 @@ def test_golden_inputs_are_decided_as_before(corpus: tuple[dict[str, Any], list[
         words = {"count": len(changed), "all": len(cases), "name": first.name}
         now = make_decision(first.inputs)
         pytest.fail(WHAT_TO_DO.format(**words, before=_in_short(first.decision), now=_in_short(now)), pytrace=False)
-    assert about["rules_version"] == RULES_VERSION, "run python -m tests.golden: the version was raised"
+    assert about["rules_version"] == RULES_VERSION, "run make golden: the version was raised"
 
 
 def test_the_corpus_covers_every_reason_and_use(corpus: tuple[dict[str, Any], list[Case]]) -> None:

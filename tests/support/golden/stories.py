@@ -6,14 +6,13 @@ from hutong.policy.v1 import policy_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE
-from tests.golden.messages import (
+from tests.support.golden.messages import (
     ANTIGEN,
     AWAY,
     FOUND,
     HOURS_48,
     INCONCLUSIVE,
     LABS,
-    NEGATIVE,
     NOON,
     NOT_FOUND,
     OTHER_ITEM,

@@ -13,7 +13,7 @@ from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
 
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant, from_timestamp
-from tests.golden.messages import (
+from tests.support.golden.messages import (
     ACTIVE,
     ANTIGEN,
     AUTHORIZED,

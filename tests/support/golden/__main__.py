@@ -1,4 +1,4 @@
-"""Make the corpus of golden decisions anew: `python -m tests.golden`. Says what has changed, for the commit."""
+"""Make the corpus of golden decisions anew: `make golden`. Says what has changed, for the commit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 from hutong.verification.v1 import decision_pb2 as pb
 
-from tests.golden.corpus import CORPUS, Case, make_corpus, read_corpus, write_corpus
+from tests.support.golden.corpus import CORPUS, Case, make_corpus, read_corpus, write_corpus
 
 
 def main() -> None:

@@ -21,10 +21,10 @@ from hutong.verification.v1 import decision_pb2 as pb
 from services.verification.decision.decide import RULES_VERSION, decide
 from services.verification.verify.convert import decision_to_proto
 from services.verification.verify.inputs import inputs_from_proto
-from tests.golden.random_inputs import random_inputs
-from tests.golden.stories import STORIES
+from tests.support.golden.random_inputs import random_inputs
+from tests.support.golden.stories import STORIES
 
-CORPUS = Path(__file__).parent / "decisions.jsonl"
+CORPUS = Path(__file__).parents[2] / "golden/decisions.jsonl"
 SIZE = 200
 """Cases of a corpus that is made from nothing. A later one may have more, to cover what is new."""
 CANDIDATES = 6_000
@@ -97,7 +97,8 @@ def features(inputs: pb.DecisionInputs, decision: pb.Decision) -> set[str]:
 
 def missing_values(covered: Iterable[str]) -> list[str]:
     """Return the reasons and uses of the contract that no case has."""
-    every = {f"reason {name}" for name in pb.DecisionReason.keys()} | {f"use {name}" for name in pb.EvidenceUse.keys()}
+    every = {f"reason {name}" for name, _ in pb.DecisionReason.items()}
+    every |= {f"use {name}" for name, _ in pb.EvidenceUse.items()}
     return sorted(name for name in every - set(covered) if not name.endswith("_UNSPECIFIED"))
 
 
