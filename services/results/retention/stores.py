@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Table, and_, or_, select
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select
 
 from services.domain.instant import HOUR
 from services.results.documents.tables import document_links
-from services.results.exchange.tables import notifications, replicated_positions
+from services.results.exchange.tables import nodes, notifications, replicated_positions
 from services.results.idempotency import requests
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.tables import report_keys, revision_reasons
@@ -28,7 +28,7 @@ class PurgedStore(NamedTuple):
 def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     """Yield the stores in the order in which they are purged.
 
-    A row goes at the results' horizon or at the store's own age, whichever is later. Links go at their age alone.
+    A row goes once it is before the results' horizon or beyond the store's own age. Links go by their age alone.
     """
     now, horizon = deletion.delete_time, deletion.horizon
     rejections, reasons, positions = upload_rejections, revision_reasons, replicated_positions
@@ -40,7 +40,7 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
         .where(
             newer.c.node == positions.c.node,
             newer.c.log_id != positions.c.log_id,
-            newer.c.commit_time > positions.c.commit_time,
+            newer.c.commit_time > func.coalesce(positions.c.commit_time, 0),
         )
         .exists()
     )
@@ -52,8 +52,11 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)
     yield PurgedStore(requests, requests.c.create_time < max(horizon, now - ages.requests))
-    # A node that was unavailable for so long subscribes to every subject again.
-    yield PurgedStore(notifications, notifications.c.commit_time < max(horizon, now - ages.exchange))
+    # A node that was unavailable for so long subscribes to every subject again. The newest notification identifies the
+    # position of a node that has them all, so it has no age of its own.
+    newest = select(nodes.c.newest_notification).where(nodes.c.node == notifications.c.node).scalar_subquery()
+    is_passed = and_(notifications.c.commit_time < now - ages.exchange, notifications.c.number < newest)
+    yield PurgedStore(notifications, or_(notifications.c.commit_time < horizon, is_passed))
     # A node that was restored from a backup has a new log, and never sends from the old one again.
     is_unused = or_(positions.c.commit_time.is_(None), positions.c.commit_time < now - ages.exchange)
     yield PurgedStore(positions, and_(is_unused, is_replaced))

@@ -10,7 +10,7 @@ from services.domain.instant import DAY, HOUR, Instant, Span
 from services.results.changelog.log import pack_reports
 from services.results.changelog.tables import changes
 from services.results.documents.tables import document_links
-from services.results.exchange.tables import acknowledged_positions, notifications, replicated_positions
+from services.results.exchange.tables import acknowledged_positions, nodes, notifications, replicated_positions
 from services.results.idempotency import requests
 from services.results.missing_reports.tables import missing_reports
 from services.results.retention.model import ResultsAges
@@ -66,6 +66,12 @@ def rows_of(age: Instant, number: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def node_row(node: str, newest: int) -> dict[str, Any]:
+    """Return the row of a node at the nation, with the number of its newest notification."""
+    zeros = dict.fromkeys(("contact_time", "backlog", "clock_skew", "conflict_count"), 0)
+    return {"node": node, "newest_notification": newest, **zeros}
+
+
 async def stored(laboratory: Laboratory, *tables: Any) -> dict[str, int]:
     def work(connection: Connection) -> dict[str, int]:
         return {table.name: len(connection.execute(select(table)).all()) for table in tables}
@@ -89,6 +95,11 @@ async def test_each_store_forgets_at_its_own_age_and_is_counted(laboratory: Labo
         for number, age in ((1, OLD), (2, YOUNG)):
             for table, row in rows_of(age, number).items():
                 connection.execute(insert(metadata.tables[table]).values(row))
+        connection.execute(insert(nodes).values(node_row("410000", 2)))
+        # The newest notification of this node is as old, and says where the node is.
+        connection.execute(insert(nodes).values(node_row("220000", 7)))
+        quiet = rows_of(OLD, 7)["notifications"] | {"node": "220000"}
+        connection.execute(insert(notifications).values(quiet))
         standing = rows_of(OLD, 3)["document_links"] | {"unlink_time": None}
         connection.execute(insert(document_links).values(standing))
 
@@ -100,7 +111,7 @@ async def test_each_store_forgets_at_its_own_age_and_is_counted(laboratory: Labo
         "uploads": 1,
         "results_request_memory": 1,
         "missing_reports": 1,
-        "notifications": 1,
+        "notifications": 2,
         "replicated_positions": 1,
         "changes": 1,
         "document_links": 2,
