@@ -30,7 +30,7 @@ STRANGERS = 500
 """Persons in one batch."""
 MOST_TIMES = 1.2
 """How many times as long a batch with the scope unset may take at most as the same batch NATIONWIDE."""
-BATCHES_AHEAD = 2
+BATCHES_AHEAD = 1
 BATCHES = 40
 
 
