@@ -53,7 +53,7 @@ def _heard(question: Question, found: LookupAnswer) -> bool:
         "nodes/000000/results",
     ]
     assert [one.state for one in inputs.sources] == [SOURCE_OK, SOURCE_OK, SOURCE_STATE_NOT_CONFIGURED]
-    return not inputs.history_cut
+    return not inputs.cut_items
 
 
 @pytest.mark.parametrize(("ago", "limit"), [(0, 10), (23 * HOUR, 10), (DAY, 20), (30 * DAY, 20), (-DAY, 10)])
