@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from services.runtime.call import Call, current_call
 
 Q = TypeVar("Q")
 A = TypeVar("A")
+
+_Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None]
+"""A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
 
 LINGER_SECONDS = 0.00003
 """A new batch waits this long times n², where n is the number of questions in the previous batch beyond its first. Up
@@ -31,6 +34,8 @@ class Coalescer(Generic[Q, A]):
 
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
+
+    `on_late` returns the answer to a question whose time is over.
     """
 
     def __init__(
@@ -40,23 +45,35 @@ class Coalescer(Generic[Q, A]):
         max_batch: int = 500,
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
+        on_late: Callable[[], A] | None = None,
     ) -> None:
         self._call = call
+        self._on_late = on_late
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
         self._free = in_flight
-        self._waiting: list[tuple[Q, asyncio.Future[A], Call | None]] = []
+        self._waiting: list[_Asked[Q, A]] = []
         self._scheduled = False
         self._last_shared = 0
         self._returned = 0.0
         self._running: set[asyncio.Task[None]] = set()
 
-    def ask(self, question: Q) -> asyncio.Future[A]:
-        """Ask a question and return the future of its answer. Cancelling that future leaves the others as they are."""
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future, current_call.get()))
+    def ask(self, question: Q, seconds: float | None = None) -> asyncio.Future[A]:
+        """Ask a question and return the future of its answer. Cancelling that future leaves the others as they are.
+
+        The future is answered by `on_late` if there is no answer within `seconds`.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, self._expire, future)
+        self._waiting.append((question, future, current_call.get(), timer))
         self._schedule()
         return future
+
+    def _expire(self, future: asyncio.Future[A]) -> None:
+        if not future.done():
+            assert self._on_late is not None
+            future.set_result(self._on_late())
 
     def _schedule(self) -> None:
         if self._scheduled or not self._free or not self._waiting:
@@ -71,32 +88,25 @@ class Coalescer(Generic[Q, A]):
     def _dispatch(self) -> None:
         self._scheduled = False
         while self._free and self._waiting:
-            batch = [waiting for waiting in self._waiting[: self._max_batch] if not waiting[1].done()]
+            batch = [asked for asked in self._waiting[: self._max_batch] if not asked[1].done()]
             del self._waiting[: self._max_batch]
             if not batch:
                 continue
             self._free -= 1
-            pairs = [(question, future) for question, future, _ in batch]
-            task = asyncio.get_running_loop().create_task(self._run(pairs), context=_context_of(batch[0][2]))
+            task = asyncio.get_running_loop().create_task(self._run(batch), context=_context_of(batch[0][2]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _run(self, batch: list[tuple[Q, asyncio.Future[A]]]) -> None:
+    async def _run(self, batch: list[_Asked[Q, A]]) -> None:
         try:
-            answers = await self._call([question for question, _ in batch])
+            answers = await self._call([question for question, _, _, _ in batch])
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(batch)} questions got {len(answers)} answers")
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, BaseException):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+            for asked, answer in zip(batch, answers, strict=True):
+                _settle(asked, answer)
         except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for asked in batch:
+                _settle(asked, error)
             if not isinstance(error, Exception):
                 raise
         finally:
@@ -104,6 +114,19 @@ class Coalescer(Generic[Q, A]):
             self._last_shared = len(batch) - 1
             self._returned = asyncio.get_running_loop().time()
             self._schedule()
+
+
+def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
+    """Answer a question unless it has been answered or cancelled already."""
+    _, future, _, timer = asked
+    if timer is not None:
+        timer.cancel()
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def _context_of(call: Call | None) -> Context:

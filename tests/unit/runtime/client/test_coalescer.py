@@ -69,6 +69,27 @@ async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_aft
     assert await alone == 1003
 
 
+async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
+    """The others of the batch still get the answers of the call, and a late answer is dropped."""
+    desk = Desk(opened=False)
+    late: list[int] = []
+
+    def on_late() -> int:
+        late.append(1)
+        return -1
+
+    coalescer = Coalescer(desk, on_late=on_late)
+    hasty, patient = coalescer.ask(1, 0.0), coalescer.ask(2, TIMEOUT_SECONDS)
+    assert await hasty == -1
+    waiting = coalescer.ask(3, 0.0)
+    assert await waiting == -1
+    desk.gate.set()
+    assert await patient == 1002
+    await turns()
+    assert desk.batches == [[1, 2]]
+    assert late == [1, 1]
+
+
 async def test_questions_of_one_turn_leave_together() -> None:
     """A hundred calls that arrive at once are one batch."""
     desk = Desk()
