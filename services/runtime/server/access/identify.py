@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from hutong.type.v1.identity_pb2 import IdentityDocument
@@ -48,7 +49,7 @@ class Identifier:
         """Return the caller of a call from its context, a grpc.aio.ServicerContext."""
         peer: str = context.peer()
         if self.is_open:
-            return Caller(LOCAL, LOCAL, peer=peer)
+            return _local_caller(peer)
         identity: Identity = self._certificates.identify(context.auth_context())
         caller = identity.caller
         caller = Caller(caller.role, caller.name, caller.region, peer, caller.certificate_hash, None, caller.fault)
@@ -83,6 +84,12 @@ class Identifier:
         if self._pepper is None:
             self._pepper = self._settings.pepper()
         return self._pepper
+
+
+@lru_cache(maxsize=1024)
+def _local_caller(peer: str) -> Caller:
+    """Return the caller of a connection. Its calls share one."""
+    return Caller(LOCAL, LOCAL, peer=peer)
 
 
 def _unknown(caller: Caller, fault: str) -> Caller:
