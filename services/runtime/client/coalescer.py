@@ -15,11 +15,15 @@ A = TypeVar("A")
 _Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None]
 """A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
 
-LINGER_SECONDS = 0.00003
-"""A new batch waits this long times n², where n is the number of questions in the previous batch beyond its first. Up
-to n = 4 it does not wait, because event-loop timers have millisecond resolution. Most of a batch's cost does not depend
-on its size, so under load fewer and larger batches cost less per call. The wait also lets in calls that queue in front
-of a busy process."""
+LINGER_SHARED = 8
+"""A new batch waits as long as the previous batch was under way, times (n / 8)², where n is the number of questions in
+the previous batch beyond its first. Most of a batch's cost does not depend on its size, so under load fewer and larger
+batches cost less per call. The wait also lets in calls that queue in front of a busy process. It is a share of the
+previous batch's time, because that time grows with the load and with slow machines: how many questions gather then does
+not depend on how fast the callers are. With few questions there is nearly no wait, because timers have millisecond
+resolution."""
+LONGEST_LINGER_SHARE = 2.0
+"""The longest wait as a share of the previous batch's time. A longer one makes batches larger, but saves little."""
 LONGEST_LINGER_SECONDS = 0.01
 """The longest wait. It is short enough that a backlog from a pause shrinks: during a longer wait as many new questions
 would arrive."""
@@ -30,7 +34,8 @@ class Coalescer(Generic[Q, A]):
 
     While fewer than `in_flight` batches are under way, a question leaves with the others of the same iteration of the
     event loop. Otherwise it waits until a batch returns; then all waiting questions leave together, up to `max_batch`.
-    The size of the batch that has just returned shows the load: the larger it was, the longer the next one waits.
+    The size of the batch that has just returned shows the load: the larger it was, and the longer it was under way, the
+    longer the next one waits.
 
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
@@ -54,7 +59,7 @@ class Coalescer(Generic[Q, A]):
         self._free = in_flight
         self._waiting: list[_Asked[Q, A]] = []
         self._scheduled = False
-        self._last_shared = 0
+        self._linger = 0.0
         self._returned = 0.0
         self._running: set[asyncio.Task[None]] = set()
 
@@ -80,8 +85,8 @@ class Coalescer(Generic[Q, A]):
             return
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._last_shared and loop.time() < self._returned + self._longest_linger:
-            loop.call_later(min(self._longest_linger, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
+        if self._linger and loop.time() < self._returned + self._longest_linger:
+            loop.call_later(self._linger, self._dispatch)
         else:
             loop.call_soon(self._dispatch)
 
@@ -98,6 +103,8 @@ class Coalescer(Generic[Q, A]):
             task.add_done_callback(self._running.discard)
 
     async def _run(self, batch: list[_Asked[Q, A]]) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             answers = await self._call([question for question, _, _, _ in batch])
             if len(answers) != len(batch):
@@ -111,8 +118,9 @@ class Coalescer(Generic[Q, A]):
                 raise
         finally:
             self._free += 1
-            self._last_shared = len(batch) - 1
-            self._returned = asyncio.get_running_loop().time()
+            self._returned = loop.time()
+            share = min(LONGEST_LINGER_SHARE, ((len(batch) - 1) / LINGER_SHARED) ** 2)
+            self._linger = min(self._longest_linger, share * (self._returned - begun))
             self._schedule()
 
 

@@ -47,22 +47,35 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert await asker == 1001
 
 
+async def _after(seconds: float) -> None:
+    """Wait until the loop's clock has gone on."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
 async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_after_a_pause() -> None:
-    """The size of the batch that has just returned shows the load. Once the load is over, no question waits."""
+    """The batch that has just returned shows the load. Once the load is over, no question waits."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
-    desk = Desk()
+    desk = Desk(opened=False)
     coalescer = Coalescer(desk, longest_linger_seconds=longest)
+
+    async def load() -> None:
+        desk.gate.clear()
+        batch = asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        await _after(longest / 2)
+        desk.gate.set()
+        await batch
+
     for _ in range(2):
-        await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        await load()
         first = coalescer.ask(1)
         await turns()
         later = coalescer.ask(2)
         assert await asyncio.gather(first, later) == [1001, 1002]
         assert desk.batches[-1] == [1, 2]
-    await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
-    over = asyncio.Event()
-    asyncio.get_running_loop().call_later(2 * longest, over.set)
-    await over.wait()
+    await load()
+    await _after(2 * longest)
     alone = coalescer.ask(3)
     await turns(2)
     assert desk.batches[-1] == [3]
