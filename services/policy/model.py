@@ -102,7 +102,7 @@ class Requirement:
         return not self.accepted or any(one.window is None for one in self.accepted)
 
     def windows(self) -> Iterator[tuple[str, Window]]:
-        """Yield every window that applies, with the name of the item whose own it is; empty for the policy's window."""
+        """Yield every window that applies, with the name of the item that has it; empty for the policy's window."""
         if self.uses_own_window:
             yield "", self.window
         for one in self.accepted:

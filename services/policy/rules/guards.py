@@ -235,7 +235,7 @@ def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Viola
 
 
 def _breached_field(override: FloorOverride, revision: Revision) -> str:
-    """Return the path of what a floor would replace in a policy, with the index of the accepted item if it is one's."""
+    """Return the path of what a floor would replace in a policy, with the index of its accepted item if it has one."""
     if not override.item:
         return f"policy.{override.field}"
     items = [describe_item(one.item) for one in revision.requirement.accepted]
