@@ -13,6 +13,7 @@ from services.runtime.call import Call, current_call, seconds_left
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.interceptors.request_id import RequestId
+from tests.support.waiting import turns
 
 UNARY = Method("/lab.Lab/Get", request_streaming=False, response_streaming=False)
 STREAM = Method("/lab.Lab/Watch", request_streaming=False, response_streaming=True)
@@ -87,7 +88,7 @@ async def test_a_call_whose_time_ends_fails_alone() -> None:
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
-    await asyncio.sleep(0)
+    await turns()
 
 
 async def test_a_call_that_its_caller_cancels_is_cancelled() -> None:
