@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
@@ -58,12 +58,6 @@ NO_REPORT = "*"
 """Sent to other nodes in place of a report number that contains a resident identity number. It matches no report."""
 
 
-_DEFAULT_ITEMS = (DEFAULT_ITEM,)
-
-Claims: TypeAlias = tuple[tuple[ReportName, Instant | None], ...]
-"""Claimed reports, each with the report time that the evidence shows, if it shows one."""
-
-
 class _Question:
     """One decoded look-up.
 
@@ -85,13 +79,19 @@ class _Question:
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
-        self.items = parse_items(request.items, "items") if request.items else _DEFAULT_ITEMS
+        self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
         # Without a scope the caller has not chosen LOCAL, so the answer says that the nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
         # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
-        self.claims = _read_claims(request) if request.claimed_reports else ()
+        self.claims: list[tuple[ReportName, Instant | None]] = [
+            (
+                (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
+                from_timestamp(claim.report_time) if claim.HasField("report_time") else None,
+            )
+            for index, claim in enumerate(request.claimed_reports)
+        ]
 
     def of_subject(self) -> SubjectQuestion:
         """Return the question as it is sent to other nodes, without the document."""
@@ -99,16 +99,6 @@ class _Question:
             ((lab, NO_REPORT if holds_resident_number(number) else number), time) for (lab, number), time in self.claims
         )
         return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items)
-
-
-def _read_claims(request: LookupLatestRequest) -> Claims:
-    return tuple(
-        (
-            (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
-            from_timestamp(claim.report_time) if claim.HasField("report_time") else None,
-        )
-        for index, claim in enumerate(request.claimed_reports)
-    )
 
 
 class LookupHandler:
