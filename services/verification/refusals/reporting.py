@@ -125,7 +125,8 @@ class RefusalReporter:
             scope=LOOKUP_SCOPE_NATIONWIDE,
             store_decision=True,
         )
-        return await self._verifier.conclude(question, decision_pb2.Decision())
+        _, kept = await self._verifier.conclude(question)
+        return kept
 
     def _counts(
         self,

@@ -39,7 +39,7 @@ class VerificationServicer(VerificationServiceServicer):
         self._store = store
 
     async def Verify(self, request: VerifyRequest, context: Context) -> VerifyResponse:
-        return await self._verifier.verify(request)
+        return VerifyResponse(decision=await self._verifier.verify(request))
 
     async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
         return await self._verifier.verify_each(request)

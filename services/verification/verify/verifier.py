@@ -20,7 +20,6 @@ from hutong.verification.v1.verification_service_pb2 import (
     StreamVerifyResponse,
     VerifyItem,
     VerifyRequest,
-    VerifyResponse,
 )
 
 from services.domain.errors import HutongError
@@ -98,23 +97,23 @@ class Verifier:
         self._clock = clock
         self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
 
-    async def verify(self, request: VerifyRequest) -> VerifyResponse:
+    async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question. Its look-up shares a call with others that arrive at the same time."""
-        response = VerifyResponse()
-        kept = await self.conclude(request, response.decision)
+        message, kept = await self.conclude(request)
         if kept is not None:
             await self._keeper.ask(kept)
-        return response
+        return message
 
-    async def conclude(self, request: VerifyRequest, message: pb.Decision) -> StoredDecision | None:
-        """Decide one question into an empty message. Return what must be stored before it is sent; None if nothing."""
+    async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
+        """Decide one question. Return the decision, and what must be stored before it is sent; None if nothing."""
         question = self._read(request, self._clock.now())
+        message = pb.Decision()
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
         if settled is None:
             found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS)
             settled = decide_from(question, with_nation(answers, found))
-        return self._fill(question, settled, message)
+        return message, self._fill(question, settled, message)
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
