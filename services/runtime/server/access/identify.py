@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any
 
 from hutong.type.v1.identity_pb2 import IdentityDocument
@@ -11,7 +10,7 @@ from hutong.type.v1.identity_pb2 import IdentityDocument
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
 from services.domain.subject import Pepper
-from services.runtime.caller import LOCAL, Caller
+from services.runtime.caller import Caller, local_caller
 from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
 from services.runtime.server.access.certificates import Certificates, Identity
@@ -49,7 +48,7 @@ class Identifier:
         """Return the caller of a call from its context, a grpc.aio.ServicerContext."""
         peer: str = context.peer()
         if self.is_open:
-            return _local_caller(peer)
+            return local_caller(peer)
         identity: Identity = self._certificates.identify(context.auth_context())
         caller = identity.caller
         caller = Caller(caller.role, caller.name, caller.region, peer, caller.certificate_hash, None, caller.fault)
@@ -84,12 +83,6 @@ class Identifier:
         if self._pepper is None:
             self._pepper = self._settings.pepper()
         return self._pepper
-
-
-@lru_cache(maxsize=1024)
-def _local_caller(peer: str) -> Caller:
-    """Return the caller of a connection. Its calls share one."""
-    return Caller(LOCAL, LOCAL, peer=peer)
 
 
 def _unknown(caller: Caller, fault: str) -> Caller:
