@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 LOCAL = "local"
 """The role of every caller of a plain-text server on loopback. It may do everything."""
@@ -33,9 +32,3 @@ class Caller:
     certificate_hash: str = ""
     user: bytes | None = None
     fault: str = ""
-
-
-@lru_cache(maxsize=1024)
-def local_caller(peer: str) -> Caller:
-    """Return the local caller of a connection. The calls of a connection share one."""
-    return Caller(LOCAL, LOCAL, peer=peer)

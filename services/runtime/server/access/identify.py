@@ -10,7 +10,7 @@ from hutong.type.v1.identity_pb2 import IdentityDocument
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
 from services.domain.subject import Pepper
-from services.runtime.caller import Caller, local_caller
+from services.runtime.caller import LOCAL, Caller
 from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
 from services.runtime.server.access.certificates import Certificates, Identity
@@ -48,7 +48,7 @@ class Identifier:
         """Return the caller of a call from its context, a grpc.aio.ServicerContext."""
         peer: str = context.peer()
         if self.is_open:
-            return local_caller(peer)
+            return Caller(LOCAL, LOCAL, peer=peer)
         identity: Identity = self._certificates.identify(context.auth_context())
         caller = identity.caller
         caller = Caller(caller.role, caller.name, caller.region, peer, caller.certificate_hash, None, caller.fault)
