@@ -18,6 +18,7 @@ from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Instant, Span, format_instant
 from services.results.retention.purge import purge
 from services.runtime.clock import SystemClock
+from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
@@ -27,6 +28,7 @@ from services.runtime.variables import BadSetting
 from services.storage.engine import find_sqlite_file, open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, check_schema, upgrade
+from services.storage.private_files import check_private_files
 from services.verification.retention import Removed, RetentionAges, purge_verification
 
 EXIT_FAILED = 1
@@ -55,6 +57,10 @@ def run(arguments: list[str]) -> int:
             return diagnose(os.environ, options.config, _names(options.service), as_json=options.json)
         settings = Settings.from_environment(os.environ, options.config)
         configure_logs(settings.log_level)
+        harden_process()
+        check_private_files(
+            settings, ["results", "verification"] if options.command == "purge" else _names(options.service)
+        )
         if options.command == "purge":
             _purge(settings, options.older_than)
         else:

@@ -54,7 +54,7 @@ async def healthy(address: str, state: int) -> None:
 
 
 def test_it_serves_drains_and_exits_well(tmp_path: Path) -> None:
-    """On SQLite from nothing; a second server at its address is refused; SIGTERM ends an upload, and exit is 0."""
+    """A second server at its address is refused, SIGHUP ends nothing, SIGTERM ends an upload; it exits with 0."""
 
     async def use(address: str) -> None:
         await healthy(address, SERVING)
@@ -67,6 +67,8 @@ def test_it_serves_drains_and_exits_well(tmp_path: Path) -> None:
         async with grpc.aio.insecure_channel(address) as channel:
             upload = UploadServiceStub(channel).UploadResults()
             await upload.write(UploadResultsRequest(start=UploadStart(lab=ABSENT.name, upload_id="day")))
+            running.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(running.event, "reloading")
             running.process.send_signal(signal.SIGTERM)
             assert await upload.code() is not grpc.StatusCode.OK
 

@@ -6,7 +6,7 @@ import base64
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,11 @@ class Token:
     region: str
     user: bytes | None
 
+    @property
+    def end(self) -> Instant:
+        """The instant from which this node no longer accepts the token."""
+        return self.expire_time + LEEWAY_SECONDS * SECOND
+
 
 class Tokens:
     """Verifies tokens of one issuer."""
@@ -80,10 +85,17 @@ class Tokens:
             found = parse_caller(token.name)
             if found is None or found != (token.role, token.region) or token.role in {EDGE, "node", "verification"}:
                 raise BadToken("the claims hutong_role, hutong_name and hutong_region name no caller of an edge")
-            return Caller(token.role, token.name, token.region, caller.peer, caller.certificate_hash, token.user)
+            return replace(
+                caller,
+                role=token.role,
+                name=token.name,
+                region=token.region,
+                expire_time=_earlier(caller.expire_time, token),
+                user=token.user,
+            )
         if token.certificate != _thumbprint(caller.certificate_hash):
             raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
-        return Caller(caller.role, caller.name, caller.region, caller.peer, caller.certificate_hash, token.user)
+        return replace(caller, expire_time=_earlier(caller.expire_time, token), user=token.user)
 
     def _read(self, text: str, now: Instant) -> Token:
         if len(text) > MAX_BYTES:
@@ -94,7 +106,7 @@ class Tokens:
             self._remembered[text] = token
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
-        if now >= token.expire_time + LEEWAY_SECONDS * SECOND:
+        if now >= token.end:
             raise BadToken("the token has expired")
         return token
 
@@ -141,6 +153,10 @@ class Tokens:
             # The cause is left out, because it could contain the number.
             raise BadToken("the claim hutong_document has no type and number of a document") from None
         return self._pepper.subject_key(document)
+
+
+def _earlier(end: Instant | None, token: Token) -> Instant:
+    return token.end if end is None else min(end, token.end)
 
 
 def read_keys(path: Path) -> KeySet:

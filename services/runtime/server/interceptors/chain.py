@@ -21,6 +21,7 @@ from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.method import Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
+from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
@@ -41,7 +42,11 @@ class Layer(Protocol):
 
 
 def ordered_layers(
-    identity: Identity, authorization: Authorization, admission: Admission, deadline_seconds: float
+    identity: Identity,
+    open_streams: OpenStreams,
+    authorization: Authorization,
+    admission: Admission,
+    deadline_seconds: float,
 ) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
@@ -50,6 +55,7 @@ def ordered_layers(
         AccessLog(),
         Metrics(),
         ErrorStatus(),
+        open_streams,
         authorization,
         admission,
         Deadline(deadline_seconds),
