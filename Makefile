@@ -7,6 +7,7 @@ READY  := $(VENV)/.ready
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
+CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-config.json
 TOOLS  := .tools
 # Tests run side by side, a worker for each core; each worker has databases of its own.
 SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
@@ -68,11 +69,12 @@ lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the 
 types: $(READY) ## Check types (mypy strict)
 	@$(BIN)/mypy
 
-protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set and docs/access.md
+protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md and service-config.json
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
@@ -83,7 +85,9 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ fro
 	@cmp build/fresh/policy.schema.json $(POLICY_SCHEMA) || { echo "Stale schema: run make protos"; exit 1; }
 	@$(PROTOS_VENV)/bin/python protos/access_table.py build/fresh/hutong.binpb build/fresh/access.md
 	@cmp build/fresh/access.md docs/access.md || { echo "Stale docs/access.md: run make protos"; exit 1; }
-	@for package in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py build/fresh/hutong.binpb build/fresh/service-config.json
+	@for table in $(CHANNEL_TABLES); do cmp build/fresh/service-config.json $$table || { echo "Stale $$table: run make protos"; exit 1; }; done
+	@for package in hutong buf; do diff -r -x py.typed -x service-config.json -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
 
 breaking: $(PROTOS_READY) ## Fail if the contract breaks clients of the last release (protos/released)
 	@if [ -f protos/released/hutong.binpb ]; then \

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+from importlib.resources import files
 
 import grpc
 import structlog
@@ -18,17 +20,17 @@ LOOK_SECONDS = 5.0
 
 _log = structlog.get_logger(__name__)
 
+_CHANNEL = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))["channel"]
+"""The options that clients in every language share, made beside the stubs."""
 OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Detects within half a minute that the other side has disappeared without closing the connection.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # Reconnects soon after a service comes back. gRPC's defaults wait up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # Despite its name, this is how long one attempt to connect may take: longer than the handshakes on a slow link.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", _CHANNEL["keepaliveTimeMillis"]),
+    ("grpc.keepalive_timeout_ms", _CHANNEL["keepaliveTimeoutMillis"]),
+    # Despite its name, this is how long one attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", _CHANNEL["connectTimeoutMillis"]),
+    ("grpc.initial_reconnect_backoff_ms", _CHANNEL["initialReconnectBackoffMillis"]),
+    ("grpc.max_reconnect_backoff_ms", _CHANNEL["maxReconnectBackoffMillis"]),
     # gRPC's retries would also repeat small client streams. Callers that want a retry make it themselves.
     ("grpc.enable_retries", 0),
 ]
@@ -42,8 +44,8 @@ class Connector:
         self._settings = settings
         self._look_seconds = look_seconds
         tls = settings.tls
-        files = (tls.certificate_file, tls.key_file, tls.server_ca_file)
-        self._files = [one for one in files if one is not None]
+        paths = (tls.certificate_file, tls.key_file, tls.server_ca_file)
+        self._files = [one for one in paths if one is not None]
         self._seen = self._usable = signature_of(self._files)
         self._looked = time.monotonic()
 
