@@ -143,6 +143,11 @@ class Settings:
         read_file,
         default_words="none",
     )
+    access_file: Path | None = variable(
+        "YAML file that narrows the contract's grants and sets budgets of callers; read again when it changes",
+        read_file,
+        default_words="none",
+    )
     upstream: str = variable(
         "address of the national node's Results; connects a province to the nation", read_optional_address
     )

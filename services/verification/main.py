@@ -29,6 +29,7 @@ from services.verification.refusals.store import RefusalStore
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
+from services.verification.verify.misses import count_misses
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
@@ -110,4 +111,5 @@ async def open_verification(
         background=(policies.watch, streams.close_when_drained),
         drain=drain,
         owner_of=owner_of,
+        count_misses=count_misses,
     )

@@ -25,6 +25,7 @@ from services.runtime.server.credentials import ServerCredentials
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.authorization import Authorization
+from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
@@ -135,10 +136,13 @@ async def start(
     """
     timing = timing or ServerTiming()
     admission = Admission(settings.max_calls)
-    identifier = Identifier(settings, clock or SystemClock())
+    clock = clock or SystemClock()
+    identifier = Identifier(settings, clock)
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     streams = OpenStreams(identifier)
-    routes = Routes(ordered_layers(Identity(identifier), streams, authorization, admission, timing.deadline))
+    budgets = Budgets(settings, clock, service.count_misses)
+    layers = ordered_layers(Identity(identifier), streams, authorization, budgets, admission, timing.deadline)
+    routes = Routes(layers)
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)
@@ -162,7 +166,7 @@ async def start(
         raise
     await health_.check_once()
     _log.info("serving", service=service.name, port=port, **settings.redacted())
-    files = [*identifier.reloaded, *([credentials.files] if credentials is not None else [])]
+    files = [*identifier.reloaded, *budgets.reloaded, *([credentials.files] if credentials is not None else [])]
     reloads = Reloads(files, streams.recheck, timing.reload)
     return RunningServer(service, server, port, health_, admission, timing, streams, reloads)
 

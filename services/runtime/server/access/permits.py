@@ -79,6 +79,8 @@ class Rules:
     Attributes:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
+        cost: what the contract says of the cost of a call.
+        person: the path of the document that says about whom a request, or an item of a batch, is; empty for none.
         batch: the field of the items if the method is a batch whose items are ruled one by one; else empty.
     """
 
@@ -86,6 +88,8 @@ class Rules:
         self.needed = "; ".join(map(_describe, access.grants)) or "nothing permits this method"
         self.free = frozenset(_role(it) for it in access.grants if not it.field and not it.needs_case)
         self.batch = next((it.field.partition("[].")[0] for it in access.grants if "[]." in it.field), "")
+        self.cost = access.cost
+        self.person = next(map(_path, (it.field for it in access.grants if it.field.endswith("document"))), ())
         self._grants: dict[str, list[_Bound]] = {}
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
@@ -106,7 +110,7 @@ class _Bound:
 
     def __init__(self, grant: Grant) -> None:
         self.bind = grant.bind
-        self.path = tuple(grant.field.rpartition("[].")[2].split(".")) if grant.field else ()
+        self.path = _path(grant.field)
         self.is_nested = len(self.path) > 1
         self.needs_case = grant.needs_case
         self.may_omit = grant.may_omit
@@ -149,7 +153,7 @@ def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
 def _rule(caller: Caller, grant: _Bound, request: Any, node: str, key_of: KeyOf) -> Ruling:
     if not grant.path:
         return PERMITTED if grant.bind == access_pb2.BIND_ANY else DENIED
-    value = _value(request, grant.path)
+    value = value_at(request, grant.path)
     match grant.bind:
         case access_pb2.BIND_ANY:
             return PERMITTED if value else DENIED
@@ -204,7 +208,7 @@ def _rule_user(caller: Caller, grant: _Bound, value: Any, key_of: KeyOf) -> Ruli
     return PERMITTED if key_of(value) == caller.user else DENIED
 
 
-def _value(message: Any, path: Sequence[str]) -> Any:
+def value_at(message: Any, path: Sequence[str]) -> Any:
     """Return a field's value; None or an empty text if the request does not state it."""
     for name in path[:-1]:
         if not message.HasField(name):
@@ -223,6 +227,11 @@ def _set(message: Any, path: Sequence[str], value: str) -> None:
         getattr(message, path[-1])[:] = [value]
     else:
         setattr(message, path[-1], value)
+
+
+def _path(field: str) -> tuple[str, ...]:
+    """Return the path of a field inside a request, or inside an item of a batch; empty for no field."""
+    return tuple(field.rpartition("[].")[2].split(".")) if field else ()
 
 
 def _role(grant: Grant) -> str:

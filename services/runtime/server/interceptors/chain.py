@@ -15,6 +15,7 @@ import grpc
 from services.runtime.server.interceptors.access_log import AccessLog
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.authorization import Authorization
+from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.decoding import mark_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
@@ -45,6 +46,7 @@ def ordered_layers(
     identity: Identity,
     open_streams: OpenStreams,
     authorization: Authorization,
+    budgets: Budgets,
     admission: Admission,
     deadline_seconds: float,
 ) -> list[Layer]:
@@ -57,6 +59,7 @@ def ordered_layers(
         ErrorStatus(),
         open_streams,
         authorization,
+        budgets,
         admission,
         Deadline(deadline_seconds),
         Validation(),
