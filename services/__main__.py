@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import importlib
 import os
 import sys
@@ -106,7 +107,7 @@ def _purge(settings: Settings, older_than: Span) -> None:
     check_schema("results", settings.results.database_url)
     database = open_database(settings.results.database_url)
     try:
-        deletion = purge(database, now - older_than, now)
+        deletion = purge(database, now - older_than, now, actor=_login())
     finally:
         database.close()
     removed = _purge_verification(settings, deletion.horizon, now)
@@ -118,6 +119,15 @@ def _purge(settings: Settings, older_than: Span) -> None:
         print(f"  decisions removed           {removed.decisions}")
         print(f"  refusals removed            {removed.refusals}")
         print(f"  request ids removed         {removed.requests}")
+
+
+def _login() -> str:
+    """Return the operator's login name as an actor."""
+    try:
+        return f"local:{getpass.getuser()}"[:100]
+    except (OSError, KeyError):
+        # The user has no entry in the list of users, as in many containers.
+        return f"local:{os.getuid()}"
 
 
 def _purge_verification(settings: Settings, horizon: Instant, now: Instant) -> Removed | None:

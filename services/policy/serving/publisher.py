@@ -42,6 +42,7 @@ from services.policy.rules.resolve import PolicyBook
 from services.policy.rules.restored import find_restored
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.store import PolicyStore
+from services.runtime.call import current_actor
 from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness, encode_token
 from services.runtime.server.validation import find_violations
@@ -88,9 +89,9 @@ class PolicyPublisher:
             await self._cache.refresh()
             # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
             return await asyncio.to_thread(self._validate, draft)
-        now = self._clock.now()
+        now, actor = self._clock.now(), current_actor()
         response = await self._store.change_once(
-            request, lambda connection: self._publish(connection, draft, now), PublishPolicyResponse, now
+            request, lambda connection: self._publish(connection, draft, now, actor), PublishPolicyResponse, now
         )
         await self._cache.refresh()
         return self._with_token(response)
@@ -105,19 +106,22 @@ class PolicyPublisher:
         if request.validate_only:
             await self._cache.refresh()
             return await asyncio.to_thread(self._validate_withdrawal, request, named)
-        now = self._clock.now()
+        now, actor = self._clock.now(), current_actor()
         response = await self._store.change_once(
-            request, lambda connection: self._withdraw(connection, request, named, now), WithdrawPolicyResponse, now
+            request,
+            lambda connection: self._withdraw(connection, request, named, now, actor),
+            WithdrawPolicyResponse,
+            now,
         )
         await self._cache.refresh()
         return self._with_token(response)
 
-    def _publish(self, connection: Connection, draft: Draft, now: Instant) -> PublishPolicyResponse:
+    def _publish(self, connection: Connection, draft: Draft, now: Instant, actor: str | None) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         checked = self._check(draft, book, now)
         if checked.is_new:
-            insert_revision(connection, checked.revision, draft.statement, now)
+            insert_revision(connection, replace(checked.revision, actor=actor), draft.statement, now)
         return _answer(draft.request, checked, book)
 
     def _validate(self, draft: Draft) -> PublishPolicyResponse:
@@ -126,11 +130,16 @@ class PolicyPublisher:
         return _answer(draft.request, self._check(draft, book, self._clock.now()), book)
 
     def _withdraw(
-        self, connection: Connection, request: WithdrawPolicyRequest, named: tuple[str, str, int], now: Instant
+        self,
+        connection: Connection,
+        request: WithdrawPolicyRequest,
+        named: tuple[str, str, int],
+        now: Instant,
+        actor: str | None,
     ) -> WithdrawPolicyResponse:
         """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        withdrawn = _withdraw(request, named, book, now)
+        withdrawn = replace(_withdraw(request, named, book, now), withdraw_actor=actor)
         write_withdrawal(connection, withdrawn, now)
         return _withdrawal_answer(request, withdrawn, book, now)
 

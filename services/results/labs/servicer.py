@@ -23,6 +23,7 @@ from services.results.fields import known_region
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
+from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
@@ -50,7 +51,7 @@ class LabServicer(LabServiceServicer):
 
     async def GetLab(self, request: GetLabRequest, context: Context) -> GetLabResponse:
         lab = await self._store.get_lab(parse_lab(request.name))
-        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now()))
+        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now(), with_actors=may_see_actors()))
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
         region = known_region(request.region, "region") if request.region else ""
@@ -65,7 +66,7 @@ class LabServicer(LabServiceServicer):
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
         now = self._clock.now()
         effective = from_timestamp(request.effective_time) if request.HasField("effective_time") else now
-        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now)
+        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now, current_actor())
 
         def encode(lab: Lab) -> SetLabStandingResponse:
             return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))

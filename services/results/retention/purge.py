@@ -81,6 +81,7 @@ class Deletion:
     result_count: int
     digest: str
     delete_time: Instant
+    actor: str | None = None
 
 
 RowPosition = tuple[Any, ...]
@@ -94,13 +95,15 @@ class ReportPosition(NamedTuple):
     report_number: str
 
 
-def purge(database: Database, older_than: Instant, now: Instant, pace: PurgePace | None = None) -> Deletion:
+def purge(
+    database: Database, older_than: Instant, now: Instant, pace: PurgePace | None = None, actor: str | None = None
+) -> Deletion:
     """Remove every result with a reference time before a horizon, and all data that belongs to it.
 
     The horizon is `older_than`, on PostgreSQL the beginning of its month. It is set first, so that nothing before it is
     stored any more. Then everything is counted, so that the record is complete before anything is removed. A purge may
     be stopped at any time; the next one removes the rest, under a record of its own. Only one purge runs at a time,
-    because two would count the same results.
+    because two would count the same results. `actor` is who asked for it.
 
     Raises:
         Unavailable: OVERLOADED, another purge is under way, or a month was read without pause and could not be dropped.
@@ -110,7 +113,7 @@ def purge(database: Database, older_than: Instant, now: Instant, pace: PurgePace
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
             raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
-        return _remove(database, Deletion(uuid7(), horizon, 0, "", now), pace or PurgePace())
+        return _remove(database, Deletion(uuid7(), horizon, 0, "", now, actor), pace or PurgePace())
 
 
 def _remove(database: Database, deletion: Deletion, pace: PurgePace) -> Deletion:
