@@ -27,6 +27,7 @@ class Caller:
         serial: the serial number of the certificate; 0 without one.
         expire_time: when the certificate or the token expires, whichever is first; None for a local caller.
         user: the subject key of the person who signed in at the caller; None without one.
+        other_documents: the subject keys of the person's other documents, as the token names them.
         fault: why the caller is not known.
     """
 
@@ -39,4 +40,5 @@ class Caller:
     serial: int = 0
     expire_time: Instant | None = None
     user: bytes | None = None
+    other_documents: tuple[bytes, ...] = ()
     fault: str = ""

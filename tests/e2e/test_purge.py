@@ -79,7 +79,8 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
             assert node.upload("first", OLD, OLD + DAY, HOUR).accepted_count == 3
             done = hutongd("purge", "--older-than", KEPT, **variables)
             assert done.returncode == 0, done.stderr
-            ((deletion_id, horizon, count, digest, _),) = query(url, "SELECT * FROM deletions")
+            ((deletion_id, horizon, count, digest, _, actor),) = query(url, "SELECT * FROM deletions")
+            assert actor.startswith("local:")
             shown = dict(re.findall(r"(?m)^ *(deletion|.*?)  +(\S+)$", done.stdout.replace("deletion ", "deletion  ")))
             assert shown == {
                 "deletion": deletion_id,

@@ -61,8 +61,7 @@ class Identifier:
             shown.certificate_name,
             shown.serial,
             shown.expire_time,
-            None,
-            shown.fault,
+            fault=shown.fault,
         )
         if not caller.role:
             return caller

@@ -14,7 +14,7 @@ from services.domain.errors import HutongError, InvalidArgument, NotFound, Permi
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
-from services.runtime.server.access.permits import PERMITTED, Hidden, Owner, Rules, Unsettled, permits, settle
+from services.runtime.server.access.permits import PERMITTED, Hidden, Missing, Owner, Rules, Unsettled, permits, settle
 from services.runtime.server.batches import answer_others
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
@@ -93,7 +93,8 @@ class Authorization:
         Raises:
             PermissionDenied: NOT_PERMITTED.
             NotFound: the request is about an object that does not exist or is another's.
-            InvalidArgument: the document of the request cannot be right.
+            InvalidArgument: the document of the request cannot be right, or a field is missing without which the
+                caller's grants cannot be looked at.
         """
         call = current_call.get()
         case = call.case if call is not None else ""
@@ -106,6 +107,10 @@ class Authorization:
             ruling = settle(caller, ruling, owner)
         if isinstance(ruling, Hidden):
             raise NotFound.resource(ruling.name)
+        if isinstance(ruling, Missing):
+            first, *others = ruling.fields
+            text = f"value is required of a caller of this role{', or '.join(['', *others])}"
+            raise InvalidArgument.field(first, text)
         if ruling is not PERMITTED:
             raise _not_permitted(rules, caller)
 
