@@ -21,6 +21,7 @@ from services.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
+from tests.support.secrets import write_secret
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -31,9 +32,7 @@ QUICK = {"upload_workers": "0", "drain_seconds": "5"}
 
 def pepper(directory: Path) -> str:
     """A file with a nation's secret."""
-    file = directory / "pepper-of-test"
-    file.write_bytes(b"p" * 32)
-    return str(file)
+    return str(write_secret(directory / "pepper-of-test"))
 
 
 async def served(address: str) -> tuple[grpc.StatusCode, str]:
