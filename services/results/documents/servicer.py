@@ -41,9 +41,10 @@ class DocumentLinkServicer:
     async def LinkDocuments(self, request: LinkDocumentsRequest, context: Context) -> LinkDocumentsResponse:
         now = self._clock.now()
         link = replace(convert.link_from_proto(request, self._pepper, uuid7(), now), actor=current_actor())
+        shown = may_see_actors()
 
         def encode(link: DocumentLink) -> LinkDocumentsResponse:
-            return LinkDocumentsResponse(document_link=convert.link_to_proto(link))
+            return LinkDocumentsResponse(document_link=convert.link_to_proto(link, with_actors=shown))
 
         return await self._store.link(link, IdempotentRequest(request, LinkDocumentsResponse, encode, now))
 
@@ -51,9 +52,10 @@ class DocumentLinkServicer:
         now = self._clock.now()
         document = convert.linked_from_proto(request.document, self._pepper, "document")
         linked = convert.linked_from_proto(request.linked_document, self._pepper, "linked_document")
+        shown = may_see_actors()
 
         def encode(link: DocumentLink) -> UnlinkDocumentsResponse:
-            return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
+            return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link, with_actors=shown))
 
         idempotent = IdempotentRequest(request, UnlinkDocumentsResponse, encode, now)
         return await self._store.unlink(document, linked, mask_free_text(request.reason), idempotent)

@@ -43,9 +43,10 @@ class LabServicer(LabServiceServicer):
     async def CreateLab(self, request: CreateLabRequest, context: Context) -> CreateLabResponse:
         now = self._clock.now()
         lab = convert.lab_from_proto(request.lab, now)
+        shown = may_see_actors()
 
         def encode(lab: Lab) -> CreateLabResponse:
-            return CreateLabResponse(lab=convert.lab_to_proto(lab, now))
+            return CreateLabResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         return await self._store.create_lab(lab, IdempotentRequest(request, CreateLabResponse, encode, now))
 
@@ -67,9 +68,10 @@ class LabServicer(LabServiceServicer):
         now = self._clock.now()
         effective = from_timestamp(request.effective_time) if request.HasField("effective_time") else now
         change = StandingChange(request.standing, effective, mask_free_text(request.reason), now, current_actor())
+        shown = may_see_actors()
 
         def encode(lab: Lab) -> SetLabStandingResponse:
-            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))
+            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         idempotent = IdempotentRequest(request, SetLabStandingResponse, encode, now)
         return await self._store.set_standing(parse_lab(request.name), change, idempotent)

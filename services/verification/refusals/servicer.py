@@ -64,8 +64,10 @@ class RefusalServicer(RefusalServiceServicer):
         return ListRefusalsResponse(refusals=shown, next_page_token=token)
 
     async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
+        shown = may_see_actors()
+
         def encode(refusal: Refusal) -> AnswerRefusalResponse:
-            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal))
+            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal, with_actors=shown))
 
         uuid = answered_from_proto(request)
         return await self._store.answer_refusal(uuid, self._clock.now(), request, encode)

@@ -57,7 +57,7 @@ async def test_a_standing_names_who_set_it(guarded: Guarded) -> None:
     stub = LabServiceStub(await guarded.channel("results", SUPERVISOR))
     warned = lab_pb2.LAB_STANDING_WARNED
     answer = await stub.SetLabStanding(SetLabStandingRequest(name=LAB_NAME, standing=warned, reason="late"))
-    assert [change.actor for change in answer.lab.standing_changes] == ["", ""]
+    assert [change.actor for change in answer.lab.standing_changes] == [CALLERS["operator"], SUPERVISOR]
     seen = {}
     for role in ("supervisor", "operator", "gate", "lab"):
         reader = LabServiceStub(await guarded.channel("results", CALLERS[role]))

@@ -660,8 +660,8 @@ type Policy struct {
 	RetroactiveReason string `protobuf:"bytes,18,opt,name=retroactive_reason,json=retroactiveReason,proto3" json:"retroactive_reason,omitempty"`
 	// SHA-256 in lower-case hexadecimal over the content that the authority stated.
 	ContentHash string `protobuf:"bytes,19,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`
-	// The caller that published it, like "authorities/410000". Only GetPolicy, ListPolicies and ListPolicyRevisions state it,
-	// to supervisors, authorities and operators; empty where another node published it.
+	// The caller that published it, like "authorities/410000". Stated to supervisors, authorities and operators alone, and
+	// never in a watch; empty where another node published it.
 	Actor string `protobuf:"bytes,20,opt,name=actor,proto3" json:"actor,omitempty"`
 	// The caller that withdrew it, as `actor`.
 	WithdrawActor string `protobuf:"bytes,21,opt,name=withdraw_actor,json=withdrawActor,proto3" json:"withdraw_actor,omitempty"`

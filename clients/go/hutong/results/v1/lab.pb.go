@@ -99,8 +99,8 @@ type LabStandingChange struct {
 	RecordTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=record_time,json=recordTime,proto3" json:"record_time,omitempty"`
 	// The reason, at most 500 characters.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The caller that recorded it, like "supervisors/410000". Only GetLab states it, to supervisors, authorities and
-	// operators; empty where another node recorded it.
+	// The caller that recorded it, like "supervisors/410000". Stated to supervisors, authorities and operators alone; empty
+	// where another node recorded it.
 	Actor         string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

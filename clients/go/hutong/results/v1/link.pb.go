@@ -45,8 +45,8 @@ type DocumentLink struct {
 	UnlinkTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=unlink_time,json=unlinkTime,proto3" json:"unlink_time,omitempty"`
 	// Why the link was removed; empty while it holds.
 	UnlinkReason string `protobuf:"bytes,9,opt,name=unlink_reason,json=unlinkReason,proto3" json:"unlink_reason,omitempty"`
-	// The caller that linked them, like "apps/health-code". Only ListLinkedDocuments states it, to supervisors; empty where
-	// another node linked them.
+	// The caller that linked them, like "apps/health-code". Stated to supervisors alone; empty where another node linked
+	// them.
 	Actor string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
 	// The caller that removed the link, as `actor`.
 	UnlinkActor   string `protobuf:"bytes,11,opt,name=unlink_actor,json=unlinkActor,proto3" json:"unlink_actor,omitempty"`

@@ -167,7 +167,7 @@ type Refusal struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was answered; absent while open.
 	AnswerTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=answer_time,json=answerTime,proto3" json:"answer_time,omitempty"`
-	// The caller that answered, like "supervisors/410000". Only GetRefusal and ListRefusals state it, to supervisors.
+	// The caller that answered, like "supervisors/410000". Stated to supervisors alone.
 	AnswerActor   string `protobuf:"bytes,15,opt,name=answer_actor,json=answerActor,proto3" json:"answer_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

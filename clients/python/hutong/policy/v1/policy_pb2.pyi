@@ -352,8 +352,8 @@ class Policy(_message.Message):
     content_hash: _builtins.str
     """SHA-256 in lower-case hexadecimal over the content that the authority stated."""
     actor: _builtins.str
-    """The caller that published it, like "authorities/410000". Only GetPolicy, ListPolicies and ListPolicyRevisions state it,
-    to supervisors, authorities and operators; empty where another node published it.
+    """The caller that published it, like "authorities/410000". Stated to supervisors, authorities and operators alone, and
+    never in a watch; empty where another node published it.
     """
     withdraw_actor: _builtins.str
     """The caller that withdrew it, as `actor`."""

@@ -70,8 +70,8 @@ class LabStandingChange(_message.Message):
     reason: _builtins.str
     """The reason, at most 500 characters."""
     actor: _builtins.str
-    """The caller that recorded it, like "supervisors/410000". Only GetLab states it, to supervisors, authorities and
-    operators; empty where another node recorded it.
+    """The caller that recorded it, like "supervisors/410000". Stated to supervisors, authorities and operators alone; empty
+    where another node recorded it.
     """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:

@@ -50,8 +50,8 @@ class DocumentLink(_message.Message):
     unlink_reason: _builtins.str
     """Why the link was removed; empty while it holds."""
     actor: _builtins.str
-    """The caller that linked them, like "apps/health-code". Only ListLinkedDocuments states it, to supervisors; empty where
-    another node linked them.
+    """The caller that linked them, like "apps/health-code". Stated to supervisors alone; empty where another node linked
+    them.
     """
     unlink_actor: _builtins.str
     """The caller that removed the link, as `actor`."""

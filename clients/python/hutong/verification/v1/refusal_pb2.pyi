@@ -118,7 +118,7 @@ class Refusal(_message.Message):
     answer: _builtins.str
     """The jurisdiction's answer; empty while open."""
     answer_actor: _builtins.str
-    """The caller that answered, like "supervisors/410000". Only GetRefusal and ListRefusals state it, to supervisors."""
+    """The caller that answered, like "supervisors/410000". Stated to supervisors alone."""
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
