@@ -74,7 +74,7 @@ def get_lab(connection: Connection, uscc: str) -> Lab:
 
 
 def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
-    """Return the registered ones of these laboratories, with their histories."""
+    """Return laboratories with their histories, by code. Codes that are not registered are left out."""
     labs = tables.labs
     rows = connection.execute(select(labs).where(labs.c.uscc.in_(usccs))).all()
     return {lab.uscc: lab for lab in _with_histories(connection, rows)}

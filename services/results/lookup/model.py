@@ -74,8 +74,8 @@ class Listing:
     Attributes:
         results: the results, in the order of the listing.
         standing_at: returns the standing of one of their laboratories at an instant.
-        horizon: for a page the horizon of retention.
-        next_position: for a laboratory's page the position after which the next one begins; None at the end.
+        horizon: the horizon of retention, which only a page has.
+        next_position: the position after which the next page of a laboratory begins; None at the end.
     """
 
     results: Sequence[StoredResult]

@@ -18,8 +18,8 @@ def find_governing(
     """Return the positive that governs; None if none stands. Mark every positive with its use.
 
     A recorded positive of an adverse item stands inside the policy's adverse window, until a recorded negative with a
-    later sample time clears it. Of those that stand, a positive comes before a positive pool, then the weightier item,
-    then the one sampled last.
+    later sample time clears it. Among those that stand, a positive governs before a positive pool, then a
+    weightier item before a lighter one, then a later sample time before an earlier one.
     """
     adverse: list[Weighed] = []
     for one in weighed:
@@ -56,7 +56,7 @@ def _mark(
 
 
 def newest_negatives(weighed: Iterable[Weighed], ranks: Mapping[str, int]) -> list[Instant]:
-    """Return for each rank the instant before which its positives are cleared by recorded negatives.
+    """Return for each rank the sample time of the newest recorded negative that can clear its positives.
 
     A negative clears the positives of its own item and of the items after it, if they were sampled before it.
     """

@@ -16,9 +16,11 @@ from google.rpc import error_details_pb2
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.results.v1 import lookup_pb2, next_step_pb2
-from hutong.type.v1 import outcome_pb2
+from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import verification_service_pb2 as service
+from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
@@ -254,6 +256,15 @@ async def test_the_items_of_a_policy_are_looked_up_and_no_others(callers: Caller
         assert (elsewhere.reason, len(elsewhere.considered)) == (pb.DECISION_REASON_NO_RESULT, 0)
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=shown.name))
     assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+    report = ReportRefusalRequest(
+        region="411100",
+        purpose=purpose_pb2.PURPOSE_HOTEL,
+        refuse_time=to_timestamp(SystemClock().now()),
+        grounds=[refusal_ground_pb2.REFUSAL_GROUND_EXPIRED],
+        document=document(_person(63)),
+    )
+    refusal = (await callers.refusals.ReportRefusal(report)).refusal
+    assert refusal.assessment == refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL, "the antigen test entitled the person"
 
 
 async def test_the_items_of_both_classes_are_looked_up_for_an_unknown_origin(callers: Callers) -> None:

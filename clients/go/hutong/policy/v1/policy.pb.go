@@ -26,11 +26,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// From where a person comes, seen from the jurisdiction whose policy it is.
+// Where a person comes from, seen from the jurisdiction of the policy.
 type TravelerOrigin int32
 
 const (
-	// As ANY.
+	// The same as ANY.
 	TravelerOrigin_TRAVELER_ORIGIN_UNSPECIFIED TravelerOrigin = 0
 	// From anywhere.
 	TravelerOrigin_TRAVELER_ORIGIN_ANY TravelerOrigin = 1
@@ -83,7 +83,7 @@ func (TravelerOrigin) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{0}
 }
 
-// From which of a result's instants its validity counts.
+// The instant of a result from which its validity counts.
 type ValidityBasis int32
 
 const (
@@ -145,8 +145,8 @@ type ValidityWindow struct {
 	//	*ValidityWindow_Duration
 	//	*ValidityWindow_CalendarDays
 	Length isValidityWindow_Length `protobuf_oneof:"length"`
-	// The instant it counts from. A floor states REPORT_TIME or has no window: SAMPLE_TIME in a floor is refused, since it
-	// could shorten what a place gives.
+	// The instant it counts from. A floor states REPORT_TIME or has no window. SAMPLE_TIME in a floor is refused, because
+	// it could shorten what a place gives.
 	Basis ValidityBasis `protobuf:"varint,3,opt,name=basis,proto3,enum=hutong.policy.v1.ValidityBasis" json:"basis,omitempty"`
 	// Whether the exact last instant still counts. Default false. Has no meaning for calendar_days.
 	IncludesBoundary bool `protobuf:"varint,4,opt,name=includes_boundary,json=includesBoundary,proto3" json:"includes_boundary,omitempty"`
@@ -228,12 +228,13 @@ type isValidityWindow_Length interface {
 }
 
 type ValidityWindow_Duration struct {
-	// So long after the basis, more than zero and at most 365 days.
+	// A time after the basis, more than zero and at most 365 days.
 	Duration *durationpb.Duration `protobuf:"bytes,1,opt,name=duration,proto3,oneof"`
 }
 
 type ValidityWindow_CalendarDays struct {
-	// So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N.
+	// A number N of calendar days in Asia/Shanghai, 1 to 365. The day of the basis is day 0, and the result counts to
+	// the end of day N.
 	CalendarDays int32 `protobuf:"varint,2,opt,name=calendar_days,json=calendarDays,proto3,oneof"`
 }
 
@@ -241,8 +242,9 @@ func (*ValidityWindow_Duration) isValidityWindow_Length() {}
 
 func (*ValidityWindow_CalendarDays) isValidityWindow_Length() {}
 
-// How long a floor lets every result count at least. A result counts until the later of the place's own window and of
-// each shortest window, all counted from the basis that applies. Nothing is ever shortened by it.
+// How long a floor lets every result count at least. A result counts until the latest end of the place's own window and
+// of all shortest windows, each counted from the basis that applies. No result expires earlier because of a shortest
+// window.
 type ShortestWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The length.
@@ -325,12 +327,13 @@ type isShortestWindow_Length interface {
 }
 
 type ShortestWindow_Duration struct {
-	// So long after the basis, more than zero and at most 365 days.
+	// A time after the basis, more than zero and at most 365 days.
 	Duration *durationpb.Duration `protobuf:"bytes,1,opt,name=duration,proto3,oneof"`
 }
 
 type ShortestWindow_CalendarDays struct {
-	// So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N.
+	// A number N of calendar days in Asia/Shanghai, 1 to 365. The day of the basis is day 0, and the result counts to
+	// the end of day N.
 	CalendarDays int32 `protobuf:"varint,2,opt,name=calendar_days,json=calendarDays,proto3,oneof"`
 }
 
@@ -338,8 +341,8 @@ func (*ShortestWindow_Duration) isShortestWindow_Length() {}
 
 func (*ShortestWindow_CalendarDays) isShortestWindow_Length() {}
 
-// No result is asked for. In a floor: nothing may be asked, whatever a policy below says, and also where no policy is in
-// force (a lift).
+// No result is asked for. In a floor it is a lift: no result may be asked for, whatever a policy below says, and also
+// where no policy is in force.
 type NotRequired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -434,26 +437,27 @@ func (x *AcceptedItem) GetWindow() *ValidityWindow {
 // A negative result is asked for.
 type TestRequired struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long a result counts, of each accepted item that has no window of its own. Required in a policy. In a floor it
-	// holds a basis alone, and is absent if the floor leaves the basis to each place.
+	// How long a result counts if its item has no window of its own. Required in a policy. In a floor it has only a
+	// basis, and is absent if the floor leaves the basis to each place.
 	Window *ValidityWindow `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
 	// How long after sampling a PENDING record counts as proof; absent where it does not count at all.
 	SamplingProofWindow *durationpb.Duration `protobuf:"bytes,2,opt,name=sampling_proof_window,json=samplingProofWindow,proto3" json:"sampling_proof_window,omitempty"`
 	// Whether a person without a recognised result may be turned away. Default false: they are let in, and advised.
 	RefusalPermitted bool `protobuf:"varint,3,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
-	// In a floor alone: how long every result counts at least. Does nothing to
-	// sampling_proof_window. Absent in an EffectivePolicy, which lists these in shortest_windows.
+	// How long every result counts at least. Set only in a floor. It does not change sampling_proof_window. Absent in an
+	// EffectivePolicy, which lists the shortest windows in shortest_windows.
 	ShortestWindow *ShortestWindow `protobuf:"bytes,4,opt,name=shortest_window,json=shortestWindow,proto3" json:"shortest_window,omitempty"`
-	// The items whose negatives satisfy the policy, at most 10, each once: any one of them is enough, as "48 hours of
-	// nucleic acid or 24 hours of antigen". Empty means the default item alone. Refused in a floor.
+	// The items whose negatives satisfy the policy, at most 10, each once. Any one of them is enough, as in "48 hours of
+	// nucleic acid or 24 hours of antigen". Empty means only the default item. Refused in a floor.
 	Accepted []*AcceptedItem `protobuf:"bytes,5,rep,name=accepted,proto3" json:"accepted,omitempty"`
-	// The items whose recorded positives stand against the holder, "items/{item}" or empty for the default item, at most
-	// 10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
-	// in this list; a negative of an item outside the list clears positives of that item alone. Empty means the accepted
-	// items in their order. A result of an item in neither list has no effect. Refused in a floor.
+	// The items whose recorded positives stand against the holder: "items/{item}", or empty for the default item. At most
+	// 10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own
+	// item and of the items after it in this list. A negative of an item outside the list clears only positives of that
+	// item. Empty means the accepted items in their order. A result of an item in neither list has no effect. Refused in
+	// a floor.
 	AdverseItems []string `protobuf:"bytes,6,rep,name=adverse_items,json=adverseItems,proto3" json:"adverse_items,omitempty"`
-	// How long after sampling a recorded positive stands, more than zero and at most 365 days; absent: until it is cleared.
-	// Refused in a floor.
+	// How long after sampling a recorded positive stands, more than zero and at most 365 days. Absent means until it is
+	// cleared. Refused in a floor.
 	AdverseWindow *durationpb.Duration `protobuf:"bytes,7,opt,name=adverse_window,json=adverseWindow,proto3" json:"adverse_window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -611,9 +615,9 @@ func (x *PolicySource) GetIssueDate() string {
 	return ""
 }
 
-// One revision of a rule of one jurisdiction. Revisions are immutable; a series of them shares its name. In force at an
-// instant is the revision with the greatest effective_start_time at or before it, of those published and not withdrawn,
-// if the instant is before its end.
+// One revision of a rule of one jurisdiction. Revisions are immutable, and all revisions of a series share its name.
+// Among the revisions that are published and not withdrawn, the one with the greatest effective_start_time at or before
+// an instant is in force at that instant. None is in force if that revision has ended.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "jurisdictions/{region}/policies/{policy_id}"; policy_id is 1 to 63 of lower-case letters, digits and "-", beginning
@@ -643,12 +647,14 @@ type Policy struct {
 	// Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
 	// characters.
 	Advice []string `protobuf:"bytes,11,rep,name=advice,proto3" json:"advice,omitempty"`
-	// Whether it binds its jurisdiction and everything below instead of governing by itself, whoever governs, and only in
-	// the holder's favour: it lifts (not_required), or states a basis, a shortest_window, channels or forbidden grounds.
+	// Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
+	// policy governs there. It acts only in the holder's favour: it lifts (not_required), or states a basis, a
+	// shortest_window, channels or forbidden grounds.
 	Floor bool `protobuf:"varint,12,opt,name=floor,proto3" json:"floor,omitempty"`
-	// From when it is in force, to the microsecond, from 1900 to the end of 8999.
+	// The instant from which it is in force, to the microsecond, from 1900 to the end of 8999.
 	EffectiveStartTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=effective_start_time,json=effectiveStartTime,proto3" json:"effective_start_time,omitempty"`
-	// Until when; absent for no end. After it nothing of the series is in force, older revisions neither.
+	// The instant at which it ends; absent for no end. From this instant no revision of the series is in force, not even
+	// an older one.
 	EffectiveEndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=effective_end_time,json=effectiveEndTime,proto3" json:"effective_end_time,omitempty"`
 	// When this revision was published.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
@@ -875,14 +881,14 @@ func (*Policy_NotRequired) isPolicy_Requirement() {}
 
 func (*Policy_TestRequired) isPolicy_Requirement() {}
 
-// What a floor replaced of a lower policy's basis.
+// A basis of a lower policy that a floor replaced.
 type BasisOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the lower policy says.
 	Stated ValidityBasis `protobuf:"varint,1,opt,name=stated,proto3,enum=hutong.policy.v1.ValidityBasis" json:"stated,omitempty"`
 	// What applies.
 	Applied ValidityBasis `protobuf:"varint,2,opt,name=applied,proto3,enum=hutong.policy.v1.ValidityBasis" json:"applied,omitempty"`
-	// The accepted item whose own window it is, always by its full name, "items/{item}"; empty for test_required.window.
+	// The accepted item that has the window, always by its full name, "items/{item}"; empty for test_required.window.
 	Item          string `protobuf:"bytes,3,opt,name=item,proto3" json:"item,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -939,7 +945,7 @@ func (x *BasisOverride) GetItem() string {
 	return ""
 }
 
-// What a floor added to a lower policy's channels.
+// Channels that a floor added to those of a lower policy.
 type ChannelsOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Those of the lower policy.
@@ -994,14 +1000,14 @@ func (x *ChannelsOverride) GetApplied() []v1.Channel {
 	return nil
 }
 
-// What a floor added to how long results count by a lower policy. Some would end earlier by the lower policy.
+// A window of a lower policy that a floor lengthened, because some results would expire earlier by the lower policy.
 type WindowOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lower policy's window.
 	Stated *ValidityWindow `protobuf:"bytes,1,opt,name=stated,proto3" json:"stated,omitempty"`
-	// The floor's: a result counts until the later of the two.
+	// The floor's shortest window. A result counts until the later end of the two.
 	Applied *ShortestWindow `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
-	// The accepted item whose own window it is, always by its full name, "items/{item}"; empty for test_required.window.
+	// The accepted item that has the window, always by its full name, "items/{item}"; empty for test_required.window.
 	Item          string `protobuf:"bytes,3,opt,name=item,proto3" json:"item,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1058,7 +1064,7 @@ func (x *WindowOverride) GetItem() string {
 	return ""
 }
 
-// What a floor lifted: a lower policy asks for a result, and nothing is asked.
+// A requirement of a lower policy that a floor lifted, so that no result is asked for.
 type LiftOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the lower policy asks for.
@@ -1118,7 +1124,7 @@ type FloorOverride struct {
 	Replaced isFloorOverride_Replaced `protobuf_oneof:"replaced"`
 	// The floor that says so, "jurisdictions/{region}/policies/{policy_id}@{revision}".
 	Floor string `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
-	// From when, in the answer to a publication or withdrawal; absent in a resolution's.
+	// When the floor begins to replace it, or ceases to. Set only in the answer to a publication or a withdrawal.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The lower policy, "…@{revision}".
 	Policy        string `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`
@@ -1252,7 +1258,7 @@ func (*FloorOverride_Window) isFloorOverride_Replaced() {}
 
 func (*FloorOverride_Lift) isFloorOverride_Replaced() {}
 
-// A shortest window that binds, and whose it is.
+// A shortest window that binds, and the floor that sets it.
 type FloorWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long every result counts at least.
@@ -1331,15 +1337,18 @@ type EffectivePolicy struct {
 	LowerFloors []string `protobuf:"bytes,8,rep,name=lower_floors,json=lowerFloors,proto3" json:"lower_floors,omitempty"`
 	// What the floors replaced.
 	Overrides []*FloorOverride `protobuf:"bytes,9,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// The answer cannot change by the clock alone at or after this instant and before end_time; absent for since ever.
+	// From this instant until just before end_time the clock alone cannot change the answer. Absent if it has held for
+	// ever.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// See start_time; absent for never.
+	// The end of that interval; absent if it has no end.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Up to when the publications behind the answer are complete, by the clock of the node that answers: an answer from a
-	// cache says how old it is. At a province of all that has come there; of the nation's see nation_as_of_time.
+	// The instant up to which the publications behind the answer are complete, by the clock of the node that answers. An
+	// answer from a cache has an older instant. At a province this covers what has arrived there; nation_as_of_time says
+	// how far that reaches.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
-	// Everything the national node published up to this instant, by its clock, is known here. At a province alone; absent
-	// while it has never heard of the nation. An old one means that the nation is unavailable. Its last known policies go on to hold.
+	// Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
+	// province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
+	// last known policies go on to hold.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
 	// The document behind the policy that governs; absent when none governs or it names no document.
 	GoverningSource *PolicySource `protobuf:"bytes,14,opt,name=governing_source,json=governingSource,proto3" json:"governing_source,omitempty"`
@@ -1347,8 +1356,8 @@ type EffectivePolicy struct {
 	FloorSource *PolicySource `protobuf:"bytes,15,opt,name=floor_source,json=floorSource,proto3" json:"floor_source,omitempty"`
 	// The shortest windows of the floors that bind, from the nation downwards. Empty where no result is asked for.
 	ShortestWindows []*FloorWindow `protobuf:"bytes,16,rep,name=shortest_windows,json=shortestWindows,proto3" json:"shortest_windows,omitempty"`
-	// The floor that lifts the requirement, "…@{revision}": nothing is asked because of it, whether or not a policy governs.
-	// Of several the highest authority's. Empty when none does.
+	// The floor that lifts the requirement, "…@{revision}". No result is asked for because of it, whether or not a policy
+	// governs. If several floors lift, it is that of the highest authority. Empty when none does.
 	LiftingFloor string `protobuf:"bytes,17,opt,name=lifting_floor,json=liftingFloor,proto3" json:"lifting_floor,omitempty"`
 	// The document behind lifting_floor; absent when there is none or it names no document.
 	LiftingSource *PolicySource `protobuf:"bytes,18,opt,name=lifting_source,json=liftingSource,proto3" json:"lifting_source,omitempty"`
@@ -1548,11 +1557,12 @@ type PoliciesByOrigin struct {
 	SameProvince *EffectivePolicy `protobuf:"bytes,1,opt,name=same_province,json=sameProvince,proto3" json:"same_province,omitempty"`
 	// What applies to a person of another province, exactly as if that origin were stated.
 	OtherProvince *EffectivePolicy `protobuf:"bytes,2,opt,name=other_province,json=otherProvince,proto3" json:"other_province,omitempty"`
-	// Grounds on which nobody of unknown origin may be refused: those of both policies.
+	// Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,3,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// Neither policy can change by the clock alone at or after this instant and before end_time; absent for since ever.
+	// From this instant until just before end_time the clock alone can change neither policy. Absent if both have held
+	// for ever.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// See start_time; absent for never.
+	// The end of that interval; absent if it has no end.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
