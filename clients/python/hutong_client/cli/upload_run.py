@@ -17,9 +17,9 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.output import print_json, say
 from hutong_client.tables.batches import Origin, gather, skip_tubes
-from hutong_client.tables.layouts import Rejected, layout_of
 from hutong_client.tables.open import open_table
-from hutong_client.tables.rejects import RejectsFile, count_reasons, find_rejected
+from hutong_client.tables.rejected.layouts import Rejected, layout_of
+from hutong_client.tables.rejected.rejects import RejectsFile, count_reasons, find_rejected
 from hutong_client.tables.tubes import Reading, read_tubes
 from hutong_client.upload import Batch, UploadSession
 

@@ -126,8 +126,11 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "sample_region": ("采样地区", "采样地区划代码", "采样行政区划", "行政区划代码", "行政区划", "region"),
 }
 
+OF_REJECTED = "can_be_retried"
+"""Column that every row of a file of rejected rows has filled. No other file has it."""
+
 RESULTS = Vocabulary(
-    ALIASES,
+    {**ALIASES, OF_REJECTED: ()},
     required=("card_no", "sample_date", "nat_result", "report_no"),
     fallbacks={
         "report_date": (

@@ -38,6 +38,7 @@ class Row:
         original: the cells as they are in the file, for the rejects file.
         fault: why the row cannot be read; empty if it can.
         sheet: the row's sheet.
+        filled: the cells of the row that stand in another row of the file; None if there are none.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Row:
     original: Sequence[str]
     fault: str = ""
     sheet: Sheet = ONLY_SHEET
+    filled: Mapping[str, Cell] | None = None
 
     @property
     def order(self) -> tuple[int, int]:

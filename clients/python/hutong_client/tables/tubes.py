@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -14,12 +13,13 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from hutong_client.tables import values
-from hutong_client.tables.columns import TIME_OF_DAY
+from hutong_client.tables.columns import OF_REJECTED, TIME_OF_DAY
+from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.groups import MAX_PERSONS, MAX_ROWS, group_rows
-from hutong_client.tables.items import DEFAULT, check_specimen, read_item
-from hutong_client.tables.pools import POOLED, find_pool_size, is_pool_word, read_pool_size
+from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size
 from hutong_client.tables.rows import Cell, Row
+from hutong_client.tables.tested import describe_test
 from hutong_client.tables.times import join_time, parse_time
 from hutong_client.tables.words import ERROR_VALUES
 
@@ -44,6 +44,11 @@ _OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
 _DOUBTFUL = frozenset({"nat_result", "pool_size", "sample_type", "check_project"})
 """Columns whose faults in one row leave the whole tube without a known meaning."""
 
+_NOT_COUNTED = (
+    "the size of the pool is missing; other persons of the tube may be stored already, so the rows of a file of "
+    "rejected rows are not counted; write how many persons the tube was made for, 1 for a tube of this person alone"
+)
+
 Value = TypeVar("Value")
 
 
@@ -64,18 +69,24 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadTube:
-    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`."""
+    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`, `shared` what stands in some of them alone."""
 
     tube: Tube
     rows: Sequence[Row]
+    shared: Mapping[str, Cell] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be converted to a message without guessing."""
+    """A row that cannot be converted to a message without guessing. `filled` is what it lacks if it is sent alone."""
 
     row: Row
     faults: Sequence[Fault]
+    filled: Mapping[str, Cell] = field(default_factory=dict)
+
+    def without_size(self) -> BadRow:
+        """Return the row for a tube whose rows contradict each other, so that its size is in doubt."""
+        return replace(self, filled={column: cell for column, cell in self.filled.items() if column != "pool_size"})
 
 
 def read_tubes(rows: Iterable[Row], reading: Reading) -> Iterator[ReadTube | BadRow]:
@@ -121,8 +132,8 @@ class _Tube:
 
     def __init__(self, rows: Sequence[Row], reading: Reading) -> None:
         self._rows = rows
-        shared = _find_shared(rows) if len(rows) > 1 else {}
-        self._read = [_read_row(row, shared, len(rows), reading) for row in rows]
+        self._shared = _find_shared(rows) if len(rows) > 1 else {}
+        self._read = [_read_row(row, self._shared, len(rows), reading) for row in rows]
 
     def split(self) -> Iterator[ReadTube | BadRow]:
         """Yield the tube, or several with the same code if sampling sites or times differ or reports repeat."""
@@ -130,16 +141,18 @@ class _Tube:
         run: list[_Good] = []
         for item in self._read:
             if isinstance(item, BadRow):
-                yield item
+                yield item.without_size() if mismatch else item
             elif mismatch:
-                yield BadRow(item.row, (mismatch,))
+                yield BadRow(
+                    item.row, (mismatch,), complete_cells(item.row, self._shared, item.stated.pool_size, [mismatch])
+                )
             else:
                 if run and (not run[0].shares_message(item) or _repeats(item, run)):
-                    yield _build(run)
+                    yield _build(run, self._shared)
                     run = []
                 run.append(item)
         if run:
-            yield _build(run)
+            yield _build(run, self._shared)
 
     def _mismatch(self) -> Fault | None:
         """Return why the rows contradict each other as one tube; None if they do not."""
@@ -160,7 +173,8 @@ class _Tube:
             word = dict(_SHARED)[column]
             text = f"the {word} of row {item.row.number} of this tube cannot be read, so the tube has no known {word}"
             return Fault(column, "POOL_MISMATCH", text)
-        persons = len({item.person.report_number for item in good})
+        # Rows that cannot be sent are persons of the tube too.
+        persons = len({row.cells.get("report_no") for row in self._rows if not row.fault})
         size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
         if persons > max(size, 1):
             return Fault("pool_size", "POOL_MISMATCH", f"{persons} persons do not fit a tube for {size}")
@@ -197,9 +211,7 @@ def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading)
     reader = _Reader(row, cells)
     size = _read_size(reader, rows)
     outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
-    test = _describe_test(
-        cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items
-    )
+    test = describe_test(cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items)
     if test.faults:
         reader.faults += test.faults
     stated = _Stated(outcome or OUTCOME_UNSPECIFIED, size, test.specimen, test.method, test.item)
@@ -215,37 +227,9 @@ def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading)
         reader.fault("", "the row is far too long; look for a stray quotation mark")
     if not ERROR_VALUES.isdisjoint(cells.values()):
         reader.reject_errors()
-    return BadRow(row, tuple(reader.faults)) if reader.faults else good
-
-
-class _Test(NamedTuple):
-    """What the cells of a row say of its test."""
-
-    item: str
-    specimen: values.Specimen
-    method: values.Method
-    faults: tuple[Fault, ...]
-
-
-@lru_cache(maxsize=1024)
-def _describe_test(project: Cell | None, method: Cell | None, specimen: Cell | None, admitted: frozenset[str]) -> _Test:
-    """Return what three cells say of a test. Cached, because a file repeats few of them very often."""
-    faults: list[Fault] = []
-    item = DEFAULT
-    if project is not None or method is not None:
-        try:
-            item = read_item(project, method, admitted)
-        except BadCell as error:
-            faults.append(Fault("check_project", error.reason, error.description))
-    if specimen is not None and is_pool_word(specimen):
-        specimen = None
-    if specimen is not None:
-        try:
-            check_specimen(specimen, item)
-        except BadCell as error:
-            faults.append(Fault("sample_type", error.reason, error.description))
-    how = values.read_method(project) or values.read_method(method)
-    return _Test(item, values.read_specimen(specimen), how, tuple(faults))
+    if reader.faults:
+        return BadRow(row, tuple(reader.faults), complete_cells(row, shared, size, reader.faults))
+    return good
 
 
 def _read_size(reader: _Reader, rows: int) -> int:
@@ -253,6 +237,8 @@ def _read_size(reader: _Reader, rows: int) -> int:
     counted = min(rows, MAX_PERSONS)
     cell = find_pool_size(reader.cells)
     if cell is None:
+        if OF_REJECTED in reader.cells:
+            reader.fault("pool_size", _NOT_COUNTED)
         return counted
     try:
         size = read_pool_size(cell)
@@ -318,7 +304,7 @@ class _Reader:
         self.faults.append(Fault(column, "INVALID_FIELD", description))
 
 
-def _build(run: Sequence[_Good]) -> ReadTube:
+def _build(run: Sequence[_Good], shared: Mapping[str, Cell]) -> ReadTube:
     first = run[0]
     region, site = first.site
     tube = Tube(
@@ -333,4 +319,4 @@ def _build(run: Sequence[_Good]) -> ReadTube:
         persons=[item.person for item in run],
         **first.times,
     )
-    return ReadTube(tube, [item.row for item in run])
+    return ReadTube(tube, [item.row for item in run], shared)

@@ -9,7 +9,7 @@ import pytest
 from hutong.results.v1 import upload_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong_client.tables.batches import gather, skip_tubes
-from hutong_client.tables.rejects import count_reasons, find_rejected
+from hutong_client.tables.rejected.rejects import count_reasons, find_rejected
 from hutong_client.tables.rows import Row
 from hutong_client.tables.tubes import BadRow, Reading, ReadTube, read_tubes
 from hypothesis import given

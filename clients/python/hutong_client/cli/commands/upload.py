@@ -23,7 +23,7 @@ from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import detect_format, open_table
-from hutong_client.tables.rejects import NotFree, choose_rejects_path, is_intact
+from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact
 from hutong_client.tables.rows import NotATable, Row, Table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading

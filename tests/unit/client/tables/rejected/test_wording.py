@@ -11,10 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.upload_pb2 import Rejection, Tube, TubePerson
 from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong_client.tables.batches import Origin
-from hutong_client.tables.rejects import find_rejected
+from hutong_client.tables.rejected.rejects import find_rejected
+from hutong_client.tables.rejected.wording import explain_rule
 from hutong_client.tables.rows import Row
 from hutong_client.tables.tubes import ReadTube
-from hutong_client.tables.wording import explain_rule
 
 from services.runtime.server.validation import find_violations
 

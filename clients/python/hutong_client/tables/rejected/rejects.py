@@ -14,10 +14,11 @@ from typing import Self
 from hutong.results.v1.upload_pb2 import Rejection
 
 from hutong_client.tables.batches import Origin
+from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.layouts import Layout, Rejected
+from hutong_client.tables.rejected.layouts import Layout, Rejected
+from hutong_client.tables.rejected.wording import explain_rule
 from hutong_client.tables.tubes import ReadTube
-from hutong_client.tables.wording import explain_rule
 
 _COLUMN_OF = {
     "document.number": "card_no",
@@ -41,7 +42,7 @@ _COLUMN_OF = {
 
 def find_rejected(origin: Origin, rejections: Iterable[Rejection]) -> list[Rejected]:
     """Return a batch's rejected rows in the order of the file: bad rows that were not sent, and rejections."""
-    found = [Rejected(bad.row, bad.faults) for bad in origin.bad_rows]
+    found = [Rejected(bad.row, bad.faults, filled=bad.filled) for bad in origin.bad_rows]
     for rejection in rejections:
         found += _rejected_rows(origin.tubes[rejection.tube_index], rejection)
     return sorted(found, key=lambda rejected: rejected.row.order)
@@ -65,7 +66,10 @@ def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
     for position in range(len(read.rows)) if whole else (rejection.person_index,):
         # A cell that breaks two rules may get the same fault twice, which is reported once.
         faults = dict.fromkeys((*of_tube, *of_person.get(position, ())))
-        yield Rejected(read.rows[position], tuple(faults), rejection.retryable)
+        row = read.rows[position]
+        yield Rejected(
+            row, tuple(faults), rejection.retryable, complete_cells(row, read.shared, read.tube.pool_size, faults)
+        )
 
 
 def _split_path(path: str) -> tuple[int | None, str]:
