@@ -129,6 +129,28 @@ LAYOUTS = [
         csv(plus("检测项目", "新冠病毒核酸检测(10混1)", "新冠病毒核酸检测(10混1)", rows=members("S1", "", 2))),
         {"S1": 2},
     ),
+    Kind(
+        "a specimen code for each person, the size once",
+        csv([TITLES, person(1, "Y1", 10), person(2, "Y2", ""), person(3, "Y3", "")]),
+        bad={2: "tube_code", 3: "tube_code", 4: "tube_code"},
+    ),
+    Kind("a total with its count", csv([*PEOPLE, ["合计", "2", "", "", "", "", "", ""]]), TWO, {4: ""}),
+    Kind(
+        "sizes that repeat, without codes",
+        csv([TITLES, person(1, "", 1), person(2, "", "同上")]),
+        {"R0001": 1, "R0002": 1},
+    ),
+    Kind(
+        "混检10:1 in the name of the test",
+        csv(plus("检测项目", "新冠病毒核酸混检10:1", rows=[person(1, "S1", "")])),
+        {"S1": 1},
+        outcome="NEGATIVE",
+    ),
+    Kind(
+        "单检 and 混检 in one name",
+        csv(plus("检测项目", "新冠病毒核酸（单检/混检）", rows=[person(1, "S1", "")])),
+        bad={2: "pool_size"},
+    ),
     Kind("footers", csv([*PEOPLE, ["合计", "", "", "2人"], ["", "审核者：示例", "", ""]]), TWO, {4: "", 5: ""}),
     Kind(
         "a footer ends a group", csv([*POOL, ["制表人：示例"], person(8, "", "")]), {"S1": 4}, {6: "", 7: "tube_code"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.pools import POOLED, read_pool_size
+from hutong_client.tables.faults import Fault
+from hutong_client.tables.pools import POOLED, read_size
 from hutong_client.tables.rows import Cell, Row
 
 _OF_POOL = frozenset({"tube_code", "pool_size"})
@@ -32,7 +32,4 @@ def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iter
 def _states_size(row: Row) -> bool:
     """Check whether the row's own cell has a size, or something that a clerk has to correct."""
     cell = row.cells.get("pool_size")
-    try:
-        return cell is not None and read_pool_size(cell) != POOLED
-    except BadCell:
-        return True
+    return cell is not None and read_size(cell) != POOLED

@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hutong_client.tables.columns import ALIASES
-from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size
+from hutong_client.tables.faults import Fault
+from hutong_client.tables.pools import POOLED, find_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row, Sheet
 from hutong_client.tables.words import ERROR_VALUES
 
@@ -282,12 +282,7 @@ def _is_ditto(cell: Cell) -> bool:
 def _stated_size(row: Row) -> int | None:
     """Return the size that a row states, POOLED for a pool of unknown size; None if it states none that can be read."""
     cell = find_pool_size(row.cells)
-    if cell is None or _is_ditto(cell):
-        return None
-    try:
-        return read_pool_size(cell)
-    except BadCell:
-        return None
+    return None if cell is None or _is_ditto(cell) else read_size(cell)
 
 
 def _size_of(row: Row) -> int | None:

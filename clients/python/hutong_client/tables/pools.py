@@ -50,6 +50,14 @@ def read_pool_size(cell: Cell) -> int:
     return int(next(group for group in match.groups() if group))
 
 
+def read_size(cell: Cell) -> int | None:
+    """Return the pool size of a cell like `read_pool_size`; None if it cannot be read."""
+    try:
+        return read_pool_size(cell)
+    except BadCell:
+        return None
+
+
 def find_pool_size(cells: Mapping[str, Cell]) -> Cell | None:
     """Return the cell that states the pool size; None if there is none.
 

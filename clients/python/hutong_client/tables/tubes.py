@@ -17,7 +17,7 @@ from hutong_client.tables.columns import OF_REJECTED, TIME_OF_DAY
 from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.groups import MAX_PERSONS, MAX_ROWS, group_rows
-from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size
+from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.tested import describe_test
 from hutong_client.tables.times import join_time, parse_time
@@ -133,7 +133,8 @@ class _Tube:
     def __init__(self, rows: Sequence[Row], reading: Reading) -> None:
         self._rows = rows
         self._shared = _find_shared(rows) if len(rows) > 1 else {}
-        self._read = [_read_row(row, self._shared, len(rows), reading) for row in rows]
+        counted = _count_size(rows)
+        self._read = [_read_row(row, self._shared, counted, reading) for row in rows]
 
     def split(self) -> Iterator[ReadTube | BadRow]:
         """Yield the tube, or several with the same code if sampling sites or times differ or reports repeat."""
@@ -199,17 +200,26 @@ def _find_shared(rows: Sequence[Row]) -> Mapping[str, Cell]:
         return shared
     for column in _OF_TUBE:
         cells = [row.cells[column] for row in rows if column in row.cells]
-        if cells and len(cells) < len(rows):
+        if cells and len(cells) < len(rows) and (column != "pool_size" or len({*map(read_size, cells)}) == 1):
             shared[column] = cells[0]
     return shared
 
 
-def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading) -> _Good | BadRow:
+def _count_size(rows: Sequence[Row]) -> int:
+    """Return the size of a tube for the rows that state none, or only that it is a pool."""
+    if len(rows) == 1:
+        return 1
+    sizes = [size for row in rows if (cell := row.cells.get("pool_size")) is not None and (size := read_size(cell))]
+    pool = next((size for size in sizes if size > 1), None)
+    return pool or min(len(rows), MAX_PERSONS)
+
+
+def _read_row(row: Row, shared: Mapping[str, Cell], counted: int, reading: Reading) -> _Good | BadRow:
     if row.fault:
         return BadRow(row, (Fault("", "INVALID_FIELD", row.fault),))
     cells = {**shared, **row.cells} if shared else row.cells
     reader = _Reader(row, cells)
-    size = _read_size(reader, rows)
+    size = _read_size(reader, counted)
     outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
     test = describe_test(cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items)
     if test.faults:
@@ -232,9 +242,8 @@ def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading)
     return good
 
 
-def _read_size(reader: _Reader, rows: int) -> int:
-    """Return the size of a row's pool. If none is stated, it is the number of the tube's rows."""
-    counted = min(rows, MAX_PERSONS)
+def _read_size(reader: _Reader, counted: int) -> int:
+    """Return the size of a row's pool, `counted` if the row states none."""
     cell = find_pool_size(reader.cells)
     if cell is None:
         if OF_REJECTED in reader.cells:
@@ -245,7 +254,7 @@ def _read_size(reader: _Reader, rows: int) -> int:
     except BadCell as error:
         reader.fault("pool_size", error.description)
         return counted
-    if size == POOLED and rows == 1:
+    if size == POOLED and counted == 1:
         reader.fault("pool_size", "the row is of a pool, but not of how many persons; write the size, as 10")
     return size or counted
 
