@@ -18,6 +18,7 @@ from hutong_client.cli.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.output import print_json, say
 from hutong_client.tables.batches import Origin, gather, skip_tubes
 from hutong_client.tables.open import open_table
+from hutong_client.tables.pools.scattered import ScatteredCodes
 from hutong_client.tables.rejected.layouts import Rejected, layout_of
 from hutong_client.tables.rejected.rejects import RejectsFile, count_reasons, find_rejected
 from hutong_client.tables.tubes import Reading, read_tubes
@@ -63,7 +64,8 @@ class UploadRun:
             stack.callback(writer.write)
             writer.write()
             unsent: list[Origin] = []
-            items = skip_tubes(read_tubes(table, reading), begun)
+            scattered = ScatteredCodes(lambda: open_table(self._file, encoding=self._journal.encoding))
+            items = skip_tubes(read_tubes(table, reading, scattered), begun)
             for sent in self._session.send(_sendable(gather(items, batch_size), unsent), begun):
                 response = sent.response
                 self._counts.accepted += response.accepted_count

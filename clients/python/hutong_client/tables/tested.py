@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hutong_client.tables import values
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.items import DEFAULT, check_specimen, read_item
-from hutong_client.tables.pools import is_pool_word
+from hutong_client.tables.pools.sizes import is_pool_word
 from hutong_client.tables.rows import Cell
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.upload_pb2 import Tube, TubePerson
@@ -13,14 +13,14 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from hutong_client.tables import values
-from hutong_client.tables.columns import OF_REJECTED, TIME_OF_DAY
-from hutong_client.tables.completion import complete_cells
+from hutong_client.tables.cells import Cells
+from hutong_client.tables.columns import OF_REJECTED
 from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.groups import MAX_PERSONS, MAX_ROWS, group_rows
-from hutong_client.tables.pools import POOLED, find_pool_size, read_pool_size, read_size
+from hutong_client.tables.pools.completion import complete_cells
+from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows
+from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.tested import describe_test
-from hutong_client.tables.times import join_time, parse_time
 from hutong_client.tables.words import ERROR_VALUES
 
 _MAX_ROW_CHARACTERS = 8_000
@@ -44,12 +44,14 @@ _OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
 _DOUBTFUL = frozenset({"nat_result", "pool_size", "sample_type", "check_project"})
 """Columns whose faults in one row leave the whole tube without a known meaning."""
 
+_SCATTERED = (
+    "other rows of this tube code stand elsewhere in the file, and no row says how many persons the tube was made for; "
+    "put the rows of the tube together, and write its pool size (混检人数)"
+)
 _NOT_COUNTED = (
     "the size of the pool is missing; other persons of the tube may be stored already, so the rows of a file of "
     "rejected rows are not counted; write how many persons the tube was made for, 1 for a tube of this person alone"
 )
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +91,31 @@ class BadRow:
         return replace(self, filled={column: cell for column, cell in self.filled.items() if column != "pool_size"})
 
 
-def read_tubes(rows: Iterable[Row], reading: Reading) -> Iterator[ReadTube | BadRow]:
-    """Yield tubes and bad rows in the order of the file. A bad row comes before the tube of its group."""
+def read_tubes(rows: Iterable[Row], reading: Reading, scattered: Container[object] = ()) -> Iterator[ReadTube | BadRow]:
+    """Yield tubes and bad rows in the order of the file. A bad row comes before the tube of its group.
+
+    Args:
+        rows: the rows of the file.
+        reading: how to read them.
+        scattered: the tube codes that stand in rows apart. Such a tube needs a size, because its rows are not counted.
+    """
     for group in group_rows(rows):
-        if group.fault:
-            yield from (_reject(row, group.fault) for row in group.rows)
+        fault = group.fault
+        if not fault and _must_be_counted(group.rows) and group.rows[0].cells["tube_code"] in scattered:
+            fault = Fault("tube_code", "POOL_MISMATCH", _SCATTERED)
+        if fault:
+            yield from (_reject(row, fault) for row in group.rows)
         else:
             yield from _Tube(group.rows, reading).split()
+
+
+def _must_be_counted(rows: Sequence[Row]) -> bool:
+    """Check whether only the number of its rows says how many persons a tube was made for."""
+    first = rows[0].cells
+    if "pool_size" in first and read_size(first["pool_size"]) != POOLED:
+        return False
+    sizes = (read_size(cell) for row in rows if (cell := find_pool_size(row.cells)) is not None)
+    return "tube_code" in first and all(size == POOLED for size in sizes)
 
 
 def _reject(row: Row, fault: Fault) -> BadRow:
@@ -218,7 +238,7 @@ def _read_row(row: Row, shared: Mapping[str, Cell], counted: int, reading: Readi
     if row.fault:
         return BadRow(row, (Fault("", "INVALID_FIELD", row.fault),))
     cells = {**shared, **row.cells} if shared else row.cells
-    reader = _Reader(row, cells)
+    reader = Cells(row, cells)
     size = _read_size(reader, counted)
     outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
     test = describe_test(cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items)
@@ -242,7 +262,7 @@ def _read_row(row: Row, shared: Mapping[str, Cell], counted: int, reading: Readi
     return good
 
 
-def _read_size(reader: _Reader, counted: int) -> int:
+def _read_size(reader: Cells, counted: int) -> int:
     """Return the size of a row's pool, `counted` if the row states none."""
     cell = find_pool_size(reader.cells)
     if cell is None:
@@ -259,7 +279,7 @@ def _read_size(reader: _Reader, counted: int) -> int:
     return size or counted
 
 
-def _read_document(reader: _Reader) -> IdentityDocument:
+def _read_document(reader: Cells) -> IdentityDocument:
     number = reader.read("card_no", values.read_document_number) or ""
     document = IdentityDocument(
         number=number,
@@ -272,45 +292,6 @@ def _read_document(reader: _Reader) -> IdentityDocument:
         # Files give a nationality for every person, but the contract allows it for passports only.
         document.issuing_country = reader.read("issuing_country", values.read_country) or ""
     return document
-
-
-class _Reader:
-    """Reader of a row's cells that gathers all faults."""
-
-    def __init__(self, row: Row, cells: Mapping[str, Cell]) -> None:
-        self.row = row
-        self.cells = cells
-        self.faults: list[Fault] = []
-
-    def read(self, column: str, read: Callable[[Cell], Value], *, needed: bool = False) -> Value | None:
-        """Return a cell's value; None if it is faulty or empty. The service reports missing values."""
-        cell = self.cells.get(column)
-        if cell is None and not needed:
-            return None
-        try:
-            return read(cell)  # type: ignore[arg-type] # the reader of a needed cell reports None itself
-        except BadCell as error:
-            self.faults.append(Fault(column, error.reason, error.description))
-            return None
-
-    def read_time(self, column: str, zone: tzinfo | None) -> Timestamp | None:
-        """Return a time, also if its time of day is in a column of its own."""
-        of_day = self.cells.get(column + TIME_OF_DAY)
-        if of_day is None:
-            return self.read(column, lambda cell: parse_time(cell, zone))
-        return self.read(column, lambda cell: parse_time(join_time(cell, of_day), zone))
-
-    def reject_errors(self) -> None:
-        """Record the error values of the row as its faults, in place of those that they have caused."""
-        columns = [column for column, cell in self.cells.items() if isinstance(cell, str) and cell in ERROR_VALUES]
-        self.faults = [fault for fault in self.faults if fault.column not in columns]
-        for column in columns:
-            text = "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
-            self.fault(column, text)
-
-    def fault(self, column: str, description: str) -> None:
-        """Record a fault that does not come from reading one cell."""
-        self.faults.append(Fault(column, "INVALID_FIELD", description))
 
 
 def _build(run: Sequence[_Good], shared: Mapping[str, Cell]) -> ReadTube:

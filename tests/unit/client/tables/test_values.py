@@ -6,7 +6,7 @@ import pytest
 from hutong.results.v1 import result_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.pools import POOLED, read_pool_size
+from hutong_client.tables.pools.sizes import POOLED, read_pool_size
 from hutong_client.tables.values import (
     find_document_type,
     read_code,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.pools import POOLED, read_size
+from hutong_client.tables.pools.sizes import POOLED, read_size
 from hutong_client.tables.rows import Cell, Row
 
 _OF_POOL = frozenset({"tube_code", "pool_size"})

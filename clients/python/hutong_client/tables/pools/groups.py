@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from hutong_client.tables.columns import ALIASES
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.pools import POOLED, find_pool_size, read_size
+from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row, Sheet
 from hutong_client.tables.words import ERROR_VALUES
 

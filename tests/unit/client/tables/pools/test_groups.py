@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hutong_client.tables.groups import group_rows
+from hutong_client.tables.pools.groups import group_rows
 from hutong_client.tables.rows import Row, Sheet
 from hypothesis import given
 from hypothesis import strategies as st
