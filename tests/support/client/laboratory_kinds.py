@@ -24,7 +24,7 @@ from tests.support.client.laboratory_formats import (
     xlsx,
 )
 from tests.support.client.laboratory_kind import Kind
-from tests.support.client.laboratory_words import ITEMS, ONE, WORDS
+from tests.support.client.laboratory_words import ITEMS, NAMED, ONE, WORDS
 
 TWO = {**ONE, "T0002": 1}
 PEOPLE = [TITLES, person(1), person(2)]
@@ -298,4 +298,4 @@ ENCODED = [
     ),
     Kind("the wrong encoding", csv(PEOPLE, "gb18030"), refused="not text in utf-8", encoding="utf-8"),
 ]
-KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS]
+KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED]

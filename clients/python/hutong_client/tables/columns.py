@@ -126,6 +126,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "sample_region": ("采样地区", "采样地区划代码", "采样行政区划", "行政区划代码", "行政区划", "region"),
 }
 
+REMARK = ":remark"
+"""Name of the cell that holds the texts of unknown columns that name a test. No title names it."""
 OF_REJECTED = "can_be_retried"
 """Column that every row of a file of rejected rows has filled. No other file has it."""
 
@@ -247,6 +249,11 @@ def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str
         else:
             found[named[0]] = column
     return dict(sorted(found.items()))
+
+
+def title_of_result(titles: Sequence[str], columns: Mapping[int, str]) -> str:
+    """Return the title of the column of results; empty if there is none."""
+    return next((titles[at] for at, column in columns.items() if column == "nat_result"), "")
 
 
 def _best_fallback(titles: Sequence[str], positions: Sequence[int], vocabulary: Vocabulary) -> list[int]:

@@ -14,7 +14,7 @@ from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from hutong_client.tables import values
 from hutong_client.tables.cells import Cells
-from hutong_client.tables.columns import OF_REJECTED
+from hutong_client.tables.columns import OF_REJECTED, REMARK
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.pools.completion import complete_cells
 from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows
@@ -241,7 +241,14 @@ def _read_row(row: Row, shared: Mapping[str, Cell], counted: int, reading: Readi
     reader = Cells(row, cells)
     size = _read_size(reader, counted)
     outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
-    test = describe_test(cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items)
+    test = describe_test(
+        cells.get("check_project"),
+        cells.get("check_method"),
+        cells.get("sample_type"),
+        reading.items,
+        row.sheet.test,
+        cells.get(REMARK, ""),
+    )
     if test.faults:
         reader.faults += test.faults
     stated = _Stated(outcome or OUTCOME_UNSPECIFIED, size, test.specimen, test.method, test.item)

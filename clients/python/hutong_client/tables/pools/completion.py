@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.pools.sizes import POOLED, read_size
 from hutong_client.tables.rows import Cell, Row
+from hutong_client.tables.tested import carry_test
 
 _OF_POOL = frozenset({"tube_code", "pool_size"})
 
@@ -26,6 +27,8 @@ def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iter
         filled.pop("pool_size", None)
     elif not _states_size(row):
         filled["pool_size"] = size
+    if test := carry_test(row.cells | filled, row.sheet.test):
+        filled["check_project"] = test
     return filled
 
 

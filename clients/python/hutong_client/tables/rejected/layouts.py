@@ -19,8 +19,6 @@ COLUMNS = ("row", "reasons", "fields", "descriptions", OF_REJECTED)
 """Columns before the row's own columns. Several faults of one row are separated by "; "."""
 
 
-_ADDED = ("pool_size",)
-"""Columns that are added to a file of rejected rows if its header lacks them."""
 _AT_RISK = re.compile(
     r"0[0-9]+|[0-9]{11,}[Xx]?|[0-9]+[Ee][0-9]+|[0-9]{1,2}[:/-][0-9]{1,2}|[0-9]{4}[-/.][0-9]+[-/.][0-9]+ +[0-9:]+"
 )
@@ -70,20 +68,22 @@ class Layout(Protocol):
 
 def layout_of(table: Table) -> Layout:
     """Return the layout for a table's rejected rows: NDJSON for NDJSON, CSV for every other format."""
-    return NdjsonLayout() if isinstance(table, NdjsonTable) else CsvLayout(table.header)
+    return NdjsonLayout() if isinstance(table, NdjsonTable) else CsvLayout(table.header, bool(table.named_test))
 
 
 class CsvLayout:
     """CSV: the faults, then the row's own cells under the header of its file.
 
-    A column of the pool's size is added if the file has none.
+    A column of the pool's size is added if the file has none. A column of the test is added if the file names the test
+    elsewhere.
     """
 
-    def __init__(self, header: Sequence[str]) -> None:
+    def __init__(self, header: Sequence[str], names_test: bool = False) -> None:
         self._width = len(header)
         self._own = [position for position, title in enumerate(header) if title not in COLUMNS]
         self._positions = {column: position for position, column in name_columns(header, RESULTS).items()}
-        self._added = [column for column in _ADDED if column not in self._positions]
+        added_columns = ("pool_size", "check_project") if names_test else ("pool_size",)
+        self._added = [column for column in added_columns if column not in self._positions]
         in_chinese = not "".join(header).isascii()
         added = [ALIASES[column][0] if in_chinese else column for column in self._added]
         self._titles = [*COLUMNS, *added, *(header[position] for position in self._own)]

@@ -182,3 +182,14 @@ def test_rejects_without_their_first_columns_are_complete(tmp_path: Path) -> Non
     rejects.write_text(as_text([TITLES, own]), "utf-8")
     (alone,), _ = read(rejects)
     assert (alone.tube_code, alone.pool_size) == ("S1", 10)
+
+
+@pytest.mark.parametrize(("sheet", "column"), [("抗原", "检测项目"), ("核酸抗原", "检测项目"), ("结果", "")])
+def test_a_test_that_the_sheet_names_comes_along(tmp_path: Path, sheet: str, column: str) -> None:
+    """The file of rejected rows has neither the sheet nor the title, so a column names the test."""
+    path = xlsx((sheet, [TITLES, person(1, sample_date=BAD_TIME)]))(tmp_path)
+    rejects = correct(write_rejects(path))
+    assert column in rejects.read_text("utf-8-sig").split("姓名")[0]
+    stored, rejected = read(rejects.rename(tmp_path / "plain.csv"))
+    assert bool(stored) == (sheet == "结果")
+    assert all(fault.column == "check_project" for item in rejected for fault in item.faults)
