@@ -235,6 +235,13 @@ TITLED = [
         ),
         ONE,
     ),
+    Kind(
+        "时间 behind each date",
+        csv(timed("2022-08-09", "06:00", "2022-08-09", "12:00", titles=("采样日期", "时间", "报告日期", "时间"))),
+        ONE,
+    ),
+    Kind("时间 alone", csv([[*TITLES[:2], "时间", *TITLES[3:]], person(1)]), refused="as 采样时间 or 报告时间"),
+    Kind("two persons side by side", csv([[*TITLES, *TITLES], [*person(1), *person(2)]]), refused="row of its own"),
     Kind("two titles of one column", csv(plus("结果", "阴性")), refused="keep “检测结果” in column D"),
     Kind("one title twice", csv(plus("检测结果", "阴性")), refused="keep the one whose cells are right"),
     Kind("two keys of one column", ndjson({"number": card(1), "card_no": card(2)}, NDJSON), ONE, {1: ""}),

@@ -21,6 +21,7 @@ from hutong_client.tables.open import open_table
 from hutong_client.tables.pools.scattered import ScatteredCodes
 from hutong_client.tables.rejected.layouts import Rejected, layout_of
 from hutong_client.tables.rejected.rejects import RejectsFile, count_reasons, find_rejected
+from hutong_client.tables.rejected.wording import name_reason
 from hutong_client.tables.tubes import Reading, read_tubes
 from hutong_client.upload import Batch, UploadSession
 
@@ -128,7 +129,7 @@ class UploadRun:
             would = "would be " if self._validate_only else ""
             click.echo(f"{would}accepted {counts.accepted}, duplicates {counts.duplicates}, rejected {counts.rejected}")
             for reason, rows in journal.rejected_by_reason.items():
-                click.echo(f"  {reason:24}{rows}")
+                click.echo(f"  {rows:>8}  {name_reason(reason)} ({reason})")
             if rejects:
                 click.echo(f"The rejected rows and their reasons are in {rejects}")
         return ExitCode.PARTLY if counts.rejected else ExitCode.DONE

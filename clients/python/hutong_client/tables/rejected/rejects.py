@@ -60,7 +60,7 @@ def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
     of_person: dict[int, list[Fault]] = {}
     for violation in rejection.violations:
         position, path = _split_path(violation.field)
-        description = explain_rule(path, violation.description)
+        description = explain_rule(path, violation.description, violation.reason)
         fault = Fault(_COLUMN_OF.get(path, path), violation.reason, description)
         (of_tube if position is None else of_person.setdefault(position, [])).append(fault)
     for position in range(len(read.rows)) if whole else (rejection.person_index,):
