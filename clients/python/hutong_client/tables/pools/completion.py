@@ -27,7 +27,7 @@ def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iter
         filled.pop("pool_size", None)
     elif not _states_size(row):
         filled["pool_size"] = size
-    if test := carry_test(row.cells | filled, row.sheet.test):
+    if test := carry_test({**row.cells, **filled}, row.sheet.test):
         filled["check_project"] = test
     return filled
 

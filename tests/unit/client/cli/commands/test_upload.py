@@ -90,7 +90,7 @@ def test_interrupted_upload_goes_on_to_the_same_end(
 
 
 def test_finished_upload_is_not_sent_again(day: Path, address: str, fake: FakeUploads) -> None:
-    """--resume tells the same end once more."""
+    """--resume reports the same end once more."""
     upload(day, address)
     batches = fake.batches
     assert upload(day, address, "--resume") == ExitCode.PARTLY
@@ -168,7 +168,7 @@ def test_a_missing_service_is_reported_at_once(day: Path, capsys: pytest.Capture
 
 
 def test_rejects_of_the_time_before_are_kept(day: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The clerk was told to mend them; the new ones go beside them, and the command says where."""
+    """A clerk may be correcting them. The new ones go beside them, and the command prints the path."""
     upload(day, address)
     mended = day.with_name("day.csv.rejects.csv")
     mended.write_text("mended", encoding="utf-8")
@@ -234,7 +234,7 @@ def test_resume_knows_where_its_rejects_are(day: Path, address: str, fake: FakeU
 def test_second_upload_of_a_file_at_once_is_refused(
     day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the midst of the first: exit code 7, nothing sent twice, nothing told twice."""
+    """It begins in the midst of the first: exit code 7, nothing is sent twice, nothing is reported twice."""
     codes: list[int] = []
 
     def intrude(number: int) -> None:

@@ -28,7 +28,7 @@ def rejected(number: int) -> Rejected:
 
 
 def test_row_is_written_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
-    """So that a clerk can mend it in the same place."""
+    """A clerk can correct it in the same place."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
@@ -41,7 +41,7 @@ def test_row_is_written_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
 
 
 def test_cells_beyond_the_header_are_written_too(tmp_path: Path) -> None:
-    """They are what is to be mended."""
+    """They are the cells to correct."""
     path = tmp_path / "rejects.csv"
     row = Row(2, {}, (*line(2).values(), "astray"), "too many cells")
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
@@ -59,7 +59,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
-    """Not even by one who did not look before."""
+    """This holds also if the path was not checked before."""
     path = tmp_path / "rejects.csv"
     path.write_text("mended")
     with pytest.raises(FileExistsError), RejectsFile(path, CsvLayout(HEADER)):
@@ -68,7 +68,7 @@ def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
-    """By default the next free name; where one was asked for that is taken, a word about it."""
+    """By default it is the next free name. A requested path that exists is refused."""
     day = write_csv(tmp_path / "day.csv", [line(1)])
     assert choose_rejects_path(day, None, ".rejects", ".csv").name == "day.csv.rejects.csv"
     (tmp_path / "day.csv.rejects.csv").write_text("mended")
@@ -92,7 +92,7 @@ def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
 
 
 def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
-    """An empty file would make a clerk look for what is not there."""
+    """An empty file would make a clerk look for rows."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)):
         pass
@@ -100,7 +100,7 @@ def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
 
 
 def test_rejects_can_be_uploaded_when_they_are_mended(tmp_path: Path) -> None:
-    """The columns that were put before are no hindrance, nor doubled when rows are rejected again."""
+    """The first columns do no harm and are not doubled when rows are rejected again."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
@@ -143,7 +143,7 @@ def test_rejects_of_ndjson_are_ndjson_and_can_be_uploaded_again(tmp_path: Path) 
 
 
 def test_rejects_go_on_from_a_kept_length(tmp_path: Path) -> None:
-    """What was written after the last journal is written again, once."""
+    """Rows that were written after the last journal are written once more."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
