@@ -32,14 +32,14 @@ from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 from services.verification.decision.decide import RULES_VERSION, decide
-from services.verification.decision.model import Decision, Evidence, SourceStatus
+from services.verification.decision.model import SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
-from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     NATION_SECONDS,
     SettledQuestion,
@@ -48,29 +48,11 @@ from services.verification.verify.scope import (
     nationwide,
     with_nation,
 )
-from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.store import DecisionStore, StoredDecision, must_be_kept
 from services.verification.verify.subject_tag import subject_tag
 
 Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""
-
-_CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
-"""Reasons for UNDETERMINED that are cases to follow up. The others are an absence, such as that of a source."""
-
-
-def must_be_kept(decision: Decision) -> bool:
-    """Return whether a decision is stored even if the caller does not ask for it.
-
-    Stored are NOT_RECOGNIZED and decisions for which evidence was weighed. Others are not stored, so that the system
-    knows as little as possible of where people go. UNDETERMINED for an absence alone says nothing of the person, and an
-    outage would store one for every question.
-    """
-    if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
-        return True
-    return any(
-        isinstance(considered.subject, Evidence) and considered.use != pb.EVIDENCE_USE_NOT_NEEDED
-        for considered in decision.considered
-    )
 
 
 class ResolvedPolicy(NamedTuple):
@@ -80,11 +62,13 @@ class ResolvedPolicy(NamedTuple):
         answer: what applies; None if Policy did not answer.
         status: the state of Policy as a source of the decision.
         needs_results: whether results have to be looked up.
+        items: the names of the items to look up; empty for the default item alone, and if nothing is looked up.
     """
 
     answer: PolicyAnswer | None
     status: SourceStatus
     needs_results: bool
+    items: tuple[str, ...] = ()
 
 
 class Unanswered(NamedTuple):
@@ -234,21 +218,35 @@ class Verifier:
         )
 
     async def _ask(self, question: Question) -> SourceAnswers:
-        """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result."""
+        """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
+
+        If the policy is not cached, the default item is looked up meanwhile. If the policy then weighs other items, all
+        of its items are looked up instead.
+        """
         known = self._policies.find_cached(question.policy)
-        if known is not None and not known.needs_results:
-            return self._answers(self._rule(known), None)
+        if known is not None:
+            if not known.needs_results:
+                return self._answers(self._rule(known), None)
+            set_items(question, known.items)
         look_up = self._results.ask(question.look_up)
         try:
             rule = self._rule(known or await self._policies.resolve(question.policy))
+            if known is None and rule.items:
+                look_up.cancel()
+                set_items(question, rule.items)
+                look_up = self._results.ask(question.look_up)
             return self._answers(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()
 
     async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
-        """Ask Policy and Results at the same time for all questions. Policy gets each different question once."""
+        """Ask Policy and Results at the same time for all questions. Policy gets each different question once.
+
+        Items are looked up as in `_ask`.
+        """
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
+        _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
         look_ups = [question.look_up for question in questions if asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
@@ -256,10 +254,17 @@ class Verifier:
             found = iter(await looking_up)
         finally:
             looking_up.cancel()
+        resolved = {policy: rules[policy] for policy, known in cached.items() if known is None}
+        again = _set_items_of_each(
+            questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
+        )
+        more_found = await self._results.look_up_each([question.look_up for question in again])
+        found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
             rule = rules[question.policy]
             answer = next(found) if asking[question.policy] else None
+            answer = found_again.get(id(question), answer)
             if isinstance(rule, HutongError):
                 answers.append(rule)
             elif isinstance(answer, HutongError):
@@ -289,7 +294,8 @@ class Verifier:
     def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
             return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
-        return ResolvedPolicy(known, self._policies.status(known), needs_results=known.needs_results)
+        needs_results = known.needs_results
+        return ResolvedPolicy(known, self._policies.status(known), needs_results, known.items if needs_results else ())
 
     def _answers(self, rule: ResolvedPolicy, results: LookupAnswer | None) -> SourceAnswers:
         if not rule.needs_results:
@@ -327,3 +333,15 @@ class Verifier:
     async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
         await self._store.keep_decisions(kept)
         return [None] * len(kept)
+
+
+def _set_items_of_each(
+    questions: Sequence[Question], items: Mapping[PolicyQuestion, Sequence[str]]
+) -> Sequence[Question]:
+    """Set the items of the questions whose policies name other items than the default one. Return these questions."""
+    if not any(items.values()):
+        return ()
+    changed = [question for question in questions if items.get(question.policy)]
+    for question in changed:
+        set_items(question, items[question.policy])
+    return changed
