@@ -13,7 +13,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 from hutong_client.connection import connect
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from clients.examples.node import Node, running_node
 from tests.support.client.laboratory_files import CARDS, HEADER, as_csv, line
@@ -81,6 +81,9 @@ def upload(node: Node, file: Path, *options: str) -> Told:
 
 def rejects(file: Path) -> list[tuple[int, str]]:
     """Return row and description of each rejected row."""
+    if file.suffix == ".xlsx":
+        with closing(load_workbook(file.with_name(file.name + ".rejects.xlsx"), read_only=True)) as book:
+            return [(int(str(row[0])), str(row[3])) for row in list(book.worksheets[0].iter_rows(values_only=True))[1:]]
     with file.with_name(file.name + ".rejects.csv").open(encoding="utf-8-sig", newline="") as content:
         return [(int(row[0]), row[3]) for row in list(csv.reader(content))[1:]]
 
@@ -215,7 +218,7 @@ def test_rejected_rows_can_be_mended_in_their_file_and_sent(node: Node, tmp_path
     file.write_text(as_csv([line(first), line(first + 1, report_date="2022-08-09")]), encoding="utf-8")
     assert upload(node, file, "--json").counts == (1, 0, 1)
     put_aside = file.with_name("day.csv.rejects.csv")
-    text = put_aside.read_text(encoding="utf-8-sig").replace(",2022-08-09,", ",2022-08-09T12:00:00+08:00,")
+    text = put_aside.read_text(encoding="utf-8-sig").replace('"=""2022-08-09"""', "2022-08-09T12:00:00+08:00")
     put_aside.write_text(text, encoding="utf-8-sig")
     assert upload(node, put_aside, "--json").counts == (1, 0, 0)
 

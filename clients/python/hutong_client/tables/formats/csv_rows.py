@@ -23,7 +23,7 @@ _MAX_CELL_CHARACTERS = 1 << 20
 """The CSV reader's limit for a cell, far more than any valid cell has."""
 _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
-_KEPT_AS_TEXT = re.compile(r'="([^"]*)"')
+_KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 """A text as a formula, by which a spreadsheet program keeps its zeros and digits."""
 _STRAY_QUOTE = (
     "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
@@ -125,7 +125,7 @@ class CsvTable:
         taken = self.lines.taken
         text = taken[0] if len(taken) == 1 else "".join(taken)
         if '="' in text:
-            known = {column: _KEPT_AS_TEXT.sub(r"\1", cell) for column, cell in known.items()}
+            known = {column: _take_text(cell) for column, cell in known.items()}
         if remark := remarks.read(cells):
             known[REMARK] = remark
         fault = ""
@@ -150,6 +150,11 @@ class CsvTable:
     def _split(self, line: str) -> list[str]:
         """Split a line into cells and keep all quotation marks."""
         return line.rstrip("\r\n").split(self.delimiter)
+
+
+def _take_text(cell: str) -> str:
+    kept = _KEPT_AS_TEXT.fullmatch(cell)
+    return kept[1].replace('""', '"') if kept else cell
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:

@@ -20,12 +20,17 @@ COLUMNS = ("row", "reasons", "fields", "descriptions", OF_REJECTED)
 
 
 _AT_RISK = re.compile(
-    r"0[0-9]+|[0-9]{11,}[Xx]?|[0-9]+[Ee][0-9]+|[0-9]{1,2}[:/-][0-9]{1,2}|[0-9]{4}[-/.][0-9]+[-/.][0-9]+ +[0-9:]+"
+    r"0[0-9]+|[0-9]{11,}[Xx]?|[0-9.]+[Ee][+-]?[0-9]+|[0-9]{1,2}[:/-][0-9]{1,2}|[0-9]{1,2}:[0-9]{2}:[0-9]{2}"
+    r"|[0-9]{4}[-/.][0-9]+[-/.][0-9]+( +[0-9:.]+)?|[0-9]*\.[0-9]+|[0-9]{1,3}(,[0-9]{3})+|[0-9]{1,2}月[0-9]{1,2}日"
+    r"|[=+@-].+|(jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec)[a-z]*[ -]?[0-9]{1,4}|true|false",
+    re.IGNORECASE | re.DOTALL,
 )
-"""Texts that a spreadsheet program takes for a number, a date or a time, and writes back in another form.
+"""Texts that a spreadsheet program takes for a number, a date, a time or a formula, and writes back in another form.
 
-They are numbers of more than 10 digits or with leading zeros, 1E5, 10:1, 1-2, and times, which lose their seconds.
+They are numbers of more than 10 digits or with leading zeros, 1E5, 1.10, 10:1, 1-2, dates, times, which lose their
+seconds, codes such as MAR1, and texts with the beginning of a formula.
 """
+_KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 
 
 class Rejected:
@@ -119,7 +124,15 @@ def protect(cell: str) -> str:
     They would round a number of 18 digits, drop leading zeros, and show a time without its seconds or a ratio as a time
     of day. A formula that consists of a text keeps it. The reader of CSV takes it for the text again.
     """
-    return f'="{cell}"' if _AT_RISK.fullmatch(cell) else cell
+    if not _AT_RISK.fullmatch(cell) or _KEPT_AS_TEXT.fullmatch(cell):
+        return cell
+    return '="{}"'.format(cell.replace('"', '""'))
+
+
+def unprotect(cell: str) -> str:
+    """Return the text that `protect` has written."""
+    kept = _KEPT_AS_TEXT.fullmatch(cell)
+    return kept[1].replace('""', '"') if kept else cell
 
 
 class NdjsonLayout:

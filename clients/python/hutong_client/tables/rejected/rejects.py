@@ -84,6 +84,11 @@ class NotFree(Exception):
     """The path cannot be used for rejected rows. The text says why."""
 
 
+def part_path(path: Path) -> Path:
+    """Return the path of the file to which rows are appended; a workbook is written from it at the end."""
+    return path.with_name(path.name + ".part.csv") if path.suffix.lower() == ".xlsx" else path
+
+
 def choose_rejects_path(file: Path, asked: Path | None, suffix: str, extension: str) -> Path:
     """Choose a path for the rejected rows of `file` that overwrites no file.
 
@@ -92,15 +97,18 @@ def choose_rejects_path(file: Path, asked: Path | None, suffix: str, extension: 
         asked: the requested path; None to derive one from the file's name.
         suffix: the text after the file's name. A number follows it if the name is taken, because a clerk may be
             correcting the rows in the existing file.
-        extension: the extension of the layout, as ".csv".
+        extension: the extension of the format, as ".csv".
 
     Raises:
         NotFree: the requested path exists already.
     """
     if asked is None:
         names = (f"{suffix}{f'.{number}' if number > 1 else ''}{extension}" for number in count(1))
-        return next(path for name in names if not os.path.lexists(path := file.with_name(file.name + name)))
+        paths = (file.with_name(file.name + name) for name in names)
+        return next(path for path in paths if not os.path.lexists(path) and not os.path.lexists(part_path(path)))
     path = asked.resolve()
+    if path != part_path(path) and part_path(path).exists():
+        raise NotFree(f"{part_path(asked)} is left of an interrupted upload; continue that with --resume, or remove it")
     if path.exists():
         if path.samefile(file):
             raise NotFree(f"{asked} is the file to upload; name another file for the rejected rows")

@@ -51,7 +51,7 @@ def write_rejects(path: Path, refused: frozenset[str] = frozenset()) -> Path:
 def correct(path: Path) -> Path:
     """Correct the times of a file of rejected rows, as a clerk does."""
     text = path.read_text(encoding="utf-8-sig")
-    for mark in (",", '"'):
+    for mark in (",", '"', '""'):
         text = text.replace(f"{mark}{BAD_TIME}{mark}", f"{mark}{GOOD_TIME}{mark}")
     path.write_text(text, "utf-8-sig")
     return path
