@@ -51,9 +51,10 @@ def read_item(project: Cell | None, method: Cell | None, admitted: Collection[st
 
 def names_test(project: Cell | None, method: Cell | None) -> bool:
     """Check whether the cells of a row name its test, so that nothing else in the file has to."""
-    own = "" if project is None else plain(project)
-    text = own + " " + ("" if method is None else plain(method))
-    return bool(_NAME.fullmatch(own)) or any(word in text for word in _TABLE["nucleic_acid"]["tests"])
+    own, how = ("" if cell is None else plain(cell) for cell in (project, method))
+    if _NAME.fullmatch(own) or _find_item(own, how) != DEFAULT:
+        return True
+    return any(word in f"{own} {how}" for word in _TABLE["nucleic_acid"]["tests"])
 
 
 def check_specimen(cell: Cell, item: str) -> None:

@@ -60,3 +60,14 @@ def test_the_name_of_the_file_counts(tmp_path: Path) -> None:
             assert item.tube.item == ANTIGEN
         else:
             assert item.filled["check_project"] == ANTIGEN
+
+
+def test_a_row_that_names_its_test_keeps_it_in_the_rejects(tmp_path: Path) -> None:
+    """The name of the file does not replace its own cell."""
+    path = csv([[*TITLES, "检测项目"], [*person(1), "新冠抗原检测"]])(tmp_path).rename(
+        tmp_path / "antigen and nucleic.csv"
+    )
+    with open_table(path) as table:
+        (item,) = read_tubes(table, Reading(SHANGHAI, "220502"))
+    assert isinstance(item, BadRow)
+    assert "check_project" not in item.filled

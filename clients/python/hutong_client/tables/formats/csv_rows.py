@@ -117,26 +117,27 @@ class CsvTable:
                 readable = False
             if not readable:
                 yield Row(number, {}, self._split(self.lines.keep_first()), _STRAY_QUOTE, sheet)
-            elif any(cell.strip() for cell in cells):
+            elif any(map(str.strip, cells)):
                 yield self._row(number, cells, sheet, remarks)
 
     def _row(self, number: int, cells: list[str], sheet: Sheet, remarks: Remarks) -> Row:
-        known = {column: cells[at].strip() for at, column in self.columns.items() if at < len(cells)}
+        width = len(cells)
+        known = {column: text for at, column in self.columns.items() if at < width and (text := cells[at].strip())}
         taken = self.lines.taken
-        text = taken[0] if len(taken) == 1 else "".join(taken)
-        if '="' in text:
-            known = {column: _take_text(cell) for column, cell in known.items()}
+        line = taken[0] if len(taken) == 1 else "".join(taken)
+        if '="' in line:
+            known = {column: text for column, cell in known.items() if (text := _take_text(cell))}
         if remark := remarks.read(cells):
             known[REMARK] = remark
         fault = ""
-        if "\x00" in text:
+        if "\x00" in line:
             fault = NUL_FAULT
-        elif len(cells) > len(self.header) and any(cell.strip() for cell in cells[len(self.header) :]):
+        elif width > len(self.header) and any(map(str.strip, cells[len(self.header) :])):
             fault = (
-                f"the row has {len(cells)} cells and the header {len(self.header)}; a comma inside a cell needs "
+                f"the row has {width} cells and the header {len(self.header)}; a comma inside a cell needs "
                 "quotation marks around the cell"
             )
-        return Row(number, {column: cell for column, cell in known.items() if cell}, cells, fault, sheet)
+        return Row(number, known, cells, fault, sheet)
 
     def _contains_other_rows(self) -> bool:
         """Check whether at least two of the record's lines have as many cells as a row.

@@ -130,9 +130,10 @@ class _Grouper:
             if row.fault:
                 yield from self._take_faulty(row)
                 continue
-            if "pool_size" in row.cells or self._size:
-                row = self._repeat_size(row)  # noqa: PLW2901 - the row as it is meant
             cells = row.cells
+            if cells.get("pool_size", "") != self._size or row.sheet is not self._sheet:
+                row = self._repeat_size(row)  # noqa: PLW2901 - the row as it is meant
+                cells = row.cells
             code = "" if _is_blank(cells.get("tube_code", "")) else cells["tube_code"]
             if code and code == self._code and len(self._group) <= MAX_ROWS:
                 self._group.append(row)
@@ -152,12 +153,14 @@ class _Grouper:
     def _repeat_size(self, row: Row) -> Row:
         """Return the row with the size of the row above it if its own cell repeats that one, as "同上" does."""
         size = row.cells.get("pool_size")
+        if row.sheet is not self._sheet:
+            self._size, self._sheet = "", row.sheet
         if size is None:
             if not _has_no_code(row):
                 self._size = ""
         elif not _is_ditto(size):
-            self._size, self._sheet = size, row.sheet
-        elif self._size and self._sheet is row.sheet:
+            self._size = size
+        elif self._size:
             return replace(row, cells={**row.cells, "pool_size": self._size}, filled={"pool_size": self._size})
         return row
 
@@ -272,6 +275,8 @@ def _is_blank(code: Cell) -> bool:
     """Check whether a cell names no tube code. A mark that repeats the code above names one."""
     if not isinstance(code, str) or _is_ditto(code):
         return not code
+    if code.isalnum():
+        return code.casefold() in _NO_CODE
     return code.casefold() in _NO_CODE or not any(map(str.isalnum, code))
 
 
