@@ -38,10 +38,15 @@ class Cells:
 
     def read_time(self, column: str, zone: tzinfo | None) -> Timestamp | None:
         """Return a time, also if its time of day is in a column of its own."""
+        cell = self.cells.get(column)
+        if cell is None:
+            return None
         of_day = self.cells.get(column + TIME_OF_DAY)
-        if of_day is None:
-            return self.read(column, lambda cell: parse_time(cell, zone))
-        return self.read(column, lambda cell: parse_time(join_time(cell, of_day), zone))
+        try:
+            return parse_time(cell if of_day is None else join_time(cell, of_day), zone)
+        except BadCell as error:
+            self.faults.append(Fault(column, error.reason, error.description))
+            return None
 
     def reject_errors(self) -> None:
         """Record the error values of the row as its faults, in place of those that they have caused."""
