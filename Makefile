@@ -1,4 +1,5 @@
-# A bare machine needs only make and Python 3.11 or newer. Every target installs what else it needs.
+# A bare machine needs only make and Python 3.11 or newer, and Go for stubs, check-clients and check. Every target
+# installs what else it needs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -18,7 +19,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-tools lint types protos stubs protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-tools lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -133,6 +134,13 @@ soak: $(READY) ## Run for 40 minutes: kill Results 500 times on each engine, bre
 	@EXCHANGE_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_exchange_faults.py $(ARGS)
 	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
+
+soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
+	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
+	@HUTONG_TEST_DECISIONS=1000000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
+
+golden: $(READY) ## Decide the golden inputs anew after a change of the rules, and print what changed, for the commit
+	@$(BIN)/python -m tests.support.golden
 
 bench: $(READY) ## Measure against the raw limits; print a table and write build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)

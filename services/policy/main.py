@@ -10,10 +10,10 @@ from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServic
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
 from services.domain.errors import HutongError
-from services.policy.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
+from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
 from services.policy.timing import PolicyTiming

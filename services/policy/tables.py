@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table
 
+from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
 from services.storage.metadata import new_metadata
 
@@ -52,3 +53,4 @@ upstream_positions = Table(
 )
 
 requests = request_memory(metadata, "policy")
+deletion_counts = deletion_counts_table(metadata, "policy")

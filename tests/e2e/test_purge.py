@@ -86,6 +86,10 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
                 "everything reported before": shown["everything reported before"],
                 "results removed": str(count),
                 "SHA-256 of their names": digest,
+                "results report_keys": "2",
+                "results changes.reports": "2",
+                "results delays": "2",
+                "results known_batches": "1",
             }
             assert count == 2
             assert datetime.fromisoformat(shown["everything reported before"]).timestamp() * 1_000_000 == horizon

@@ -25,7 +25,8 @@ from services.results.records.tables import report_keys, results
 from services.storage.collation import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
-_METHOD = "RecallResults progress"
+PROGRESS = "RecallResults progress"
+"""The method under which the progress of a recall is remembered."""
 _requests = requests
 _results = results
 _keys = report_keys
@@ -150,7 +151,7 @@ def _lock_progress(
     answer_once(
         connection,
         _requests,
-        _METHOD,
+        PROGRESS,
         request_id,
         request.request,
         request.now,
@@ -169,7 +170,7 @@ def _store_progress(connection: Connection, request_id: str, progress: Progress)
 
 
 def _is_request(request_id: str) -> tuple[Any, Any]:
-    return _requests.c.method == _METHOD, _requests.c.request_id == request_id
+    return _requests.c.method == PROGRESS, _requests.c.request_id == request_id
 
 
 def _encode(progress: Progress) -> ListValue:

@@ -110,7 +110,7 @@ def _random_revision(choose: random.Random, counts: dict[tuple[str, str], int], 
         counts.get((region, policy_id), 0) + 1,
         purposes=tuple(sorted(choose.sample(PURPOSES, choose.choice((0, 1, 1, 2))))),
         origin=choose.choice(ORIGINS),
-        requirement=_random_requirement(choose, floor),
+        requirement=random_requirement(choose, floor),
         channels=tuple(sorted(choose.sample(range(1, 8), choose.choice((0, 2, 4))))),
         grounds=tuple(sorted(choose.sample(range(1, 11), choose.choice((0, 2))))),
         floor=floor,
@@ -120,7 +120,8 @@ def _random_revision(choose: random.Random, counts: dict[tuple[str, str], int], 
     )
 
 
-def _random_requirement(choose: random.Random, floor: bool) -> Requirement:
+def random_requirement(choose: random.Random, floor: bool) -> Requirement:
+    """Return what a policy asks for, with items or without, or what a floor states."""
     if choose.random() < 0.2:
         return NOT_REQUIRED
     if floor:

@@ -133,12 +133,25 @@ def publish(policy: dict[str, Any], book: PolicyBook) -> PolicyBook:
     return after
 
 
-def record_of(reported: str) -> Record:
-    """Return the record of a negative."""
-    at = instant(reported)
-    standing = lab_pb2.LAB_STANDING_AUTHORIZED
-    negative = outcome_pb2.OUTCOME_NEGATIVE
-    return Record(f"{LAB}/results/R", 1, ACTIVE, LAB, "R", negative, at - 4 * HOUR, None, None, at, standing)
+def record_of(reported: str, number: int = 0) -> Record:
+    """Return the record of a result: a negative of nucleic acid, or as in "positive antigen 2022-12-08 12:00"."""
+    *words, day, time = reported.split()
+    outcome, item = words or ("negative", "nucleic-acid")
+    at = instant(f"{day} {time}")
+    return Record(
+        f"{LAB}/results/R{number}",
+        1,
+        ACTIVE,
+        LAB,
+        f"R{number}",
+        outcome_pb2.Outcome.Value(f"OUTCOME_{outcome.upper()}"),
+        at - 4 * HOUR,
+        None,
+        None,
+        at,
+        lab_pb2.LAB_STANDING_AUTHORIZED,
+        item_of(item),
+    )
 
 
 def ask(question: dict[str, Any], book: PolicyBook) -> None:
@@ -153,7 +166,9 @@ def ask(question: dict[str, Any], book: PolicyBook) -> None:
     assert {key: described[key] for key in expected} == expected
     if "reason" not in question:
         return
-    records = (record_of(question["reported"]),) if "reported" in question else ()
+    reported = question.get("reported", [])
+    texts = [reported] if isinstance(reported, str) else reported
+    records = tuple(record_of(text, number) for number, text in enumerate(texts))
     sources = (SourceStatus(NATIONAL_RESULTS, SOURCE_OK, at),)
     decision = decide(Inputs(at, at, policy_from_proto(message), records, sources=sources))
     assert pb.DecisionReason.Name(decision.reason) == f"DECISION_REASON_{question['reason']}"

@@ -21,7 +21,8 @@ from services.results.lookup.model import ResultQuery
 from services.results.records.partitions import list_partitions, month_of, month_start
 from services.results.records.tables import deletions
 from services.results.retention import purge as purge_module
-from services.results.retention.purge import Deletion, PurgePace, purge
+from services.results.retention.model import Deletion, PurgePace
+from services.results.retention.purge import purge
 from services.results.tables import metadata
 from services.results.upload.dry_run import DryRun, DryRunBudget
 from services.results.upload.tables import uploads

@@ -47,26 +47,60 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert await asker == 1001
 
 
+async def _after(seconds: float) -> None:
+    """Wait until the loop's clock has gone on."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
 async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_after_a_pause() -> None:
-    """The size of the batch that has just returned shows the load. Once the load is over, no question waits."""
+    """The batch that has just returned shows the load. Once the load is over, no question waits."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
-    desk = Desk()
+    desk = Desk(opened=False)
     coalescer = Coalescer(desk, longest_linger_seconds=longest)
+
+    async def load() -> None:
+        desk.gate.clear()
+        batch = asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        await _after(longest / 2)
+        desk.gate.set()
+        await batch
+
     for _ in range(2):
-        await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        await load()
         first = coalescer.ask(1)
         await turns()
         later = coalescer.ask(2)
         assert await asyncio.gather(first, later) == [1001, 1002]
         assert desk.batches[-1] == [1, 2]
-    await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
-    over = asyncio.Event()
-    asyncio.get_running_loop().call_later(2 * longest, over.set)
-    await over.wait()
+    await load()
+    await _after(2 * longest)
     alone = coalescer.ask(3)
     await turns(2)
     assert desk.batches[-1] == [3]
     assert await alone == 1003
+
+
+async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
+    """The others of the batch still get the answers of the call, and a late answer is dropped."""
+    desk = Desk(opened=False)
+    late: list[int] = []
+
+    def on_late() -> int:
+        late.append(1)
+        return -1
+
+    coalescer = Coalescer(desk, on_late=on_late)
+    hasty, patient = coalescer.ask(1, 0.0), coalescer.ask(2, TIMEOUT_SECONDS)
+    assert await hasty == -1
+    waiting = coalescer.ask(3, 0.0)
+    assert await waiting == -1
+    desk.gate.set()
+    assert await patient == 1002
+    await turns()
+    assert desk.batches == [[1, 2]]
+    assert late == [1, 1]
 
 
 async def test_questions_of_one_turn_leave_together() -> None:
