@@ -15,8 +15,8 @@ from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 from hutong_client.tables import values
 from hutong_client.tables.cells import Cells
 from hutong_client.tables.columns import OF_REJECTED, REMARK
+from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.pools.completion import complete_cells
 from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows
 from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row

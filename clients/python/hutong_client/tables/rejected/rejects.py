@@ -14,8 +14,8 @@ from typing import Self
 from hutong.results.v1.upload_pb2 import Rejection
 
 from hutong_client.tables.batches import Origin
+from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.pools.completion import complete_cells
 from hutong_client.tables.rejected.layouts import Layout, Rejected
 from hutong_client.tables.rejected.wording import explain_rule
 from hutong_client.tables.tubes import ReadTube
