@@ -107,7 +107,7 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
 
 
 def test_a_running_service_makes_months_ahead(tmp_path: Path, postgres_url: MakeUrl) -> None:
-    """Before anybody uploads: this month and the next stand ready."""
+    """This month and the next are made before the first upload."""
     url = postgres_url("results")
     pepper = write_secret(tmp_path / "pepper")
     month = month_of(SystemClock().now())

@@ -22,7 +22,7 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 M = TypeVar("M", bound=Message)
 
 MAX_LINKED = 16
-"""Documents that one subject may have: more than anyone holds. It ends chains of wrong links."""
+"""Documents that one subject may have: more than any subject holds. It ends chains of wrong links."""
 
 _links = tables.document_links
 

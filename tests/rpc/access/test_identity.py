@@ -119,7 +119,7 @@ async def test_a_bad_token_is_not_overlooked(guarded: Guarded, which: str) -> No
 
 
 async def test_a_token_names_the_user_of_an_app(guarded: Guarded) -> None:
-    """The app reads its user's links and no others, and without a token nobody's."""
+    """The app reads its user's links and no others. Without a token it reads none."""
     app = CALLERS["app"]
     links = DocumentLinkServiceStub(await guarded.channel("results", app))
     signed_in = guarded.token(guarded.certificate(app))

@@ -150,7 +150,7 @@ def expected(grants: list[Grant], role: str, path: str, which: str, *, case: boo
             if owned or (grant.bind == access_pb2.BIND_OWN_LAB and path in ALWAYS_OWN):
                 return True
         elif grant.may_omit or (not path and "[]" in grant.field):
-            # An absent filter is the caller's own, and a batch without items is about nobody.
+            # An absent filter is the caller's own, and a batch without items is about no person.
             return True
     return False
 

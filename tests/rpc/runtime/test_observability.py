@@ -188,13 +188,13 @@ class Check:
 
 
 async def watch(channel: grpc.aio.Channel, service: str) -> AsyncIterator[int]:
-    """The states of a service as grpc.health.v1 Watch tells them."""
+    """Yield the states of a service as grpc.health.v1 Watch sends them."""
     async for response in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service)):
         yield response.status
 
 
 async def status_of(channel: grpc.aio.Channel, service: str) -> int:
-    """The state of a service as grpc.health.v1 Check tells it."""
+    """Return the state of a service as grpc.health.v1 Check returns it."""
     stub = health_pb2_grpc.HealthStub(channel)
     return int((await stub.Check(health_pb2.HealthCheckRequest(service=service))).status)
 

@@ -1,4 +1,4 @@
-"""Finds out who calls: a local caller, or the caller of a certificate and a token."""
+"""Identify the caller: a local caller, or the caller of a certificate and a token."""
 
 from __future__ import annotations
 

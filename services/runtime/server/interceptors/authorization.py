@@ -136,7 +136,7 @@ class Authorization:
 
 
 def read_rules(method: Method) -> Rules:
-    """Return the rules of a served method from the contract. A method without grants may be called by nobody."""
+    """Return the rules of a served method from the contract. No caller may call a method without grants."""
     if method.name.startswith("/grpc.reflection."):
         return Rules(_REFLECTION)
     described = describe_method(method)
