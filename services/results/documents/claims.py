@@ -12,7 +12,7 @@ from typing import NamedTuple
 from services.domain.region import NATION
 
 MAX_LINKED = 16
-"""Documents that one subject may have: more than anyone holds. It ends chains of wrong links."""
+"""Documents that one subject may have: more than any subject holds. It ends chains of wrong links."""
 
 TRUSTED = frozenset({"", NATION})
 """The source nodes of links that always count: this node, and the nation."""

@@ -20,7 +20,10 @@ class LinkedDocument:
 class DocumentLink:
     """Two documents of one subject. `unlink_time` is None while the link is active.
 
-    `source_node` is the region of the node that made it, empty for this node.
+    Attributes:
+        actor: the name of the caller that linked them; None if it is not known.
+        unlink_actor: the name of the caller that ended the link, in the same way.
+        source_node: the region of the node that made the link; empty for this node.
     """
 
     link_id: str
@@ -30,4 +33,6 @@ class DocumentLink:
     create_time: Instant
     unlink_time: Instant | None = None
     unlink_reason: str = ""
+    actor: str | None = None
+    unlink_actor: str | None = None
     source_node: str = ""

@@ -16,6 +16,7 @@ from services.results.documents import tables
 from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.records.tables import results
+from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
@@ -53,10 +54,11 @@ class DocumentStore:
         reason: str,
         request: IdempotentRequest[DocumentLink, M],
     ) -> M:
-        """Unlink two documents. Raises NotFound if they are not linked."""
+        """Unlink two documents for the current caller. Raises NotFound if they are not linked."""
+        actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
-            ended = unlink_documents(connection, document, linked, reason, request.now)
+            ended = unlink_documents(connection, document, linked, reason, request.now, actor)
             self._change_log.record(connection, [link_change(ended)], request.now)
             return ended
 
@@ -104,12 +106,18 @@ def insert_link(connection: Connection, link: DocumentLink) -> None:
             reason=link.reason,
             create_time=link.create_time,
             unlink_reason="",
+            actor=link.actor,
         )
     )
 
 
 def unlink_documents(
-    connection: Connection, document: LinkedDocument, linked: LinkedDocument, reason: str, now: int
+    connection: Connection,
+    document: LinkedDocument,
+    linked: LinkedDocument,
+    reason: str,
+    now: int,
+    actor: str | None = None,
 ) -> DocumentLink:
     """End the links of two documents, which stay in history. Raises NotFound if they are not linked.
 
@@ -119,8 +127,9 @@ def unlink_documents(
     existing = _find_active(connection, document, linked)
     if not existing:
         raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
-    ended = _links.c.link_id.in_([link.link_id for link in existing])
-    connection.execute(update(_links).where(ended).values(unlink_time=now, unlink_reason=reason))
+    ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
+    which = _links.c.link_id.in_([link.link_id for link in existing])
+    connection.execute(update(_links).where(which).values(ended))
     row = connection.execute(select(_links).where(_links.c.link_id == existing[0].link_id)).one()
     return _from_row(row)
 
@@ -240,5 +249,7 @@ def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
         row.create_time,
         row.unlink_time,
         row.unlink_reason,
+        row.actor,
+        row.unlink_actor,
         row.source_node,
     )

@@ -24,6 +24,9 @@ document_links = Table(
     Column("unlink_reason", String(500), nullable=False),
     # The node that made the link; empty for this node.
     Column("source_node", String(6), nullable=False, server_default=""),
+    # The names of the callers; NULL if another node made or ended the link, or before callers had names.
+    Column("actor", String(100)),
+    Column("unlink_actor", String(100)),
     Index("ix_document_links_subject_key", "subject_key"),
     Index("ix_document_links_linked_subject_key", "linked_subject_key"),
 )

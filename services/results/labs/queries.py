@@ -22,7 +22,7 @@ MAX_OF_ONE_NAME = 10
 _LAST_CHARACTER = "\U0010ffff"
 
 
-def create_lab(connection: Connection, lab: Lab) -> Lab:
+def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
     """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
     At the nation this replaces what nodes have stated of the laboratory.
@@ -43,7 +43,7 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
             name = format_lab(lab.uscc)
             raise AlreadyExists("ALREADY_EXISTS", f"{name} is registered already", metadata={"resource": name})
         return stored
-    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time)
+    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time, actor)
     add_standing(connection, lab.uscc, first)
     return get_lab(connection, lab.uscc)
 
@@ -78,6 +78,7 @@ def add_standing(connection: Connection, uscc: str, change: StandingChange) -> L
             effective_time=change.effective_time,
             reason=change.reason,
             record_time=change.record_time,
+            actor=change.actor,
         )
     )
     return get_lab(connection, uscc)
@@ -149,7 +150,8 @@ def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  
         .order_by(standings.c.entry)
     )
     for row in connection.execute(query) if changes else ():
-        changes[row.uscc].append(StandingChange(row.standing, row.effective_time, row.reason, row.record_time))
+        change = StandingChange(row.standing, row.effective_time, row.reason, row.record_time, row.actor)
+        changes[row.uscc].append(change)
     return [
         Lab(
             row.uscc,

@@ -43,4 +43,6 @@ lab_standings = Table(
     Column("record_time", BigInteger, nullable=False),
     # The node that sent the entry; empty for one that was recorded here.
     Column("source_node", String(6), nullable=False, server_default=""),
+    # The caller's name; NULL if another node recorded the entry, or before callers had names.
+    Column("actor", String(100)),
 )

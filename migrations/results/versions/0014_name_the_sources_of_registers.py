@@ -3,7 +3,7 @@
 The laboratories of other nodes get the first node that registered them. Standings and links received before count as
 this node's own, because their node is unknown. Homes are empty until a node sends the laboratory again.
 
-Revision: 0015, after 0011
+Revision: 0014, after 0013
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0015"
-down_revision = "0011"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
