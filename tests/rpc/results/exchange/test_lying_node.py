@@ -5,6 +5,7 @@ Henan's node lies: it replicates what it likes over a real connection. Jilin's n
 
 from __future__ import annotations
 
+import os
 import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -43,6 +44,8 @@ from tests.support.waiting import until
 
 PERSONS = range(6)
 """Persons whom only Jilin tests. Their reports have the numbers R0 to R5, and later R100 to R105."""
+LIES = int(os.environ.get("LYING_CHANGES", "40"))
+"""Changes that each of the two series of lies sends: a soak sends more."""
 NUMBERS = [f"R{person}" for person in (*PERSONS, *(100 + person for person in PERSONS))]
 
 
@@ -108,7 +111,7 @@ class Liar:
             size = self._rng.randrange(1, 6)
             frames.append(self._batch(rest[:size]))
             rest = rest[size:]
-        answers = [answer async for answer in self._nation.exchange.Replicate(_each(frames), timeout=60)]
+        answers = [answer async for answer in self._nation.exchange.Replicate(_each(frames), timeout=600)]
         assert len(answers) == len(frames)
 
     def _start(self) -> ReplicateRequest:
@@ -180,7 +183,7 @@ async def test_no_frames_of_a_node_change_what_rests_on_records_of_another(count
     await jilin.node.upload([make_tube(person, reported=now - 20 * HOUR) for person in PERSONS])
     if not seed:
         await until(lambda: same(country.nation, jilin))
-    await liar.send(*lies(rng, 40))
+    await liar.send(*lies(rng, LIES))
     tubes = [make_tube(person, reported=now - HOUR) for person in PERSONS]
     for person, tube in enumerate(tubes):
         tube.persons[0].report_number = f"R{100 + person}"
@@ -190,7 +193,7 @@ async def test_no_frames_of_a_node_change_what_rests_on_records_of_another(count
     )
     before = await weighed(jilin)
     await until(lambda: same(country.nation, jilin))
-    await liar.send(*lies(rng, 40))
+    await liar.send(*lies(rng, LIES))
     assert await weighed(jilin) == before
     assert await same(country.nation, jilin)
     assert country.nation.results(of=JILIN) == jilin.results(of=JILIN)
