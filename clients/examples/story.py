@@ -41,6 +41,15 @@ class Report:
     sampled: datetime
     reported: datetime
 
+    def by_name(self, lab_name: str, *, numbered: bool = True) -> evidence_pb2.PresentedEvidence:
+        """Return the paper as evidence that shows its laboratory's name in place of the code."""
+        shown = self.shown()
+        shown.lab = ""
+        shown.lab_name = lab_name
+        if not numbered:
+            shown.report_number = ""
+        return shown
+
     def shown(self, reported: datetime | None = None, item: str = "") -> evidence_pb2.PresentedEvidence:
         """Return the paper as evidence, with outcome negative. `reported` is a forged report time."""
         return evidence_pb2.PresentedEvidence(
@@ -196,6 +205,42 @@ def _paper_and_record(editor: Report) -> list[Scene]:
             ),
         ),
         Scene(
+            "The same paper, which shows its laboratory's name and not the code: the register knows one of that name",
+            ask(
+                unknown,
+                "410105",
+                purpose_pb2.PURPOSE_SCENIC_SITE,
+                unknown.reported + 20 * _HOUR,
+                unknown.by_name("本溪 示例检验所"),
+            ),
+            Expected(
+                "RECOGNIZED",
+                "VALID",
+                "410000/recognition-from-outside",
+                unknown.reported + 48 * _HOUR,
+                "PRESENTED",
+                "UPLOAD_REPORT",
+            ),
+        ),
+        Scene(
+            "A paper with the laboratory's name alone, without a number: not to be compared, and no ground to refuse",
+            ask(
+                unknown,
+                "410105",
+                purpose_pb2.PURPOSE_SCENIC_SITE,
+                unknown.reported + 20 * _HOUR,
+                unknown.by_name("本溪示例检验所", numbered=False),
+            ),
+            Expected(
+                "UNDETERMINED",
+                "EVIDENCE_NOT_COMPARABLE",
+                "410000/recognition-from-outside",
+                next_step="EXAMINE_EVIDENCE",
+                use="NOT_COMPARABLE",
+                action="LET_IN_AND_REGISTER",
+            ),
+        ),
+        Scene(
             "Shows a paper with a forged report time, one day late, 60 hours after the true report, in Zhengzhou",
             ask(editor, "410105", purpose_pb2.PURPOSE_HOTEL, editor.reported + 60 * _HOUR, editor.shown(edited)),
             Expected(
@@ -295,7 +340,7 @@ def ask(
     evidence: evidence_pb2.PresentedEvidence | None = None,
     arriving_from: str = TONGHUA,
 ) -> verification_service_pb2.VerifyRequest:
-    """Build a gate's question about a person who arrives from Tonghua unless told otherwise; empty is not known."""
+    """Build a gate's question about a person who arrives from Tonghua unless `arriving_from` differs."""
     return verification_service_pb2.VerifyRequest(
         document=identity_pb2.IdentityDocument(
             type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=report.number, name=report.name

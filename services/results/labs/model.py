@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from hutong.results.v1 import lab_pb2
@@ -27,12 +27,33 @@ MAY_REPORT = frozenset({AUTHORIZED, WARNED})
 
 @dataclass(frozen=True, slots=True)
 class StandingChange:
-    """One entry of a laboratory's history. With effective_time None it holds from the beginning."""
+    """One entry of a laboratory's history. With effective_time None it holds from the beginning.
+
+    Attributes:
+        actor: the name of the caller that recorded it; None if it is not known. It is not compared, because other nodes
+            do not know it.
+    """
 
     standing: Standing
     effective_time: Instant | None
     reason: str
     record_time: Instant
+    actor: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LabQuery:
+    """The filter of a listing of laboratories. Empty fields match everything.
+
+    Attributes:
+        region: laboratories in this region and below.
+        normal_name: the registered name in normal form.
+        normal_prefix: what the registered name in normal form begins with.
+    """
+
+    region: str = ""
+    normal_name: str = ""
+    normal_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,44 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
 from services.domain.names import format_lab
+from services.domain.normal_form import normal_form
 from services.domain.region import NATION, prefix
 from services.results.labs import tables
-from services.results.labs.model import AUTHORIZED, Lab, StandingChange
+from services.results.labs.model import AUTHORIZED, Lab, LabQuery, StandingChange
 from services.storage.upsert import insert_if_absent
 
+MAX_OF_ONE_NAME = 10
+"""How many laboratories of one name are found, the first in order of code. A paper's name rarely fits more than one."""
+_LAST_CHARACTER = "\U0010ffff"
 
-def create_lab(connection: Connection, lab: Lab) -> Lab:
+
+def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
     """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
     Raises:
         AlreadyExists: it is registered with other content.
     """
-    labs = tables.labs
-    values = {
-        "uscc": lab.uscc,
-        "display_name": lab.display_name,
-        "region": lab.region,
-        "contact": lab.contact,
-        "authorize_time": lab.authorize_time,
-        "create_time": lab.create_time,
-    }
-    if connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0:
+    if connection.execute(insert_if_absent(connection, tables.labs).values(**lab_values(lab))).rowcount == 0:
         stored = get_lab(connection, lab.uscc)
         stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
         if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
             name = format_lab(lab.uscc)
             raise AlreadyExists("ALREADY_EXISTS", f"{name} is registered already", metadata={"resource": name})
         return stored
-    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time)
+    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time, actor)
     add_standing(connection, lab.uscc, first)
     return get_lab(connection, lab.uscc)
+
+
+def lab_values(lab: Lab) -> dict[str, Any]:
+    """Return a laboratory's row, without the history of its standing."""
+    return {
+        "uscc": lab.uscc,
+        "display_name": lab.display_name,
+        "region": lab.region,
+        "contact": lab.contact,
+        "authorize_time": lab.authorize_time,
+        "create_time": lab.create_time,
+        "normal_name": normal_form(lab.display_name),
+    }
 
 
 def add_standing(connection: Connection, uscc: str, change: StandingChange) -> Lab:
@@ -59,6 +69,7 @@ def add_standing(connection: Connection, uscc: str, change: StandingChange) -> L
             effective_time=change.effective_time,
             reason=change.reason,
             record_time=change.record_time,
+            actor=change.actor,
         )
     )
     return get_lab(connection, uscc)
@@ -79,11 +90,30 @@ def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
     return {lab.uscc: lab for lab in _with_histories(connection, rows)}
 
 
-def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
-    """Return the laboratories in a region and below (all if it is empty) in order of code, after the code `after`."""
+def list_labs(connection: Connection, query: LabQuery, after: str, limit: int) -> list[Lab]:
+    """Return the laboratories that match a query in order of code, after the code `after`."""
     labs = tables.labs
-    query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
-    return _with_histories(connection, connection.execute(query).all())
+    conditions = [labs.c.uscc > after, _within(query.region)]
+    if query.normal_name:
+        conditions.append(labs.c.normal_name == query.normal_name)
+    if query.normal_prefix:
+        first = query.normal_prefix
+        conditions.append(and_(labs.c.normal_name >= first, labs.c.normal_name <= first + _LAST_CHARACTER))
+    statement = select(labs).where(*conditions).order_by(labs.c.uscc).limit(limit)
+    return _with_histories(connection, connection.execute(statement).all())
+
+
+def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict[str, list[str]]:
+    """Return the codes of the laboratories of each name in normal form, at most MAX_OF_ONE_NAME of each, in order."""
+    labs = tables.labs
+    number = func.row_number().over(partition_by=labs.c.normal_name, order_by=labs.c.uscc).label("number")
+    of_names = select(labs.c.normal_name, labs.c.uscc, number).where(labs.c.normal_name.in_(sorted(normal_names)))
+    found = of_names.subquery()
+    statement = select(found.c.normal_name, found.c.uscc).where(found.c.number <= MAX_OF_ONE_NAME)
+    codes: dict[str, list[str]] = {}
+    for name, uscc in connection.execute(statement.order_by(found.c.uscc)):
+        codes.setdefault(name, []).append(uscc)
+    return codes
 
 
 def codes_within(connection: Connection, region: str) -> list[str]:
@@ -104,7 +134,8 @@ def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
     query = select(standings).where(standings.c.uscc.in_(list(changes))).order_by(standings.c.entry)
     for row in connection.execute(query) if changes else ():
-        changes[row.uscc].append(StandingChange(row.standing, row.effective_time, row.reason, row.record_time))
+        change = StandingChange(row.standing, row.effective_time, row.reason, row.record_time, row.actor)
+        changes[row.uscc].append(change)
     return [
         Lab(
             row.uscc,

@@ -19,10 +19,10 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_lab
 from services.domain.subject import mask_free_text
-from services.results.fields import known_region
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
+from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
@@ -42,21 +42,22 @@ class LabServicer(LabServiceServicer):
     async def CreateLab(self, request: CreateLabRequest, context: Context) -> CreateLabResponse:
         now = self._clock.now()
         lab = convert.lab_from_proto(request.lab, now)
+        shown = may_see_actors()
 
         def encode(lab: Lab) -> CreateLabResponse:
-            return CreateLabResponse(lab=convert.lab_to_proto(lab, now))
+            return CreateLabResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         return await self._store.create_lab(lab, IdempotentRequest(request, CreateLabResponse, encode, now))
 
     async def GetLab(self, request: GetLabRequest, context: Context) -> GetLabResponse:
         lab = await self._store.get_lab(parse_lab(request.name))
-        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now()))
+        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now(), with_actors=may_see_actors()))
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
-        region = known_region(request.region, "region") if request.region else ""
+        query = convert.query_from_proto(request)
         position = self._tokens.position(request, (str,))
         size = page_size(request.page_size)
-        labs = await self._store.list_labs(region, position[0] if position else "", size + 1)
+        labs = await self._store.list_labs(query, position[0] if position else "", size + 1)
         token = self._tokens.issue(request, [labs[size - 1].uscc]) if len(labs) > size else ""
         now = self._clock.now()
         shown = [convert.lab_to_proto(lab, now, with_history=False) for lab in labs[:size]]
@@ -65,10 +66,11 @@ class LabServicer(LabServiceServicer):
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
         now = self._clock.now()
         effective = from_timestamp(request.effective_time) if request.HasField("effective_time") else now
-        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now)
+        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now, current_actor())
+        shown = may_see_actors()
 
         def encode(lab: Lab) -> SetLabStandingResponse:
-            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))
+            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         idempotent = IdempotentRequest(request, SetLabStandingResponse, encode, now)
         return await self._store.set_standing(parse_lab(request.name), change, idempotent)

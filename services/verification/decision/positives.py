@@ -77,5 +77,23 @@ _NEVER: Instant = -(1 << 62)
 """An instant before every sample time."""
 
 
+def find_clearing(weighed: Iterable[Weighed], valid: Iterable[Weighed], items: ItemRules) -> list[Weighed]:
+    """Return the evidence that counts and would clear every positive that governs if it were recorded.
+
+    No record is among it, because a record that clears has done so.
+    """
+    governing = [one for one in weighed if one.use == pb.EVIDENCE_USE_GOVERNS]
+    newest = max(one.sample_time for one in governing)
+    weightiest = min(items.ranks[one.subject.item] for one in governing)
+    return [
+        one
+        for one in valid
+        if one.subject.outcome == NEGATIVE
+        and not one.is_sampling
+        and one.sample_time > newest
+        and items.ranks.get(one.subject.item, len(items.ranks)) <= weightiest
+    ]
+
+
 def _governs_before(one: Weighed, ranks: Mapping[str, int]) -> tuple[bool, int, Instant]:
     return one.subject.outcome == POSITIVE, -ranks[one.subject.item], one.sample_time

@@ -34,6 +34,8 @@ def test_evidence_is_read_part_by_part() -> None:
     assert evidence.outcome == outcome_pb2.OUTCOME_NEGATIVE
     assert evidence.report_time.seconds == 1_660_181_400
     assert EvidenceOf().convert('{"report_number": "R1"}', None, None).report_number == "R1"
+    named = EvidenceOf().convert("channel=paper-report,lab_name=通化 示例检验所", None, None)
+    assert (named.lab_name, named.lab, named.report_number) == ("通化 示例检验所", "", "")
     for wrong in ("channel=carrier-pigeon", "colour=red", "{"):
         with pytest.raises(click.UsageError):
             EvidenceOf().convert(wrong, None, None)
@@ -49,7 +51,7 @@ def test_evidence_is_read_part_by_part() -> None:
     ],
 )
 def test_former_options_are_understood_and_in_no_help(command: NodeCommand, former: str, present: str) -> None:
-    """Whoever has a script need not change it."""
+    """Existing scripts keep working."""
     (parameter,) = (it for it in command.params if present in it.opts)
     value = [] if getattr(parameter, "is_flag", False) else ["2022-08-11T09:30:00+08:00"]
     given = [
