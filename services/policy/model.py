@@ -138,6 +138,10 @@ class Revision:
     withdraw_time: Instant | None = None
     withdraw_reason: str = ""
     content_hash: str = ""
+    actor: str | None = None
+    """The name of the caller that published it at this node; None if it is not known."""
+    withdraw_actor: str | None = None
+    """The name of the caller that withdrew it at this node; None if it is not known."""
 
     @property
     def series(self) -> SeriesKey:
