@@ -433,8 +433,8 @@ class SubscribeSubjectsResponse(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
-        """One entry for each key, in order, with everything that is kept of the subject: up to 200 results each, including
-        content hashes.
+        """One entry for each key, in order, with the results of the subject that the node gets: up to 200 of each item,
+        including content hashes.
         """
 
     @_builtins.property
