@@ -19,7 +19,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-tools lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -82,6 +82,9 @@ check-clients: $(READY) $(PROTOS_READY) ## Test the clients of other languages; 
 	@cd clients/go && unformatted=$$(gofmt -l . | grep -v '\.pb\.go$$'; true) && test -z "$$unformatted" || { echo "Run gofmt on $$unformatted"; exit 1; }
 	@cd clients/go && go vet ./... && go test ./...
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
+	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint types protos-fresh test check-web check-clients ## Run what CI runs: lint, types, protos-fresh and all tests
 

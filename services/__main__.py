@@ -17,6 +17,7 @@ from services.command.purge import purge_node
 from services.command.version import version_text
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span
+from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
@@ -25,6 +26,7 @@ from services.runtime.tuning import use_batch_scheduling
 from services.runtime.variables import BadSetting
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
+from services.storage.private_files import check_private_files
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -52,6 +54,8 @@ def run(arguments: list[str]) -> int:
             return diagnose(os.environ, options.config, _names(options.service), as_json=options.json)
         settings = Settings.from_environment(os.environ, options.config)
         configure_logs(settings.log_level)
+        harden_process()
+        check_private_files(settings, list(SERVICES) if options.command == "purge" else _names(options.service))
         if options.command == "purge":
             print(purge_node(settings, options.older_than))
         else:

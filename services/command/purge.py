@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
+import os
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
@@ -66,6 +68,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
             ages=ages,
             has_upstream=bool(settings.upstream),
             before_removal=partial(_purge_others, settings, results, others),
+            actor=_login(),
         )
         lines = [
             f"deletion {deletion.deletion_id}",
@@ -99,6 +102,15 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
     for name, database in others.items():
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
             raise Unavailable("OVERLOADED", f"the log of {name} is read without pause; purge again to empty it")
+
+
+def _login() -> str:
+    """Return the operator's login name as an actor."""
+    try:
+        return f"local:{getpass.getuser()}"[:100]
+    except (OSError, KeyError):
+        # The user has no entry in the list of users, as in many containers.
+        return f"local:{os.getuid()}"
 
 
 @contextlib.contextmanager

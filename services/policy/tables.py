@@ -28,6 +28,9 @@ policies = Table(
     Column("publish_time", BigInteger, nullable=False),
     Column("withdraw_time", BigInteger),
     Column("withdraw_reason", String(500), nullable=False),
+    # The names of the callers; NULL if another node published or withdrew it, or before callers had names.
+    Column("actor", String(100)),
+    Column("withdraw_actor", String(100)),
 )
 
 # Every publication and withdrawal, in the order of their commits. A lock serializes the writers

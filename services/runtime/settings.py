@@ -143,6 +143,16 @@ class Settings:
     )
     token_issuer: str = variable("issuer (iss) of bearer tokens")
     token_audience: str = variable("audience (aud) that bearer tokens must name", default="hutong")
+    deny_file: Path | None = variable(
+        "callers that are refused: a serial number in hexadecimal or a SPIFFE ID a line; read again when it changes",
+        read_file,
+        default_words="none",
+    )
+    access_file: Path | None = variable(
+        "YAML file that narrows the contract's grants and sets budgets of callers; read again when it changes",
+        read_file,
+        default_words="none",
+    )
     upstream: str = variable(
         "address of the national node's Results; connects a province to the nation", read_optional_address
     )
@@ -234,6 +244,8 @@ class Settings:
             raise BadSetting("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other")
         if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
             raise BadSetting("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE")
+        if self.deny_file is not None and self.tls.client_ca_file is None:
+            raise BadSetting("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.upstream:
             if is_same_server(self.upstream, self.results.address):
                 raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")

@@ -209,7 +209,7 @@ def open_database(url: str, is_current: Callable[[Connection], bool] | None = No
 def make_directory(directory: Path) -> None:
     """Create the directory of a SQLite database; UnusableDatabase if that fails."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableDatabase(
             f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"

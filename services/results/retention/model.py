@@ -54,3 +54,4 @@ class Deletion:
     result_count: int
     digest: str
     delete_time: Instant
+    actor: str | None = None

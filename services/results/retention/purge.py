@@ -69,13 +69,14 @@ def purge(
     *,
     has_upstream: bool = False,
     before_removal: Callable[[Deletion], None] | None = None,
+    actor: str | None = None,
 ) -> Deletion:
     """Remove every result with a reference time before a horizon, and all data that belongs to it or is beyond its age.
 
     The horizon is `older_than`, on PostgreSQL the beginning of its month. It is set first, so that nothing before it is
     stored any more. Then everything is counted, so that the record is complete before anything is removed. A purge may
     be stopped at any time; the next one removes the rest, under a record of its own. Only one purge runs at a time,
-    because two would count the same results.
+    because two would count the same results. `actor` is who asked for it.
 
     `before_removal` gets the complete record while every report still has its key. At a node that has an upstream,
     changes that the upstream does not know are kept beyond their age.
@@ -89,7 +90,7 @@ def purge(
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
             raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
-        deletion = Deletion(uuid7(), horizon, 0, "", now)
+        deletion = Deletion(uuid7(), horizon, 0, "", now, actor)
         database.write_now(_set_horizon, deletion)
         count, digest = database.read_long_now(count_and_hash, horizon)
         deletion = replace(deletion, result_count=count, digest=digest)

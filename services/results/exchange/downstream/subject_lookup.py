@@ -129,7 +129,7 @@ class SubjectLookup:
 
 
 def _without_content(result: StoredResult) -> StoredResult:
-    """Return a result without what it says. The asking node needs to know only whose it is, and that its item is another.
+    """Return a result without what it says. The asking node only needs to know its subject and its item.
 
     The instants that a replicated result must have are all the reference time.
     """

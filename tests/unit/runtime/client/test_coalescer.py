@@ -136,7 +136,7 @@ async def test_a_batch_is_never_larger_than_allowed() -> None:
 
 
 async def test_a_poisoned_question_harms_its_asker_alone() -> None:
-    """An answer that is an exception is raised to the one who asked."""
+    """An answer that is an exception is raised to its caller."""
 
     async def call(questions: list[int]) -> list[int | BaseException]:
         return [KeyError("poison") if question == 3 else question for question in questions]
@@ -214,7 +214,7 @@ async def test_when_all_waiting_questions_are_cancelled_nothing_is_asked() -> No
 
 
 async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
-    """Nor to that of someone who asked before: each asker's deadline is his own affair."""
+    """Nor does it end with an earlier caller's deadline. Each caller has its own."""
     seen: list[float] = []
 
     async def call(questions: list[int]) -> list[int]:
@@ -243,7 +243,7 @@ async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
     in_flight=st.integers(1, 4),
 )
 def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_flight: int) -> None:
-    """Askers who come, go and are answered badly in any order: each gets his own answer, his own error, or has left."""
+    """Callers come, leave and get errors in any order. Each gets its own answer or error, or has left."""
     dice = random.Random(seed)
 
     async def call(questions: list[int]) -> list[int | BaseException]:
