@@ -21,6 +21,7 @@ from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
@@ -115,7 +116,8 @@ async def start(
     admission = Admission(settings.max_calls)
     identifier = Identifier(settings, clock or SystemClock())
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
-    routes = Routes(ordered_layers(Identity(identifier), authorization, admission, timing.deadline))
+    audit = Audit(service.audit, identifier.subject_key)
+    routes = Routes(ordered_layers(Identity(identifier), audit, authorization, admission, timing.deadline))
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.domain.errors import NotFound
+from services.runtime.audit import AuditTrail
 from services.runtime.background import Job
 from services.runtime.server.access.permits import Owner
 
@@ -63,6 +64,7 @@ class Service:
         drain: begins when the server will stop.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.
+        audit: where calls are recorded; None for a service of tests that records nothing.
     """
 
     name: str
@@ -73,3 +75,4 @@ class Service:
     background: tuple[Job, ...] = ()
     drain: Drain = field(default_factory=Drain)
     owner_of: Callable[[str], Awaitable[Owner]] = _owns_nothing
+    audit: AuditTrail | None = None

@@ -26,19 +26,21 @@ from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
+from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 from services.verification.decision.decide import RULES_VERSION, decide
-from services.verification.decision.model import Decision, Evidence, SourceStatus
+from services.verification.decision.model import SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
+from services.verification.verify.kept import kept_answer, must_be_kept
 from services.verification.verify.question import Question, question_from_proto
 from services.verification.verify.scope import (
     NATION_SECONDS,
@@ -48,29 +50,11 @@ from services.verification.verify.scope import (
     nationwide,
     with_nation,
 )
-from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.verify.subject_tag import subject_tag
 
 Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""
-
-_CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
-"""Reasons for UNDETERMINED that are cases to follow up. The others are an absence, such as that of a source."""
-
-
-def must_be_kept(decision: Decision) -> bool:
-    """Return whether a decision is stored even if the caller does not ask for it.
-
-    Stored are NOT_RECOGNIZED and decisions for which evidence was weighed. Others are not stored, so that the system
-    knows as little as possible of where people go. UNDETERMINED for an absence alone says nothing of the person, and an
-    outage would store one for every question.
-    """
-    if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
-        return True
-    return any(
-        isinstance(considered.subject, Evidence) and considered.use != pb.EVIDENCE_USE_NOT_NEEDED
-        for considered in decision.considered
-    )
 
 
 class ResolvedPolicy(NamedTuple):
@@ -93,11 +77,13 @@ class Unanswered(NamedTuple):
     Attributes:
         own: what this node's Policy and Results answered.
         reply: the empty message for the answer.
+        audit: the audit of the question's call.
     """
 
     question: Question
     own: SourceAnswers
     reply: Reply
+    audit: CallAudit | None
 
 
 class Verifier:
@@ -111,18 +97,22 @@ class Verifier:
         self._store = store
         self._pepper = pepper
         self._clock = clock
-        self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
+        self._keeper: Coalescer[KeptAnswer, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question. Its look-up shares a call with others that arrive at the same time."""
-        message, kept = await self.conclude(request)
-        if kept is not None:
-            await self._keeper.ask(kept)
+        question = self._read(request, self._clock.now())
+        message, kept = await self._conclude(question)
+        answer = kept_answer(question, message, kept, current_audit.get(), self._pepper)
+        if answer is not None:
+            await self._keeper.ask(answer)
         return message
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
         """Decide one question. Return the decision, and what must be stored before it is sent; None if nothing."""
-        question = self._read(request, self._clock.now())
+        return await self._conclude(self._read(request, self._clock.now()))
+
+    async def _conclude(self, question: Question) -> tuple[pb.Decision, StoredDecision | None]:
         message = pb.Decision()
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
@@ -137,45 +127,52 @@ class Verifier:
         They share look-ups and writes.
         """
         response = BatchVerifyResponse()
-        await self.answer_each(batch, [response.items.add() for _ in batch.requests])
+        audits = [current_audit.get()] * len(batch.requests)
+        await self.answer_each(batch, [response.items.add() for _ in batch.requests], audits)
         return response
 
-    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> None:
+    async def answer_each(
+        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
+    ) -> None:
         """Answer as `verify_each`, into empty messages that the caller gives, one for each question.
 
-        If decisions that must be stored cannot be, their replies are errors. The other replies are not affected.
+        `audits` are those of the questions' calls. If decisions or rows of the audit that must be stored cannot be,
+        their replies are errors. The other replies are not affected.
         """
-        await self.answer_rest(await self.answer_by_own_records(batch, replies))
+        await self.answer_rest(await self.answer_by_own_records(batch, replies, audits))
 
-    async def answer_by_own_records(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> list[Unanswered]:
+    async def answer_by_own_records(
+        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
+    ) -> list[Unanswered]:
         """Answer the questions that need no further look-up at the nation. Return the others."""
         now = self._clock.now()
         questions: list[Question] = []
-        asked: list[Reply] = []
-        for request, broken, reply in zip(batch.requests, check_each(batch), replies, strict=True):
+        asked: list[tuple[Reply, CallAudit | None]] = []
+        for request, broken, reply, audit in zip(batch.requests, check_each(batch), replies, audits, strict=True):
             try:
                 if broken is not None:
                     raise broken
                 questions.append(self._read(request, now))
-                asked.append(reply)
+                asked.append((reply, audit))
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
-        to_keep: list[tuple[Reply, StoredDecision]] = []
-        for reply, question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
+        to_keep: list[tuple[Reply, KeptAnswer]] = []
+        for (reply, audit), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 settled = decide_if_sufficient(question, found)
                 if settled is None:
-                    rest.append(Unanswered(question, found, reply))
+                    rest.append(Unanswered(question, found, reply, audit))
                     continue
                 kept = self._fill(question, settled, reply.decision)
+                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
-            if kept is not None:
-                to_keep.append((reply, kept))
+            if answer is not None:
+                to_keep.append((reply, answer))
         await self._keep_each(to_keep)
         return rest
 
@@ -184,25 +181,26 @@ class Verifier:
         if not rest:
             return
         look_ups = [nationwide(one.question.look_up) for one in rest]
-        to_keep: list[tuple[Reply, StoredDecision]] = []
+        to_keep: list[tuple[Reply, KeptAnswer]] = []
         answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
-        for (question, own, reply), found in zip(rest, answers, strict=True):
+        for (question, own, reply, audit), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 kept = self._fill(question, decide_from(question, with_nation(own, found)), reply.decision)
+                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
-            if kept is not None:
-                to_keep.append((reply, kept))
+            if answer is not None:
+                to_keep.append((reply, answer))
         await self._keep_each(to_keep)
 
-    async def _keep_each(self, to_keep: Sequence[tuple[Reply, StoredDecision]]) -> None:
-        """Store the decisions of replies in one write. If it fails, each of these replies becomes the error."""
+    async def _keep_each(self, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
+        """Store what replies need in one write. If it fails, each of these replies becomes the error."""
         if to_keep:
             try:
-                await self._store.keep_decisions([kept for _, kept in to_keep])
+                await self._store.keep_answers([answer for _, answer in to_keep])
             except Exception as error:  # noqa: BLE001 - as above
                 status = to_status(error)
                 for reply, _ in to_keep:
@@ -324,6 +322,6 @@ class Verifier:
             subject_tag(uuid, subject, self._pepper),
         )
 
-    async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
-        await self._store.keep_decisions(kept)
-        return [None] * len(kept)
+    async def _keep_batch(self, answers: list[KeptAnswer]) -> Sequence[None]:
+        await self._store.keep_answers(answers)
+        return [None] * len(answers)

@@ -31,6 +31,7 @@ from services.domain.instant import HOUR, to_timestamp
 from services.policy.main import open_policy
 from services.results.main import open_results
 from services.runtime.clock import SystemClock
+from services.runtime.settings import Settings
 from services.verification.main import open_verification
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.databases import MakeUrl
@@ -73,6 +74,7 @@ class Guarded:
     nodes: Authority
     issuer: ECKey
     addresses: dict[str, str]
+    settings: Settings
     stack: contextlib.AsyncExitStack
     certificates: dict[str, Certificate] = field(default_factory=dict)
     channels: dict[tuple[str, str], grpc.aio.Channel] = field(default_factory=dict)
@@ -151,7 +153,7 @@ async def open_guarded(directory: Path, make_url: MakeUrl) -> AsyncIterator[Guar
             addresses[name] = await stack.enter_async_context(serving(await opener(settings), settings))
             found = replace(settings.service(name), address=addresses[name])
             settings = replace(settings, **{name: found})
-        guarded = Guarded(directory, clients, nodes, issuer, addresses, stack)
+        guarded = Guarded(directory, clients, nodes, issuer, addresses, settings, stack)
         await _fill(guarded)
         yield guarded
 

@@ -9,13 +9,15 @@ from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant, Span, from_timestamp
+from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.exchange.apply import ChangeApplier, form_tubes
 from services.results.exchange.downstream import nodes
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
-from services.results.exchange.result_writer import Arrival, FormedTubes
+from services.results.exchange.result_writer import Applied, Arrival, FormedTubes
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.row_format import row_form
+from services.runtime.audit import record_change
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
@@ -25,6 +27,11 @@ class Decoded(NamedTuple):
 
     tubes: Sequence[FormedTubes]
     changes: Sequence[Change]
+
+
+def _count(applied: Applied) -> int:
+    """Return how many results are new."""
+    return len(applied.stored) + sum(len(tubes.report_numbers) for tubes in applied.tubes)
 
 
 class DownstreamStore:
@@ -81,16 +88,17 @@ class DownstreamStore:
         self, connection: Connection, log: NodeLog, batch: ReplicateBatch, decoded: Decoded, now: Instant
     ) -> tuple[int, int]:
         """Return how many commits of the writer are durable now, and the number of conflicts."""
-        conflict_count = 0
+        conflict_count = stored_count = 0
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
         # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
             applied = self._applier.apply(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
-            conflict_count = applied.conflict_count
+            conflict_count, stored_count = applied.conflict_count, _count(applied)
         if batch.next_offset > committed:
             committed = batch.next_offset
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
             nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
+            record_change(connection, format_node(log.node), count=stored_count)
         return committed, conflict_count

@@ -11,6 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from services.runtime.audit import note_hidden
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
@@ -105,6 +106,7 @@ class Authorization:
                 raise NotFound.resource(ruling.name) from None
             ruling = settle(caller, ruling, owner)
         if isinstance(ruling, Hidden):
+            note_hidden()
             raise NotFound.resource(ruling.name)
         if ruling is not PERMITTED:
             raise _not_permitted(rules, caller)
@@ -115,7 +117,7 @@ class Authorization:
         """Let the service answer the permitted items, and answer the others with errors in their places."""
         refused: dict[int, HutongError] = {}
         items: Sequence[Any] = getattr(request, rules.batch)
-        described = _describe(method)
+        described = describe_method(method)
         assert described is not None
         options = described.input_type.fields_by_name[rules.batch].GetOptions()
         most: int = options.Extensions[validate_pb2.field].repeated.max_items  # type: ignore[index]
@@ -147,13 +149,14 @@ def read_rules(method: Method) -> Rules:
     """Return the rules of a served method from the contract. A method without grants may be called by nobody."""
     if method.name.startswith("/grpc.reflection."):
         return Rules(_REFLECTION)
-    described = _describe(method)
+    described = describe_method(method)
     if described is None:
         return Rules(access_pb2.Access())
     return Rules(described.GetOptions().Extensions[access_pb2.access])
 
 
-def _describe(method: Method) -> MethodDescriptor | None:
+def describe_method(method: Method) -> MethodDescriptor | None:
+    """Return the descriptor of a method; None if this process does not know its contract."""
     _, service, name = method.name.split("/")
     try:
         return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]

@@ -14,6 +14,7 @@ import grpc
 
 from services.runtime.server.interceptors.access_log import AccessLog
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.decoding import mark_unreadable
@@ -41,7 +42,7 @@ class Layer(Protocol):
 
 
 def ordered_layers(
-    identity: Identity, authorization: Authorization, admission: Admission, deadline_seconds: float
+    identity: Identity, audit: Audit, authorization: Authorization, admission: Admission, deadline_seconds: float
 ) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
@@ -50,6 +51,7 @@ def ordered_layers(
         AccessLog(),
         Metrics(),
         ErrorStatus(),
+        audit,
         authorization,
         admission,
         Deadline(deadline_seconds),
