@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from services.command.audit import DOCUMENT_TYPES, export_audit, verify_audit, who_read
+from services.command.audit import DOCUMENT_TYPES, export_audit, purge_audits, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
 from services.command.version import version_text
@@ -58,6 +58,8 @@ def run(arguments: list[str]) -> int:
         configure_logs(settings.log_level)
         if options.command == "purge":
             _purge(settings, options.older_than)
+            for name, count in purge_audits(settings, SystemClock().now()).items():
+                print(f"  audit rows removed, {name:13}{count}")
         elif options.command == "audit":
             return _audit(settings, options)
         else:

@@ -17,8 +17,8 @@ from services.runtime.audit import AuditKind
 
 _STEP = 2_000
 """Rows that are read at once."""
-_TAGS_AT_ONCE = 500
-"""Tags of one statement. SQLite takes 32,766 parameters."""
+_AT_ONCE = 500
+"""Tags or names of one statement. SQLite takes 32,766 parameters."""
 
 
 class Position(NamedTuple):
@@ -85,9 +85,16 @@ def export_events(connection: Connection, tables: AuditTables, since: Instant) -
 
 
 def find_events(
-    connection: Connection, tables: AuditTables, keys: AuditKeys, subject_keys: Sequence[bytes], now: Instant
+    connection: Connection,
+    tables: AuditTables,
+    keys: AuditKeys,
+    subject_keys: Sequence[bytes],
+    now: Instant,
+    names: Sequence[str] = (),
 ) -> list[Any]:
     """Return all rows about a person, known by the subject keys of their documents, by time.
+
+    `names` are resource names that are about the person too, such as decisions, whose rows have no tag.
 
     A tag is of one day, so that rows are compared with the tags of every day. The whole table is read.
     """
@@ -98,10 +105,13 @@ def find_events(
     first = max(day_of(oldest), day_of(now - KEPT[Chain.CHANGES] - DAY))
     days = range(first, day_of(now) + 2)
     tags = [keys.subject_tag(key, day) for key in subject_keys for day in days]
+    objects = [keys.name_object(name) for name in names]
     found: list[Any] = []
-    for start in range(0, len(tags), _TAGS_AT_ONCE):
-        some = tags[start : start + _TAGS_AT_ONCE]
-        found += connection.execute(select(rows).where(rows.c.subject_tag.in_(some)))
+    for start in range(0, len(tags), _AT_ONCE):
+        found += connection.execute(select(rows).where(rows.c.subject_tag.in_(tags[start : start + _AT_ONCE])))
+    for start in range(0, len(objects), _AT_ONCE):
+        of_name = rows.c.object.in_(objects[start : start + _AT_ONCE])
+        found += connection.execute(select(rows).where(of_name, rows.c.subject_tag.is_(None)))
     return sorted(found, key=lambda row: (row.time, row.writer_id, row.sequence))
 
 
@@ -112,7 +122,13 @@ def count_bulk_reads(connection: Connection, tables: AuditTables) -> list[Any]:
         select(
             rows.role, rows.caller, rows.method, func.count().label("reads"), func.sum(rows.item_count).label("items")
         )
-        .where(rows.kind == int(AuditKind.READ), rows.subject_tag.is_(None), rows.item_count > 0)
+        .where(
+            rows.kind == int(AuditKind.READ),
+            rows.subject_tag.is_(None),
+            rows.item_count > 0,
+            # One person's, who is found by the name.
+            ~rows.object.startswith("decisions/"),
+        )
         .group_by(rows.role, rows.caller, rows.method)
         .order_by(rows.role, rows.caller, rows.method)
     )

@@ -18,7 +18,7 @@ import structlog
 from sqlalchemy import Connection, func, insert, select
 
 from services.audit.keys import AuditKeys
-from services.audit.model import Seal
+from services.audit.model import Chain, Seal
 from services.audit.rows import BEGINNING
 from services.audit.tables import AuditTables
 from services.domain.errors import HutongError
@@ -80,15 +80,21 @@ class Sealer:
         that was killed. Their seals say so.
         """
         left: Mapping[int, _Newest] | None = None
+        is_well = True
         while True:
             try:
                 if left is None:
+                    # The operator may not have migrated the database yet.
+                    await self._database.check()
                     left = {one.writer_id: one for one in await self._database.read(self._read_writers)}
                 else:
                     await self.seal(left)
+                is_well = True
             except HutongError as error:
                 # The rows stay, and are sealed once the database answers.
-                _log.warning("audit not sealed", service=self._tables.service, reason=error.reason)
+                if is_well:
+                    _log.warning("audit not sealed", service=self._tables.service, reason=error.reason)
+                is_well = False
             await asyncio.sleep(self._timing.seal)
 
     async def close(self) -> None:
@@ -116,21 +122,22 @@ class Sealer:
     def _next_seals(self, connection: Connection, left: Mapping[int, _Newest]) -> list[Seal]:
         """Return the next seals of each writer that has rows without one."""
         seals: list[Seal] = []
+        if not self._last:
+            # Before the writers' positions. If another process seals in between, the numbers below are taken.
+            self._last = {chain: last_seal(connection, self._tables, chain) for chain in Chain}
         last = dict(self._last)
         for newest in self._read_writers(connection):
             found = self._sealed.get(newest.writer_id)
             if found is None:
                 found = self._sealed[newest.writer_id] = _sealed(connection, self._tables, newest.writer_id)
-            if newest.chain not in last:
-                last[newest.chain] = last_seal(connection, self._tables, newest.chain)
             was_left = left.get(newest.writer_id)
             if was_left is not None and found[0] < was_left.sequence:
-                last[newest.chain] = self._make(was_left, found, last[newest.chain], late=True)
-                seals.append(last[newest.chain])  # type: ignore[arg-type]
+                seals.append(self._make(was_left, found, last[newest.chain], late=True))
+                last[newest.chain] = seals[-1]
                 found = (was_left.sequence, was_left.digest)
             if found[0] < newest.sequence:
-                last[newest.chain] = self._make(newest, found, last[newest.chain], late=False)
-                seals.append(last[newest.chain])  # type: ignore[arg-type]
+                seals.append(self._make(newest, found, last[newest.chain], late=False))
+                last[newest.chain] = seals[-1]
         return seals
 
     def _make(self, newest: _Newest, sealed: tuple[int, bytes], previous: Seal | None, *, late: bool) -> Seal:

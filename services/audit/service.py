@@ -40,6 +40,7 @@ class ServiceAudit:
         self.trail = Trail(database, tables, keys, region, clock)
         self._sealer = Sealer(database, tables, keys, clock, timing)
         self.run: Job = self._sealer.run
+        self._is_closed = False
         self.registration = Registration(
             "hutong.audit.v1.AuditService",
             add_AuditServiceServicer_to_server,
@@ -47,5 +48,7 @@ class ServiceAudit:
         )
 
     async def close(self) -> None:
-        """Seal what is left. Call it after the last call and before the database is closed."""
-        await self._sealer.close()
+        """Seal what is left, once. Call it after the last call and before the database is closed."""
+        if not self._is_closed:
+            self._is_closed = True
+            await self._sealer.close()

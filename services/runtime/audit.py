@@ -1,6 +1,6 @@
 """Audit of the call under way: what its rows say, and the function by which a transaction adds the row of its change.
 
-docs/operations.md §6 lists what is recorded. The rows are stored by the trail of the service (`services.audit.trail`).
+docs/audit.md §1 lists what is recorded. The rows are stored by the trail of the service (`services.audit.trail`).
 """
 
 from __future__ import annotations

@@ -31,7 +31,12 @@ from hutong.type.v1 import purpose_pb2
 from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong.verification.v1.refusal_service_pb2 import GetRefusalRequest
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
-from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest, VerifyRequest
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    GetDecisionRequest,
+    StreamVerifyRequest,
+    VerifyRequest,
+)
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from services.command.audit import who_read
@@ -201,6 +206,19 @@ async def test_a_result_by_its_name_is_a_read_of_its_person(guarded: Guarded) ->
     assert event.object.startswith("results/")
     assert f"R{USER}" not in event.object.removeprefix("results/")
     assert len(who_read_lines(guarded, make_document(USER))) == before + 1
+
+
+async def test_a_decision_by_its_name_is_a_read_of_its_person(guarded: Guarded) -> None:
+    """Decisions do not show whom they are about. The number in hand finds them, and the rows of their reads."""
+    supervisor = VerificationServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))
+    before = len(who_read_lines(guarded, make_document(USER)))
+    others = len(who_read_lines(guarded, make_document(OTHER_USER)))
+    request = GetDecisionRequest(name=guarded.decisions["own"])
+    await supervisor.GetDecision(request, timeout=20, metadata=(CASE,))
+    lines = who_read_lines(guarded, make_document(USER))
+    assert len(lines) == before + 1
+    assert [it["method"].rpartition("/")[2] for it in lines if "decisions/" in it.get("object", "")] == ["GetDecision"]
+    assert len(who_read_lines(guarded, make_document(OTHER_USER))) == others
 
 
 async def test_what_does_not_exist_is_recorded_and_another_ones_object_is_a_denial(guarded: Guarded) -> None:
