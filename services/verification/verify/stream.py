@@ -42,7 +42,7 @@ class VerificationStream:
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
         self._drain = drain
-        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records, in_flight=2)
+        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records)
         # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
         # this node can answer.
         self._nationwide: Coalescer[Asked, Answered] = Coalescer(self._answer_together, in_flight=4)
