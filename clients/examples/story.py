@@ -23,6 +23,7 @@ LABS = (
     lab_pb2.Lab(name=f"labs/{OTHER_LAB}", display_name="本溪示例检验所", region="210500", contact="+86 24 0000 000"),
 )
 
+ANTIGEN = "items/sars-cov-2-antigen"
 PAPER = channel_pb2.CHANNEL_PAPER_REPORT
 TONGHUA = "220500"
 _MINUTE = timedelta(minutes=1)
@@ -40,7 +41,7 @@ class Report:
     sampled: datetime
     reported: datetime
 
-    def shown(self, reported: datetime | None = None) -> evidence_pb2.PresentedEvidence:
+    def shown(self, reported: datetime | None = None, item: str = "") -> evidence_pb2.PresentedEvidence:
         """Return the paper as evidence, with outcome negative. `reported` is a forged report time."""
         return evidence_pb2.PresentedEvidence(
             channel=PAPER,
@@ -49,6 +50,7 @@ class Report:
             outcome=outcome_pb2.OUTCOME_NEGATIVE,
             sample_time=timestamp(self.sampled),
             report_time=timestamp(reported or self.reported),
+            item=item,
         )
 
 
@@ -65,6 +67,7 @@ class Expected:
     use: str = ""
     action: str = ""
     floor: str = ""
+    item: str = ""
 
     def differences(self, decision: decision_pb2.Decision) -> list[str]:
         """Describe the differences between the decision and the expected content."""
@@ -79,6 +82,7 @@ class Expected:
             ("basis", self.basis, decision_pb2.DecisionBasis.Name(decision.basis), "DECISION_BASIS_"),
             ("rule", self.rule, rule, ""),
             ("floor", self.floor, floor, ""),
+            ("item", self.item, decision.item, ""),
             ("action", self.action, decision_pb2.GateAction.Name(decision.action), "GATE_ACTION_"),
             ("until", self.until.isoformat() if self.until else "", until.isoformat() if until else "", ""),
         ]
@@ -112,7 +116,12 @@ def build_scenes(day: Path) -> list[Scene]:
     negatives = [row for row in rows if row["nat_result"] == NEGATIVE and row["card_type"] == RESIDENT_ID_CARD]
     pooled = _report(next(row for row in negatives if row["pool_size"] == "20"))
     awaiting = _report(next(row for row in rows if row["nat_result"] == POOL_POSITIVE))
-    return [*_same_report_everywhere(traveller, pooled), *_paper_and_record(editor), *_no_proof(awaiting, traveller)]
+    return [
+        *_same_report_everywhere(traveller, pooled),
+        *_paper_and_record(editor),
+        *_no_proof(awaiting, traveller),
+        *_antigen(),
+    ]
 
 
 def find_travellers(day: Path) -> tuple[Report, Report]:
@@ -246,6 +255,34 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
             "That day at the hotel in Sanya, for which no policy is published: the floor lifts there too",
             ask(traveller, "460200", hotel, december),
             Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", floor=lift, action="LET_IN"),
+        ),
+    ]
+
+
+def _antigen() -> list[Scene]:
+    """Scenes of an antigen test, where it is accepted beside nucleic acid and where nucleic acid alone is asked for."""
+    sampled = datetime.fromisoformat("2022-12-08T08:00:00+08:00")
+    digits = "41010518620202002"
+    tested = Report("钱示例", digits + check_character(digits), OTHER_LAB, "BX-0002", sampled, sampled + 20 * _MINUTE)
+    shown, noon = tested.shown(item=ANTIGEN), sampled + 4 * _HOUR
+    return [
+        Scene(
+            "An antigen test at a care home in Wuzhou, which accepts 48 hours of nucleic acid or 24 hours of antigen",
+            ask(tested, "450403", purpose_pb2.PURPOSE_CARE_HOME, noon, shown),
+            Expected(
+                "RECOGNIZED",
+                "VALID",
+                "450400/example-care-home",
+                tested.reported + 24 * _HOUR,
+                "PRESENTED",
+                "UPLOAD_REPORT",
+                item=ANTIGEN,
+            ),
+        ),
+        Scene(
+            "The same antigen test at a hospital in Beijing, which asks for nucleic acid: another item, without effect",
+            ask(tested, "110105", purpose_pb2.PURPOSE_MEDICAL_INSTITUTION, noon, shown),
+            Expected("NOT_RECOGNIZED", "NO_RESULT", "110000/medical", use="OTHER_ITEM", action="LET_IN"),
         ),
     ]
 

@@ -32,6 +32,8 @@ DEFAULT_ITEM = ""
 that the content hash of a report without an item never changes."""
 _DEFAULT_ITEM_ID = "sars-cov-2-nucleic-acid"
 """The id of the default item in names."""
+_ANNOUNCED_PREFIX = "sars-cov-2-"
+"""Positives of the items whose ids begin so are made known to other nodes (docs/adr/0014-announced-positives.md)."""
 
 
 def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re.Match[str]:
@@ -172,6 +174,14 @@ def format_item(item: str) -> str:
 def describe_item(item: str) -> str:
     """Return the name of an item for a text that people read: the default item has its name too."""
     return f"items/{item or _DEFAULT_ITEM_ID}"
+
+
+def is_announced(item: str) -> bool:
+    """Whether the nation makes positives of an item known to the nodes that have results of the person.
+
+    Results does not know which items the policies list as adverse, so the id of the item decides.
+    """
+    return not item or item.startswith(_ANNOUNCED_PREFIX)
 
 
 def is_item(item: str) -> bool:

@@ -11,11 +11,13 @@ from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 
+from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_duration, from_timestamp, to_duration, to_timestamp
-from services.domain.names import format_policy, parse_policy
+from services.domain.names import format_item, format_policy, parse_item, parse_policy
 from services.policy.model import (
     ANY,
     NOT_REQUIRED,
+    AcceptedItem,
     Answer,
     AnswerByOrigin,
     Effective,
@@ -24,6 +26,7 @@ from services.policy.model import (
     Revision,
     ShortestWindow,
     Source,
+    Window,
 )
 from services.policy.rules.floors import CHANNELS
 
@@ -128,17 +131,37 @@ def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
     if not policy.HasField("test_required"):
         return NOT_REQUIRED
     asked = policy.test_required
-    length = asked.window.WhichOneof("length")
     return Requirement(
-        basis=asked.window.basis,
-        duration=from_duration(asked.window.duration) if length == "duration" else None,
-        calendar_days=asked.window.calendar_days if length == "calendar_days" else None,
-        includes_boundary=asked.window.includes_boundary,
+        window=_window_from_proto(asked.window),
         sampling_proof=(
             from_duration(asked.sampling_proof_window) if asked.HasField("sampling_proof_window") else None
         ),
         refusal_permitted=asked.refusal_permitted,
         shortest=_shortest_from_proto(asked.shortest_window) if asked.HasField("shortest_window") else None,
+        accepted=tuple(
+            AcceptedItem(_item_from_name(one.item), _window_from_proto(one.window) if one.HasField("window") else None)
+            for one in asked.accepted
+        ),
+        adverse_items=tuple(_item_from_name(name) for name in asked.adverse_items),
+        adverse_window=from_duration(asked.adverse_window) if asked.HasField("adverse_window") else None,
+    )
+
+
+def _item_from_name(name: str) -> str:
+    """Return the id of an item. A malformed name stays as it is, because publication tells it with all other faults."""
+    try:
+        return parse_item(name)
+    except InvalidArgument:
+        return name
+
+
+def _window_from_proto(window: policy_pb2.ValidityWindow) -> Window:
+    length = window.WhichOneof("length")
+    return Window(
+        window.basis,
+        from_duration(window.duration) if length == "duration" else None,
+        window.calendar_days if length == "calendar_days" else None,
+        window.includes_boundary,
     )
 
 
@@ -195,22 +218,29 @@ def _put_requirement(target: policy_pb2.Policy | policy_pb2.EffectivePolicy, req
 
 def _put_test(asked: policy_pb2.TestRequired, requirement: Requirement) -> None:
     asked.SetInParent()
-    if requirement.basis:
-        _put_window(asked.window, requirement)
+    if requirement.window.basis:
+        _put_window(asked.window, requirement.window)
     if requirement.shortest is not None:
         _put_shortest(asked.shortest_window, requirement.shortest)
     if requirement.sampling_proof is not None:
         asked.sampling_proof_window.CopyFrom(to_duration(requirement.sampling_proof))
     asked.refusal_permitted = requirement.refusal_permitted
+    for one in requirement.accepted:
+        accepted = asked.accepted.add(item=format_item(one.item))
+        if one.window is not None:
+            _put_window(accepted.window, one.window)
+    asked.adverse_items.extend(format_item(item) for item in requirement.adverse_items)
+    if requirement.adverse_window is not None:
+        asked.adverse_window.CopyFrom(to_duration(requirement.adverse_window))
 
 
-def _put_window(window: policy_pb2.ValidityWindow, requirement: Requirement) -> None:
-    window.basis = requirement.basis  # type: ignore[assignment]
-    window.includes_boundary = requirement.includes_boundary
-    if requirement.duration is not None:
-        window.duration.CopyFrom(to_duration(requirement.duration))
-    if requirement.calendar_days is not None:
-        window.calendar_days = requirement.calendar_days
+def _put_window(target: policy_pb2.ValidityWindow, window: Window) -> None:
+    target.basis = window.basis  # type: ignore[assignment]
+    target.includes_boundary = window.includes_boundary
+    if window.duration is not None:
+        target.duration.CopyFrom(to_duration(window.duration))
+    if window.calendar_days is not None:
+        target.calendar_days = window.calendar_days
 
 
 def _put_shortest(target: policy_pb2.ShortestWindow, shortest: ShortestWindow) -> None:
@@ -275,15 +305,17 @@ def _override_to_proto(override: FloorOverride) -> policy_pb2.FloorOverride:
     )
     stated, applied = override.stated, override.applied
     if isinstance(stated, Requirement):
-        if isinstance(applied, ShortestWindow):
-            _put_window(message.window.stated, stated)
-            _put_shortest(message.window.applied, applied)
-        else:
-            _put_test(message.lift.stated, stated)
+        _put_test(message.lift.stated, stated)
+    elif isinstance(stated, Window):
+        assert isinstance(applied, ShortestWindow)
+        message.window.item = override.item
+        _put_window(message.window.stated, stated)
+        _put_shortest(message.window.applied, applied)
     elif override.field == CHANNELS:
         message.channels.stated.extend(stated)  # type: ignore[arg-type]
         message.channels.applied.extend(applied)  # type: ignore[arg-type]
     else:
+        message.basis.item = override.item
         (message.basis.stated,) = stated  # type: ignore[assignment]
         (message.basis.applied,) = applied  # type: ignore[assignment,misc]
     return message

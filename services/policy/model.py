@@ -5,12 +5,13 @@ Enumerations are the contract's numbers, for example those of `hutong.policy.v1.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hutong.policy.v1 import policy_pb2
 
 from services.domain.instant import Instant, Span
-from services.domain.names import format_policy
+from services.domain.names import describe_item, format_policy
 
 ANY = policy_pb2.TRAVELER_ORIGIN_ANY
 SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
@@ -43,21 +44,70 @@ class ShortestWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class Requirement:
-    """What a policy asks for: a negative result, or no result (`is_test` is False). A floor without a test lifts.
+class Window:
+    """How long a negative result counts, from a basis: exactly one of duration and calendar_days is set.
 
-    If a result is asked for, a policy sets exactly one of duration and calendar_days, and a basis. A floor sets neither
-    length, has the basis 0 if it states none, and may set `shortest`.
+    A floor sets neither length, and has the basis 0 if it states none.
     """
 
     basis: int = 0
     duration: Span | None = None
     calendar_days: int | None = None
     includes_boundary: bool = False
+
+    @property
+    def has_length(self) -> bool:
+        """Whether the window says how long."""
+        return self.duration is not None or self.calendar_days is not None
+
+
+NO_WINDOW = Window()
+"""States neither a length nor a basis."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedItem:
+    """The id of a test item whose negative satisfies a policy, and its window; None for the policy's window."""
+
+    item: str
+    window: Window | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What a policy asks for: a negative result, or no result (`is_test` is False). A floor without a test lifts.
+
+    If a result is asked for, a policy has a window. A floor may set `shortest`, and states no items.
+
+    Attributes:
+        window: how long a result counts, of each accepted item that has no window of its own.
+        accepted: the items whose negatives satisfy the policy. Empty means the default item alone.
+        adverse_items: the ids of the items whose positives stand against the person, the weightiest first. Empty means
+            the accepted ones in their order.
+        adverse_window: how long after sampling a positive stands; None means until it is cleared.
+    """
+
+    window: Window = NO_WINDOW
     sampling_proof: Span | None = None
     refusal_permitted: bool = False
     shortest: ShortestWindow | None = None
+    accepted: tuple[AcceptedItem, ...] = ()
+    adverse_items: tuple[str, ...] = ()
+    adverse_window: Span | None = None
     is_test: bool = True
+
+    @property
+    def uses_own_window(self) -> bool:
+        """Whether the policy's window applies to an item, because not all accepted items have one of their own."""
+        return not self.accepted or any(one.window is None for one in self.accepted)
+
+    def windows(self) -> Iterator[tuple[str, Window]]:
+        """Yield every window that applies, with the name of the item that has it; empty for the policy's window."""
+        if self.uses_own_window:
+            yield "", self.window
+        for one in self.accepted:
+            if one.window is not None:
+                yield describe_item(one.item), one.window
 
 
 NOT_REQUIRED = Requirement(is_test=False)
@@ -118,18 +168,20 @@ class FloorOverride:
 
     Attributes:
         field: the field of the policy that was replaced: BASIS, WINDOW, LIFT or CHANNELS of `rules.floors`.
-        stated: what the policy states: its requirement, or its channels.
-        applied: what applies because of the floor: a requirement, a shortest window, or channels.
+        stated: what the policy states: its requirement, a window, a basis, or its channels.
+        applied: what applies because of the floor: a requirement, a shortest window, a basis, or channels.
         floor: the name of the floor's revision.
         policy: the name of the policy's revision.
+        item: the name of the accepted item that has the window; empty for the policy's window, LIFT and CHANNELS.
         start: when the floor begins to replace it, or ceases to; set only in the answer to a publication or withdrawal.
     """
 
     field: str
-    stated: Requirement | tuple[int, ...]
+    stated: Requirement | Window | tuple[int, ...]
     applied: Requirement | ShortestWindow | tuple[int, ...]
     floor: str
     policy: str
+    item: str = ""
     start: Instant | None = None
 
 

@@ -38,12 +38,12 @@ from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.servicer import ExchangeServicer
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
-from services.results.exchange.upstream.import_results import Importer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
-from services.results.exchange.upstream.servicer import ImportServicer
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.idempotency import requests
+from services.results.imports.importer import Importer
+from services.results.imports.servicer import ImportServicer
 from services.results.labs.cache import LabCache
 from services.results.labs.servicer import LabServicer
 from services.results.labs.store import LabStore

@@ -34,7 +34,9 @@ OTHERS = {
     "Tls",
     "UploadSession",
     "connect",
+    "from_rpc_error",
     "from_status",
+    "watch",
 }
 
 

@@ -43,6 +43,7 @@ def test_demo_tells_its_story() -> None:
         "NO_POLICY_IN_FORCE",
         "NO_TEST_REQUIRED",
         "NO_RESULT",
+        "VALID (sars-cov-2-antigen)",
     ):
         assert word in done.stdout
     assert "accepted 20000" in done.stdout

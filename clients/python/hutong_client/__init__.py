@@ -27,9 +27,12 @@ from hutong_client.errors import (
     Retryable,
     Unauthenticated,
     Unavailable,
+    from_rpc_error,
     from_status,
 )
-from hutong_client.upload import Acknowledged, Batch, RetryPolicy, UploadLost, UploadSession
+from hutong_client.retry import RetryPolicy
+from hutong_client.upload import Acknowledged, Batch, UploadLost, UploadSession
+from hutong_client.watches import watch
 
 __all__ = [
     "Acknowledged",
@@ -57,5 +60,7 @@ __all__ = [
     "UploadLost",
     "UploadSession",
     "connect",
+    "from_rpc_error",
     "from_status",
+    "watch",
 ]

@@ -8,28 +8,15 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import grpc
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.descriptor_pb2 import MethodOptions
-from hutong.exchange.v1 import exchange_service_pb2
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
-from hutong.policy.v1 import policy_admin_service_pb2, policy_service_pb2
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
-from hutong.results.v1 import (
-    document_link_service_pb2,
-    import_service_pb2,
-    lab_service_pb2,
-    missing_report_service_pb2,
-    results_admin_service_pb2,
-    results_service_pb2,
-    timeliness_service_pb2,
-    upload_service_pb2,
-)
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
@@ -38,7 +25,6 @@ from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminService
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.results.v1.timeliness_service_pb2_grpc import TimelinessServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
-from hutong.verification.v1 import refusal_service_pb2, verification_service_pb2
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
@@ -52,70 +38,30 @@ DEFAULT_ADDRESSES: Mapping[str, str] = {
 }
 CALL_SECONDS = 30.0
 """Timeout of the library's and the command's own calls: longer than any call of a working service takes."""
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+_TABLE = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))
+"""The table of channel options and retries for clients in every language, made from the contract."""
+MAX_MESSAGE_BYTES: int = _TABLE["channel"]["maxMessageBytes"]
 """The services' limit for one message."""
 
-_SERVICES: tuple[ServiceDescriptor, ...] = tuple(
-    service
-    for file in (
-        document_link_service_pb2,
-        exchange_service_pb2,
-        import_service_pb2,
-        lab_service_pb2,
-        missing_report_service_pb2,
-        policy_admin_service_pb2,
-        policy_service_pb2,
-        refusal_service_pb2,
-        results_admin_service_pb2,
-        results_service_pb2,
-        timeliness_service_pb2,
-        upload_service_pb2,
-        verification_service_pb2,
-    )
-    for service in file.DESCRIPTOR.services_by_name.values()
-)
 
-_OPTIONS: list[tuple[str, int]] = [
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A dead connection is noticed within 30 s, and a service that returns is reconnected within a second.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
+def channel_options() -> list[tuple[str, int | str]]:
+    """Return gRPC's options of a channel to a service.
 
-
-def service_config() -> str:
-    """Return gRPC's service config: repeatable calls are tried up to four times while the service is UNAVAILABLE."""
-    names = [
-        {"service": service.full_name, "method": method.name}
-        for service in _SERVICES
-        for method in service.methods
-        if _may_be_repeated(method)
-    ]
-    policy = {
-        "maxAttempts": 4,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "2s",
-        "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
-
-
-def _may_be_repeated(method: MethodDescriptor) -> bool:
-    """Check by the `idempotency_level` in the contract whether gRPC may repeat a call.
-
-    A change is idempotent by its content or by its request_id, which `RequestIds` adds to every request without one.
-    A client stream is never repeated, because uploads resume from the acknowledged offset. Verify has no level,
-    because an adverse decision is stored each time.
+    Repeatable calls are tried up to four times while the service is UNAVAILABLE. Changes are repeatable by their
+    request_id, which `RequestIds` adds to every request without one.
     """
-    level = method.GetOptions().idempotency_level
-    if method.client_streaming:
-        return False
-    return level == MethodOptions.NO_SIDE_EFFECTS or (level == MethodOptions.IDEMPOTENT and not method.server_streaming)
+    channel = _TABLE["channel"]
+    return [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", channel["keepaliveTimeMillis"]),
+        ("grpc.keepalive_timeout_ms", channel["keepaliveTimeoutMillis"]),
+        # Despite its name, this is how long one attempt to connect may take.
+        ("grpc.min_reconnect_backoff_ms", channel["connectTimeoutMillis"]),
+        ("grpc.initial_reconnect_backoff_ms", channel["initialReconnectBackoffMillis"]),
+        ("grpc.max_reconnect_backoff_ms", channel["maxReconnectBackoffMillis"]),
+        ("grpc.service_config", json.dumps(_TABLE["serviceConfig"])),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +196,7 @@ class Connection:
         return self._channel(self.verification_address)
 
     def _channel(self, address: str) -> grpc.Channel:
-        options = [*_OPTIONS, ("grpc.service_config", service_config())]
+        options = channel_options()
         if self.tls:
             channel = grpc.secure_channel(address, self.tls.credentials(), options=options)
         else:
@@ -267,14 +213,17 @@ def connect(
     environment: Mapping[str, str] = os.environ,
 ) -> Connection:
     """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults."""
+    addresses = find_addresses(results, policy, verification, environment)
+    return Connection(*addresses, tls=tls or Tls.from_environment(environment))
+
+
+def find_addresses(
+    results: str | None, policy: str | None, verification: str | None, environment: Mapping[str, str]
+) -> tuple[str, str, str]:
+    """Return the addresses of Results, Policy and Verification: those given, else the environment's or the defaults."""
     given = {"results": results, "policy": policy, "verification": verification}
-    addresses = {
-        service: address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]
+    found = [
+        address or environment.get(f"HUTONG_{service.upper()}_ADDRESS") or DEFAULT_ADDRESSES[service]
         for service, address in given.items()
-    }
-    return Connection(
-        addresses["results"],
-        addresses["policy"],
-        addresses["verification"],
-        tls=tls or Tls.from_environment(environment),
-    )
+    ]
+    return found[0], found[1], found[2]

@@ -192,10 +192,11 @@ _CUT = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.Status
 
 
 def from_rpc_error(error: grpc.RpcError) -> HutongError:
-    """Return the exception for a failed call."""
+    """Return the exception for a failed call, of the synchronous or the asyncio API."""
     code, text = grpc.StatusCode.UNKNOWN, ""
     trailers: dict[str, str | bytes] = {}
-    if isinstance(error, grpc.Call):
+    # The asyncio API's error is no grpc.Call, although it has the same methods.
+    if isinstance(error, (grpc.Call, grpc.aio.AioRpcError)):
         code, text = error.code(), error.details() or ""
         trailers = dict(error.trailing_metadata() or ())
     packed = trailers.get(_DETAILS_KEY)

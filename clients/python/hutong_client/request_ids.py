@@ -9,6 +9,16 @@ from typing import Any
 import grpc
 
 
+def with_request_id(request: Any) -> Any:
+    """Return the request, or a copy with a new request_id if its type has this field and it is empty."""
+    if "request_id" not in request.DESCRIPTOR.fields_by_name or request.request_id:
+        return request
+    named = type(request)()
+    named.CopyFrom(request)
+    named.request_id = str(uuid.uuid4())
+    return named
+
+
 class RequestIds(grpc.UnaryUnaryClientInterceptor):
     """Client interceptor that adds a new request_id to a copy of a request without one."""
 
@@ -16,9 +26,4 @@ class RequestIds(grpc.UnaryUnaryClientInterceptor):
         self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
     ) -> Any:
         """Send the request, with a request_id if its type has this field."""
-        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
-            named = type(request)()
-            named.CopyFrom(request)
-            named.request_id = str(uuid.uuid4())
-            request = named
-        return continuation(client_call_details, request)
+        return continuation(client_call_details, with_request_id(request))

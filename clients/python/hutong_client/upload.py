@@ -7,15 +7,11 @@ was not acknowledged. The service recognises a replayed batch, stores nothing tw
 
 from __future__ import annotations
 
-import contextlib
 import queue
-import random
-import time
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from itertools import islice
 from typing import Generic, TypeVar
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
@@ -23,17 +19,14 @@ from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResults
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
 from hutong_client.connection import CALL_SECONDS
-from hutong_client.errors import HutongError, NotFound
+from hutong_client.errors import ConnectionCut, HutongError, NotFound
+from hutong_client.retry import RetryPolicy, Tries
 
 MAX_TUBES = 1_000
 MAX_BATCH_BYTES = 1024 * 1024 - 4096
 """The service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes."""
 WINDOW = 4
 """Batches in flight: the service commits one, validates one and queues one while the client writes one."""
-_FIRST_BACKOFF = 0.2
-"""Seconds before the first retry; each failure doubles them."""
-_MAX_BACKOFF = 10.0
-"""Seconds between two tries at most, so that an upload continues soon after the service returns."""
 
 Note = TypeVar("Note")
 """The caller's data that is returned with a batch's acknowledgement, such as the rows of its file."""
@@ -64,21 +57,6 @@ class Acknowledged(Generic[Note]):
 
 class UploadLost(HutongError):
     """The service holds fewer tubes than it acknowledged, because its database was restored. Start a new upload."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Limit of retries after transient failures, with the clock that measures it.
-
-    Attributes:
-        without_progress: the upload raises the last failure if no batch was acknowledged for this long.
-        sleep: waits a number of seconds.
-        now: a monotonic clock in seconds.
-    """
-
-    without_progress: timedelta = timedelta(minutes=5)
-    sleep: Callable[[float], None] = time.sleep
-    now: Callable[[], float] = time.monotonic
 
 
 class UploadSession:
@@ -125,26 +103,29 @@ class UploadSession:
         Nothing is sent until the result is iterated over. Transient failures are retried by the session's policy.
 
         Args:
-            batches: the batches to send.
+            batches: the batches to send. A thread of the session iterates over them.
             offset: the position of the first batch in the upload, in tubes.
 
         Raises:
             HutongError: a failure that a retry cannot cure, or the last one when the retry policy gives up.
         """
-        source = iter(batches)
-        waiting: deque[tuple[int, Batch[Note]]] = deque()
-        tries = _Tries(self._retry_policy)
-        while True:
-            try:
-                for acknowledged in self._stream(source, waiting, offset):
-                    offset = acknowledged.offset + len(acknowledged.batch.tubes)
-                    tries.progress()
-                    yield acknowledged
-                return
-            except HutongError as error:
-                self._wait(tries, error)
-            while not self._is_back(offset, tries):
-                pass
+        in_flight = _InFlight(batches, self._window, offset)
+        tries = Tries(self._retry_policy)
+        try:
+            while True:
+                try:
+                    for acknowledged in self._stream(in_flight):
+                        offset = acknowledged.offset + len(acknowledged.batch.tubes)
+                        tries.progress()
+                        yield acknowledged
+                        in_flight.remove_first()
+                    return
+                except HutongError as error:
+                    self._wait(tries, error)
+                while not self._is_back(offset, tries):
+                    pass
+        finally:
+            in_flight.stop()
 
     def get(self) -> Upload | None:
         """Return the upload as the service knows it; None if no batch of it was committed."""
@@ -153,34 +134,19 @@ class UploadSession:
         except NotFound:
             return None
 
-    def _stream(
-        self, source: Iterator[Batch[Note]], waiting: deque[tuple[int, Batch[Note]]], offset: int
-    ) -> Iterator[Acknowledged[Note]]:
+    def _stream(self, in_flight: _InFlight[Note]) -> Iterator[Acknowledged[Note]]:
         """Send over one stream: first the unacknowledged batches of the previous stream, then new ones."""
-        frames: queue.SimpleQueue[UploadResultsRequest | None] = queue.SimpleQueue()
-        frames.put(UploadResultsRequest(start=self._start))
-        for at, batch in waiting:
-            frames.put(_frame(at, batch))
-            offset = at + len(batch.tubes)
-        responses = self._uploads.UploadResults(iter(frames.get, None))
+        responses = self._uploads.UploadResults(in_flight.frames(self._start))
         try:
-            while True:
-                for batch in islice(source, self._window - len(waiting)):
-                    waiting.append((offset, batch))
-                    frames.put(_frame(offset, batch))
-                    offset += len(batch.tubes)
-                if not waiting:
-                    return
-                response = next(responses)
-                at, batch = waiting.popleft()
-                yield Acknowledged(at, batch, response)
+            for response in responses:
+                yield Acknowledged(*in_flight.first(), response)
+            if not in_flight.is_finished():
+                raise ConnectionCut("the service closed the stream before all batches were acknowledged")
         finally:
-            frames.put(None)
-            with contextlib.suppress(HutongError):
-                # All acknowledgements have been read, so an error at the end of the stream changes nothing.
-                responses.cancel() if waiting else next(responses, None)
+            in_flight.close_stream()
+            responses.cancel()
 
-    def _is_back(self, offset: int, tries: _Tries) -> bool:
+    def _is_back(self, offset: int, tries: Tries) -> bool:
         """Check whether the service answers again. Raise UploadLost if it holds less than it acknowledged."""
         try:
             upload = self.get()
@@ -192,7 +158,7 @@ class UploadSession:
             raise UploadLost(f"{offset} tubes were acknowledged, and the service holds {committed} of them")
         return True
 
-    def _wait(self, tries: _Tries, error: HutongError) -> None:
+    def _wait(self, tries: Tries, error: HutongError) -> None:
         """Wait before the next try, or raise the error if no retry is allowed."""
         if not error.can_be_retried or self._start.validate_only:
             raise error
@@ -202,28 +168,93 @@ class UploadSession:
         self._retry_policy.sleep(seconds)
 
 
-class _Tries:
-    """Counter of failures since the last acknowledgement."""
+class _InFlight(Generic[Note]):
+    """The batches of an upload that are not acknowledged yet, at most `size`, in order.
 
-    def __init__(self, retry_policy: RetryPolicy) -> None:
-        self._retry_policy = retry_policy
-        self.progress()
+    A thread takes them from the source, so that a slow source delays no acknowledgement. The batch that the caller is
+    handling counts as in flight until `remove_first`.
+    """
 
-    def progress(self) -> None:
-        """Reset the count after an acknowledgement."""
-        self._failures = 0
-        self._since = self._retry_policy.now()
+    def __init__(self, source: Iterable[Batch[Note]], size: int, offset: int) -> None:
+        self._source = source
+        self._offset = offset
+        self._free = threading.Semaphore(size)
+        self._lock = threading.Lock()
+        self._batches: deque[tuple[int, Batch[Note]]] = deque()
+        self._stream: queue.SimpleQueue[UploadResultsRequest | None] | None = None
+        self._is_drained = False
+        self._is_stopped = False
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._take, name="hutong-upload", daemon=True)
 
-    def next_wait(self, error: HutongError) -> float:
-        """Return the seconds until the next try: doubled with each failure, and at least what the service asks for."""
-        if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
-            raise error
-        asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0
-        backoff = min(_FIRST_BACKOFF * 2**self._failures, _MAX_BACKOFF)
-        self._failures += 1
-        # Jitter, so that many laboratories do not call a restarted service in the same instant.
-        return float(max(asked, backoff) * random.uniform(1.0, 1.25))  # noqa: S311
+    def frames(self, start: UploadStart) -> Iterator[UploadResultsRequest]:
+        """Return the frames of a new stream: the start, the batches in flight, then new ones until the source ends."""
+        stream: queue.SimpleQueue[UploadResultsRequest | None] = queue.SimpleQueue()
+        stream.put(UploadResultsRequest(start=start))
+        with self._lock:
+            for offset, batch in self._batches:
+                stream.put(make_frame(offset, batch))
+            if self._is_drained:
+                stream.put(None)
+            self._stream = stream
+        if self._thread.ident is None:
+            self._thread.start()
+        return iter(stream.get, None)
+
+    def close_stream(self) -> None:
+        """End the frames of the stream."""
+        with self._lock:
+            if self._stream is not None:
+                self._stream.put(None)
+            self._stream = None
+
+    def first(self) -> tuple[int, Batch[Note]]:
+        """Return the oldest batch and its offset."""
+        with self._lock:
+            return self._batches[0]
+
+    def remove_first(self) -> None:
+        """Remove the oldest batch, so that the next one is taken from the source."""
+        with self._lock:
+            self._batches.popleft()
+        self._free.release()
+
+    def is_finished(self) -> bool:
+        """Return whether the source has ended and every batch is removed. Raise the source's own error if it failed."""
+        with self._lock:
+            if self._is_drained and not self._batches and self._failure is not None:
+                raise self._failure
+            return self._is_drained and not self._batches
+
+    def stop(self) -> None:
+        """Let the thread end after the batch that it is taking."""
+        self._is_stopped = True
+        self._free.release()
+
+    def _take(self) -> None:
+        source = iter(self._source)
+        try:
+            while True:
+                self._free.acquire()
+                if self._is_stopped:
+                    return
+                batch = next(source, None)
+                if batch is None:
+                    return
+                with self._lock:
+                    self._batches.append((self._offset, batch))
+                    if self._stream is not None:
+                        self._stream.put(make_frame(self._offset, batch))
+                    self._offset += len(batch.tubes)
+        except BaseException as error:  # noqa: BLE001 - is raised in the caller's thread
+            self._failure = error
+        finally:
+            with self._lock:
+                self._is_drained = True
+                if self._stream is not None:
+                    self._stream.put(None)
 
 
-def _frame(offset: int, batch: Batch[Note]) -> UploadResultsRequest:
+def make_frame(offset: int, batch: Batch[Note]) -> UploadResultsRequest:
+    """Return the frame of a batch that begins at an offset."""
     return UploadResultsRequest(batch=TubeBatch(offset=offset, tubes=batch.tubes))

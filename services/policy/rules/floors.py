@@ -13,13 +13,13 @@ from dataclasses import replace
 from hutong.policy.v1 import policy_pb2
 
 from services.domain.instant import DAY
-from services.policy.model import ANY, NOT_REQUIRED, FloorOverride, Requirement, Revision, ShortestWindow
+from services.policy.model import ANY, NOT_REQUIRED, FloorOverride, Requirement, Revision, ShortestWindow, Window
 
 BASIS = "test_required.window.basis"
 WINDOW = "test_required.window"
 LIFT = "test_required"
 CHANNELS = "channels"
-"""What a floor replaces, as `FloorOverride.field` names it."""
+"""What a floor replaces, as `FloorOverride.field` names it. BASIS and WINDOW may be those of an accepted item."""
 
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 
@@ -33,10 +33,11 @@ def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
         if not says.is_test:
             yield FloorOverride(LIFT, asked, NOT_REQUIRED, floor.name, lower.name)
         else:
-            if says.basis == REPORT_TIME != asked.basis:
-                yield FloorOverride(BASIS, (asked.basis,), (says.basis,), floor.name, lower.name)
-            if says.shortest is not None and ends_earlier(asked, says.shortest):
-                yield FloorOverride(WINDOW, asked, says.shortest, floor.name, lower.name)
+            for item, window in asked.windows():
+                if says.window.basis == REPORT_TIME != window.basis:
+                    yield FloorOverride(BASIS, (window.basis,), (REPORT_TIME,), floor.name, lower.name, item)
+                if says.shortest is not None and ends_earlier(window, says.shortest):
+                    yield FloorOverride(WINDOW, window, says.shortest, floor.name, lower.name, item)
     joined = unite_channels(lower.channels, floor.channels)
     if joined != lower.channels:
         yield FloorOverride(CHANNELS, lower.channels, joined, floor.name, lower.name)
@@ -56,11 +57,24 @@ def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[
     for floor in floors:
         for override in find_replaced(floor, bound):
             if override.field == BASIS:
-                bound = replace(bound, requirement=replace(bound.requirement, basis=REPORT_TIME))
+                bound = replace(bound, requirement=_count_from_report(bound.requirement))
             elif override.field == CHANNELS:
                 bound = replace(bound, channels=unite(bound.channels, floor.channels))
             overrides.append(override)
     return bound, tuple(overrides)
+
+
+def _count_from_report(asked: Requirement) -> Requirement:
+    """Return a requirement of which every window that applies counts from the report time."""
+
+    def counted(window: Window) -> Window:
+        return replace(window, basis=REPORT_TIME)
+
+    return replace(
+        asked,
+        window=counted(asked.window) if asked.uses_own_window else asked.window,
+        accepted=tuple(replace(one, window=one.window and counted(one.window)) for one in asked.accepted),
+    )
 
 
 def find_lift(floors: Sequence[Revision]) -> Revision | None:
@@ -68,7 +82,7 @@ def find_lift(floors: Sequence[Revision]) -> Revision | None:
     return next((floor for floor in floors if not floor.requirement.is_test), None)
 
 
-def ends_earlier(window: Requirement | ShortestWindow, shortest: ShortestWindow) -> bool:
+def ends_earlier(window: Window | ShortestWindow, shortest: ShortestWindow) -> bool:
     """Return whether some result expires earlier by the window than by the shortest window, from the same basis.
 
     N calendar days last from 24 N hours and a microsecond, for a result of the last microsecond of a day, to

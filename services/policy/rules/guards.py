@@ -8,6 +8,7 @@ from datetime import date
 
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import HOUR, MINUTE, Instant, Span, format_instant
+from services.domain.names import describe_item
 from services.domain.region import NATION, ancestry, is_region, within
 from services.policy.model import FloorOverride, Requirement, Revision, ShortestWindow
 from services.policy.rules.floors import (
@@ -23,6 +24,10 @@ from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, s
 
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
 """How far in the past a policy may begin without a reason. It covers the time from writing "now" to sending it."""
+
+
+_ASKED = "policy.test_required"
+"""The field of a required result in a publication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +49,63 @@ def find_faults(revision: Revision) -> list[Violation]:
         faults.append(Violation("policy.effective_end_time", "INVALID_FIELD", "must be after effective_start_time"))
     if not _is_day(revision.source.issue_date):
         faults.append(Violation("policy.source.issue_date", "INVALID_FIELD", "is not a day of the calendar"))
-    for length, field in (
-        (requirement.duration, "window.duration"),
-        (requirement.sampling_proof, "sampling_proof_window"),
-        (requirement.shortest and requirement.shortest.duration, "shortest_window.duration"),
-    ):
+    for length, field in _lengths(requirement):
         if length == 0:
             text = "must be at least a microsecond"
-            faults.append(Violation(f"policy.test_required.{field}", "INVALID_FIELD", text))
+            faults.append(Violation(f"{_ASKED}.{field}", "INVALID_FIELD", text))
     if requirement.is_test:
         faults += _find_window_faults(requirement, floor=revision.floor)
+        faults += _find_item_faults(requirement, floor=revision.floor)
     return faults
+
+
+def _lengths(requirement: Requirement) -> Iterator[tuple[Span | None, str]]:
+    """Yield each length in time that a requirement may state, and its field."""
+    yield requirement.window.duration, "window.duration"
+    yield requirement.sampling_proof, "sampling_proof_window"
+    if requirement.shortest is not None:
+        yield requirement.shortest.duration, "shortest_window.duration"
+    yield requirement.adverse_window, "adverse_window"
+    for index, one in enumerate(requirement.accepted):
+        if one.window is not None:
+            yield one.window.duration, f"accepted[{index}].window.duration"
 
 
 def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
     """Yield the faults in the windows of a policy that requires a result. Floors and other policies differ in them."""
-    asked = "policy.test_required"
-    has_length = requirement.duration is not None or requirement.calendar_days is not None
+    has_length = requirement.window.has_length
     if floor and has_length:
         text = "a floor has no length: the hours are each place's own; how long at least is its shortest_window"
-        yield Violation(f"{asked}.window.length", "INVALID_FIELD", text)
-    if floor and requirement.basis not in (0, REPORT_TIME):
+        yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)
+    if floor and requirement.window.basis not in (0, REPORT_TIME):
         text = "a floor counts from the report or leaves the basis open: another basis could shorten what places give"
-        yield Violation(f"{asked}.window.basis", "INVALID_FIELD", text)
+        yield Violation(f"{_ASKED}.window.basis", "INVALID_FIELD", text)
     if not floor and not has_length:
         text = "needs a duration or calendar_days; only a floor has none"
-        yield Violation(f"{asked}.window.length", "INVALID_FIELD", text)
+        yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)
     if not floor and requirement.shortest is not None:
         text = "only a floor has one: how long a result counts here is said by the window"
-        yield Violation(f"{asked}.shortest_window", "INVALID_FIELD", text)
+        yield Violation(f"{_ASKED}.shortest_window", "INVALID_FIELD", text)
+
+
+def _find_item_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
+    """Yield the faults in the items of a policy that requires a result."""
+    if floor:
+        stated = {
+            "accepted": requirement.accepted,
+            "adverse_items": requirement.adverse_items,
+            "adverse_window": requirement.adverse_window is not None,
+        }
+        for field in (field for field, value in stated.items() if value):
+            text = (
+                "a floor states no items: which test satisfies and which stands against the person is each place's own"
+            )
+            yield Violation(f"{_ASKED}.{field}", "INVALID_FIELD", text)
+        return
+    for index, one in enumerate(requirement.accepted):
+        if one.window is not None and not one.window.has_length:
+            text = "needs a duration or calendar_days; without a window of its own the item has the policy's"
+            yield Violation(f"{_ASKED}.accepted[{index}].window.length", "INVALID_FIELD", text)
 
 
 def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
@@ -161,9 +194,9 @@ def find_overridden(revision: Revision, book: PolicyBook) -> list[FloorOverride]
                 found += _find_replaced_from(floor.revision, lower.revision, max(own.start, other.start))
     if revision.floor:
         return found
-    earliest: dict[tuple[str, str], FloorOverride] = {}
+    earliest: dict[tuple[str, str, str], FloorOverride] = {}
     for override in sorted(found, key=lambda override: override.start or 0):
-        earliest.setdefault((override.field, override.floor), override)
+        earliest.setdefault((override.field, override.item, override.floor), override)
     return list(earliest.values())
 
 
@@ -198,16 +231,25 @@ def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Viola
             for override in _find_replaced_from(floor, revision, revision.start):
                 if override.field != CHANNELS:
                     text = f"undercuts {_cite(floor)}: {_what_floor_says(override)}, since {since}"
-                    yield Violation(f"policy.{override.field}", "POLICY_BREACH", text, floor.name)
+                    yield Violation(_breached_field(override, revision), "POLICY_BREACH", text, floor.name)
+
+
+def _breached_field(override: FloorOverride, revision: Revision) -> str:
+    """Return the path of what a floor would replace in a policy, with the index of its accepted item if it has one."""
+    if not override.item:
+        return f"policy.{override.field}"
+    items = [describe_item(one.item) for one in revision.requirement.accepted]
+    return f"policy.{override.field}".replace(_ASKED, f"{_ASKED}.accepted[{items.index(override.item)}]", 1)
 
 
 def _what_floor_says(override: FloorOverride) -> str:
     if override.field == LIFT:
         return "no result may be asked for"
+    item = f" of {override.item}" if override.item else ""
     if override.field == BASIS:
-        return "validity counts from the report's issue"
+        return f"validity{item} counts from the report's issue"
     assert isinstance(override.applied, ShortestWindow)
-    return f"a result counts for at least {_length(override.applied)}"
+    return f"a result{item} counts for at least {_length(override.applied)}"
 
 
 def _length(shortest: ShortestWindow) -> str:

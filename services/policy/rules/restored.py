@@ -32,16 +32,16 @@ def find_restored(
         after: the book with it.
         since: gaps that end by this instant are left out, and no start lies before it; None for no such limit.
     """
-    found: dict[tuple[str, str, str], FloorOverride] = {}
+    found: dict[tuple[str, str, str, str], FloorOverride] = {}
     for gap in _gaps(revision, before, after):
         if since is not None and gap.end is not None and gap.end <= since:
             continue
         start = gap.start if since is None else max(gap.start, since)
         for override in _find_in_gap(replace(gap, start=start), after):
-            key = (override.field, override.floor, override.policy)
+            key = (override.field, override.item, override.floor, override.policy)
             if key not in found or (override.start or 0) < (found[key].start or 0):
                 found[key] = override
-    return sorted(found.values(), key=lambda one: (one.policy, one.start or 0, one.floor, one.field))
+    return sorted(found.values(), key=lambda one: (one.policy, one.start or 0, one.floor, one.field, one.item))
 
 
 def _gaps(revision: Revision, before: PolicyBook, after: PolicyBook) -> Iterator[Segment]:
@@ -89,7 +89,7 @@ def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) ->
 
 def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[Revision]) -> Iterator[FloorOverride]:
     """Yield what a floor would replace in a policy for some purpose and origin while no other floor replaces it."""
-    fields = {override.field for override in find_replaced(floor, lower)}
+    fields = {(override.field, override.item) for override in find_replaced(floor, lower)}
     for purpose, origin in KINDS:
         if not fields:
             return
@@ -98,8 +98,9 @@ def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[
         binding = [other for other in others if other.covers(purpose, origin)]
         bound, _ = bind(lower, binding)
         for override in find_replaced(floor, bound):
-            if override.field in fields and not (override.field == WINDOW and _is_covered(floor, binding)):
-                fields.remove(override.field)
+            field = (override.field, override.item)
+            if field in fields and not (override.field == WINDOW and _is_covered(floor, binding)):
+                fields.remove(field)
                 yield replace(override, start=at)
 
 

@@ -262,7 +262,10 @@ def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
         "test_required.window.duration": asked.window.duration.nanos,
         "test_required.sampling_proof_window": asked.sampling_proof_window.nanos,
         "test_required.shortest_window.duration": asked.shortest_window.duration.nanos,
+        "test_required.adverse_window": asked.adverse_window.nanos,
     }
+    for index, accepted in enumerate(asked.accepted):
+        fractions[f"test_required.accepted[{index}].window.duration"] = accepted.window.duration.nanos
     return [
         Violation(f"policy.{field}", "INVALID_FIELD", "nanos must lie between 0 and 999,999,999")
         for field, nanos in fractions.items()

@@ -12,7 +12,7 @@ from hutong.results.v1 import result_pb2
 from hutong.type.v1 import outcome_pb2
 
 from services.domain.instant import MINUTE, Instant, Span
-from services.domain.names import DEFAULT_ITEM
+from services.domain.names import is_announced
 
 if TYPE_CHECKING:
     Outcome: TypeAlias = outcome_pb2.Outcome.ValueType
@@ -42,11 +42,12 @@ ReportName = tuple[str, str]
 
 
 def is_adverse(outcome: Outcome, item: str) -> bool:
-    """Return whether a result stands against its person. The nation then makes it known to other nodes.
+    """Return whether a result may stand against its person. The nation then makes it known to other nodes.
 
-    Only a positive of the default item does. A positive of another item is no reason to refuse, so it is kept here.
+    A positive of an item that is not announced is kept here. Where a policy lists such an item as adverse, Verification
+    asks the nation each time.
     """
-    return item == DEFAULT_ITEM and outcome in _ADVERSE
+    return outcome in _ADVERSE and is_announced(item)
 
 
 class NewResult(NamedTuple):

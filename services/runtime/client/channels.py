@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from importlib.resources import files
+
 import grpc
 
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.settings import Settings
 
+_CHANNEL = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))["channel"]
+"""The options that clients in every language share, made beside the stubs."""
 OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # Detects within half a minute that the other side has disappeared without closing the connection.
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    # Reconnects soon after a service comes back. gRPC's defaults wait up to two minutes.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    # Despite its name, this is how long one attempt to connect may take: longer than the handshakes on a slow link.
-    ("grpc.min_reconnect_backoff_ms", 5_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.keepalive_time_ms", _CHANNEL["keepaliveTimeMillis"]),
+    ("grpc.keepalive_timeout_ms", _CHANNEL["keepaliveTimeoutMillis"]),
+    # Despite its name, this is how long one attempt to connect may take.
+    ("grpc.min_reconnect_backoff_ms", _CHANNEL["connectTimeoutMillis"]),
+    ("grpc.initial_reconnect_backoff_ms", _CHANNEL["initialReconnectBackoffMillis"]),
+    ("grpc.max_reconnect_backoff_ms", _CHANNEL["maxReconnectBackoffMillis"]),
     # gRPC's retries would also repeat small client streams. Callers that want a retry make it themselves.
     ("grpc.enable_retries", 0),
 ]

@@ -8,7 +8,7 @@ the holder.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hutong.policy.v1 import policy_pb2
@@ -16,14 +16,14 @@ from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM
 from services.verification.decision.actions import ALL_ANSWERED, POLICY_UNKNOWN, GateRow, gate_row
 from services.verification.decision.canonical_order import in_order, order_of_evidence, order_of_record
 from services.verification.decision.favour import best_for_holder
+from services.verification.decision.items import ItemRules, item_rules
 from services.verification.decision.model import (
-    NEGATIVE,
     NOT_LOOKED_UP,
     POOL_POSITIVE,
-    POSITIVE,
     UNANSWERED,
     Claim,
     Considered,
@@ -41,13 +41,14 @@ from services.verification.decision.permission import (
     may_refuse_for_positive,
     was_nation_asked,
 )
+from services.verification.decision.positives import find_governing
 from services.verification.decision.validity import hold_to_windows
-from services.verification.decision.weigh import USABLE, Weighed, weigh_evidence, weigh_record
+from services.verification.decision.weigh import Weighed, weigh_evidence, weigh_record
 
 if TYPE_CHECKING:
     from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
 
-RULES_VERSION = 4
+RULES_VERSION = 5
 """Stored with each decision. Every change after which the same inputs may give another answer raises it."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
@@ -95,25 +96,26 @@ def _decide_by_policy(inputs: Inputs) -> Decision:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_NOT_REQUIRED, pb.DECISION_REASON_NO_TEST_REQUIRED)
     if policy.required is None or not policy.governing:
         return _decide_without_weighing(inputs, pb.DECISION_OUTCOME_UNDETERMINED, pb.DECISION_REASON_NO_POLICY_IN_FORCE)
-    weighed = _weigh_each(inputs)
-    governing = _find_governing(weighed)
-    valid = hold_to_windows(weighed, policy.required, inputs)
+    items = item_rules(policy.required)
+    weighed = _weigh_each(inputs, items.weighed)
+    governing = find_governing(weighed, items, policy.required, inputs)
+    valid = hold_to_windows(weighed, items, policy.required, inputs)
     if governing is not None:
         for one in valid:
             one.use = pb.EVIDENCE_USE_OUTWEIGHED
         return _refuse_for_positive(inputs, policy, weighed, governing)
     if valid:
         return _recognize(inputs, weighed, valid)
-    return _explain_lack(inputs, policy, weighed)
+    return _explain_lack(inputs, policy, items, weighed)
 
 
-def _weigh_each(inputs: Inputs) -> list[Weighed]:
-    """Weigh every record and piece of evidence, in canonical order (step 2)."""
+def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
+    """Weigh every record and piece of evidence, in canonical order (step 2). `items` are those the policy weighs."""
     records = _newest_revisions(inputs)
-    weighed = [weigh_record(record, inputs) for record in records]
+    weighed = [weigh_record(record, items, inputs) for record in records]
     if inputs.evidence:
         by_report = {(record.lab, record.report_number): record for record in records}
-        shown = [weigh_evidence(evidence, claim, by_report, inputs) for evidence, claim in _pairs(inputs)]
+        shown = [weigh_evidence(evidence, claim, by_report, items, inputs) for evidence, claim in _pairs(inputs)]
         weighed.extend([_only_compared(one) for one in shown] if inputs.own_records_alone else shown)
     return weighed
 
@@ -139,40 +141,6 @@ def _newest_revisions(inputs: Inputs) -> Sequence[Record]:
         if other is None or order_of_record(record) > order_of_record(other):
             newest[record.name] = record
     return [newest[name] for name in sorted(newest)]
-
-
-def _find_governing(weighed: Iterable[Weighed]) -> Weighed | None:
-    """Return the positive that no recorded negative with a later sample time has cleared (step 3).
-
-    A positive comes before a positive pool.
-    """
-    cleared_before: Instant | None = None
-    adverse: list[Weighed] = []
-    for one in weighed:
-        if one.use != USABLE:
-            continue
-        subject = one.subject
-        if subject.outcome in (POSITIVE, POOL_POSITIVE):
-            if isinstance(subject, Record):
-                adverse.append(one)
-            else:
-                one.use = pb.EVIDENCE_USE_NOT_RECORDED
-        elif subject.outcome == NEGATIVE and isinstance(subject, Record):
-            later = cleared_before is None or subject.sample_time > cleared_before
-            cleared_before = subject.sample_time if later else cleared_before
-    governing: Weighed | None = None
-    for one in adverse:
-        if cleared_before is not None and one.sample_time < cleared_before:
-            one.use = pb.EVIDENCE_USE_CLEARED
-            continue
-        one.use = pb.EVIDENCE_USE_GOVERNS
-        if governing is None or _governs_before(one) > _governs_before(governing):
-            governing = one
-    return governing
-
-
-def _governs_before(one: Weighed) -> tuple[bool, Instant]:
-    return one.subject.outcome == POSITIVE, one.sample_time
 
 
 def _recognize(inputs: Inputs, weighed: list[Weighed], valid: list[Weighed]) -> Decision:
@@ -222,18 +190,22 @@ def _refuse_for_positive(
     )
 
 
-def _explain_lack(inputs: Inputs, policy: EffectivePolicy, weighed: list[Weighed]) -> Decision:
+def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, weighed: list[Weighed]) -> Decision:
     """Decide if nothing counts.
 
     This is a lack only if no result may be hidden, every source answered and the nation was asked. Otherwise the
-    outcome is undetermined.
+    outcome is undetermined. Only accepted items explain a lack, and what contradicts its record.
     """
-    unknown = _why_unknown(inputs)
+    unknown = _why_unknown(inputs, items)
     if unknown is not None:
         more = _ask_again(inputs) if unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE else ()
         return _compose(inputs, weighed, pb.DECISION_OUTCOME_UNDETERMINED, unknown, more_next_steps=more)
     expired = [one for one in weighed if one.use == pb.EVIDENCE_USE_EXPIRED]
-    uses = {one.use for one in weighed}
+    uses = {
+        one.use
+        for one in weighed
+        if one.subject.item in items.accepted or one.use == pb.EVIDENCE_USE_CONTRADICTS_RECORD
+    }
     reason: Reason = pb.DECISION_REASON_EXPIRED
     if not expired:
         reason = next((reason for use, reason in _REASON_OF_USE if use in uses), pb.DECISION_REASON_NO_RESULT)
@@ -247,9 +219,9 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, weighed: list[Weighed
     )
 
 
-def _why_unknown(inputs: Inputs) -> Reason | None:
+def _why_unknown(inputs: Inputs, items: ItemRules) -> Reason | None:
     """Return why it is not known that there is no valid result; None if it is known."""
-    if inputs.history_cut:
+    if inputs.cut_items and any(item in items.accepted for item in inputs.cut_items):
         return pb.DECISION_REASON_HISTORY_CUT
     if has_unanswered(inputs.sources):
         return pb.DECISION_REASON_SOURCE_UNAVAILABLE
@@ -308,6 +280,7 @@ def _compose(
         refusal_permitted,
         _gate_row(inputs, outcome, reason, refusal_permitted),
         inputs.policy,
+        rests_on.subject.item if rests_on else DEFAULT_ITEM,
     )
 
 

@@ -143,16 +143,32 @@ class ShortestWindow(NamedTuple):
     includes_boundary: bool
 
 
+class AcceptedItem(NamedTuple):
+    """An item whose negative satisfies a policy. `window` None: it counts for as long as the policy's window says."""
+
+    item: str
+    window: Window | None = None
+
+
 class Requirement(NamedTuple):
     """A negative result is asked for. `sampling_proof_window` None: a sampling record does not count at all.
 
-    A negative counts until the later of `window` and each of `shortest_windows`, which floors set.
+    A negative counts until the later of its window and each of `shortest_windows`, which floors set.
+
+    Attributes:
+        accepted: the items whose negatives satisfy the policy; empty for the default item alone.
+        adverse_items: the items whose positives stand against the holder, the weightiest first; empty for the accepted
+            ones in their order.
+        adverse_window: how long after its sample time a positive stands; None: until it is cleared.
     """
 
     window: Window
     sampling_proof_window: Span | None
     refusal_permitted: bool
     shortest_windows: tuple[ShortestWindow, ...] = ()
+    accepted: tuple[AcceptedItem, ...] = ()
+    adverse_items: tuple[str, ...] = ()
+    adverse_window: Span | None = None
 
 
 class PolicyDocument(NamedTuple):
@@ -200,7 +216,7 @@ class Inputs(NamedTuple):
         elsewhere: the policy for people of another province, if the origin is not known and the policies differ; then
             `policy` is that for people of the same province.
         own_records_alone: the question is whether the node's own records recognise the person; evidence only explains.
-        history_cut: the limit of the look-up may hide what counted at a time of use in the past.
+        cut_items: the items of which the limit of the look-up may hide what counted at a use time in the past.
     """
 
     use_time: Instant
@@ -212,7 +228,7 @@ class Inputs(NamedTuple):
     sources: tuple[SourceStatus, ...] = ()
     elsewhere: EffectivePolicy | None = None
     own_records_alone: bool = False
-    history_cut: bool = False
+    cut_items: tuple[str, ...] = ()
 
     @property
     def issued_until(self) -> Instant:
@@ -248,6 +264,7 @@ class Decision(NamedTuple):
     Attributes:
         result: the name of the record's revision that it rests on; empty if it rests on none.
         policy: the policy that was applied.
+        item: the id of the test item of the result that it rests on.
         assumed_origin: the origin that this policy is for, if the origin was not known and the policies differ.
     """
 
@@ -263,4 +280,5 @@ class Decision(NamedTuple):
     refusal_permitted: bool
     gate: GateRow
     policy: EffectivePolicy | None
+    item: str = DEFAULT_ITEM
     assumed_origin: TravelerOrigin = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hutong.verification.v1 import decision_pb2 as pb
 
+from services.verification.decision.items import ItemRules
 from services.verification.decision.model import INCONCLUSIVE, NEGATIVE, PENDING, Inputs, Requirement
 from services.verification.decision.weigh import USABLE, Weighed
 from services.verification.decision.window import basis_time, last_expiry
@@ -14,18 +15,24 @@ _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
 """Outcomes of a report that counts as a sampling record until it is issued."""
 
 
-def hold_to_windows(weighed: Iterable[Weighed], required: Requirement, inputs: Inputs) -> list[Weighed]:
+def hold_to_windows(
+    weighed: Iterable[Weighed], items: ItemRules, required: Requirement, inputs: Inputs
+) -> list[Weighed]:
     """Return what counts at the use time (step 4). Mark all else with the reason why it does not count."""
-    window = required.window
+    accepted = items.accepted
     valid: list[Weighed] = []
     for one in weighed:
+        subject = one.subject
         if one.use != USABLE:
-            if _was_sampled_only(one) and _hold_to_proof_window(one, required, inputs):
+            if _was_sampled_only(one) and subject.item in accepted and _hold_to_proof_window(one, required, inputs):
                 valid.append(one)
             continue
-        subject = one.subject
+        if subject.item not in accepted:
+            one.use = pb.EVIDENCE_USE_ITEM_NOT_ACCEPTED
+            continue
         outcome = subject.outcome
         if outcome == NEGATIVE:
+            window = accepted[subject.item] or required.window
             basis = basis_time(window, subject.sample_time, subject.report_time)
             if basis is None:
                 one.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE

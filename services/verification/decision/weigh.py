@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import MINUTE, Instant, Span
-from services.domain.names import DEFAULT_ITEM
 from services.verification.decision.evidence import differing_fields, is_ahead_of_record
 from services.verification.decision.model import (
     ACTIVE,
@@ -55,9 +54,9 @@ class Weighed:
         return -(1 << 62) if sample_time is None else sample_time
 
 
-def weigh_record(record: Record, inputs: Inputs) -> Weighed:
-    """Return a record weighed: usable, or with the reason why it cannot count."""
-    if record.item != DEFAULT_ITEM:
+def weigh_record(record: Record, items: Collection[str], inputs: Inputs) -> Weighed:
+    """Return a record weighed: usable, or with the reason why it cannot count. `items` are those the policy weighs."""
+    if record.item not in items:
         return Weighed(record, pb.EVIDENCE_USE_OTHER_ITEM)
     if record.state != ACTIVE:
         return Weighed(record, pb.EVIDENCE_USE_RECALLED)
@@ -65,25 +64,30 @@ def weigh_record(record: Record, inputs: Inputs) -> Weighed:
 
 
 def weigh_evidence(
-    evidence: Evidence, claim: Claim, records: Mapping[tuple[str, str], Record], inputs: Inputs
+    evidence: Evidence,
+    claim: Claim,
+    records: Mapping[tuple[str, str], Record],
+    items: Collection[str],
+    inputs: Inputs,
 ) -> Weighed:
     """Return a piece of evidence weighed.
 
-    Evidence of another item, or whose record is of another item, has no effect. Other evidence equals its record,
-    contradicts it, or has none. Without a record it counts as much as a record would.
+    Evidence of an item that the policy does not weigh, or whose record is of another item than itself, has no effect.
+    Other evidence equals its record, contradicts it, or has none. Without a record it counts as much as a record would.
 
     Args:
         evidence: what the holder shows.
         claim: what Results found of its report.
         records: the newest revision of each record of the person, by laboratory and report number.
+        items: the items that the policy weighs.
         inputs: all inputs of the decision.
     """
-    if evidence.item != DEFAULT_ITEM or claim.state == OTHER_ITEM:
+    if evidence.item not in items or claim.state == OTHER_ITEM:
         return Weighed(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if not evidence.lab or not evidence.report_number:
         return Weighed(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
     record = records.get((evidence.lab, evidence.report_number))
-    if record is not None and record.item != DEFAULT_ITEM:
+    if record is not None and record.item != evidence.item:
         return Weighed(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if record is not None:
         differing = differing_fields(evidence, record)

@@ -7,7 +7,10 @@ from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicy
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
+from services.domain.names import DEFAULT_ITEM, describe_item, is_announced, parse_item, parse_items
+from services.verification.decision.items import item_rules
 from services.verification.decision.model import (
+    AcceptedItem,
     EffectivePolicy,
     PolicyDocument,
     Requirement,
@@ -39,8 +42,11 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
         message = policy = item.effective_policy
     else:
         return None
+    effective = policy_from_proto(policy)
+    rules = [item_rules(one.required) for one in (effective, elsewhere) if one is not None and one.required is not None]
+    items = sorted({item for one in rules for item in one.weighed})
     return PolicyAnswer(
-        policy_from_proto(policy),
+        effective,
         elsewhere,
         message,
         from_timestamp(message.start_time) if message.HasField("start_time") else None,
@@ -49,6 +55,8 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
         from_timestamp(policy.nation_as_of_time),
         ask_time,
         epoch,
+        tuple(map(describe_item, items)) if items != [DEFAULT_ITEM] else (),
+        all(is_announced(item) for one in rules for item in one.ranks),
     )
 
 
@@ -87,25 +95,37 @@ def _document_from_proto(source: policy_pb2.PolicySource) -> PolicyDocument:
 
 def _requirement_from_proto(policy: policy_pb2.EffectivePolicy) -> Requirement | None:
     required = policy.test_required
-    window = required.window
-    length = window.WhichOneof("length")
-    if length is None:
+    windows = [required.window, *(one.window for one in required.accepted if one.HasField("window"))]
+    if any(window.WhichOneof("length") is None for window in windows):
         return None
-    proof = required.sampling_proof_window
     return Requirement(
-        Window(
-            from_duration(window.duration) if length == "duration" else None,
-            window.calendar_days if length == "calendar_days" else None,
-            window.basis,
-            window.includes_boundary,
-        ),
-        from_duration(proof) if required.HasField("sampling_proof_window") else None,
+        _window_from_proto(required.window),
+        from_duration(required.sampling_proof_window) if required.HasField("sampling_proof_window") else None,
         required.refusal_permitted,
         tuple(
             _shortest_from_proto(floor.shortest_window)
             for floor in policy.shortest_windows
             if floor.shortest_window.WhichOneof("length")
         ),
+        tuple(
+            AcceptedItem(
+                parse_item(one.item, "accepted.item"),
+                _window_from_proto(one.window) if one.HasField("window") else None,
+            )
+            for one in required.accepted
+        ),
+        parse_items(required.adverse_items, "adverse_items"),
+        from_duration(required.adverse_window) if required.HasField("adverse_window") else None,
+    )
+
+
+def _window_from_proto(window: policy_pb2.ValidityWindow) -> Window:
+    is_duration = window.WhichOneof("length") == "duration"
+    return Window(
+        from_duration(window.duration) if is_duration else None,
+        None if is_duration else window.calendar_days,
+        window.basis,
+        window.includes_boundary,
     )
 
 

@@ -58,6 +58,10 @@ class PolicyAnswer:
         ask_time: when the question was sent, in seconds of the event loop's clock.
         epoch: the epoch of the watch at that time, which reports changes only to answers of its current epoch; or
             UNWATCHED.
+        items: the names of the items to look up, those that any of the policies weighs; empty for the default item
+            alone.
+        is_settled_by_own_records: whether the node's own records can settle a question without the nation. They can if
+            the nation makes the positives of every adverse item known to the nodes.
     """
 
     effective: EffectivePolicy
@@ -69,6 +73,8 @@ class PolicyAnswer:
     nation_as_of_time: Instant
     ask_time: float
     epoch: int
+    items: tuple[str, ...] = ()
+    is_settled_by_own_records: bool = True
 
     @property
     def needs_results(self) -> bool:

@@ -78,6 +78,8 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
         message.refusal_permitted = True
     if decision.assumed_origin:
         message.assumed_origin = decision.assumed_origin
+    if decision.item:
+        message.item = format_item(decision.item)
 
 
 @lru_cache(maxsize=256)
@@ -123,6 +125,8 @@ def _add_considered(considered: Considered, message: decision_pb2.Decision) -> N
     subject = considered.subject
     if isinstance(subject, Record):
         added.result = f"{subject.name}@{subject.revision}"
+        if subject.item:
+            added.item = format_item(subject.item)
     else:
         added.evidence.CopyFrom(evidence_to_proto(subject))
         added.differing_fields.extend(considered.differing_fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from hutong.results.v1 import lookup_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.names import DEFAULT_ITEM, describe_item, parse_items
 from services.verification.decision.convert import (
     claim_from_proto,
     evidence_from_proto,
@@ -28,7 +30,7 @@ from services.verification.sources.convert import fill_policy, policy_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, without_masks
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
-from services.verification.verify.question import Question, is_looked_up
+from services.verification.verify.question import Question, is_looked_up, looked_up_items
 
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
 """For each piece of evidence, in order, what Results found of its report; None if Results was not asked about it."""
@@ -76,7 +78,7 @@ def gather(question: Question, answers: SourceAnswers, *, own_records_alone: boo
         sources,
         policy.elsewhere if policy is not None else None,
         own_records_alone,
-        results is not None and _is_cut_off(question, results),
+        _find_cut_items(question, results) if results is not None else (),
     )
     return GatheredInputs(inputs, claims)
 
@@ -97,8 +99,10 @@ def inputs_to_proto(
         purpose=question.policy.purpose,  # type: ignore[arg-type]
         rules_version=RULES_VERSION,
         own_records_alone=inputs.own_records_alone,
-        history_cut=inputs.history_cut,
+        history_cut=bool(inputs.cut_items),
     )
+    if inputs.cut_items not in ((), (DEFAULT_ITEM,)):
+        message.cut_items.extend(map(describe_item, inputs.cut_items))
     for status in inputs.sources:
         fill_source(message.sources.add(), status)
     if answers.policy is not None:
@@ -134,21 +138,31 @@ def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
         tuple(source_from_proto(source) for source in inputs.sources),
         elsewhere,
         inputs.own_records_alone,
-        inputs.history_cut,
+        (parse_items(inputs.cut_items, "cut_items") or (DEFAULT_ITEM,)) if inputs.history_cut else (),
     )
 
 
-def _is_cut_off(question: Question, results: LookupAnswer) -> bool:
-    """Return whether the look-up's limit may have left out a result that counted at a past use time.
+def _find_cut_items(question: Question, results: LookupAnswer) -> tuple[str, ...]:
+    """Return the items of which the look-up's limit may have left out a result that counted at a past use time.
 
-    Results come newest first, separately from inside and outside the region. If one side is full and all its negatives
-    were issued after the use time, an older negative may have been left out.
+    Results of each item come newest first, separately from inside and outside the region. If one side of an item is
+    full and all its negatives were issued after the use time, an older negative may have been left out.
     """
     use_time, limit = question.policy.use_time, question.look_up.limit
     if use_time >= question.evaluate_time or len(results.records) < limit:
-        return False
-    sides = results.records[: results.in_region_count], results.records[results.in_region_count :]
-    return any(len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side) for side in sides)
+        return ()
+    sides: defaultdict[tuple[str, bool], list[Record]] = defaultdict(list)
+    for index, record in enumerate(results.records):
+        sides[record.item, index < results.in_region_count].append(record)
+    return tuple(
+        sorted(
+            {
+                item
+                for (item, _), side in sides.items()
+                if len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side)
+            }
+        )
+    )
 
 
 def _is_negative_by(record: Record, instant: Instant) -> bool:
@@ -157,7 +171,8 @@ def _is_negative_by(record: Record, instant: Instant) -> bool:
 
 def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:
     claims = iter(results.claims if results is not None else ())
-    return [next(claims, None) if is_looked_up(evidence) else None for evidence in question.evidence]
+    items = looked_up_items(question.look_up)
+    return [next(claims, None) if is_looked_up(evidence, items) else None for evidence in question.evidence]
 
 
 def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse, VerifyItem
 
 from services.domain.subject import Pepper
 from services.runtime.audit import AuditKind, CallAudit, Subject
-from services.verification.decision.model import Decision, Evidence
+from services.runtime.server.status import to_status
 from services.verification.verify.question import Question
-from services.verification.verify.store import KeptAnswer, StoredDecision
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
+
+Reply = VerifyItem | StreamVerifyResponse
+"""The message that takes the answer to one of several questions: a decision or an error."""
 
 _OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in pb.DecisionOutcome.items()}
 """The words of outcomes in the audit."""
-
-_CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
-"""Reasons for UNDETERMINED that are cases to follow up. The others are an absence, such as that of a source."""
-
-
-def must_be_kept(decision: Decision) -> bool:
-    """Return whether a decision is stored even if the caller does not ask for it.
-
-    Stored are NOT_RECOGNIZED and decisions for which evidence was weighed. Others are not stored, so that the system
-    knows as little as possible of where people go. UNDETERMINED for an absence alone says nothing of the person, and an
-    outage would store one for every question.
-    """
-    if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
-        return True
-    return any(
-        isinstance(considered.subject, Evidence) and considered.use != pb.EVIDENCE_USE_NOT_NEEDED
-        for considered in decision.considered
-    )
 
 
 def kept_answer(
@@ -46,3 +34,14 @@ def kept_answer(
     subject = Subject("", pepper.subject_key(question.document), asked.purpose, asked.region)
     audit.is_recorded = True
     return KeptAnswer(kept, (audit.trail, audit.event(AuditKind.READ, subject, outcome=_OUTCOMES[decision.outcome])))
+
+
+async def keep_each(store: DecisionStore, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
+    """Store what replies need in one write. If it fails, each of these replies becomes the error."""
+    if to_keep:
+        try:
+            await store.keep_answers([answer for _, answer in to_keep])
+        except Exception as error:  # noqa: BLE001 - the failure of these replies must not fail the others
+            status = to_status(error)
+            for reply, _ in to_keep:
+                reply.error.CopyFrom(status)

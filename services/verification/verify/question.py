@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,7 +15,7 @@ from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
-from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc
+from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc, parse_items
 from services.domain.region import NATION
 from services.runtime.consistency import Freshness, decode_token
 from services.verification.decision.convert import evidence_from_proto
@@ -34,16 +34,13 @@ PAST: Span = DAY
 """A use time this long ago or longer is in the past. No person takes `LOOKED_AT` tests in less time."""
 
 
-ITEMS = frozenset({DEFAULT_ITEM})
-"""Ids of the items that are looked up. A look-up that names no item is of these."""
-
-
 class Question(NamedTuple):
     """One question, ready for the sources.
 
     Attributes:
         document: the canonical document.
-        look_up: the request to Results, with the document as it was sent.
+        look_up: the request to Results, with the document as it was sent. It is of the default item alone until
+            `set_items` names others.
         own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
             suffice.
     """
@@ -98,9 +95,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         elif freshness is not None and freshness.service == "policy":
             seen = freshness
     evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
-    for report in evidence:
-        if is_looked_up(report):
-            look_up.claimed_reports.append(_claimed(report))
+    _add_claimed_reports(look_up, evidence)
     return Question(
         document,
         PolicyQuestion(
@@ -134,9 +129,31 @@ def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violati
                 found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before the first tests"))
 
 
-def is_looked_up(evidence: Evidence) -> bool:
-    """Whether Results is asked for the record of evidence. Evidence of an item outside ITEMS is not looked up."""
-    return bool(evidence.lab and evidence.report_number) and evidence.item in ITEMS
+def set_items(question: Question, items: Sequence[str]) -> None:
+    """Set the names of the items to look up, once the policy is known; empty for the default item alone.
+
+    The look-up is changed in place. A call that is under way with it is not affected.
+    """
+    if items:
+        question.look_up.items[:] = items
+        del question.look_up.claimed_reports[:]
+        _add_claimed_reports(question.look_up, question.evidence)
+
+
+def looked_up_items(look_up: LookupLatestRequest) -> Collection[str]:
+    """Return the ids of the items that are looked up."""
+    return parse_items(look_up.items, "items") or (DEFAULT_ITEM,)
+
+
+def is_looked_up(evidence: Evidence, items: Collection[str]) -> bool:
+    """Whether Results is asked for the record of evidence, if `items` are looked up."""
+    return bool(evidence.lab and evidence.report_number) and evidence.item in items
+
+
+def _add_claimed_reports(look_up: LookupLatestRequest, evidence: Sequence[Evidence]) -> None:
+    if evidence:
+        items = looked_up_items(look_up)
+        look_up.claimed_reports.extend(_claimed(report) for report in evidence if is_looked_up(report, items))
 
 
 def _claimed(evidence: Evidence) -> ClaimedReport:

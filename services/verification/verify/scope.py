@@ -38,11 +38,11 @@ def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQ
     """Decide if the answers suffice. Return None if the nation has to be asked first.
 
     If the scope is unset, the node's own records alone decide, without evidence. They suffice if the result is
-    recognised or none is required.
+    recognised or none is required. They never do where a positive that the nation does not make known may stand.
     """
     if not question.own_records_first or answers.results is None or answers.policy is None:
         return decide_from(question, answers)
-    if not answers.results.records:
+    if not answers.results.records or not answers.policy.is_settled_by_own_records:
         # Results was asked, so a result is required, and without records none can be recognised.
         return None
     gathered = gather(question, answers, own_records_alone=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from hutong.verification.v1 import decision_pb2 as pb
 from sqlalchemy import Connection, insert, select
 
 from services.domain.errors import NotFound
@@ -14,6 +15,7 @@ from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.runtime.audit import AuditEvent, AuditTrail
 from services.storage.engine import Database
+from services.verification.decision.model import Decision, Evidence
 from services.verification.verify.subject_tag import SubjectTag
 from services.verification.verify.tables import decisions
 
@@ -30,6 +32,25 @@ class StoredDecision:
     decision: bytes
     inputs: bytes
     subject: SubjectTag | None = None
+
+
+_CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
+"""Reasons for UNDETERMINED that are cases to follow up. The others are an absence, such as that of a source."""
+
+
+def must_be_kept(decision: Decision) -> bool:
+    """Return whether a decision is stored even if the caller does not ask for it.
+
+    Stored are NOT_RECOGNIZED and decisions for which evidence was weighed. Others are not stored, so that the system
+    knows as little as possible of where people go. UNDETERMINED for an absence alone says nothing of the person, and an
+    outage would store one for every question.
+    """
+    if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
+        return True
+    return any(
+        isinstance(considered.subject, Evidence) and considered.use != pb.EVIDENCE_USE_NOT_NEEDED
+        for considered in decision.considered
+    )
 
 
 class KeptAnswer(NamedTuple):

@@ -17,8 +17,6 @@ from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
     ReplayDecisionResponse,
-    StreamVerifyResponse,
-    VerifyItem,
     VerifyRequest,
 )
 
@@ -40,8 +38,8 @@ from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
-from services.verification.verify.kept import kept_answer, must_be_kept
-from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.kept import Reply, keep_each, kept_answer
+from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     NATION_SECONDS,
     SettledQuestion,
@@ -50,11 +48,8 @@ from services.verification.verify.scope import (
     nationwide,
     with_nation,
 )
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.subject_tag import subject_tag
-
-Reply = VerifyItem | StreamVerifyResponse
-"""The message that takes the answer to one of several questions: a decision or an error."""
 
 
 class ResolvedPolicy(NamedTuple):
@@ -64,11 +59,13 @@ class ResolvedPolicy(NamedTuple):
         answer: what applies; None if Policy did not answer.
         status: the state of Policy as a source of the decision.
         needs_results: whether results have to be looked up.
+        items: the names of the items to look up; empty for the default item alone, and if nothing is looked up.
     """
 
     answer: PolicyAnswer | None
     status: SourceStatus
     needs_results: bool
+    items: tuple[str, ...] = ()
 
 
 class Unanswered(NamedTuple):
@@ -173,7 +170,7 @@ class Verifier:
                 continue
             if answer is not None:
                 to_keep.append((reply, answer))
-        await self._keep_each(to_keep)
+        await keep_each(self._store, to_keep)
         return rest
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
@@ -194,17 +191,7 @@ class Verifier:
                 continue
             if answer is not None:
                 to_keep.append((reply, answer))
-        await self._keep_each(to_keep)
-
-    async def _keep_each(self, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
-        """Store what replies need in one write. If it fails, each of these replies becomes the error."""
-        if to_keep:
-            try:
-                await self._store.keep_answers([answer for _, answer in to_keep])
-            except Exception as error:  # noqa: BLE001 - as above
-                status = to_status(error)
-                for reply, _ in to_keep:
-                    reply.error.CopyFrom(status)
+        await keep_each(self._store, to_keep)
 
     async def replay(self, uuid: str) -> ReplayDecisionResponse:
         """Make a stored decision again from its inputs and compare the two.
@@ -232,21 +219,35 @@ class Verifier:
         )
 
     async def _ask(self, question: Question) -> SourceAnswers:
-        """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result."""
+        """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
+
+        If the policy is not cached, the default item is looked up meanwhile. If the policy then weighs other items, all
+        of its items are looked up instead.
+        """
         known = self._policies.find_cached(question.policy)
-        if known is not None and not known.needs_results:
-            return self._answers(self._rule(known), None)
+        if known is not None:
+            if not known.needs_results:
+                return self._answers(self._rule(known), None)
+            set_items(question, known.items)
         look_up = self._results.ask(question.look_up)
         try:
             rule = self._rule(known or await self._policies.resolve(question.policy))
+            if known is None and rule.items:
+                look_up.cancel()
+                set_items(question, rule.items)
+                look_up = self._results.ask(question.look_up)
             return self._answers(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()
 
     async def _ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
-        """Ask Policy and Results at the same time for all questions. Policy gets each different question once."""
+        """Ask Policy and Results at the same time for all questions. Policy gets each different question once.
+
+        Items are looked up as in `_ask`.
+        """
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
+        _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
         look_ups = [question.look_up for question in questions if asking[question.policy]]
         looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
@@ -254,10 +255,17 @@ class Verifier:
             found = iter(await looking_up)
         finally:
             looking_up.cancel()
+        resolved = {policy: rules[policy] for policy, known in cached.items() if known is None}
+        again = _set_items_of_each(
+            questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
+        )
+        more_found = await self._results.look_up_each([question.look_up for question in again])
+        found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
             rule = rules[question.policy]
             answer = next(found) if asking[question.policy] else None
+            answer = found_again.get(id(question), answer)
             if isinstance(rule, HutongError):
                 answers.append(rule)
             elif isinstance(answer, HutongError):
@@ -287,7 +295,8 @@ class Verifier:
     def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
         if known is None:
             return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
-        return ResolvedPolicy(known, self._policies.status(known), needs_results=known.needs_results)
+        needs_results = known.needs_results
+        return ResolvedPolicy(known, self._policies.status(known), needs_results, known.items if needs_results else ())
 
     def _answers(self, rule: ResolvedPolicy, results: LookupAnswer | None) -> SourceAnswers:
         if not rule.needs_results:
@@ -325,3 +334,15 @@ class Verifier:
     async def _keep_batch(self, answers: list[KeptAnswer]) -> Sequence[None]:
         await self._store.keep_answers(answers)
         return [None] * len(answers)
+
+
+def _set_items_of_each(
+    questions: Sequence[Question], items: Mapping[PolicyQuestion, Sequence[str]]
+) -> Sequence[Question]:
+    """Set the items of the questions whose policies name other items than the default one. Return these questions."""
+    if not any(items.values()):
+        return ()
+    changed = [question for question in questions if items.get(question.policy)]
+    for question in changed:
+        set_items(question, items[question.policy])
+    return changed

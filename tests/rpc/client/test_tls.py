@@ -6,14 +6,17 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from hutong.results.v1.lab_service_pb2 import ListLabsRequest
-from hutong_client import Tls, Unavailable, connect
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, ListLabsRequest
+from hutong_client import Batch, DeadlineExceeded, Tls, Unavailable, UploadSession, connect
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
 from services.results.main import open_results
 from tests.support.certificates import Authority, spiffe
+from tests.support.link import link_to
+from tests.support.results.factories import LAB_NAME, lab_to_register, make_tube
 from tests.support.servers import serving, settings_for
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,3 +51,36 @@ async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.Captu
                 await asyncio.to_thread(list_labs, wrong, {})
         assert await asyncio.to_thread(run, command) == ExitCode.NO_CONNECTION
     assert "UNAVAILABLE" in capsys.readouterr().err
+
+
+async def test_slow_link_connects_and_uploads(tmp_path: Path) -> None:
+    """Over mutual TLS with round trips of a second; a caller's deadline that is too short for them ends the call."""
+    authority = Authority(tmp_path, "ours")
+    server, caller = authority.sign("node"), authority.sign("lab", spiffe(LAB_NAME))
+    supervisor = authority.sign("supervisor", spiffe("supervisors/000000"))
+    settings = settings_for(
+        tmp_path,
+        tls_certificate_file=str(server.certificate),
+        tls_key_file=str(server.key),
+        tls_client_ca_file=str(authority.root.certificate),
+    )
+    service = await open_results(settings)
+    async with serving(service, settings) as address, link_to(address) as link:
+        link.slow(0.5)
+
+        def register() -> None:
+            tls = Tls(authority.root.certificate, supervisor.certificate, supervisor.key)
+            with connect(results=address, tls=tls, environment={}) as node:
+                node.labs.CreateLab(CreateLabRequest(lab=lab_to_register()), timeout=TIMEOUT_SECONDS)
+
+        def upload() -> None:
+            tls = Tls(authority.root.certificate, caller.certificate, caller.key)
+            with connect(results=link.address, tls=tls, environment={}) as node:
+                with pytest.raises(DeadlineExceeded):
+                    node.labs.ListLabs(ListLabsRequest(), timeout=0.5)
+                assert node.labs.ListLabs(ListLabsRequest(), timeout=TIMEOUT_SECONDS).labs
+                [sent] = UploadSession(node.uploads, LAB_NAME, "slow").send([Batch([make_tube(1)], None)])
+                assert sent.response.accepted_count == 1
+
+        await asyncio.to_thread(register)
+        await asyncio.to_thread(upload)

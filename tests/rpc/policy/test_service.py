@@ -26,7 +26,7 @@ from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl, PostgresServer
 from tests.support.errors import error_info, field_violations, rich_status
-from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
+from tests.support.policy.service import ANTIGEN, HOTEL, Service, make_policy, policy_at
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 PREFECTURES = [f"{province}{prefecture:02}00" for province in ("41", "37") for prefecture in range(1, 14)]
@@ -127,6 +127,52 @@ async def test_floor_tells_what_it_overrides_and_then_binds(service: Service) ->
     assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
     assert error_info(caught.value).reason == "POLICY_BREACH"
     assert "jurisdictions/000000/policies/notice@1" in str(rich_status(caught.value))
+
+
+async def test_accepted_items_reach_the_gate_with_what_floors_replaced(service: Service) -> None:
+    """Each with its window; a floor that stands refuses the next policy and names the item."""
+    lower = make_policy()
+    lower.test_required.accepted.add()
+    antigen = lower.test_required.accepted.add(item=ANTIGEN).window
+    antigen.duration.seconds = 86_400
+    antigen.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
+    await service.publish(lower)
+    response = await service.publish(make_policy("jurisdictions/000000/policies/notice", floor=True))
+    assert [(it.policy, it.basis.item) for it in response.overrides] == [(f"{lower.name}@1", ANTIGEN)]
+    request = ResolvePolicyRequest(region="410105", purpose=HOTEL)
+    effective = (await service.read.ResolvePolicy(request)).effective_policy
+    assert [(it.basis.item, it.basis.stated) for it in effective.overrides] == [(ANTIGEN, antigen.basis)]
+    antigen.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
+    assert effective.test_required == lower.test_required
+    antigen.basis = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
+    lower.name = "jurisdictions/370000/policies/hotel"
+    lower.effective_start_time.CopyFrom(to_timestamp(SystemClock().now()))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.publish(lower)
+    assert error_info(caught.value).reason == "POLICY_BREACH"
+    assert f"validity of {ANTIGEN} counts from the report's issue" in (caught.value.details() or "")
+
+
+async def test_all_faults_of_items_are_told_at_once(service: Service) -> None:
+    """An item twice, by whichever of its names; a malformed name; an impossible fraction of a second."""
+    policy = make_policy()
+    asked = policy.test_required
+    for item in ("", "items/sars-cov-2-nucleic-acid", "items/Antigen"):
+        asked.accepted.add(item=item)
+    asked.accepted[0].window.CopyFrom(asked.window)
+    asked.accepted[0].window.duration.nanos = -1
+    asked.adverse_items.extend([ANTIGEN, ANTIGEN])
+    asked.adverse_window.seconds = -1
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await service.publish(policy)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert sorted(field_violations(caught.value)) == [
+        "policy.test_required.accepted",
+        "policy.test_required.accepted[0].window.duration",
+        "policy.test_required.accepted[2].item",
+        "policy.test_required.adverse_items",
+        "policy.test_required.adverse_window",
+    ]
 
 
 async def test_withdrawal_of_a_lift_tells_what_comes_back(service: Service) -> None:

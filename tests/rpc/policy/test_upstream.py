@@ -34,7 +34,7 @@ from tests.support.policy.country import (
     wait_until_governing,
     wait_until_known,
 )
-from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
+from tests.support.policy.service import ANTIGEN, HOTEL, Service, make_policy, policy_at
 from tests.support.waiting import until
 
 
@@ -64,8 +64,14 @@ async def henan(tmp_path: Path, database_url: MakeUrl, nation: Service) -> Async
 
 
 async def test_a_national_policy_governs_in_the_province_as_it_was_published(nation: Service, henan: Service) -> None:
-    """To the last field: number, times and hash are the nation's."""
-    published = (await nation.publish(make_policy(NATION_POLICY))).policy
+    """To the last field: number, times, items and hash are the nation's."""
+    policy = make_policy(NATION_POLICY)
+    policy.test_required.accepted.add()
+    policy.test_required.accepted.add(item=ANTIGEN).window.CopyFrom(policy.test_required.window)
+    policy.test_required.adverse_items.append(ANTIGEN)
+    policy.test_required.adverse_window.seconds = 86_400
+    published = (await nation.publish(policy)).policy
+    assert published.test_required == policy.test_required
     await wait_until_governing(henan, f"{NATION_POLICY}@1")
     assert (await henan.read.GetPolicy(GetPolicyRequest(name=f"{NATION_POLICY}@1"))).policy == published
 

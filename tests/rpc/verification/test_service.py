@@ -16,9 +16,11 @@ from google.rpc import error_details_pb2
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.results.v1 import lookup_pb2, next_step_pb2
-from hutong.type.v1 import outcome_pb2
+from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import verification_service_pb2 as service
+from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
@@ -28,6 +30,7 @@ from tests.support.errors import error_info, field_violations
 from tests.support.verification.node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
 from tests.support.waiting import until
 
+ANTIGEN, HEPATITIS = "items/sars-cov-2-antigen", "items/hepatitis-b"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 _reports = count()
 
@@ -209,6 +212,78 @@ async def test_unknown_origin_is_decided_by_the_better_rule(callers: Callers) ->
     assert (await decide("220100")).reason == pb.DECISION_REASON_EXPIRED
     other = await decide("370200")
     assert (other.reason, other.assumed_origin) == (pb.DECISION_REASON_VALID, 0)
+
+
+async def test_the_items_of_a_policy_are_looked_up_and_no_others(callers: Callers) -> None:
+    """By the first question, which finds no policy in the cache, and by later ones; by a call, a batch and a stream."""
+    await callers.publish("411100", 48 * HOUR, accepted={"": None, ANTIGEN: 24 * HOUR})
+    reported = SystemClock().now() - HOUR
+    recorded, on_paper, nucleic = _report(), _report(), _report()
+    await callers.upload(_person(63), recorded, reported, item=ANTIGEN)
+    await callers.upload(_person(64), nucleic, reported - 30 * HOUR)
+    await callers.upload(_person(64), _report(), reported, item=HEPATITIS)
+    papers = [paper(on_paper, reported, item=ANTIGEN), paper(nucleic, reported - 30 * HOUR)]
+
+    def ask(person: int, **fields: object) -> service.VerifyRequest:
+        return question(_person(person), **({"region": "411100", "store_decision": True} | fields))  # type: ignore[no-any-return]
+
+    asked = [
+        ask(63),
+        ask(64, evidence=papers, scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE),
+        ask(64),
+        ask(63, region="410105"),
+    ]
+    first = await callers.decisions.BatchVerify(service.BatchVerifyRequest(requests=asked))
+    again = await callers.decisions.BatchVerify(service.BatchVerifyRequest(requests=asked))
+    frames = [service.StreamVerifyRequest(correlation_id=str(index), request=one) for index, one in enumerate(asked)]
+    streamed = {answer.correlation_id: answer async for answer in callers.decisions.StreamVerify(iter(frames))}
+    calls = [await callers.decisions.Verify(one) for one in asked]
+    uses = pb.EvidenceUse
+    for antigen, shown, alone, elsewhere in (
+        [item.decision for item in first.items],
+        [item.decision for item in again.items],
+        [streamed[mark].decision for mark in sorted(streamed)],
+        [answer.decision for answer in calls],
+    ):
+        assert (antigen.reason, antigen.item) == (pb.DECISION_REASON_VALID, ANTIGEN)
+        assert antigen.expire_time == to_timestamp(reported + 24 * HOUR)
+        assert [(one.result, one.item) for one in antigen.considered] == [(f"{LAB}/results/{recorded}@1", ANTIGEN)]
+        assert (shown.basis, shown.item) == (pb.DECISION_BASIS_PRESENTED, ANTIGEN)
+        assert {one.use for one in shown.considered} == {
+            uses.EVIDENCE_USE_USED, uses.EVIDENCE_USE_OTHER_EXPIRES_LATER, uses.EVIDENCE_USE_SAME_AS_RECORD,
+        }  # fmt: skip
+        assert (alone.reason, alone.item, len(alone.considered)) == (pb.DECISION_REASON_VALID, "", 1)
+        assert (elsewhere.reason, len(elsewhere.considered)) == (pb.DECISION_REASON_NO_RESULT, 0)
+    replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=shown.name))
+    assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+    report = ReportRefusalRequest(
+        region="411100",
+        purpose=purpose_pb2.PURPOSE_HOTEL,
+        refuse_time=to_timestamp(SystemClock().now()),
+        grounds=[refusal_ground_pb2.REFUSAL_GROUND_EXPIRED],
+        document=document(_person(63)),
+    )
+    refusal = (await callers.refusals.ReportRefusal(report)).refusal
+    assert refusal.assessment == refusal_pb2.REFUSAL_ASSESSMENT_UNLAWFUL, "the antigen test entitled the person"
+
+
+async def test_the_items_of_both_classes_are_looked_up_for_an_unknown_origin(callers: Callers) -> None:
+    """One accepts antigen, the other does not; the first question finds neither in the cache."""
+    await callers.publish("411200", 48 * HOUR, origin=policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE)
+    await callers.publish(
+        "411200",
+        24 * HOUR,
+        origin=policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE,
+        policy_id="outside",
+        accepted={ANTIGEN: None},
+    )
+    await callers.upload(_person(65), _report(), SystemClock().now() - HOUR, item=ANTIGEN)
+    for _ in range(2):
+        decision = (await callers.decisions.Verify(question(_person(65), region="411200"))).decision
+        assert (decision.reason, decision.item) == (pb.DECISION_REASON_VALID, ANTIGEN)
+        assert decision.assumed_origin == policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
+    local = (await callers.decisions.Verify(question(_person(65), region="411200", arriving_from="410100"))).decision
+    assert (local.reason, len(local.considered)) == (pb.DECISION_REASON_NO_RESULT, 0)
 
 
 async def test_a_decision_by_older_rules_is_made_anew_and_not_compared(

@@ -16,7 +16,7 @@ from hutong.type.v1.purpose_pb2 import PURPOSE_CITY_TRANSPORT, PURPOSE_HOTEL, PU
 from hutong_client.policies.calendar import Calendar, read_calendar
 
 from services.domain.instant import from_timestamp
-from services.policy.model import SAME_PROVINCE, Requirement, Revision
+from services.policy.model import SAME_PROVINCE, Requirement, Revision, Window
 from services.policy.rules.resolve import PolicyBook
 from services.policy.serving.resolver import response_to_proto
 from tests.support.policy.factories import HOUR, make_revision
@@ -59,7 +59,7 @@ VENUE = make_revision(purposes=(PURPOSE_PUBLIC_VENUE, PURPOSE_CITY_TRANSPORT), s
 REVISED = make_revision(
     revision=2,
     purposes=(PURPOSE_PUBLIC_VENUE, PURPOSE_CITY_TRANSPORT),
-    requirement=Requirement(basis=1, duration=24 * HOUR),
+    requirement=Requirement(Window(1, 24 * HOUR)),
     start=instant("2022-10-12"),
     end=instant("2022-12-07"),
 )

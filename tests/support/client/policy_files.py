@@ -15,3 +15,12 @@ test_required:
 effective_start_time: 2022-08-05T00:00:00+08:00
 retroactive_reason: a sample
 """
+
+ITEMS = """\
+  accepted:
+    - item: items/sars-cov-2-nucleic-acid
+    - item: items/sars-cov-2-antigen
+      window: {duration: 86400s, basis: VALIDITY_BASIS_REPORT_TIME}
+  adverse_items: [items/sars-cov-2-nucleic-acid, items/sars-cov-2-antigen]
+  adverse_window: 864000s
+"""

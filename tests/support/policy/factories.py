@@ -12,10 +12,12 @@ from services.policy.model import (
     NOT_REQUIRED,
     OTHER_PROVINCE,
     SAME_PROVINCE,
+    AcceptedItem,
     Requirement,
     Revision,
     ShortestWindow,
     Source,
+    Window,
 )
 from services.policy.rules.guards import Publication, check_publication, check_withdrawal
 from services.policy.rules.resolve import PolicyBook
@@ -23,6 +25,8 @@ from services.policy.rules.resolve import PolicyBook
 REGIONS = ("000000", "410000", "410100", "410105", "370000", "370200")
 ASKED = (*REGIONS, "410200", "370202", "220500")
 PURPOSES = (1, 4, 6)
+ITEMS = ("", "sars-cov-2-antigen", "sars-cov-2-antibody")
+"""The default item and two others, by their ids."""
 ORIGINS = (ANY, SAME_PROVINCE, OTHER_PROVINCE)
 HOUR = 3_600_000_000
 MONTH = 100
@@ -48,7 +52,7 @@ def make_revision(
 ) -> Revision:
     """Return a policy. Without a requirement it has a window of 48 hours from the report, or is a floor without one."""
     if requirement is None:
-        requirement = Requirement(basis=1) if floor else Requirement(basis=1, duration=48 * HOUR)
+        requirement = Requirement(Window(1)) if floor else Requirement(Window(1, 48 * HOUR))
     return Revision(
         region=region,
         policy_id=policy_id,
@@ -106,7 +110,7 @@ def _random_revision(choose: random.Random, counts: dict[tuple[str, str], int], 
         counts.get((region, policy_id), 0) + 1,
         purposes=tuple(sorted(choose.sample(PURPOSES, choose.choice((0, 1, 1, 2))))),
         origin=choose.choice(ORIGINS),
-        requirement=_random_requirement(choose, floor),
+        requirement=random_requirement(choose, floor),
         channels=tuple(sorted(choose.sample(range(1, 8), choose.choice((0, 2, 4))))),
         grounds=tuple(sorted(choose.sample(range(1, 11), choose.choice((0, 2))))),
         floor=floor,
@@ -116,16 +120,29 @@ def _random_revision(choose: random.Random, counts: dict[tuple[str, str], int], 
     )
 
 
-def _random_requirement(choose: random.Random, floor: bool) -> Requirement:
+def random_requirement(choose: random.Random, floor: bool) -> Requirement:
+    """Return what a policy asks for, with items or without, or what a floor states."""
     if choose.random() < 0.2:
         return NOT_REQUIRED
     if floor:
         shortest = random_shortest(choose) if choose.random() < 0.6 else None
-        return Requirement(basis=choose.choice((0, 1, 1)), shortest=shortest)
-    window = random_shortest(choose)
-    return Requirement(
-        choose.choice((1, 1, 1, 2)), window.duration, window.calendar_days, includes_boundary=window.includes_boundary
+        return Requirement(Window(choose.choice((0, 1, 1))), shortest=shortest)
+    accepted = tuple(
+        AcceptedItem(item, random_window(choose) if choose.random() < 0.6 else None)
+        for item in choose.sample(ITEMS, choose.choice((0, 0, 1, 2, 3)))
     )
+    return Requirement(
+        random_window(choose),
+        accepted=accepted,
+        adverse_items=tuple(choose.sample(ITEMS, choose.choice((0, 0, 0, 2)))),
+        adverse_window=choose.choice((None, None, 7 * 24 * HOUR)),
+    )
+
+
+def random_window(choose: random.Random) -> Window:
+    """Return a window of a length of `random_shortest`, from the report or, in one case of four, from the sampling."""
+    length = random_shortest(choose)
+    return Window(choose.choice((1, 1, 1, 2)), length.duration, length.calendar_days, length.includes_boundary)
 
 
 def random_shortest(choose: random.Random) -> ShortestWindow:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta, timezone
 from typing import NamedTuple
 
-from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, ShortestWindow
+from services.policy.model import ANY, OTHER_PROVINCE, SAME_PROVINCE, Requirement, Revision, ShortestWindow, Window
 
 SHANGHAI = timezone(timedelta(hours=8))
 HOUR = 3_600_000_000
@@ -15,23 +15,26 @@ LIFTED, ASKED, NOTHING, NO_POLICY = "lifted", "asked", "nothing", "no policy"
 
 
 class NaiveAnswer(NamedTuple):
-    """What applies: `asks` says what is asked, `basis` is 0 where nothing is, `channels` None stands for all.
+    """What applies: `asks` says what is asked, `channels` None stands for all.
 
-    `shortest` holds each floor with the shortest window that it sets, and `replaced` each floor with what it replaced.
+    `accepts` holds each accepted item with the window by which its results count, `adverse` the adverse items and their
+    window. `shortest` holds each floor with the shortest window that it sets, and `replaced` each floor with what it
+    replaced, and of which item; "" for the policy's window, channels and the whole requirement.
     """
 
     governing: str
     floors: tuple[str, ...]
     asks: str
-    basis: int
+    accepts: tuple[tuple[str, Window], ...]
+    adverse: tuple[tuple[str, ...], int | None]
     channels: frozenset[int] | None
     grounds: frozenset[int]
     lifted_by: str
     shortest: frozenset[tuple[str, ShortestWindow]]
-    replaced: frozenset[tuple[str, str]]
+    replaced: frozenset[tuple[str, str, str]]
 
 
-def ends(window: Requirement | ShortestWindow, basis: int) -> tuple[int, bool]:
+def ends(window: Window | ShortestWindow, basis: int) -> tuple[int, bool]:
     """When a result of a basis instant ends, and whether the instant itself still counts."""
     if window.calendar_days is not None:
         start = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=basis)
@@ -47,9 +50,20 @@ BASES = (0, 1, HOUR, 16 * HOUR - 1, 16 * HOUR, 16 * HOUR + 1, 23 * HOUR, 24 * HO
 are among them, at which days are longest and shortest against hours."""
 
 
-def breaks(window: Requirement, shortest: ShortestWindow) -> bool:
+def breaks(window: Window, shortest: ShortestWindow) -> bool:
     """Rule 4, by its meaning: some basis instant ends earlier by the window."""
     return any(ends(window, basis) < ends(shortest, basis) for basis in BASES)
+
+
+def accepts(asked: Requirement) -> list[tuple[str, Window, bool]]:
+    """Return each accepted item, the window by which its results count, and whether the window is its own."""
+    if len(asked.accepted) == 0:
+        return [("items/sars-cov-2-nucleic-acid", asked.window, False)]
+    found = []
+    for one in asked.accepted:
+        name = "items/" + (one.item if one.item else "sars-cov-2-nucleic-acid")
+        found.append((name, asked.window, False) if one.window is None else (name, one.window, True))
+    return found
 
 
 def chain(region: str) -> list[str]:
@@ -132,7 +146,7 @@ def resolve(
     own_channels = frozenset(governing.channels) if governing else frozenset()
     added = frozenset(channel for floor in floors for channel in floor.channels)
     channels: frozenset[int] | None = own_channels | added
-    replaced: set[tuple[str, str]] = set()
+    replaced: set[tuple[str, str, str]] = set()
     if governing is not None:
         grounds |= frozenset(governing.forbidden_grounds)
         if not own_channels:
@@ -140,31 +154,38 @@ def resolve(
         seen = set(own_channels)
         for floor in floors:
             if own_channels and not set(floor.channels) <= seen:
-                replaced.add((floor.name, "channels"))
+                replaced.add((floor.name, "channels", ""))
             seen |= set(floor.channels)
-    asks, basis = NO_POLICY, 0
+    asks = NO_POLICY
+    counted: list[tuple[str, Window]] = []
+    adverse: tuple[tuple[str, ...], int | None] = ((), None)
     if lifts:
         asks = LIFTED
         if governing is not None and governing.requirement.is_test:
-            replaced.add((lifts[0].name, "lift"))
+            replaced.add((lifts[0].name, "lift", ""))
     elif governing is not None:
         asks = ASKED if governing.requirement.is_test else NOTHING
     if asks == ASKED:
         assert governing is not None
-        basis = governing.requirement.basis
-        counting_from_the_report = [floor for floor in floors if floor.requirement.basis == 1]
-        if basis == 2 and counting_from_the_report:
-            basis = 1
-            replaced.add((counting_from_the_report[0].name, "basis"))
-        for floor in caps:
-            assert floor.requirement.shortest is not None
-            if breaks(governing.requirement, floor.requirement.shortest):
-                replaced.add((floor.name, "window"))
+        adverse = (governing.requirement.adverse_items, governing.requirement.adverse_window)
+        counting_from_the_report = [floor for floor in floors if floor.requirement.window.basis == 1]
+        for item, window, is_own in accepts(governing.requirement):
+            whose = item if is_own else ""
+            for floor in caps:
+                assert floor.requirement.shortest is not None
+                if breaks(window, floor.requirement.shortest):
+                    replaced.add((floor.name, "window", whose))
+            basis = window.basis
+            if basis == 2 and counting_from_the_report:
+                basis = 1
+                replaced.add((counting_from_the_report[0].name, "basis", whose))
+            counted.append((item, Window(basis, window.duration, window.calendar_days, window.includes_boundary)))
     return NaiveAnswer(
         governing.name if governing else "",
         names,
         asks,
-        basis,
+        tuple(counted),
+        adverse,
         channels,
         grounds,
         lifts[0].name if lifts else "",

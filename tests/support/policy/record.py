@@ -14,6 +14,7 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicyRequest, ResolvePolicyResponse
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
+from hutong_client.formatting import item_name
 from hutong_client.policies.files import find_policy_files
 
 from clients.examples.demo import POLICIES
@@ -24,6 +25,8 @@ RECORD = yaml.safe_load((Path(__file__).parents[2] / "scenarios/policy_2022.yaml
 PROVINCES = [f"{number}0000" for number in range(11, 66) if is_region(f"{number}0000")]
 BASES = {policy_pb2.VALIDITY_BASIS_REPORT_TIME: "report", policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling"}
 HOUR = 3600
+VIRUS = "sars-cov-2-"
+"""What the items of the scenarios leave out of their ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ def describe(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
     asked = effective.test_required
     proof = f"{asked.sampling_proof_window.seconds // HOUR}h" if asked.HasField("sampling_proof_window") else "none"
     stated = [one.basis.stated for one in effective.overrides if one.WhichOneof("replaced") == "basis"]
+    stands = f"{asked.adverse_window.seconds // HOUR}h" if asked.HasField("adverse_window") else "none"
     described = {
         "rule": _short(effective.governing),
         "floor": _short(effective.floor),
@@ -93,6 +97,9 @@ def describe(effective: policy_pb2.EffectivePolicy | policy_pb2.PoliciesByOrigin
         "window": _window(effective),
         "basis": BASES.get(asked.window.basis),
         "stated": "sampling" if stated == [policy_pb2.VALIDITY_BASIS_SAMPLE_TIME] else None,
+        "accepted": {item_name(one.item).removeprefix(VIRUS): _counted(one, asked.window) for one in asked.accepted},
+        "adverse": [item_name(item).removeprefix(VIRUS) for item in asked.adverse_items],
+        "stands": stands,
         "proof": proof,
         "refuse": asked.refusal_permitted,
         "advice": "; ".join(effective.advice),
@@ -138,6 +145,11 @@ def _window(effective: policy_pb2.EffectivePolicy) -> str | None:
     if requirement != "test_required":
         return "none" if requirement else None
     return _length(effective.test_required.window)
+
+
+def _counted(one: policy_pb2.AcceptedItem, others: policy_pb2.ValidityWindow) -> str:
+    window = one.window if one.HasField("window") else others
+    return f"{_length(window)} {BASES[window.basis]}"
 
 
 def _length(window: policy_pb2.ValidityWindow | policy_pb2.ShortestWindow) -> str:

@@ -24,6 +24,8 @@ HOTEL = purpose_pb2.PURPOSE_HOTEL
 
 VENUE = purpose_pb2.PURPOSE_PUBLIC_VENUE
 
+ANTIGEN = "items/sars-cov-2-antigen"
+
 
 def make_policy(
     name: str = "jurisdictions/410100/policies/hotel", *, hours: int = 48, **fields: object

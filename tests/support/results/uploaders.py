@@ -11,7 +11,8 @@ from datetime import timedelta
 from hutong.results.v1 import upload_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong_client.connection import connect
-from hutong_client.upload import Batch, RetryPolicy, UploadSession
+from hutong_client.retry import RetryPolicy
+from hutong_client.upload import Batch, UploadSession
 from sqlalchemy import Connection, select
 
 from services.results.changelog.log import read_entries

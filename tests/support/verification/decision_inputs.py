@@ -9,6 +9,7 @@ from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant
 from services.verification.decision import model
 from services.verification.decision.model import (
+    AcceptedItem,
     Claim,
     EffectivePolicy,
     Evidence,
@@ -23,6 +24,9 @@ from services.verification.decision.model import (
 NOON: Instant = 1_660_190_400 * SECOND
 """2022-08-11T12:00:00+08:00."""
 ANTIGEN = "sars-cov-2-antigen"
+ANTIBODY = "sars-cov-2-antibody"
+HEPATITIS = "hepatitis-b"
+"""An item that no random policy names."""
 LABS = ("labs/91410100MA0000001X", "labs/91220500MA00000029")
 OUTCOMES = (model.NEGATIVE,) * 6 + (
     model.POSITIVE,
@@ -31,7 +35,7 @@ OUTCOMES = (model.NEGATIVE,) * 6 + (
     model.PENDING,
     model.INCONCLUSIVE,
 )
-ITEMS = ("",) * 12 + (ANTIGEN,)
+ITEMS = ("",) * 12 + (ANTIGEN,) * 5 + (ANTIBODY,) * 2 + (HEPATITIS,)
 STANDINGS = (lab_pb2.LAB_STANDING_AUTHORIZED,) * 5 + tuple(lab_pb2.LabStanding.values())
 STATES = (result_pb2.RESULT_STATE_ACTIVE,) * 6 + (
     result_pb2.RESULT_STATE_RECALLED,
@@ -51,8 +55,9 @@ def random_inputs(random: Random) -> Inputs:
     others = [random_record(random, number) for number in range(10, 12)]
     evidence = tuple(_random_evidence(random, world, others) for _ in range(random.choice((0, 0, 1, 1, 2, 3))))
     records = tuple(record for record in world if random.random() < 0.9) if results_answer else ()
-    claims = tuple(_find_claim(random, one, world, others, results_answer) for one in evidence)
     elsewhere = random_policy(random) if policy is not None and random.random() < 0.3 else None
+    items = weighed_items(policy, elsewhere) if results_answer else set()
+    claims = tuple(_find_claim(random, one, world, others, items) for one in evidence)
     return Inputs(
         use_time,
         NOON,
@@ -63,7 +68,7 @@ def random_inputs(random: Random) -> Inputs:
         random_sources(random, results_answer=results_answer),
         elsewhere,
         random.random() < 0.1,
-        random.random() < 0.05,
+        tuple(random.sample(sorted(items), 1)) if items and random.random() < 0.05 else (),
     )
 
 
@@ -73,18 +78,14 @@ def random_policy(random: Random) -> EffectivePolicy | None:
     if kind < 0.02:
         return None
     required: Requirement | None = Requirement(
-        random.choice(
-            (
-                Window(48 * HOUR, None, model.REPORT_TIME, random.random() < 0.5),
-                Window(24 * HOUR, None, model.SAMPLE_TIME, random.random() < 0.5),
-                Window(None, random.randint(1, 3), model.REPORT_TIME, random.random() < 0.5),
-                Window(None, random.randint(1, 3), model.SAMPLE_TIME, False),
-            )
-        ),
+        random_window(random),
         random.choice((None, 24 * HOUR)),
         random.random() < 0.5,
         tuple(random_shortest(random) for _ in range(random.choice((0, 0, 0, 0, 1, 2)))),
     )
+    assert required is not None
+    if random.random() < 0.6:
+        required = with_items(random, required)
     governing = "" if kind < 0.04 else f"jurisdictions/410100/policies/venue@{random.randint(1, 2)}"
     if kind < 0.07:
         required = None
@@ -94,6 +95,39 @@ def random_policy(random: Random) -> EffectivePolicy | None:
     forbidden = (1, 2, *[ground for ground in (6, 7, 8, 9) if random.random() < 0.15])
     floor = "jurisdictions/000000/policies/floor@1"
     return EffectivePolicy(governing, floor, required, forbidden, ("advice",), is_lifted=is_lifted)
+
+
+def random_window(random: Random) -> Window:
+    """Return a window of hours or of calendar days, from the report or from sampling."""
+    return random.choice(
+        (
+            Window(48 * HOUR, None, model.REPORT_TIME, random.random() < 0.5),
+            Window(24 * HOUR, None, model.SAMPLE_TIME, random.random() < 0.5),
+            Window(None, random.randint(1, 3), model.REPORT_TIME, random.random() < 0.5),
+            Window(None, random.randint(1, 3), model.SAMPLE_TIME, False),
+        )
+    )
+
+
+def with_items(random: Random, required: Requirement) -> Requirement:
+    """Return a requirement that lists accepted or adverse items or both, in any order."""
+    named = ["", ANTIGEN, ANTIBODY]
+    accepted = random.sample(named, random.choice((0, 1, 2, 2, 3)))
+    return required._replace(
+        accepted=tuple(AcceptedItem(item, random.choice((None, random_window(random)))) for item in accepted),
+        adverse_items=tuple(random.sample(named, random.choice((0, 0, 1, 2, 3)))),
+        adverse_window=random.choice((None, None, 24 * HOUR, 48 * HOUR)),
+    )
+
+
+def weighed_items(*policies: EffectivePolicy | None) -> set[str]:
+    """Return the items that any of the policies names, which are those that are looked up."""
+    named: set[str] = set()
+    for policy in policies:
+        if policy is not None and policy.required is not None:
+            accepted = [one.item for one in policy.required.accepted] or [""]
+            named.update(accepted, policy.required.adverse_items)
+    return named or {""}
 
 
 def random_shortest(random: Random) -> ShortestWindow:
@@ -187,14 +221,14 @@ def _shown(random: Random, instant: Instant | None) -> Instant | None:
 
 
 def _find_claim(
-    random: Random, evidence: Evidence, world: list[Record], others: list[Record], results_answer: bool
+    random: Random, evidence: Evidence, world: list[Record], others: list[Record], items: set[str]
 ) -> Claim:
     report = (evidence.lab, evidence.report_number)
-    if not results_answer or "" in report or evidence.item:
+    if "" in report or evidence.item not in items:
         return model.NOT_LOOKED_UP
     standing = random.choice(STANDINGS)
     mine = [record for record in world if (record.lab, record.report_number) == report]
-    if mine and max(mine, key=lambda record: record.revision).item:
+    if mine and max(mine, key=lambda record: record.revision).item not in items:
         return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM, None, standing)
     if mine:
         return Claim(

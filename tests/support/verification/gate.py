@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 WINDOW = 2 * DAY
 """The window of the policy at every gate of the tests, counted from the report time."""
+CARE_HOME, SCHOOL = 7, 8
+"""Purposes with policies of their own: one accepts antigen too, and under the other hepatitis stands too."""
+ANTIGEN, HEPATITIS = "items/sars-cov-2-antigen", "items/hepatitis-b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class Gate:
 async def open_gate(
     member: Member, directory: Path, make_url: MakeUrl, clock: Clock | None = None
 ) -> AsyncIterator[Gate]:
-    """Open a gate at a province. The policy has been in force for ten days and permits refusals."""
+    """Open a gate at a province. The policies have been in force for ten days and permit refusals."""
     await asyncio.to_thread(directory.mkdir)
     settings = partial(
         settings_for,
@@ -80,5 +83,10 @@ async def open_gate(
         channels = {"results": member.node.channel}
         for name, address in (("policy", policy), ("verification", verification)):
             channels[name] = await stack.enter_async_context(grpc.aio.insecure_channel(address))
-        await Callers(channels).publish(member.region, WINDOW)
+        callers = Callers(channels)
+        await callers.publish(member.region, WINDOW)
+        await callers.publish(
+            member.region, WINDOW, purposes=(CARE_HOME,), policy_id="either", accepted={"": None, ANTIGEN: None}
+        )
+        await callers.publish(member.region, WINDOW, purposes=(SCHOOL,), policy_id="school", adverse=("", HEPATITIS))
         yield Gate(member.region, VerificationServiceStub(channels["verification"]))

@@ -38,6 +38,7 @@ class Verdict:
     to_upload: set[tuple[str, str]] = field(default_factory=set)
     origin: str = ""
     policy: str = ""
+    item: str = ""
     line: dict[str, str] = field(default_factory=dict)
 
 
@@ -132,7 +133,9 @@ def find_line(verdict: Verdict, inputs: Any, policy: Any) -> dict[str, str]:
 def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Verdict:
     """Return the verdict if a result is required."""
     use = moment(inputs.use_time)
-    everything, contradictions, to_upload = collect(inputs)
+    accepted = {one.item: one.window or rule.window for one in rule.accepted} or {"": rule.window}
+    adverse = list(rule.adverse_items) or list(accepted)
+    everything, contradictions, to_upload = collect(inputs, {*accepted, *adverse})
     for candidate in everything:
         if not candidate.why_not:
             candidate.why_not = find_fault(candidate, use, moment(inputs.evaluate_time))
@@ -145,23 +148,32 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
 
     recorded = [candidate.subject for candidate in usable if candidate.recorded]
     negatives = [one for one in recorded if one.outcome == NEGATIVE]
+
+    def stands(one: Any) -> bool:
+        if one.item not in adverse:
+            return False
+        if rule.adverse_window is not None:
+            end = moment(one.sample_time) + timedelta(microseconds=rule.adverse_window)
+            if use >= end:
+                return False
+        clearing = adverse[: adverse.index(one.item) + 1]
+        return not any(other.sample_time > one.sample_time for other in negatives if other.item in clearing)
+
     for outcome, reason in ((POSITIVE, "POSITIVE_RESULT"), (POOL, "PENDING_RECHECK")):
-        standing = [
-            one
-            for one in recorded
-            if one.outcome == outcome and not any(other.sample_time > one.sample_time for other in negatives)
-        ]
+        standing = [one for one in recorded if one.outcome == outcome and stands(one)]
+        standing.sort(key=lambda one: (adverse.index(one.item), -one.sample_time, one.name))
         if standing:
-            newest = max(standing, key=lambda one: one.sample_time)
-            first = min(one.name for one in standing if one.sample_time == newest.sample_time)
-            revision = next(one.revision for one in standing if one.name == first)
             return Verdict(
                 "NOT_RECOGNIZED",
                 reason,
-                result=f"{first}@{revision}",
+                result=f"{standing[0].name}@{standing[0].revision}",
                 refusal_permitted=may_refuse(POSITIVE_GROUND),
+                item=standing[0].item,
                 **extras,
             )
+    # Results of other items than the accepted ones satisfy nothing and explain no lack.
+    everything = [candidate for candidate in everything if candidate.subject.item in accepted]
+    usable = [candidate for candidate in usable if candidate.subject.item in accepted]
 
     inside: list[tuple[datetime, bool, float, bool, str, Candidate]] = []
     expired_ends: list[datetime] = []
@@ -177,10 +189,11 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
         name = f"{subject.name}@{subject.revision}" if candidate.recorded else ""
         sampled = -1.0 if subject.sample_time is None else subject.sample_time
         if subject.outcome == NEGATIVE and candidate not in in_the_lab:
-            start = subject.report_time if rule.window.basis == 1 else subject.sample_time
+            own = accepted[subject.item]
+            start = subject.report_time if own.basis == 1 else subject.sample_time
             if start is None:
                 continue
-            ends = [(end_of(window, moment(start)), window) for window in (rule.window, *rule.shortest_windows)]
+            ends = [(end_of(window, moment(start)), window) for window in (own, *rule.shortest_windows)]
             end = max(one for one, _ in ends)
             boundary = [one for one, window in ends if window.includes_boundary and window.calendar_days is None]
             if use < end or (end in boundary and use == end):
@@ -200,9 +213,18 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
     if inside:
         end, is_recorded, sampled, negative, _, _ = max(inside, key=lambda one: one[:4])
         ties = [one[4] for one in inside if one[:4] == (end, is_recorded, sampled, negative)]
-        return Verdict("RECOGNIZED", "VALID", "RECORD" if is_recorded else "PRESENTED", min(ties), end, **extras)
+        items = {one[5].subject.item for one in inside if one[:5] == (end, is_recorded, sampled, negative, min(ties))}
+        return Verdict(
+            "RECOGNIZED",
+            "VALID",
+            "RECORD" if is_recorded else "PRESENTED",
+            min(ties),
+            end,
+            item=items.pop() if len(items) == 1 else "any",
+            **extras,
+        )
 
-    if inputs.history_cut:
+    if any(item in accepted for item in inputs.cut_items):
         return Verdict("UNDETERMINED", "HISTORY_CUT", **extras)
     if is_any_unavailable(inputs):
         return Verdict("UNDETERMINED", "SOURCE_UNAVAILABLE", **extras)
@@ -236,24 +258,24 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
     return Verdict("NOT_RECOGNIZED", strongest, expire_time=ended, refusal_permitted=may_refuse(*grounds), **extras)
 
 
-def collect(inputs: Any) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
+def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[str, ...]], set[tuple[str, str]]]:
     """Return the newest records and the evidence without a record, the contradictions, and the reports to upload."""
     known = list(inputs.records)
     if not inputs.own_records_alone:
         known += [claim.record for claim in inputs.claims if claim.record is not None]
     names = {record.name for record in known}
     newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
-    candidates = [Candidate(record, True, record.lab_standing) for record in newest if record.item == ""]
+    candidates = [Candidate(record, True, record.lab_standing) for record in newest if record.item in items]
     for candidate in candidates:
         if candidate.subject.state != 1:
             candidate.why_not = "RESULT_RECALLED"
     contradictions: list[tuple[str, ...]] = []
     to_upload: set[tuple[str, str]] = set()
     for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
-        if shown.lab == "" or shown.report_number == "" or shown.item != "" or claim.state == 4:
+        if shown.lab == "" or shown.report_number == "" or shown.item not in items or claim.state == 4:
             continue
         record = next((r for r in newest if (r.lab, r.report_number) == (shown.lab, shown.report_number)), None)
-        if record is not None and record.item != "":
+        if record is not None and record.item != shown.item:
             continue
         differing: list[str] = []
         if record is None and claim.state == 2:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -175,10 +175,12 @@ class Callers:
         origin: policy_pb2.TravelerOrigin.ValueType = policy_pb2.TRAVELER_ORIGIN_ANY,
         policy_id: str = "venue",
         document: str = "",
+        accepted: Mapping[str, Span | None] | None = None,
+        adverse: tuple[str, ...] = (),
     ) -> str:
         """Publish a policy that has been in force for ten days. Return the consistency token.
 
-        Without a window no test is required.
+        Without a window no test is required. `accepted` has the window of each accepted item; None is the policy's.
         """
         policy = policy_pb2.Policy(
             name=f"jurisdictions/{region}/policies/{policy_id}",
@@ -198,6 +200,12 @@ class Callers:
             policy.test_required.window.duration.CopyFrom(Duration(seconds=window // SECOND))
             policy.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
             policy.test_required.refusal_permitted = refuse
+            for item, own in (accepted or {}).items():
+                added = policy.test_required.accepted.add(item=item)
+                if own is not None:
+                    added.window.CopyFrom(policy.test_required.window)
+                    added.window.duration.seconds = own // SECOND
+            policy.test_required.adverse_items.extend(adverse)
         request = policy_admin_service_pb2.PublishPolicyRequest(policy=policy, retroactive_reason="a test")
         return str((await self.policies.PublishPolicy(request)).consistency_token)
 

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, ReportRefusalResponse
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer, add_RefusalServiceServicer_to_server
 from hutong_client import Tls, connect
-from hutong_client.connection import service_config
+from hutong_client.connection import channel_options
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,7 +40,8 @@ def test_missing_tls_file_is_an_error_at_once() -> None:
 
 def test_what_may_be_repeated_is_repeated() -> None:
     """By the contract's own words: all but streams that change something, and calls that decide anew each time."""
-    names = json.loads(service_config())["methodConfig"][0]["name"]
+    service_config = dict(channel_options())["grpc.service_config"]
+    names = json.loads(str(service_config))["methodConfig"][0]["name"]
     repeated = {(name["service"], name["method"]) for name in names}
     files = descriptor_pb2.FileDescriptorSet.FromString((ROOT / "clients/hutong.binpb").read_bytes())
     methods = [

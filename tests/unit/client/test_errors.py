@@ -8,7 +8,19 @@ import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong.results.v1 import upload_service_pb2
-from hutong_client import ConnectionCut, HutongError, InvalidArgument, Unavailable, connect, errors, from_status
+from hutong.results.v1.upload_pb2 import TubeBatch, UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong_client import (
+    ConnectionCut,
+    HutongError,
+    InvalidArgument,
+    Unavailable,
+    connect,
+    errors,
+    from_rpc_error,
+    from_status,
+)
 
 from tests.support.client.fake_uploads import FakeUploads, failure, serving
 
@@ -29,6 +41,21 @@ def test_details_come_along() -> None:
     )
     assert error.retry_delay == timedelta(seconds=1.5)
     assert error.field_violations == (errors.FieldViolation("region", "REGION_UNKNOWN", "is not a region"),)
+
+
+async def test_asyncio_error_is_mapped_like_the_synchronous_one() -> None:
+    """With its code, reason and retry delay."""
+    fake = FakeUploads(before_commit=lambda _: failure(code_pb2.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_seconds=2))
+    with serving(fake) as address:
+        async with grpc.aio.insecure_channel(address) as channel:
+            frames = [UploadResultsRequest(start=UploadStart()), UploadResultsRequest(batch=TubeBatch())]
+            call = UploadServiceStub(channel).UploadResults(iter(frames))
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call.read()
+    error = from_rpc_error(raised.value)
+    assert type(error) is Unavailable
+    assert error.reason == "DATABASE_UNAVAILABLE"
+    assert error.retry_delay == timedelta(seconds=2)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])

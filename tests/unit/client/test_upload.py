@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.client.fake_uploads import UNAVAILABLE, FakeUploads, at_batches, failure, serving
+from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 LAB = "labs/91220502MA000LAB8G"
 
@@ -176,6 +178,33 @@ def test_only_the_window_is_kept_in_memory() -> None:
     with serving(FakeUploads()) as address, connect(results=address) as node:
         for sent in UploadSession(node.uploads, LAB, "u1", window=3).send(source()):
             assert taken <= sent.batch.note + 3
+
+
+def test_acknowledgement_does_not_wait_for_the_source() -> None:
+    """The source gives its second batch only after the caller has the first acknowledgement."""
+    acknowledged = threading.Event()
+
+    def source() -> Iterator[Batch[int]]:
+        first, second = batches(2)
+        yield first
+        assert acknowledged.wait(TIMEOUT_SECONDS)
+        yield second
+
+    notes = []
+    with serving(FakeUploads()) as address, connect(results=address) as node:
+        for sent in UploadSession(node.uploads, LAB, "u1").send(source()):
+            notes.append(sent.batch.note)
+            acknowledged.set()
+    assert notes == [0, 1]
+
+
+def test_abandoned_upload_asks_its_source_for_no_more() -> None:
+    """The thread that reads the source ends with the upload."""
+    with serving(FakeUploads()) as address, connect(results=address) as node:
+        sending = UploadSession(node.uploads, LAB, "abandoned").send(batches(1_000))
+        next(sending)
+        sending.close()
+        wait_until(lambda: all(thread.name != "hutong-upload" for thread in threading.enumerate()))
 
 
 def test_source_that_fails_raises_its_own_error() -> None:

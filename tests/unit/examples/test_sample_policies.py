@@ -11,6 +11,7 @@ import pytest
 import yaml
 from google.protobuf import json_format
 from hutong.policy.v1 import policy_pb2
+from hutong.type.v1.purpose_pb2 import PURPOSE_MEDICAL_INSTITUTION
 
 from clients.examples import generate_day
 from services.domain.region import is_region
@@ -107,6 +108,13 @@ def test_only_published_ends_are_stated() -> None:
     """An end that nobody published would hide that the nation's floor of 7 December ends what places ask."""
     ended = [path.name[:2] for path in FILES if policy(path).HasField("effective_end_time")]
     assert ended == ["17", "18", "19", "20", "21"]
+
+
+def test_medical_institutions_are_advised_to_care_for_everybody() -> None:
+    """A policy cannot tell an emergency from a visit, so no answer is a reason to withhold care."""
+    asking = [policy(path) for path in FILES if PURPOSE_MEDICAL_INSTITUTION in policy(path).purposes]
+    advised = [region(one) for one in asking if any("every patient" in line for line in one.advice)]
+    assert advised == [region(one) for one in asking if one.HasField("test_required")] == ["310000", "510100", "110000"]
 
 
 def test_made_up_windows_say_so() -> None:

@@ -13,7 +13,7 @@ from hutong.verification.v1 import decision_pb2
 from stdnum.cn import uscc
 
 from clients.examples import demo
-from clients.examples.story import LABS, Expected, Scene, build_scenes
+from clients.examples.story import ANTIGEN, LABS, Expected, Scene, build_scenes
 
 UNTIL = datetime.fromisoformat("2022-08-11T09:00:00+08:00")
 EXPECTED = Expected(
@@ -91,3 +91,5 @@ def test_story_tells_every_kind_of_answer(story: list[Scene]) -> None:
         ("NOT_REQUIRED", "NO_TEST_REQUIRED"),
     }
     assert {"PRESENTED", "RECORD"} <= {scene.expected.basis for scene in story}
+    assert {scene.expected.item for scene in story} == {"", ANTIGEN}
+    assert "OTHER_ITEM" in {scene.expected.use for scene in story}

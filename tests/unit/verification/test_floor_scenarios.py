@@ -17,8 +17,18 @@ from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.errors import FailedPrecondition
 from services.domain.instant import HOUR, SHANGHAI, Instant, from_datetime
+from services.domain.names import parse_item
 from services.policy.convert import answer_to_proto
-from services.policy.model import NOT_REQUIRED, SAME_PROVINCE, FloorOverride, Requirement, Revision, ShortestWindow
+from services.policy.model import (
+    NOT_REQUIRED,
+    SAME_PROVINCE,
+    AcceptedItem,
+    FloorOverride,
+    Requirement,
+    Revision,
+    ShortestWindow,
+    Window,
+)
 from services.policy.rules.guards import Publication, check_publication, find_overridden
 from services.policy.rules.resolve import PolicyBook
 from services.policy.rules.restored import find_restored
@@ -29,6 +39,7 @@ from tests.support.policy.factories import make_revision
 from tests.support.policy.record import describe
 
 STORIES = yaml.safe_load((Path(__file__).parents[2] / "scenarios/floors.yaml").read_text(encoding="utf-8"))["stories"]
+DESCRIBED = ("rule", "window", "lifted", "least", "basis", "accepted", "adverse", "stands")
 LAB = "labs/91410100MA0000001X"
 
 
@@ -49,9 +60,28 @@ def requirement_of(policy: dict[str, Any]) -> Requirement:
     if policy.get("window") == "none":
         return NOT_REQUIRED
     if policy.get("floor"):
-        return Requirement(int("basis" in policy), shortest=length(policy["least"]) if "least" in policy else None)
-    window = length(policy["window"])
-    return Requirement(2 if policy.get("basis") == "sampling" else 1, window.duration, window.calendar_days)
+        shortest = length(policy["least"]) if "least" in policy else None
+        return Requirement(Window(int("basis" in policy)), shortest=shortest)
+    return Requirement(
+        window_of(policy["window"], policy.get("basis", "report")),
+        accepted=tuple(
+            AcceptedItem(item_of(item), None if text == "same" else window_of(*text.split()))
+            for item, text in policy.get("accept", {}).items()
+        ),
+        adverse_items=tuple(item_of(item) for item in policy.get("adverse", ())),
+        adverse_window=length(policy["stands"]).duration if "stands" in policy else None,
+    )
+
+
+def window_of(text: str, basis: str = "report") -> Window:
+    """Return a window of a length, from the report or from the sampling."""
+    window = length(text)
+    return Window(2 if basis == "sampling" else 1, window.duration, window.calendar_days)
+
+
+def item_of(word: str) -> str:
+    """Return the id of an item: "antigen" is items/sars-cov-2-antigen."""
+    return parse_item(f"items/sars-cov-2-{word}")
 
 
 def revision_of(policy: dict[str, Any], book: PolicyBook) -> Revision:
@@ -69,8 +99,11 @@ def revision_of(policy: dict[str, Any], book: PolicyBook) -> Revision:
 
 
 def starts(overrides: Sequence[FloorOverride]) -> dict[str, Instant | None]:
-    """Return when each field is overridden, or ceases to be."""
-    return {override.field: override.start for override in overrides}
+    """Return when each field is overridden, or ceases to be; an accepted item's window as "antigen: …"."""
+    return {
+        f"{override.item.removeprefix('items/sars-cov-2-')}: {override.field}".removeprefix(": "): override.start
+        for override in overrides
+    }
 
 
 def times(expected: dict[str, str]) -> dict[str, Instant]:
@@ -100,25 +133,42 @@ def publish(policy: dict[str, Any], book: PolicyBook) -> PolicyBook:
     return after
 
 
-def record_of(reported: str) -> Record:
-    """Return the record of a negative."""
-    at = instant(reported)
-    standing = lab_pb2.LAB_STANDING_AUTHORIZED
-    negative = outcome_pb2.OUTCOME_NEGATIVE
-    return Record(f"{LAB}/results/R", 1, ACTIVE, LAB, "R", negative, at - 4 * HOUR, None, None, at, standing)
+def record_of(reported: str, number: int = 0) -> Record:
+    """Return the record of a result: a negative of nucleic acid, or as in "positive antigen 2022-12-08 12:00"."""
+    *words, day, time = reported.split()
+    outcome, item = words or ("negative", "nucleic-acid")
+    at = instant(f"{day} {time}")
+    return Record(
+        f"{LAB}/results/R{number}",
+        1,
+        ACTIVE,
+        LAB,
+        f"R{number}",
+        outcome_pb2.Outcome.Value(f"OUTCOME_{outcome.upper()}"),
+        at - 4 * HOUR,
+        None,
+        None,
+        at,
+        lab_pb2.LAB_STANDING_AUTHORIZED,
+        item_of(item),
+    )
 
 
 def ask(question: dict[str, Any], book: PolicyBook) -> None:
-    """Resolve a question and decide by the answer; both are what the story says."""
+    """Resolve a question and, if the story gives a reason, decide by the answer; both are what the story says."""
     at = instant(question["when"])
     purpose = purpose_pb2.Purpose.Value(f"PURPOSE_{question['for']}")
     message: policy_pb2.EffectivePolicy = answer_to_proto(
         book.resolve_class(question["at"], purpose, SAME_PROVINCE, at)
     )
     described = describe(message)
-    expected = {key: question[key] for key in ("rule", "window", "lifted", "least", "basis") if key in question}
+    expected = {key: question[key] for key in DESCRIBED if key in question}
     assert {key: described[key] for key in expected} == expected
-    records = (record_of(question["reported"]),) if "reported" in question else ()
+    if "reason" not in question:
+        return
+    reported = question.get("reported", [])
+    texts = [reported] if isinstance(reported, str) else reported
+    records = tuple(record_of(text, number) for number, text in enumerate(texts))
     sources = (SourceStatus(NATIONAL_RESULTS, SOURCE_OK, at),)
     decision = decide(Inputs(at, at, policy_from_proto(message), records, sources=sources))
     assert pb.DecisionReason.Name(decision.reason) == f"DECISION_REASON_{question['reason']}"

@@ -155,7 +155,7 @@ def test_recognition(case: dict[str, Any]) -> None:
         tuple(sources),
         _policy(RECOGNITION["places"][case["or"]]) if "or" in case else None,
         case.get("own_records_alone", False),
-        case.get("history") == "cut",
+        ("",) if case.get("history") == "cut" else (),
     )
     decision = decide(inputs)
     assert pb.DecisionReason.Name(decision.reason) == f"DECISION_REASON_{case['expect']}"

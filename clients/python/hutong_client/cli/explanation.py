@@ -9,7 +9,7 @@ from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.formatting import moment, source_name, word
+from hutong_client.formatting import item_name, moment, source_name, word
 from hutong_client.policies.rules import describe_origin, describe_source
 
 Decision = decision_pb2.Decision
@@ -54,6 +54,8 @@ USES = {
     decision_pb2.EVIDENCE_USE_NOT_RECORDED: "shown but not on record, so it does not govern",
     decision_pb2.EVIDENCE_USE_NOT_NEEDED: "not needed",
     decision_pb2.EVIDENCE_USE_OTHER_ITEM: "no effect: a test of another item than the place asks for",
+    decision_pb2.EVIDENCE_USE_NOT_ADVERSE: "no effect: such a positive does not stand against the holder, or no longer",
+    decision_pb2.EVIDENCE_USE_ITEM_NOT_ACCEPTED: "not used: an item that the place does not accept",
 }
 ACTIONS = {
     decision_pb2.GATE_ACTION_LET_IN: "let in",
@@ -76,11 +78,14 @@ def exit_code_of(decision: Decision) -> ExitCode:
 
 
 def summarize(decision: Decision) -> str:
-    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00; gate: let in"."""
+    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00; gate: let in".
+
+    The item of the result follows the reason unless it is the default item.
+    """
     outcome = decision_pb2.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
     reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
     gate = f"; gate: {_action(decision)}" if decision.action else ""
-    return f"{outcome.replace('_', ' ')}, {reason}{_expiry(decision)}{gate}"
+    return f"{outcome.replace('_', ' ')}, {reason}{_item(decision.item)}{_expiry(decision)}{gate}"
 
 
 def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
@@ -145,11 +150,17 @@ def _expiry(decision: Decision) -> str:
     return f" {'since' if since else 'until'} {moment(decision.expire_time)}"
 
 
+def _item(item: str) -> str:
+    """Return a test item in brackets after a space; an empty text for the default item."""
+    name = item_name(item)
+    return "" if name == item_name("") else f" ({name})"
+
+
 def _subject(item: decision_pb2.Considered) -> str:
     if item.WhichOneof("subject") == "result":
-        return item.result
+        return f"{item.result}{_item(item.item)}"
     channel = word(channel_pb2.Channel, item.evidence.channel, "CHANNEL_")
-    return f"{channel}, report {item.evidence.report_number or 'without a number'}"
+    return f"{channel}, report {item.evidence.report_number or 'without a number'}{_item(item.evidence.item)}"
 
 
 def _use(item: decision_pb2.Considered) -> str:

@@ -55,3 +55,16 @@ def _find_requirement_faults(policy: Policy) -> Iterator[str]:
         yield "test_required.shortest_window: only a floor has one"
     if not policy.floor and not length:
         yield "test_required.window: duration or calendar_days is required"
+    yield from _find_item_faults(policy)
+
+
+def _find_item_faults(policy: Policy) -> Iterator[str]:
+    test = policy.test_required
+    if policy.floor:
+        fields = ("accepted", "adverse_items", "adverse_window")
+        stated = [field.name for field, _ in test.ListFields() if field.name in fields]
+        yield from (f"test_required.{field}: a floor states no items" for field in stated)
+        return
+    for index, one in enumerate(test.accepted):
+        if one.HasField("window") and not one.window.WhichOneof("length"):
+            yield f"test_required.accepted[{index}].window: duration or calendar_days is required"

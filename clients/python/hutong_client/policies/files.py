@@ -14,7 +14,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
 
-from hutong_client.formatting import SHANGHAI, as_dict
+from hutong_client.formatting import SHANGHAI, as_dict, item_name
 from hutong_client.policies.faults import find_broken_rules, find_faults
 
 _ADDED = tuple(
@@ -108,7 +108,18 @@ def stated(policy: Policy) -> dict[str, Any]:
         getattr(plain, field).extend(items)
     if plain.origin == TRAVELER_ORIGIN_UNSPECIFIED:
         plain.origin = TRAVELER_ORIGIN_ANY
+    _name_items(plain)
     return {key: _civil(key, value) for key, value in as_dict(plain).items()}
+
+
+def _name_items(policy: Policy) -> None:
+    """Give the default item its full name, because a file may leave it out and the service does."""
+    if not policy.HasField("test_required"):
+        return
+    for one in policy.test_required.accepted:
+        one.item = f"items/{item_name(one.item)}"
+    items = policy.test_required.adverse_items
+    items[:] = [f"items/{item_name(item)}" for item in items]
 
 
 def diff(before: Policy | None, after: Policy, label: str) -> list[str]:

@@ -18,7 +18,7 @@ from hutong.policy.v1.policy_pb2 import (
 from hutong.type.v1.channel_pb2 import Channel
 from hutong.type.v1.purpose_pb2 import Purpose
 
-from hutong_client.formatting import span, word
+from hutong_client.formatting import item_name, span, word
 
 _ORIGINS = {"any": "anywhere", "same province": "the same province", "other province": "another province"}
 
@@ -35,12 +35,36 @@ def describe_requirement(it: Policy | EffectivePolicy) -> str:
 
 def describe_test(test: TestRequired) -> str:
     """Describe what is asked for: "a negative of 48 h from report time"."""
-    length = _length(test.window)
-    basis = word(ValidityBasis, test.window.basis, "VALIDITY_BASIS_") if test.window.basis else ""
     sampled = ""
     if test.HasField("sampling_proof_window"):
         sampled = f", or proof of sampling of {span(test.sampling_proof_window)}"
-    return f"a negative{f' of {length}' if length else ''}{f' from {basis}' if basis else ''}{sampled}"
+    return f"a negative{_describe_accepted(test)}{sampled}{_describe_adverse(test)}"
+
+
+def _describe_accepted(test: TestRequired) -> str:
+    """Describe the windows, and the items of each if the policy names items: " of 48 h from report time (antigen)"."""
+    if not test.accepted:
+        return _describe_window(test.window)
+    items: dict[str, list[str]] = {}
+    for one in test.accepted:
+        window = one.window if one.HasField("window") else test.window
+        items.setdefault(_describe_window(window), []).append(item_name(one.item))
+    return " or".join(f"{window} ({', '.join(names)})" for window, names in items.items())
+
+
+def _describe_window(window: ValidityWindow) -> str:
+    length = _length(window)
+    basis = word(ValidityBasis, window.basis, "VALIDITY_BASIS_") if window.basis else ""
+    return f"{f' of {length}' if length else ''}{f' from {basis}' if basis else ''}"
+
+
+def _describe_adverse(test: TestRequired) -> str:
+    """Describe the items whose positives stand against the holder, and how long; empty if the policy says neither."""
+    if not test.adverse_items and not test.HasField("adverse_window"):
+        return ""
+    items = ", then of ".join(item_name(item) for item in test.adverse_items)
+    within = f", sampled within {span(test.adverse_window)}" if test.HasField("adverse_window") else ""
+    return f", and no uncleared positive{f' of {items}' if items else ''}{within}"
 
 
 def describe_shortest(it: Policy | EffectivePolicy) -> str:
@@ -53,8 +77,10 @@ def describe_shortest(it: Policy | EffectivePolicy) -> str:
 
 
 def describe_length(it: Policy | EffectivePolicy) -> str:
-    """Describe the length of the window: "48 h" or "3 calendar days"; empty for a floor."""
-    return _length(it.test_required.window)
+    """Describe the length of each window: "48 h", "3 calendar days" or "48 h or 24 h"; empty for a floor."""
+    test = it.test_required
+    windows = [one.window if one.HasField("window") else test.window for one in test.accepted] or [test.window]
+    return " or ".join(dict.fromkeys(_length(window) for window in windows))
 
 
 def _length(window: ValidityWindow | ShortestWindow) -> str:
@@ -93,17 +119,21 @@ def describe_override(it: FloorOverride) -> str:
     if replaced == "lift":
         return f"{describe_test(it.lift.stated)} → no result"
     if replaced == "window":
-        return f"window: {_length(it.window.stated)} → {_least(it.window.applied)}"
+        return f"window{_of_item(it.window.item)}: {_length(it.window.stated)} → {_least(it.window.applied)}"
     if replaced == "basis":
         stated, applied = (
             word(ValidityBasis, basis, "VALIDITY_BASIS_") for basis in (it.basis.stated, it.basis.applied)
         )
-        return f"basis: {stated} → {applied}"
+        return f"basis{_of_item(it.basis.item)}: {stated} → {applied}"
     stated, applied = (
         ", ".join(word(Channel, channel, "CHANNEL_") for channel in channels)
         for channels in (it.channels.stated, it.channels.applied)
     )
     return f"channels: {stated} → {applied}"
+
+
+def _of_item(item: str) -> str:
+    return f" of {item_name(item)}" if item else ""
 
 
 def describe_source(it: PolicySource) -> str:

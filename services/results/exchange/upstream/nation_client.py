@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ class NationClient:
             f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, open_seconds=OPEN_SECONDS
         )
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
-            partial(self._ask_together, UPSTREAM_SECONDS), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
+            partial(self._ask_by_items, UPSTREAM_SECONDS), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
@@ -71,7 +72,7 @@ class NationClient:
                 continue
             if question.token not in by_token:
                 # The nation waits for what the token stands for as long as the call allows.
-                by_token[question.token] = Coalescer(partial(self._ask_together, token_seconds), max_batch=MAX_BATCH)
+                by_token[question.token] = Coalescer(partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH)
             with_token.append(by_token[question.token].ask(question))
         loop = asyncio.get_running_loop()
         timers = [
@@ -95,6 +96,20 @@ class NationClient:
             if not future.done():
                 self._breaker.record_failure("no answer in time")
                 future.set_result(None)
+
+    async def _ask_by_items(self, seconds: float, questions: list[SubjectQuestion]) -> list[SubjectAnswer | None]:
+        """Ask in one call for each set of items, so that the nation returns no result that was not asked for."""
+        by_items: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+        for index, question in enumerate(questions):
+            by_items[question.items].append(index)
+        if len(by_items) == 1:
+            return await self._ask_together(seconds, questions)
+        answers: list[SubjectAnswer | None] = [None] * len(questions)
+        calls = [self._ask_together(seconds, [questions[index] for index in part]) for part in by_items.values()]
+        for part, found in zip(by_items.values(), await asyncio.gather(*calls), strict=True):
+            for index, answer in zip(part, found, strict=True):
+                answers[index] = answer
+        return answers
 
     async def _ask_together(self, seconds: float, questions: list[SubjectQuestion]) -> list[SubjectAnswer | None]:
         request = LookupSubjectsRequest(

@@ -18,6 +18,7 @@ from hutong.results.v1.lookup_pb2 import (
     LookupScope,
 )
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
 from hutong_client.formatting import source_name
@@ -31,13 +32,14 @@ from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
 from tests.support.results.country import HENAN, JILIN, Country, Member
-from tests.support.results.factories import LAB_NAME, NEGATIVE, POSITIVE, make_tube
-from tests.support.verification.gate import Gate, open_gate
+from tests.support.results.factories import LAB_NAME, NEGATIVE, POSITIVE, make_document, make_tube
+from tests.support.verification.gate import ANTIGEN, CARE_HOME, HEPATITIS, SCHOOL, Gate, open_gate
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from hutong.type.v1.outcome_pb2 import Outcome
 
+HOTEL = 4
 LACK = pb.DECISION_REASON_NO_RESULT
 UNANSWERED = pb.DECISION_REASON_SOURCE_UNAVAILABLE
 VALID = pb.DECISION_REASON_VALID
@@ -193,6 +195,43 @@ async def test_an_own_negative_hides_no_positive_of_another_node(country: Countr
     recall = RecallResultsRequest(lab=LAB_NAME, report_interval=interval, outcomes=[POSITIVE], reason="contaminated")
     await jilin.node.admin.RecallResults(recall)
     await until(lambda: answers(1, VALID, asks=False))
+
+
+async def test_items_of_a_policy_are_asked_of_the_nation(country: Country, henan: Member, gate: Gate) -> None:
+    """An antigen test counts where it is accepted; its positive reaches the province, and one of hepatitis does not.
+
+    Where hepatitis stands, own records therefore never settle a question.
+    """
+    jilin = await join_jilin(country)
+    await henan.node.register()
+
+    async def report(member: Member, number: str, person: int, outcome: Outcome.ValueType, item: str) -> None:
+        tube = make_tube(person, outcome=outcome, reported=SystemClock().now() - HOUR, item=item)
+        tube.persons[0].report_number = number
+        await member.node.upload([tube], number, items=[item])
+
+    async def ask(person: int, purpose: int) -> tuple[int, str, bool]:
+        decision = await gate.verify(person, scope=LOOKUP_SCOPE_UNSPECIFIED, purpose=purpose)
+        return decision.reason, decision.item, "nodes/000000/results" in sources(decision)
+
+    await report(jilin, "A1", 1, NEGATIVE, ANTIGEN)
+    await report(henan, "H2", 2, NEGATIVE, "")
+    await until(lambda: len(country.nation.results()) == 2)
+    assert await asyncio.gather(ask(1, CARE_HOME), ask(1, HOTEL), ask(2, CARE_HOME), ask(2, SCHOOL)) == [
+        (VALID, ANTIGEN, True), (LACK, "", True), (VALID, "", False), (VALID, "", True),
+    ]  # fmt: skip
+    await report(jilin, "B2", 2, POSITIVE, HEPATITIS)
+    await until(lambda: len(country.nation.results()) == 3)
+    assert await ask(2, SCHOOL) == (POSITIVE_RESULT, HEPATITIS, True)
+    assert await ask(2, CARE_HOME) == (VALID, "", False)
+    await report(jilin, "A2", 2, POSITIVE, ANTIGEN)
+
+    async def is_known() -> bool:
+        found = LookupLatestRequest(document=make_document(2), items=[ANTIGEN])
+        return bool((await henan.node.results.LookupLatest(found)).out_of_region)
+
+    await until(is_known)
+    assert await ask(2, CARE_HOME) == (POSITIVE_RESULT, ANTIGEN, True)
 
 
 async def test_scope_unset_while_the_nation_is_frozen(henan: Member, gate: Gate, link: Link) -> None:

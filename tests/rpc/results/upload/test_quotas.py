@@ -12,7 +12,8 @@ import pytest
 from google.rpc import error_details_pb2
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong_client.connection import connect
-from hutong_client.upload import Batch, RetryPolicy, UploadSession
+from hutong_client.retry import RetryPolicy
+from hutong_client.upload import Batch, UploadSession
 
 from services.domain.instant import MINUTE, SECOND
 from tests.support.databases import MakeUrl

@@ -156,6 +156,12 @@ async def test_whichever_comes_first_both_nodes_are_told_once(nation: Laboratory
     assert (await told(nation, HENAN), await told(nation, JILIN)) == before
 
 
+async def test_an_antigen_positive_is_made_known(nation: Laboratory) -> None:
+    await receive(nation, HENAN, report(HENAN))
+    await receive(nation, JILIN, report(JILIN, outcome=POSITIVE, item="sars-cov-2-antigen"))
+    assert await told(nation, HENAN) == [subject_key(0)]
+
+
 async def test_a_positive_of_another_item_is_made_known_to_no_node(nation: Laboratory) -> None:
     """Whichever comes first. A hepatitis result is no concern of the other node."""
     await receive(nation, JILIN, report(JILIN, 0, POSITIVE, item="hepatitis-b"))

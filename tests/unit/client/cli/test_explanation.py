@@ -57,6 +57,28 @@ def test_what_was_not_used_is_explained_with_the_reason() -> None:
     assert "paper report, report R2: not used: differs from the record in report_time" in text
 
 
+def test_items_are_named_except_the_default_one() -> None:
+    """Of the result that the decision rests on, of each record and of evidence."""
+    antigen = "items/sars-cov-2-antigen"
+    shown = PresentedEvidence(channel=channel_pb2.CHANNEL_PAPER_REPORT, report_number="R3", item="items/hepatitis-b")
+    decision = Decision(
+        outcome=decision_pb2.DECISION_OUTCOME_RECOGNIZED,
+        reason=decision_pb2.DECISION_REASON_VALID,
+        item=antigen,
+        expire_time=EXPIRY,
+        considered=[
+            Considered(result="labs/x/results/R1@1", item=antigen, use=decision_pb2.EVIDENCE_USE_USED),
+            Considered(result="labs/x/results/R2@1", use=decision_pb2.EVIDENCE_USE_EXPIRED),
+            Considered(evidence=shown, use=decision_pb2.EVIDENCE_USE_OTHER_ITEM),
+        ],
+    )
+    assert summarize(decision) == "RECOGNIZED, VALID (sars-cov-2-antigen) until 2022-08-11 09:30:00"
+    text = "\n".join(explain(decision, lambda _: ""))
+    assert "labs/x/results/R1@1 (sars-cov-2-antigen): used" in text
+    assert "labs/x/results/R2@1: not used" in text
+    assert "report R3 (hepatitis-b): no effect" in text
+
+
 @pytest.mark.parametrize("outcome", decision_pb2.DecisionOutcome.values())
 def test_every_outcome_has_its_exit_code(outcome: decision_pb2.DecisionOutcome.ValueType) -> None:
     """0 opens the gate, 4 and 5 do not; what is not known is undetermined."""

@@ -9,7 +9,11 @@ from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNS
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE
 from hutong_client.policies.files import diff, find_policy_files, read_policy_file, stated
 
-from tests.support.client.policy_files import GOOD, SAMPLES
+from tests.support.client.policy_files import GOOD, ITEMS, SAMPLES
+
+BARE = "{basis: VALIDITY_BASIS_REPORT_TIME}"
+ANTIGEN = "accepted: [{item: items/sars-cov-2-antigen}]"
+EITHER = "accepted: [{item: ''}, {item: items/sars-cov-2-nucleic-acid}]"
 
 
 def read(tmp_path: Path, text: str) -> tuple[Policy, str]:
@@ -70,6 +74,30 @@ def test_time_without_quotation_marks_keeps_its_zone(tmp_path: Path) -> None:
             "{basis: VALIDITY_BASIS_SAMPLE_TIME}\nfloor: true",
             "a floor counts from the report",
         ),
+        ("window:", f"{EITHER}\n  window:", "accepted: must name each item once"),
+        (
+            "window:",
+            "adverse_items: ['', items/sars-cov-2-nucleic-acid]\n  window:",
+            "adverse_items: must name each item",
+        ),
+        ("window:", "accepted: [{item: antigen}]\n  window:", "accepted[0].item: must be items/"),
+        (
+            "window:",
+            f"accepted: [{{}}, {{window: {BARE}}}]\n  window:",
+            "accepted[1].window: duration or calendar_days",
+        ),
+        ("window:", "adverse_window: 0s\n  window:", "adverse_window: must be greater"),
+        (
+            f"window: {{duration: 172800s, {BARE[1:]}",
+            "adverse_window: 1s\nfloor: true",
+            "adverse_window: a floor states no",
+        ),
+        (f"window: {{duration: 172800s, {BARE[1:]}", f"{ANTIGEN}\nfloor: true", "accepted: a floor states no items"),
+        (
+            f"window: {{duration: 172800s, {BARE[1:]}",
+            "adverse_items: ['']\nfloor: true",
+            "adverse_items: a floor states no",
+        ),
     ],
 )
 def test_fault_is_named(tmp_path: Path, old: str, new: str, hint: str) -> None:
@@ -102,6 +130,29 @@ def test_what_a_service_adds_is_no_difference(tmp_path: Path) -> None:
     published.purposes.extend([PURPOSE_HOTEL, PURPOSE_PUBLIC_VENUE])
     assert policy.origin == TRAVELER_ORIGIN_UNSPECIFIED
     assert stated(published) == stated(policy)
+
+
+def test_default_item_is_no_difference_by_either_of_its_names(tmp_path: Path) -> None:
+    """The service leaves its name out, and a file may write it."""
+    policy, faults = read(tmp_path, GOOD.replace("test_required:\n", f"test_required:\n{ITEMS}"))
+    assert not faults
+    published = Policy()
+    published.CopyFrom(policy)
+    published.test_required.accepted[0].item = ""
+    published.test_required.adverse_items[0] = ""
+    assert stated(published) == stated(policy)
+    assert "+  - item: items/sars-cov-2-nucleic-acid" in diff(None, published, "new")
+    published.test_required.adverse_items[:] = reversed(published.test_required.adverse_items)
+    assert stated(published) != stated(policy)
+
+
+def test_policy_that_asks_for_nothing_is_stated_as_such(tmp_path: Path) -> None:
+    """Its items are not looked for."""
+    text = GOOD.replace("test_required:\n  window: {duration: 172800s, " + BARE[1:] + "\n", "not_required: {}\n")
+    policy, faults = read(tmp_path, text)
+    assert not faults
+    assert "test_required" not in stated(policy)
+    assert stated(policy)["not_required"] == {}
 
 
 def test_diff_shows_what_changes_in_the_files_own_words(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 from hutong_client.policies.files import read_policy_file
 
-from tests.support.client.policy_files import GOOD, SAMPLES
+from tests.support.client.policy_files import GOOD, ITEMS, SAMPLES
 
 FILE = Path(hutong_client.__file__).parent / "policies/policy.schema.json"
 SCHEMA = json.loads(FILE.read_text(encoding="utf-8"))
@@ -124,6 +124,11 @@ def test_sample_names_the_schema_and_keeps_it(path: Path) -> None:
         (WINDOW, "{basis: VALIDITY_BASIS_SAMPLE_TIME}\nfloor: true"),
         (f"window: {WINDOW}", "shortest_window: {calendar_days: 2, duration: 1s}\nfloor: true"),
         (f"window: {WINDOW}", "refusal_permitted: true"),
+        ("window:", "accepted: [{item: Antigen}]\n  window:"),
+        ("window:", "accepted: [{window: {basis: VALIDITY_BASIS_REPORT_TIME}}]\n  window:"),
+        ("window:", "adverse_items: [antigen]\n  window:"),
+        (f"window: {WINDOW}", "adverse_window: 86400s\nfloor: true"),
+        (f"window: {WINDOW}", "accepted: [{item: items/sars-cov-2-antigen}]\nfloor: true"),
     ],
 )
 def test_faulty_file_breaks_it(old: str, new: str) -> None:
@@ -147,6 +152,15 @@ def test_floor_may_lift_or_state_a_shortest_window(tmp_path: Path, stated: str) 
     text = GOOD.replace(f"test_required:\n  window: {WINDOW}", f"{stated}\nfloor: true")
     assert list(faults(SCHEMA, typed(load(text)))) == []
     path = tmp_path / "floor.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert read_policy_file(path).faults == ()
+
+
+def test_policy_may_state_items(tmp_path: Path) -> None:
+    """Each with a window of its own or the policy's, and adverse ones; the command finds no fault either."""
+    text = GOOD.replace("test_required:\n", f"test_required:\n{ITEMS}")
+    assert list(faults(SCHEMA, typed(load(text)))) == []
+    path = tmp_path / "either.yaml"
     path.write_text(text, encoding="utf-8")
     assert read_policy_file(path).faults == ()
 

@@ -17,6 +17,7 @@ from services.policy.model import (
     Revision,
     ShortestWindow,
     Source,
+    Window,
 )
 from services.policy.rules.floors import BASIS, CHANNELS, LIFT, WINDOW
 from services.policy.rules.guards import Publication, check_publication, check_withdrawal, find_overridden
@@ -26,7 +27,7 @@ from tests.support.policy.factories import HOUR, MONTH, PURPOSES, make_revision,
 
 NOW = 1_000 * HOUR
 FLOOR = make_revision("000000", "notice-81", floor=True, start=100 * HOUR)
-FROM_SAMPLING = Requirement(basis=2, duration=48 * HOUR)
+FROM_SAMPLING = Requirement(Window(2, 48 * HOUR))
 
 
 def publish(revision: Revision, *others: Revision, jurisdiction: str = "000000") -> None:
@@ -150,12 +151,12 @@ def test_new_revision_does_not_tie_with_its_own_series() -> None:
     [
         (make_revision("999999"), "policy.name"),
         (make_revision(start=10, end=10), "policy.effective_end_time"),
-        (make_revision(requirement=Requirement(basis=1)), "policy.test_required.window.length"),
+        (make_revision(requirement=Requirement(Window(1))), "policy.test_required.window.length"),
         (
-            make_revision(floor=True, requirement=Requirement(basis=1, duration=HOUR)),
+            make_revision(floor=True, requirement=Requirement(Window(1, HOUR))),
             "policy.test_required.window.length",
         ),
-        (make_revision(floor=True, requirement=Requirement(basis=2)), "policy.test_required.window.basis"),
+        (make_revision(floor=True, requirement=Requirement(Window(2))), "policy.test_required.window.basis"),
         (
             make_revision(requirement=replace(FROM_SAMPLING, shortest=ShortestWindow(HOUR))),
             "policy.test_required.shortest_window",

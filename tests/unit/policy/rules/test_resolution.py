@@ -11,18 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.policy.model import (
+    NOT_REQUIRED,
     OTHER_PROVINCE,
     SAME_PROVINCE,
     UNKNOWN_ORIGIN,
     Answer,
     AnswerByOrigin,
     Effective,
+    Requirement,
     Revision,
+    Window,
 )
 from services.policy.rules.floors import BASIS, CHANNELS, LIFT, WINDOW
 from services.policy.rules.resolve import PolicyBook, origin_class
 from tests.support.policy import naive_resolution
-from tests.support.policy.factories import ASKED, MONTH, PURPOSES, instants, make_revision, random_set
+from tests.support.policy.factories import ASKED, HOUR, MONTH, PURPOSES, instants, make_revision, random_set
 
 CASES = int(os.environ.get("MODEL_CASES", "3000"))
 """Questions held against the naive model: MODEL_CASES=100000 asks more, seeded all the same."""
@@ -34,22 +37,24 @@ WORDS = {BASIS: "basis", WINDOW: "window", LIFT: "lift", CHANNELS: "channels"}
 
 def told(effective: Effective, channels_of_all: bool) -> naive_resolution.NaiveAnswer:
     """Our answer in the model's words."""
-    requirement = effective.requirement
+    requirement = effective.requirement or NOT_REQUIRED
+    is_test = requirement.is_test
     asks = naive_resolution.NO_POLICY
-    if requirement is not None:
-        asks = naive_resolution.ASKED if requirement.is_test else naive_resolution.NOTHING
+    if effective.requirement is not None:
+        asks = naive_resolution.ASKED if is_test else naive_resolution.NOTHING
     if effective.lifting_floor and asks == naive_resolution.NOTHING:
         asks = naive_resolution.LIFTED
     return naive_resolution.NaiveAnswer(
         effective.governing,
         effective.floors,
         asks,
-        requirement.basis if requirement else 0,
+        tuple((item, window) for item, window, _ in naive_resolution.accepts(requirement)) if is_test else (),
+        (requirement.adverse_items, requirement.adverse_window) if is_test else ((), None),
         None if not effective.channels and channels_of_all else frozenset(effective.channels),
         frozenset(effective.forbidden_grounds),
         effective.lifting_floor,
         frozenset((one.floor, one.shortest) for one in effective.shortest_windows),
-        frozenset((one.floor, WORDS[one.field]) for one in effective.overrides),
+        frozenset((one.floor, WORDS[one.field], one.item) for one in effective.overrides),
     )
 
 
@@ -181,16 +186,16 @@ def test_order_of_publication_is_without_effect(
 
 def test_governing_names_what_was_replaced() -> None:
     """A floor that came later replaces the basis of a policy that stood before, and says so."""
-    lower = make_revision(requirement=replace(make_revision().requirement, basis=2), channels=(3,))
+    lower = make_revision(requirement=Requirement(Window(2, 48 * HOUR)), channels=(3,))
     floor = make_revision("000000", "notice", floor=True, channels=(1, 7), grounds=(1, 2), start=10)
     before, after = (
         PolicyBook([lower, floor]).resolve_class("410105", 4, SAME_PROVINCE, at).effective for at in (9, 10)
     )
     assert before.requirement is not None
-    assert before.requirement.basis == 2
+    assert before.requirement.window.basis == 2
     assert before.overrides == ()
     assert after.requirement is not None
-    assert after.requirement.basis == 1
+    assert after.requirement.window.basis == 1
     assert [(override.field, override.floor) for override in after.overrides] == [
         (BASIS, floor.name),
         ("channels", floor.name),

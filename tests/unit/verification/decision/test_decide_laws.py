@@ -40,7 +40,7 @@ from services.verification.decision.model import (
 from services.verification.decision.weigh import Weighed
 from services.verification.verify.convert import decision_to_proto
 from tests.support.verification.decision_inputs import (
-    ANTIGEN,
+    HEPATITIS,
     LABS,
     NOON,
     POLICY,
@@ -403,10 +403,10 @@ def test_everything_weighed_is_explained(inputs: Inputs) -> None:
 
 @given(worlds, st.integers(0, 2**32))
 def test_what_is_of_another_item_changes_nothing(inputs: Inputs, seed: int) -> None:
-    """An antigen test, recorded or shown, is explained and has no effect where nucleic acid is asked for."""
+    """A hepatitis test, recorded or shown, is explained and has no effect, whatever items the policies name."""
     random = Random(seed)
-    more = [random_record(random, number)._replace(item=ANTIGEN) for number in (30, 31)]
-    shown = Evidence(7, LABS[0], "X", random.choice((NEGATIVE, POSITIVE, PENDING)), NOON - HOUR, NOON, ANTIGEN)
+    more = [random_record(random, number)._replace(item=HEPATITIS) for number in (30, 31)]
+    shown = Evidence(7, LABS[0], "X", random.choice((NEGATIVE, POSITIVE, PENDING)), NOON - HOUR, NOON, HEPATITIS)
     without = decide(inputs)
     with_others = decide(
         inputs._replace(

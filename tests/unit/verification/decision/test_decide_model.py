@@ -34,6 +34,8 @@ def _assert_agree(inputs: Inputs) -> str:
         assert pb.DecisionBasis.Name(decision.basis) == f"DECISION_BASIS_{expected.basis}"
     if expected.outcome == "RECOGNIZED" or expected.result:
         assert decision.result == expected.result
+    if (expected.outcome == "RECOGNIZED" or expected.result) and expected.item != "any":
+        assert decision.item == expected.item
     if expected.expire_time is not None:
         assert decision.expire_time is not None
         assert naive_decision.moment(decision.expire_time) == expected.expire_time

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from google.protobuf.duration_pb2 import Duration
 from hutong.policy.v1 import policy_pb2
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem
 
 from services.domain.instant import SECOND
-from services.verification.sources.convert import policy_from_proto
+from services.verification.decision.model import AcceptedItem, Window
+from services.verification.sources.convert import policy_answer_from_proto, policy_from_proto
+
+ANTIGEN = "items/sars-cov-2-antigen"
 
 
 def _policy() -> policy_pb2.EffectivePolicy:
@@ -67,3 +71,46 @@ def test_answer_stored_with_overrides_as_text_is_read_as_any_other() -> None:
     assert policy_from_proto(read) == policy_from_proto(answer)
     assert [(it.floor, it.WhichOneof("replaced")) for it in read.overrides] == [(floor, None)]
     assert len(read.SerializeToString()) == len(stored)
+
+
+def test_items_are_read() -> None:
+    """Each accepted item with its own window or none; the default item by either of its names."""
+    policy = _policy()
+    policy.test_required.accepted.add(item="items/sars-cov-2-nucleic-acid")
+    own = policy.test_required.accepted.add(item=ANTIGEN).window
+    own.calendar_days, own.basis = 1, policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
+    policy.test_required.adverse_items.extend(["", "items/sars-cov-2-antigen"])
+    policy.test_required.adverse_window.seconds = 10
+    required = policy_from_proto(policy).required
+    assert required is not None
+    antigen = AcceptedItem("sars-cov-2-antigen", Window(None, 1, policy_pb2.VALIDITY_BASIS_SAMPLE_TIME, False))
+    assert required.accepted == (AcceptedItem(""), antigen)
+    assert required.adverse_items == ("", "sars-cov-2-antigen")
+    assert required.adverse_window == 10 * SECOND
+
+
+def test_an_accepted_item_with_a_window_of_an_unknown_kind_is_no_rule() -> None:
+    policy = _policy()
+    policy.test_required.accepted.add(item=ANTIGEN).window.SetInParent()
+    assert policy_from_proto(policy).required is None
+
+
+def test_items_of_both_classes_are_looked_up() -> None:
+    """None are named if all policies weigh the default item alone."""
+    item = ResolvePolicyItem(effective_policy=_policy())
+
+    def items() -> tuple[str, ...]:
+        answer = policy_answer_from_proto(item, 0, 0.0, 0)
+        assert answer is not None
+        return answer.items
+
+    assert items() == ()
+    item.effective_policy.test_required.accepted.add()
+    assert items() == ()
+    item.by_origin.same_province.CopyFrom(_policy())
+    item.by_origin.other_province.CopyFrom(_policy())
+    item.by_origin.other_province.test_required.accepted.add(item=ANTIGEN)
+    item.by_origin.other_province.test_required.adverse_items.append("items/hepatitis-b")
+    assert items() == ("items/sars-cov-2-nucleic-acid", "items/hepatitis-b", ANTIGEN)
+    item.by_origin.same_province.test_required.accepted.add(item=ANTIGEN)
+    assert items() == ("items/hepatitis-b", ANTIGEN)

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import pytest
 from hutong.results.v1 import result_pb2
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_NOT_CONFIGURED, SOURCE_STATE_OK, DataSource
+from hutong.results.v1.lookup_pb2 import (
+    CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
+    SOURCE_STATE_NOT_CONFIGURED,
+    SOURCE_STATE_OK,
+    ClaimedReportMatch,
+    DataSource,
+)
 from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 from hutong.type.v1.outcome_pb2 import OUTCOME_INCONCLUSIVE, OUTCOME_NEGATIVE, Outcome
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
+from services.domain.names import describe_item, parse_item
 from services.verification.decision.model import SOURCE_OK, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
-from services.verification.verify.inputs import SourceAnswers, gather
-from services.verification.verify.question import Question, question_from_proto
-from tests.support.verification.node import question
+from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
+from services.verification.verify.question import Question, question_from_proto, set_items
+from tests.support.verification.node import paper, question
 
+ANTIGEN, HEPATITIS = "items/sars-cov-2-antigen", "items/hepatitis-b"
 NOW: Instant = 1_660_190_400 * SECOND
 THEN = NOW - 30 * DAY
 POLICY = SourceStatus("nodes/410000/policy", SOURCE_OK, NOW)
@@ -27,8 +35,11 @@ def _ask(use_time: Instant) -> Question:
     return question_from_proto(request, NOW)
 
 
-def _result(report_time: Instant, outcome: Outcome.ValueType = OUTCOME_NEGATIVE) -> result_pb2.TestResult:
+def _result(
+    report_time: Instant, outcome: Outcome.ValueType = OUTCOME_NEGATIVE, item: str = ""
+) -> result_pb2.TestResult:
     return result_pb2.TestResult(
+        item=item,
         name=f"labs/L/results/{report_time}",
         outcome=outcome,
         sample_time=to_timestamp(report_time - HOUR),
@@ -53,7 +64,7 @@ def _heard(question: Question, found: LookupAnswer) -> bool:
         "nodes/000000/results",
     ]
     assert [one.state for one in inputs.sources] == [SOURCE_OK, SOURCE_OK, SOURCE_STATE_NOT_CONFIGURED]
-    return not inputs.history_cut
+    return not inputs.cut_items
 
 
 @pytest.mark.parametrize(("ago", "limit"), [(0, 10), (23 * HOUR, 10), (DAY, 20), (30 * DAY, 20), (-DAY, 10)])
@@ -78,3 +89,46 @@ def test_a_side_with_room_or_with_a_negative_of_then_was_heard() -> None:
     assert _heard(_ask(THEN), _told(*later[:10], elsewhere=later[10:]))
     assert _heard(_ask(THEN), _told(*later[:-1], _result(THEN - 5 * DAY)))
     assert _heard(_ask(NOW), _told(*[_result(NOW + SECOND) for _ in range(10)]))
+
+
+def test_each_item_has_its_own_sides() -> None:
+    """Ten of each item fill no side. Twenty antigen tests since hide an antigen test alone, and are stored so."""
+    nucleic, antigen = ([_result(time, item=item) for time in LATER] for item in ("", ANTIGEN))
+    asked = _ask(THEN)
+    assert _heard(asked, _told(*nucleic[:10], *antigen[:10]))
+    before = _result(THEN - HOUR)
+    for found, cut in (
+        (_told(*nucleic[:19], before, *antigen), (parse_item(ANTIGEN),)),
+        (_told(*nucleic, before, *antigen[:5]), ()),
+        (_told(*antigen, elsewhere=tuple(nucleic)), ("", parse_item(ANTIGEN))),
+        (_told(*nucleic), ("",)),
+    ):
+        answers = SourceAnswers(None, POLICY, found, None)
+        gathered = gather(asked, answers)
+        assert gathered.inputs.cut_items == cut
+        stored = inputs_to_proto(asked, answers, gathered)
+        assert stored.history_cut is bool(cut)
+        assert list(stored.cut_items) == ([] if cut in ((), ("",)) else list(map(describe_item, cut)))
+        assert inputs_from_proto(stored).cut_items == cut
+
+
+def test_only_evidence_of_the_items_looked_up_is_claimed() -> None:
+    """Before the policy is known, that of the default item. Each claim is paired with its own evidence."""
+    shown = [paper(report, NOW - HOUR, item=item) for report, item in (("A", ANTIGEN), ("N", ""), ("H", HEPATITIS))]
+    asked = question_from_proto(question("410105186001010019", evidence=shown), NOW)
+
+    def pairs() -> list[tuple[list[str], list[bool]]]:
+        numbers = [claim.report_number for claim in asked.look_up.claimed_reports]
+        claims = [ClaimedReportMatch(state=CLAIMED_REPORT_MATCH_STATE_NOT_FOUND) for _ in numbers]
+        gathered = gather(asked, SourceAnswers(None, POLICY, _told()._replace(claims=claims), None))
+        return [(numbers, [claim is not None for claim in gathered.claims])]
+
+    assert pairs() == [(["N"], [False, True, False])]
+    for items, expected in (
+        ([], (["N"], [False, True, False])),
+        ([ANTIGEN], (["A"], [True, False, False])),
+        ([ANTIGEN, describe_item("")], (["A", "N"], [True, True, False])),
+    ):
+        set_items(asked, items)
+        assert list(asked.look_up.items) == items
+        assert pairs() == [expected]

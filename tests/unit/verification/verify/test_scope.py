@@ -58,6 +58,18 @@ def test_own_records_that_recognise_are_the_answer() -> None:
     assert settled.gathered.inputs.own_records_alone
 
 
+def test_own_records_settle_nothing_where_a_positive_may_not_be_known() -> None:
+    """The nation makes positives of hepatitis known to no node, so it is asked where they stand."""
+    answers = _answers(_own(HOUR))
+    for items, settles in ((["items/sars-cov-2-antigen", ""], True), (["", "items/hepatitis-b"], False)):
+        item = ResolvePolicyItem()
+        assert answers.policy is not None
+        item.effective_policy.MergeFrom(answers.policy.message)  # type: ignore[arg-type]
+        item.effective_policy.test_required.adverse_items.extend(items)
+        known = policy_answer_from_proto(item, NOW, 0.0, 0)
+        assert (decide_if_sufficient(_ask(), answers._replace(policy=known)) is not None) is settles
+
+
 def test_anything_less_goes_on_to_the_nation() -> None:
     """No records, and records that do not count; in another scope the question is answered as it was put."""
     assert decide_if_sufficient(_ask(), _answers(_own())) is None

@@ -254,7 +254,7 @@ class LookupSubjectsRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items that are looked up, "items/{item}", at most 20; empty for the default item alone. The limit applies to
+        """The items that are looked up, "items/{item}", at most 40; empty for the default item alone. The limit applies to
         each item by itself. claimed_reports are looked up whatever their item.
         """
 

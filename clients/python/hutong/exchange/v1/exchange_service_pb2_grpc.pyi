@@ -65,8 +65,8 @@ class ExchangeServiceStub:
     to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
     again with the same cursor, it sends the same notifications again.
     A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
-    names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
-    subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+    names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
+    default item is one) to every node from which it has results of that subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
     node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
     as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
     adverse subjects to which the node is subscribed.
@@ -113,8 +113,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
     again with the same cursor, it sends the same notifications again.
     A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
-    names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
-    subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+    names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
+    default item is one) to every node from which it has results of that subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
     node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
     as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
     adverse subjects to which the node is subscribed.
@@ -182,8 +182,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
         again with the same cursor, it sends the same notifications again.
         A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
-        names each subject that has a POSITIVE or POOL_POSITIVE result to every node from which it has results of that
-        subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
+        names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
+        default item is one) to every node from which it has results of that subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
         node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
         as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
         adverse subjects to which the node is subscribed.

@@ -454,9 +454,9 @@ Global___ReplicatedMissingReport: _TypeAlias = ReplicatedMissingReport  # noqa: 
 
 @_typing.final
 class AdverseSubject(_message.Message):
-    """A subject with a POSITIVE or POOL_POSITIVE result, of which the receiving node has results too. The receiver calls
-    SubscribeSubjects and stores what is known of the subject as copies, so that its own records hide no positive of
-    another node. Only the nation sends it, and only by WatchNotifications.
+    """A subject with a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", of which the receiving
+    node has results too. The receiver calls SubscribeSubjects and stores what is known of the subject as copies, so that
+    its own records hide no positive of another node. Only the nation sends it, and only by WatchNotifications.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

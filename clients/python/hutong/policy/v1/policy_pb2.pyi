@@ -170,6 +170,34 @@ class NotRequired(_message.Message):
 Global___NotRequired: _TypeAlias = NotRequired  # noqa: Y015
 
 @_typing.final
+class AcceptedItem(_message.Message):
+    """A test item whose negative result satisfies a policy, and how long such a result counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    item: _builtins.str
+    """The item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid"."""
+    @_builtins.property
+    def window(self) -> Global___ValidityWindow:
+        """How long a result of the item counts; absent for the window beside the list."""
+
+    def __init__(
+        self,
+        *,
+        item: _builtins.str = ...,
+        window: Global___ValidityWindow | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AcceptedItem: _TypeAlias = AcceptedItem  # noqa: Y015
+
+@_typing.final
 class TestRequired(_message.Message):
     """A negative result is asked for."""
 
@@ -179,12 +207,15 @@ class TestRequired(_message.Message):
     SAMPLING_PROOF_WINDOW_FIELD_NUMBER: _builtins.int
     REFUSAL_PERMITTED_FIELD_NUMBER: _builtins.int
     SHORTEST_WINDOW_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    ADVERSE_ITEMS_FIELD_NUMBER: _builtins.int
+    ADVERSE_WINDOW_FIELD_NUMBER: _builtins.int
     refusal_permitted: _builtins.bool
     """Whether a person without a recognised result may be turned away. Default false: they are let in, and advised."""
     @_builtins.property
     def window(self) -> Global___ValidityWindow:
-        """How long a result counts. Required in a policy. In a floor it holds a basis alone, and is absent if the floor leaves
-        the basis to each place.
+        """How long a result counts, of each accepted item that has no window of its own. Required in a policy. In a floor it
+        holds a basis alone, and is absent if the floor leaves the basis to each place.
         """
 
     @_builtins.property
@@ -197,6 +228,26 @@ class TestRequired(_message.Message):
         sampling_proof_window. Absent in an EffectivePolicy, which lists these in shortest_windows.
         """
 
+    @_builtins.property
+    def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcceptedItem]:
+        """The items whose negatives satisfy the policy, at most 10, each once: any one of them is enough, as "48 hours of
+        nucleic acid or 24 hours of antigen". Empty means the default item alone. Refused in a floor.
+        """
+
+    @_builtins.property
+    def adverse_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The items whose recorded positives stand against the holder, "items/{item}" or empty for the default item, at most
+        10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
+        in this list; a negative of an item outside the list clears positives of that item alone. Empty means the accepted
+        items in their order. A result of an item in neither list has no effect. Refused in a floor.
+        """
+
+    @_builtins.property
+    def adverse_window(self) -> _duration_pb2.Duration:
+        """How long after sampling a recorded positive stands, more than zero and at most 365 days; absent: until it is cleared.
+        Refused in a floor.
+        """
+
     def __init__(
         self,
         *,
@@ -204,10 +255,13 @@ class TestRequired(_message.Message):
         sampling_proof_window: _duration_pb2.Duration | None = ...,
         refusal_permitted: _builtins.bool = ...,
         shortest_window: Global___ShortestWindow | None = ...,
+        accepted: _abc.Iterable[Global___AcceptedItem] | None = ...,
+        adverse_items: _abc.Iterable[_builtins.str] | None = ...,
+        adverse_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["sampling_proof_window", b"sampling_proof_window", "shortest_window", b"shortest_window", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adverse_window", b"adverse_window", "sampling_proof_window", b"sampling_proof_window", "shortest_window", b"shortest_window", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refusal_permitted", b"refusal_permitted", "sampling_proof_window", b"sampling_proof_window", "shortest_window", b"shortest_window", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "adverse_items", b"adverse_items", "adverse_window", b"adverse_window", "refusal_permitted", b"refusal_permitted", "sampling_proof_window", b"sampling_proof_window", "shortest_window", b"shortest_window", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -382,19 +436,23 @@ class BasisOverride(_message.Message):
 
     STATED_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     stated: Global___ValidityBasis.ValueType
     """What the lower policy says."""
     applied: Global___ValidityBasis.ValueType
     """What applies."""
+    item: _builtins.str
+    """The accepted item whose own window it is, always by its full name, "items/{item}"; empty for test_required.window."""
     def __init__(
         self,
         *,
         stated: Global___ValidityBasis.ValueType = ...,
         applied: Global___ValidityBasis.ValueType = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "item", b"item", "stated", b"stated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -438,6 +496,9 @@ class WindowOverride(_message.Message):
 
     STATED_FIELD_NUMBER: _builtins.int
     APPLIED_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    item: _builtins.str
+    """The accepted item whose own window it is, always by its full name, "items/{item}"; empty for test_required.window."""
     @_builtins.property
     def stated(self) -> Global___ValidityWindow:
         """The lower policy's window."""
@@ -451,10 +512,11 @@ class WindowOverride(_message.Message):
         *,
         stated: Global___ValidityWindow | None = ...,
         applied: Global___ShortestWindow | None = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "stated", b"stated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "item", b"item", "stated", b"stated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -503,7 +565,7 @@ class FloorOverride(_message.Message):
     """The lower policy, "…@{revision}"."""
     @_builtins.property
     def basis(self) -> Global___BasisOverride:
-        """test_required.window.basis."""
+        """The basis of test_required.window, or that of an accepted item's own window."""
 
     @_builtins.property
     def channels(self) -> Global___ChannelsOverride:
@@ -511,7 +573,7 @@ class FloorOverride(_message.Message):
 
     @_builtins.property
     def window(self) -> Global___WindowOverride:
-        """test_required.window: its length."""
+        """The length of test_required.window, or that of an accepted item's own window."""
 
     @_builtins.property
     def lift(self) -> Global___LiftOverride:
@@ -608,7 +670,7 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
-        """A negative result. It counts until the later of this window and of each of shortest_windows."""
+        """A negative result. It counts until the latest of the window of its item and of each of shortest_windows."""
 
     @_builtins.property
     def channels(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:

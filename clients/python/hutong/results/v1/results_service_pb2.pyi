@@ -199,7 +199,7 @@ class LookupLatestRequest(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items that are looked up, "items/{item}", at most 20; empty for the default item alone. Results of other items
+        """The items that are looked up, "items/{item}", at most 40; empty for the default item alone. Results of other items
         are not returned. The limit applies to each item by itself.
         """
 

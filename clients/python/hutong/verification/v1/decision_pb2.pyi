@@ -253,6 +253,14 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """A test of another item than those that the place asks for, or shown as one of these while its record is of another
     item. It has no effect.
     """
+    EVIDENCE_USE_NOT_ADVERSE: _EvidenceUse.ValueType  # 19
+    """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
+    among adverse_items, or its adverse_window has ended. It has no effect.
+    """
+    EVIDENCE_USE_ITEM_NOT_ACCEPTED: _EvidenceUse.ValueType  # 20
+    """A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
+    a recorded negative, it may have cleared a positive.
+    """
 
 class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
@@ -298,6 +306,14 @@ EVIDENCE_USE_OTHER_ITEM: EvidenceUse.ValueType  # 18
 """A test of another item than those that the place asks for, or shown as one of these while its record is of another
 item. It has no effect.
 """
+EVIDENCE_USE_NOT_ADVERSE: EvidenceUse.ValueType  # 19
+"""A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
+among adverse_items, or its adverse_window has ended. It has no effect.
+"""
+EVIDENCE_USE_ITEM_NOT_ACCEPTED: EvidenceUse.ValueType  # 20
+"""A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
+a recorded negative, it may have cleared a positive.
+"""
 Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 
 @_typing.final
@@ -311,10 +327,13 @@ class Considered(_message.Message):
     USE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     DIFFERING_FIELDS_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     result: _builtins.str
     """A record, "labs/{uscc}/results/{report_number}@{revision}"."""
     use: Global___EvidenceUse.ValueType
     """Why it was or was not used."""
+    item: _builtins.str
+    """For a record: its test item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid"."""
     @_builtins.property
     def evidence(self) -> _evidence_pb2.PresentedEvidence:
         """Evidence as it was presented."""
@@ -335,10 +354,11 @@ class Considered(_message.Message):
         use: Global___EvidenceUse.ValueType = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
         differing_fields: _abc.Iterable[_builtins.str] | None = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "expire_time", b"expire_time", "result", b"result", "subject", b"subject"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differing_fields", b"differing_fields", "evidence", b"evidence", "expire_time", b"expire_time", "result", b"result", "subject", b"subject", "use", b"use"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differing_fields", b"differing_fields", "evidence", b"evidence", "expire_time", b"expire_time", "item", b"item", "result", b"result", "subject", b"subject", "use", b"use"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_subject: _TypeAlias = _typing.Literal["result", "evidence"]  # noqa: Y015
     _WhichOneofArgType_subject: _TypeAlias = _typing.Literal["subject", b"subject"]  # noqa: Y015
@@ -376,6 +396,7 @@ class Decision(_message.Message):
     THEN_ACTION_FIELD_NUMBER: _builtins.int
     MUST_REGISTER_FIELD_NUMBER: _builtins.int
     ACTION_TEXT_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision)."""
     outcome: Global___DecisionOutcome.ValueType
@@ -413,6 +434,10 @@ class Decision(_message.Message):
     """Whether the gate registers the case, also when it refuses the holder."""
     action_text: _builtins.str
     """What the gate can tell the holder, in one sentence of English."""
+    item: _builtins.str
+    """The test item of the result that it rests on, "items/{item}"; empty for the default item,
+    "items/sars-cov-2-nucleic-acid", and where it rests on none.
+    """
     @_builtins.property
     def basis_time(self) -> _timestamp_pb2.Timestamp:
         """The instant validity counts from; absent where nothing counts."""
@@ -484,10 +509,11 @@ class Decision(_message.Message):
         then_action: Global___GateAction.ValueType = ...,
         must_register: _builtins.bool = ...,
         action_text: _builtins.str = ...,
+        item: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["basis_time", b"basis_time", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "item", b"item", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -552,6 +578,7 @@ class DecisionInputs(_message.Message):
     OWN_RECORDS_ALONE_FIELD_NUMBER: _builtins.int
     HISTORY_CUT_FIELD_NUMBER: _builtins.int
     RULES_VERSION_FIELD_NUMBER: _builtins.int
+    CUT_ITEMS_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """Where it was asked, GB/T 2260."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -594,6 +621,12 @@ class DecisionInputs(_message.Message):
     def by_origin(self) -> _policy_pb2.PoliciesByOrigin:
         """What applied to each origin, if the origin was not known and the rules differed."""
 
+    @_builtins.property
+    def cut_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
+        the default item alone, "items/sars-cov-2-nucleic-acid".
+        """
+
     def __init__(
         self,
         *,
@@ -610,10 +643,11 @@ class DecisionInputs(_message.Message):
         own_records_alone: _builtins.bool = ...,
         history_cut: _builtins.bool = ...,
         rules_version: _builtins.int = ...,
+        cut_items: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "claims", b"claims", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "evidence", b"evidence", "history_cut", b"history_cut", "own_records_alone", b"own_records_alone", "purpose", b"purpose", "records", b"records", "region", b"region", "rules_version", b"rules_version", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "claims", b"claims", "cut_items", b"cut_items", "effective_policy", b"effective_policy", "evaluate_time", b"evaluate_time", "evidence", b"evidence", "history_cut", b"history_cut", "own_records_alone", b"own_records_alone", "purpose", b"purpose", "records", b"records", "region", b"region", "rules_version", b"rules_version", "sources", b"sources", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -103,6 +103,21 @@ async def seconds_of(asking: Any) -> float:
     return loop.time() - begun
 
 
+async def test_questions_of_different_items_share_no_call(nation: Nation, gateway: NationClient) -> None:
+    """So that the nation returns of no subject what was asked of another one; the answers keep their order."""
+    items = [("",), ("", "sars-cov-2-antigen"), ("",), ("sars-cov-2-antigen",), ("", "sars-cov-2-antigen")]
+    asked = [one._replace(items=named) for one, named in zip(questions(5), items, strict=True)]
+    nation.open.clear()
+    first = asyncio.ensure_future(gateway.ask_each(asked))
+    await until(lambda: len(nation.calls) == 3)
+    nation.open.set()
+    assert [answer.subject_keys for answer in await first if isinstance(answer, SubjectAnswer)] == [
+        [one.subject_key] for one in asked
+    ]
+    keys = [one.subject_key for one in asked]
+    assert sorted(nation.calls) == sorted([[keys[0], keys[2]], [keys[1], keys[4]], [keys[3]]])
+
+
 async def test_what_was_given_up_is_not_asked_any_more(nation: Nation, gateway: NationClient) -> None:
     """However many questions were asked while the nation was frozen, one asked after it works again is sent at once."""
     nation.open.clear()

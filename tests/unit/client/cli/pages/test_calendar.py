@@ -9,7 +9,7 @@ from hutong.policy.v1.policy_pb2 import Policy
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
 from hutong_client.cli.pages.calendar import Shown, calendar_page, table_rows
 
-from services.policy.model import NOT_REQUIRED, Requirement, ShortestWindow
+from services.policy.model import NOT_REQUIRED, AcceptedItem, Requirement, ShortestWindow, Window
 from tests.support.client.fake_policy import REVISED, VENUE, instant, read_year
 from tests.support.policy.factories import HOUR, make_revision
 
@@ -17,7 +17,7 @@ from tests.support.policy.factories import HOUR, make_revision
 def test_rows_say_what_is_asked_for_by_which_rule_and_floor() -> None:
     """And that the basis is the floor's where the rule has another."""
     floor = make_revision("000000", "notice", floor=True, start=instant("2022-07-29"))
-    sampled = make_revision(purposes=(PURPOSE_HOTEL,), requirement=Requirement(basis=2, duration=72 * HOUR))
+    sampled = make_revision(purposes=(PURPOSE_HOTEL,), requirement=Requirement(Window(2, 72 * HOUR)))
     calendar, _ = read_year(floor, sampled)
     rows = [row for lane in calendar.lanes if PURPOSE_HOTEL in lane.purposes for row in table_rows(lane)]
     assert [row[4:] for row in rows] == [
@@ -36,7 +36,9 @@ def test_floors_that_lift_or_lengthen_are_shown() -> None:
     lift = make_revision("000000", "lift", floor=True, requirement=NOT_REQUIRED, start=instant("2022-12-07"))
     shortest = Requirement(shortest=ShortestWindow(48 * HOUR, includes_boundary=True))
     least = make_revision("000000", "least", floor=True, requirement=shortest, start=instant("2022-07-29"))
-    policy = make_revision(purposes=(PURPOSE_HOTEL,), requirement=Requirement(1, 24 * HOUR), end=instant("2022-12-07"))
+    policy = make_revision(
+        purposes=(PURPOSE_HOTEL,), requirement=Requirement(Window(1, 24 * HOUR)), end=instant("2022-12-07")
+    )
     calendar, _ = read_year(lift, least, policy)
     rows = [row for lane in calendar.lanes if PURPOSE_HOTEL in lane.purposes for row in table_rows(lane)]
     assert [row[4:6] for row in rows] == [
@@ -49,6 +51,21 @@ def test_floors_that_lift_or_lengthen_are_shown() -> None:
     ]
     page = calendar_page(Shown(calendar, "2022", {}))
     assert "no policy, lifted by jurisdictions/000000/policies/lift@1 (no result)" in page
+
+
+def test_accepted_items_are_shown_with_their_windows() -> None:
+    """In the row, and each length on the bar."""
+    accepted = (AcceptedItem(""), AcceptedItem("sars-cov-2-antigen", Window(1, 24 * HOUR)))
+    either = Requirement(Window(1, 48 * HOUR), accepted=accepted)
+    calendar, _ = read_year(make_revision(purposes=(PURPOSE_HOTEL,), requirement=either))
+    (asked,) = [row[4] for lane in calendar.lanes if PURPOSE_HOTEL in lane.purposes for row in table_rows(lane)]
+    words = (
+        "a negative of 48 h from report time (sars-cov-2-nucleic-acid) or of 24 h from report time (sars-cov-2-antigen)"
+    )
+    assert asked == words
+    page = calendar_page(Shown(calendar, "2022", {}))
+    assert words in page
+    assert ">48 h or 24 h<" in page
 
 
 class Balanced(HTMLParser):

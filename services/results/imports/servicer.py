@@ -6,7 +6,7 @@ from typing import Any
 
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
 
-from services.results.exchange.upstream.import_results import Importer
+from services.results.imports.importer import Importer
 
 Context = Any
 """grpc.aio.ServicerContext. Interceptors have used it already; the methods below do not need it."""

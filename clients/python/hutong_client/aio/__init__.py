@@ -1,0 +1,15 @@
+"""The client for asyncio: the same connection, upload session and watch as in `hutong_client`.
+
+    async with connect() as node:
+        answer = await node.verification.Verify(VerifyRequest(...), timeout=5)
+
+Failed calls raise the exceptions of `hutong_client`.
+"""
+
+from __future__ import annotations
+
+from hutong_client.aio.connection import Connection, connect
+from hutong_client.aio.upload import UploadSession
+from hutong_client.aio.watches import watch
+
+__all__ = ["Connection", "UploadSession", "connect", "watch"]

@@ -1,0 +1,54 @@
+"""How long to wait before an interrupted upload or watch goes on, and when to give up."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hutong_client.errors import HutongError
+
+_FIRST_BACKOFF = 0.2
+"""Seconds before the first retry; each failure doubles them."""
+_MAX_BACKOFF = 10.0
+"""Seconds between two tries at most, so that an upload continues soon after the service returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Limit of retries after transient failures, with the clock that measures it.
+
+    Attributes:
+        without_progress: the upload raises the last failure if no batch was acknowledged for this long.
+        sleep: waits a number of seconds.
+        now: a monotonic clock in seconds.
+    """
+
+    without_progress: timedelta = timedelta(minutes=5)
+    sleep: Callable[[float], None] = time.sleep
+    now: Callable[[], float] = time.monotonic
+
+
+class Tries:
+    """Counter of failures since the last acknowledgement."""
+
+    def __init__(self, retry_policy: RetryPolicy) -> None:
+        self._retry_policy = retry_policy
+        self.progress()
+
+    def progress(self) -> None:
+        """Reset the count after an acknowledgement."""
+        self._failures = 0
+        self._since = self._retry_policy.now()
+
+    def next_wait(self, error: HutongError) -> float:
+        """Return the seconds until the next try: doubled with each failure, and at least what the service asks for."""
+        if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
+            raise error
+        asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0
+        backoff = min(_FIRST_BACKOFF * 2**self._failures, _MAX_BACKOFF)
+        self._failures += 1
+        # Jitter, so that many laboratories do not call a restarted service in the same instant.
+        return float(max(asked, backoff) * random.uniform(1.0, 1.25))  # noqa: S311

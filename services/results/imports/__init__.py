@@ -1,0 +1,1 @@
+"""Copies of other nodes' results in this node's store, made by ImportResults."""

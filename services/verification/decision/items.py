@@ -1,0 +1,42 @@
+"""Which test items a policy weighs: those whose negatives satisfy it, and those whose positives stand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from services.domain.names import DEFAULT_ITEM
+from services.verification.decision.model import AcceptedItem, Requirement, Window
+
+
+class ItemRules(NamedTuple):
+    """What a policy says of items, by their ids.
+
+    Attributes:
+        accepted: the items whose negatives satisfy the policy, each with its own window; None is the policy's window.
+        ranks: the items whose positives stand against the holder. The weightiest has rank 0. A negative clears the
+            positives of its own rank and of those after it.
+        weighed: the items of both. A result of any other item has no effect.
+    """
+
+    accepted: Mapping[str, Window | None]
+    ranks: Mapping[str, int]
+    weighed: frozenset[str]
+
+
+def item_rules(required: Requirement) -> ItemRules:
+    """Return what a policy says of items. Without any list it accepts the default item, whose positives stand."""
+    if not required.accepted and not required.adverse_items:
+        return _DEFAULT
+    return _rules(required.accepted, required.adverse_items)
+
+
+@lru_cache(maxsize=256)
+def _rules(accepted: tuple[AcceptedItem, ...], adverse_items: tuple[str, ...]) -> ItemRules:
+    windows = {one.item: one.window for one in accepted} if accepted else {DEFAULT_ITEM: None}
+    ranks = {item: rank for rank, item in enumerate(adverse_items or windows)}
+    return ItemRules(windows, ranks, frozenset({*windows, *ranks}))
+
+
+_DEFAULT = _rules((), ())

@@ -1,0 +1,31 @@
+"""The methods that Envoy serves as HTTP/JSON and gRPC-Web, and the committed configuration for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from deploy.envoy.configure import DESCRIPTORS, main, served_methods
+
+LEFT_OUT = ("Admin", "Upload", "Exchange", "Internal", "CreateLab", "SetLabStanding", "StreamVerify", "AnswerRefusal")
+SERVED = {
+    "hutong.policy.v1.PolicyService/ResolvePolicy",
+    "hutong.results.v1.ImportService/ImportResults",
+    "hutong.results.v1.ResultsService/WatchResults",
+    "hutong.verification.v1.RefusalService/ReportRefusal",
+    "hutong.verification.v1.VerificationService/BatchVerify",
+    "hutong.verification.v1.VerificationService/Verify",
+}
+
+
+def test_committed_configuration_is_that_of_the_contract() -> None:
+    """The command without options writes it."""
+    assert Path("deploy/envoy/envoy.yaml").read_text(encoding="utf-8") == main([])
+
+
+def test_administration_uploads_and_exchange_are_left_out() -> None:
+    """What gates and apps call is served, and every read."""
+    served = {method.name for method in served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))}
+    assert served >= SERVED
+    assert not [name for name in served if any(word in name for word in LEFT_OUT)]

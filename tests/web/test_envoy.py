@@ -1,0 +1,254 @@
+"""HTTP/JSON and gRPC-Web through a real Envoy that calls the services over mutual TLS as an edge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import struct
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hutong.type.v1 import purpose_pb2
+from hutong.verification.v1 import decision_pb2
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest, VerifyResponse
+from joserfc.jwk import ECKey
+
+from deploy.envoy.configure import main
+from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, REGION, Guarded, open_guarded
+from tests.support.databases import SqliteDatabases
+from tests.support.ports import free_address
+from tests.support.processes import run, started
+from tests.support.results.factories import make_document
+from tests.support.waiting import TIMEOUT_SECONDS, until
+
+ENVOY = shutil.which("envoy")
+VERIFY = "hutong.verification.v1.VerificationService/Verify"
+ORIGIN = "https://gate.example"
+in_module = pytest.mark.asyncio(loop_scope="module")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: the HTTP status, the headers in lower case and the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """Return the body as JSON."""
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """An Envoy before the guarded services."""
+
+    url: str
+    guarded: Guarded
+
+    async def post(self, method: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
+        """Call a method; a dictionary is sent as JSON. Underscores in names of headers are hyphens."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await asyncio.to_thread(self._send, "POST", method, data, headers)
+
+    async def preflight(self, origin: str) -> Answer:
+        """Ask as a browser does before a page of another origin calls."""
+        headers = {"origin": origin, "access_control_request_method": "POST"}
+        return await asyncio.to_thread(self._send, "OPTIONS", VERIFY, None, headers)
+
+    def gate_token(self) -> str:
+        """Return the authorization header of a gate that signed in."""
+        role = {"hutong_role": "gate", "hutong_name": CALLERS["gate"], "hutong_region": REGION}
+        return self.guarded.token(None, None, **role)[1]
+
+    def _send(self, verb: str, method: str, data: bytes | None, headers: dict[str, str]) -> Answer:
+        named = {"content-type": "application/json"} | {
+            name.replace("_", "-"): value for name, value in headers.items()
+        }
+        request = urllib.request.Request(f"{self.url}/{method}", data, named, method=verb)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+                return Answer(response.status, _lower(response.headers), response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, _lower(error.headers), error.read())
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases) -> AsyncIterator[Web]:
+    """The national node and an Envoy that checks tokens and serves plain HTTP on loopback."""
+    directory = tmp_path_factory.mktemp("web")
+    async with open_guarded(directory, sqlite_databases.make) as guarded:
+        edge, listen = guarded.certificate(CALLERS["edge"]), free_address()
+        options = {
+            "listen": listen,
+            "admin": free_address(),
+            "ca": str(guarded.clients.root.certificate),
+            "certificate": str(edge.certificate),
+            "key": str(edge.key),
+            "token-keys": str(directory / "keys.json"),
+            "token-issuer": ISSUER,
+            "token-audience": AUDIENCE,
+            "origin": ORIGIN,
+        } | guarded.addresses
+        config = directory / "envoy.yaml"
+        config.write_text(main([word for name, value in options.items() for word in (f"--{name}", value)]))
+        command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
+        with started(command):
+            made = Web(f"http://{listen}", guarded)
+            await until(lambda: _answers(listen))
+            yield made
+
+
+async def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        _, writer = await asyncio.open_connection(host, int(port))
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def question(**fields: Any) -> dict[str, Any]:
+    document = make_document(1)
+    shown = {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": document.number}
+    return {"document": shown, "region": REGION, "purpose": "PURPOSE_HOTEL"} | fields
+
+
+@pytest.fixture(autouse=True)
+def envoy_is_installed() -> None:
+    """No test is skipped for want of Envoy."""
+    assert ENVOY, "Envoy is not installed: make check-web installs it"
+
+
+@in_module
+async def test_json_is_answered_as_json(web: Web) -> None:
+    """With the role of the token."""
+    answer = await web.post(VERIFY, question(), authorization=web.gate_token())
+    assert answer.status == 200
+    decision = answer.json()["decision"]
+    assert decision["outcome"].startswith("DECISION_OUTCOME_")
+    assert decision["action"].startswith("GATE_ACTION_")
+
+
+@in_module
+async def test_documented_request_is_answered(web: Web) -> None:
+    """The JSON in docs/http.md is a request as it stands."""
+    page = await asyncio.to_thread(Path("docs/http.md").read_text, "utf-8")
+    shown = page.partition("```json\n")[2].partition("```")[0]
+    answer = await web.post(VERIFY, shown.encode(), authorization=web.gate_token())
+    assert answer.status == 200
+
+
+@in_module
+async def test_error_is_a_status_with_readable_details(web: Web) -> None:
+    """Reason and field are there as JSON."""
+    answer = await web.post(VERIFY, question(arriving_from="999999"), authorization=web.gate_token())
+    assert answer.status == 400
+    details = {detail["@type"].rpartition(".")[2]: detail for detail in answer.json()["details"]}
+    assert details["ErrorInfo"]["domain"] == "hutong.org"
+    assert details["BadRequest"]["fieldViolations"][0]["field"] == "arriving_from"
+
+
+@in_module
+async def test_edge_without_token_may_do_nothing(web: Web) -> None:
+    """Neither by its certificate nor by a claim of the caller."""
+    answer = await web.post(VERIFY, question())
+    assert answer.status in (401, 403)
+    assert answer.json()["details"][0]["domain"] == "hutong.org"
+
+
+@in_module
+async def test_token_of_another_issuer_is_refused_by_envoy(web: Web) -> None:
+    """As JSON with gRPC's code."""
+    forged = ECKey.generate_key("P-256", {"kid": "k1"})
+    issuer, web.guarded.issuer = web.guarded.issuer, forged
+    try:
+        token = web.gate_token()
+    finally:
+        web.guarded.issuer = issuer
+    answer = await web.post(VERIFY, question(), authorization=token)
+    assert answer.status == 401
+    assert answer.json()["code"] == 16
+
+
+@in_module
+@pytest.mark.parametrize(
+    "method",
+    [
+        "hutong.results.v1.LabService/CreateLab",
+        "hutong.results.v1.UploadService/UploadResults",
+        "hutong.results.v1.ResultsAdminService/RecallResults",
+        "hutong.policy.v1.PolicyAdminService/PublishPolicy",
+        "hutong.exchange.v1.ExchangeService/ListNodes",
+        "hutong.results.internal.v1.InternalLookupService/BatchLookupColumns",
+        "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ],
+)
+async def test_administration_uploads_and_exchange_are_not_served(web: Web, method: str) -> None:
+    """Whatever the token."""
+    answer = await web.post(method, {}, authorization=web.gate_token())
+    assert answer.status == 404
+    assert answer.json()["code"] == 5
+
+
+@in_module
+async def test_grpc_web_is_answered_with_trailers(web: Web) -> None:
+    """A binary frame goes in; a message and the trailers come out."""
+    asked = VerifyRequest(document=make_document(1), region=REGION, purpose=purpose_pb2.PURPOSE_HOTEL)
+    message = asked.SerializeToString()
+    frame = struct.pack(">BI", 0, len(message)) + message
+    web_type = "application/grpc-web+proto"
+    answer = await web.post(VERIFY, frame, content_type=web_type, x_grpc_web="1", authorization=web.gate_token())
+    assert answer.status == 200
+    flags, size = struct.unpack(">BI", answer.body[:5])
+    assert flags == 0
+    decision = VerifyResponse.FromString(answer.body[5 : 5 + size]).decision
+    assert decision.outcome != decision_pb2.DECISION_OUTCOME_UNSPECIFIED
+    assert b"grpc-status:0" in answer.body[5 + size :].replace(b" ", b"")
+
+
+@in_module
+async def test_pages_of_allowed_origins_alone_may_call(web: Web) -> None:
+    """A browser asks first, and sends nothing where the answer names no origin."""
+    allowed = await web.preflight(ORIGIN)
+    assert allowed.headers["access-control-allow-origin"] == ORIGIN
+    assert "access-control-allow-origin" not in (await web.preflight("https://other.example")).headers
+
+
+@in_module
+async def test_body_that_is_too_large_is_refused(web: Web) -> None:
+    """Before it reaches a service."""
+    answer = await web.post(VERIFY, question(advice="x" * 1_100_000), authorization=web.gate_token())
+    assert answer.status == 413
+    assert answer.json()["code"] == 8
+
+
+@in_module
+async def test_body_that_is_no_json_is_refused(web: Web) -> None:
+    """Also a field of the wrong type."""
+    for body in (b"{", json.dumps(question(use_time="yesterday")).encode()):
+        answer = await web.post(VERIFY, body, authorization=web.gate_token())
+        assert answer.status == 400
+        assert answer.json()["code"] == 3
+
+
+def test_demo_is_answered_through_envoy() -> None:
+    """The command behind `make envoy` asks as a gate and gets a recognised result."""
+    done = run([sys.executable, "-m", "clients.examples.http", "--once"])
+    assert done.returncode == 0, done.stderr
+    assert '"outcome": "DECISION_OUTCOME_RECOGNIZED"' in done.stdout
