@@ -1,4 +1,5 @@
-# A bare machine needs only make and Python 3.11 or newer. Every target installs what else it needs.
+# A bare machine needs only make and Python 3.11 or newer, and Go for stubs, check-clients and check. Every target
+# installs what else it needs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin

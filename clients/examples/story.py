@@ -41,6 +41,15 @@ class Report:
     sampled: datetime
     reported: datetime
 
+    def by_name(self, lab_name: str, *, numbered: bool = True) -> evidence_pb2.PresentedEvidence:
+        """Return the paper as evidence that shows its laboratory's name in place of the code."""
+        shown = self.shown()
+        shown.lab = ""
+        shown.lab_name = lab_name
+        if not numbered:
+            shown.report_number = ""
+        return shown
+
     def shown(self, reported: datetime | None = None, item: str = "") -> evidence_pb2.PresentedEvidence:
         """Return the paper as evidence, with outcome negative. `reported` is a forged report time."""
         return evidence_pb2.PresentedEvidence(
@@ -193,6 +202,42 @@ def _paper_and_record(editor: Report) -> list[Scene]:
                 unknown.reported + 48 * _HOUR,
                 "PRESENTED",
                 "UPLOAD_REPORT",
+            ),
+        ),
+        Scene(
+            "The same paper, which shows its laboratory's name and not the code: the register knows one of that name",
+            ask(
+                unknown,
+                "410105",
+                purpose_pb2.PURPOSE_SCENIC_SITE,
+                unknown.reported + 20 * _HOUR,
+                unknown.by_name("本溪 示例检验所"),
+            ),
+            Expected(
+                "RECOGNIZED",
+                "VALID",
+                "410000/recognition-from-outside",
+                unknown.reported + 48 * _HOUR,
+                "PRESENTED",
+                "UPLOAD_REPORT",
+            ),
+        ),
+        Scene(
+            "A paper with the laboratory's name alone, without a number: not to be compared, and no ground to refuse",
+            ask(
+                unknown,
+                "410105",
+                purpose_pb2.PURPOSE_SCENIC_SITE,
+                unknown.reported + 20 * _HOUR,
+                unknown.by_name("本溪示例检验所", numbered=False),
+            ),
+            Expected(
+                "UNDETERMINED",
+                "EVIDENCE_NOT_COMPARABLE",
+                "410000/recognition-from-outside",
+                next_step="EXAMINE_EVIDENCE",
+                use="NOT_COMPARABLE",
+                action="LET_IN_AND_REGISTER",
             ),
         ),
         Scene(

@@ -71,7 +71,7 @@ func (e *Error) CanBeRetried() bool {
 	}
 }
 
-// HasReason says whether an error is of a reason, such as "CURSOR_TOO_OLD".
+// HasReason says whether an error has a reason, such as "CURSOR_TOO_OLD".
 func HasReason(err error, reason string) bool {
 	var found *Error
 	return errors.As(err, &found) && found.Reason == reason

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// addRequestID gives a copy of a request without a request_id (AIP-155) a new one.
+// addRequestID sends a copy of the request with a new request_id (AIP-155) if the request has none.
 func addRequestID(
 	ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
 	options ...grpc.CallOption,

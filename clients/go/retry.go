@@ -9,7 +9,7 @@ import (
 
 const (
 	firstBackoff = 200 * time.Millisecond
-	// An upload continues soon after the service returns.
+	// maxBackoff lets an upload continue soon after the service returns.
 	maxBackoff = 10 * time.Second
 	// DefaultWithoutProgress is how long an upload or a watch goes on without an acknowledgement or a message.
 	DefaultWithoutProgress = 5 * time.Minute
@@ -33,8 +33,8 @@ func (t *tries) progress() {
 	t.failures, t.since = 0, time.Now()
 }
 
-// wait waits before the next try: doubled with each failure, and at least as long as the service asks for. It returns the
-// error if no retry is allowed.
+// wait waits before the next try. The wait doubles with each failure and is at least as long as the service asks for. If
+// no retry is allowed, wait returns the error at once.
 func (t *tries) wait(ctx context.Context, err error) error {
 	var failed *Error
 	if !errors.As(err, &failed) || !failed.CanBeRetried() || time.Since(t.since) > t.withoutProgress {

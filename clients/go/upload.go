@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// MaxTubes is the service's limit for one batch.
+	// MaxTubes is the service's limit of tubes in one batch.
 	MaxTubes = 1_000
 	// MaxBatchBytes is the service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes.
 	MaxBatchBytes = 1024*1024 - 4096
@@ -42,7 +42,7 @@ type UploadSession struct {
 	Items []string
 	// ValidateOnly makes a dry run: everything is validated and nothing stored. It fails at the first break.
 	ValidateOnly bool
-	// Window is the most batches that may wait for their acknowledgement; 0 for DefaultWindow.
+	// Window is the greatest number of batches that may wait for their acknowledgement; 0 for DefaultWindow.
 	Window int
 	// WithoutProgress is the time without an acknowledgement after which the session gives up; 0 for
 	// DefaultWithoutProgress.
@@ -214,7 +214,7 @@ func newFlight(source iter.Seq[[]*resultsv1.Tube], window int, offset int64) *fl
 func (f *flight) open(start *resultsv1.UploadResultsRequest) <-chan *resultsv1.UploadResultsRequest {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	// The start and at most `window` batches, so that no one who puts a frame ever waits.
+	// The channel can hold the start and all batches in flight, so that putting a frame never waits.
 	f.frames = make(chan *resultsv1.UploadResultsRequest, f.window*2+1)
 	f.frames <- start
 	for _, batch := range f.batches {
@@ -277,7 +277,7 @@ func (f *flight) isFinished() bool {
 	return f.drained && len(f.batches) == 0
 }
 
-// close ends the frames of the stream.
+// close detaches the stream: later batches are not put on its frames.
 func (f *flight) close() {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()

@@ -31,9 +31,9 @@ type WatchOptions struct {
 //		return results.WatchResults(ctx, &resultsv1.WatchResultsRequest{Cursor: cursor})
 //	}
 //
-// After a break the stream is opened again with the cursor of the last message. An error ends the watch: CURSOR_TOO_OLD,
-// which means that everything is to be read anew, another one that a retry cannot cure, or the last one when the watch
-// gives up.
+// After a break the stream is opened again with the cursor of the last message. Three kinds of errors
+// end the watch: CURSOR_TOO_OLD, after which everything must be read anew; another error that a retry cannot cure; and
+// the last error when the watch gives up.
 func Watch[T any, M interface {
 	*T
 	GetCursor() string

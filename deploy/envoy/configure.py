@@ -2,9 +2,9 @@
 
     python deploy/envoy/configure.py > deploy/envoy/envoy.yaml
 
-Envoy calls the services over mutual TLS as an edge (docs/tls.md): a call has the role of its token and nothing else.
-Methods come from the contract: every read, and what a gate or an app may call. Uploads, the exchange, client streams
-and administration are left out. docs/http.md says how to call it.
+Envoy calls the services over mutual TLS as an edge (docs/tls.md), so a call has the role of its token and nothing
+else. The methods come from the contract: every read, and every method that a gate or an app may call. Uploads, the
+exchange, client streams and administration are left out. docs/http.md is for callers.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ DESCRIPTORS = ROOT / "clients/hutong.binpb"
 SERVICES = ("results", "policy", "verification")
 
 MAX_REQUEST_BYTES = 1024 * 1024
-"""A batch of 500 questions has a few hundred kilobytes."""
+"""A batch of 500 questions, the greatest request, has a few hundred kilobytes."""
 CALL_SECONDS = 30
-"""As the client's own limit for a call. A watch may last for ever; it ends after so long a silence."""
+"""The limit of a call, as in the clients. A watch may last for ever, but ends after so many seconds of silence."""
 CALLS_PER_SECOND = 2_000
-"""For all callers of this Envoy together. Limits for one caller are kept by the services."""
-_LEFT_OUT = re.compile(r"AdminService|UploadService|ExchangeService|\.internal\.")
+"""The limit for all callers of this Envoy together. The services limit each caller."""
+_LEFT_OUT = re.compile(r"AdminService|AuditService|UploadService|ExchangeService|\.internal\.")
 _CALLERS = frozenset({access_pb2.ROLE_GATE, access_pb2.ROLE_APP})
 
 GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 413: 8, 429: 8, 503: 14, 504: 4}
-"""The gRPC code in the JSON of an error that Envoy itself answers, by its HTTP status; else 13, INTERNAL."""
+"""The gRPC codes of Envoy's own errors, by their HTTP status. Other statuses have the code 13, INTERNAL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method that is served: its full name as "package.Service/Method", and the service of the node that has it."""
+    """A served method. `name` is "package.Service/Method", and `cluster` the service of the node that has it."""
 
     name: str
     cluster: str
@@ -48,7 +48,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where Envoy listens, whom it calls and with which files.
+    """Envoy's own addresses, the addresses of the services, and the files that it reads.
 
     Attributes:
         addresses: host and port of each service.
@@ -163,7 +163,7 @@ def _filters(options: Options, methods: list[Method]) -> list[dict[str, Any]]:
             "forward": True,
             "local_jwks": {"filename": options.token_keys},
         }
-        # A call without a token goes on: the service refuses it with a reason.
+        # A call without a token goes on, because the service refuses it with a reason.
         rule = {"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": _REQUIREMENTS}}}
         authentication = {"providers": {"hutong": provider}, "rules": [rule], "bypass_cors_preflight": True}
         filters.append(_filter("jwt_authn", "jwt_authn", "JwtAuthentication", authentication))
@@ -180,17 +180,7 @@ def _virtual_host(options: Options, methods: list[Method]) -> dict[str, Any]:
     cors = {
         "allow_origin_string_match": [{"exact": origin} for origin in options.origins],
         "allow_methods": "POST, OPTIONS",
-        "allow_headers": ", ".join(
-            (
-                "authorization",
-                "content-type",
-                "grpc-timeout",
-                "hutong-case",
-                "x-grpc-web",
-                "x-request-id",
-                "x-user-agent",
-            )
-        ),
+        "allow_headers": ", ".join(_HEADERS),
         "expose_headers": "grpc-message, grpc-status, grpc-status-details-bin, x-request-id",
         "max_age": "600",
     }

@@ -11,10 +11,10 @@ from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_t
 
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
-from services.policy.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
+from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
 from services.policy.tables import audit as audit_tables

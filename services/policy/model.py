@@ -21,7 +21,7 @@ UNKNOWN_ORIGIN = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED
 """The class of a person whose origin is not told: either of the other two."""
 
 SeriesKey = tuple[str, str]
-"""Region and policy id: what all revisions of one policy share."""
+"""The region and policy id that all revisions of one policy share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class ShortestWindow:
-    """How long a floor lets every result count at least: exactly one of duration and calendar_days is set."""
+    """How long a floor lets every result count at least. Exactly one of duration and calendar_days is set."""
 
     duration: Span | None = None
     calendar_days: int | None = None
@@ -45,9 +45,9 @@ class ShortestWindow:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long a negative result counts, from a basis: exactly one of duration and calendar_days is set.
+    """How long a negative result counts, from a basis. Exactly one of duration and calendar_days is set.
 
-    A floor sets neither length, and has the basis 0 if it states none.
+    The window of a floor has neither. Its basis is 0 if the floor states none.
     """
 
     basis: int = 0
@@ -57,7 +57,7 @@ class Window:
 
     @property
     def has_length(self) -> bool:
-        """Whether the window says how long."""
+        """Whether the window has a length."""
         return self.duration is not None or self.calendar_days is not None
 
 
@@ -75,13 +75,14 @@ class AcceptedItem:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a policy asks for: a negative result, or no result (`is_test` is False). A floor without a test lifts.
+    """What a policy asks for: a negative result, or no result (`is_test` is False).
 
-    If a result is asked for, a policy has a window. A floor may set `shortest`, and states no items.
+    A policy that asks for a result has a window. A floor that asks for none lifts. A floor may set `shortest`,
+    and states no items.
 
     Attributes:
-        window: how long a result counts, of each accepted item that has no window of its own.
-        accepted: the items whose negatives satisfy the policy. Empty means the default item alone.
+        window: how long a result counts if its item has no window of its own.
+        accepted: the items whose negatives satisfy the policy. Empty means only the default item.
         adverse_items: the ids of the items whose positives stand against the person, the weightiest first. Empty means
             the accepted ones in their order.
         adverse_window: how long after sampling a positive stands; None means until it is cleared.
@@ -228,9 +229,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class AnswerByOrigin:
-    """What applies to a person of unknown origin, where the classes differ: both answers, each whole.
+    """Both answers for a person of unknown origin, if the answers for the two origins differ.
 
-    `forbidden_grounds` are those of both. The answer holds in [start, end), the intersection of the two intervals.
+    `forbidden_grounds` are the grounds that one or both of them forbid. The answer holds in [start, end), the
+    intersection of the two intervals.
     """
 
     same_province: Answer

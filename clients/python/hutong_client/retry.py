@@ -1,4 +1,4 @@
-"""How long to wait before an interrupted upload or watch goes on, and when to give up."""
+"""Waits between the tries of an interrupted upload or watch, and the limit after which it gives up."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class RetryPolicy:
     """Limit of retries after transient failures, with the clock that measures it.
 
     Attributes:
-        without_progress: the upload raises the last failure if no batch was acknowledged for this long.
+        without_progress: the time after which the last failure is raised: without an acknowledgement in an upload,
+            without a message in a watch.
         sleep: waits a number of seconds.
         now: a monotonic clock in seconds.
     """
@@ -32,19 +33,22 @@ class RetryPolicy:
 
 
 class Tries:
-    """Counter of failures since the last acknowledgement."""
+    """Counter of failures since the last acknowledgement or message."""
 
     def __init__(self, retry_policy: RetryPolicy) -> None:
         self._retry_policy = retry_policy
         self.progress()
 
     def progress(self) -> None:
-        """Reset the count after an acknowledgement."""
+        """Reset the count after an acknowledgement or a message."""
         self._failures = 0
         self._since = self._retry_policy.now()
 
     def next_wait(self, error: HutongError) -> float:
-        """Return the seconds until the next try: doubled with each failure, and at least what the service asks for."""
+        """Return the seconds until the next try, or raise the error if the retry policy gives up.
+
+        The wait doubles with each failure. It is at least as long as the service asks for.
+        """
         if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
             raise error
         asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0

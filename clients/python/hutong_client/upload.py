@@ -23,6 +23,7 @@ from hutong_client.errors import ConnectionCut, HutongError, NotFound
 from hutong_client.retry import RetryPolicy, Tries
 
 MAX_TUBES = 1_000
+"""The service's limit of tubes in one batch."""
 MAX_BATCH_BYTES = 1024 * 1024 - 4096
 """The service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes."""
 WINDOW = 4
@@ -69,8 +70,8 @@ class UploadSession:
         validate_only: a dry run: validate everything and store nothing. It cannot be resumed and fails at the first
             break.
         items: the items that the upload admits besides the default item, as "items/sars-cov-2-antigen".
-        window: the most batches that may wait for their acknowledgement.
-        retry_policy: how long to retry after failures.
+        window: the greatest number of batches that may wait for their acknowledgement.
+        retry_policy: how long to retry after transient failures.
         on_retry: called before each retry with the failure and the seconds until the next try.
     """
 

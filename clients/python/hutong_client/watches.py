@@ -1,6 +1,6 @@
 """Watches that go on after every break: the last cursor is kept, and a silent stream is opened again.
 
-`hutong_client.aio.watch` is the same for asyncio.
+`hutong_client.aio.watch` does the same for asyncio.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hutong_client.errors import ConnectionCut, HutongError
 from hutong_client.retry import RetryPolicy, Tries
 
 SILENCE_SECONDS = 15.0
-"""A watch sends a heartbeat at least every 5 seconds. After three of them the stream counts as broken."""
+"""A watch sends a heartbeat at least every 5 seconds. A stream that misses three of them counts as broken."""
 _BUFFERED = 64
 """Messages that are read ahead of the caller; the service waits while so many are unread."""
 
@@ -49,8 +49,8 @@ def watch(
     Args:
         method: the watch, as `connection.results.WatchResults` or `connection.policies.WatchPolicies`.
         request: the request, with the cursor to start after. It is overwritten with each message's cursor.
-        silence_seconds: the stream is opened again if nothing came for so long.
-        retry_policy: how long to go on without any message.
+        silence_seconds: the stream is opened again if no message comes for this long.
+        retry_policy: how long to retry without any message.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, the service no longer keeps all changes after the cursor. Read everything anew.

@@ -1,6 +1,6 @@
 """Create the audit: rows, the writers that number them, and the seals of their chains.
 
-Revision: 0013, after 0010
+Revision: 0013, after 0011
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0013"
-down_revision = "0010"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -1,4 +1,4 @@
-"""What a laboratory corrects or recalls."""
+"""Corrections and recalls of a laboratory's reports, as values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A correction of one report. A time or item of None stays as it was."""
+    """A correction of one report.
+
+    The sample time, the report time and the item do not change if `sample_time`, `reissue_time` or `item` is None.
+    """
 
     lab: str
     report_number: str

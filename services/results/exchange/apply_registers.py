@@ -8,7 +8,7 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.labs.model import Lab
-from services.results.labs.queries import find_labs
+from services.results.labs.queries import find_labs, lab_values
 from services.results.labs.tables import lab_standings, labs
 from services.storage.upsert import insert_if_absent
 
@@ -19,16 +19,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
     A laboratory that several nodes have registered gets the entries of all of them, so the last suspension counts.
     """
     standings, homes = lab_standings, tables.lab_homes
-    connection.execute(
-        insert_if_absent(connection, labs).values(
-            uscc=lab.uscc,
-            display_name=lab.display_name,
-            region=lab.region,
-            contact=lab.contact,
-            authorize_time=lab.authorize_time,
-            create_time=lab.create_time,
-        )
-    )
+    connection.execute(insert_if_absent(connection, labs).values(**lab_values(lab)))
     # The row is locked so that the entries of two nodes get different numbers.
     connection.execute(select(labs.c.uscc).where(labs.c.uscc == lab.uscc).with_for_update())
     connection.execute(insert_if_absent(connection, homes).values(uscc=lab.uscc, node=sender))

@@ -1,8 +1,8 @@
 """Store replicated results of one laboratory. Storing the same results again has no further effect.
 
 A report belongs to the node that received it first. Its greatest revision counts, whichever revision arrives first.
-A node that was restored from an older copy may send another revision with a known number. Of the two the one written
-later counts; the nation stores it under the next number.
+A node that was restored from an older copy may send another revision under a number that is known already. The
+revision that was written later counts, and the nation stores it under the next number.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _keys = report_keys
 
 
 class Arrival(NamedTuple):
-    """An arrival of changes: at which node, from which node, and when.
+    """The arrival of changes at `node` from `sender`, at the instant `now`.
 
-    `now` at the nation becomes the results' nationwide time.
+    At the nation `now` becomes the national receive time of the results.
     """
 
     node: str
@@ -89,7 +89,7 @@ class Applied:
         return reports
 
     def adverse_keys(self) -> dict[str, set[bytes]]:
-        """Return by laboratory the subjects of the positive results that are new here."""
+        """Return the subject keys of the positive results that are new here, by laboratory."""
         adverse: defaultdict[str, set[bytes]] = defaultdict(set)
         for tubes in self.tubes:
             if any(is_adverse(tube.outcome, tube.item) for tube in tubes.tubes):
@@ -199,7 +199,10 @@ class ResultWriter:
     def _belongs(
         self, replica: Replica, known: dict[str, ReportKey], newest: dict[tuple[str, str], StoredResult]
     ) -> bool:
-        """Return whether the report belongs to the sender. A different one of another node counts as a conflict."""
+        """Return whether the report belongs to the sender.
+
+        A report that another node sent first, with other content, counts as a conflict.
+        """
         number = replica.result.report_number
         present = newest.get((self._lab, number))
         key = known[number]
@@ -208,7 +211,7 @@ class ResultWriter:
         if present.source_node == replica.result.source_node:
             if present.subject_key == replica.result.subject_key:
                 return True
-            # As a revision for another subject it would take the report away from its present subject.
+            # A revision for another subject would take the report away from its present subject.
             self._count_conflict(replica)
             return False
         if replica.content_hash not in (key.content_hash, key.sampling_hash):
@@ -258,7 +261,7 @@ class ResultWriter:
         )
 
     def _insert(self, replicas: Iterable[tuple[Replica, int]]) -> None:
-        """Insert rows: one statement for all that share the columns of their commit."""
+        """Insert rows, with one statement for all rows that share their commit columns."""
         groups: dict[CommitColumns, list[NewResult]] = {}
         for replica, state in replicas:
             result = replica.result

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from hutong.results.v1 import lab_pb2
+from hutong.results.v1 import lab_pb2, lab_service_pb2
 
+from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_lab, parse_lab
+from services.domain.normal_form import normal_form
 from services.results.fields import known_region
-from services.results.labs.model import Lab, StandingChange
+from services.results.labs.model import Lab, LabQuery, StandingChange
 
 
 def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
@@ -16,6 +18,23 @@ def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
     known_region(lab.region, "lab.region")
     authorize_time = from_timestamp(lab.authorize_time) if lab.HasField("authorize_time") else None
     return Lab(uscc, lab.display_name, lab.region, lab.contact, authorize_time, now, ())
+
+
+def query_from_proto(request: lab_service_pb2.ListLabsRequest) -> LabQuery:
+    """Return the filter of a listing. Raises InvalidArgument for an unknown region or a name without a character."""
+    return LabQuery(
+        known_region(request.region, "region") if request.region else "",
+        _form(request.display_name, "display_name"),
+        _form(request.display_name_prefix, "display_name_prefix"),
+    )
+
+
+def _form(name: str, field: str) -> str:
+    """Return the normal form of a name that is searched for; empty if none is."""
+    form = normal_form(name)
+    if name and not form:
+        raise InvalidArgument.field(field, "has no visible character")
+    return form
 
 
 def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True) -> lab_pb2.Lab:

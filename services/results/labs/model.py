@@ -36,6 +36,21 @@ class StandingChange:
 
 
 @dataclass(frozen=True, slots=True)
+class LabQuery:
+    """The filter of a listing of laboratories. Empty fields match everything.
+
+    Attributes:
+        region: laboratories in this region and below.
+        normal_name: the registered name in normal form.
+        normal_prefix: what the registered name in normal form begins with.
+    """
+
+    region: str = ""
+    normal_name: str = ""
+    normal_prefix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Lab:
     """A laboratory with its history in the order in which it was recorded."""
 

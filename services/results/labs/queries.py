@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
 from services.domain.names import format_lab
+from services.domain.normal_form import normal_form
 from services.domain.region import NATION, prefix
 from services.results.labs import tables
-from services.results.labs.model import AUTHORIZED, Lab, StandingChange
+from services.results.labs.model import AUTHORIZED, Lab, LabQuery, StandingChange
 from services.storage.upsert import insert_if_absent
+
+MAX_OF_ONE_NAME = 10
+"""How many laboratories of one name are found, the first in order of code. A paper's name rarely fits more than one."""
+_LAST_CHARACTER = "\U0010ffff"
 
 
 def create_lab(connection: Connection, lab: Lab) -> Lab:
@@ -21,16 +27,7 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
     Raises:
         AlreadyExists: it is registered with other content.
     """
-    labs = tables.labs
-    values = {
-        "uscc": lab.uscc,
-        "display_name": lab.display_name,
-        "region": lab.region,
-        "contact": lab.contact,
-        "authorize_time": lab.authorize_time,
-        "create_time": lab.create_time,
-    }
-    if connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0:
+    if connection.execute(insert_if_absent(connection, tables.labs).values(**lab_values(lab))).rowcount == 0:
         stored = get_lab(connection, lab.uscc)
         stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
         if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
@@ -40,6 +37,19 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
     first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time)
     add_standing(connection, lab.uscc, first)
     return get_lab(connection, lab.uscc)
+
+
+def lab_values(lab: Lab) -> dict[str, Any]:
+    """Return a laboratory's row, without the history of its standing."""
+    return {
+        "uscc": lab.uscc,
+        "display_name": lab.display_name,
+        "region": lab.region,
+        "contact": lab.contact,
+        "authorize_time": lab.authorize_time,
+        "create_time": lab.create_time,
+        "normal_name": normal_form(lab.display_name),
+    }
 
 
 def add_standing(connection: Connection, uscc: str, change: StandingChange) -> Lab:
@@ -73,17 +83,36 @@ def get_lab(connection: Connection, uscc: str) -> Lab:
 
 
 def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
-    """Return the registered ones of these laboratories, with their histories."""
+    """Return laboratories with their histories, by code. Codes that are not registered are left out."""
     labs = tables.labs
     rows = connection.execute(select(labs).where(labs.c.uscc.in_(usccs))).all()
     return {lab.uscc: lab for lab in _with_histories(connection, rows)}
 
 
-def list_labs(connection: Connection, region: str, after: str, limit: int) -> list[Lab]:
-    """Return the laboratories in a region and below (all if it is empty) in order of code, after the code `after`."""
+def list_labs(connection: Connection, query: LabQuery, after: str, limit: int) -> list[Lab]:
+    """Return the laboratories that match a query in order of code, after the code `after`."""
     labs = tables.labs
-    query = select(labs).where(labs.c.uscc > after, _within(region)).order_by(labs.c.uscc).limit(limit)
-    return _with_histories(connection, connection.execute(query).all())
+    conditions = [labs.c.uscc > after, _within(query.region)]
+    if query.normal_name:
+        conditions.append(labs.c.normal_name == query.normal_name)
+    if query.normal_prefix:
+        first = query.normal_prefix
+        conditions.append(and_(labs.c.normal_name >= first, labs.c.normal_name <= first + _LAST_CHARACTER))
+    statement = select(labs).where(*conditions).order_by(labs.c.uscc).limit(limit)
+    return _with_histories(connection, connection.execute(statement).all())
+
+
+def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict[str, list[str]]:
+    """Return the codes of the laboratories of each name in normal form, at most MAX_OF_ONE_NAME of each, in order."""
+    labs = tables.labs
+    number = func.row_number().over(partition_by=labs.c.normal_name, order_by=labs.c.uscc).label("number")
+    of_names = select(labs.c.normal_name, labs.c.uscc, number).where(labs.c.normal_name.in_(sorted(normal_names)))
+    found = of_names.subquery()
+    statement = select(found.c.normal_name, found.c.uscc).where(found.c.number <= MAX_OF_ONE_NAME)
+    codes: dict[str, list[str]] = {}
+    for name, uscc in connection.execute(statement.order_by(found.c.uscc)):
+        codes.setdefault(name, []).append(uscc)
+    return codes
 
 
 def codes_within(connection: Connection, region: str) -> list[str]:

@@ -19,7 +19,6 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_lab
 from services.domain.subject import mask_free_text
-from services.results.fields import known_region
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
@@ -53,10 +52,10 @@ class LabServicer(LabServiceServicer):
         return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now()))
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
-        region = known_region(request.region, "region") if request.region else ""
+        query = convert.query_from_proto(request)
         position = self._tokens.position(request, (str,))
         size = page_size(request.page_size)
-        labs = await self._store.list_labs(region, position[0] if position else "", size + 1)
+        labs = await self._store.list_labs(query, position[0] if position else "", size + 1)
         token = self._tokens.issue(request, [labs[size - 1].uscc]) if len(labs) > size else ""
         now = self._clock.now()
         shown = [convert.lab_to_proto(lab, now, with_history=False) for lab in labs[:size]]

@@ -11,7 +11,7 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.labs import queries
 from services.results.labs.cache import LabCache
-from services.results.labs.model import Lab, StandingChange
+from services.results.labs.model import Lab, LabQuery, StandingChange
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
@@ -56,6 +56,6 @@ class LabStore:
         """Return a laboratory with its history. Raises NotFound."""
         return await self._database.read(queries.get_lab, uscc)
 
-    async def list_labs(self, region: str, after: str, limit: int) -> list[Lab]:
-        """Return the laboratories of a region in order of code, after the code `after`."""
-        return await self._database.read(queries.list_labs, region, after, limit)
+    async def list_labs(self, query: LabQuery, after: str, limit: int) -> list[Lab]:
+        """Return the laboratories that match a query in order of code, after the code `after`."""
+        return await self._database.read(queries.list_labs, query, after, limit)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Integer, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, String, Table
 
+from services.domain.normal_form import MAX_LENGTH
 from services.results.schema import metadata
 
 labs = Table(
@@ -15,6 +16,14 @@ labs = Table(
     Column("contact", String(200), nullable=False),
     Column("authorize_time", BigInteger),
     Column("create_time", BigInteger, nullable=False),
+    # The normal form of display_name. Ordered by code point, so that the index serves prefixes too.
+    Column(
+        "normal_name",
+        String(MAX_LENGTH).with_variant(String(MAX_LENGTH, collation="C"), "postgresql"),
+        nullable=False,
+        server_default="",
+    ),
+    Index("ix_labs_normal_name", "normal_name"),
 )
 
 lab_standings = Table(

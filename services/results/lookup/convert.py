@@ -1,11 +1,18 @@
-"""Conversion of listings to messages."""
+"""Conversion of listings and claimed reports."""
 
 from __future__ import annotations
 
-from hutong.results.v1 import result_pb2
+from collections.abc import Collection, Iterable
 
-from services.results.lookup.model import Listing
-from services.results.records.convert import result_to_proto
+from hutong.results.v1 import lookup_pb2, result_pb2
+
+from services.domain.errors import InvalidArgument
+from services.domain.instant import from_timestamp
+from services.domain.names import format_lab, parse_lab
+from services.results.lookup.claims import FoundClaim
+from services.results.lookup.model import Listing, ReportClaim
+from services.results.records.convert import fill_result, result_to_proto
+from services.results.records.model import StoredResult
 
 
 def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
@@ -13,3 +20,66 @@ def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
     return [
         result_to_proto(result, listing.standing_at(result.lab, result.reference_time)) for result in listing.results
     ]
+
+
+def claims_from_proto(claimed: Iterable[lookup_pb2.ClaimedReport]) -> tuple[ReportClaim, ...]:
+    """Return claimed reports. Raises InvalidArgument for a wrong code, and if one states nothing to be found by."""
+    return tuple([_claim_from_proto(claim, f"claimed_reports[{index}]") for index, claim in enumerate(claimed)])
+
+
+def _claim_from_proto(message: lookup_pb2.ClaimedReport, field: str) -> ReportClaim:
+    claim = ReportClaim(
+        parse_lab(message.lab, f"{field}.lab") if message.lab else "",
+        message.report_number,
+        from_timestamp(message.report_time) if message.HasField("report_time") else None,
+        message.lab_name,
+    )
+    if not (claim.lab or claim.normal_name or claim.report_number):
+        raise InvalidArgument.field(f"{field}.lab", "one of lab, lab_name and report_number is required")
+    return claim
+
+
+def fill_claim(
+    message: lookup_pb2.ClaimedReportMatch,
+    found: FoundClaim,
+    items: Collection[str],
+    subject_key: bytes,
+    masked_number: str,
+) -> bool:
+    """Write what was found of a claim into an empty message. Return False if the report is missing.
+
+    Args:
+        message: the empty message.
+        found: what was found.
+        items: the items that are looked up. Of others no content is returned.
+        subject_key: the key of the document that is looked up.
+        masked_number: its masked number.
+    """
+    message.lab_standing = found.standing
+    message.lab_region = found.region
+    if found.lab:
+        message.lab = format_lab(found.lab)
+    if not found.is_comparable:
+        message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE
+        for result, standing in found.possible:
+            if result.item in items:
+                fill_result(message.possible_results.add(), with_mask(result, subject_key, masked_number), standing)
+    elif found.record is not None and found.record.result.item not in items:
+        message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
+    elif found.record is not None:
+        message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND
+        result, standing = found.record
+        fill_result(message.result, with_mask(result, subject_key, masked_number), standing)
+    elif found.is_others:
+        message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
+    else:
+        message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+        return False
+    return True
+
+
+def with_mask(result: StoredResult, subject_key: bytes, masked_number: str) -> StoredResult:
+    """Add the document's masked number to a result that came from another node without one."""
+    if result.masked_number or result.subject_key != subject_key:
+        return result
+    return result._replace(masked_number=masked_number)

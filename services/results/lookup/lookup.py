@@ -9,10 +9,6 @@ from typing import TYPE_CHECKING
 from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1.lookup_pb2 import (
-    CLAIMED_REPORT_MATCH_STATE_FOUND,
-    CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
-    CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM,
-    CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
     LOOKUP_SCOPE_NATIONWIDE,
     SOURCE_STATE_NOT_ASKED,
     SOURCE_STATE_OK,
@@ -28,15 +24,16 @@ from hutong.results.v1.results_service_pb2 import (
 )
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
-from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
-from services.domain.names import DEFAULT_ITEM, format_lab, format_node, parse_items, parse_lab
+from services.domain.instant import Instant, set_timestamp, to_timestamp
+from services.domain.names import DEFAULT_ITEM, format_lab, format_node, parse_items
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number, mask_number
 from services.results.fields import document_from_proto
 from services.results.labs.model import NOT_AUTHORIZED
+from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
-from services.results.lookup.merge import stricter
-from services.results.lookup.model import LocalMatches, RemoteClaim, SubjectQuestion
+from services.results.lookup.convert import claims_from_proto, fill_claim, with_mask
+from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
 from services.results.lookup.nationwide import LookupResult, NationwideLookup, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.lookup.store import LookupStore
@@ -54,8 +51,8 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 
-NO_REPORT = "*"
-"""Sent to other nodes in place of a report number that contains a resident identity number. It matches no report."""
+NOTHING = "*"
+"""Sent to other nodes in place of a number or name that contains a resident identity number. It matches nothing."""
 
 
 class _Question:
@@ -85,18 +82,16 @@ class _Question:
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
         # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
-        self.claims: list[tuple[ReportName, Instant | None]] = [
-            (
-                (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
-                from_timestamp(claim.report_time) if claim.HasField("report_time") else None,
-            )
-            for index, claim in enumerate(request.claimed_reports)
-        ]
+        self.claims = claims_from_proto(request.claimed_reports)
 
     def of_subject(self) -> SubjectQuestion:
         """Return the question as it is sent to other nodes, without the document."""
         claims = tuple(
-            ((lab, NO_REPORT if holds_resident_number(number) else number), time) for (lab, number), time in self.claims
+            claim._replace(
+                report_number=NOTHING if holds_resident_number(claim.report_number) else claim.report_number,
+                lab_name=NOTHING if holds_resident_number(claim.lab_name) else claim.lab_name,
+            )
+            for claim in self.claims
         )
         return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items)
 
@@ -203,10 +198,10 @@ class LookupHandler:
         if not plain and not questions:
             return
         now = self._clock.now()
-        reports = sorted({name for question in questions for name, _ in question.claims})
+        reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in (*plain, *questions)]
         items = sorted({item for question in (*plain, *questions) for item in question.items})
-        matches = await self._store.find_subjects(keys, reports, now, items)
+        matches = await self._store.find_subjects(keys, reports, now, items, by_name)
 
         def standing_of(result: StoredResult) -> Standing:
             return matches.standing_at(result.lab, result.reference_time)
@@ -227,7 +222,8 @@ class LookupHandler:
             _fill_source(response.sources.add(), self._node, now)
             if question.leaves_out_nation:
                 _fill_not_asked(response.sources.add())
-            self._fill_claims(question, response, subject_keys, matches, (), now)
+            own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
+            self._fill_claims(question, response, subject_keys, matches, (), own, now)
 
     def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
         """Answer a nationwide question."""
@@ -235,11 +231,13 @@ class LookupHandler:
         self._fill_latest(
             question,
             response,
-            [_masked(one.result, question) for one in answer.results],
+            [with_mask(one.result, question.subject_key, question.masked_number) for one in answer.results],
             lambda result: standings[result.lab, result.report_number],
         )
         response.sources.extend(answer.sources)
-        self._fill_claims(question, response, answer.keys, answer.found.matches, answer.claims, answer.found.time)
+        self._fill_claims(
+            question, response, answer.keys, answer.found.matches, answer.claims, answer.results, answer.found.time
+        )
 
     def _fill_latest(
         self,
@@ -270,50 +268,23 @@ class LookupHandler:
         keys: Sequence[bytes],
         matches: LocalMatches,
         nationwide: Sequence[RemoteClaim],
+        own_results: Sequence[RemoteMatch],
         now: Instant,
     ) -> None:
         """Answer claimed reports, by this node's records and, if the nation was asked, by those it returned."""
-        for (name, report_time), remote in zip_longest(question.claims, nationwide):
-            lab, report_number = name
-            claim = response.claims.add(
-                lab_standing=matches.standing_at(lab, now if report_time is None else report_time),
-                lab_region=matches.region_of(lab),
-            )
-            records = [matches.by_report[name]] if name in matches.by_report else []
-            if remote is not None:
-                claim.lab_standing = stricter(claim.lab_standing, remote.standing)
-                claim.lab_region = claim.lab_region or remote.region
-                if remote.found is not None:
-                    records.append(remote.found.result)
-            own_records = [record for record in records if record.subject_key in keys]
-            record = max(own_records, key=lambda record: record.revision, default=None)
-            if record is not None and record.item not in question.items:
-                claim.state = CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
-            elif record is not None:
-                claim.state = CLAIMED_REPORT_MATCH_STATE_FOUND
-                fill_result(claim.result, _masked(record, question), self._standing_of(record, matches, remote))
-            elif records:
-                claim.state = CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
-            elif matches.horizon is not None and report_time is not None and report_time < matches.horizon:
+        wanted = [match for match in own_results if match.result.item in question.items] if question.claims else ()
+        for claim, remote in zip_longest(question.claims, nationwide):
+            found = find_claim(claim, matches, remote, wanted, keys, now)
+            message = response.claims.add()
+            if fill_claim(message, found, question.items, question.subject_key, question.masked_number):
+                continue
+            report_time = claim.report_time
+            if matches.horizon is not None and report_time is not None and report_time < matches.horizon:
                 # No missing report is recorded, because an upload before the horizon would be refused.
-                claim.state = CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
-                set_timestamp(claim.retention_start_time, matches.horizon)
+                set_timestamp(message.retention_start_time, matches.horizon)
             else:
-                claim.state = CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
-                response.next_steps.append(_upload_report(name, now))
-                self._missing_reports.remember(lab, report_number, report_time, now)
-
-    @staticmethod
-    def _standing_of(record: StoredResult, matches: LocalMatches, remote: RemoteClaim | None) -> Standing:
-        here = matches.standing_at(record.lab, record.reference_time)
-        return here if remote is None or remote.found is None else stricter(here, remote.found.standing)
-
-
-def _masked(result: StoredResult, question: _Question) -> StoredResult:
-    """Add the document's masked number to a result that came from another node without one."""
-    if result.masked_number or result.subject_key != question.subject_key:
-        return result
-    return result._replace(masked_number=question.masked_number)
+                response.next_steps.append(_upload_report((found.lab, claim.report_number), now))
+                self._missing_reports.remember(found.lab, claim.report_number, report_time, now)
 
 
 def _fill_source(source: DataSource, node: str, now: Instant) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from hutong.results.v1.lookup_pb2 import DataSource
 
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
+from services.domain.normal_form import normal_form
 from services.results.records.model import ACTIVE, RECALLED, ReportName, StoredResult
 
 if TYPE_CHECKING:
@@ -44,6 +45,29 @@ SubjectPosition = tuple[int, str, str, int]
 """The end of a page by subject: reference time, laboratory, report number and revision."""
 
 
+NamedReport = tuple[str, str]
+"""A laboratory's name in normal form and a report number, empty if none is claimed."""
+
+
+class ReportClaim(NamedTuple):
+    """A report that a holder claims to have. Empty texts and None stand for what it does not show.
+
+    Attributes:
+        lab: the code of its laboratory.
+        lab_name: the laboratory's name as printed; not read if `lab` is set.
+    """
+
+    lab: str
+    report_number: str
+    report_time: Instant | None = None
+    lab_name: str = ""
+
+    @property
+    def normal_name(self) -> str:
+        """The laboratory's name in normal form; empty if the code is known, or there is no name."""
+        return "" if self.lab else normal_form(self.lab_name)
+
+
 @dataclass(frozen=True, slots=True)
 class LocalMatches:
     """What this node's store has for several subjects and reports.
@@ -55,6 +79,7 @@ class LocalMatches:
         standing_at: returns a laboratory's standing at an instant; STANDING_UNKNOWN if it is not registered.
         region_of: returns a laboratory's region; empty if it is not registered.
         horizon: the horizon of retention if a named report was not found, else None.
+        labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
 
     `standing_at` and `region_of` answer for the laboratories of these results and reports.
     """
@@ -65,6 +90,7 @@ class LocalMatches:
     standing_at: Callable[[str, Instant], Standing]
     region_of: Callable[[str], str]
     horizon: Instant | None = None
+    labs_by_name: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +100,8 @@ class Listing:
     Attributes:
         results: the results, in the order of the listing.
         standing_at: returns the standing of one of their laboratories at an instant.
-        horizon: for a page the horizon of retention.
-        next_position: for a laboratory's page the position after which the next one begins; None at the end.
+        horizon: the horizon of retention, which only a page has.
+        next_position: the position after which the next page of a laboratory begins; None at the end.
     """
 
     results: Sequence[StoredResult]
@@ -92,7 +118,7 @@ class SubjectQuestion(NamedTuple):
 
     subject_key: bytes
     limit: int
-    claims: tuple[tuple[ReportName, Instant | None], ...] = ()
+    claims: tuple[ReportClaim, ...] = ()
     token: str = ""
     items: tuple[str, ...] = (DEFAULT_ITEM,)
 
@@ -105,11 +131,17 @@ class RemoteMatch(NamedTuple):
 
 
 class RemoteClaim(NamedTuple):
-    """Another node's answer about a claimed report. `found` is None if that node has no record of it."""
+    """Another node's answer about a claimed report.
+
+    Attributes:
+        found: the record; None if that node has none.
+        by_lab: if the claim states a laboratory's name, the answer for each laboratory of that name, by code.
+    """
 
     found: RemoteMatch | None
     standing: Standing
     region: str
+    by_lab: Sequence[tuple[str, RemoteClaim]] = ()
 
 
 class SubjectAnswer(NamedTuple):

@@ -17,6 +17,7 @@ from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.lookup.claims import reports_to_find
 from services.results.lookup.merge import merge_results
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
 from services.results.lookup.store import LookupStore
@@ -165,9 +166,9 @@ class NationwideLookup:
     async def _read(self, questions: list[SubjectQuestion]) -> list[SubjectMatches]:
         """Read this node's store once for all questions."""
         now = self._clock.now()
-        reports = sorted({name for question in questions for name, _ in question.claims})
+        reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in questions]
-        matches = await self._store.find_subjects(keys, reports, now, all_items(questions))
+        matches = await self._store.find_subjects(keys, reports, now, all_items(questions), by_name)
         pairs = zip(matches.by_subject, matches.subjects, strict=True)
         return [SubjectMatches(matches, results, keys, now) for results, keys in pairs]
 

@@ -11,9 +11,10 @@ from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
+from services.results.labs.queries import find_by_names
 from services.results.limits import ResultsLimits
 from services.results.lookup.listing_queries import list_by_lab, list_by_subjects
-from services.results.lookup.model import LabPosition, Listing, LocalMatches, ResultQuery, SubjectPosition
+from services.results.lookup.model import LabPosition, Listing, LocalMatches, NamedReport, ResultQuery, SubjectPosition
 from services.results.lookup.subjects import find_subjects
 from services.results.records.horizon import read_horizon, require_kept
 from services.results.records.model import ReportName, StoredResult
@@ -53,10 +54,12 @@ class LookupStore:
         reports: Sequence[ReportName],
         now: Instant,
         items: Sequence[str] = (DEFAULT_ITEM,),
+        by_name: Sequence[NamedReport] = (),
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 
-        Subjects' results are of these items alone. The named reports are found whatever their item.
+        Subjects' results are of these items alone. The named reports are found whatever their item. `by_name` names a
+        report by the name of its laboratory, in place of the code.
         """
 
         def work(connection: Connection) -> LocalMatches:
@@ -66,11 +69,21 @@ class LookupStore:
                     with_national_receive_times(connection, [result for one in by_subject for result in one])
                 )
                 by_subject = [[next(stamped) for _ in one] for one in by_subject]
-            by_report = find_reports(connection, reports) if reports else {}
-            named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in reports}
+            labs_by_name = find_by_names(connection, {name for name, _ in by_name}) if by_name else {}
+            wanted = {*reports, *((lab, number) for name, number in by_name for lab in labs_by_name.get(name, ()))}
+            by_report = find_reports(connection, sorted(wanted)) if wanted else {}
+            named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in wanted}
             self._labs.refresh(connection, named, now)
-            horizon = read_horizon(connection) if len(by_report) < len(reports) else None
-            return LocalMatches(by_subject, by_report, subjects, self._labs.standing_at, self._labs.region_of, horizon)
+            horizon = read_horizon(connection) if len(by_report) < len(wanted) else None
+            return LocalMatches(
+                by_subject,
+                by_report,
+                subjects,
+                self._labs.standing_at,
+                self._labs.region_of,
+                horizon,
+                labs_by_name,
+            )
 
         return await self._database.read(work)
 

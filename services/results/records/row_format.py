@@ -72,7 +72,7 @@ VALIDATED_COLUMNS = (
 SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
 """The columns of a result's subject and report: those of VALIDATED_COLUMNS that come before the tube's."""
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
-"""The laboratory and the subject's other columns, without key and report number; and the tube's columns."""
+"""Two tuples: the subject's columns without subject key and report number, and the tube's columns."""
 COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")
 
 
@@ -95,7 +95,7 @@ class RowForm(Protocol):
 
 
 class CopyRows:
-    """Lines of COPY's text format. Keys are whole lines. Results lack the commit's columns and the end of the line."""
+    """Lines of COPY's text format. A key is a whole line. A result is the beginning of a line; the commit ends it."""
 
     def form_tube(self, tube: TubeColumns) -> str:
         """Return a tube's columns, each after a tab."""
@@ -124,9 +124,10 @@ class CopyRows:
 
 
 class TupleRows:
-    """Tuples of parameters: the subject's and the tube's apart, without the fields that `NewResult` has itself.
+    """Tuples of statement parameters: one tuple for the subject, one for the tube.
 
-    The tube's tuple is made once, and is transferred once from the validating process.
+    They lack the columns that are fields of `NewResult`. All persons of a tube share its tuple, which is transferred
+    only once from the validating process.
     """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
@@ -150,10 +151,10 @@ class TupleRows:
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> None:
-        """Return nothing: `NewResult` has every column itself, and its result row the laboratory."""
+        """Return None. `NewResult` has every column of the key but the laboratory, which is in its result row."""
 
     def form_result(self, subject: SubjectColumns, tube_columns: tuple[object, ...]) -> TupleRow:
-        """Return the subject's columns that `NewResult` does not have itself, and the tube's columns."""
+        """Return the subject's columns that are not fields of `NewResult`, and the tube's columns."""
         _subject_key, lab, _report_number, *rest = subject
         return (lab, *rest), tube_columns
 

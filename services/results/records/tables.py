@@ -55,12 +55,12 @@ report_keys = Table(
     Column("lab", String(18), primary_key=True),
     Column("report_number", String(64), primary_key=True),
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
-    # Of the newest revision, as in `results`.
+    # The reference time of the newest revision, as in `results`.
     Column("reference_time", BigInteger, nullable=False),
     Column("revision", Integer, nullable=False),
     # 0 once the report is recalled.
     Column("outcome", SmallInteger, nullable=False),
-    # Over everything the laboratory stated for this subject. Distinguishes a duplicate from a conflict.
+    # A hash over everything that the laboratory stated for this subject. It distinguishes a duplicate from a conflict.
     Column("content_hash", LargeBinary(KEY_LENGTH), nullable=False),
     # The content hash of this report's sampling record, so that sending the record again is a duplicate too.
     Column("sampling_hash", LargeBinary(KEY_LENGTH)),
@@ -77,7 +77,7 @@ revision_reasons = Table(
     Column("record_time", BigInteger, nullable=False),
 )
 
-# The pepper and the rule of document classes that the store's subject keys were made with, as a mark.
+# A mark of the pepper, and of the rule of document classes, by which the store's subject keys were made.
 pepper_marks = pepper_marks_table(metadata, "pepper_marks")
 
 # Deletion records, which are kept for ever: one for each purge.
@@ -87,8 +87,8 @@ deletions = Table(
     Column("deletion_id", String(36), primary_key=True),
     # Everything with an earlier reference time is removed.
     Column("horizon", BigInteger, nullable=False),
-    # How many revisions are removed, and a SHA-256 over their names. 0 and empty until they are counted; nothing is
-    # removed before that.
+    # The number of removed revisions, and a SHA-256 over their names. They are 0 and empty until the revisions are
+    # counted, and nothing is removed before that.
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),

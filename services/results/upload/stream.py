@@ -33,8 +33,8 @@ from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
 VALIDATED_AHEAD = 2
-"""Batches that are validated, or wait validated, while an earlier one commits. With the one that commits and the one
-just read, a stream holds at most four batches in memory. Then flow control holds the laboratory back."""
+"""Batches whose validation is under way or done while an earlier batch commits. Together with the batch that commits
+and the batch just read, a stream holds at most four batches in memory. Flow control then holds the laboratory back."""
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
@@ -66,12 +66,13 @@ class UploadReceiver:
     pepper: Pepper
     dry_runs: DryRunBudget
     start_seconds: float
-    """How long a stream may wait with its first frame. Until then it counts against no laboratory's limits."""
+    """How long a stream may delay its first frame. Until that frame it counts against no laboratory's limits."""
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Receive an upload from its first frame to its last, and yield one response for each batch."""
         start = await self._first_frame(frames)
-        # Checked before the quotas, which keep counts for registered laboratories only: other names are unlimited.
+        # The laboratory is checked before the quotas, so that they keep counts for registered laboratories only. The
+        # number of other names has no limit.
         lab = await self._require_lab(parse_lab(start.lab, "start.lab"))
         async with self.quotas.stream(lab.uscc):
             async for response in self._receive_batches(start, lab, frames):
@@ -196,14 +197,17 @@ class UploadReceiver:
     async def _begin_validation(
         self, lab: Lab, items: Sequence[str], now: Instant, batch: TubeBatch, validate_only: bool
     ) -> _PendingBatch:
-        """Start the validation of a batch in the background; of a known batch only the rejected tubes."""
+        """Start the validation of a batch in the background.
+
+        Only those tubes of a known batch are validated that are not stored.
+        """
         person_counts = [len(tube.persons) for tube in batch.tubes]
         offset = batch.offset
         batch.ClearField("offset")
         tubes = batch.SerializeToString()
         digest = b"" if validate_only else batch_digest(self.pepper, lab, items, tubes)
         known = await self.store.find_known_batch(lab.uscc, digest) if digest else None
-        # Known tubes do not count here: they cost next to nothing, and duplicates have a limit of their own.
+        # Stored tubes do not count here, because they cost next to nothing and duplicates have a limit of their own.
         unvalidated = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))
         revalidate = partial(self._validate, lab, items, now, offset, tubes, digest)

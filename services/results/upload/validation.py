@@ -64,7 +64,8 @@ class _Shared(NamedTuple):
 class BatchValidator:
     """Validates batches of a laboratory at an instant.
 
-    `rows` forms the rows as the database takes them, because validation runs in a worker and the commit does not.
+    `rows` makes rows in the form that the database takes. They are made here and not by the commit, because validation
+    runs in worker processes and the commit does not.
     `items` are the ids of the items that the upload admits.
     """
 
@@ -268,7 +269,7 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
 
 
 def conflict(position: int, item: str, stored_item: str) -> Violation:
-    """Return the fault of a report that is stored with other content. A second item is named before anything else."""
+    """Return the fault of a report that is stored with other content. If the items differ, the fault is the item."""
     if item != stored_item:
         text = f"this report is stored with {describe_item(stored_item)}; use CorrectResult to change its item"
         return Violation("item", "CONFLICT", text)

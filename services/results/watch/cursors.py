@@ -22,7 +22,7 @@ def encode_cursor(cursor: Cursor) -> str:
 
 
 def decode_cursor(text: str) -> Cursor:
-    """Return the cursor of a text that `encode_cursor` returned. InvalidArgument for any other text."""
+    """Return the cursor that a text of `encode_cursor` stands for; InvalidArgument for any other text."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         unpacking = zlib.decompressobj()

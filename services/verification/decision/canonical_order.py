@@ -13,7 +13,7 @@ from services.verification.decision.model import Claim, Evidence, Record, Source
 
 _Optional: TypeAlias = tuple[bool, Instant]
 RecordOrder: TypeAlias = tuple[str, int, tuple[int, int, int, Instant, _Optional, _Optional, _Optional, str]]
-EvidenceOrder: TypeAlias = tuple[str, str, int, _Optional, _Optional, str, int, int, int]
+EvidenceOrder: TypeAlias = tuple[str, str, str, int, _Optional, _Optional, str, int, int, int]
 
 
 def order_of_record(record: Record) -> RecordOrder:
@@ -36,6 +36,7 @@ def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
     evidence, claim = pair
     return (
         evidence.lab,
+        evidence.lab_name,
         evidence.report_number,
         evidence.outcome,
         _optional(evidence.sample_time),

@@ -41,6 +41,7 @@ def evidence_from_proto(evidence: evidence_pb2.PresentedEvidence) -> Evidence:
         from_timestamp(evidence.sample_time) if has("sample_time") else None,
         from_timestamp(evidence.report_time) if has("report_time") else None,
         _item(evidence.item),
+        evidence.lab_name,
     )
 
 
@@ -55,7 +56,8 @@ def claim_from_proto(claim: decision_pb2.ClaimedRecord) -> Claim:
     retention_start_time = (
         from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
     )
-    return Claim(claim.state, record, claim.lab_standing, retention_start_time)
+    possible = tuple([record_from_proto(result) for result in claim.possible_results])
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time, claim.lab, possible)
 
 
 def source_from_proto(source: lookup_pb2.DataSource) -> SourceStatus:

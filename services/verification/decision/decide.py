@@ -8,7 +8,7 @@ the holder.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from hutong.policy.v1 import policy_pb2
@@ -41,14 +41,20 @@ from services.verification.decision.permission import (
     may_refuse_for_positive,
     was_nation_asked,
 )
-from services.verification.decision.positives import find_governing
+from services.verification.decision.positives import find_clearing, find_governing
 from services.verification.decision.validity import hold_to_windows
 from services.verification.decision.weigh import Weighed, weigh_evidence, weigh_record
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import DecisionBasis, DecisionOutcome, EvidenceUse, Reason
+    from services.verification.decision.model import (
+        DecisionBasis,
+        DecisionOutcome,
+        EvidenceUse,
+        NextStepAction,
+        Reason,
+    )
 
-RULES_VERSION = 5
+RULES_VERSION = 6
 """Stored with each decision. Every change after which the same inputs may give another answer raises it."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
@@ -101,8 +107,11 @@ def _decide_by_policy(inputs: Inputs) -> Decision:
     governing = find_governing(weighed, items, policy.required, inputs)
     valid = hold_to_windows(weighed, items, policy.required, inputs)
     if governing is not None:
+        clearing = find_clearing(weighed, valid, items)
         for one in valid:
             one.use = pb.EVIDENCE_USE_OUTWEIGHED
+        if clearing:
+            return _await_clearance(inputs, weighed, governing, clearing)
         return _refuse_for_positive(inputs, policy, weighed, governing)
     if valid:
         return _recognize(inputs, weighed, valid)
@@ -133,6 +142,7 @@ def _newest_revisions(inputs: Inputs) -> Sequence[Record]:
     claimed = []
     if not inputs.own_records_alone:
         claimed = [claim.record for claim in inputs.claims if claim.record is not None]
+        claimed.extend([record for claim in inputs.claims for record in claim.possible])
     if len(records) + len(claimed) <= 1:
         return records or claimed
     newest: dict[str, Record] = {}
@@ -190,12 +200,45 @@ def _refuse_for_positive(
     )
 
 
+def _await_clearance(
+    inputs: Inputs, weighed: list[Weighed], governing: Weighed, clearing: Sequence[Weighed]
+) -> Decision:
+    """Decide if evidence would clear every positive that governs.
+
+    The evidence has equal force, so it is not ignored. It may be forged, so it does not clear a positive by itself.
+    """
+    for one in clearing:
+        one.use = pb.EVIDENCE_USE_WOULD_CLEAR
+    return _compose(
+        inputs,
+        weighed,
+        pb.DECISION_OUTCOME_UNDETERMINED,
+        pb.DECISION_REASON_CLEARANCE_NOT_RECORDED,
+        rests_on=governing,
+        more_next_steps=_steps_for(clearing, next_step_pb2.NEXT_STEP_ACTION_CONFIRM_CLEARANCE),
+    )
+
+
+def _steps_for(evidence: Iterable[Weighed], action: NextStepAction) -> list[NextStep]:
+    return [NextStep(action, one.lab, one.subject.report_number) for one in evidence]
+
+
 def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, weighed: list[Weighed]) -> Decision:
     """Decide if nothing counts.
 
-    This is a lack only if no result may be hidden, every source answered and the nation was asked. Otherwise the
-    outcome is undetermined. Only accepted items explain a lack, and what contradicts its record.
+    This is a lack only if no evidence is left that may count, no result may be hidden, every source answered and the
+    nation was asked. Otherwise the outcome is undetermined. A lack is explained only by accepted items and by what
+    contradicts its record.
     """
+    not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
+    if not_comparable:
+        return _compose(
+            inputs,
+            weighed,
+            pb.DECISION_OUTCOME_UNDETERMINED,
+            pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE,
+            more_next_steps=_steps_for(not_comparable, next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE),
+        )
     unknown = _why_unknown(inputs, items)
     if unknown is not None:
         more = _ask_again(inputs) if unknown == pb.DECISION_REASON_SOURCE_UNAVAILABLE else ()

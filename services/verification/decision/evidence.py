@@ -46,5 +46,10 @@ def is_ahead_of_record(evidence: Evidence, record: Record) -> bool:
     return record.outcome == PENDING and evidence.outcome != PENDING
 
 
+def is_same_as_record(evidence: Evidence, record: Record) -> bool:
+    """Return whether evidence shows what the record says: nothing differs, and the evidence is not ahead of it."""
+    return not differing_fields(evidence, record) and not is_ahead_of_record(evidence, record)
+
+
 def _differs(shown: Instant | None, recorded: Instant | None) -> bool:
     return shown is not None and (recorded is None or not is_same_instant(shown, recorded))

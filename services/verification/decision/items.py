@@ -1,4 +1,4 @@
-"""Which test items a policy weighs: those whose negatives satisfy it, and those whose positives stand. Pure."""
+"""Rules of a policy about test items: those whose negatives satisfy it, and those whose positives stand. Pure."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from services.verification.decision.model import AcceptedItem, Requirement, Wind
 
 
 class ItemRules(NamedTuple):
-    """What a policy says of items, by their ids.
+    """A policy's rules about items, by the items' ids.
 
     Attributes:
         accepted: the items whose negatives satisfy the policy, each with its own window; None is the policy's window.
         ranks: the items whose positives stand against the holder. The weightiest has rank 0. A negative clears the
-            positives of its own rank and of those after it.
-        weighed: the items of both. A result of any other item has no effect.
+            positives of its own rank and of later ranks.
+        weighed: all items of `accepted` and `ranks`. A result of any other item has no effect.
     """
 
     accepted: Mapping[str, Window | None]
@@ -26,7 +26,7 @@ class ItemRules(NamedTuple):
 
 
 def item_rules(required: Requirement) -> ItemRules:
-    """Return what a policy says of items. Without any list it accepts the default item, whose positives stand."""
+    """Return a policy's rules about items. Without any list they are those of the default item alone."""
     if not required.accepted and not required.adverse_items:
         return _DEFAULT
     return _rules(required.accepted, required.adverse_items)

@@ -53,6 +53,7 @@ SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
 
 CLAIM_UNKNOWN = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED
 OTHER_ITEM = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
+NOT_COMPARABLE = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE
 OTHER_PERSON = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
 
 SOURCE_OK = lookup_pb2.SOURCE_STATE_OK
@@ -84,7 +85,11 @@ class Record(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the holder shows. Empty texts and None stand for what it does not show."""
+    """What the holder shows. Empty texts and None stand for what it does not show.
+
+    Attributes:
+        lab_name: the laboratory's name as printed. It is not read if `lab` is set.
+    """
 
     channel: Channel
     lab: str
@@ -93,6 +98,7 @@ class Evidence(NamedTuple):
     sample_time: Instant | None
     report_time: Instant | None
     item: str = DEFAULT_ITEM
+    lab_name: str = ""
 
 
 class Claim(NamedTuple):
@@ -103,12 +109,16 @@ class Claim(NamedTuple):
         record: the record if it is this person's; otherwise None.
         lab_standing: the laboratory's standing at the report time that the evidence shows.
         retention_start_time: set if that report time lies before it, because older results have been removed.
+        lab: the laboratory that the evidence names by code or by name, "labs/{uscc}"; empty if it is not known.
+        possible: if the laboratory is not known, this person's records of the number.
     """
 
     state: ClaimedReportMatchState
     record: Record | None
     lab_standing: Standing
     retention_start_time: Instant | None = None
+    lab: str = ""
+    possible: tuple[Record, ...] = ()
 
 
 NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)

@@ -18,8 +18,8 @@ def find_governing(
     """Return the positive that governs; None if none stands. Mark every positive with its use.
 
     A recorded positive of an adverse item stands inside the policy's adverse window, until a recorded negative with a
-    later sample time clears it. Of those that stand, a positive comes before a positive pool, then the weightier item,
-    then the one sampled last.
+    later sample time clears it. Among those that stand, a positive governs before a positive pool, then a
+    weightier item before a lighter one, then a later sample time before an earlier one.
     """
     adverse: list[Weighed] = []
     for one in weighed:
@@ -56,7 +56,7 @@ def _mark(
 
 
 def newest_negatives(weighed: Iterable[Weighed], ranks: Mapping[str, int]) -> list[Instant]:
-    """Return for each rank the instant before which its positives are cleared by recorded negatives.
+    """Return for each rank the sample time of the newest recorded negative that can clear its positives.
 
     A negative clears the positives of its own item and of the items after it, if they were sampled before it.
     """
@@ -75,6 +75,24 @@ def newest_negatives(weighed: Iterable[Weighed], ranks: Mapping[str, int]) -> li
 
 _NEVER: Instant = -(1 << 62)
 """An instant before every sample time."""
+
+
+def find_clearing(weighed: Iterable[Weighed], valid: Iterable[Weighed], items: ItemRules) -> list[Weighed]:
+    """Return the evidence that counts and would clear every positive that governs if it were recorded.
+
+    No record is among it, because a record that clears has done so.
+    """
+    governing = [one for one in weighed if one.use == pb.EVIDENCE_USE_GOVERNS]
+    newest = max(one.sample_time for one in governing)
+    weightiest = min(items.ranks[one.subject.item] for one in governing)
+    return [
+        one
+        for one in valid
+        if one.subject.outcome == NEGATIVE
+        and not one.is_sampling
+        and one.sample_time > newest
+        and items.ranks.get(one.subject.item, len(items.ranks)) <= weightiest
+    ]
 
 
 def _governs_before(one: Weighed, ranks: Mapping[str, int]) -> tuple[bool, int, Instant]:

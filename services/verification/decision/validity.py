@@ -1,15 +1,32 @@
-"""Finds the negatives and sampling records that count at the use time, inside their windows. Pure."""
+"""Finds the negatives and sampling records that count at the use time, inside their windows. Pure.
+
+Evidence may lack one of its times. A missing report time is not before the sample time, and a missing sample time is
+not after the report time. If this does not tell whether evidence counts, it is NOT_COMPARABLE.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from hutong.verification.v1 import decision_pb2 as pb
 
+from services.domain.instant import Instant
 from services.verification.decision.items import ItemRules
-from services.verification.decision.model import INCONCLUSIVE, NEGATIVE, PENDING, Inputs, Requirement
+from services.verification.decision.model import (
+    INCONCLUSIVE,
+    NEGATIVE,
+    PENDING,
+    REPORT_TIME,
+    Inputs,
+    Requirement,
+    Window,
+)
 from services.verification.decision.weigh import USABLE, Weighed
 from services.verification.decision.window import basis_time, last_expiry
+
+if TYPE_CHECKING:
+    from services.verification.decision.model import EvidenceUse
 
 _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
 """Outcomes of a report that counts as a sampling record until it is issued."""
@@ -24,36 +41,53 @@ def hold_to_windows(
     for one in weighed:
         subject = one.subject
         if one.use != USABLE:
-            if _was_sampled_only(one) and subject.item in accepted and _hold_to_proof_window(one, required, inputs):
-                valid.append(one)
-            continue
-        if subject.item not in accepted:
-            one.use = pb.EVIDENCE_USE_ITEM_NOT_ACCEPTED
-            continue
-        outcome = subject.outcome
-        if outcome == NEGATIVE:
+            if not _was_sampled_only(one) or subject.item not in accepted:
+                continue
+            use = _hold_to_proof_window(one, required, inputs, unless=one.use)
+        elif subject.item not in accepted:
+            use = pb.EVIDENCE_USE_ITEM_NOT_ACCEPTED
+        elif subject.outcome == NEGATIVE:
             window = accepted[subject.item] or required.window
             basis = basis_time(window, subject.sample_time, subject.report_time)
-            if basis is None:
-                one.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
-                continue
-            one.basis_time = basis
-            expiry = last_expiry(window, required.shortest_windows, basis)
-            one.expire_time = expiry.instant
-            if expiry.is_after(inputs.use_time):
-                valid.append(one)
+            if basis is not None:
+                use = _hold_to_window(one, window, required, basis, inputs.use_time)
             else:
-                one.use = pb.EVIDENCE_USE_EXPIRED
-        elif outcome == PENDING:
-            if subject.sample_time is None:
-                one.use = pb.EVIDENCE_USE_NOT_IDENTIFIABLE
-            elif _hold_to_proof_window(one, required, inputs):
-                valid.append(one)
-            else:
-                one.use = pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED
+                use = _hold_without_basis(one, window, required, inputs.use_time)
+        elif subject.outcome == PENDING:
+            use = _hold_to_proof_window(one, required, inputs, unless=pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED)
         else:
-            one.use = pb.EVIDENCE_USE_INCONCLUSIVE
+            use = pb.EVIDENCE_USE_INCONCLUSIVE
+        if use == USABLE and one.is_comparable:
+            valid.append(one)
+            continue
+        if use in (USABLE, pb.EVIDENCE_USE_NOT_COMPARABLE):
+            use = pb.EVIDENCE_USE_NOT_COMPARABLE
+            one.basis_time = one.expire_time = None
+        one.use = use
     return valid
+
+
+def _hold_to_window(
+    one: Weighed, window: Window, required: Requirement, basis: Instant, use_time: Instant
+) -> EvidenceUse:
+    """Return USABLE if a negative counts at the use time, counted from `basis`; otherwise EXPIRED."""
+    expiry = last_expiry(window, required.shortest_windows, basis)
+    one.basis_time = basis
+    one.expire_time = expiry.instant
+    return USABLE if expiry.is_after(use_time) else pb.EVIDENCE_USE_EXPIRED
+
+
+def _hold_without_basis(one: Weighed, window: Window, required: Requirement, use_time: Instant) -> EvidenceUse:
+    """Return the use of evidence that does not show the basis of the window.
+
+    Its other time is the earliest that a missing report time can be, or the latest that a missing sample time can be.
+    """
+    counts_from_report = window.basis == REPORT_TIME
+    bound = one.subject.sample_time if counts_from_report else one.subject.report_time
+    if bound is None:
+        return pb.EVIDENCE_USE_NOT_COMPARABLE
+    use = _hold_to_window(one, window, required, bound, use_time)
+    return use if (use == USABLE) == counts_from_report else pb.EVIDENCE_USE_NOT_COMPARABLE
 
 
 def _was_sampled_only(one: Weighed) -> bool:
@@ -65,12 +99,20 @@ def _was_sampled_only(one: Weighed) -> bool:
     return one.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and one.subject.outcome in _WAS_UNKNOWN
 
 
-def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs) -> bool:
-    """Return whether it counts as a sampling record at the use time. Its window begins at the sample time."""
-    sample_time = one.subject.sample_time
-    if sample_time is None or required.sampling_proof_window is None:
-        return False
+def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs, unless: EvidenceUse) -> EvidenceUse:
+    """Return USABLE if it counts as a sampling record at the use time; otherwise its use, which is `unless` as a rule.
+
+    The window begins at the sample time.
+    """
+    window = required.sampling_proof_window
+    if window is None:
+        return unless
+    sample_time, report_time = one.subject.sample_time, one.subject.report_time
+    if sample_time is None:
+        has_expired = report_time is not None and inputs.use_time >= report_time + window
+        return unless if has_expired else pb.EVIDENCE_USE_NOT_COMPARABLE
     one.is_sampling = True
     one.basis_time = sample_time
-    one.expire_time = sample_time + required.sampling_proof_window
-    return sample_time <= inputs.issued_until and inputs.use_time < one.expire_time
+    one.expire_time = sample_time + window
+    counts = sample_time <= inputs.issued_until and inputs.use_time < one.expire_time
+    return USABLE if counts else unless

@@ -10,10 +10,11 @@ from hutong.results.v1 import next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import MINUTE, Instant, Span
-from services.verification.decision.evidence import differing_fields, is_ahead_of_record
+from services.verification.decision.evidence import differing_fields, is_ahead_of_record, is_same_as_record
 from services.verification.decision.model import (
     ACTIVE,
     NOT_AUTHORIZED,
+    NOT_COMPARABLE,
     OTHER_ITEM,
     OTHER_PERSON,
     PENDING,
@@ -33,6 +34,9 @@ CLOCK_TOLERANCE: Span = 5 * MINUTE
 USABLE = pb.EVIDENCE_USE_UNSPECIFIED
 """The use of a record or piece of evidence until a step sets another one. No decision that is sent contains it."""
 
+_NEVER: Instant = -(1 << 62)
+"""An instant before every other."""
+
 
 @dataclass(slots=True)
 class Weighed:
@@ -46,12 +50,16 @@ class Weighed:
     next_step: NextStep | None = None
     is_sampling: bool = False
     """Whether it counts as a sampling record, even if it has a report."""
+    lab: str = ""
+    """For evidence: its laboratory, by the code that it shows or found by its name; empty if it is not known."""
+    is_comparable: bool = True
+    """Whether evidence identifies a report, by a laboratory and a number. If not, it never counts."""
 
     @property
     def sample_time(self) -> Instant:
         """The sample time. If evidence does not show it, an instant before all others."""
         sample_time = self.subject.sample_time
-        return -(1 << 62) if sample_time is None else sample_time
+        return _NEVER if sample_time is None else sample_time
 
 
 def weigh_record(record: Record, items: Collection[str], inputs: Inputs) -> Weighed:
@@ -74,6 +82,7 @@ def weigh_evidence(
 
     Evidence of an item that the policy does not weigh, or whose record is of another item than itself, has no effect.
     Other evidence equals its record, contradicts it, or has none. Without a record it counts as much as a record would.
+    Evidence that identifies no report may equal a record of its number, and contradicts none.
 
     Args:
         evidence: what the holder shows.
@@ -84,33 +93,55 @@ def weigh_evidence(
     """
     if evidence.item not in items or claim.state == OTHER_ITEM:
         return Weighed(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
-    if not evidence.lab or not evidence.report_number:
-        return Weighed(evidence, pb.EVIDENCE_USE_NOT_IDENTIFIABLE)
-    record = records.get((evidence.lab, evidence.report_number))
+    lab = claim.lab or evidence.lab
+    if not lab or not evidence.report_number or claim.state == NOT_COMPARABLE:
+        return _weigh_unidentified(evidence, claim, lab, records, inputs)
+    record = records.get((lab, evidence.report_number))
     if record is not None and record.item != evidence.item:
         return Weighed(evidence, pb.EVIDENCE_USE_OTHER_ITEM)
     if record is not None:
         differing = differing_fields(evidence, record)
         if differing:
-            return _contradiction(evidence, differing)
+            return _contradiction(evidence, lab, differing)
         if not is_ahead_of_record(evidence, record):
             return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
     elif claim.state == OTHER_PERSON:
-        return _contradiction(evidence, ("person",))
-    one = Weighed(evidence, _fault(evidence, claim.lab_standing, inputs))
+        return _contradiction(evidence, lab, ("person",))
+    one = Weighed(evidence, _fault_of_evidence(evidence, claim, inputs), lab=lab)
     if claim.retention_start_time is None:
         # Before the retention start time the record may have been removed, and then Results rejects an upload.
-        one.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, evidence.lab, evidence.report_number)
+        one.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, lab, evidence.report_number)
     return one
 
 
-def _contradiction(evidence: Evidence, differing: tuple[str, ...]) -> Weighed:
+def _weigh_unidentified(
+    evidence: Evidence, claim: Claim, lab: str, records: Mapping[tuple[str, str], Record], inputs: Inputs
+) -> Weighed:
+    """Return evidence weighed that identifies no report. A later step marks it if it would count."""
+    for possible in claim.possible:
+        record = records.get((possible.lab, possible.report_number))
+        if record is not None and record.item == evidence.item and is_same_as_record(evidence, record):
+            return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
+    return Weighed(evidence, _fault_of_evidence(evidence, claim, inputs), lab=lab, is_comparable=False)
+
+
+def _contradiction(evidence: Evidence, lab: str, differing: tuple[str, ...]) -> Weighed:
     return Weighed(
         evidence,
         pb.EVIDENCE_USE_CONTRADICTS_RECORD,
         differing_fields=differing,
-        next_step=NextStep(next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, evidence.lab, evidence.report_number),
+        next_step=NextStep(next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, lab, evidence.report_number),
     )
+
+
+def _fault_of_evidence(evidence: Evidence, claim: Claim, inputs: Inputs) -> EvidenceUse:
+    """Return why evidence cannot count whatever its outcome is; USABLE if it can, or if it shows no time.
+
+    Without a time the laboratory's standing is that of now, which says nothing of the time of the report.
+    """
+    if evidence.sample_time is None and evidence.report_time is None:
+        return USABLE
+    return _fault(evidence, claim.lab_standing, inputs)
 
 
 def _fault(
@@ -123,15 +154,13 @@ def _fault(
     """Return why a record or evidence cannot count whatever its outcome is; USABLE if it can."""
     if standing in NOT_AUTHORIZED:
         return pb.EVIDENCE_USE_LAB_NOT_AUTHORIZED
-    latest: Instant | None = None
+    latest = _NEVER
     for instant in (subject.sample_time, receive_time, test_time, subject.report_time):
         if instant is None:
             continue
-        if latest is not None and instant < latest:
+        if instant < latest:
             return pb.EVIDENCE_USE_TIMES_IMPOSSIBLE
         latest = instant
-    if latest is None:
-        return pb.EVIDENCE_USE_NOT_IDENTIFIABLE
     if latest > inputs.evaluate_time + CLOCK_TOLERANCE:
         return pb.EVIDENCE_USE_TIMES_IMPOSSIBLE
     if subject.outcome != PENDING:

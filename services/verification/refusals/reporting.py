@@ -135,9 +135,10 @@ class RefusalReporter:
         request: refusal_service_pb2.ReportRefusalRequest,
         subject: bytes | None,
     ) -> bool:
-        """Return whether the decision that was shown counts for this refusal: same region, purpose and person.
+        """Return whether the shown decision counts for this refusal.
 
-        What is not known is not compared. A later decision with a positive replaces the shown one.
+        It counts if its region is that of the refusal, and so are its purpose and its person as far as they are known.
+        It does not count if the decision made for the report found a positive, which replaces it.
         """
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
@@ -173,7 +174,7 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
 
 
 class _Said(NamedTuple):
-    """What a stored decision says about the person at the time of the refusal; None if it does not say."""
+    """Statements of a stored decision about the person at the time of the refusal; None where it states nothing."""
 
     entitled: bool | None
     refusable: bool | None

@@ -35,7 +35,12 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
         "its holder has this report in hand and no record of it was found: ask the laboratory to upload it"
     ),
     next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE: (
-        "what was shown differs from the record of this report: an officer ought to compare the two"
+        "what was shown differs from the record of this report, or cannot be compared with one: an officer ought to"
+        " examine it"
+    ),
+    next_step_pb2.NEXT_STEP_ACTION_CONFIRM_CLEARANCE: (
+        "this negative is later than the recorded positive and is not recorded: an officer ought to have its laboratory"
+        " confirm and upload it"
     ),
     next_step_pb2.NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE: (
         "the pool was positive, which says nothing yet of the person: a single-tube recheck is needed"
@@ -142,6 +147,7 @@ def evidence_to_proto(evidence: Evidence) -> evidence_pb2.PresentedEvidence:
         sample_time=_timestamp(evidence.sample_time),
         report_time=_timestamp(evidence.report_time),
         item=format_item(evidence.item),
+        lab_name=evidence.lab_name,
     )
 
 

@@ -118,6 +118,8 @@ def inputs_to_proto(
                 added.retention_start_time.CopyFrom(claim.retention_start_time)
             if claim.HasField("result"):
                 added.test_result.CopyFrom(without_masks(claim.result))
+            added.lab = claim.lab
+            added.possible_results.extend(map(without_masks, claim.possible_results))
     return message
 
 
@@ -182,4 +184,5 @@ def _claim(claim: lookup_pb2.ClaimedReportMatch | None) -> Claim:
     retention_start_time = (
         from_timestamp(claim.retention_start_time) if claim.HasField("retention_start_time") else None
     )
-    return Claim(claim.state, record, claim.lab_standing, retention_start_time)
+    possible = tuple([record_from_proto(result) for result in claim.possible_results])
+    return Claim(claim.state, record, claim.lab_standing, retention_start_time, claim.lab, possible)

@@ -16,7 +16,9 @@ from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc, parse_items
+from services.domain.normal_form import normal_form
 from services.domain.region import NATION
+from services.domain.subject import holds_resident_number
 from services.runtime.consistency import Freshness, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
@@ -121,6 +123,12 @@ def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violati
     if number and not (number.isprintable() and is_report_number(number)):
         text = "no report has such a number: it holds a space, a slash, an @ or an invisible character"
         found.append(Violation(f"{field}.report_number", "INVALID_FIELD", text))
+    for text_field, text in (("report_number", number), ("lab_name", evidence.lab_name)):
+        if text and holds_resident_number(normal_form(text)):
+            found.append(Violation(f"{field}.{text_field}", "INVALID_FIELD", "is the number of an identity document"))
+    if not (evidence.lab or number or normal_form(evidence.lab_name)):
+        text = "names no report: one of lab, lab_name and report_number is required"
+        found.append(Violation(f"{field}.lab", "INVALID_FIELD", text))
     for name in ("sample_time", "report_time"):
         if evidence.HasField(name):
             time: Timestamp = getattr(evidence, name)
@@ -147,7 +155,7 @@ def looked_up_items(look_up: LookupLatestRequest) -> Collection[str]:
 
 def is_looked_up(evidence: Evidence, items: Collection[str]) -> bool:
     """Whether Results is asked for the record of evidence, if `items` are looked up."""
-    return bool(evidence.lab and evidence.report_number) and evidence.item in items
+    return evidence.item in items
 
 
 def _add_claimed_reports(look_up: LookupLatestRequest, evidence: Sequence[Evidence]) -> None:
@@ -158,6 +166,8 @@ def _add_claimed_reports(look_up: LookupLatestRequest, evidence: Sequence[Eviden
 
 def _claimed(evidence: Evidence) -> ClaimedReport:
     claimed = ClaimedReport(lab=evidence.lab, report_number=evidence.report_number)
+    if not evidence.lab:
+        claimed.lab_name = evidence.lab_name
     # A sampling record has no report yet: its laboratory must have been authorised when the specimen was taken.
     time = evidence.sample_time if evidence.report_time is None else evidence.report_time
     if time is not None:

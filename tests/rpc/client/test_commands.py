@@ -47,6 +47,9 @@ def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
     changed = hutong.json("lab", "set-standing", other, "warned", "--reason", "an example")
     assert changed["standing"] == "LAB_STANDING_WARNED"
     assert "an example" in hutong("lab", "get", f"labs/{other}").stdout
+    listed = hutong.json("lab", "list", "--name", "本溪 示例检验所")["labs"]
+    assert [it["name"] for it in listed] == [f"labs/{other}"]
+    assert hutong.json("lab", "list", "--prefix", "本溪", "--region", "220000").get("labs", []) == []
     listed = hutong.json("lab", "list", "--region", "210000")["labs"]
     assert [lab["name"] for lab in listed] == [f"labs/{other}"]
     assert "NOT_FOUND" in hutong("lab", "get", "91110000MA000LAB06", code=ExitCode.FAILED).stderr
@@ -244,6 +247,10 @@ def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> No
     shown = "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0002"
     shown += ",sample_time=2022-08-10T01:00:00+08:00,report_time=2022-08-10T08:00:00+08:00"
     assert hutong.json(*report, "--evidence", shown)["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
+    by_name = (
+        "channel=paper-report,lab_name=通化 示例检验所,report_number=TH-0002,report_time=2022-08-10T08:00:00+08:00"
+    )
+    assert hutong.json(*report, "--evidence", by_name)["assessment"] == "REFUSAL_ASSESSMENT_UNLAWFUL"
     assert hutong.json(*report)["assessment"] != "REFUSAL_ASSESSMENT_UNLAWFUL"
 
 

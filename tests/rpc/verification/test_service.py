@@ -97,6 +97,62 @@ async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(
     assert stored.inputs.claims[0].state == lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
 
 
+async def test_paper_with_the_laboratorys_name_is_as_good_as_with_its_code(callers: Callers) -> None:
+    """The register finds the laboratory, which is asked for the report. Without a number it is a case."""
+    shown = paper("BY-NAME", SystemClock().now() - HOUR, lab="", lab_name="郑州 检验所")
+    decision = (await callers.decisions.Verify(question(_person(5), evidence=[shown]))).decision
+    assert (decision.outcome, decision.basis) == (pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_BASIS_PRESENTED)
+    assert [(one.action, one.lab, one.report_number) for one in decision.next_steps] == [
+        (next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, LAB, "BY-NAME")
+    ]
+    shown.report_number = ""
+    decision = (await callers.decisions.Verify(question(_person(5), evidence=[shown]))).decision
+    assert (decision.outcome, decision.reason) == (
+        pb.DECISION_OUTCOME_UNDETERMINED,
+        pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE,
+    )
+    assert [(one.action, one.lab) for one in decision.next_steps] == [
+        (next_step_pb2.NEXT_STEP_ACTION_EXAMINE_EVIDENCE, LAB)
+    ]
+    assert decision.considered[0].evidence == shown
+    replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
+    assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+
+
+async def test_number_alone_is_compared_with_this_persons_records(callers: Callers) -> None:
+    """It brings the record to light; the decision is stored with it, without masks."""
+    reported = SystemClock().now() - 60 * HOUR
+    report = _report()
+    await callers.upload(_person(6), report, reported)
+    for shown_time, reason in (
+        (reported, pb.DECISION_REASON_EXPIRED),
+        (reported + 59 * HOUR, pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE),
+    ):
+        shown = paper(report, shown_time, lab="", sample_time=to_timestamp(reported - 2 * HOUR))
+        decision = (await callers.decisions.Verify(question(_person(6), evidence=[shown]))).decision
+        assert decision.reason == reason
+        stored = await callers.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
+        (possible,) = stored.inputs.claims[0].possible_results
+        assert (possible.report_number, possible.masked_number) == (report, "")
+        replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
+        assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+
+
+async def test_negative_in_hand_after_a_recorded_positive_is_a_case(callers: Callers) -> None:
+    """Neither refused nor recognised: registered, stored, and confirmed by the laboratory."""
+    now = SystemClock().now()
+    await callers.upload(_person(70), _report(), now - 30 * HOUR, outcome_pb2.OUTCOME_POSITIVE)
+    shown = paper("CLEARS", now - HOUR, lab="", lab_name="郑州检验所")
+    decision = (await callers.decisions.Verify(question(_person(70), evidence=[shown]))).decision
+    assert decision.reason == pb.DECISION_REASON_CLEARANCE_NOT_RECORDED
+    assert (decision.refusal_permitted, decision.action) == (False, pb.GATE_ACTION_LET_IN_AND_REGISTER)
+    assert decision.name
+    assert [one.action for one in decision.next_steps] == [
+        next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT,
+        next_step_pb2.NEXT_STEP_ACTION_CONFIRM_CLEARANCE,
+    ]
+
+
 async def test_edited_report_time_contradicts_the_record(callers: Callers) -> None:
     """An old report with a new time: not used, an officer is asked to look, and it is stored."""
     reported = SystemClock().now() - 60 * HOUR
@@ -291,13 +347,14 @@ async def test_a_decision_by_older_rules_is_made_anew_and_not_compared(
 ) -> None:
     """Replay says that another version of the rules made it; it never calls the two different."""
     kept = (await callers.decisions.Verify(question(_person(61), store_decision=True))).decision
-    directory = next(tmp_path_factory.getbasetemp().glob("node*"))
-    with contextlib.closing(sqlite3.connect(next(directory.glob("verification*.db")))) as database, database:
-        uuid = kept.name.removeprefix("decisions/")
-        (stored,) = database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchone()
-        inputs = pb.DecisionInputs.FromString(stored)
-        inputs.rules_version = 0
-        database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
+    uuid = kept.name.removeprefix("decisions/")
+    # Nodes of other modules lie beside it.
+    for file in tmp_path_factory.getbasetemp().glob("node*/verification*.db"):
+        with contextlib.closing(sqlite3.connect(file)) as database, database:
+            for (stored,) in database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchall():
+                inputs = pb.DecisionInputs.FromString(stored)
+                inputs.rules_version = 0
+                database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=kept.name))
     assert replayed.comparison == service.REPLAY_COMPARISON_OTHER_RULES
     assert (replayed.stored_rules_version, replayed.rules_version) == (0, RULES_VERSION)
@@ -409,6 +466,10 @@ LONG_AGO = 1_660_000_000 * SECOND
         ({"purpose": 0}, "purpose", "INVALID_FIELD"),
         ({"evidence": [paper("R", LONG_AGO, lab="labs/914101000000000000")]}, "evidence[0].lab", "BAD_USCC"),
         ({"evidence": [paper("R 1", LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
+        ({"evidence": [paper(_person(1), LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
+        ({"evidence": [paper("R", LONG_AGO, lab_name=_person(1))]}, "evidence[0].lab_name", "INVALID_FIELD"),
+        ({"evidence": [paper("", LONG_AGO, lab="", lab_name=" ")]}, "evidence[0].lab", "INVALID_FIELD"),
+        ({"evidence": [paper(" ", LONG_AGO, lab="")]}, "evidence[0].lab", "INVALID_FIELD"),
         ({"evidence": [paper("R\u200b", LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
         (
             {"evidence": [paper("R", LONG_AGO, sample_time=Timestamp(seconds=1))]},

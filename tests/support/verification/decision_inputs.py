@@ -27,6 +27,8 @@ ANTIGEN = "sars-cov-2-antigen"
 ANTIBODY = "sars-cov-2-antibody"
 HEPATITIS = "hepatitis-b"
 """An item that no random policy names."""
+NAMES = {"检验所甲": "labs/91410100MA0000001X", "检验所乙": "labs/91220500MA00000029", "不明检验所": ""}
+"""The laboratories that Results finds by name."""
 LABS = ("labs/91410100MA0000001X", "labs/91220500MA00000029")
 OUTCOMES = (model.NEGATIVE,) * 6 + (
     model.POSITIVE,
@@ -203,19 +205,24 @@ def _random_evidence(random: Random, world: list[Record], others: list[Record]) 
     source = random.choice(world) if world and kind < 0.7 else random_record(random, random.randint(20, 22))
     if kind > 0.9:
         source = random.choice(others)
+    by_name = random.random() < 0.3
+    names = [name for name, lab in NAMES.items() if lab == source.lab or random.random() < 0.2]
+    report_number = source.report_number if random.random() < 0.9 else ""
+    lab = source.lab if random.random() < 0.95 or not report_number else ""
     return Evidence(
         random.randint(1, 7),
-        source.lab if random.random() < 0.95 else "",
-        source.report_number if random.random() < 0.95 else "",
+        "" if by_name else lab,
+        report_number,
         source.outcome if random.random() < 0.85 else random.choice(OUTCOMES),
         _shown(random, source.sample_time),
         _shown(random, source.report_time),
         source.item if random.random() < 0.8 else random.choice(ITEMS),
+        random.choice(names) if by_name else "",
     )
 
 
 def _shown(random: Random, instant: Instant | None) -> Instant | None:
-    if instant is None or random.random() < 0.1:
+    if instant is None or random.random() < 0.2:
         return None
     return instant + random.choice((0, 0, 0, -(instant % MINUTE), 300_000, HOUR, -2 * SECOND))
 
@@ -223,17 +230,33 @@ def _shown(random: Random, instant: Instant | None) -> Instant | None:
 def _find_claim(
     random: Random, evidence: Evidence, world: list[Record], others: list[Record], items: set[str]
 ) -> Claim:
-    report = (evidence.lab, evidence.report_number)
-    if "" in report or evidence.item not in items:
+    if evidence.item not in items:
         return model.NOT_LOOKED_UP
-    standing = random.choice(STANDINGS)
+    lab = evidence.lab or NAMES.get(evidence.lab_name, "")
+    report = (lab, evidence.report_number)
+    standing = random.choice(STANDINGS) if lab else lab_pb2.LAB_STANDING_UNSPECIFIED
+    if "" in report:
+        of_number = [record for record in world if not lab and record.report_number == evidence.report_number]
+        newest = {record.name: record for record in sorted(of_number, key=lambda record: record.revision)}
+        possible = tuple(record for record in newest.values() if record.item in items)
+        return Claim(model.NOT_COMPARABLE, None, standing, None, lab, possible)
+    return _find_identified(report, world, others, standing, items)
+
+
+def _find_identified(
+    report: tuple[str, str],
+    world: list[Record],
+    others: list[Record],
+    standing: model.Standing,
+    items: set[str],
+) -> Claim:
+    lab = report[0]
     mine = [record for record in world if (record.lab, record.report_number) == report]
     if mine and max(mine, key=lambda record: record.revision).item not in items:
-        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM, None, standing)
+        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM, None, standing, None, lab)
     if mine:
-        return Claim(
-            lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, max(mine, key=lambda record: record.revision), standing
-        )
+        newest = max(mine, key=lambda record: record.revision)
+        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, newest, standing, None, lab)
     if any((record.lab, record.report_number) == report for record in others):
-        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, None, standing)
-    return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, standing)
+        return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, None, standing, None, lab)
+    return Claim(lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, None, standing, None, lab)

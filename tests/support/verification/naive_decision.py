@@ -36,6 +36,7 @@ class Verdict:
     refusal_permitted: bool = False
     contradictions: list[tuple[str, ...]] = field(default_factory=list)
     to_upload: set[tuple[str, str]] = field(default_factory=set)
+    to_confirm: set[tuple[str, str]] = field(default_factory=set)
     origin: str = ""
     policy: str = ""
     item: str = ""
@@ -50,6 +51,8 @@ class Candidate:
     recorded: bool
     standing: int
     why_not: str = ""
+    lab: str = ""
+    comparable: bool = True
 
 
 def decide_naively(inputs: Any) -> Verdict:
@@ -163,6 +166,10 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
         standing = [one for one in recorded if one.outcome == outcome and stands(one)]
         standing.sort(key=lambda one: (adverse.index(one.item), -one.sample_time, one.name))
         if standing:
+            adverse_ones = [one for one in recorded if one.outcome in (POSITIVE, POOL) and stands(one)]
+            clearing = find_clearing(usable, adverse_ones, accepted, adverse, rule, use)
+            if clearing:
+                return Verdict("UNDETERMINED", "CLEARANCE_NOT_RECORDED", to_confirm=clearing, **extras)
             return Verdict(
                 "NOT_RECOGNIZED",
                 reason,
@@ -178,6 +185,7 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
     inside: list[tuple[datetime, bool, float, bool, str, Candidate]] = []
     expired_ends: list[datetime] = []
     sampled_only = False
+    in_doubt = False
     # A report later than the use time that is not positive counts as a sampling record until its report time.
     in_the_lab = [
         candidate
@@ -190,24 +198,32 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
         sampled = -1.0 if subject.sample_time is None else subject.sample_time
         if subject.outcome == NEGATIVE and candidate not in in_the_lab:
             own = accepted[subject.item]
-            start = subject.report_time if own.basis == 1 else subject.sample_time
-            if start is None:
-                continue
-            ends = [(end_of(window, moment(start)), window) for window in (own, *rule.shortest_windows)]
-            end = max(one for one, _ in ends)
-            boundary = [one for one, window in ends if window.includes_boundary and window.calendar_days is None]
-            if use < end or (end in boundary and use == end):
-                inside.append((end, candidate.recorded, sampled, True, name, candidate))
+            held = [end_at(own, rule, start, use) for start in possible_starts(subject, own, use)]
+            if all(counts for _, counts in held):
+                if candidate.comparable:
+                    inside.append((min(held)[0], candidate.recorded, sampled, True, name, candidate))
+                else:
+                    in_doubt = True
+            elif not any(counts for _, counts in held):
+                expired_ends.append(max(held)[0])
             else:
-                expired_ends.append(end)
-        elif (subject.outcome == PENDING or candidate in in_the_lab) and subject.sample_time is not None:
-            start = moment(subject.sample_time)
+                in_doubt = True
+        elif subject.outcome == PENDING or candidate in in_the_lab:
             window = rule.sampling_proof_window
             ahead = timedelta(minutes=1) if use == moment(inputs.evaluate_time) else timedelta()
-            if window is not None and start - ahead <= use < start + timedelta(microseconds=window):
-                inside.append(
-                    (start + timedelta(microseconds=window), candidate.recorded, sampled, False, name, candidate)
-                )
+            if subject.sample_time is not None:
+                starts = [moment(subject.sample_time)]
+            else:
+                last = use if subject.report_time is None else min(use, moment(subject.report_time))
+                starts = [EPOCH, last]
+            proofs = [
+                window is not None and start - ahead <= use < start + timedelta(microseconds=window) for start in starts
+            ]
+            if all(proofs) and candidate.comparable:
+                end = starts[0] + timedelta(microseconds=window)
+                inside.append((end, candidate.recorded, sampled, False, name, candidate))
+            elif any(proofs):
+                in_doubt = True
             else:
                 sampled_only = True
     if inside:
@@ -224,6 +240,8 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
             **extras,
         )
 
+    if in_doubt:
+        return Verdict("UNDETERMINED", "EVIDENCE_NOT_COMPARABLE", **extras)
     if any(item in accepted for item in inputs.cut_items):
         return Verdict("UNDETERMINED", "HISTORY_CUT", **extras)
     if is_any_unavailable(inputs):
@@ -263,6 +281,7 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
     known = list(inputs.records)
     if not inputs.own_records_alone:
         known += [claim.record for claim in inputs.claims if claim.record is not None]
+        known += [record for claim in inputs.claims for record in claim.possible]
     names = {record.name for record in known}
     newest = [max((one for one in known if one.name == name), key=lambda one: one.revision) for name in sorted(names)]
     candidates = [Candidate(record, True, record.lab_standing) for record in newest if record.item in items]
@@ -272,9 +291,18 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
     contradictions: list[tuple[str, ...]] = []
     to_upload: set[tuple[str, str]] = set()
     for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
-        if shown.lab == "" or shown.report_number == "" or shown.item not in items or claim.state == 4:
+        if shown.item not in items or claim.state == 4:
             continue
-        record = next((r for r in newest if (r.lab, r.report_number) == (shown.lab, shown.report_number)), None)
+        # A code wins over a name, which the registers resolve.
+        lab = shown.lab if shown.lab else claim.lab
+        standing = claim.lab_standing if (shown.sample_time, shown.report_time) != (None, None) else 0
+        if lab == "" or shown.report_number == "":
+            numbers = {(r.lab, r.report_number) for r in claim.possible}
+            of_number = [r for r in newest if (r.lab, r.report_number) in numbers and r.item == shown.item]
+            if not any(equals(shown, r) for r in of_number) and not inputs.own_records_alone:
+                candidates.append(Candidate(shown, False, standing, lab=lab, comparable=False))
+            continue
+        record = next((r for r in newest if (r.lab, r.report_number) == (lab, shown.report_number)), None)
         if record is not None and record.item != shown.item:
             continue
         differing: list[str] = []
@@ -293,14 +321,67 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
         elif inputs.own_records_alone:
             continue
         elif record is None or (record.outcome == PENDING and shown.outcome != PENDING):
-            candidates.append(Candidate(shown, False, claim.lab_standing))
-            to_upload.add((shown.lab, shown.report_number))
+            candidates.append(Candidate(shown, False, standing, lab=lab))
+            to_upload.add((lab, shown.report_number))
     return candidates, contradictions, to_upload
+
+
+def equals(shown: Any, record: Any) -> bool:
+    """Return whether a paper says what a record says; a paper that still shows the sampling does too."""
+    if record.outcome == PENDING and shown.outcome != PENDING:
+        return False
+    times = [(shown.sample_time, record.sample_time)]
+    if shown.outcome != PENDING or record.outcome == PENDING:
+        if shown.outcome != record.outcome:
+            return False
+        times.append((shown.report_time, record.report_time))
+    return all(one is None or alike(one, other) for one, other in times)
+
+
+def possible_starts(subject: Any, window: Any, use: datetime) -> list[datetime]:
+    """Return the earliest and the latest instant from which a negative may count; once, if it is shown."""
+    sampled, reported = subject.sample_time, subject.report_time
+    if window.basis == 1:
+        if reported is not None:
+            return [moment(reported)]
+        return [EPOCH if sampled is None else moment(sampled), use]
+    if sampled is not None:
+        return [moment(sampled)]
+    return [EPOCH, use if reported is None else moment(reported)]
+
+
+def end_at(own: Any, rule: Any, start: datetime, use: datetime) -> tuple[datetime, bool]:
+    """Return when a negative that counts from `start` ends, and whether it counts at the time of use."""
+    ends = [(end_of(window, start), window) for window in (own, *rule.shortest_windows)]
+    end = max(one for one, _ in ends)
+    boundary = [one for one, window in ends if window.includes_boundary and window.calendar_days is None]
+    return end, use < end or (end in boundary and use == end)
+
+
+def find_clearing(
+    usable: list[Candidate], standing: list[Any], accepted: Any, adverse: Any, rule: Any, use: datetime
+) -> set[tuple[str, str]]:
+    """Return the reports in hand that count and would clear all positives and pools that stand."""
+    found = set()
+    for candidate in usable:
+        subject = candidate.subject
+        if candidate.recorded or not candidate.comparable or subject.outcome != NEGATIVE:
+            continue
+        if subject.item not in accepted or subject.sample_time is None:
+            continue
+        own = accepted[subject.item]
+        counts = all(end_at(own, rule, start, use)[1] for start in possible_starts(subject, own, use))
+        heavy = [subject.item in adverse[: adverse.index(one.item) + 1] for one in standing]
+        if counts and all(heavy) and all(subject.sample_time > one.sample_time for one in standing):
+            found.add((candidate.lab, subject.report_number))
+    return found
 
 
 def find_fault(candidate: Candidate, use: datetime, now: datetime) -> str:
     """Return why a candidate cannot count, or an empty text."""
     subject = candidate.subject
+    if not candidate.recorded and (subject.sample_time, subject.report_time) == (None, None):
+        return ""
     if candidate.standing in RED_LIGHTS:
         return "LAB_NOT_AUTHORIZED"
     stages = [
@@ -312,8 +393,6 @@ def find_fault(candidate: Candidate, use: datetime, now: datetime) -> str:
     times = [moment(stage) for stage in stages if stage is not None]
     if times != sorted(times) or any(one > now + timedelta(minutes=5) for one in times):
         return "TIMES"
-    if not times:
-        return "NO TIMES"
     if subject.outcome != PENDING:
         if candidate.recorded and subject.report_time is None:
             return "TIMES"

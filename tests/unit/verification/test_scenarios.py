@@ -18,6 +18,7 @@ from hutong.verification.v1 import refusal_pb2
 from services.domain.instant import HOUR, SHANGHAI, Instant, from_datetime
 from services.verification.decision.decide import decide
 from services.verification.decision.model import (
+    NOT_COMPARABLE,
     NOT_LOOKED_UP,
     REPORT_TIME,
     SAMPLE_TIME,
@@ -99,19 +100,46 @@ def _evidence(shown: dict[str, Any]) -> Evidence:
     report = RECOGNITION["reports"][shown["report"]] | shown
     return Evidence(
         channel_pb2.Channel.Value(f"CHANNEL_{report.get('by', 'PAPER_REPORT')}"),
-        LAB.format(report["lab"]),
-        shown["report"],
+        "" if _is_without_code(shown) else LAB.format(report["lab"]),
+        shown.get("number", shown["report"]),
         outcome_pb2.Outcome.Value(f"OUTCOME_{report['outcome'].upper()}"),
         _instant(report["sampled"]),
         _instant(report.get("reported")),
         report.get("item", ""),
+        shown.get("lab_name", ""),
     )
+
+
+def _is_without_code(shown: dict[str, Any]) -> bool:
+    """Return whether evidence shows its laboratory by name, or not at all."""
+    return "lab_name" in shown or shown.get("lab") == ""
+
+
+def _find_lab(shown: dict[str, Any], recorded: list[str]) -> str | None:
+    """Return the region of the laboratory that evidence means; None if that is not known, as Results does."""
+    if not _is_without_code(shown):
+        return str(RECOGNITION["reports"][shown["report"]]["lab"])
+    labs = RECOGNITION["registered"].get(shown.get("lab_name"), [])
+    if len(labs) > 1 and shown["report"] in recorded:
+        labs = [lab for lab in labs if lab == RECOGNITION["reports"][shown["report"]]["lab"]]
+    return labs[0] if len(labs) == 1 else None
 
 
 def _claim(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
     name = shown["report"]
     if case.get("results") == "away":
         return NOT_LOOKED_UP
+    lab = _find_lab(shown, case.get("recorded", []))
+    if lab is None or shown.get("number") == "":
+        without = "lab_name" not in shown or not RECOGNITION["registered"].get(shown["lab_name"])
+        possible = (_record(name),) if lab is None and without and name in case.get("recorded", []) else ()
+        unknown = lab_pb2.LAB_STANDING_UNSPECIFIED
+        return Claim(NOT_COMPARABLE, None, unknown, None, LAB.format(lab) if lab else "", possible)
+    return _identified(shown, case)._replace(lab=LAB.format(lab))
+
+
+def _identified(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
+    name = shown["report"]
     if (shown | RECOGNITION["reports"][name]).get("item"):
         # Results returns no content of an item that the look-up does not ask for.
         found = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM

@@ -155,7 +155,7 @@ class Connection:
         else:
             channel = Channel(grpc.aio.insecure_channel(address, options=options))
         self._open.append(channel)
-        # Stubs use the four methods that Channel has.
+        # Stubs use only the four methods that Channel has.
         return cast("grpc.aio.Channel", channel)
 
 

@@ -1,4 +1,4 @@
-"""Uploads for asyncio that resume after every break. `hutong_client.upload` has the reasons."""
+"""Uploads for asyncio that resume after every break. `hutong_client.upload` explains how."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class UploadSession:
         validate_only: a dry run: validate everything and store nothing. It cannot be resumed and fails at the first
             break.
         items: the items that the upload admits besides the default item, as "items/sars-cov-2-antigen".
-        window: the most batches that may wait for their acknowledgement.
-        retry_policy: how long to retry after failures. Its `sleep` is not used.
+        window: the greatest number of batches that may wait for their acknowledgement.
+        retry_policy: how long to retry after transient failures. Its `sleep` is not used.
         on_retry: called before each retry with the failure and the seconds until the next try.
         sleep: waits a number of seconds.
     """
@@ -188,7 +188,7 @@ class _InFlight(Generic[Note]):
         """Stop taking batches from the source."""
         if self._task is not None:
             self._task.cancel()
-            # The error of a source that failed after the upload has another error need not be reported.
+            # The upload has ended, so an error of the source is read here and not reported.
             self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _take(self) -> None:
@@ -205,7 +205,7 @@ class _InFlight(Generic[Note]):
                     self._stream.put_nowait(make_frame(self._offset, batch))
                 self._offset += len(batch.tubes)
         finally:
-            # The task counts as done only after this step of the event loop.
+            # The stream ends in the next step of the event loop, because only then the task is done for `is_finished`.
             asyncio.get_running_loop().call_soon(self._end_stream)
 
     def _end_stream(self) -> None:

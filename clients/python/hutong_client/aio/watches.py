@@ -1,4 +1,4 @@
-"""Watches for asyncio that go on after every break. `hutong_client.watch` has the reasons."""
+"""Watches for asyncio that go on after every break. `hutong_client.watches` explains how."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def watch(
     Args:
         method: the watch, as `connection.results.WatchResults` or `connection.policies.WatchPolicies`.
         request: the request, with the cursor to start after. It is overwritten with each message's cursor.
-        silence_seconds: the stream is opened again if nothing came for so long.
-        retry_policy: how long to go on without any message. Its `sleep` is not used.
+        silence_seconds: the stream is opened again if no message comes for this long.
+        retry_policy: how long to retry without any message. Its `sleep` is not used.
         sleep: waits a number of seconds.
 
     Raises:

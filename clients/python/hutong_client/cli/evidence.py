@@ -15,6 +15,7 @@ from hutong_client.cli.options import INSTANT, ITEM, LAB, Word
 _PARTS: dict[str, Any] = {
     "channel": Word(channel_pb2.Channel, "CHANNEL_"),
     "lab": LAB,
+    "lab_name": click.STRING,
     "report_number": click.STRING,
     "item": ITEM,
     "outcome": Word(outcome_pb2.Outcome, "OUTCOME_"),
@@ -51,5 +52,7 @@ evidence_option = click.option(
     type=EvidenceOf(),
     multiple=True,
     help="A result that the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,"
-    "sample_time=...,report_time=..., and item=sars-cov-2-antigen for another test than nucleic acid; can be repeated.",
+    "sample_time=...,report_time=..., and item=sars-cov-2-antigen for another test than nucleic acid. lab_name=... is"
+    " the laboratory's name as printed, in place of its code. What it does not show is left out, but a laboratory or"
+    " the number is needed. Can be repeated.",
 )

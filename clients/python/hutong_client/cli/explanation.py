@@ -43,9 +43,10 @@ USES = {
     decision_pb2.EVIDENCE_USE_TIMES_IMPOSSIBLE: "not used: its times are impossible",
     decision_pb2.EVIDENCE_USE_CONTRADICTS_RECORD: "not used: differs from the record",
     decision_pb2.EVIDENCE_USE_SAME_AS_RECORD: "the same as its record, which is used instead",
-    decision_pb2.EVIDENCE_USE_NOT_IDENTIFIABLE: (
-        "not used: names no laboratory and report number, or no time to count from"
+    decision_pb2.EVIDENCE_USE_NOT_COMPARABLE: (
+        "kept for an officer: it cannot be compared with a record, or lacks the time to count from"
     ),
+    decision_pb2.EVIDENCE_USE_WOULD_CLEAR: "kept for an officer: it would clear the positive if it were recorded",
     decision_pb2.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: "not used: a sampling record does not count here",
     decision_pb2.EVIDENCE_USE_INCONCLUSIVE: "not used: the assay gave no usable answer",
     decision_pb2.EVIDENCE_USE_GOVERNS: "governs",
@@ -160,7 +161,8 @@ def _subject(item: decision_pb2.Considered) -> str:
     if item.WhichOneof("subject") == "result":
         return f"{item.result}{_item(item.item)}"
     channel = word(channel_pb2.Channel, item.evidence.channel, "CHANNEL_")
-    return f"{channel}, report {item.evidence.report_number or 'without a number'}{_item(item.evidence.item)}"
+    lab = f", of {item.evidence.lab_name}" if item.evidence.lab_name else ""
+    return f"{channel}, report {item.evidence.report_number or 'without a number'}{lab}{_item(item.evidence.item)}"
 
 
 def _use(item: decision_pb2.Considered) -> str:

@@ -114,7 +114,11 @@ html_option = click.option(
 
 
 class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """Argument type for an enum of the contract, as "public-venue" or "PURPOSE_PUBLIC_VENUE"."""
+    """Argument type for an enum of the contract.
+
+    A word is the name of a value without the enum's prefix, as "public-venue". The full name, as
+    "PURPOSE_PUBLIC_VENUE", is accepted too.
+    """
 
     name = "word"
 
@@ -134,12 +138,12 @@ class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its new
         return int(self._values[word])
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
-        """Return all words if there are at most six, otherwise "WORD"."""
+        """Return the enum's words for the help if there are at most six, otherwise "WORD"."""
         return "[" + "|".join(self._values) + "]" if len(self._values) <= 6 else "WORD"
 
     @property
     def words(self) -> Iterable[str]:
-        """The words of all values."""
+        """The words of all values of the enum."""
         return self._values
 
 
@@ -240,7 +244,7 @@ class EncodingName(click.ParamType):  # type: ignore[type-arg] # generic only in
             "阴".encode(found, "ignore")
         except (LookupError, UnicodeError):
             self.fail("not a known encoding; one as utf-8, gb18030, big5, shift_jis, euc_kr or cp1251", param, ctx)
-        # The extension of GB2312 and GBK reads both.
+        # GB 18030 extends GB2312 and GBK, so it reads both.
         return "gb18030" if found in {"gb2312", "gbk"} else found
 
 

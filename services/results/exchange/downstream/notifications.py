@@ -120,7 +120,7 @@ def _append(
 
 def has_subscriptions(connection: Connection) -> bool:
     """Return whether there are subscriptions. A node that subscribes later waits for the present transaction."""
-    # In a statement before the query: a subscription that the query misses is committed later, and sees the lock.
+    # The lock is taken before the query, so a subscription that the query misses is committed later and waits for it.
     share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
 

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
 from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant, from_timestamp
-from services.domain.names import DEFAULT_ITEM, parse_items, parse_lab, parse_node
+from services.domain.instant import Instant
+from services.domain.names import DEFAULT_ITEM, format_lab, parse_items, parse_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_replica
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.model import Replica
 from services.results.labs.model import NOT_AUTHORIZED
-from services.results.lookup.model import LocalMatches
+from services.results.lookup.claims import reports_to_find
+from services.results.lookup.convert import claims_from_proto
+from services.results.lookup.model import LocalMatches, ReportClaim
 from services.results.lookup.pick import DEFAULT_LIMIT, pick_latest
 from services.results.lookup.store import LookupStore
-from services.results.records.model import ReportName, StoredResult
+from services.results.records.model import StoredResult
 from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness, decode_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
-
-Claimed = tuple[ReportName, Instant | None]
-"""A claimed report with the report time on it, if known."""
 
 
 class SubjectLookup:
@@ -44,27 +43,23 @@ class SubjectLookup:
             InvalidArgument: BATCH_TOO_LARGE, the answer exceeds the size of a message; or a malformed field.
         """
         region = parse_node(request.node)
-        claims: list[Claimed] = [
-            (
-                (parse_lab(claim.lab, f"claimed_reports[{index}].lab"), claim.report_number),
-                from_timestamp(claim.report_time) if claim.HasField("report_time") else None,
-            )
-            for index, claim in enumerate(request.claimed_reports)
-        ]
+        claims = claims_from_proto(request.claimed_reports)
         await self._nodes.await_fresh(self._tokens(request))
         response = LookupSubjectsResponse(sources=await self._nodes.sources())
         now = self._clock.now()
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
-        reports = sorted({name for name, _ in claims})
-        matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items)
+        reports, by_name = reports_to_find(claims)
+        matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
+        # Whose claim it is does not matter: only few results have the number of another subject's claim.
+        numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT
         for results, keys in zip(matches.by_subject, matches.subjects, strict=True):
             subject = response.subjects.add(subject_keys=keys)
-            for result in self._pick(results, region, limit, matches):
+            for result in self._pick(results, region, limit, matches, numbers):
                 self._fill(subject.results.add(), result)
                 subject.lab_standings.append(matches.standing_at(result.lab, result.reference_time))
-        for name, report_time in claims:
-            self._claim(name, report_time, matches, now, response.claims.add())
+        for claim in claims:
+            self._fill_claim(response.claims.add(), claim, matches, now)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"what is known of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results"
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
@@ -80,31 +75,42 @@ class SubjectLookup:
         return tokens
 
     def _pick(
-        self, results: Sequence[StoredResult], region: str, limit: int, matches: LocalMatches
+        self,
+        results: Sequence[StoredResult],
+        region: str,
+        limit: int,
+        matches: LocalMatches,
+        numbers: Collection[str],
     ) -> list[StoredResult]:
         def may_report(result: StoredResult) -> bool:
             return matches.standing_at(result.lab, result.reference_time) not in NOT_AUTHORIZED
 
         latest = pick_latest(results, region, limit, may_report)
-        return sorted(
-            (*latest.in_region, *latest.out_of_region), key=lambda result: result.reference_time, reverse=True
-        )
+        picked = [*latest.in_region, *latest.out_of_region]
+        if numbers:
+            picked += [result for result in results if result.report_number in numbers and result not in picked]
+        return sorted(picked, key=lambda result: result.reference_time, reverse=True)
 
     def _fill(self, message: ReplicatedResult, result: StoredResult) -> None:
         fill_replica(message, Replica(result, self._pepper.version, b"", b""))
 
-    def _claim(
-        self,
-        name: ReportName,
-        report_time: Instant | None,
-        matches: LocalMatches,
-        now: Instant,
-        claim: ClaimedReportRecord,
+    def _fill_claim(
+        self, message: ClaimedReportRecord, claim: ReportClaim, matches: LocalMatches, now: Instant
     ) -> None:
-        lab, _ = name
-        claim.lab_standing = matches.standing_at(lab, now if report_time is None else report_time)
-        claim.lab_region = matches.region_of(lab)
-        result = matches.by_report.get(name)
+        """Write what is known of a claim into an empty message: for its laboratory, or each one of its name."""
+        if claim.lab:
+            self._fill_claim_of(message, claim.lab, claim, matches, now)
+            return
+        for lab in matches.labs_by_name.get(claim.normal_name, ()):
+            of_lab = message.by_lab.add(lab=format_lab(lab))
+            self._fill_claim_of(of_lab, lab, claim, matches, now)
+
+    def _fill_claim_of(
+        self, message: ClaimedReportRecord, lab: str, claim: ReportClaim, matches: LocalMatches, now: Instant
+    ) -> None:
+        message.lab_standing = matches.standing_at(lab, now if claim.report_time is None else claim.report_time)
+        message.lab_region = matches.region_of(lab)
+        result = matches.by_report.get((lab, claim.report_number))
         if result is not None:
-            self._fill(claim.result, result)
-            claim.record_lab_standing = matches.standing_at(result.lab, result.reference_time)
+            self._fill(message.result, result)
+            message.record_lab_standing = matches.standing_at(result.lab, result.reference_time)

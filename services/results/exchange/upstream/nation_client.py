@@ -9,16 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import grpc
-from hutong.exchange.v1.exchange_service_pb2 import LookupSubjectsRequest, LookupSubjectsResponse
+from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
 from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.results.v1.lookup_pb2 import ClaimedReport
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import set_timestamp
-from services.domain.names import DEFAULT_ITEM, format_item, format_lab, format_node
+from services.domain.names import DEFAULT_ITEM, format_item, format_lab, format_node, parse_lab
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
-from services.results.lookup.model import RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
+from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
 from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
@@ -122,11 +122,7 @@ class NationClient:
         if items != [DEFAULT_ITEM]:
             request.items.extend(map(format_item, items))
         for question in questions:
-            for (lab, report_number), report_time in question.claims:
-                claimed = ClaimedReport(lab=format_lab(lab), report_number=report_number)
-                if report_time is not None:
-                    set_timestamp(claimed.report_time, report_time)
-                request.claimed_reports.append(claimed)
+            request.claimed_reports.extend(map(_claim_to_proto, question.claims))
         stub = self._connection.stub
         try:
             response = await stub.LookupSubjects(request, timeout=seconds, metadata=outgoing_metadata())
@@ -178,18 +174,32 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
                     for result, standing in zip(subject.results, subject.lab_standings, strict=True)
                 ],
                 list(subject.subject_keys),
-                [
-                    RemoteClaim(
-                        _match(claim.result, claim.record_lab_standing) if claim.HasField("result") else None,
-                        claim.lab_standing,
-                        claim.lab_region,
-                    )
-                    for claim in own
-                ],
+                list(map(_claim_from_proto, own)),
                 response.sources,
             )
         )
     return answers
+
+
+def _claim_to_proto(claim: ReportClaim) -> ClaimedReport:
+    """Return a claim as it is sent. Each node forms its own normal form of a name."""
+    message = ClaimedReport(report_number=claim.report_number)
+    if claim.lab:
+        message.lab = format_lab(claim.lab)
+    else:
+        message.lab_name = claim.lab_name
+    if claim.report_time is not None:
+        set_timestamp(message.report_time, claim.report_time)
+    return message
+
+
+def _claim_from_proto(claim: ClaimedReportRecord) -> RemoteClaim:
+    return RemoteClaim(
+        _match(claim.result, claim.record_lab_standing) if claim.HasField("result") else None,
+        claim.lab_standing,
+        claim.lab_region,
+        [(parse_lab(of_lab.lab), _claim_from_proto(of_lab)) for of_lab in claim.by_lab],
+    )
 
 
 def _match(message: ReplicatedResult, standing: Standing) -> RemoteMatch:

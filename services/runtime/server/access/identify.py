@@ -71,7 +71,7 @@ class Identifier:
         """Return the subject key of a document in a request.
 
         Raises:
-            InvalidArgument: BAD_DOCUMENT_NUMBER, the number cannot be right.
+            InvalidArgument: BAD_DOCUMENT_NUMBER, the number is not valid for its type of document.
         """
         found: list[Violation] = []
         canonical = check_document(document, "document", found)

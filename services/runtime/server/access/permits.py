@@ -67,7 +67,7 @@ PERMITTED, DENIED = Permitted(), Denied()
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """To whom a stored object belongs: its region, and a test of whether it is about a subject key."""
+    """The owner of a stored object: its region, and a test that says whether the object is about a subject key."""
 
     region: str
     is_about: Callable[[bytes], bool] = lambda _key: False
@@ -115,10 +115,11 @@ class _Bound:
 def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str, key_of: KeyOf) -> Ruling:
     """Rule on a request, or on one item of a batch.
 
-    A filter that may be omitted is set to the caller's own in the request. `node` is the region of this node.
+    An optional filter that is absent is set in the request to the caller's own laboratory or region. `node` is the
+    region of this node.
 
     Raises:
-        InvalidArgument: a document that must be the caller's user's cannot be right.
+        InvalidArgument: a document that must be that of the caller's user is not a valid document.
     """
     best: Ruling = DENIED
     for grant in rules.of(caller.role):
@@ -140,7 +141,7 @@ def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
         owned = caller.user is not None and owner.is_about(caller.user)
     if owned:
         return PERMITTED
-    # The register of laboratories is public, so that another's laboratory is no secret.
+    # The register of laboratories is public, so the existence of a laboratory is no secret.
     return (
         DENIED if unsettled.name.startswith("labs/") and unsettled.name == unsettled.stored else Hidden(unsettled.name)
     )

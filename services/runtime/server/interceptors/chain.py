@@ -90,7 +90,7 @@ class Routes(grpc.GenericRpcHandler):
         """Do nothing: generated code passes the same methods again here, for old servers."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of the called method; for an unknown method, one that ends with NOT_SERVED."""
+        """Return the handler of the called method. The handler of an unknown method ends with NOT_SERVED."""
         name: str = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is None:

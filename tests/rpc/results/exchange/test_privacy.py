@@ -81,8 +81,12 @@ async def test_nothing_that_names_a_person_leaves_its_province(tmp_path: Path, d
             )
             assert (await henan.node.results.LookupLatest(look_up)).out_of_region
         # Typed into the wrong field: document numbers as the claimed report's number and as codes.
-        wrong = ClaimedReport(lab=LAB_NAME, report_number=make_document(7).number)
-        look_up = LookupLatestRequest(document=make_document(7), scope=LOOKUP_SCOPE_NATIONWIDE, claimed_reports=[wrong])
+        wrong = [
+            ClaimedReport(lab=LAB_NAME, report_number=make_document(7).number),
+            ClaimedReport(report_number=make_document(7).number),
+            ClaimedReport(lab_name=make_document(7).number),
+        ]
+        look_up = LookupLatestRequest(document=make_document(7), scope=LOOKUP_SCOPE_NATIONWIDE, claimed_reports=wrong)
         assert (await henan.node.results.LookupLatest(look_up)).out_of_region
         mistaken = [make_tube(PERSONS), make_tube(PERSONS + 1)]
         mistaken[0].tube_code = mistaken[1].persons[0].report_number = make_document(7).number

@@ -147,6 +147,7 @@ WRONG = {
     "no standing": ("SetLabStanding", standing_request(standing=0), INVALID, "INVALID_FIELD", "standing"),
     "made-up standing": ("SetLabStanding", standing_request(standing=9), INVALID, "INVALID_FIELD", "standing"),
     "no reason": ("SetLabStanding", standing_request(reason=""), INVALID, "INVALID_FIELD", "reason"),
+    "name of spaces": ("ListLabs", ListLabsRequest(display_name=" "), INVALID, "INVALID_FIELD", "display_name"),
     "reason with NUL": ("SetLabStanding", standing_request(reason="\0"), INVALID, "INVALID_FIELD", "reason"),
     "effective beyond time": (
         "SetLabStanding",
@@ -179,6 +180,7 @@ async def test_laboratories_are_listed_by_name_page_by_page(node: ResultsNode) -
         stem = f"9122050{place}MA0HUTNG0"
         lab = lab_to_register(stem + uscc.calc_check_digit(stem))
         lab.region = regions[place % 5]
+        lab.display_name = ("胡同 检验所（A）", "胡同检验所%", "胡同检验", "通化检验所", "吉林检验所")[place // 2]
         names.append(lab.name)
         await node.labs.CreateLab(CreateLabRequest(lab=lab))
 
@@ -198,6 +200,11 @@ async def test_laboratories_are_listed_by_name_page_by_page(node: ResultsNode) -
     below = sorted(names[place] for place in (0, 1, 5, 6))
     assert await pages(region="220500") == [below[:3], below[3:]]
     assert [len(page) for page in await pages(region="410000")] == [3, 1]
+    assert await pages(display_name="胡同检验所(ａ)") == [sorted(names[:2])]
+    assert await pages(display_name="胡同检验所") == [[]]
+    assert await pages(display_name_prefix=" 胡同") == [sorted(names[:6])[:3], sorted(names[:6])[3:]]
+    assert await pages(display_name_prefix="胡同检验所%") == [sorted(names[2:4])]
+    assert await pages(display_name_prefix="胡同", region="410000") == [sorted(names[3:5])]
     token = (await node.labs.ListLabs(ListLabsRequest(page_size=3))).next_page_token
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await node.labs.ListLabs(ListLabsRequest(page_size=3, page_token=token, region="410000"))

@@ -124,6 +124,28 @@ async def test_a_look_up_returns_both_sides_claims_and_next_steps(node: ResultsN
     ]
 
 
+async def test_claims_find_their_laboratory_by_name(node: ResultsNode) -> None:
+    """In normal form alone. What identifies no report is NOT_COMPARABLE and makes no missing report."""
+    await node.upload([make_tube(0), make_tube(1)])
+    named = [("通化 第一检验所", "R0"), ("通化第一检验所", "R1"), ("通化第一检验所", "R8"), ("通化第一检验所", "")]
+    named += [("第一检验所", "R9"), ("", "R0")]
+    claims = [lookup_pb2.ClaimedReport(lab_name=name, report_number=number) for name, number in named]
+    response = await node.results.LookupLatest(ask(0, claimed_reports=claims))
+    not_comparable = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE
+    assert [(each.state, each.lab) for each in response.claims] == [
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND, LAB_NAME),
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, LAB_NAME),
+        (lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, LAB_NAME),
+        (not_comparable, LAB_NAME),
+        (not_comparable, ""),
+        (not_comparable, ""),
+    ]
+    assert [[it.name for it in each.possible_results] for each in response.claims] == [[]] * 5 + [
+        [f"{LAB_NAME}/results/R0"]
+    ]
+    assert [(each.lab, each.report_number) for each in response.next_steps] == [(LAB_NAME, "R8")]
+
+
 async def test_a_look_up_says_that_the_nation_was_not_asked_unless_its_scope_is_local(node: ResultsNode) -> None:
     """In an answer of its own and in a batch: an unset scope is as LOCAL, and names what it left out."""
     not_asked = ("nodes/000000", lookup_pb2.SOURCE_STATE_NOT_ASKED)
@@ -194,6 +216,10 @@ WRONG = {
     "claimed laboratory": (
         ask(0, claimed_reports=[claim("R0"), claim("R0", "labs/1")]),
         {"claimed_reports[1].lab": "MALFORMED_NAME"},
+    ),
+    "claimed nothing": (
+        ask(0, claimed_reports=[lookup_pb2.ClaimedReport(lab_name=" ")]),
+        {"claimed_reports[0].lab": "INVALID_FIELD"},
     ),
     "claimed NUL": (ask(0, claimed_reports=[claim("R\0")]), {"claimed_reports[0].report_number": "INVALID_FIELD"}),
 }

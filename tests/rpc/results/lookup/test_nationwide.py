@@ -12,6 +12,7 @@ from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, SetLabStandingRequest
 from hutong.results.v1.lookup_pb2 import (
     CLAIMED_REPORT_MATCH_STATE_FOUND,
+    CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE,
     CLAIMED_REPORT_MATCH_STATE_NOT_FOUND,
     CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON,
     LOOKUP_SCOPE_LOCAL,
@@ -24,7 +25,7 @@ from hutong.results.v1.lookup_pb2 import (
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest, LookupLatestRequest, LookupLatestResponse
 
-from services.domain.instant import MINUTE, SECOND, to_timestamp
+from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.downstream.freshness import MAX_SILENCE
 from services.results.exchange.tables import nodes
@@ -38,6 +39,7 @@ from tests.support.results.factories import (
     LAB_NAME,
     OTHER_USCC,
     POSITIVE,
+    REPORTED,
     lab_to_register,
     make_document,
     make_tube,
@@ -152,8 +154,10 @@ async def test_documents_tied_here_alone_are_asked_about_at_the_nation(
 
 
 async def test_claims_are_answered_nationwide(country: Country, jilin: Member, henan: Member) -> None:
-    await jilin.node.upload(make_tubes(2))
-    await arrived(country, 2)
+    old = make_tube(0, reported=REPORTED - DAY)
+    old.persons[0].report_number = "OLD"
+    await jilin.node.upload([*make_tubes(2), old])
+    await arrived(country, 3)
     claims = [ClaimedReport(lab=LAB_NAME, report_number=number) for number in ("R0", "R1", "R9")]
     found = await look_up(henan, 0, claimed_reports=claims)
     assert [claim.state for claim in found.claims] == [
@@ -164,6 +168,19 @@ async def test_claims_are_answered_nationwide(country: Country, jilin: Member, h
     assert [claim.lab_region for claim in found.claims] == ["220500"] * 3
     assert not found.claims[1].HasField("result")
     assert [step.report_number for step in found.next_steps] == ["R9"]
+    # By the laboratory's name, which only the nation's register knows, and by the number alone.
+    by_name = [ClaimedReport(lab_name="通化 第一检验所", report_number=number) for number in ("R0", "R1", "R9")]
+    found = await look_up(henan, 0, limit=1, claimed_reports=[*by_name, ClaimedReport(report_number="OLD")])
+    assert [(claim.state, claim.lab) for claim in found.claims] == [
+        (CLAIMED_REPORT_MATCH_STATE_FOUND, LAB_NAME),
+        (CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON, LAB_NAME),
+        (CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, LAB_NAME),
+        (CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE, ""),
+    ]
+    # A number finds its result beyond the limit too.
+    assert [one.report_number for one in found.claims[3].possible_results] == ["OLD"]
+    assert [one.report_number for one in found.out_of_region] == ["R0"]
+    assert found.claims[3].possible_results[0].masked_number.startswith("41****")
 
 
 async def test_without_the_nation_the_province_answers_alone_and_says_so(country: Country, henan: Member) -> None:

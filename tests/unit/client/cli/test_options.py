@@ -34,6 +34,8 @@ def test_evidence_is_read_part_by_part() -> None:
     assert evidence.outcome == outcome_pb2.OUTCOME_NEGATIVE
     assert evidence.report_time.seconds == 1_660_181_400
     assert EvidenceOf().convert('{"report_number": "R1"}', None, None).report_number == "R1"
+    named = EvidenceOf().convert("channel=paper-report,lab_name=通化 示例检验所", None, None)
+    assert (named.lab_name, named.lab, named.report_number) == ("通化 示例检验所", "", "")
     for wrong in ("channel=carrier-pigeon", "colour=red", "{"):
         with pytest.raises(click.UsageError):
             EvidenceOf().convert(wrong, None, None)

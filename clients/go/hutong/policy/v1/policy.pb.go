@@ -26,11 +26,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// From where a person comes, seen from the jurisdiction whose policy it is.
+// Where a person comes from, seen from the jurisdiction of the policy.
 type TravelerOrigin int32
 
 const (
-	// As ANY.
+	// The same as ANY.
 	TravelerOrigin_TRAVELER_ORIGIN_UNSPECIFIED TravelerOrigin = 0
 	// From anywhere.
 	TravelerOrigin_TRAVELER_ORIGIN_ANY TravelerOrigin = 1
@@ -83,7 +83,7 @@ func (TravelerOrigin) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{0}
 }
 
-// From which of a result's instants its validity counts.
+// The instant of a result from which its validity counts.
 type ValidityBasis int32
 
 const (
@@ -145,8 +145,8 @@ type ValidityWindow struct {
 	//	*ValidityWindow_Duration
 	//	*ValidityWindow_CalendarDays
 	Length isValidityWindow_Length `protobuf_oneof:"length"`
-	// The instant it counts from. A floor states REPORT_TIME or has no window: SAMPLE_TIME in a floor is refused, since it
-	// could shorten what a place gives.
+	// The instant it counts from. A floor states REPORT_TIME or has no window. SAMPLE_TIME in a floor is refused, because
+	// it could shorten what a place gives.
 	Basis ValidityBasis `protobuf:"varint,3,opt,name=basis,proto3,enum=hutong.policy.v1.ValidityBasis" json:"basis,omitempty"`
 	// Whether the exact last instant still counts. Default false. Has no meaning for calendar_days.
 	IncludesBoundary bool `protobuf:"varint,4,opt,name=includes_boundary,json=includesBoundary,proto3" json:"includes_boundary,omitempty"`
@@ -228,12 +228,13 @@ type isValidityWindow_Length interface {
 }
 
 type ValidityWindow_Duration struct {
-	// So long after the basis, more than zero and at most 365 days.
+	// A time after the basis, more than zero and at most 365 days.
 	Duration *durationpb.Duration `protobuf:"bytes,1,opt,name=duration,proto3,oneof"`
 }
 
 type ValidityWindow_CalendarDays struct {
-	// So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N.
+	// A number N of calendar days in Asia/Shanghai, 1 to 365. The day of the basis is day 0, and the result counts to
+	// the end of day N.
 	CalendarDays int32 `protobuf:"varint,2,opt,name=calendar_days,json=calendarDays,proto3,oneof"`
 }
 
@@ -241,8 +242,9 @@ func (*ValidityWindow_Duration) isValidityWindow_Length() {}
 
 func (*ValidityWindow_CalendarDays) isValidityWindow_Length() {}
 
-// How long a floor lets every result count at least. A result counts until the later of the place's own window and of
-// each shortest window, all counted from the basis that applies. Nothing is ever shortened by it.
+// How long a floor lets every result count at least. A result counts until the latest end of the place's own window and
+// of all shortest windows, each counted from the basis that applies. No result expires earlier because of a shortest
+// window.
 type ShortestWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The length.
@@ -325,12 +327,13 @@ type isShortestWindow_Length interface {
 }
 
 type ShortestWindow_Duration struct {
-	// So long after the basis, more than zero and at most 365 days.
+	// A time after the basis, more than zero and at most 365 days.
 	Duration *durationpb.Duration `protobuf:"bytes,1,opt,name=duration,proto3,oneof"`
 }
 
 type ShortestWindow_CalendarDays struct {
-	// So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N.
+	// A number N of calendar days in Asia/Shanghai, 1 to 365. The day of the basis is day 0, and the result counts to
+	// the end of day N.
 	CalendarDays int32 `protobuf:"varint,2,opt,name=calendar_days,json=calendarDays,proto3,oneof"`
 }
 
@@ -338,8 +341,8 @@ func (*ShortestWindow_Duration) isShortestWindow_Length() {}
 
 func (*ShortestWindow_CalendarDays) isShortestWindow_Length() {}
 
-// No result is asked for. In a floor: nothing may be asked, whatever a policy below says, and also where no policy is in
-// force (a lift).
+// No result is asked for. In a floor it is a lift: no result may be asked for, whatever a policy below says, and also
+// where no policy is in force.
 type NotRequired struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -376,26 +379,93 @@ func (*NotRequired) Descriptor() ([]byte, []int) {
 	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{2}
 }
 
+// A test item whose negative result satisfies a policy, and how long such a result counts.
+type AcceptedItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid".
+	Item string `protobuf:"bytes,1,opt,name=item,proto3" json:"item,omitempty"`
+	// How long a result of the item counts; absent for the window beside the list.
+	Window        *ValidityWindow `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptedItem) Reset() {
+	*x = AcceptedItem{}
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptedItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptedItem) ProtoMessage() {}
+
+func (x *AcceptedItem) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptedItem.ProtoReflect.Descriptor instead.
+func (*AcceptedItem) Descriptor() ([]byte, []int) {
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *AcceptedItem) GetItem() string {
+	if x != nil {
+		return x.Item
+	}
+	return ""
+}
+
+func (x *AcceptedItem) GetWindow() *ValidityWindow {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
 // A negative result is asked for.
 type TestRequired struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long a result counts. Required in a policy. In a floor it holds a basis alone, and is absent if the floor leaves
-	// the basis to each place.
+	// How long a result counts if its item has no window of its own. Required in a policy. In a floor it has only a
+	// basis, and is absent if the floor leaves the basis to each place.
 	Window *ValidityWindow `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
 	// How long after sampling a PENDING record counts as proof; absent where it does not count at all.
 	SamplingProofWindow *durationpb.Duration `protobuf:"bytes,2,opt,name=sampling_proof_window,json=samplingProofWindow,proto3" json:"sampling_proof_window,omitempty"`
 	// Whether a person without a recognised result may be turned away. Default false: they are let in, and advised.
 	RefusalPermitted bool `protobuf:"varint,3,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
-	// In a floor alone: how long every result counts at least. Does nothing to
-	// sampling_proof_window. Absent in an EffectivePolicy, which lists these in shortest_windows.
+	// How long every result counts at least. Set only in a floor. It does not change sampling_proof_window. Absent in an
+	// EffectivePolicy, which lists the shortest windows in shortest_windows.
 	ShortestWindow *ShortestWindow `protobuf:"bytes,4,opt,name=shortest_window,json=shortestWindow,proto3" json:"shortest_window,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The items whose negatives satisfy the policy, at most 10, each once. Any one of them is enough, as in "48 hours of
+	// nucleic acid or 24 hours of antigen". Empty means only the default item. Refused in a floor.
+	Accepted []*AcceptedItem `protobuf:"bytes,5,rep,name=accepted,proto3" json:"accepted,omitempty"`
+	// The items whose recorded positives stand against the holder: "items/{item}", or empty for the default item. At most
+	// 10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own
+	// item and of the items after it in this list. A negative of an item outside the list clears only positives of that
+	// item. Empty means the accepted items in their order. A result of an item in neither list has no effect. Refused in
+	// a floor.
+	AdverseItems []string `protobuf:"bytes,6,rep,name=adverse_items,json=adverseItems,proto3" json:"adverse_items,omitempty"`
+	// How long after sampling a recorded positive stands, more than zero and at most 365 days. Absent means until it is
+	// cleared. Refused in a floor.
+	AdverseWindow *durationpb.Duration `protobuf:"bytes,7,opt,name=adverse_window,json=adverseWindow,proto3" json:"adverse_window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TestRequired) Reset() {
 	*x = TestRequired{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +477,7 @@ func (x *TestRequired) String() string {
 func (*TestRequired) ProtoMessage() {}
 
 func (x *TestRequired) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[3]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +490,7 @@ func (x *TestRequired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestRequired.ProtoReflect.Descriptor instead.
 func (*TestRequired) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{3}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TestRequired) GetWindow() *ValidityWindow {
@@ -451,6 +521,27 @@ func (x *TestRequired) GetShortestWindow() *ShortestWindow {
 	return nil
 }
 
+func (x *TestRequired) GetAccepted() []*AcceptedItem {
+	if x != nil {
+		return x.Accepted
+	}
+	return nil
+}
+
+func (x *TestRequired) GetAdverseItems() []string {
+	if x != nil {
+		return x.AdverseItems
+	}
+	return nil
+}
+
+func (x *TestRequired) GetAdverseWindow() *durationpb.Duration {
+	if x != nil {
+		return x.AdverseWindow
+	}
+	return nil
+}
+
 // The document that a policy puts into force.
 type PolicySource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -468,7 +559,7 @@ type PolicySource struct {
 
 func (x *PolicySource) Reset() {
 	*x = PolicySource{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +571,7 @@ func (x *PolicySource) String() string {
 func (*PolicySource) ProtoMessage() {}
 
 func (x *PolicySource) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[4]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +584,7 @@ func (x *PolicySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicySource.ProtoReflect.Descriptor instead.
 func (*PolicySource) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{4}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PolicySource) GetDocumentNumber() string {
@@ -524,9 +615,9 @@ func (x *PolicySource) GetIssueDate() string {
 	return ""
 }
 
-// One revision of a rule of one jurisdiction. Revisions are immutable; a series of them shares its name. In force at an
-// instant is the revision with the greatest effective_start_time at or before it, of those published and not withdrawn,
-// if the instant is before its end.
+// One revision of a rule of one jurisdiction. Revisions are immutable, and all revisions of a series share its name.
+// Among the revisions that are published and not withdrawn, the one with the greatest effective_start_time at or before
+// an instant is in force at that instant. None is in force if that revision has ended.
 type Policy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "jurisdictions/{region}/policies/{policy_id}"; policy_id is 1 to 63 of lower-case letters, digits and "-", beginning
@@ -556,12 +647,14 @@ type Policy struct {
 	// Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
 	// characters.
 	Advice []string `protobuf:"bytes,11,rep,name=advice,proto3" json:"advice,omitempty"`
-	// Whether it binds its jurisdiction and everything below instead of governing by itself, whoever governs, and only in
-	// the holder's favour: it lifts (not_required), or states a basis, a shortest_window, channels or forbidden grounds.
+	// Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
+	// policy governs there. It acts only in the holder's favour: it lifts (not_required), or states a basis, a
+	// shortest_window, channels or forbidden grounds.
 	Floor bool `protobuf:"varint,12,opt,name=floor,proto3" json:"floor,omitempty"`
-	// From when it is in force, to the microsecond, from 1900 to the end of 8999.
+	// The instant from which it is in force, to the microsecond, from 1900 to the end of 8999.
 	EffectiveStartTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=effective_start_time,json=effectiveStartTime,proto3" json:"effective_start_time,omitempty"`
-	// Until when; absent for no end. After it nothing of the series is in force, older revisions neither.
+	// The instant at which it ends; absent for no end. From this instant no revision of the series is in force, not even
+	// an older one.
 	EffectiveEndTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=effective_end_time,json=effectiveEndTime,proto3" json:"effective_end_time,omitempty"`
 	// When this revision was published.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
@@ -579,7 +672,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +684,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[5]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +697,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{5}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Policy) GetName() string {
@@ -769,20 +862,22 @@ func (*Policy_NotRequired) isPolicy_Requirement() {}
 
 func (*Policy_TestRequired) isPolicy_Requirement() {}
 
-// What a floor replaced of a lower policy's basis.
+// A basis of a lower policy that a floor replaced.
 type BasisOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the lower policy says.
 	Stated ValidityBasis `protobuf:"varint,1,opt,name=stated,proto3,enum=hutong.policy.v1.ValidityBasis" json:"stated,omitempty"`
 	// What applies.
-	Applied       ValidityBasis `protobuf:"varint,2,opt,name=applied,proto3,enum=hutong.policy.v1.ValidityBasis" json:"applied,omitempty"`
+	Applied ValidityBasis `protobuf:"varint,2,opt,name=applied,proto3,enum=hutong.policy.v1.ValidityBasis" json:"applied,omitempty"`
+	// The accepted item that has the window, always by its full name, "items/{item}"; empty for test_required.window.
+	Item          string `protobuf:"bytes,3,opt,name=item,proto3" json:"item,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BasisOverride) Reset() {
 	*x = BasisOverride{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -794,7 +889,7 @@ func (x *BasisOverride) String() string {
 func (*BasisOverride) ProtoMessage() {}
 
 func (x *BasisOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[6]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -807,7 +902,7 @@ func (x *BasisOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasisOverride.ProtoReflect.Descriptor instead.
 func (*BasisOverride) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{6}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BasisOverride) GetStated() ValidityBasis {
@@ -824,7 +919,14 @@ func (x *BasisOverride) GetApplied() ValidityBasis {
 	return ValidityBasis_VALIDITY_BASIS_UNSPECIFIED
 }
 
-// What a floor added to a lower policy's channels.
+func (x *BasisOverride) GetItem() string {
+	if x != nil {
+		return x.Item
+	}
+	return ""
+}
+
+// Channels that a floor added to those of a lower policy.
 type ChannelsOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Those of the lower policy.
@@ -837,7 +939,7 @@ type ChannelsOverride struct {
 
 func (x *ChannelsOverride) Reset() {
 	*x = ChannelsOverride{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +951,7 @@ func (x *ChannelsOverride) String() string {
 func (*ChannelsOverride) ProtoMessage() {}
 
 func (x *ChannelsOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[7]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +964,7 @@ func (x *ChannelsOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChannelsOverride.ProtoReflect.Descriptor instead.
 func (*ChannelsOverride) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{7}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChannelsOverride) GetStated() []v1.Channel {
@@ -879,20 +981,22 @@ func (x *ChannelsOverride) GetApplied() []v1.Channel {
 	return nil
 }
 
-// What a floor added to how long results count by a lower policy. Some would end earlier by the lower policy.
+// A window of a lower policy that a floor lengthened, because some results would expire earlier by the lower policy.
 type WindowOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The lower policy's window.
 	Stated *ValidityWindow `protobuf:"bytes,1,opt,name=stated,proto3" json:"stated,omitempty"`
-	// The floor's: a result counts until the later of the two.
-	Applied       *ShortestWindow `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	// The floor's shortest window. A result counts until the later end of the two.
+	Applied *ShortestWindow `protobuf:"bytes,2,opt,name=applied,proto3" json:"applied,omitempty"`
+	// The accepted item that has the window, always by its full name, "items/{item}"; empty for test_required.window.
+	Item          string `protobuf:"bytes,3,opt,name=item,proto3" json:"item,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WindowOverride) Reset() {
 	*x = WindowOverride{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -904,7 +1008,7 @@ func (x *WindowOverride) String() string {
 func (*WindowOverride) ProtoMessage() {}
 
 func (x *WindowOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[8]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -917,7 +1021,7 @@ func (x *WindowOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WindowOverride.ProtoReflect.Descriptor instead.
 func (*WindowOverride) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{8}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *WindowOverride) GetStated() *ValidityWindow {
@@ -934,7 +1038,14 @@ func (x *WindowOverride) GetApplied() *ShortestWindow {
 	return nil
 }
 
-// What a floor lifted: a lower policy asks for a result, and nothing is asked.
+func (x *WindowOverride) GetItem() string {
+	if x != nil {
+		return x.Item
+	}
+	return ""
+}
+
+// A requirement of a lower policy that a floor lifted, so that no result is asked for.
 type LiftOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the lower policy asks for.
@@ -945,7 +1056,7 @@ type LiftOverride struct {
 
 func (x *LiftOverride) Reset() {
 	*x = LiftOverride{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -957,7 +1068,7 @@ func (x *LiftOverride) String() string {
 func (*LiftOverride) ProtoMessage() {}
 
 func (x *LiftOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[9]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -970,7 +1081,7 @@ func (x *LiftOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LiftOverride.ProtoReflect.Descriptor instead.
 func (*LiftOverride) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{9}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LiftOverride) GetStated() *TestRequired {
@@ -994,7 +1105,7 @@ type FloorOverride struct {
 	Replaced isFloorOverride_Replaced `protobuf_oneof:"replaced"`
 	// The floor that says so, "jurisdictions/{region}/policies/{policy_id}@{revision}".
 	Floor string `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
-	// From when, in the answer to a publication or withdrawal; absent in a resolution's.
+	// When the floor begins to replace it, or ceases to. Set only in the answer to a publication or a withdrawal.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The lower policy, "…@{revision}".
 	Policy        string `protobuf:"bytes,6,opt,name=policy,proto3" json:"policy,omitempty"`
@@ -1004,7 +1115,7 @@ type FloorOverride struct {
 
 func (x *FloorOverride) Reset() {
 	*x = FloorOverride{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1127,7 @@ func (x *FloorOverride) String() string {
 func (*FloorOverride) ProtoMessage() {}
 
 func (x *FloorOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[10]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1140,7 @@ func (x *FloorOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloorOverride.ProtoReflect.Descriptor instead.
 func (*FloorOverride) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{10}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FloorOverride) GetReplaced() isFloorOverride_Replaced {
@@ -1101,7 +1212,7 @@ type isFloorOverride_Replaced interface {
 }
 
 type FloorOverride_Basis struct {
-	// test_required.window.basis.
+	// The basis of test_required.window, or that of an accepted item's own window.
 	Basis *BasisOverride `protobuf:"bytes,7,opt,name=basis,proto3,oneof"`
 }
 
@@ -1111,7 +1222,7 @@ type FloorOverride_Channels struct {
 }
 
 type FloorOverride_Window struct {
-	// test_required.window: its length.
+	// The length of test_required.window, or that of an accepted item's own window.
 	Window *WindowOverride `protobuf:"bytes,9,opt,name=window,proto3,oneof"`
 }
 
@@ -1128,7 +1239,7 @@ func (*FloorOverride_Window) isFloorOverride_Replaced() {}
 
 func (*FloorOverride_Lift) isFloorOverride_Replaced() {}
 
-// A shortest window that binds, and whose it is.
+// A shortest window that binds, and the floor that sets it.
 type FloorWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long every result counts at least.
@@ -1141,7 +1252,7 @@ type FloorWindow struct {
 
 func (x *FloorWindow) Reset() {
 	*x = FloorWindow{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1153,7 +1264,7 @@ func (x *FloorWindow) String() string {
 func (*FloorWindow) ProtoMessage() {}
 
 func (x *FloorWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[11]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1166,7 +1277,7 @@ func (x *FloorWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloorWindow.ProtoReflect.Descriptor instead.
 func (*FloorWindow) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{11}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FloorWindow) GetShortestWindow() *ShortestWindow {
@@ -1207,15 +1318,18 @@ type EffectivePolicy struct {
 	LowerFloors []string `protobuf:"bytes,8,rep,name=lower_floors,json=lowerFloors,proto3" json:"lower_floors,omitempty"`
 	// What the floors replaced.
 	Overrides []*FloorOverride `protobuf:"bytes,9,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// The answer cannot change by the clock alone at or after this instant and before end_time; absent for since ever.
+	// From this instant until just before end_time the clock alone cannot change the answer. Absent if it has held for
+	// ever.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// See start_time; absent for never.
+	// The end of that interval; absent if it has no end.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
-	// Up to when the publications behind the answer are complete, by the clock of the node that answers: an answer from a
-	// cache says how old it is. At a province of all that has come there; of the nation's see nation_as_of_time.
+	// The instant up to which the publications behind the answer are complete, by the clock of the node that answers. An
+	// answer from a cache has an older instant. At a province this covers what has arrived there; nation_as_of_time says
+	// how far that reaches.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
-	// Everything the national node published up to this instant, by its clock, is known here. At a province alone; absent
-	// while it has never heard of the nation. An old one means that the nation is unavailable. Its last known policies go on to hold.
+	// Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
+	// province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
+	// last known policies go on to hold.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
 	// The document behind the policy that governs; absent when none governs or it names no document.
 	GoverningSource *PolicySource `protobuf:"bytes,14,opt,name=governing_source,json=governingSource,proto3" json:"governing_source,omitempty"`
@@ -1223,8 +1337,8 @@ type EffectivePolicy struct {
 	FloorSource *PolicySource `protobuf:"bytes,15,opt,name=floor_source,json=floorSource,proto3" json:"floor_source,omitempty"`
 	// The shortest windows of the floors that bind, from the nation downwards. Empty where no result is asked for.
 	ShortestWindows []*FloorWindow `protobuf:"bytes,16,rep,name=shortest_windows,json=shortestWindows,proto3" json:"shortest_windows,omitempty"`
-	// The floor that lifts the requirement, "…@{revision}": nothing is asked because of it, whether or not a policy governs.
-	// Of several the highest authority's. Empty when none does.
+	// The floor that lifts the requirement, "…@{revision}". No result is asked for because of it, whether or not a policy
+	// governs. If several floors lift, it is that of the highest authority. Empty when none does.
 	LiftingFloor string `protobuf:"bytes,17,opt,name=lifting_floor,json=liftingFloor,proto3" json:"lifting_floor,omitempty"`
 	// The document behind lifting_floor; absent when there is none or it names no document.
 	LiftingSource *PolicySource `protobuf:"bytes,18,opt,name=lifting_source,json=liftingSource,proto3" json:"lifting_source,omitempty"`
@@ -1234,7 +1348,7 @@ type EffectivePolicy struct {
 
 func (x *EffectivePolicy) Reset() {
 	*x = EffectivePolicy{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1360,7 @@ func (x *EffectivePolicy) String() string {
 func (*EffectivePolicy) ProtoMessage() {}
 
 func (x *EffectivePolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[12]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1373,7 @@ func (x *EffectivePolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EffectivePolicy.ProtoReflect.Descriptor instead.
 func (*EffectivePolicy) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{12}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *EffectivePolicy) GetRequirement() isEffectivePolicy_Requirement {
@@ -1409,7 +1523,7 @@ type EffectivePolicy_NotRequired struct {
 }
 
 type EffectivePolicy_TestRequired struct {
-	// A negative result. It counts until the later of this window and of each of shortest_windows.
+	// A negative result. It counts until the latest of the window of its item and of each of shortest_windows.
 	TestRequired *TestRequired `protobuf:"bytes,2,opt,name=test_required,json=testRequired,proto3,oneof"`
 }
 
@@ -1424,11 +1538,12 @@ type PoliciesByOrigin struct {
 	SameProvince *EffectivePolicy `protobuf:"bytes,1,opt,name=same_province,json=sameProvince,proto3" json:"same_province,omitempty"`
 	// What applies to a person of another province, exactly as if that origin were stated.
 	OtherProvince *EffectivePolicy `protobuf:"bytes,2,opt,name=other_province,json=otherProvince,proto3" json:"other_province,omitempty"`
-	// Grounds on which nobody of unknown origin may be refused: those of both policies.
+	// Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,3,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// Neither policy can change by the clock alone at or after this instant and before end_time; absent for since ever.
+	// From this instant until just before end_time the clock alone can change neither policy. Absent if both have held
+	// for ever.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	// See start_time; absent for never.
+	// The end of that interval; absent if it has no end.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1436,7 +1551,7 @@ type PoliciesByOrigin struct {
 
 func (x *PoliciesByOrigin) Reset() {
 	*x = PoliciesByOrigin{}
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1563,7 @@ func (x *PoliciesByOrigin) String() string {
 func (*PoliciesByOrigin) ProtoMessage() {}
 
 func (x *PoliciesByOrigin) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1576,7 @@ func (x *PoliciesByOrigin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PoliciesByOrigin.ProtoReflect.Descriptor instead.
 func (*PoliciesByOrigin) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{13}
+	return file_hutong_policy_v1_policy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PoliciesByOrigin) GetSameProvince() *EffectivePolicy {
@@ -1517,12 +1632,24 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\xbaH\a\x1a\x05\x18\xed\x02(\x01H\x00R\fcalendarDays\x12+\n" +
 	"\x11includes_boundary\x18\x03 \x01(\bR\x10includesBoundaryB\x0f\n" +
 	"\x06length\x12\x05\xbaH\x02\b\x01\"\r\n" +
-	"\vNotRequired\"\xac\x02\n" +
+	"\vNotRequired\"\x83\x01\n" +
+	"\fAcceptedItem\x123\n" +
+	"\x04item\x18\x01 \x01(\tB\x1f\xfaA\x11\n" +
+	"\x0fhutong.org/Item\xbaH\br\x06\xa8\xeb\x81\xca\x06\x01R\x04item\x12>\n" +
+	"\x06window\x18\x02 \x01(\v2 .hutong.policy.v1.ValidityWindowB\x04\xe2A\x01\x01R\x06window\"\x86\a\n" +
 	"\fTestRequired\x12>\n" +
 	"\x06window\x18\x01 \x01(\v2 .hutong.policy.v1.ValidityWindowB\x04\xe2A\x01\x01R\x06window\x12^\n" +
 	"\x15sampling_proof_window\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f*\x00R\x13samplingProofWindow\x12+\n" +
 	"\x11refusal_permitted\x18\x03 \x01(\bR\x10refusalPermitted\x12O\n" +
-	"\x0fshortest_window\x18\x04 \x01(\v2 .hutong.policy.v1.ShortestWindowB\x04\xe2A\x01\x01R\x0eshortestWindow\"\xbd\x01\n" +
+	"\x0fshortest_window\x18\x04 \x01(\v2 .hutong.policy.v1.ShortestWindowB\x04\xe2A\x01\x01R\x0eshortestWindow\x12\x80\x02\n" +
+	"\baccepted\x18\x05 \x03(\v2\x1e.hutong.policy.v1.AcceptedItemB\xc3\x01\xbaH\xbf\x01\xba\x01\xb6\x01\n" +
+	"\x14policy.accepted_once\x12Imust name each item once; the empty name is items/sars-cov-2-nucleic-acid\x1aSthis.map(one, one.item == 'items/sars-cov-2-nucleic-acid' ? '' : one.item).unique()\x92\x01\x02\x10\n" +
+	"R\baccepted\x12\x81\x02\n" +
+	"\radverse_items\x18\x06 \x03(\tB\xdb\x01\xfaA\x11\n" +
+	"\x0fhutong.org/Item\xbaH\xc3\x01\xba\x01\xb0\x01\n" +
+	"\x18policy.adverse_item_once\x12Imust name each item once; the empty name is items/sars-cov-2-nucleic-acid\x1aIthis.map(one, one == 'items/sars-cov-2-nucleic-acid' ? '' : one).unique()\x92\x01\f\x10\n" +
+	"\"\br\x06\xa8\xeb\x81\xca\x06\x01R\fadverseItems\x12Q\n" +
+	"\x0eadverse_window\x18\a \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x05\b\x80\xe7\x84\x0f*\x00R\radverseWindow\"\xbd\x01\n" +
 	"\fPolicySource\x126\n" +
 	"\x0fdocument_number\x18\x01 \x01(\tB\r\xbaH\n" +
 	"r\b\xd0\xea\x81\xca\x06\x01\x18dR\x0edocumentNumber\x12$\n" +
@@ -1554,16 +1681,20 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\fcontent_hash\x18\x13 \x01(\tB\x04\xe2A\x01\x03R\vcontentHash:\xb3\x02\xeaA\x8a\x01\n" +
 	"\x11hutong.org/Policy\x12+jurisdictions/{region}/policies/{policy_id}\x126jurisdictions/{region}/policies/{policy_id}@{revision}*\bpolicies2\x06policy\xbaH\xa1\x01\x1a\x9e\x01\n" +
 	"\x0fpolicy.interval\x125effective_end_time must be after effective_start_time\x1aT!has(this.effective_end_time) || this.effective_end_time > this.effective_start_timeB\x14\n" +
-	"\vrequirement\x12\x05\xbaH\x02\b\x01\"\x83\x01\n" +
+	"\vrequirement\x12\x05\xbaH\x02\b\x01\"\xad\x01\n" +
 	"\rBasisOverride\x127\n" +
 	"\x06stated\x18\x01 \x01(\x0e2\x1f.hutong.policy.v1.ValidityBasisR\x06stated\x129\n" +
-	"\aapplied\x18\x02 \x01(\x0e2\x1f.hutong.policy.v1.ValidityBasisR\aapplied\"v\n" +
+	"\aapplied\x18\x02 \x01(\x0e2\x1f.hutong.policy.v1.ValidityBasisR\aapplied\x12(\n" +
+	"\x04item\x18\x03 \x01(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/ItemR\x04item\"v\n" +
 	"\x10ChannelsOverride\x12/\n" +
 	"\x06stated\x18\x01 \x03(\x0e2\x17.hutong.type.v1.ChannelR\x06stated\x121\n" +
-	"\aapplied\x18\x02 \x03(\x0e2\x17.hutong.type.v1.ChannelR\aapplied\"\x86\x01\n" +
+	"\aapplied\x18\x02 \x03(\x0e2\x17.hutong.type.v1.ChannelR\aapplied\"\xb0\x01\n" +
 	"\x0eWindowOverride\x128\n" +
 	"\x06stated\x18\x01 \x01(\v2 .hutong.policy.v1.ValidityWindowR\x06stated\x12:\n" +
-	"\aapplied\x18\x02 \x01(\v2 .hutong.policy.v1.ShortestWindowR\aapplied\"F\n" +
+	"\aapplied\x18\x02 \x01(\v2 .hutong.policy.v1.ShortestWindowR\aapplied\x12(\n" +
+	"\x04item\x18\x03 \x01(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/ItemR\x04item\"F\n" +
 	"\fLiftOverride\x126\n" +
 	"\x06stated\x18\x01 \x01(\v2\x1e.hutong.policy.v1.TestRequiredR\x06stated\"\xcb\x03\n" +
 	"\rFloorOverride\x127\n" +
@@ -1643,84 +1774,88 @@ func file_hutong_policy_v1_policy_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_policy_v1_policy_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hutong_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_hutong_policy_v1_policy_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_hutong_policy_v1_policy_proto_goTypes = []any{
 	(TravelerOrigin)(0),           // 0: hutong.policy.v1.TravelerOrigin
 	(ValidityBasis)(0),            // 1: hutong.policy.v1.ValidityBasis
 	(*ValidityWindow)(nil),        // 2: hutong.policy.v1.ValidityWindow
 	(*ShortestWindow)(nil),        // 3: hutong.policy.v1.ShortestWindow
 	(*NotRequired)(nil),           // 4: hutong.policy.v1.NotRequired
-	(*TestRequired)(nil),          // 5: hutong.policy.v1.TestRequired
-	(*PolicySource)(nil),          // 6: hutong.policy.v1.PolicySource
-	(*Policy)(nil),                // 7: hutong.policy.v1.Policy
-	(*BasisOverride)(nil),         // 8: hutong.policy.v1.BasisOverride
-	(*ChannelsOverride)(nil),      // 9: hutong.policy.v1.ChannelsOverride
-	(*WindowOverride)(nil),        // 10: hutong.policy.v1.WindowOverride
-	(*LiftOverride)(nil),          // 11: hutong.policy.v1.LiftOverride
-	(*FloorOverride)(nil),         // 12: hutong.policy.v1.FloorOverride
-	(*FloorWindow)(nil),           // 13: hutong.policy.v1.FloorWindow
-	(*EffectivePolicy)(nil),       // 14: hutong.policy.v1.EffectivePolicy
-	(*PoliciesByOrigin)(nil),      // 15: hutong.policy.v1.PoliciesByOrigin
-	(*durationpb.Duration)(nil),   // 16: google.protobuf.Duration
-	(v1.Purpose)(0),               // 17: hutong.type.v1.Purpose
-	(v1.Channel)(0),               // 18: hutong.type.v1.Channel
-	(v1.RefusalGround)(0),         // 19: hutong.type.v1.RefusalGround
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*AcceptedItem)(nil),          // 5: hutong.policy.v1.AcceptedItem
+	(*TestRequired)(nil),          // 6: hutong.policy.v1.TestRequired
+	(*PolicySource)(nil),          // 7: hutong.policy.v1.PolicySource
+	(*Policy)(nil),                // 8: hutong.policy.v1.Policy
+	(*BasisOverride)(nil),         // 9: hutong.policy.v1.BasisOverride
+	(*ChannelsOverride)(nil),      // 10: hutong.policy.v1.ChannelsOverride
+	(*WindowOverride)(nil),        // 11: hutong.policy.v1.WindowOverride
+	(*LiftOverride)(nil),          // 12: hutong.policy.v1.LiftOverride
+	(*FloorOverride)(nil),         // 13: hutong.policy.v1.FloorOverride
+	(*FloorWindow)(nil),           // 14: hutong.policy.v1.FloorWindow
+	(*EffectivePolicy)(nil),       // 15: hutong.policy.v1.EffectivePolicy
+	(*PoliciesByOrigin)(nil),      // 16: hutong.policy.v1.PoliciesByOrigin
+	(*durationpb.Duration)(nil),   // 17: google.protobuf.Duration
+	(v1.Purpose)(0),               // 18: hutong.type.v1.Purpose
+	(v1.Channel)(0),               // 19: hutong.type.v1.Channel
+	(v1.RefusalGround)(0),         // 20: hutong.type.v1.RefusalGround
+	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
 }
 var file_hutong_policy_v1_policy_proto_depIdxs = []int32{
-	16, // 0: hutong.policy.v1.ValidityWindow.duration:type_name -> google.protobuf.Duration
+	17, // 0: hutong.policy.v1.ValidityWindow.duration:type_name -> google.protobuf.Duration
 	1,  // 1: hutong.policy.v1.ValidityWindow.basis:type_name -> hutong.policy.v1.ValidityBasis
-	16, // 2: hutong.policy.v1.ShortestWindow.duration:type_name -> google.protobuf.Duration
-	2,  // 3: hutong.policy.v1.TestRequired.window:type_name -> hutong.policy.v1.ValidityWindow
-	16, // 4: hutong.policy.v1.TestRequired.sampling_proof_window:type_name -> google.protobuf.Duration
-	3,  // 5: hutong.policy.v1.TestRequired.shortest_window:type_name -> hutong.policy.v1.ShortestWindow
-	6,  // 6: hutong.policy.v1.Policy.source:type_name -> hutong.policy.v1.PolicySource
-	17, // 7: hutong.policy.v1.Policy.purposes:type_name -> hutong.type.v1.Purpose
-	0,  // 8: hutong.policy.v1.Policy.origin:type_name -> hutong.policy.v1.TravelerOrigin
-	4,  // 9: hutong.policy.v1.Policy.not_required:type_name -> hutong.policy.v1.NotRequired
-	5,  // 10: hutong.policy.v1.Policy.test_required:type_name -> hutong.policy.v1.TestRequired
-	18, // 11: hutong.policy.v1.Policy.channels:type_name -> hutong.type.v1.Channel
-	19, // 12: hutong.policy.v1.Policy.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
-	20, // 13: hutong.policy.v1.Policy.effective_start_time:type_name -> google.protobuf.Timestamp
-	20, // 14: hutong.policy.v1.Policy.effective_end_time:type_name -> google.protobuf.Timestamp
-	20, // 15: hutong.policy.v1.Policy.publish_time:type_name -> google.protobuf.Timestamp
-	20, // 16: hutong.policy.v1.Policy.withdraw_time:type_name -> google.protobuf.Timestamp
-	1,  // 17: hutong.policy.v1.BasisOverride.stated:type_name -> hutong.policy.v1.ValidityBasis
-	1,  // 18: hutong.policy.v1.BasisOverride.applied:type_name -> hutong.policy.v1.ValidityBasis
-	18, // 19: hutong.policy.v1.ChannelsOverride.stated:type_name -> hutong.type.v1.Channel
-	18, // 20: hutong.policy.v1.ChannelsOverride.applied:type_name -> hutong.type.v1.Channel
-	2,  // 21: hutong.policy.v1.WindowOverride.stated:type_name -> hutong.policy.v1.ValidityWindow
-	3,  // 22: hutong.policy.v1.WindowOverride.applied:type_name -> hutong.policy.v1.ShortestWindow
-	5,  // 23: hutong.policy.v1.LiftOverride.stated:type_name -> hutong.policy.v1.TestRequired
-	8,  // 24: hutong.policy.v1.FloorOverride.basis:type_name -> hutong.policy.v1.BasisOverride
-	9,  // 25: hutong.policy.v1.FloorOverride.channels:type_name -> hutong.policy.v1.ChannelsOverride
-	10, // 26: hutong.policy.v1.FloorOverride.window:type_name -> hutong.policy.v1.WindowOverride
-	11, // 27: hutong.policy.v1.FloorOverride.lift:type_name -> hutong.policy.v1.LiftOverride
-	20, // 28: hutong.policy.v1.FloorOverride.start_time:type_name -> google.protobuf.Timestamp
-	3,  // 29: hutong.policy.v1.FloorWindow.shortest_window:type_name -> hutong.policy.v1.ShortestWindow
-	4,  // 30: hutong.policy.v1.EffectivePolicy.not_required:type_name -> hutong.policy.v1.NotRequired
-	5,  // 31: hutong.policy.v1.EffectivePolicy.test_required:type_name -> hutong.policy.v1.TestRequired
-	18, // 32: hutong.policy.v1.EffectivePolicy.channels:type_name -> hutong.type.v1.Channel
-	19, // 33: hutong.policy.v1.EffectivePolicy.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
-	12, // 34: hutong.policy.v1.EffectivePolicy.overrides:type_name -> hutong.policy.v1.FloorOverride
-	20, // 35: hutong.policy.v1.EffectivePolicy.start_time:type_name -> google.protobuf.Timestamp
-	20, // 36: hutong.policy.v1.EffectivePolicy.end_time:type_name -> google.protobuf.Timestamp
-	20, // 37: hutong.policy.v1.EffectivePolicy.as_of_time:type_name -> google.protobuf.Timestamp
-	20, // 38: hutong.policy.v1.EffectivePolicy.nation_as_of_time:type_name -> google.protobuf.Timestamp
-	6,  // 39: hutong.policy.v1.EffectivePolicy.governing_source:type_name -> hutong.policy.v1.PolicySource
-	6,  // 40: hutong.policy.v1.EffectivePolicy.floor_source:type_name -> hutong.policy.v1.PolicySource
-	13, // 41: hutong.policy.v1.EffectivePolicy.shortest_windows:type_name -> hutong.policy.v1.FloorWindow
-	6,  // 42: hutong.policy.v1.EffectivePolicy.lifting_source:type_name -> hutong.policy.v1.PolicySource
-	14, // 43: hutong.policy.v1.PoliciesByOrigin.same_province:type_name -> hutong.policy.v1.EffectivePolicy
-	14, // 44: hutong.policy.v1.PoliciesByOrigin.other_province:type_name -> hutong.policy.v1.EffectivePolicy
-	19, // 45: hutong.policy.v1.PoliciesByOrigin.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
-	20, // 46: hutong.policy.v1.PoliciesByOrigin.start_time:type_name -> google.protobuf.Timestamp
-	20, // 47: hutong.policy.v1.PoliciesByOrigin.end_time:type_name -> google.protobuf.Timestamp
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	17, // 2: hutong.policy.v1.ShortestWindow.duration:type_name -> google.protobuf.Duration
+	2,  // 3: hutong.policy.v1.AcceptedItem.window:type_name -> hutong.policy.v1.ValidityWindow
+	2,  // 4: hutong.policy.v1.TestRequired.window:type_name -> hutong.policy.v1.ValidityWindow
+	17, // 5: hutong.policy.v1.TestRequired.sampling_proof_window:type_name -> google.protobuf.Duration
+	3,  // 6: hutong.policy.v1.TestRequired.shortest_window:type_name -> hutong.policy.v1.ShortestWindow
+	5,  // 7: hutong.policy.v1.TestRequired.accepted:type_name -> hutong.policy.v1.AcceptedItem
+	17, // 8: hutong.policy.v1.TestRequired.adverse_window:type_name -> google.protobuf.Duration
+	7,  // 9: hutong.policy.v1.Policy.source:type_name -> hutong.policy.v1.PolicySource
+	18, // 10: hutong.policy.v1.Policy.purposes:type_name -> hutong.type.v1.Purpose
+	0,  // 11: hutong.policy.v1.Policy.origin:type_name -> hutong.policy.v1.TravelerOrigin
+	4,  // 12: hutong.policy.v1.Policy.not_required:type_name -> hutong.policy.v1.NotRequired
+	6,  // 13: hutong.policy.v1.Policy.test_required:type_name -> hutong.policy.v1.TestRequired
+	19, // 14: hutong.policy.v1.Policy.channels:type_name -> hutong.type.v1.Channel
+	20, // 15: hutong.policy.v1.Policy.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
+	21, // 16: hutong.policy.v1.Policy.effective_start_time:type_name -> google.protobuf.Timestamp
+	21, // 17: hutong.policy.v1.Policy.effective_end_time:type_name -> google.protobuf.Timestamp
+	21, // 18: hutong.policy.v1.Policy.publish_time:type_name -> google.protobuf.Timestamp
+	21, // 19: hutong.policy.v1.Policy.withdraw_time:type_name -> google.protobuf.Timestamp
+	1,  // 20: hutong.policy.v1.BasisOverride.stated:type_name -> hutong.policy.v1.ValidityBasis
+	1,  // 21: hutong.policy.v1.BasisOverride.applied:type_name -> hutong.policy.v1.ValidityBasis
+	19, // 22: hutong.policy.v1.ChannelsOverride.stated:type_name -> hutong.type.v1.Channel
+	19, // 23: hutong.policy.v1.ChannelsOverride.applied:type_name -> hutong.type.v1.Channel
+	2,  // 24: hutong.policy.v1.WindowOverride.stated:type_name -> hutong.policy.v1.ValidityWindow
+	3,  // 25: hutong.policy.v1.WindowOverride.applied:type_name -> hutong.policy.v1.ShortestWindow
+	6,  // 26: hutong.policy.v1.LiftOverride.stated:type_name -> hutong.policy.v1.TestRequired
+	9,  // 27: hutong.policy.v1.FloorOverride.basis:type_name -> hutong.policy.v1.BasisOverride
+	10, // 28: hutong.policy.v1.FloorOverride.channels:type_name -> hutong.policy.v1.ChannelsOverride
+	11, // 29: hutong.policy.v1.FloorOverride.window:type_name -> hutong.policy.v1.WindowOverride
+	12, // 30: hutong.policy.v1.FloorOverride.lift:type_name -> hutong.policy.v1.LiftOverride
+	21, // 31: hutong.policy.v1.FloorOverride.start_time:type_name -> google.protobuf.Timestamp
+	3,  // 32: hutong.policy.v1.FloorWindow.shortest_window:type_name -> hutong.policy.v1.ShortestWindow
+	4,  // 33: hutong.policy.v1.EffectivePolicy.not_required:type_name -> hutong.policy.v1.NotRequired
+	6,  // 34: hutong.policy.v1.EffectivePolicy.test_required:type_name -> hutong.policy.v1.TestRequired
+	19, // 35: hutong.policy.v1.EffectivePolicy.channels:type_name -> hutong.type.v1.Channel
+	20, // 36: hutong.policy.v1.EffectivePolicy.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
+	13, // 37: hutong.policy.v1.EffectivePolicy.overrides:type_name -> hutong.policy.v1.FloorOverride
+	21, // 38: hutong.policy.v1.EffectivePolicy.start_time:type_name -> google.protobuf.Timestamp
+	21, // 39: hutong.policy.v1.EffectivePolicy.end_time:type_name -> google.protobuf.Timestamp
+	21, // 40: hutong.policy.v1.EffectivePolicy.as_of_time:type_name -> google.protobuf.Timestamp
+	21, // 41: hutong.policy.v1.EffectivePolicy.nation_as_of_time:type_name -> google.protobuf.Timestamp
+	7,  // 42: hutong.policy.v1.EffectivePolicy.governing_source:type_name -> hutong.policy.v1.PolicySource
+	7,  // 43: hutong.policy.v1.EffectivePolicy.floor_source:type_name -> hutong.policy.v1.PolicySource
+	14, // 44: hutong.policy.v1.EffectivePolicy.shortest_windows:type_name -> hutong.policy.v1.FloorWindow
+	7,  // 45: hutong.policy.v1.EffectivePolicy.lifting_source:type_name -> hutong.policy.v1.PolicySource
+	15, // 46: hutong.policy.v1.PoliciesByOrigin.same_province:type_name -> hutong.policy.v1.EffectivePolicy
+	15, // 47: hutong.policy.v1.PoliciesByOrigin.other_province:type_name -> hutong.policy.v1.EffectivePolicy
+	20, // 48: hutong.policy.v1.PoliciesByOrigin.forbidden_grounds:type_name -> hutong.type.v1.RefusalGround
+	21, // 49: hutong.policy.v1.PoliciesByOrigin.start_time:type_name -> google.protobuf.Timestamp
+	21, // 50: hutong.policy.v1.PoliciesByOrigin.end_time:type_name -> google.protobuf.Timestamp
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_proto_init() }
@@ -1736,17 +1871,17 @@ func file_hutong_policy_v1_policy_proto_init() {
 		(*ShortestWindow_Duration)(nil),
 		(*ShortestWindow_CalendarDays)(nil),
 	}
-	file_hutong_policy_v1_policy_proto_msgTypes[5].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_proto_msgTypes[6].OneofWrappers = []any{
 		(*Policy_NotRequired)(nil),
 		(*Policy_TestRequired)(nil),
 	}
-	file_hutong_policy_v1_policy_proto_msgTypes[10].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_proto_msgTypes[11].OneofWrappers = []any{
 		(*FloorOverride_Basis)(nil),
 		(*FloorOverride_Channels)(nil),
 		(*FloorOverride_Window)(nil),
 		(*FloorOverride_Lift)(nil),
 	}
-	file_hutong_policy_v1_policy_proto_msgTypes[12].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_proto_msgTypes[13].OneofWrappers = []any{
 		(*EffectivePolicy_NotRequired)(nil),
 		(*EffectivePolicy_TestRequired)(nil),
 	}
@@ -1756,7 +1891,7 @@ func file_hutong_policy_v1_policy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_policy_v1_policy_proto_rawDesc), len(file_hutong_policy_v1_policy_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

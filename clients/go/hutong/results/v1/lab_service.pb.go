@@ -223,9 +223,15 @@ type ListLabsRequest struct {
 	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only laboratories in this region or below it ("410000" includes "410105"); empty for all.
-	Region        string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	// Only laboratories of this registered name (Lab.display_name); empty for all. Two names are the same if they are the
+	// same in normal form: full-width letters and digits are ASCII ones, case and spaces do not matter, all hyphens are one
+	// and so are all middle dots. Names are never compared by likeness. If the normal form is empty: INVALID_FIELD.
+	DisplayName string `protobuf:"bytes,4,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Only laboratories whose registered name begins with this text, both in normal form; empty for all.
+	DisplayNamePrefix string `protobuf:"bytes,5,opt,name=display_name_prefix,json=displayNamePrefix,proto3" json:"display_name_prefix,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ListLabsRequest) Reset() {
@@ -275,6 +281,20 @@ func (x *ListLabsRequest) GetPageToken() string {
 func (x *ListLabsRequest) GetRegion() string {
 	if x != nil {
 		return x.Region
+	}
+	return ""
+}
+
+func (x *ListLabsRequest) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *ListLabsRequest) GetDisplayNamePrefix() string {
+	if x != nil {
+		return x.DisplayNamePrefix
 	}
 	return ""
 }
@@ -476,12 +496,14 @@ const file_hutong_results_v1_lab_service_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tB!\xe2A\x01\x02\xfaA\x10\n" +
 	"\x0ehutong.org/Lab\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\":\n" +
 	"\x0eGetLabResponse\x12(\n" +
-	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab\"\x88\x01\n" +
+	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab\"\xfb\x01\n" +
 	"\x0fListLabsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12&\n" +
-	"\x06region\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\"f\n" +
+	"\x06region\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x121\n" +
+	"\fdisplay_name\x18\x04 \x01(\tB\x0e\xbaH\vr\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\vdisplayName\x12>\n" +
+	"\x13display_name_prefix\x18\x05 \x01(\tB\x0e\xbaH\vr\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\x11displayNamePrefix\"f\n" +
 	"\x10ListLabsResponse\x12*\n" +
 	"\x04labs\x18\x01 \x03(\v2\x16.hutong.results.v1.LabR\x04labs\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc7\x02\n" +

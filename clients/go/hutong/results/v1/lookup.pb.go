@@ -150,6 +150,9 @@ const (
 	ClaimedReportMatchState_CLAIMED_REPORT_MATCH_STATE_NOT_FOUND ClaimedReportMatchState = 3
 	// There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned.
 	ClaimedReportMatchState_CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM ClaimedReportMatchState = 4
+	// The claim does not identify a report: it states no number, or no laboratory, or a name that no laboratory bears, or
+	// one that several bear of which not exactly one has a report of that number of this person.
+	ClaimedReportMatchState_CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE ClaimedReportMatchState = 5
 )
 
 // Enum value maps for ClaimedReportMatchState.
@@ -160,13 +163,15 @@ var (
 		2: "CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON",
 		3: "CLAIMED_REPORT_MATCH_STATE_NOT_FOUND",
 		4: "CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM",
+		5: "CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE",
 	}
 	ClaimedReportMatchState_value = map[string]int32{
-		"CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED":  0,
-		"CLAIMED_REPORT_MATCH_STATE_FOUND":        1,
-		"CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON": 2,
-		"CLAIMED_REPORT_MATCH_STATE_NOT_FOUND":    3,
-		"CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM":   4,
+		"CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED":    0,
+		"CLAIMED_REPORT_MATCH_STATE_FOUND":          1,
+		"CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON":   2,
+		"CLAIMED_REPORT_MATCH_STATE_NOT_FOUND":      3,
+		"CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM":     4,
+		"CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE": 5,
 	}
 )
 
@@ -319,15 +324,20 @@ func (*DataSource_ResultsService) isDataSource_Source() {}
 
 func (*DataSource_PolicyService) isDataSource_Source() {}
 
-// A report that the holder claims to have, to be compared with its record.
+// A report that the holder claims to have, to be compared with its record. A laboratory and a number together identify a
+// report. One of lab, lab_name and report_number is required, otherwise INVALID_FIELD.
 type ClaimedReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The laboratory on the report, "labs/{uscc}".
+	// The laboratory on the report, "labs/{uscc}"; empty if it is not known by its code.
 	Lab string `protobuf:"bytes,1,opt,name=lab,proto3" json:"lab,omitempty"`
-	// The number on the report, 1 to 64 characters without control characters.
+	// The number on the report, at most 64 characters without control characters; empty if it shows none.
 	ReportNumber string `protobuf:"bytes,2,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
 	// The report time on the report. lab_standing of the response refers to it. Absent means now.
-	ReportTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
+	ReportTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
+	// The laboratory's name as printed, at most 200 characters without control characters. Ignored if lab is set. It is
+	// compared with registered names in normal form (ListLabsRequest.display_name), at this node and, in the scope
+	// NATIONWIDE, at the nation.
+	LabName       string `protobuf:"bytes,4,opt,name=lab_name,json=labName,proto3" json:"lab_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -383,6 +393,13 @@ func (x *ClaimedReport) GetReportTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ClaimedReport) GetLabName() string {
+	if x != nil {
+		return x.LabName
+	}
+	return ""
+}
+
 // The result of comparing one claimed report.
 type ClaimedReportMatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -390,15 +407,23 @@ type ClaimedReportMatch struct {
 	State ClaimedReportMatchState `protobuf:"varint,1,opt,name=state,proto3,enum=hutong.results.v1.ClaimedReportMatchState" json:"state,omitempty"`
 	// The newest revision of the record, if it belongs to this person.
 	Result *TestResult `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
-	// The laboratory's standing at the claimed report time. UNSPECIFIED if this node does not know the laboratory.
+	// The laboratory's standing at the claimed report time. UNSPECIFIED if this node does not know the laboratory. If
+	// several laboratories bear the claimed name, a standing under which reports do not count is given only if it is that
+	// of all of them; otherwise UNSPECIFIED.
 	LabStanding LabStanding `protobuf:"varint,3,opt,name=lab_standing,json=labStanding,proto3,enum=hutong.results.v1.LabStanding" json:"lab_standing,omitempty"`
 	// The region where the laboratory is registered, if known: its node is the one to ask for the report.
 	LabRegion string `protobuf:"bytes,4,opt,name=lab_region,json=labRegion,proto3" json:"lab_region,omitempty"`
 	// Set only with NOT_FOUND, if the claimed report time lies before this instant: this node has removed results from
 	// before it, and the record may have been one of them. Such a report is not stored as a missing report.
 	RetentionStartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=retention_start_time,json=retentionStartTime,proto3" json:"retention_start_time,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The laboratory that the claim was found to mean, "labs/{uscc}": the claimed one, the only one of the claimed name,
+	// or the one of that name with this person's record. Empty if there is none.
+	Lab string `protobuf:"bytes,6,opt,name=lab,proto3" json:"lab,omitempty"`
+	// Set only with NOT_COMPARABLE, if the laboratory is unknown and a number is claimed: this person's results of that
+	// number among those that were looked up, at most 10, newest report first.
+	PossibleResults []*TestResult `protobuf:"bytes,7,rep,name=possible_results,json=possibleResults,proto3" json:"possible_results,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ClaimedReportMatch) Reset() {
@@ -466,11 +491,25 @@ func (x *ClaimedReportMatch) GetRetentionStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ClaimedReportMatch) GetLab() string {
+	if x != nil {
+		return x.Lab
+	}
+	return ""
+}
+
+func (x *ClaimedReportMatch) GetPossibleResults() []*TestResult {
+	if x != nil {
+		return x.PossibleResults
+	}
+	return nil
+}
+
 var File_hutong_results_v1_lookup_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\n" +
-	"\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\xb2\x02\n" +
+	"\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\xb2\x02\n" +
 	"\n" +
 	"DataSource\x12*\n" +
 	"\x04node\x18\x01 \x01(\tB\x14\xfaA\x11\n" +
@@ -482,20 +521,24 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.hutong.results.v1.SourceStateR\x05state\x128\n" +
 	"\n" +
 	"as_of_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTimeB\b\n" +
-	"\x06source\"\xcb\x01\n" +
-	"\rClaimedReport\x123\n" +
-	"\x03lab\x18\x01 \x01(\tB!\xe2A\x01\x02\xfaA\x10\n" +
-	"\x0ehutong.org/Lab\xbaH\a\xc8\x01\x01r\x02\x18@R\x03lab\x12H\n" +
-	"\rreport_number\x18\x02 \x01(\tB#\xe2A\x01\x02\xbaH\x1c\xc8\x01\x01r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$R\freportNumber\x12;\n" +
+	"\x06source\"\xf7\x01\n" +
+	"\rClaimedReport\x12,\n" +
+	"\x03lab\x18\x01 \x01(\tB\x1a\xfaA\x10\n" +
+	"\x0ehutong.org/Lab\xbaH\x04r\x02\x18@R\x03lab\x12A\n" +
+	"\rreport_number\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$R\freportNumber\x12;\n" +
 	"\vreport_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"reportTime\"\xbd\x02\n" +
+	"reportTime\x128\n" +
+	"\blab_name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabName\"\xae\x03\n" +
 	"\x12ClaimedReportMatch\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x125\n" +
 	"\x06result\x18\x02 \x01(\v2\x1d.hutong.results.v1.TestResultR\x06result\x12A\n" +
 	"\flab_standing\x18\x03 \x01(\x0e2\x1e.hutong.results.v1.LabStandingR\vlabStanding\x12\x1d\n" +
 	"\n" +
 	"lab_region\x18\x04 \x01(\tR\tlabRegion\x12L\n" +
-	"\x14retention_start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTime*`\n" +
+	"\x14retention_start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTime\x12%\n" +
+	"\x03lab\x18\x06 \x01(\tB\x13\xfaA\x10\n" +
+	"\x0ehutong.org/LabR\x03lab\x12H\n" +
+	"\x10possible_results\x18\a \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults*`\n" +
 	"\vLookupScope\x12\x1c\n" +
 	"\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOOKUP_SCOPE_LOCAL\x10\x01\x12\x1b\n" +
@@ -505,13 +548,14 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\x0fSOURCE_STATE_OK\x10\x01\x12\x1c\n" +
 	"\x18SOURCE_STATE_UNAVAILABLE\x10\x02\x12\x1f\n" +
 	"\x1bSOURCE_STATE_NOT_CONFIGURED\x10\x03\x12\x1a\n" +
-	"\x16SOURCE_STATE_NOT_ASKED\x10\x04*\xed\x01\n" +
+	"\x16SOURCE_STATE_NOT_ASKED\x10\x04*\x9c\x02\n" +
 	"\x17ClaimedReportMatchState\x12*\n" +
 	"&CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED\x10\x00\x12$\n" +
 	" CLAIMED_REPORT_MATCH_STATE_FOUND\x10\x01\x12+\n" +
 	"'CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON\x10\x02\x12(\n" +
 	"$CLAIMED_REPORT_MATCH_STATE_NOT_FOUND\x10\x03\x12)\n" +
-	"%CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM\x10\x04Bn\n" +
+	"%CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM\x10\x04\x12-\n" +
+	")CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE\x10\x05Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (
@@ -547,11 +591,12 @@ var file_hutong_results_v1_lookup_proto_depIdxs = []int32{
 	7, // 4: hutong.results.v1.ClaimedReportMatch.result:type_name -> hutong.results.v1.TestResult
 	8, // 5: hutong.results.v1.ClaimedReportMatch.lab_standing:type_name -> hutong.results.v1.LabStanding
 	6, // 6: hutong.results.v1.ClaimedReportMatch.retention_start_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	7, // 7: hutong.results.v1.ClaimedReportMatch.possible_results:type_name -> hutong.results.v1.TestResult
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lookup_proto_init() }

@@ -30,12 +30,14 @@ const (
 	NextStepAction_NEXT_STEP_ACTION_UNSPECIFIED NextStepAction = 0
 	// The laboratory should upload a report that its holder has shown.
 	NextStepAction_NEXT_STEP_ACTION_UPLOAD_REPORT NextStepAction = 1
-	// An officer should compare a presented report with the record that it contradicts.
+	// An officer should examine a presented report, because it contradicts its record or cannot be compared with one.
 	NextStepAction_NEXT_STEP_ACTION_EXAMINE_EVIDENCE NextStepAction = 2
 	// The person should have the single-tube recheck of a positive pool.
 	NextStepAction_NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE NextStepAction = 3
 	// The caller should ask again, because a source did not answer.
 	NextStepAction_NEXT_STEP_ACTION_ASK_AGAIN NextStepAction = 4
+	// An officer should have the laboratory confirm a negative that was shown and would clear a recorded positive.
+	NextStepAction_NEXT_STEP_ACTION_CONFIRM_CLEARANCE NextStepAction = 5
 )
 
 // Enum value maps for NextStepAction.
@@ -46,6 +48,7 @@ var (
 		2: "NEXT_STEP_ACTION_EXAMINE_EVIDENCE",
 		3: "NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE",
 		4: "NEXT_STEP_ACTION_ASK_AGAIN",
+		5: "NEXT_STEP_ACTION_CONFIRM_CLEARANCE",
 	}
 	NextStepAction_value = map[string]int32{
 		"NEXT_STEP_ACTION_UNSPECIFIED":         0,
@@ -53,6 +56,7 @@ var (
 		"NEXT_STEP_ACTION_EXAMINE_EVIDENCE":    2,
 		"NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE": 3,
 		"NEXT_STEP_ACTION_ASK_AGAIN":           4,
+		"NEXT_STEP_ACTION_CONFIRM_CLEARANCE":   5,
 	}
 )
 
@@ -251,13 +255,14 @@ const file_hutong_results_v1_next_step_proto_rawDesc = "" +
 	"\vdescription\x18\x05 \x01(\tR\vdescription\x12;\n" +
 	"\vcreate_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTimeB\b\n" +
-	"\x06source*\xc7\x01\n" +
+	"\x06source*\xef\x01\n" +
 	"\x0eNextStepAction\x12 \n" +
 	"\x1cNEXT_STEP_ACTION_UNSPECIFIED\x10\x00\x12\"\n" +
 	"\x1eNEXT_STEP_ACTION_UPLOAD_REPORT\x10\x01\x12%\n" +
 	"!NEXT_STEP_ACTION_EXAMINE_EVIDENCE\x10\x02\x12(\n" +
 	"$NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE\x10\x03\x12\x1e\n" +
-	"\x1aNEXT_STEP_ACTION_ASK_AGAIN\x10\x04Bn\n" +
+	"\x1aNEXT_STEP_ACTION_ASK_AGAIN\x10\x04\x12&\n" +
+	"\"NEXT_STEP_ACTION_CONFIRM_CLEARANCE\x10\x05Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (

@@ -343,7 +343,7 @@ type LookupLatestRequest struct {
 	AtLeastAsFresh string `protobuf:"bytes,4,opt,name=at_least_as_fresh,json=atLeastAsFresh,proto3" json:"at_least_as_fresh,omitempty"`
 	// Reports that the holder claims to have, at most 10. The response has one entry of claims for each, in this order.
 	ClaimedReports []*ClaimedReport `protobuf:"bytes,5,rep,name=claimed_reports,json=claimedReports,proto3" json:"claimed_reports,omitempty"`
-	// The items that are looked up, "items/{item}", at most 20; empty for the default item alone. Results of other items
+	// The items that are looked up, "items/{item}", at most 40; empty for the default item alone. Results of other items
 	// are not returned. The limit applies to each item by itself.
 	Items         []string `protobuf:"bytes,6,rep,name=items,proto3" json:"items,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -991,7 +991,7 @@ const file_hutong_results_v1_results_service_proto_rawDesc = "" +
 	"\x0fclaimed_reports\x18\x05 \x03(\v2 .hutong.results.v1.ClaimedReportB\b\xbaH\x05\x92\x01\x02\x10\n" +
 	"R\x0eclaimedReports\x12<\n" +
 	"\x05items\x18\x06 \x03(\tB&\xfaA\x11\n" +
-	"\x0fhutong.org/Item\xbaH\x0f\x92\x01\f\x10\x14\"\br\x06\xa8\xeb\x81\xca\x06\x01R\x05items\"\xc9\x02\n" +
+	"\x0fhutong.org/Item\xbaH\x0f\x92\x01\f\x10(\"\br\x06\xa8\xeb\x81\xca\x06\x01R\x05items\"\xc9\x02\n" +
 	"\x14LookupLatestResponse\x12:\n" +
 	"\tin_region\x18\x01 \x03(\v2\x1d.hutong.results.v1.TestResultR\binRegion\x12A\n" +
 	"\rout_of_region\x18\x02 \x03(\v2\x1d.hutong.results.v1.TestResultR\voutOfRegion\x127\n" +

@@ -123,9 +123,11 @@ const (
 	DecisionReason_DECISION_REASON_NATION_NOT_ASKED DecisionReason = 14
 	// UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help.
 	DecisionReason_DECISION_REASON_HISTORY_CUT DecisionReason = 15
-	// UNDETERMINED: evidence that would count cannot be compared with a record. Not given yet.
+	// UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
+	// the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
 	DecisionReason_DECISION_REASON_EVIDENCE_NOT_COMPARABLE DecisionReason = 16
-	// UNDETERMINED: a later negative is shown that would clear the recorded positive if it were recorded. Not given yet.
+	// UNDETERMINED: a recorded positive stands, and a negative without a record is shown that counts and would clear every
+	// such positive if it were recorded (EVIDENCE_USE_WOULD_CLEAR). The decision is stored.
 	DecisionReason_DECISION_REASON_CLEARANCE_NOT_RECORDED DecisionReason = 17
 )
 
@@ -339,8 +341,9 @@ const (
 	EvidenceUse_EVIDENCE_USE_CONTRADICTS_RECORD EvidenceUse = 8
 	// It equals a record, which is considered in its place.
 	EvidenceUse_EVIDENCE_USE_SAME_AS_RECORD EvidenceUse = 9
-	// It names no laboratory and report number, or no time to count from.
-	EvidenceUse_EVIDENCE_USE_NOT_IDENTIFIABLE EvidenceUse = 10
+	// It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
+	// does not show the time to count from. A holder is not refused for it.
+	EvidenceUse_EVIDENCE_USE_NOT_COMPARABLE EvidenceUse = 10
 	// A sampling record where the place does not take it, or takes it no longer.
 	EvidenceUse_EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED EvidenceUse = 11
 	// No usable answer of the assay.
@@ -358,6 +361,14 @@ const (
 	// A test of another item than those that the place asks for, or shown as one of these while its record is of another
 	// item. It has no effect.
 	EvidenceUse_EVIDENCE_USE_OTHER_ITEM EvidenceUse = 18
+	// A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
+	// among adverse_items, or its adverse_window has ended. It has no effect.
+	EvidenceUse_EVIDENCE_USE_NOT_ADVERSE EvidenceUse = 19
+	// A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
+	// a recorded negative, it may have cleared a positive.
+	EvidenceUse_EVIDENCE_USE_ITEM_NOT_ACCEPTED EvidenceUse = 20
+	// A negative that is shown, has no record, and would clear every positive that governs if it were recorded.
+	EvidenceUse_EVIDENCE_USE_WOULD_CLEAR EvidenceUse = 21
 )
 
 // Enum value maps for EvidenceUse.
@@ -373,7 +384,7 @@ var (
 		7:  "EVIDENCE_USE_TIMES_IMPOSSIBLE",
 		8:  "EVIDENCE_USE_CONTRADICTS_RECORD",
 		9:  "EVIDENCE_USE_SAME_AS_RECORD",
-		10: "EVIDENCE_USE_NOT_IDENTIFIABLE",
+		10: "EVIDENCE_USE_NOT_COMPARABLE",
 		11: "EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED",
 		12: "EVIDENCE_USE_INCONCLUSIVE",
 		13: "EVIDENCE_USE_GOVERNS",
@@ -382,6 +393,9 @@ var (
 		16: "EVIDENCE_USE_NOT_NEEDED",
 		17: "EVIDENCE_USE_NOT_RECORDED",
 		18: "EVIDENCE_USE_OTHER_ITEM",
+		19: "EVIDENCE_USE_NOT_ADVERSE",
+		20: "EVIDENCE_USE_ITEM_NOT_ACCEPTED",
+		21: "EVIDENCE_USE_WOULD_CLEAR",
 	}
 	EvidenceUse_value = map[string]int32{
 		"EVIDENCE_USE_UNSPECIFIED":                 0,
@@ -394,7 +408,7 @@ var (
 		"EVIDENCE_USE_TIMES_IMPOSSIBLE":            7,
 		"EVIDENCE_USE_CONTRADICTS_RECORD":          8,
 		"EVIDENCE_USE_SAME_AS_RECORD":              9,
-		"EVIDENCE_USE_NOT_IDENTIFIABLE":            10,
+		"EVIDENCE_USE_NOT_COMPARABLE":              10,
 		"EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED": 11,
 		"EVIDENCE_USE_INCONCLUSIVE":                12,
 		"EVIDENCE_USE_GOVERNS":                     13,
@@ -403,6 +417,9 @@ var (
 		"EVIDENCE_USE_NOT_NEEDED":                  16,
 		"EVIDENCE_USE_NOT_RECORDED":                17,
 		"EVIDENCE_USE_OTHER_ITEM":                  18,
+		"EVIDENCE_USE_NOT_ADVERSE":                 19,
+		"EVIDENCE_USE_ITEM_NOT_ACCEPTED":           20,
+		"EVIDENCE_USE_WOULD_CLEAR":                 21,
 	}
 )
 
@@ -449,8 +466,10 @@ type Considered struct {
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	// For CONTRADICTS_RECORD: the fields that differ, of "outcome", "report_time", "sample_time" and "person".
 	DifferingFields []string `protobuf:"bytes,5,rep,name=differing_fields,json=differingFields,proto3" json:"differing_fields,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// For a record: its test item, "items/{item}"; empty for the default item, "items/sars-cov-2-nucleic-acid".
+	Item          string `protobuf:"bytes,6,opt,name=item,proto3" json:"item,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Considered) Reset() {
@@ -529,6 +548,13 @@ func (x *Considered) GetDifferingFields() []string {
 	return nil
 }
 
+func (x *Considered) GetItem() string {
+	if x != nil {
+		return x.Item
+	}
+	return ""
+}
+
 type isConsidered_Subject interface {
 	isConsidered_Subject()
 }
@@ -603,7 +629,10 @@ type Decision struct {
 	// Whether the gate registers the case, also when it refuses the holder.
 	MustRegister bool `protobuf:"varint,23,opt,name=must_register,json=mustRegister,proto3" json:"must_register,omitempty"`
 	// What the gate can tell the holder, in one sentence of English.
-	ActionText    string `protobuf:"bytes,24,opt,name=action_text,json=actionText,proto3" json:"action_text,omitempty"`
+	ActionText string `protobuf:"bytes,24,opt,name=action_text,json=actionText,proto3" json:"action_text,omitempty"`
+	// The test item of the result that it rests on, "items/{item}"; empty for the default item,
+	// "items/sars-cov-2-nucleic-acid", and where it rests on none.
+	Item          string `protobuf:"bytes,25,opt,name=item,proto3" json:"item,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -806,7 +835,14 @@ func (x *Decision) GetActionText() string {
 	return ""
 }
 
-// The record that a piece of evidence names, as it was found.
+func (x *Decision) GetItem() string {
+	if x != nil {
+		return x.Item
+	}
+	return ""
+}
+
+// The record that a piece of evidence names, as it was found (hutong.results.v1.ClaimedReportMatch).
 type ClaimedRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whose record it is, if there is one.
@@ -818,8 +854,12 @@ type ClaimedRecord struct {
 	// As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
 	// retention keeps nothing. Then nobody is asked to upload it.
 	RetentionStartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=retention_start_time,json=retentionStartTime,proto3" json:"retention_start_time,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The laboratory that the evidence was found to mean, "labs/{uscc}"; empty if there is none.
+	Lab string `protobuf:"bytes,5,opt,name=lab,proto3" json:"lab,omitempty"`
+	// If the laboratory is unknown: this person's records of the number that the evidence shows.
+	PossibleResults []*v1.TestResult `protobuf:"bytes,6,rep,name=possible_results,json=possibleResults,proto3" json:"possible_results,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ClaimedRecord) Reset() {
@@ -880,6 +920,20 @@ func (x *ClaimedRecord) GetRetentionStartTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *ClaimedRecord) GetLab() string {
+	if x != nil {
+		return x.Lab
+	}
+	return ""
+}
+
+func (x *ClaimedRecord) GetPossibleResults() []*v1.TestResult {
+	if x != nil {
+		return x.PossibleResults
+	}
+	return nil
+}
+
 // Everything a decision was made from: with it the decision can be made again, bit for bit.
 type DecisionInputs struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -908,7 +962,10 @@ type DecisionInputs struct {
 	// The limit of the look-up may have hidden what counted at a time of use in the past.
 	HistoryCut bool `protobuf:"varint,12,opt,name=history_cut,json=historyCut,proto3" json:"history_cut,omitempty"`
 	// The version of the rules that made the decision; 0 in decisions of before it was kept.
-	RulesVersion  int32 `protobuf:"varint,13,opt,name=rules_version,json=rulesVersion,proto3" json:"rules_version,omitempty"`
+	RulesVersion int32 `protobuf:"varint,13,opt,name=rules_version,json=rulesVersion,proto3" json:"rules_version,omitempty"`
+	// With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
+	// the default item alone, "items/sars-cov-2-nucleic-acid".
+	CutItems      []string `protobuf:"bytes,14,rep,name=cut_items,json=cutItems,proto3" json:"cut_items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1034,11 +1091,18 @@ func (x *DecisionInputs) GetRulesVersion() int32 {
 	return 0
 }
 
+func (x *DecisionInputs) GetCutItems() []string {
+	if x != nil {
+		return x.CutItems
+	}
+	return nil
+}
+
 var File_hutong_verification_v1_decision_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xb1\x02\n" +
+	"%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xdb\x02\n" +
 	"\n" +
 	"Considered\x120\n" +
 	"\x06result\x18\x01 \x01(\tB\x16\xfaA\x13\n" +
@@ -1047,8 +1111,10 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x03use\x18\x03 \x01(\x0e2#.hutong.verification.v1.EvidenceUseR\x03use\x12;\n" +
 	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12)\n" +
-	"\x10differing_fields\x18\x05 \x03(\tR\x0fdifferingFieldsB\t\n" +
-	"\asubject\"\xb0\f\n" +
+	"\x10differing_fields\x18\x05 \x03(\tR\x0fdifferingFields\x12(\n" +
+	"\x04item\x18\x06 \x01(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/ItemR\x04itemB\t\n" +
+	"\asubject\"\xde\f\n" +
 	"\bDecision\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12G\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2'.hutong.verification.v1.DecisionOutcomeB\x04\xe2A\x01\x03R\aoutcome\x12D\n" +
@@ -1084,14 +1150,19 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"thenAction\x12)\n" +
 	"\rmust_register\x18\x17 \x01(\bB\x04\xe2A\x01\x03R\fmustRegister\x12%\n" +
 	"\vaction_text\x18\x18 \x01(\tB\x04\xe2A\x01\x03R\n" +
-	"actionText:@\xeaA=\n" +
-	"\x13hutong.org/Decision\x12\x11decisions/{uuid7}*\tdecisions2\bdecision\"\xa2\x02\n" +
+	"actionText\x12,\n" +
+	"\x04item\x18\x19 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/ItemR\x04item:@\xeaA=\n" +
+	"\x13hutong.org/Decision\x12\x11decisions/{uuid7}*\tdecisions2\bdecision\"\x93\x03\n" +
 	"\rClaimedRecord\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x12>\n" +
 	"\vtest_result\x18\x02 \x01(\v2\x1d.hutong.results.v1.TestResultR\n" +
 	"testResult\x12A\n" +
 	"\flab_standing\x18\x03 \x01(\x0e2\x1e.hutong.results.v1.LabStandingR\vlabStanding\x12L\n" +
-	"\x14retention_start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTime\"\xcc\x05\n" +
+	"\x14retention_start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTime\x12%\n" +
+	"\x03lab\x18\x05 \x01(\tB\x13\xfaA\x10\n" +
+	"\x0ehutong.org/LabR\x03lab\x12H\n" +
+	"\x10possible_results\x18\x06 \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults\"\xff\x05\n" +
 	"\x0eDecisionInputs\x125\n" +
 	"\buse_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\auseTime\x12?\n" +
 	"\revaluate_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\fevaluateTime\x12L\n" +
@@ -1107,7 +1178,9 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x11own_records_alone\x18\v \x01(\bR\x0fownRecordsAlone\x12\x1f\n" +
 	"\vhistory_cut\x18\f \x01(\bR\n" +
 	"historyCut\x12#\n" +
-	"\rrules_version\x18\r \x01(\x05R\frulesVersion*\xbf\x01\n" +
+	"\rrules_version\x18\r \x01(\x05R\frulesVersion\x121\n" +
+	"\tcut_items\x18\x0e \x03(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/ItemR\bcutItems*\xbf\x01\n" +
 	"\x0fDecisionOutcome\x12 \n" +
 	"\x1cDECISION_OUTCOME_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bDECISION_OUTCOME_RECOGNIZED\x10\x01\x12#\n" +
@@ -1144,7 +1217,7 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\rDecisionBasis\x12\x1e\n" +
 	"\x1aDECISION_BASIS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15DECISION_BASIS_RECORD\x10\x01\x12\x1c\n" +
-	"\x18DECISION_BASIS_PRESENTED\x10\x02*\xe8\x04\n" +
+	"\x18DECISION_BASIS_PRESENTED\x10\x02*\xc6\x05\n" +
 	"\vEvidenceUse\x12\x1c\n" +
 	"\x18EVIDENCE_USE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11EVIDENCE_USE_USED\x10\x01\x12$\n" +
@@ -1155,8 +1228,8 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x1dEVIDENCE_USE_NOT_YET_REPORTED\x10\x06\x12!\n" +
 	"\x1dEVIDENCE_USE_TIMES_IMPOSSIBLE\x10\a\x12#\n" +
 	"\x1fEVIDENCE_USE_CONTRADICTS_RECORD\x10\b\x12\x1f\n" +
-	"\x1bEVIDENCE_USE_SAME_AS_RECORD\x10\t\x12!\n" +
-	"\x1dEVIDENCE_USE_NOT_IDENTIFIABLE\x10\n" +
+	"\x1bEVIDENCE_USE_SAME_AS_RECORD\x10\t\x12\x1f\n" +
+	"\x1bEVIDENCE_USE_NOT_COMPARABLE\x10\n" +
 	"\x12,\n" +
 	"(EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED\x10\v\x12\x1d\n" +
 	"\x19EVIDENCE_USE_INCONCLUSIVE\x10\f\x12\x18\n" +
@@ -1165,7 +1238,10 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x17EVIDENCE_USE_OUTWEIGHED\x10\x0f\x12\x1b\n" +
 	"\x17EVIDENCE_USE_NOT_NEEDED\x10\x10\x12\x1d\n" +
 	"\x19EVIDENCE_USE_NOT_RECORDED\x10\x11\x12\x1b\n" +
-	"\x17EVIDENCE_USE_OTHER_ITEM\x10\x12B\x82\x01\n" +
+	"\x17EVIDENCE_USE_OTHER_ITEM\x10\x12\x12\x1c\n" +
+	"\x18EVIDENCE_USE_NOT_ADVERSE\x10\x13\x12\"\n" +
+	"\x1eEVIDENCE_USE_ITEM_NOT_ACCEPTED\x10\x14\x12\x1c\n" +
+	"\x18EVIDENCE_USE_WOULD_CLEAR\x10\x15B\x82\x01\n" +
 	"\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3"
 
 var (
@@ -1230,20 +1306,21 @@ var file_hutong_verification_v1_decision_proto_depIdxs = []int32{
 	17, // 20: hutong.verification.v1.ClaimedRecord.test_result:type_name -> hutong.results.v1.TestResult
 	18, // 21: hutong.verification.v1.ClaimedRecord.lab_standing:type_name -> hutong.results.v1.LabStanding
 	10, // 22: hutong.verification.v1.ClaimedRecord.retention_start_time:type_name -> google.protobuf.Timestamp
-	10, // 23: hutong.verification.v1.DecisionInputs.use_time:type_name -> google.protobuf.Timestamp
-	10, // 24: hutong.verification.v1.DecisionInputs.evaluate_time:type_name -> google.protobuf.Timestamp
-	19, // 25: hutong.verification.v1.DecisionInputs.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	17, // 26: hutong.verification.v1.DecisionInputs.records:type_name -> hutong.results.v1.TestResult
-	9,  // 27: hutong.verification.v1.DecisionInputs.evidence:type_name -> hutong.verification.v1.PresentedEvidence
-	7,  // 28: hutong.verification.v1.DecisionInputs.claims:type_name -> hutong.verification.v1.ClaimedRecord
-	11, // 29: hutong.verification.v1.DecisionInputs.sources:type_name -> hutong.results.v1.DataSource
-	20, // 30: hutong.verification.v1.DecisionInputs.purpose:type_name -> hutong.type.v1.Purpose
-	21, // 31: hutong.verification.v1.DecisionInputs.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	17, // 23: hutong.verification.v1.ClaimedRecord.possible_results:type_name -> hutong.results.v1.TestResult
+	10, // 24: hutong.verification.v1.DecisionInputs.use_time:type_name -> google.protobuf.Timestamp
+	10, // 25: hutong.verification.v1.DecisionInputs.evaluate_time:type_name -> google.protobuf.Timestamp
+	19, // 26: hutong.verification.v1.DecisionInputs.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	17, // 27: hutong.verification.v1.DecisionInputs.records:type_name -> hutong.results.v1.TestResult
+	9,  // 28: hutong.verification.v1.DecisionInputs.evidence:type_name -> hutong.verification.v1.PresentedEvidence
+	7,  // 29: hutong.verification.v1.DecisionInputs.claims:type_name -> hutong.verification.v1.ClaimedRecord
+	11, // 30: hutong.verification.v1.DecisionInputs.sources:type_name -> hutong.results.v1.DataSource
+	20, // 31: hutong.verification.v1.DecisionInputs.purpose:type_name -> hutong.type.v1.Purpose
+	21, // 32: hutong.verification.v1.DecisionInputs.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_decision_proto_init() }

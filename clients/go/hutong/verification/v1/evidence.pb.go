@@ -26,25 +26,36 @@ const (
 )
 
 // A result in the holder's hand: on a screen or on paper. It has equal force by whatever channel it is shown, and is
-// compared field by field with the record of the same laboratory and report number.
+// compared field by field with the record of the same laboratory and report number. One of lab, lab_name and
+// report_number is required, otherwise INVALID_FIELD. A report number without a known laboratory is compared with this
+// person's records of that number: evidence that equals one of them is the same as that record. Other evidence that
+// would count if it were true, and that cannot be compared, makes the decision UNDETERMINED
+// (DECISION_REASON_EVIDENCE_NOT_COMPARABLE).
 type PresentedEvidence struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How it is shown. Never changes the outcome.
 	Channel v1.Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=hutong.type.v1.Channel" json:"channel,omitempty"`
-	// The laboratory on it, "labs/{uscc}". Without it and report_number the evidence cannot be compared, and is not used.
+	// The laboratory on it, "labs/{uscc}"; empty if it is not known by its code.
 	Lab string `protobuf:"bytes,2,opt,name=lab,proto3" json:"lab,omitempty"`
 	// The report number on it, at most 64 characters. Spaces around it are nothing and full-width letters and digits stand
-	// for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD.
+	// for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD, and so is an identity number.
 	ReportNumber string `protobuf:"bytes,3,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
 	// What it says.
 	Outcome v1.Outcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=hutong.type.v1.Outcome" json:"outcome,omitempty"`
-	// The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none.
+	// The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. It is then taken to be no
+	// later than report_time: evidence that has expired counted from the report time has expired.
 	SampleTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=sample_time,json=sampleTime,proto3" json:"sample_time,omitempty"`
-	// The report time on it; absent when it shows none (and for PENDING).
+	// The report time on it; absent when it shows none (and for PENDING). It is then taken to be no earlier than
+	// sample_time: evidence that counts from the sampling time counts.
 	ReportTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
 	// What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
 	// an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).
-	Item          string `protobuf:"bytes,7,opt,name=item,proto3" json:"item,omitempty"`
+	Item string `protobuf:"bytes,7,opt,name=item,proto3" json:"item,omitempty"`
+	// The laboratory's name as printed, at most 200 characters. It stands for the laboratories that are registered under
+	// this name at this node or, in the scopes NATIONWIDE and unset, at the nation, compared in normal form
+	// (hutong.results.v1.ListLabsRequest.display_name). If several bear it, the one with this person's record of
+	// report_number counts. Not read if lab is set.
+	LabName       string `protobuf:"bytes,8,opt,name=lab_name,json=labName,proto3" json:"lab_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,11 +139,18 @@ func (x *PresentedEvidence) GetItem() string {
 	return ""
 }
 
+func (x *PresentedEvidence) GetLabName() string {
+	if x != nil {
+		return x.LabName
+	}
+	return ""
+}
+
 var File_hutong_verification_v1_evidence_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_evidence_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xf2\x03\n" +
+	"%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xac\x04\n" +
 	"\x11PresentedEvidence\x12B\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x17.hutong.type.v1.ChannelB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\achannel\x12M\n" +
 	"\x03lab\x18\x02 \x01(\tB;\xfaA\x10\n" +
@@ -144,7 +162,8 @@ const file_hutong_verification_v1_evidence_proto_rawDesc = "" +
 	"\vreport_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reportTime\x12I\n" +
 	"\x04item\x18\a \x01(\tB5\xfaA\x11\n" +
-	"\x0fhutong.org/Item\xbaH\x1er\x1c2\x1a^(items/[a-z0-9-]{1,63})?$R\x04itemB\x82\x01\n" +
+	"\x0fhutong.org/Item\xbaH\x1er\x1c2\x1a^(items/[a-z0-9-]{1,63})?$R\x04item\x128\n" +
+	"\blab_name\x18\b \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabNameB\x82\x01\n" +
 	"\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3"
 
 var (

@@ -246,7 +246,9 @@ class LookupSubjectsRequest(_message.Message):
 
     @_builtins.property
     def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
-        """Reports to look up by name, at most 5,000. The response has one entry of claims for each, in this order."""
+        """Reports to look up, at most 5,000. The response has one entry of claims for each, in this order. Results of the
+        subjects whose number is claimed without lab are returned beyond the limit.
+        """
 
     @_builtins.property
     def at_least_as_fresh(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -314,7 +316,7 @@ Global___SubjectResults: _TypeAlias = SubjectResults  # noqa: Y015
 
 @_typing.final
 class ClaimedReportRecord(_message.Message):
-    """What is known here of one claimed report."""
+    """What is known here of one claimed report. Of a claim that states a name in place of lab, only by_lab is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -322,15 +324,25 @@ class ClaimedReportRecord(_message.Message):
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     LAB_REGION_FIELD_NUMBER: _builtins.int
     RECORD_LAB_STANDING_FIELD_NUMBER: _builtins.int
+    LAB_FIELD_NUMBER: _builtins.int
+    BY_LAB_FIELD_NUMBER: _builtins.int
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the claimed report time. UNSPECIFIED if the laboratory is not known here."""
     lab_region: _builtins.str
     """The region where the laboratory is registered, if known."""
     record_lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the record's report time. UNSPECIFIED if there is no record."""
+    lab: _builtins.str
+    """The laboratory, "labs/{uscc}". Set only in by_lab."""
     @_builtins.property
     def result(self) -> _replica_pb2.ReplicatedResult:
         """The newest revision of its record; absent if there is none."""
+
+    @_builtins.property
+    def by_lab(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedReportRecord]:
+        """For a claim that states a laboratory's name in place of lab: one entry for each laboratory that bears this name here,
+        at most 10, as if the claim stated that laboratory.
+        """
 
     def __init__(
         self,
@@ -339,10 +351,12 @@ class ClaimedReportRecord(_message.Message):
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         lab_region: _builtins.str = ...,
         record_lab_standing: _lab_pb2.LabStanding.ValueType = ...,
+        lab: _builtins.str = ...,
+        by_lab: _abc.Iterable[Global___ClaimedReportRecord] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,7 +31,7 @@ class _TravelerOrigin:
 class _TravelerOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TravelerOrigin.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TRAVELER_ORIGIN_UNSPECIFIED: _TravelerOrigin.ValueType  # 0
-    """As ANY."""
+    """The same as ANY."""
     TRAVELER_ORIGIN_ANY: _TravelerOrigin.ValueType  # 1
     """From anywhere."""
     TRAVELER_ORIGIN_SAME_PROVINCE: _TravelerOrigin.ValueType  # 2
@@ -40,10 +40,10 @@ class _TravelerOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Travel
     """From another province (省外)."""
 
 class TravelerOrigin(_TravelerOrigin, metaclass=_TravelerOriginEnumTypeWrapper):
-    """From where a person comes, seen from the jurisdiction whose policy it is."""
+    """Where a person comes from, seen from the jurisdiction of the policy."""
 
 TRAVELER_ORIGIN_UNSPECIFIED: TravelerOrigin.ValueType  # 0
-"""As ANY."""
+"""The same as ANY."""
 TRAVELER_ORIGIN_ANY: TravelerOrigin.ValueType  # 1
 """From anywhere."""
 TRAVELER_ORIGIN_SAME_PROVINCE: TravelerOrigin.ValueType  # 2
@@ -65,7 +65,7 @@ class _ValidityBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Validit
     """From the instant the specimen was taken (以采样时间为准)."""
 
 class ValidityBasis(_ValidityBasis, metaclass=_ValidityBasisEnumTypeWrapper):
-    """From which of a result's instants its validity counts."""
+    """The instant of a result from which its validity counts."""
 
 VALIDITY_BASIS_UNSPECIFIED: ValidityBasis.ValueType  # 0
 VALIDITY_BASIS_REPORT_TIME: ValidityBasis.ValueType  # 1
@@ -85,16 +85,18 @@ class ValidityWindow(_message.Message):
     BASIS_FIELD_NUMBER: _builtins.int
     INCLUDES_BOUNDARY_FIELD_NUMBER: _builtins.int
     calendar_days: _builtins.int
-    """So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N."""
+    """A number N of calendar days in Asia/Shanghai, 1 to 365. The day of the basis is day 0, and the result counts to
+    the end of day N.
+    """
     basis: Global___ValidityBasis.ValueType
-    """The instant it counts from. A floor states REPORT_TIME or has no window: SAMPLE_TIME in a floor is refused, since it
-    could shorten what a place gives.
+    """The instant it counts from. A floor states REPORT_TIME or has no window. SAMPLE_TIME in a floor is refused, because
+    it could shorten what a place gives.
     """
     includes_boundary: _builtins.bool
     """Whether the exact last instant still counts. Default false. Has no meaning for calendar_days."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """So long after the basis, more than zero and at most 365 days."""
+        """A time after the basis, more than zero and at most 365 days."""
 
     def __init__(
         self,
@@ -116,8 +118,9 @@ Global___ValidityWindow: _TypeAlias = ValidityWindow  # noqa: Y015
 
 @_typing.final
 class ShortestWindow(_message.Message):
-    """How long a floor lets every result count at least. A result counts until the later of the place's own window and of
-    each shortest window, all counted from the basis that applies. Nothing is ever shortened by it.
+    """How long a floor lets every result count at least. A result counts until the latest end of the place's own window and
+    of all shortest windows, each counted from the basis that applies. No result expires earlier because of a shortest
+    window.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -126,12 +129,14 @@ class ShortestWindow(_message.Message):
     CALENDAR_DAYS_FIELD_NUMBER: _builtins.int
     INCLUDES_BOUNDARY_FIELD_NUMBER: _builtins.int
     calendar_days: _builtins.int
-    """So many calendar days in Asia/Shanghai, 1 to 365: the day of the basis is day 0, valid to the end of day N."""
+    """A number N of calendar days in Asia/Shanghai, 1 to 365. The day of the basis is day 0, and the result counts to
+    the end of day N.
+    """
     includes_boundary: _builtins.bool
     """Whether the exact last instant still counts. Default false. Has no meaning for calendar_days."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """So long after the basis, more than zero and at most 365 days."""
+        """A time after the basis, more than zero and at most 365 days."""
 
     def __init__(
         self,
@@ -152,8 +157,8 @@ Global___ShortestWindow: _TypeAlias = ShortestWindow  # noqa: Y015
 
 @_typing.final
 class NotRequired(_message.Message):
-    """No result is asked for. In a floor: nothing may be asked, whatever a policy below says, and also where no policy is in
-    force (a lift).
+    """No result is asked for. In a floor it is a lift: no result may be asked for, whatever a policy below says, and also
+    where no policy is in force.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -214,8 +219,8 @@ class TestRequired(_message.Message):
     """Whether a person without a recognised result may be turned away. Default false: they are let in, and advised."""
     @_builtins.property
     def window(self) -> Global___ValidityWindow:
-        """How long a result counts, of each accepted item that has no window of its own. Required in a policy. In a floor it
-        holds a basis alone, and is absent if the floor leaves the basis to each place.
+        """How long a result counts if its item has no window of its own. Required in a policy. In a floor it has only a
+        basis, and is absent if the floor leaves the basis to each place.
         """
 
     @_builtins.property
@@ -224,28 +229,29 @@ class TestRequired(_message.Message):
 
     @_builtins.property
     def shortest_window(self) -> Global___ShortestWindow:
-        """In a floor alone: how long every result counts at least. Does nothing to
-        sampling_proof_window. Absent in an EffectivePolicy, which lists these in shortest_windows.
+        """How long every result counts at least. Set only in a floor. It does not change sampling_proof_window. Absent in an
+        EffectivePolicy, which lists the shortest windows in shortest_windows.
         """
 
     @_builtins.property
     def accepted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AcceptedItem]:
-        """The items whose negatives satisfy the policy, at most 10, each once: any one of them is enough, as "48 hours of
-        nucleic acid or 24 hours of antigen". Empty means the default item alone. Refused in a floor.
+        """The items whose negatives satisfy the policy, at most 10, each once. Any one of them is enough, as in "48 hours of
+        nucleic acid or 24 hours of antigen". Empty means only the default item. Refused in a floor.
         """
 
     @_builtins.property
     def adverse_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The items whose recorded positives stand against the holder, "items/{item}" or empty for the default item, at most
-        10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own item and of the items after it
-        in this list; a negative of an item outside the list clears positives of that item alone. Empty means the accepted
-        items in their order. A result of an item in neither list has no effect. Refused in a floor.
+        """The items whose recorded positives stand against the holder: "items/{item}", or empty for the default item. At most
+        10, each once, the weightiest first. A recorded negative with a later sample time clears the positives of its own
+        item and of the items after it in this list. A negative of an item outside the list clears only positives of that
+        item. Empty means the accepted items in their order. A result of an item in neither list has no effect. Refused in
+        a floor.
         """
 
     @_builtins.property
     def adverse_window(self) -> _duration_pb2.Duration:
-        """How long after sampling a recorded positive stands, more than zero and at most 365 days; absent: until it is cleared.
-        Refused in a floor.
+        """How long after sampling a recorded positive stands, more than zero and at most 365 days. Absent means until it is
+        cleared. Refused in a floor.
         """
 
     def __init__(
@@ -303,9 +309,9 @@ Global___PolicySource: _TypeAlias = PolicySource  # noqa: Y015
 
 @_typing.final
 class Policy(_message.Message):
-    """One revision of a rule of one jurisdiction. Revisions are immutable; a series of them shares its name. In force at an
-    instant is the revision with the greatest effective_start_time at or before it, of those published and not withdrawn,
-    if the instant is before its end.
+    """One revision of a rule of one jurisdiction. Revisions are immutable, and all revisions of a series share its name.
+    Among the revisions that are published and not withdrawn, the one with the greatest effective_start_time at or before
+    an instant is in force at that instant. None is in force if that revision has ended.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -340,8 +346,9 @@ class Policy(_message.Message):
     origin: Global___TravelerOrigin.ValueType
     """Whom it covers. Default ANY."""
     floor: _builtins.bool
-    """Whether it binds its jurisdiction and everything below instead of governing by itself, whoever governs, and only in
-    the holder's favour: it lifts (not_required), or states a basis, a shortest_window, channels or forbidden grounds.
+    """Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
+    policy governs there. It acts only in the holder's favour: it lifts (not_required), or states a basis, a
+    shortest_window, channels or forbidden grounds.
     """
     withdraw_reason: _builtins.str
     """Why it was withdrawn."""
@@ -381,11 +388,13 @@ class Policy(_message.Message):
 
     @_builtins.property
     def effective_start_time(self) -> _timestamp_pb2.Timestamp:
-        """From when it is in force, to the microsecond, from 1900 to the end of 8999."""
+        """The instant from which it is in force, to the microsecond, from 1900 to the end of 8999."""
 
     @_builtins.property
     def effective_end_time(self) -> _timestamp_pb2.Timestamp:
-        """Until when; absent for no end. After it nothing of the series is in force, older revisions neither."""
+        """The instant at which it ends; absent for no end. From this instant no revision of the series is in force, not even
+        an older one.
+        """
 
     @_builtins.property
     def publish_time(self) -> _timestamp_pb2.Timestamp:
@@ -430,7 +439,7 @@ Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
 @_typing.final
 class BasisOverride(_message.Message):
-    """What a floor replaced of a lower policy's basis."""
+    """A basis of a lower policy that a floor replaced."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -442,7 +451,7 @@ class BasisOverride(_message.Message):
     applied: Global___ValidityBasis.ValueType
     """What applies."""
     item: _builtins.str
-    """The accepted item whose own window it is, always by its full name, "items/{item}"; empty for test_required.window."""
+    """The accepted item that has the window, always by its full name, "items/{item}"; empty for test_required.window."""
     def __init__(
         self,
         *,
@@ -460,7 +469,7 @@ Global___BasisOverride: _TypeAlias = BasisOverride  # noqa: Y015
 
 @_typing.final
 class ChannelsOverride(_message.Message):
-    """What a floor added to a lower policy's channels."""
+    """Channels that a floor added to those of a lower policy."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -490,7 +499,7 @@ Global___ChannelsOverride: _TypeAlias = ChannelsOverride  # noqa: Y015
 
 @_typing.final
 class WindowOverride(_message.Message):
-    """What a floor added to how long results count by a lower policy. Some would end earlier by the lower policy."""
+    """A window of a lower policy that a floor lengthened, because some results would expire earlier by the lower policy."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -498,14 +507,14 @@ class WindowOverride(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     item: _builtins.str
-    """The accepted item whose own window it is, always by its full name, "items/{item}"; empty for test_required.window."""
+    """The accepted item that has the window, always by its full name, "items/{item}"; empty for test_required.window."""
     @_builtins.property
     def stated(self) -> Global___ValidityWindow:
         """The lower policy's window."""
 
     @_builtins.property
     def applied(self) -> Global___ShortestWindow:
-        """The floor's: a result counts until the later of the two."""
+        """The floor's shortest window. A result counts until the later end of the two."""
 
     def __init__(
         self,
@@ -524,7 +533,7 @@ Global___WindowOverride: _TypeAlias = WindowOverride  # noqa: Y015
 
 @_typing.final
 class LiftOverride(_message.Message):
-    """What a floor lifted: a lower policy asks for a result, and nothing is asked."""
+    """A requirement of a lower policy that a floor lifted, so that no result is asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -581,7 +590,7 @@ class FloorOverride(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From when, in the answer to a publication or withdrawal; absent in a resolution's."""
+        """When the floor begins to replace it, or ceases to. Set only in the answer to a publication or a withdrawal."""
 
     def __init__(
         self,
@@ -606,7 +615,7 @@ Global___FloorOverride: _TypeAlias = FloorOverride  # noqa: Y015
 
 @_typing.final
 class FloorWindow(_message.Message):
-    """A shortest window that binds, and whose it is."""
+    """A shortest window that binds, and the floor that sets it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -661,8 +670,8 @@ class EffectivePolicy(_message.Message):
     floor: _builtins.str
     """The floor of the highest authority that binds it, "…@{revision}"; empty when none does."""
     lifting_floor: _builtins.str
-    """The floor that lifts the requirement, "…@{revision}": nothing is asked because of it, whether or not a policy governs.
-    Of several the highest authority's. Empty when none does.
+    """The floor that lifts the requirement, "…@{revision}". No result is asked for because of it, whether or not a policy
+    governs. If several floors lift, it is that of the highest authority. Empty when none does.
     """
     @_builtins.property
     def not_required(self) -> Global___NotRequired:
@@ -694,22 +703,26 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """The answer cannot change by the clock alone at or after this instant and before end_time; absent for since ever."""
+        """From this instant until just before end_time the clock alone cannot change the answer. Absent if it has held for
+        ever.
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """See start_time; absent for never."""
+        """The end of that interval; absent if it has no end."""
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Up to when the publications behind the answer are complete, by the clock of the node that answers: an answer from a
-        cache says how old it is. At a province of all that has come there; of the nation's see nation_as_of_time.
+        """The instant up to which the publications behind the answer are complete, by the clock of the node that answers. An
+        answer from a cache has an older instant. At a province this covers what has arrived there; nation_as_of_time says
+        how far that reaches.
         """
 
     @_builtins.property
     def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
-        """Everything the national node published up to this instant, by its clock, is known here. At a province alone; absent
-        while it has never heard of the nation. An old one means that the nation is unavailable. Its last known policies go on to hold.
+        """Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
+        province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
+        last known policies go on to hold.
         """
 
     @_builtins.property
@@ -781,15 +794,17 @@ class PoliciesByOrigin(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody of unknown origin may be refused: those of both policies."""
+        """Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Neither policy can change by the clock alone at or after this instant and before end_time; absent for since ever."""
+        """From this instant until just before end_time the clock alone can change neither policy. Absent if both have held
+        for ever.
+        """
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """See start_time; absent for never."""
+        """The end of that interval; absent if it has no end."""
 
     def __init__(
         self,

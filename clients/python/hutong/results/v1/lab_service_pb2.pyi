@@ -119,22 +119,33 @@ class ListLabsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    DISPLAY_NAME_PREFIX_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
     """Only laboratories in this region or below it ("410000" includes "410105"); empty for all."""
+    display_name: _builtins.str
+    """Only laboratories of this registered name (Lab.display_name); empty for all. Two names are the same if they are the
+    same in normal form: full-width letters and digits are ASCII ones, case and spaces do not matter, all hyphens are one
+    and so are all middle dots. Names are never compared by likeness. If the normal form is empty: INVALID_FIELD.
+    """
+    display_name_prefix: _builtins.str
+    """Only laboratories whose registered name begins with this text, both in normal form; empty for all."""
     def __init__(
         self,
         *,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         region: _builtins.str = ...,
+        display_name: _builtins.str = ...,
+        display_name_prefix: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "display_name_prefix", b"display_name_prefix", "page_size", b"page_size", "page_token", b"page_token", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

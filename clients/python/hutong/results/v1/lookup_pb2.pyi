@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
@@ -89,6 +91,10 @@ class _ClaimedReportMatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrappe
     """The sources that answered have no record."""
     CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM: _ClaimedReportMatchState.ValueType  # 4
     """There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned."""
+    CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE: _ClaimedReportMatchState.ValueType  # 5
+    """The claim does not identify a report: it states no number, or no laboratory, or a name that no laboratory bears, or
+    one that several bear of which not exactly one has a report of that number of this person.
+    """
 
 class ClaimedReportMatchState(_ClaimedReportMatchState, metaclass=_ClaimedReportMatchStateEnumTypeWrapper):
     """Whether a claimed report has a record, and whether it is this person's."""
@@ -102,6 +108,10 @@ CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: ClaimedReportMatchState.ValueType  # 3
 """The sources that answered have no record."""
 CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM: ClaimedReportMatchState.ValueType  # 4
 """There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned."""
+CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE: ClaimedReportMatchState.ValueType  # 5
+"""The claim does not identify a report: it states no number, or no laboratory, or a name that no laboratory bears, or
+one that several bear of which not exactly one has a report of that number of this person.
+"""
 Global___ClaimedReportMatchState: _TypeAlias = ClaimedReportMatchState  # noqa: Y015
 
 @_typing.final
@@ -148,17 +158,25 @@ Global___DataSource: _TypeAlias = DataSource  # noqa: Y015
 
 @_typing.final
 class ClaimedReport(_message.Message):
-    """A report that the holder claims to have, to be compared with its record."""
+    """A report that the holder claims to have, to be compared with its record. A laboratory and a number together identify a
+    report. One of lab, lab_name and report_number is required, otherwise INVALID_FIELD.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     LAB_FIELD_NUMBER: _builtins.int
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
+    LAB_NAME_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
-    """The laboratory on the report, "labs/{uscc}"."""
+    """The laboratory on the report, "labs/{uscc}"; empty if it is not known by its code."""
     report_number: _builtins.str
-    """The number on the report, 1 to 64 characters without control characters."""
+    """The number on the report, at most 64 characters without control characters; empty if it shows none."""
+    lab_name: _builtins.str
+    """The laboratory's name as printed, at most 200 characters without control characters. Ignored if lab is set. It is
+    compared with registered names in normal form (ListLabsRequest.display_name), at this node and, in the scope
+    NATIONWIDE, at the nation.
+    """
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
         """The report time on the report. lab_standing of the response refers to it. Absent means now."""
@@ -169,10 +187,11 @@ class ClaimedReport(_message.Message):
         lab: _builtins.str = ...,
         report_number: _builtins.str = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
+        lab_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "report_number", b"report_number", "report_time", b"report_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_name", b"lab_name", "report_number", b"report_number", "report_time", b"report_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,12 +208,21 @@ class ClaimedReportMatch(_message.Message):
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     LAB_REGION_FIELD_NUMBER: _builtins.int
     RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
+    LAB_FIELD_NUMBER: _builtins.int
+    POSSIBLE_RESULTS_FIELD_NUMBER: _builtins.int
     state: Global___ClaimedReportMatchState.ValueType
     """What was found."""
     lab_standing: _lab_pb2.LabStanding.ValueType
-    """The laboratory's standing at the claimed report time. UNSPECIFIED if this node does not know the laboratory."""
+    """The laboratory's standing at the claimed report time. UNSPECIFIED if this node does not know the laboratory. If
+    several laboratories bear the claimed name, a standing under which reports do not count is given only if it is that
+    of all of them; otherwise UNSPECIFIED.
+    """
     lab_region: _builtins.str
     """The region where the laboratory is registered, if known: its node is the one to ask for the report."""
+    lab: _builtins.str
+    """The laboratory that the claim was found to mean, "labs/{uscc}": the claimed one, the only one of the claimed name,
+    or the one of that name with this person's record. Empty if there is none.
+    """
     @_builtins.property
     def result(self) -> _result_pb2.TestResult:
         """The newest revision of the record, if it belongs to this person."""
@@ -205,6 +233,12 @@ class ClaimedReportMatch(_message.Message):
         before it, and the record may have been one of them. Such a report is not stored as a missing report.
         """
 
+    @_builtins.property
+    def possible_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
+        """Set only with NOT_COMPARABLE, if the laboratory is unknown and a number is claimed: this person's results of that
+        number among those that were looked up, at most 10, newest report first.
+        """
+
     def __init__(
         self,
         *,
@@ -213,10 +247,12 @@ class ClaimedReportMatch(_message.Message):
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         lab_region: _builtins.str = ...,
         retention_start_time: _timestamp_pb2.Timestamp | None = ...,
+        lab: _builtins.str = ...,
+        possible_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "retention_start_time", b"retention_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_region", b"lab_region", "lab_standing", b"lab_standing", "result", b"result", "retention_start_time", b"retention_start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "result", b"result", "retention_start_time", b"retention_start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,7 +26,7 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hutong/results/v1/next_step.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x02\n\x08NextStep\x12\x31\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32!.hutong.results.v1.NextStepAction\x12 \n\x03lab\x18\x02 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x03 \x01(\t\x12$\n\x04node\x18\x04 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12/\n\x0fresults_service\x18\x07 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12.\n\x0epolicy_service\x18\x08 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source*\xc7\x01\n\x0eNextStepAction\x12 \n\x1cNEXT_STEP_ACTION_UNSPECIFIED\x10\x00\x12\"\n\x1eNEXT_STEP_ACTION_UPLOAD_REPORT\x10\x01\x12%\n!NEXT_STEP_ACTION_EXAMINE_EVIDENCE\x10\x02\x12(\n$NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE\x10\x03\x12\x1e\n\x1aNEXT_STEP_ACTION_ASK_AGAIN\x10\x04\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hutong/results/v1/next_step.proto\x12\x11hutong.results.v1\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcd\x02\n\x08NextStep\x12\x31\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32!.hutong.results.v1.NextStepAction\x12 \n\x03lab\x18\x02 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x03 \x01(\t\x12$\n\x04node\x18\x04 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12/\n\x0fresults_service\x18\x07 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12.\n\x0epolicy_service\x18\x08 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/NodeH\x00\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\n\x06source*\xef\x01\n\x0eNextStepAction\x12 \n\x1cNEXT_STEP_ACTION_UNSPECIFIED\x10\x00\x12\"\n\x1eNEXT_STEP_ACTION_UPLOAD_REPORT\x10\x01\x12%\n!NEXT_STEP_ACTION_EXAMINE_EVIDENCE\x10\x02\x12(\n$NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE\x10\x03\x12\x1e\n\x1aNEXT_STEP_ACTION_ASK_AGAIN\x10\x04\x12&\n\"NEXT_STEP_ACTION_CONFIRM_CLEARANCE\x10\x05\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,7 +43,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NEXTSTEP'].fields_by_name['policy_service']._loaded_options = None
   _globals['_NEXTSTEP'].fields_by_name['policy_service']._serialized_options = b'\372A\021\n\017hutong.org/Node'
   _globals['_NEXTSTEPACTION']._serialized_start=453
-  _globals['_NEXTSTEPACTION']._serialized_end=652
+  _globals['_NEXTSTEPACTION']._serialized_end=692
   _globals['_NEXTSTEP']._serialized_start=117
   _globals['_NEXTSTEP']._serialized_end=450
 # @@protoc_insertion_point(module_scope)

@@ -28,11 +28,13 @@ class _NextStepActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NextSt
     NEXT_STEP_ACTION_UPLOAD_REPORT: _NextStepAction.ValueType  # 1
     """The laboratory should upload a report that its holder has shown."""
     NEXT_STEP_ACTION_EXAMINE_EVIDENCE: _NextStepAction.ValueType  # 2
-    """An officer should compare a presented report with the record that it contradicts."""
+    """An officer should examine a presented report, because it contradicts its record or cannot be compared with one."""
     NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE: _NextStepAction.ValueType  # 3
     """The person should have the single-tube recheck of a positive pool."""
     NEXT_STEP_ACTION_ASK_AGAIN: _NextStepAction.ValueType  # 4
     """The caller should ask again, because a source did not answer."""
+    NEXT_STEP_ACTION_CONFIRM_CLEARANCE: _NextStepAction.ValueType  # 5
+    """An officer should have the laboratory confirm a negative that was shown and would clear a recorded positive."""
 
 class NextStepAction(_NextStepAction, metaclass=_NextStepActionEnumTypeWrapper):
     """An action that a response advises."""
@@ -41,11 +43,13 @@ NEXT_STEP_ACTION_UNSPECIFIED: NextStepAction.ValueType  # 0
 NEXT_STEP_ACTION_UPLOAD_REPORT: NextStepAction.ValueType  # 1
 """The laboratory should upload a report that its holder has shown."""
 NEXT_STEP_ACTION_EXAMINE_EVIDENCE: NextStepAction.ValueType  # 2
-"""An officer should compare a presented report with the record that it contradicts."""
+"""An officer should examine a presented report, because it contradicts its record or cannot be compared with one."""
 NEXT_STEP_ACTION_RECHECK_SINGLE_TUBE: NextStepAction.ValueType  # 3
 """The person should have the single-tube recheck of a positive pool."""
 NEXT_STEP_ACTION_ASK_AGAIN: NextStepAction.ValueType  # 4
 """The caller should ask again, because a source did not answer."""
+NEXT_STEP_ACTION_CONFIRM_CLEARANCE: NextStepAction.ValueType  # 5
+"""An officer should have the laboratory confirm a negative that was shown and would clear a recorded positive."""
 Global___NextStepAction: _TypeAlias = NextStepAction  # noqa: Y015
 
 @_typing.final

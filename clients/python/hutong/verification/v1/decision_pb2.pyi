@@ -98,9 +98,13 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_HISTORY_CUT: _DecisionReason.ValueType  # 15
     """UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
     DECISION_REASON_EVIDENCE_NOT_COMPARABLE: _DecisionReason.ValueType  # 16
-    """UNDETERMINED: evidence that would count cannot be compared with a record. Not given yet."""
+    """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
+    the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
+    """
     DECISION_REASON_CLEARANCE_NOT_RECORDED: _DecisionReason.ValueType  # 17
-    """UNDETERMINED: a later negative is shown that would clear the recorded positive if it were recorded. Not given yet."""
+    """UNDETERMINED: a recorded positive stands, and a negative without a record is shown that counts and would clear every
+    such positive if it were recorded (EVIDENCE_USE_WOULD_CLEAR). The decision is stored.
+    """
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
     """Why. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
@@ -141,9 +145,13 @@ nation answered.
 DECISION_REASON_HISTORY_CUT: DecisionReason.ValueType  # 15
 """UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
 DECISION_REASON_EVIDENCE_NOT_COMPARABLE: DecisionReason.ValueType  # 16
-"""UNDETERMINED: evidence that would count cannot be compared with a record. Not given yet."""
+"""UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
+the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
+"""
 DECISION_REASON_CLEARANCE_NOT_RECORDED: DecisionReason.ValueType  # 17
-"""UNDETERMINED: a later negative is shown that would clear the recorded positive if it were recorded. Not given yet."""
+"""UNDETERMINED: a recorded positive stands, and a negative without a record is shown that counts and would clear every
+such positive if it were recorded (EVIDENCE_USE_WOULD_CLEAR). The decision is stored.
+"""
 Global___DecisionReason: _TypeAlias = DecisionReason  # noqa: Y015
 
 class _GateAction:
@@ -233,8 +241,10 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """It differs from the record of the same report."""
     EVIDENCE_USE_SAME_AS_RECORD: _EvidenceUse.ValueType  # 9
     """It equals a record, which is considered in its place."""
-    EVIDENCE_USE_NOT_IDENTIFIABLE: _EvidenceUse.ValueType  # 10
-    """It names no laboratory and report number, or no time to count from."""
+    EVIDENCE_USE_NOT_COMPARABLE: _EvidenceUse.ValueType  # 10
+    """It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
+    does not show the time to count from. A holder is not refused for it.
+    """
     EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
     EVIDENCE_USE_INCONCLUSIVE: _EvidenceUse.ValueType  # 12
@@ -261,6 +271,8 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
     a recorded negative, it may have cleared a positive.
     """
+    EVIDENCE_USE_WOULD_CLEAR: _EvidenceUse.ValueType  # 21
+    """A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
 
 class EvidenceUse(_EvidenceUse, metaclass=_EvidenceUseEnumTypeWrapper):
     """Why a result or a piece of evidence was or was not used."""
@@ -286,8 +298,10 @@ EVIDENCE_USE_CONTRADICTS_RECORD: EvidenceUse.ValueType  # 8
 """It differs from the record of the same report."""
 EVIDENCE_USE_SAME_AS_RECORD: EvidenceUse.ValueType  # 9
 """It equals a record, which is considered in its place."""
-EVIDENCE_USE_NOT_IDENTIFIABLE: EvidenceUse.ValueType  # 10
-"""It names no laboratory and report number, or no time to count from."""
+EVIDENCE_USE_NOT_COMPARABLE: EvidenceUse.ValueType  # 10
+"""It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
+does not show the time to count from. A holder is not refused for it.
+"""
 EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""
 EVIDENCE_USE_INCONCLUSIVE: EvidenceUse.ValueType  # 12
@@ -314,6 +328,8 @@ EVIDENCE_USE_ITEM_NOT_ACCEPTED: EvidenceUse.ValueType  # 20
 """A result of an item whose positives stand against the holder and whose negatives do not satisfy the policy. If it is
 a recorded negative, it may have cleared a positive.
 """
+EVIDENCE_USE_WOULD_CLEAR: EvidenceUse.ValueType  # 21
+"""A negative that is shown, has no record, and would clear every positive that governs if it were recorded."""
 Global___EvidenceUse: _TypeAlias = EvidenceUse  # noqa: Y015
 
 @_typing.final
@@ -521,7 +537,7 @@ Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class ClaimedRecord(_message.Message):
-    """The record that a piece of evidence names, as it was found."""
+    """The record that a piece of evidence names, as it was found (hutong.results.v1.ClaimedReportMatch)."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -529,10 +545,14 @@ class ClaimedRecord(_message.Message):
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     LAB_STANDING_FIELD_NUMBER: _builtins.int
     RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
+    LAB_FIELD_NUMBER: _builtins.int
+    POSSIBLE_RESULTS_FIELD_NUMBER: _builtins.int
     state: _lookup_pb2.ClaimedReportMatchState.ValueType
     """Whose record it is, if there is one."""
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the evidence's report time."""
+    lab: _builtins.str
+    """The laboratory that the evidence was found to mean, "labs/{uscc}"; empty if there is none."""
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
         """The record, when it is this person's."""
@@ -543,6 +563,10 @@ class ClaimedRecord(_message.Message):
         retention keeps nothing. Then nobody is asked to upload it.
         """
 
+    @_builtins.property
+    def possible_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
+        """If the laboratory is unknown: this person's records of the number that the evidence shows."""
+
     def __init__(
         self,
         *,
@@ -550,10 +574,12 @@ class ClaimedRecord(_message.Message):
         test_result: _result_pb2.TestResult | None = ...,
         lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         retention_start_time: _timestamp_pb2.Timestamp | None = ...,
+        lab: _builtins.str = ...,
+        possible_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retention_start_time", b"retention_start_time", "test_result", b"test_result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab_standing", b"lab_standing", "retention_start_time", b"retention_start_time", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "retention_start_time", b"retention_start_time", "state", b"state", "test_result", b"test_result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

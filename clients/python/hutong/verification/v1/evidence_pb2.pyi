@@ -22,7 +22,11 @@ DESCRIPTOR: _descriptor.FileDescriptor
 @_typing.final
 class PresentedEvidence(_message.Message):
     """A result in the holder's hand: on a screen or on paper. It has equal force by whatever channel it is shown, and is
-    compared field by field with the record of the same laboratory and report number.
+    compared field by field with the record of the same laboratory and report number. One of lab, lab_name and
+    report_number is required, otherwise INVALID_FIELD. A report number without a known laboratory is compared with this
+    person's records of that number: evidence that equals one of them is the same as that record. Other evidence that
+    would count if it were true, and that cannot be compared, makes the decision UNDETERMINED
+    (DECISION_REASON_EVIDENCE_NOT_COMPARABLE).
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,13 +38,14 @@ class PresentedEvidence(_message.Message):
     SAMPLE_TIME_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    LAB_NAME_FIELD_NUMBER: _builtins.int
     channel: _channel_pb2.Channel.ValueType
     """How it is shown. Never changes the outcome."""
     lab: _builtins.str
-    """The laboratory on it, "labs/{uscc}". Without it and report_number the evidence cannot be compared, and is not used."""
+    """The laboratory on it, "labs/{uscc}"; empty if it is not known by its code."""
     report_number: _builtins.str
     """The report number on it, at most 64 characters. Spaces around it are nothing and full-width letters and digits stand
-    for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD.
+    for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD, and so is an identity number.
     """
     outcome: _outcome_pb2.Outcome.ValueType
     """What it says."""
@@ -48,13 +53,23 @@ class PresentedEvidence(_message.Message):
     """What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
     an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).
     """
+    lab_name: _builtins.str
+    """The laboratory's name as printed, at most 200 characters. It stands for the laboratories that are registered under
+    this name at this node or, in the scopes NATIONWIDE and unset, at the nation, compared in normal form
+    (hutong.results.v1.ListLabsRequest.display_name). If several bear it, the one with this person's record of
+    report_number counts. Not read if lab is set.
+    """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none."""
+        """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. It is then taken to be no
+        later than report_time: evidence that has expired counted from the report time has expired.
+        """
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """The report time on it; absent when it shows none (and for PENDING)."""
+        """The report time on it; absent when it shows none (and for PENDING). It is then taken to be no earlier than
+        sample_time: evidence that counts from the sampling time counts.
+        """
 
     def __init__(
         self,
@@ -66,10 +81,11 @@ class PresentedEvidence(_message.Message):
         sample_time: _timestamp_pb2.Timestamp | None = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         item: _builtins.str = ...,
+        lab_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "item", b"item", "lab", b"lab", "outcome", b"outcome", "report_number", b"report_number", "report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "item", b"item", "lab", b"lab", "lab_name", b"lab_name", "outcome", b"outcome", "report_number", b"report_number", "report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

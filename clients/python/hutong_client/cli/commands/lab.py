@@ -60,12 +60,15 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
 
 @lab.command("list", cls=NodeCommand)
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@click.option("--name", default="", help="Only of this registered name. Spaces, case and width do not matter.")
+@click.option("--prefix", default="", help="Only of registered names that begin with this.")
 @json_option
 @click.pass_obj
-def list_labs(node: Node, region: str, as_json: bool) -> ExitCode:
-    """List laboratories."""
+def list_labs(node: Node, region: str, name: str, prefix: str, as_json: bool) -> ExitCode:
+    """List laboratories, for example those of the name that a paper shows."""
+    request = lab_service_pb2.ListLabsRequest(region=region, display_name=name, display_name_prefix=prefix)
     with node.connect() as connection:
-        pages = all_pages(connection.labs.ListLabs, lab_service_pb2.ListLabsRequest(region=region))
+        pages = all_pages(connection.labs.ListLabs, request)
         labs = [lab for page in pages for lab in page.labs]
     if as_json:
         print_json({"labs": [as_dict(lab) for lab in labs]})

@@ -139,7 +139,9 @@ def upload(
 
 
 def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, dry_run: bool) -> Journal:
-    """Return the journal of an earlier run to resume, or a new one, with the path of the rejects file.
+    """Return the journal of this upload, with the path of its rejects file.
+
+    With `resume` it is the journal that the earlier run left, if there is one. Otherwise it is `fresh`.
 
     Raises:
         CannotResume: the journal or the rejects file of the earlier run does not match.
@@ -181,7 +183,7 @@ def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
     """Check the first rows, so that a missing option or column is one error and not the cause of many rejections.
 
     Returns:
-        What the clerk must know of the file before it is sent.
+        The notices of the table, which the clerk reads before the file is sent.
     """
     with open_table(file, encoding=encoding) as table:
         rows = list(islice(table, _ROWS_LOOKED_AT))

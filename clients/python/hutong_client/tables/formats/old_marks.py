@@ -1,6 +1,6 @@
-"""Find in old workbooks what calamine does not say: hidden rows of .xls, and error values in every format.
+"""Find hidden rows of .xls, and error values of every old format, which calamine does not report.
 
-Only the few records in question are read. Microsoft describes .xls in [MS-XLS] and .xlsb in [MS-XLSB].
+Only the records of these two are read. Microsoft describes .xls in [MS-XLS] and .xlsb in [MS-XLSB].
 """
 
 from __future__ import annotations
