@@ -4,7 +4,7 @@
 
 Envoy calls the services over mutual TLS as an edge (docs/tls.md), so a call has the role of its token and nothing
 else. The methods come from the contract: every read, and every method that a gate or an app may call. Uploads, the
-exchange, client streams and administration are left out. docs/http.md is for callers.
+exchange, client streams, administration and the audit are left out. docs/http.md is for callers.
 """
 
 from __future__ import annotations
