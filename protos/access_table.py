@@ -32,6 +32,7 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 
 - *own laboratory, own region, own user, itself*: what the named field must be to the caller. A region is also every
   region inside it; an object belongs to the region of its laboratory, of its decision or of its refusal.
+- *and in*: a second field that must be the user's too if the request states it. A document is if the token says so.
 - *case*: the call must name its case as `hutong-case` in its metadata.
 - *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.
 - *persons*: a response may contain something about a person.
@@ -76,7 +77,8 @@ def _grants(access: Access) -> list[str]:
 def _grant(grant: Grant) -> str:
     role = access_pb2.Role.Name(grant.role).removeprefix("ROLE_").lower()
     field = f" in {grant.field}" if grant.field else ""
-    more = f"{', may be absent' if grant.may_omit else ''}{', case' if grant.needs_case else ''}"
+    also = f", and in {grant.also}" if grant.also else ""
+    more = f"{', may be absent' if grant.may_omit else ''}{also}{', case' if grant.needs_case else ''}"
     return f"{role}: {BINDS[grant.bind]}{field}{more}"
 
 

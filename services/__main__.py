@@ -14,21 +14,21 @@ import uvloop
 from services.command.audit import DOCUMENT_TYPES, export_audit, purge_audits, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
+from services.command.purge import purge_node
 from services.command.version import version_text
 from services.domain.errors import HutongError
-from services.domain.instant import DAY, HOUR, Instant, Span, format_instant
-from services.results.retention.purge import purge
+from services.domain.instant import DAY, HOUR, Span
 from services.runtime.clock import SystemClock
+from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
 from services.runtime.settings import VARIABLES, Settings
 from services.runtime.tuning import use_batch_scheduling
 from services.runtime.variables import BadSetting
-from services.storage.engine import find_sqlite_file, open_database
 from services.storage.errors import UnusableDatabase
-from services.storage.migrate import SERVICES, check_schema, upgrade
-from services.verification.retention import Removed, RetentionAges, purge_verification
+from services.storage.migrate import SERVICES, upgrade
+from services.storage.private_files import check_private_files
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -56,8 +56,10 @@ def run(arguments: list[str]) -> int:
             return diagnose(os.environ, options.config, _names(options.service), as_json=options.json)
         settings = Settings.from_environment(os.environ, options.config)
         configure_logs(settings.log_level)
+        harden_process()
+        check_private_files(settings, list(SERVICES) if options.command == "purge" else _names(options.service))
         if options.command == "purge":
-            _purge(settings, options.older_than)
+            print(purge_node(settings, options.older_than))
             for name, count in purge_audits(settings, SystemClock().now()).items():
                 print(f"  audit rows removed, {name:13}{count}")
         elif options.command == "audit":
@@ -115,40 +117,6 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _purge(settings: Settings, older_than: Span) -> None:
-    now = SystemClock().now()
-    check_schema("results", settings.results.database_url)
-    database = open_database(settings.results.database_url)
-    try:
-        deletion = purge(database, now - older_than, now)
-    finally:
-        database.close()
-    removed = _purge_verification(settings, deletion.horizon, now)
-    print(f"deletion {deletion.deletion_id}")
-    print(f"  everything reported before  {format_instant(deletion.horizon)}")
-    print(f"  results removed             {deletion.result_count}")
-    print(f"  SHA-256 of their names      {deletion.digest}")
-    if removed is not None:
-        print(f"  decisions removed           {removed.decisions}")
-        print(f"  refusals removed            {removed.refusals}")
-        print(f"  request ids removed         {removed.requests}")
-
-
-def _purge_verification(settings: Settings, horizon: Instant, now: Instant) -> Removed | None:
-    """Purge the database of Verification. None if it is SQLite and not on this machine."""
-    url = settings.verification.database_url
-    file = find_sqlite_file(url)
-    if file is not None and not file.is_file():
-        return None
-    check_schema("verification", url)
-    days = (settings.decisions_days, settings.refusals_days, settings.requests_days)
-    database = open_database(url)
-    try:
-        return purge_verification(database, horizon, RetentionAges(*(count * DAY for count in days)), now)
-    finally:
-        database.close()
-
-
 def _span(text: str) -> Span:
     """Parse a span such as "30d" or "12h"."""
     units = {"d": DAY, "h": HOUR}
@@ -193,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("action", choices=["check", "show", "example"])
     command.add_argument("--json", action="store_true", help="show prints one JSON object")
     _add_audit(commands)
-    text = "remove results that were reported longer ago than a span, and keep a deletion record"
+    text = "remove results that were reported longer ago than a span and what is beyond its age; keep a deletion record"
     command = commands.add_parser("purge", help=text, description=f"{text}; PostgreSQL drops whole months")
     command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="such as 30d or 12h")
     return parser

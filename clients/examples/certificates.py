@@ -131,6 +131,8 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--trust-domain", default=TRUST_DOMAIN)
     options = parser.parse_args()
+    # The folder above is often the data folder of a node, which must be private.
+    os.umask(0o077)
     directory: Path = options.directory
     for path in make_all(directory, options.trust_domain):
         print(path)

@@ -58,7 +58,7 @@ class Node:
         """Start services, all three by default, and wait until the health check of each is SERVING."""
         own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
         for service in services or SERVICES:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
                 self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "services", "serve", service],

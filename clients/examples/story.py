@@ -340,7 +340,7 @@ def ask(
     evidence: evidence_pb2.PresentedEvidence | None = None,
     arriving_from: str = TONGHUA,
 ) -> verification_service_pb2.VerifyRequest:
-    """Build a gate's question about a person who arrives from Tonghua unless told otherwise; empty is not known."""
+    """Build a gate's question about a person who arrives from Tonghua unless `arriving_from` differs."""
     return verification_service_pb2.VerifyRequest(
         document=identity_pb2.IdentityDocument(
             type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=report.number, name=report.name

@@ -12,15 +12,19 @@ from services.runtime.server.server import check_exposure
 from services.runtime.settings import DECLARED, Settings, given_texts
 from services.runtime.variables import Declared
 from services.storage.migrate import SERVICES
+from services.storage.private_files import check_private_files
 
 
 def check_settings(settings: Settings) -> None:
-    """Check what a start would refuse beyond the settings themselves: TLS files, and callers that would be unknown.
+    """Check what a start would refuse beyond the settings themselves.
+
+    These are TLS files that cannot be used, files that other users can use, and callers that would be unknown.
 
     Raises:
         BadSetting: a start would refuse the settings.
     """
     check_tls_files(settings.tls)
+    check_private_files(settings, list(SERVICES))
     for service in SERVICES:
         check_exposure(settings.service(service).address, settings)
 

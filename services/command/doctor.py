@@ -28,6 +28,7 @@ from services.storage.engine import create_inspecting_engine, find_sqlite_file
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_mark
+from services.storage.private_files import find_open_files
 
 ANSWER_SECONDS = 3.0
 """How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""
@@ -63,6 +64,8 @@ def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
     yield check_clock()
     yield from check_disk(settings, services)
     yield from check_certificates(settings.tls)
+    for fault in find_open_files(settings, services):
+        yield Finding("private files", Level.FAULT, fault)
     for service in services:
         yield _schema(settings, service)
     yield _pepper(settings)

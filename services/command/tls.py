@@ -42,9 +42,9 @@ def check_certificates(tls: TlsSettings) -> Iterator[Finding]:
 def _by_end(name: str, place: str, end: float) -> Finding:
     days = int((end - time.time()) // DAY_SECONDS)
     if days < 0:
-        return Finding(name, Level.FAULT, f"{place} has expired: renew it and restart")
+        return Finding(name, Level.FAULT, f"{place} has expired: renew it")
     if days < RENEW_DAYS:
-        return Finding(name, Level.WARNING, f"{place} expires in {days} days: renew it and restart")
+        return Finding(name, Level.WARNING, f"{place} expires in {days} days: renew it")
     return Finding(name, Level.OK, f"{place} is valid for {days} days")
 
 

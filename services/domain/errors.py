@@ -126,4 +126,4 @@ class PermissionDenied(HutongError):
 
 
 class Unauthenticated(HutongError):
-    """It is not known who calls."""
+    """The caller is not known."""

@@ -55,7 +55,11 @@ def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -
             _policies.c.policy_id == revision.policy_id,
             _policies.c.revision == revision.revision,
         )
-        .values(withdraw_time=revision.withdraw_time, withdraw_reason=revision.withdraw_reason)
+        .values(
+            withdraw_time=revision.withdraw_time,
+            withdraw_reason=revision.withdraw_reason,
+            withdraw_actor=revision.withdraw_actor,
+        )
     )
     _append_change(connection, revision, now)
 
@@ -101,9 +105,13 @@ def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
     """Return a revision from its row. A row without a hash gets one here: it was stored before hashes by number."""
     statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
     revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
-    if row.withdraw_time is None:
-        return revision
-    return replace(revision, withdraw_time=row.withdraw_time, withdraw_reason=row.withdraw_reason)
+    return replace(
+        revision,
+        withdraw_time=row.withdraw_time,
+        withdraw_reason=row.withdraw_reason,
+        actor=row.actor,
+        withdraw_actor=row.withdraw_actor,
+    )
 
 
 def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
@@ -122,6 +130,8 @@ def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
         "publish_time": revision.publish_time,
         "withdraw_time": revision.withdraw_time,
         "withdraw_reason": revision.withdraw_reason,
+        "actor": revision.actor,
+        "withdraw_actor": revision.withdraw_actor,
     }
 
 

@@ -174,7 +174,7 @@ def _shortest_from_proto(window: policy_pb2.ShortestWindow) -> ShortestWindow:
     )
 
 
-def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
+def revision_to_proto(revision: Revision, *, with_actors: bool = False) -> policy_pb2.Policy:
     """Return the message of a revision, with the output-only fields."""
     policy = policy_pb2.Policy(
         name=revision.name,
@@ -194,6 +194,8 @@ def revision_to_proto(revision: Revision) -> policy_pb2.Policy:
         retroactive_reason=revision.retroactive_reason,
         content_hash=revision.content_hash,
     )
+    if with_actors:
+        policy.actor, policy.withdraw_actor = revision.actor or "", revision.withdraw_actor or ""
     _put_source(policy.source, revision.source)
     _put_requirement(policy, revision.requirement)
     return policy

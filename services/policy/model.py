@@ -18,7 +18,7 @@ SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
 OTHER_PROVINCE = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
 
 UNKNOWN_ORIGIN = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED
-"""The class of a person whose origin is not told: either of the other two."""
+"""The class of a person whose origin is not known: either of the other two."""
 
 SeriesKey = tuple[str, str]
 """The region and policy id that all revisions of one policy share."""
@@ -138,6 +138,10 @@ class Revision:
     withdraw_time: Instant | None = None
     withdraw_reason: str = ""
     content_hash: str = ""
+    actor: str | None = None
+    """The name of the caller that published it at this node; None if it is not known."""
+    withdraw_actor: str | None = None
+    """The name of the caller that withdrew it at this node; None if it is not known."""
 
     @property
     def series(self) -> SeriesKey:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table
 
 from services.audit.tables import audit_tables
+from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
 from services.storage.metadata import new_metadata
 
@@ -29,6 +30,9 @@ policies = Table(
     Column("publish_time", BigInteger, nullable=False),
     Column("withdraw_time", BigInteger),
     Column("withdraw_reason", String(500), nullable=False),
+    # The names of the callers; NULL if another node published or withdrew it, or before callers had names.
+    Column("actor", String(100)),
+    Column("withdraw_actor", String(100)),
 )
 
 # Every publication and withdrawal, in the order of their commits. A lock serializes the writers
@@ -54,3 +58,4 @@ upstream_positions = Table(
 )
 
 requests = request_memory(metadata, "policy")
+deletion_counts = deletion_counts_table(metadata, "policy")

@@ -20,6 +20,7 @@ from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_
 
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
+from services.domain.instant import DAY
 from services.domain.names import parse_lab
 from services.domain.region import NATION
 from services.domain.subject import Pepper
@@ -182,7 +183,9 @@ async def _open_results(
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
     link = _link(settings, stores, pepper, clock)
-    missing_reports = MissingReportQueue(database, stores.router, settings.jurisdiction, clock, timing)
+    missing_reports = MissingReportQueue(
+        database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
+    )
     nationwide = NationwideLookup(stores.lookup, settings.jurisdiction, clock, freshness, link.nation if link else None)
     lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
     tail = ChangeTail(stores.watch, clock, drain, database.written, timing)

@@ -9,6 +9,7 @@ import services.results.idempotency
 import services.results.labs.tables
 import services.results.missing_reports.tables
 import services.results.records.tables
+import services.results.retention.tables
 import services.results.timeliness.tables
 import services.results.upload.tables  # noqa: F401
 from services.results.schema import audit, metadata

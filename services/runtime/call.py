@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from services.runtime.audit import ON_BEHALF_OF
-from services.runtime.caller import Caller
+from services.runtime.caller import LOCAL, Caller
 
 _TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
 
@@ -20,6 +20,7 @@ CASE = "hutong-case"
 """The metadata key of the case that a call serves. Some grants of the contract need it."""
 TRACE_PARENT = "traceparent"
 """The metadata key of W3C Trace Context: version, trace id, parent span id and flags."""
+_SEES_ACTORS = {"supervisor", "authority", "operator", LOCAL}
 UNKNOWN = Caller("", fault="the call was not identified")
 
 
@@ -64,6 +65,21 @@ class Trace:
 
 current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 """The call that the running task serves; None outside a call."""
+
+
+def current_actor() -> str | None:
+    """Return the name of the caller of the current call, to be stored beside what it changes; None if it is not known.
+
+    Ask in the event loop, because threads have no current call.
+    """
+    call = current_call.get()
+    return call.caller.name or None if call is not None else None
+
+
+def may_see_actors() -> bool:
+    """Whether the caller of the current call may see who changed what."""
+    call = current_call.get()
+    return call is not None and call.caller.role in _SEES_ACTORS
 
 
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.domain.instant import Instant
+
 LOCAL = "local"
 """The role of every caller of a plain-text server on loopback. It may do everything."""
 EDGE = "edge"
@@ -21,7 +23,11 @@ class Caller:
         region: the caller's region; empty for a role without one.
         peer: the address of the connection's other end, as gRPC states it.
         certificate_hash: SHA-256 of the certificate in DER, as hexadecimal; empty without a certificate.
+        certificate_name: the name in the certificate. It differs from `name` behind an edge.
+        serial: the serial number of the certificate; 0 without one.
+        expire_time: when the certificate or the token expires, whichever is first; None for a local caller.
         user: the subject key of the person who signed in at the caller; None without one.
+        other_documents: the subject keys of the person's other documents, as the token names them.
         fault: why the caller is not known.
     """
 
@@ -30,5 +36,9 @@ class Caller:
     region: str = ""
     peer: str = ""
     certificate_hash: str = ""
+    certificate_name: str = ""
+    serial: int = 0
+    expire_time: Instant | None = None
     user: bytes | None = None
+    other_documents: tuple[bytes, ...] = ()
     fault: str = ""

@@ -46,7 +46,7 @@ def read_or_make_pepper(directory: Path) -> Pepper:
 
 def _make_pepper(path: Path) -> None:
     """Create the secret atomically, because services that start at the same time must all read the same one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(secrets.token_bytes(_LEAST_BYTES))

@@ -104,6 +104,11 @@ def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variabl
     }
 
 
+def _days(meaning: str, default: str) -> Any:
+    """Declare an age at which `hutongd purge` removes rows of a store."""
+    return variable(f"{meaning}, for hutongd purge", count(1, 36_500), default)
+
+
 DATA_DIR = ".hutong"
 _SERVICES = {
     "results": _service_variables("results", 50051, ", and where the other services call it"),
@@ -138,6 +143,16 @@ class Settings:
     )
     token_issuer: str = variable("issuer (iss) of bearer tokens")
     token_audience: str = variable("audience (aud) that bearer tokens must name", default="hutong")
+    deny_file: Path | None = variable(
+        "callers that are refused: a serial number in hexadecimal or a SPIFFE ID a line; read again when it changes",
+        read_file,
+        default_words="none",
+    )
+    access_file: Path | None = variable(
+        "YAML file that narrows the contract's grants and sets budgets of callers; read again when it changes",
+        read_file,
+        default_words="none",
+    )
     upstream: str = variable(
         "address of the national node's Results; connects a province to the nation", read_optional_address
     )
@@ -175,13 +190,16 @@ class Settings:
         "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
     )
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
-    decisions_days: int = variable(
-        "days that a stored decision is kept at most, for hutongd purge", count(1, 36_500), "180"
+    decisions_days: int = _days("days that a stored decision is kept at most", "180")
+    refusals_days: int = _days("days that a reported refusal is kept", "730")
+    requests_days: int = _days("days that a service remembers a request id", "30")
+    uploads_days: int = _days("days that an upload and its rejections are kept at most after its last batch", "180")
+    missing_reports_days: int = _days("days that a missing report is kept; also removed while Results runs", "30")
+    links_days: int = _days("days that a link of documents is kept after its end", "730")
+    changes_days: int = _days(
+        "days that an entry of the change log is kept at most; longer until the node above has it", "730"
     )
-    refusals_days: int = variable("days that a reported refusal is kept, for hutongd purge", count(1, 36_500), "730")
-    requests_days: int = variable(
-        "days that Verification remembers a request id, for hutongd purge", count(1, 36_500), "30"
-    )
+    exchange_days: int = _days("days that a notification to a node waits for it at most", "90")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
@@ -226,6 +244,8 @@ class Settings:
             raise BadSetting("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other")
         if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
             raise BadSetting("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE")
+        if self.deny_file is not None and self.tls.client_ca_file is None:
+            raise BadSetting("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.upstream:
             if is_same_server(self.upstream, self.results.address):
                 raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
@@ -14,7 +13,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import add_Verificatio
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.names import parse_decision, parse_refusal
-from services.runtime.client.channels import open_channel
+from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.page_tokens import PageTokens
@@ -32,6 +31,7 @@ from services.verification.schema import audit as audit_tables
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
+from services.verification.verify.misses import count_misses
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
@@ -65,8 +65,8 @@ async def open_verification(
         await asyncio.to_thread(database.close)
         raise
     store = DecisionStore(database)
-    open_to_results = partial(open_channel, settings.results.address, settings, dedicated=True)
-    open_to_policy = partial(open_channel, settings.policy.address, settings, dedicated=True)
+    open_to_results = Connector(settings.results.address, settings)
+    open_to_policy = Connector(settings.policy.address, settings)
     results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
         open_to_results, InternalLookupServiceStub
     )
@@ -117,4 +117,5 @@ async def open_verification(
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,
+        count_misses=count_misses,
     )

@@ -5,9 +5,10 @@ Stored decisions have copies of results. A copy is removed with the results them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple, TypeAlias
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.result_pb2 import TestResult
@@ -16,9 +17,14 @@ from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from sqlalchemy import Column, Connection, delete, or_, select
 
 from services.domain.instant import Instant, Span, from_timestamp
+from services.domain.names import is_uscc
+from services.storage.deletion_counts import DeletionCounts, deletion_counts_table
 from services.storage.engine import Database
 from services.verification.refusals.tables import refusals, requests
+from services.verification.schema import metadata
 from services.verification.verify.tables import decisions
+
+deletion_counts = deletion_counts_table(metadata, "verification")
 
 _STEP = 500
 """Rows that one transaction examines. A decision's inputs have some kilobytes."""
@@ -42,15 +48,39 @@ class Removed:
     requests: int
 
 
-def purge_verification(database: Database, horizon: Instant, ages: RetentionAges, now: Instant) -> Removed:
-    """Remove rows beyond their age, and decisions that copy or name a report from before the results' horizon.
+ReportName: TypeAlias = tuple[str, str]
+"""Code of the laboratory and report number. The code is empty if evidence does not name the laboratory by its code."""
 
-    It may be stopped at any time; the next one removes the rest.
+
+class Purge(NamedTuple):
+    """One purge of Verification.
+
+    Attributes:
+        horizon: the results' horizon.
+        now: the time from which ages count.
+        deletion_id: the id of the deletion record, under which the removed rows are counted.
+        find_removed: returns those reports that the purge removes from Results. Evidence may name a report with a wrong
+            time or none, so that its own times do not show that it is removed.
     """
+
+    horizon: Instant
+    now: Instant
+    deletion_id: str
+    find_removed: Callable[[Collection[ReportName]], Collection[ReportName]] = lambda _: ()
+
+
+def purge_verification(database: Database, ages: RetentionAges, purge: Purge) -> Removed:
+    """Remove rows beyond their age, and decisions that copy or name a report that the results' purge removes.
+
+    Call it while Results has the keys of these reports. It may be stopped at any time; the next one removes the rest.
+    """
+    counts = DeletionCounts(deletion_counts, purge.deletion_id)
+    oldest = purge.now - ages.requests, purge.now - ages.refusals
     return Removed(
-        _repeat(database, decisions.c.uuid, partial(_remove_decisions, horizon, now - ages.decisions)),
-        _repeat(database, refusals.c.uuid, partial(_remove_refusals, now - ages.refusals)),
-        database.write_now(_remove_requests, now - min(ages.requests, ages.refusals)),
+        _repeat(database, decisions.c.uuid, partial(_remove_decisions, counts, purge, purge.now - ages.decisions)),
+        _repeat(database, refusals.c.uuid, partial(_remove_refusals, counts, purge.now - ages.refusals)),
+        # An answer holds the refusal itself, and goes with it.
+        database.write_now(_remove_requests, counts, max(oldest)),
     )
 
 
@@ -69,35 +99,53 @@ def _next_uuids(connection: Connection, uuid: Column[str], after: str) -> list[s
     return list(connection.execute(select(uuid).where(uuid > after).order_by(uuid).limit(_STEP)).scalars())
 
 
-def _remove_decisions(horizon: Instant, oldest: Instant, connection: Connection, uuids: list[str]) -> int:
+def _remove_decisions(
+    counts: DeletionCounts, purge: Purge, oldest: Instant, connection: Connection, uuids: list[str]
+) -> int:
     query = select(decisions.c.uuid, decisions.c.inputs).where(decisions.c.uuid.in_(uuids))
-    copying = [row.uuid for row in connection.execute(query) if _oldest_copy(bytes(row.inputs)) < horizon]
+    inputs = {row.uuid: DecisionInputs.FromString(row.inputs) for row in connection.execute(query)}
+    copying = {uuid for uuid, one in inputs.items() if _oldest_copy(one) < purge.horizon}
+    named = {uuid: set(_names_shown(one)) for uuid, one in inputs.items() if uuid not in copying}
+    removed = set(purge.find_removed({name for names in named.values() for name in names}))
+    copying |= {uuid for uuid, names in named.items() if not removed.isdisjoint(names)}
     old = decisions.c.evaluate_time < oldest
-    removed = delete(decisions).where(decisions.c.uuid.in_(uuids), or_(old, decisions.c.uuid.in_(copying)))
-    return connection.execute(removed).rowcount
+    gone = delete(decisions).where(decisions.c.uuid.in_(uuids), or_(old, decisions.c.uuid.in_(copying)))
+    return counts.add(connection, decisions.name, connection.execute(gone).rowcount)
 
 
-def _remove_refusals(oldest: Instant, connection: Connection, uuids: list[str]) -> int:
-    removed = delete(refusals).where(refusals.c.uuid.in_(uuids), refusals.c.create_time < oldest)
-    return connection.execute(removed).rowcount
+def _remove_refusals(counts: DeletionCounts, oldest: Instant, connection: Connection, uuids: list[str]) -> int:
+    gone = delete(refusals).where(refusals.c.uuid.in_(uuids), refusals.c.create_time < oldest)
+    return counts.add(connection, refusals.name, connection.execute(gone).rowcount)
 
 
-def _remove_requests(connection: Connection, oldest: Instant) -> int:
-    return connection.execute(delete(requests).where(requests.c.create_time < oldest)).rowcount
+def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Instant) -> int:
+    gone = delete(requests).where(requests.c.create_time < oldest)
+    return counts.add(connection, requests.name, connection.execute(gone).rowcount)
 
 
-def _oldest_copy(serialized: bytes) -> Instant:
+def _oldest_copy(inputs: DecisionInputs) -> Instant:
     """Return the earliest reference time of the reports that a decision copies or names; its own time without any."""
-    inputs = DecisionInputs.FromString(serialized)
     return min([from_timestamp(time) for time in _times(inputs)], default=from_timestamp(inputs.evaluate_time))
 
 
 def _times(inputs: DecisionInputs) -> Iterator[Timestamp]:
     reports: list[TestResult | PresentedEvidence] = [*inputs.records, *inputs.evidence]
-    reports += [claim.test_result for claim in inputs.claims if claim.HasField("test_result")]
+    for claim in inputs.claims:
+        for field, value in claim.ListFields():
+            # A claim copies records in several fields.
+            if field.message_type is TestResult.DESCRIPTOR:
+                reports += [value] if isinstance(value, TestResult) else value
     for report in reports:
         # The reference time of a result is its report time, or its sample time without one.
         if report.HasField("report_time"):
             yield report.report_time
         elif report.HasField("sample_time"):
             yield report.sample_time
+
+
+def _names_shown(inputs: DecisionInputs) -> Iterator[ReportName]:
+    """Yield the reports that evidence names. Records have times of their own."""
+    for shown in inputs.evidence:
+        if shown.report_number:
+            code = shown.lab.removeprefix("labs/")
+            yield code if is_uscc(code) else "", shown.report_number

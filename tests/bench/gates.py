@@ -47,7 +47,7 @@ class GateNode:
 
     def questions(self, count: int) -> list[VerifyRequest]:
         """Return questions about persons with results, each about another person than the one before."""
-        return [_question(index * 7919 % self.persons) for index in range(count)]
+        return [make_question(index * 7919 % self.persons) for index in range(count)]
 
 
 @contextmanager
@@ -62,14 +62,14 @@ def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterat
             LabServiceStub(channel).CreateLab(CreateLabRequest(lab=lab))
             send(channel, "gates", make_tubes(persons, report_time=now - 50_000), persons, "accepted_count")
         with grpc.insecure_channel(addresses["policy"]) as channel:
-            PolicyAdminServiceStub(channel).PublishPolicy(PublishPolicyRequest(policy=_hotel_policy(now)))
+            PolicyAdminServiceStub(channel).PublishPolicy(PublishPolicyRequest(policy=hotel_policy(now)))
         with grpc.insecure_channel(addresses["verification"]) as channel:
-            response = VerificationServiceStub(channel).Verify(_question(0))
+            response = VerificationServiceStub(channel).Verify(make_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
         yield GateNode(addresses["verification"], node.pids()["verification"], urls["results"], persons, response)
 
 
-def _hotel_policy(now: int) -> policy_pb2.Policy:
+def hotel_policy(now: int) -> policy_pb2.Policy:
     """Return a policy under which every result of the bench is recognised."""
     policy = policy_pb2.Policy(
         name="jurisdictions/410100/policies/hotel",
@@ -84,7 +84,8 @@ def _hotel_policy(now: int) -> policy_pb2.Policy:
     return policy
 
 
-def _question(index: int) -> VerifyRequest:
+def make_question(index: int) -> VerifyRequest:
+    """Return a hotel's question about the person with this number."""
     document = identity_pb2.IdentityDocument(
         type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=resident_number(index)
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from clients.examples.node import Node, running_node
+from tests.support.secrets import write_secret
 
 PEPPER = b"b" * 32
 """The secret of the bench's nodes."""
@@ -29,9 +30,8 @@ def bench_processes(
     directory: Path, urls: Mapping[str, str], variables: Mapping[str, str] | None = None
 ) -> Iterator[Node]:
     """Run the same services as `bench_node`, but yield the node, which also knows its processes."""
-    directory.mkdir(parents=True, exist_ok=True)
-    pepper = directory / "bench-pepper"
-    pepper.write_bytes(PEPPER)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pepper = write_secret(directory / "bench-pepper", PEPPER)
     settings = {"HUTONG_PEPPER_FILE": str(pepper), "HUTONG_JURISDICTION": "410000"} | dict(variables or {})
     settings |= {f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()}
     with running_node(directory, services=list(urls), variables=settings) as node:

@@ -33,7 +33,7 @@ def shown_in_readme() -> list[str]:
 
 
 def test_demo_tells_its_story() -> None:
-    """It exits 0, tells every kind of answer, and stops its three processes."""
+    """It exits 0, shows every kind of answer, and stops its three processes."""
     done = run(COMMAND, cwd=ROOT, timeout=170)
     assert done.returncode == 0, done.stdout + done.stderr
     for word in (
@@ -54,7 +54,7 @@ def test_demo_tells_its_story() -> None:
 
 
 def test_the_nation_is_played_to_its_end() -> None:
-    """Four nodes, recognition across provinces and without the nation, a reminder, a recall; nobody is left behind."""
+    """Four nodes, recognition across provinces or without the nation, a missing report, a recall. No process stays."""
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
     done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -74,7 +74,7 @@ def test_the_nation_is_played_to_its_end() -> None:
 
 @contextlib.contextmanager
 def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The demo with --stay, its data in a directory, and what it said; the block begins when all is told."""
+    """The demo with --stay, its data in a directory, and its output. The block begins when the demo has ended."""
     environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     with started(
         [*COMMAND, "--stay"],

@@ -18,6 +18,7 @@ from tests.support.processes import Daemon, daemon
 from tests.support.results.country import HENAN, read_rows
 from tests.support.results.factories import LAB_NAME, lab_to_register, make_tubes
 from tests.support.results.node import batch_of, start
+from tests.support.secrets import write_secret
 from tests.support.waiting import until
 
 PERSONS = 20
@@ -32,8 +33,7 @@ def authority(tmp_path: Path) -> Authority:
 def settings(directory: Path, region: str, authority: Authority, own: Certificate) -> dict[str, str]:
     """A node's, whose servers and callers show certificates of the authority."""
     directory.mkdir(exist_ok=True)
-    pepper = directory / "pepper-of-tests"
-    pepper.write_bytes(b"p" * 32)
+    pepper = write_secret(directory / "pepper-of-tests")
     return {
         "results_address": "127.0.0.1:0",
         "results_database_url": f"sqlite:///{directory}/results.db",

@@ -18,7 +18,7 @@ SCRIPTS = sorted((ROOT / "clients/examples/grpcurl").glob("*.sh"))
 # In `make test` it is on the PATH; a bare pytest finds the one that make built.
 GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".tools"))
 
-# What nodes say to one another, with keys and logs that nobody has at hand (operators ask ListNodes), and what a node's
+# What nodes say to one another, with keys and logs that no user has (operators ask ListNodes), and what a node's
 # own services do.
 NOT_FOR_PEOPLE = {"hutong.results.internal.v1.InternalLookupService/BatchLookupColumns"} | {
     f"hutong.exchange.v1.ExchangeService/{method}"

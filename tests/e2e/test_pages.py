@@ -1,4 +1,4 @@
-"""The pages for supervisors in a real browser: nothing hangs over, nothing is fetched, who is late is seen first."""
+"""The pages for supervisors in a real browser: nothing hangs over or is fetched, and late laboratories come first."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from tests.support.link import link_to
 from tests.support.policy.country import FLOOR, NATION_POLICY, make_floor, nation_as_of, resolve, revisions
 from tests.support.policy.service import Service, make_policy
 from tests.support.processes import Daemon, environment
+from tests.support.secrets import write_secret
 from tests.support.waiting import until
 
 PUBLICATIONS = 60
@@ -28,8 +29,7 @@ class Process:
     """A Policy service that can be killed and started again on its database, at another port."""
 
     def __init__(self, directory: Path, url: str, **variables: str) -> None:
-        pepper = directory / "pepper"
-        pepper.write_bytes(b"p" * 32)
+        pepper = write_secret(directory / "pepper")
         self._environment = environment(
             data_dir=str(directory),
             pepper_file=str(pepper),

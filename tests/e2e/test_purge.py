@@ -27,6 +27,7 @@ from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
 from tests.support.results.factories import LAB_NAME, lab_to_register, make_tube
 from tests.support.results.node import batch_of, start
+from tests.support.secrets import write_secret
 
 OLD = 70 * DAY
 KEPT = "30d"
@@ -69,8 +70,7 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
 def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, database_url: MakeUrl) -> None:
     """What the command prints is in the record; the service answers with the horizon and takes nothing old in again."""
     url, now = database_url("results"), SystemClock().now()
-    pepper = tmp_path / "pepper"
-    pepper.write_bytes(b"p" * 32)
+    pepper = write_secret(tmp_path / "pepper")
     variables = {"data_dir": str(tmp_path), "results_database_url": url, "pepper_file": str(pepper)}
     with daemon("serve", "results", **variables, results_address="127.0.0.1:0", upload_workers="0") as service:
         node = Node(service.address, now)
@@ -79,7 +79,8 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
             assert node.upload("first", OLD, OLD + DAY, HOUR).accepted_count == 3
             done = hutongd("purge", "--older-than", KEPT, **variables)
             assert done.returncode == 0, done.stderr
-            ((deletion_id, horizon, count, digest, _),) = query(url, "SELECT * FROM deletions")
+            ((deletion_id, horizon, count, digest, _, actor),) = query(url, "SELECT * FROM deletions")
+            assert actor.startswith("local:")
             shown = dict(re.findall(r"(?m)^ *(deletion|.*?)  +(\S+)$", done.stdout.replace("deletion ", "deletion  ")))
             assert shown == {
                 "deletion": deletion_id,
@@ -87,6 +88,10 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
                 "results removed": str(count),
                 "SHA-256 of their names": digest,
                 "audit rows removed, results": "0",
+                "results report_keys": "2",
+                "results changes.reports": "2",
+                "results delays": "2",
+                "results known_batches": "1",
             }
             assert count == 2
             assert datetime.fromisoformat(shown["everything reported before"]).timestamp() * 1_000_000 == horizon
@@ -103,10 +108,9 @@ def test_old_results_are_removed_beside_a_running_service(tmp_path: Path, databa
 
 
 def test_a_running_service_makes_months_ahead(tmp_path: Path, postgres_url: MakeUrl) -> None:
-    """Before anybody uploads: this month and the next stand ready."""
+    """This month and the next are made before the first upload."""
     url = postgres_url("results")
-    pepper = tmp_path / "pepper"
-    pepper.write_bytes(b"p" * 32)
+    pepper = write_secret(tmp_path / "pepper")
     month = month_of(SystemClock().now())
     expected = {partition_name(month), partition_name(month_after(month))}
     variables = {"data_dir": str(tmp_path), "results_database_url": url, "pepper_file": str(pepper)}

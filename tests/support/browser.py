@@ -83,7 +83,7 @@ class Browser:
         return answer["result"].get("value")
 
     def screenshot(self, file: Path) -> None:
-        """Write the whole page as a PNG, for authors who want to see it."""
+        """Write the whole page as a PNG, so that authors can look at it."""
         shot = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         file.write_bytes(base64.b64decode(shot["data"]))
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.processes import environment, started
+from tests.support.secrets import write_secret
 from tests.support.waiting import TIMEOUT_SECONDS
 
 
@@ -42,8 +43,7 @@ class ForkServer:
 
 def service_variables(directory: Path, url: str, address: str) -> dict[str, str]:
     """Return the settings of the service."""
-    pepper = directory / "pepper-of-tests"
-    pepper.write_bytes(b"p" * 32)
+    pepper = write_secret(directory / "pepper-of-tests")
     return {
         "results_address": address,
         "results_database_url": url,

@@ -14,12 +14,12 @@ from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings
 from tests.support.processes import INSECURE
+from tests.support.secrets import PEPPER, write_secret
 
 
-def settings_for(directory: Path, *, pepper: bytes = b"p" * 32, **variables: str) -> Settings:
+def settings_for(directory: Path, *, pepper: bytes = PEPPER, **variables: str) -> Settings:
     """Return the settings of a node with its files in a directory. Keywords are HUTONG_ variables in lower case."""
-    pepper_file = directory / "test-pepper"
-    pepper_file.write_bytes(pepper)
+    pepper_file = write_secret(directory / "test-pepper", pepper)
     environment = {"HUTONG_DATA_DIR": str(directory), "HUTONG_PEPPER_FILE": str(pepper_file)}
     if "tls_client_ca_file" not in variables:
         environment |= INSECURE

@@ -16,7 +16,7 @@ _A_TURN = 1e-6
 
 
 class _Selector(selectors.DefaultSelector):
-    """Waits for no timer: tells instead how long it would have waited."""
+    """A selector that waits for no timer, and records how long it would have waited."""
 
     skipped = 0.0
 
@@ -35,7 +35,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         super().__init__(self._timers)
 
     def time(self) -> float:
-        """Seconds that have passed for those who wait."""
+        """Return the seconds that have passed for waiting tasks."""
         return self._timers.skipped
 
 

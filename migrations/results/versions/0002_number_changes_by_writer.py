@@ -18,7 +18,7 @@ def upgrade() -> None:
     with op.batch_alter_table("change_writers", schema=None) as batch_op:
         batch_op.add_column(sa.Column("newest_sequence", sa.BigInteger(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("removed_sequence", sa.BigInteger(), server_default="0", nullable=False))
-    # A writer without any entries left starts again at 0, because nothing tells the number of its last entry.
+    # A writer without any entries left starts again at 0, because nothing records the number of its last entry.
     op.execute(
         "UPDATE change_writers SET"
         " newest_sequence = coalesce((SELECT max(c.sequence) FROM changes c"

@@ -12,6 +12,7 @@ from services.policy.convert import revision_to_proto
 from services.policy.model import SeriesKey
 from services.policy.rules.resolve import PolicyBook, series_segments
 from services.policy.serving.book_cache import PolicyBookCache
+from services.runtime.call import may_see_actors
 from services.runtime.page_tokens import PageTokens, page_size
 
 TOKENS = PageTokens()
@@ -37,7 +38,9 @@ def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListP
             break
     shown = found[:size]
     token = TOKENS.issue(request, shown[-1].series) if len(found) > size else ""
-    return ListPoliciesResponse(policies=[revision_to_proto(revision) for revision in shown], next_page_token=token)
+    with_actors = may_see_actors()
+    policies = [revision_to_proto(revision, with_actors=with_actors) for revision in shown]
+    return ListPoliciesResponse(policies=policies, next_page_token=token)
 
 
 def _keys_after(book: PolicyBook, region: str, after: SeriesKey) -> Iterator[SeriesKey]:

@@ -42,6 +42,7 @@ from services.policy.rules.resolve import PolicyBook
 from services.policy.rules.restored import find_restored
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.store import PolicyStore
+from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.consistency import Freshness, encode_token
 from services.runtime.server.validation import find_violations
@@ -63,6 +64,13 @@ class Draft(NamedTuple):
     request: PublishPolicyRequest
     statement: Statement
     broken_rules: Sequence[Violation]
+
+
+class Actor(NamedTuple):
+    """Who publishes or withdraws: the caller's name if it is known, and whether it may see such names."""
+
+    name: str | None
+    may_see: bool
 
 
 class Checked(NamedTuple):
@@ -88,9 +96,9 @@ class PolicyPublisher:
             await self._cache.refresh()
             # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
             return await asyncio.to_thread(self._validate, draft)
-        now = self._clock.now()
+        now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
-            request, lambda connection: self._publish(connection, draft, now), PublishPolicyResponse, now
+            request, lambda connection: self._publish(connection, draft, now, by), PublishPolicyResponse, now
         )
         await self._cache.refresh()
         return self._with_token(response)
@@ -105,20 +113,24 @@ class PolicyPublisher:
         if request.validate_only:
             await self._cache.refresh()
             return await asyncio.to_thread(self._validate_withdrawal, request, named)
-        now = self._clock.now()
+        now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
-            request, lambda connection: self._withdraw(connection, request, named, now), WithdrawPolicyResponse, now
+            request,
+            lambda connection: self._withdraw(connection, request, named, now, by),
+            WithdrawPolicyResponse,
+            now,
         )
         await self._cache.refresh()
         return self._with_token(response)
 
-    def _publish(self, connection: Connection, draft: Draft, now: Instant) -> PublishPolicyResponse:
+    def _publish(self, connection: Connection, draft: Draft, now: Instant, by: Actor) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         checked = self._check(draft, book, now)
         if checked.is_new:
+            checked = Checked(replace(checked.revision, actor=by.name), is_new=True)
             insert_revision(connection, checked.revision, draft.statement, now)
-        return _answer(draft.request, checked, book)
+        return _answer(draft.request, checked, book, with_actors=by.may_see)
 
     def _validate(self, draft: Draft) -> PublishPolicyResponse:
         """Return the answer that a publication would have."""
@@ -126,13 +138,18 @@ class PolicyPublisher:
         return _answer(draft.request, self._check(draft, book, self._clock.now()), book)
 
     def _withdraw(
-        self, connection: Connection, request: WithdrawPolicyRequest, named: tuple[str, str, int], now: Instant
+        self,
+        connection: Connection,
+        request: WithdrawPolicyRequest,
+        named: tuple[str, str, int],
+        now: Instant,
+        by: Actor,
     ) -> WithdrawPolicyResponse:
         """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        withdrawn = _withdraw(request, named, book, now)
+        withdrawn = replace(_withdraw(request, named, book, now), withdraw_actor=by.name)
         write_withdrawal(connection, withdrawn, now)
-        return _withdrawal_answer(request, withdrawn, book, now)
+        return _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
 
     def _validate_withdrawal(
         self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
@@ -209,20 +226,27 @@ def _withdraw(request: WithdrawPolicyRequest, named: tuple[str, str, int], book:
 
 
 def _withdrawal_answer(
-    request: WithdrawPolicyRequest, withdrawn: Revision, book: PolicyBook, now: Instant
+    request: WithdrawPolicyRequest,
+    withdrawn: Revision,
+    book: PolicyBook,
+    now: Instant,
+    *,
+    with_actors: bool = False,
 ) -> WithdrawPolicyResponse:
     """Return the answer to a withdrawal: the revision, and what it changes in the book."""
-    response = WithdrawPolicyResponse(policy=revision_to_proto(withdrawn))
+    response = WithdrawPolicyResponse(policy=revision_to_proto(withdrawn, with_actors=with_actors))
     after = book.with_revisions([withdrawn])
     _put_restored(response, find_restored(withdrawn, book, after, now))
     _put_impacts(request, response, withdrawn, book, after)
     return response
 
 
-def _answer(request: PublishPolicyRequest, checked: Checked, book: PolicyBook) -> PublishPolicyResponse:
+def _answer(
+    request: PublishPolicyRequest, checked: Checked, book: PolicyBook, *, with_actors: bool = False
+) -> PublishPolicyResponse:
     """Return the answer to a publication: the revision, and what it changes in the book."""
     revision = checked.revision
-    response = PublishPolicyResponse(policy=revision_to_proto(revision))
+    response = PublishPolicyResponse(policy=revision_to_proto(revision, with_actors=with_actors))
     after = book.with_revisions([revision]) if checked.is_new else book
     if checked.is_new:
         overridden = find_overridden(revision, book)

@@ -38,7 +38,7 @@ from services.policy.serving.listing import TOKENS, list_policies
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.watch import Watch
-from services.runtime.call import current_call
+from services.runtime.call import current_call, may_see_actors
 from services.runtime.caller import LOCAL
 from services.runtime.page_tokens import page_size
 from services.runtime.server.status import to_status
@@ -62,7 +62,7 @@ class PolicyServicer(PolicyServiceServicer):
         found = [revision for revision in members if number in (None, revision.revision)]
         if not found:
             raise NotFound.resource(request.name)
-        return GetPolicyResponse(policy=revision_to_proto(found[-1]))
+        return GetPolicyResponse(policy=revision_to_proto(found[-1], with_actors=may_see_actors()))
 
     async def ListPolicies(self, request: ListPoliciesRequest, context: Context) -> ListPoliciesResponse:
         return list_policies(self._cache, request)
@@ -80,7 +80,8 @@ class PolicyServicer(PolicyServiceServicer):
         shown = rest[: page_size(request.page_size)]
         token = TOKENS.issue(request, [shown[-1].revision]) if len(rest) > len(shown) else ""
         return ListPolicyRevisionsResponse(
-            policies=[revision_to_proto(revision) for revision in shown], next_page_token=token
+            policies=[revision_to_proto(revision, with_actors=may_see_actors()) for revision in shown],
+            next_page_token=token,
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:

@@ -232,11 +232,18 @@ def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
     )
 
 
-def remove_entries(connection: Connection, writer_id: int, before: Instant, step_size: int = REMOVED_STEP) -> bool:
-    """Remove a writer's first entries up to the first one not committed before an instant.
+def remove_entries(
+    connection: Connection,
+    writer_id: int,
+    before: Instant,
+    step_size: int = REMOVED_STEP,
+    *,
+    up_to: int | None = None,
+) -> tuple[int, bool]:
+    """Remove a writer's first entries up to the first one not committed before an instant, or after `up_to`.
 
-    Returns whether there may be more to remove. The removed entries are always the first ones without a gap, so that
-    one number says which cursors are too old.
+    Returns how many were removed, and whether there may be more to remove. The removed entries are always the first
+    ones without a gap, so that one number says which cursors are too old.
     """
     query = (
         select(_changes.c.sequence, _changes.c.commit_time)
@@ -244,13 +251,15 @@ def remove_entries(connection: Connection, writer_id: int, before: Instant, step
         .order_by(_changes.c.sequence)
         .limit(step_size)
     )
+    if up_to is not None:
+        query = query.where(_changes.c.sequence <= up_to)
     old = list(takewhile(lambda row: row.commit_time < before, connection.execute(query)))
     if not old:
-        return False
+        return 0, False
     removed = old[-1].sequence
     connection.execute(update(_writers).where(_writers.c.writer_id == writer_id).values(removed_sequence=removed))
     connection.execute(delete(_changes).where(_changes.c.writer_id == writer_id, _changes.c.sequence <= removed))
-    return len(old) == step_size
+    return len(old), len(old) == step_size
 
 
 def list_writers(connection: Connection) -> list[int]:

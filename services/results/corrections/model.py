@@ -25,6 +25,8 @@ class Correction:
     reissue_time: Instant | None
     reason: str
     item: str | None = None
+    actor: str | None = None
+    """The name of the caller; None if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +42,5 @@ class Recall:
     outcomes: tuple[int, ...]
     reason: str
     items: tuple[str, ...] = ()
+    actor: str | None = None
+    """The name of the caller; None if it is not known."""

@@ -26,7 +26,8 @@ from services.runtime.audit import record_change
 from services.storage.collation import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
-_METHOD = "RecallResults progress"
+PROGRESS = "RecallResults progress"
+"""The method under which the progress of a recall is remembered."""
 _requests = requests
 _results = results
 _keys = report_keys
@@ -142,7 +143,7 @@ def recall_step(
         # Lets PostgreSQL skip all partitions of other months.
         interval = (_results.c.reference_time >= recall.start_time, _results.c.reference_time < recall.end_time)
         write_next_revisions(connection, and_(are_found, *interval), {"state": RECALLED}, now)
-        advance_keys(connection, are_found, {"outcome": RECALLED_OUTCOME}, recall.reason, now)
+        advance_keys(connection, are_found, {"outcome": RECALLED_OUTCOME}, recall.reason, now, recall.actor)
     return [RecalledReport(row.report_number, row.revision + 1, row.subject_key) for row in found], last
 
 
@@ -153,7 +154,7 @@ def _lock_progress(
     answer_once(
         connection,
         _requests,
-        _METHOD,
+        PROGRESS,
         request_id,
         request.request,
         request.now,
@@ -172,7 +173,7 @@ def _store_progress(connection: Connection, request_id: str, progress: Progress)
 
 
 def _is_request(request_id: str) -> tuple[Any, Any]:
-    return _requests.c.method == _METHOD, _requests.c.request_id == request_id
+    return _requests.c.method == PROGRESS, _requests.c.request_id == request_id
 
 
 def _encode(progress: Progress) -> ListValue:

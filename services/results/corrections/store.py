@@ -149,5 +149,5 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
     is_report = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
     write_next_revisions(connection, is_report, stated | {"state": ACTIVE}, now)
     key = {"reference_time": next_.reference_time, "outcome": next_.outcome}
-    advance_keys(connection, is_report, key, correction.reason, now)
+    advance_keys(connection, is_report, key, correction.reason, now, correction.actor)
     return next_

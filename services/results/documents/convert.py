@@ -30,7 +30,7 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
     return DocumentLink(link_id, document, linked, mask_free_text(request.reason), now)
 
 
-def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
+def link_to_proto(link: DocumentLink, *, with_actors: bool = False) -> link_pb2.DocumentLink:
     """Return a link's message, with masks for the document numbers."""
     return link_pb2.DocumentLink(
         name=f"links/{link.link_id}",
@@ -42,4 +42,6 @@ def link_to_proto(link: DocumentLink) -> link_pb2.DocumentLink:
         create_time=to_timestamp(link.create_time),
         unlink_time=optional_timestamp(link.unlink_time),
         unlink_reason=link.unlink_reason,
+        actor=link.actor or "" if with_actors else "",
+        unlink_actor=link.unlink_actor or "" if with_actors else "",
     )

@@ -18,7 +18,12 @@ class LinkedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentLink:
-    """Two documents of one subject. `unlink_time` is None while the link is active."""
+    """Two documents of one subject. `unlink_time` is None while the link is active.
+
+    Attributes:
+        actor: the name of the caller that linked them; None if it is not known.
+        unlink_actor: the name of the caller that ended the link, in the same way.
+    """
 
     link_id: str
     document: LinkedDocument
@@ -27,3 +32,5 @@ class DocumentLink:
     create_time: Instant
     unlink_time: Instant | None = None
     unlink_reason: str = ""
+    actor: str | None = None
+    unlink_actor: str | None = None

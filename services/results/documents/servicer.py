@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hutong.results.v1.document_link_service_pb2 import (
@@ -18,6 +19,7 @@ from services.results.documents import convert
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import DocumentStore
 from services.results.fields import document_from_proto
+from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.page_tokens import PageTokens, page_size
@@ -38,10 +40,11 @@ class DocumentLinkServicer:
 
     async def LinkDocuments(self, request: LinkDocumentsRequest, context: Context) -> LinkDocumentsResponse:
         now = self._clock.now()
-        link = convert.link_from_proto(request, self._pepper, uuid7(), now)
+        link = replace(convert.link_from_proto(request, self._pepper, uuid7(), now), actor=current_actor())
+        shown = may_see_actors()
 
         def encode(link: DocumentLink) -> LinkDocumentsResponse:
-            return LinkDocumentsResponse(document_link=convert.link_to_proto(link))
+            return LinkDocumentsResponse(document_link=convert.link_to_proto(link, with_actors=shown))
 
         return await self._store.link(link, IdempotentRequest(request, LinkDocumentsResponse, encode, now))
 
@@ -49,9 +52,10 @@ class DocumentLinkServicer:
         now = self._clock.now()
         document = convert.linked_from_proto(request.document, self._pepper, "document")
         linked = convert.linked_from_proto(request.linked_document, self._pepper, "linked_document")
+        shown = may_see_actors()
 
         def encode(link: DocumentLink) -> UnlinkDocumentsResponse:
-            return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link))
+            return UnlinkDocumentsResponse(document_link=convert.link_to_proto(link, with_actors=shown))
 
         idempotent = IdempotentRequest(request, UnlinkDocumentsResponse, encode, now)
         return await self._store.unlink(document, linked, mask_free_text(request.reason), idempotent)
@@ -66,5 +70,6 @@ class DocumentLinkServicer:
         shown = links[:size]
         token = self._tokens.issue(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
         return ListLinkedDocumentsResponse(
-            document_links=[convert.link_to_proto(link) for link in shown], next_page_token=token
+            document_links=[convert.link_to_proto(link, with_actors=may_see_actors()) for link in shown],
+            next_page_token=token,
         )

@@ -14,6 +14,7 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
@@ -21,7 +22,7 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 M = TypeVar("M", bound=Message)
 
 MAX_LINKED = 16
-"""Documents that one subject may have: more than anyone holds. It ends chains of wrong links."""
+"""Documents that one subject may have: more than any subject holds. It ends chains of wrong links."""
 
 _links = tables.document_links
 
@@ -51,10 +52,11 @@ class DocumentStore:
         reason: str,
         request: IdempotentRequest[DocumentLink, M],
     ) -> M:
-        """Unlink two documents. Raises NotFound if they are not linked."""
+        """Unlink two documents for the current caller. Raises NotFound if they are not linked."""
+        actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
-            ended = unlink_documents(connection, document, linked, reason, request.now)
+            ended = unlink_documents(connection, document, linked, reason, request.now, actor)
             self._change_log.record(connection, [link_change(ended)], request.now)
             return ended
 
@@ -100,21 +102,26 @@ def insert_link(connection: Connection, link: DocumentLink) -> None:
             reason=link.reason,
             create_time=link.create_time,
             unlink_reason="",
+            actor=link.actor,
         )
     )
 
 
 def unlink_documents(
-    connection: Connection, document: LinkedDocument, linked: LinkedDocument, reason: str, now: int
+    connection: Connection,
+    document: LinkedDocument,
+    linked: LinkedDocument,
+    reason: str,
+    now: int,
+    actor: str | None = None,
 ) -> DocumentLink:
     """End the link of two documents, which stays in history. Raises NotFound if they are not linked."""
     _lock_links(connection)
     existing = _find_link(connection, document, linked)
     if existing is None:
         raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
-    connection.execute(
-        update(_links).where(_links.c.link_id == existing.link_id).values(unlink_time=now, unlink_reason=reason)
-    )
+    ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
+    connection.execute(update(_links).where(_links.c.link_id == existing.link_id).values(ended))
     row = connection.execute(select(_links).where(_links.c.link_id == existing.link_id)).one()
     return _from_row(row)
 
@@ -227,4 +234,6 @@ def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
         row.create_time,
         row.unlink_time,
         row.unlink_reason,
+        row.actor,
+        row.unlink_actor,
     )

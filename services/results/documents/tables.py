@@ -22,6 +22,9 @@ document_links = Table(
     # NULL while the link is active.
     Column("unlink_time", BigInteger),
     Column("unlink_reason", String(500), nullable=False),
+    # The names of the callers; NULL if another node made or ended the link, or before callers had names.
+    Column("actor", String(100)),
+    Column("unlink_actor", String(100)),
     Index("ix_document_links_subject_key", "subject_key"),
     Index("ix_document_links_linked_subject_key", "linked_subject_key"),
 )

@@ -66,11 +66,11 @@ def fetch_by_keys(
             yield from connection.execute(query.where(column.in_(keys[start : start + _KEYS_AT_ONCE])))
 
 
-def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> bytes | None:
+def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:
     """End the next subscriptions made or renewed before the horizon whose subjects have no results from then on.
 
     Results of all the subject's documents count. `after` is the last key that was checked before. Return the last key
-    that was checked now, or None when no keys are left.
+    that was checked now, or None when no keys are left, and how many subscriptions ended.
     """
     old = select(_subscriptions.c.subject_key).where(
         _subscriptions.c.subject_key > after, _subscriptions.c.subscribe_time < horizon
@@ -78,7 +78,7 @@ def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) ->
     found = connection.execute(old.distinct().order_by(_subscriptions.c.subject_key).limit(_STEP)).scalars()
     keys: list[bytes] = list(found)
     if not keys:
-        return None
+        return None, 0
     linked = find_linked(connection, keys)
     subjects = {key: linked.get(key, [key]) for key in keys}
     documents = {each for subject in subjects.values() for each in subject}
@@ -87,11 +87,10 @@ def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) ->
     )
     kept = set(connection.execute(query.distinct()).scalars())
     ended = [key for key, subject in subjects.items() if kept.isdisjoint(subject)]
-    if ended:
-        # Not if it was renewed meanwhile.
-        expired = (_subscriptions.c.subject_key.in_(ended), _subscriptions.c.subscribe_time < horizon)
-        connection.execute(delete(_subscriptions).where(*expired))
-    return keys[-1]
+    # Not if it was renewed meanwhile.
+    expired = (_subscriptions.c.subject_key.in_(ended), _subscriptions.c.subscribe_time < horizon)
+    count = connection.execute(delete(_subscriptions).where(*expired)).rowcount if ended else 0
+    return keys[-1], count
 
 
 def list_subscribed(connection: Connection, node: str, after: bytes, limit: int) -> list[bytes]:

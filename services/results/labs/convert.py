@@ -37,7 +37,7 @@ def _form(name: str, field: str) -> str:
     return form
 
 
-def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True) -> lab_pb2.Lab:
+def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True, with_actors: bool = False) -> lab_pb2.Lab:
     """Return a laboratory's message with its standing now."""
     return lab_pb2.Lab(
         name=format_lab(lab.uscc),
@@ -46,15 +46,16 @@ def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True) -> lab_pb
         contact=lab.contact,
         authorize_time=optional_timestamp(lab.authorize_time),
         standing=lab.standing_at(now),
-        standing_changes=[_change_to_proto(change) for change in lab.changes] if with_history else (),
+        standing_changes=[_change_to_proto(it, with_actors) for it in lab.changes] if with_history else (),
         create_time=to_timestamp(lab.create_time),
     )
 
 
-def _change_to_proto(change: StandingChange) -> lab_pb2.LabStandingChange:
+def _change_to_proto(change: StandingChange, with_actor: bool) -> lab_pb2.LabStandingChange:
     return lab_pb2.LabStandingChange(
         standing=change.standing,
         effective_time=optional_timestamp(change.effective_time),
         record_time=to_timestamp(change.record_time),
         reason=change.reason,
+        actor=change.actor or "" if with_actor else "",
     )

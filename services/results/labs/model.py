@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 from hutong.results.v1 import lab_pb2
@@ -27,12 +27,18 @@ MAY_REPORT = frozenset({AUTHORIZED, WARNED})
 
 @dataclass(frozen=True, slots=True)
 class StandingChange:
-    """One entry of a laboratory's history. With effective_time None it holds from the beginning."""
+    """One entry of a laboratory's history. With effective_time None it holds from the beginning.
+
+    Attributes:
+        actor: the name of the caller that recorded it; None if it is not known. It is not compared, because other nodes
+            do not know it.
+    """
 
     standing: Standing
     effective_time: Instant | None
     reason: str
     record_time: Instant
+    actor: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

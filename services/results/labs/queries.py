@@ -21,7 +21,7 @@ MAX_OF_ONE_NAME = 10
 _LAST_CHARACTER = "\U0010ffff"
 
 
-def create_lab(connection: Connection, lab: Lab) -> Lab:
+def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
     """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
     Raises:
@@ -34,7 +34,7 @@ def create_lab(connection: Connection, lab: Lab) -> Lab:
             name = format_lab(lab.uscc)
             raise AlreadyExists("ALREADY_EXISTS", f"{name} is registered already", metadata={"resource": name})
         return stored
-    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time)
+    first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time, actor)
     add_standing(connection, lab.uscc, first)
     return get_lab(connection, lab.uscc)
 
@@ -69,6 +69,7 @@ def add_standing(connection: Connection, uscc: str, change: StandingChange) -> L
             effective_time=change.effective_time,
             reason=change.reason,
             record_time=change.record_time,
+            actor=change.actor,
         )
     )
     return get_lab(connection, uscc)
@@ -133,7 +134,8 @@ def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
     query = select(standings).where(standings.c.uscc.in_(list(changes))).order_by(standings.c.entry)
     for row in connection.execute(query) if changes else ():
-        changes[row.uscc].append(StandingChange(row.standing, row.effective_time, row.reason, row.record_time))
+        change = StandingChange(row.standing, row.effective_time, row.reason, row.record_time, row.actor)
+        changes[row.uscc].append(change)
     return [
         Lab(
             row.uscc,

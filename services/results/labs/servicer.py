@@ -22,6 +22,7 @@ from services.domain.subject import mask_free_text
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
+from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
@@ -41,15 +42,16 @@ class LabServicer(LabServiceServicer):
     async def CreateLab(self, request: CreateLabRequest, context: Context) -> CreateLabResponse:
         now = self._clock.now()
         lab = convert.lab_from_proto(request.lab, now)
+        shown = may_see_actors()
 
         def encode(lab: Lab) -> CreateLabResponse:
-            return CreateLabResponse(lab=convert.lab_to_proto(lab, now))
+            return CreateLabResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         return await self._store.create_lab(lab, IdempotentRequest(request, CreateLabResponse, encode, now))
 
     async def GetLab(self, request: GetLabRequest, context: Context) -> GetLabResponse:
         lab = await self._store.get_lab(parse_lab(request.name))
-        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now()))
+        return GetLabResponse(lab=convert.lab_to_proto(lab, self._clock.now(), with_actors=may_see_actors()))
 
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
         query = convert.query_from_proto(request)
@@ -64,10 +66,11 @@ class LabServicer(LabServiceServicer):
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
         now = self._clock.now()
         effective = from_timestamp(request.effective_time) if request.HasField("effective_time") else now
-        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now)
+        change = StandingChange(request.standing, effective, mask_free_text(request.reason), now, current_actor())
+        shown = may_see_actors()
 
         def encode(lab: Lab) -> SetLabStandingResponse:
-            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now))
+            return SetLabStandingResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
 
         idempotent = IdempotentRequest(request, SetLabStandingResponse, encode, now)
         return await self._store.set_standing(parse_lab(request.name), change, idempotent)

@@ -12,6 +12,7 @@ from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.labs import queries
 from services.results.labs.cache import LabCache
 from services.results.labs.model import Lab, LabQuery, StandingChange
+from services.runtime.call import current_actor
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
@@ -28,10 +29,11 @@ class LabStore:
         self._cache = cache
 
     async def create_lab(self, lab: Lab, request: IdempotentRequest[Lab, M]) -> M:
-        """Register a laboratory, as `queries.create_lab`. Raises AlreadyExists."""
+        """Register a laboratory for the current caller, as `queries.create_lab`. Raises AlreadyExists."""
+        actor = current_actor()
 
         def run(connection: Connection) -> Lab:
-            registered = queries.create_lab(connection, lab)
+            registered = queries.create_lab(connection, lab, actor)
             change = LoggedChange(ChangeKind.LABS, "", [(lab.uscc, 0)], is_new=True)
             self._change_log.record(connection, [change], request.now)
             return registered

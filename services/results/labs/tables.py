@@ -37,4 +37,6 @@ lab_standings = Table(
     Column("effective_time", BigInteger),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
+    # The caller's name; NULL if another node recorded the entry, or before callers had names.
+    Column("actor", String(100)),
 )

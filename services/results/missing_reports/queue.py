@@ -14,7 +14,7 @@ from services.domain.errors import HutongError
 from services.domain.instant import HOUR, Instant, Span
 from services.results.missing_reports.model import ShownReport
 from services.results.missing_reports.routing import MissingReportRouter
-from services.results.missing_reports.store import remove_old, select_sound
+from services.results.missing_reports.store import KEPT, remove_old, select_sound
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ReportName
 from services.results.timing import ResultsTiming
@@ -48,6 +48,7 @@ class MissingReportQueue:
         clock: Clock,
         timing: ResultsTiming,
         capacity: int = MAX_WAITING,
+        kept: Span = KEPT,
     ) -> None:
         self._database = database
         self._router = router
@@ -55,6 +56,7 @@ class MissingReportQueue:
         self._clock = clock
         self._timing = timing
         self._capacity = capacity
+        self._kept = kept
         self._waiting: dict[ReportName, ShownReport] = {}
         self._recent: OrderedDict[ReportName, Instant] = OrderedDict()
         self._has_claims = asyncio.Event()
@@ -92,7 +94,7 @@ class MissingReportQueue:
         """Store the first waiting claims in one transaction."""
         now = self._clock.now()
         if self._last_removal is None or now - self._last_removal >= HOUR:
-            await self._database.write(remove_old, now)
+            await self._database.write(remove_old, now - self._kept)
             self._last_removal = now
         claims = list(self._waiting.values())[:BATCH]
         found_no_capacity = await self._database.write(self.raise_reports, claims, now)

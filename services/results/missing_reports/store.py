@@ -22,7 +22,8 @@ from services.results.records.tables import report_keys, results
 from services.storage.upsert import insert_if_absent
 
 KEPT: Span = 30 * DAY
-"""How long a missing report is kept. After 30 days no policy accepts the report, so nothing depends on it."""
+"""How long a missing report is kept by default. After 30 days no policy accepts the report, so nothing depends on
+it."""
 
 _table = tables.missing_reports
 _keys = report_keys
@@ -178,12 +179,15 @@ def list_missing_reports(
     return [ListedReport(MissingReport(*row[:-1]), row.close_time) for row in connection.execute(query)]
 
 
-def remove_old(connection: Connection, now: Instant) -> None:
-    """Delete missing reports that are older than KEPT."""
-    connection.execute(delete(_table).where(_table.c.create_time < now - KEPT))
+def remove_old(connection: Connection, before: Instant) -> None:
+    """Delete missing reports that were shown for the first time before an instant."""
+    connection.execute(delete(_table).where(_table.c.create_time < before))
 
 
-def remove_with_keys(connection: Connection, horizon: Instant) -> None:
-    """Delete missing reports closed by a report that retention is about to remove. They would be open again."""
+def remove_with_keys(connection: Connection, horizon: Instant) -> int:
+    """Delete missing reports closed by a report that retention is about to remove. They would be open again.
+
+    Return how many there were.
+    """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
-    connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon)))
+    return connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon))).rowcount

@@ -30,10 +30,17 @@ def write_next_revisions(
 
 
 def advance_keys(
-    connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], reason: str, now: Instant
+    connection: Connection,
+    which: ColumnElement[bool],
+    stated: dict[str, Any],
+    reason: str,
+    now: Instant,
+    actor: str | None = None,
 ) -> None:
-    """Advance keys to the revisions that `write_next_revisions` wrote, and store the reason for each."""
+    """Advance keys to the revisions that `write_next_revisions` wrote, and store who made each and the reason."""
     connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
-    columns = ["lab", "report_number", "revision", "reason", "record_time"]
-    why = select(_keys.c.lab, _keys.c.report_number, _keys.c.revision, literal(reason), literal(now)).where(which)
+    columns = ["lab", "report_number", "revision", "reason", "record_time", "actor"]
+    stated_by = literal(actor, tables.revision_reasons.c.actor.type)
+    names = (_keys.c.lab, _keys.c.report_number, _keys.c.revision)
+    why = select(*names, literal(reason), literal(now), stated_by).where(which)
     connection.execute(insert(tables.revision_reasons).from_select(columns, why))

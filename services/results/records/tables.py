@@ -75,6 +75,8 @@ revision_reasons = Table(
     Column("revision", Integer, primary_key=True),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
+    # The name of the caller that corrected or recalled the report; NULL before callers had names.
+    Column("actor", String(100)),
 )
 
 # A mark of the pepper, and of the rule of document classes, by which the store's subject keys were made.
@@ -92,4 +94,6 @@ deletions = Table(
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),
+    # The operator's login name as "local:{name}"; NULL before it was recorded.
+    Column("actor", String(100)),
 )

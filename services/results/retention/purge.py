@@ -3,6 +3,7 @@
 On PostgreSQL a purge drops whole months, on SQLite it deletes rows. The deletion record is kept for ever. It contains
 the count of removed revisions and a SHA-256 over their names: one name a line, ordered by laboratory and report number
 (both in byte order) and revision. An operator with a list of names can thereby show that exactly these were removed.
+What was removed from each store is counted in the transactions that remove it.
 """
 
 from __future__ import annotations
@@ -10,41 +11,33 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Table,
-    and_,
-    delete,
-    exc,
-    insert,
-    or_,
-    select,
-    text,
-    tuple_,
-    update,
-)
+from sqlalchemy import Connection, delete, exc, insert, or_, select, text, tuple_, update
 
 from services.domain.errors import Unavailable
-from services.domain.instant import HOUR, SECOND, Instant
+from services.domain.instant import SECOND, Instant
 from services.domain.names import format_result
 from services.results.changelog.log import list_writers, remove_entries
+from services.results.changelog.tables import changes
 from services.results.exchange.subscribers import end_subscriptions
-from services.results.exchange.tables import notifications
-from services.results.idempotency import requests
+from services.results.exchange.tables import subscriptions
+from services.results.exchange.upstream.acknowledgements import read_acknowledged
 from services.results.missing_reports.store import remove_with_keys
+from services.results.missing_reports.tables import missing_reports
 from services.results.records.partitions import list_partitions, month_of, month_start
 from services.results.records.tables import deletions, report_keys, results, revision_reasons
-from services.results.timeliness.tables import delays, national_delays, national_receive_times
-from services.results.upload.tables import known_batches, upload_rejections, uploads
+from services.results.retention.model import Deletion, PurgePace, ResultsAges
+from services.results.retention.names import LISTS, erase_from_lists, forget_answers
+from services.results.retention.stores import PurgedStore, list_stores
+from services.results.retention.tables import deletion_counts
 from services.runtime.ids import uuid7
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.collation import in_byte_order
+from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
 
@@ -55,33 +48,6 @@ P = TypeVar("P")
 
 _results = results
 _keys = report_keys
-
-
-@dataclass(frozen=True, slots=True)
-class PurgePace:
-    """How a purge leaves time to others.
-
-    Attributes:
-        step_size: rows that one transaction examines. On SQLite uploads wait for that transaction.
-        drop_tries: attempts to drop a month that is being read.
-        drop_pause: between two attempts, in seconds.
-    """
-
-    step_size: int = 5_000
-    drop_tries: int = 60
-    drop_pause: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Deletion:
-    """A deletion record: every result with a reference time before the horizon is removed."""
-
-    deletion_id: str
-    horizon: Instant
-    result_count: int
-    digest: str
-    delete_time: Instant
-
 
 RowPosition = tuple[Any, ...]
 """The position of a pass over all rows of a table: the last row's primary key, empty at the beginning."""
@@ -94,46 +60,98 @@ class ReportPosition(NamedTuple):
     report_number: str
 
 
-def purge(database: Database, older_than: Instant, now: Instant, pace: PurgePace | None = None) -> Deletion:
-    """Remove every result with a reference time before a horizon, and all data that belongs to it.
+def purge(
+    database: Database,
+    older_than: Instant,
+    now: Instant,
+    pace: PurgePace | None = None,
+    ages: ResultsAges | None = None,
+    *,
+    has_upstream: bool = False,
+    before_removal: Callable[[Deletion], None] | None = None,
+    actor: str | None = None,
+) -> Deletion:
+    """Remove every result with a reference time before a horizon, and all data that belongs to it or is beyond its age.
 
     The horizon is `older_than`, on PostgreSQL the beginning of its month. It is set first, so that nothing before it is
     stored any more. Then everything is counted, so that the record is complete before anything is removed. A purge may
     be stopped at any time; the next one removes the rest, under a record of its own. Only one purge runs at a time,
-    because two would count the same results.
+    because two would count the same results. `actor` is who asked for it.
+
+    `before_removal` gets the complete record while every report still has its key. At a node that has an upstream,
+    changes that the upstream does not know are kept beyond their age.
 
     Raises:
-        Unavailable: OVERLOADED, another purge is under way, or a month was read without pause and could not be dropped.
+        Unavailable: OVERLOADED, another purge is under way, or a month or SQLite's log was read without pause.
     """
     # Errors show the horizon in whole seconds.
     horizon = older_than - older_than % SECOND if database.is_sqlite else month_start(month_of(older_than))
+    pace, ages = pace or PurgePace(), ages or ResultsAges()
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
             raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
-        return _remove(database, Deletion(uuid7(), horizon, 0, "", now), pace or PurgePace())
+        deletion = Deletion(uuid7(), horizon, 0, "", now, actor)
+        database.write_now(_set_horizon, deletion)
+        count, digest = database.read_long_now(count_and_hash, horizon)
+        deletion = replace(deletion, result_count=count, digest=digest)
+        database.write_now(_complete_record, deletion)
+        if before_removal is not None:
+            before_removal(deletion)
+        _remove(database, deletion, pace, ages, has_upstream=has_upstream)
+        if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
+            raise Unavailable("OVERLOADED", "the database's log is read without pause; purge again to empty it")
+        return deletion
 
 
-def _remove(database: Database, deletion: Deletion, pace: PurgePace) -> Deletion:
+def _remove(database: Database, deletion: Deletion, pace: PurgePace, ages: ResultsAges, *, has_upstream: bool) -> None:
     horizon = deletion.horizon
-    database.write_now(_set_horizon, deletion)
-    count, digest = database.read_long_now(count_and_hash, horizon)
-    deletion = replace(deletion, result_count=count, digest=digest)
-    database.write_now(_complete_record, deletion)
-    database.write_now(remove_with_keys, horizon)
-    _repeat(database, partial(_delete_keys, pace.step_size), horizon, ReportPosition("", ""))
+    counts = DeletionCounts(deletion_counts, deletion.deletion_id)
+    database.write_now(_remove_closed, counts, horizon)
+    _repeat(database, partial(_delete_keys, counts, pace.step_size), horizon, ReportPosition("", ""))
     if database.is_sqlite:
         _repeat(database, partial(_delete_results, pace.step_size), horizon, 0)
     else:
         for partition in database.read_now(list_partitions):
             if partition.end <= horizon:
                 _drop_month(database, partition.name, pace)
-    for table, is_old in _related_rows(deletion):
-        _repeat(database, partial(_delete_rows, pace.step_size, table, is_old), horizon, ())
-    _repeat(database, end_subscriptions, horizon, b"")
+    for store in list_stores(deletion, ages):
+        _repeat(database, partial(_delete_rows, counts, pace.step_size, store), horizon, ())
+    _repeat(database, partial(_end_subscriptions, counts), horizon, b"")
+    _remove_changes(database, counts, deletion, ages, has_upstream=has_upstream)
+    for table in LISTS:
+        erase_from_lists(database, counts, table, pace.entries)
+    forget_answers(database, counts)
+
+
+def _remove_closed(connection: Connection, counts: DeletionCounts, horizon: Instant) -> None:
+    counts.add(connection, missing_reports.name, remove_with_keys(connection, horizon))
+
+
+def _end_subscriptions(counts: DeletionCounts, connection: Connection, horizon: Instant, after: bytes) -> bytes | None:
+    last, ended = end_subscriptions(connection, horizon, after)
+    counts.add(connection, subscriptions.name, ended)
+    return last
+
+
+def _remove_changes(
+    database: Database, counts: DeletionCounts, deletion: Deletion, ages: ResultsAges, *, has_upstream: bool
+) -> None:
+    """Remove the beginning of the change log: what the horizon or its own age has passed."""
+    own_age = deletion.delete_time - ages.changes
     for writer_id in database.read_now(list_writers):
-        while database.write_now(remove_entries, writer_id, horizon):
+        while database.write_now(_remove_entries, counts, writer_id, deletion.horizon, None):
             pass
-    return deletion
+        up_to = database.read_now(read_acknowledged, writer_id) if has_upstream else None
+        while database.write_now(_remove_entries, counts, writer_id, own_age, up_to):
+            pass
+
+
+def _remove_entries(
+    connection: Connection, counts: DeletionCounts, writer_id: int, before: Instant, up_to: int | None
+) -> bool:
+    removed, may_have_more = remove_entries(connection, writer_id, before, up_to=up_to)
+    counts.add(connection, changes.name, removed)
+    return may_have_more
 
 
 def _set_horizon(connection: Connection, deletion: Deletion) -> None:
@@ -180,7 +198,7 @@ def _repeat(database: Database, step: Callable[[Connection, Instant, P], P | Non
 
 
 def _delete_keys(
-    step_size: int, connection: Connection, horizon: Instant, after: ReportPosition
+    counts: DeletionCounts, step_size: int, connection: Connection, horizon: Instant, after: ReportPosition
 ) -> ReportPosition | None:
     """Delete the keys of the next reports that have no kept revision, and the reasons of their revisions.
 
@@ -211,12 +229,15 @@ def _delete_keys(
         delete(_keys).where(key.in_(held)).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
     )
     revised: dict[str, list[str]] = {}
-    for lab, number, revision in deleted:
+    gone = deleted.all()
+    counts.add(connection, _keys.name, len(gone))
+    for lab, number, revision in gone:
         if revision > 1:
             revised.setdefault(lab, []).append(number)
     reasons = revision_reasons
     for lab, numbers in revised.items():
-        connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
+        of_reports = delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers))
+        counts.add(connection, reasons.name, connection.execute(of_reports).rowcount)
     return None if last is None else ReportPosition(*last)
 
 
@@ -253,41 +274,24 @@ def _try_to_drop(connection: Connection, partition: str) -> bool:
     return True
 
 
-def _related_rows(deletion: Deletion) -> list[tuple[Table, ColumnElement[bool]]]:
-    """Return the tables with other data from before the horizon and a condition for the rows to delete, in order."""
-    rejections = upload_rejections
-    is_of_upload = and_(uploads.c.lab == rejections.c.lab, uploads.c.upload_id == rejections.c.upload_id)
-    return [
-        (uploads, uploads.c.update_time < deletion.horizon),
-        (rejections, ~select(uploads.c.lab).where(is_of_upload).exists()),
-        (delays, delays.c.report_hour < deletion.horizon // HOUR),
-        (national_delays, national_delays.c.report_hour < deletion.horizon // HOUR),
-        (national_receive_times, national_receive_times.c.upload_time < deletion.horizon),
-        (requests, requests.c.create_time < deletion.horizon),
-        # A node that was unavailable for so long subscribes to every subject again.
-        (notifications, notifications.c.commit_time < deletion.horizon),
-        # Batches from before the horizon was set no longer count as known. If one is sent again, it is validated again.
-        (known_batches, known_batches.c.commit_time <= deletion.delete_time),
-    ]
-
-
 def _delete_rows(
+    counts: DeletionCounts,
     step_size: int,
-    table: Table,
-    which: ColumnElement[bool],
+    store: PurgedStore,
     connection: Connection,
     _horizon: Instant,
     after: RowPosition,
 ) -> RowPosition | None:
-    """Examine the next rows of a table in order of primary key, and delete those that match.
+    """Examine the next rows of a table in order of primary key, and delete those that are old.
 
     Return the primary key of the last examined row; None if there are no more rows.
     """
+    table = store.table
     columns = list(table.primary_key)
     key = tuple_(*columns)
     step = [key > tuple_(*after)] if after else []
     last = connection.execute(select(*columns).where(*step).order_by(*columns).offset(step_size - 1).limit(1)).first()
     if last is not None:
         step.append(key <= tuple_(*last))
-    connection.execute(delete(table).where(which, *step))
+    counts.add(connection, table.name, connection.execute(delete(table).where(store.is_old, *step)).rowcount)
     return None if last is None else tuple(last)

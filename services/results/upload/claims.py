@@ -57,7 +57,7 @@ class Comparison:
 
 
 class StoredReports(NamedTuple):
-    """What the keys of stored reports do not tell, by report number.
+    """What the keys of stored reports do not contain, by report number.
 
     Attributes:
         items: the id of each report's item.
@@ -145,7 +145,7 @@ def _compare_with_stored(
 
 
 def find_stored(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> StoredReports:
-    """Return what the keys of a laboratory's stored reports do not tell. `source_node` is this node's region."""
+    """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region."""
     stored = StoredReports({}, {})
     for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
         some = report_numbers[start : start + _REPORTS_AT_ONCE]

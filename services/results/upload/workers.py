@@ -33,6 +33,7 @@ from services.results.records.row_format import row_form
 from services.results.upload.convert import faults_from_violations, tube_from_proto
 from services.results.upload.model import ValidatedBatch
 from services.results.upload.validation import BatchValidator
+from services.runtime.hardening import harden_process
 from services.runtime.server.validation import find_violations
 from services.runtime.tuning import freeze_heap
 
@@ -160,11 +161,14 @@ class ValidationPool:
 def _begin_worker(ready: Semaphore, regions: frozenset[str]) -> None:
     """Prepare a worker process.
 
-    It ignores Ctrl-C, which the server handles. It ends when its server ends, because otherwise the worker of a killed
-    server would wait for ever. It compiles the contract's rules, takes over the operator's regions and reads the table
-    of regions before the first upload. It freezes the heap, because garbage collection would take a tenth of its time.
+    It ignores Ctrl-C and SIGHUP, which the server handles. It ends when its server ends, because otherwise the worker
+    of a killed server would wait for ever. It compiles the contract's rules, takes over the operator's regions and
+    reads the table of regions before the first upload. It freezes the heap, because garbage collection would take a
+    tenth of its time.
     """
+    harden_process()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     find_violations(TubeBatch(tubes=[Tube(persons=[TubePerson()])]))
     set_added_regions(regions)

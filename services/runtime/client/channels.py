@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from importlib.resources import files
 
 import grpc
+import structlog
 
+from services.runtime.certificates import check_tls_files
 from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.reloading import Signature, signature_of
 from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
+
+LOOK_SECONDS = 5.0
+"""Between two looks for changed files, which cost three system calls."""
+
+_log = structlog.get_logger(__name__)
 
 _CHANNEL = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))["channel"]
 """The options that clients in every language share, made beside the stubs."""
@@ -24,6 +34,43 @@ OPTIONS: list[tuple[str, int]] = [
     # gRPC's retries would also repeat small client streams. Callers that want a retry make it themselves.
     ("grpc.enable_retries", 0),
 ]
+
+
+class Connector:
+    """Opens channels of their own to one target, with the newest keys and authorities of the settings."""
+
+    def __init__(self, target: str, settings: Settings, look_seconds: float = LOOK_SECONDS) -> None:
+        self._target = target
+        self._settings = settings
+        self._look_seconds = look_seconds
+        tls = settings.tls
+        paths = (tls.certificate_file, tls.key_file, tls.server_ca_file)
+        self._files = [one for one in paths if one is not None]
+        self._seen = self._usable = signature_of(self._files)
+        self._looked = time.monotonic()
+
+    def __call__(self) -> grpc.aio.Channel:
+        """Open a channel."""
+        return open_channel(self._target, self._settings, dedicated=True)
+
+    def revision(self) -> Signature:
+        """Return what changes whenever a new channel would show or trust other certificates than an older one."""
+        if self._files and time.monotonic() - self._looked >= self._look_seconds:
+            self._looked = time.monotonic()
+            self._look()
+        return self._usable
+
+    def _look(self) -> None:
+        signature = signature_of(self._files)
+        if signature == self._seen:
+            return
+        self._seen = signature
+        try:
+            check_tls_files(self._settings.tls)
+        except BadSetting as error:
+            _log.error("changed files of TLS cannot be used by clients", target=self._target, text=str(error))
+        else:
+            self._usable = signature
 
 
 def open_channel(target: str, settings: Settings, *, dedicated: bool = False) -> grpc.aio.Channel:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 from services.runtime.call import Call, current_call
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINGER_SECONDS = 0.00003
-"""A new batch waits this long times n², where n is the number of questions in the previous batch beyond its first. Up
-to n = 4 it does not wait, because event-loop timers have millisecond resolution. Most of a batch's cost does not depend
-on its size, so under load fewer and larger batches cost less per call. The wait also lets in calls that queue in front
-of a busy process."""
+_Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None]
+"""A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
+
+LINGER_SHARED = 8
+"""A new batch waits as long as the previous batch was under way, times (n / 8)², where n is the number of questions in
+the previous batch beyond its first. Most of a batch's cost does not depend on its size, so under load fewer and larger
+batches cost less per call. The wait also lets in calls that queue in front of a busy process. It is a share of the
+previous batch's time, because that time grows with the load and with slow machines: how many questions gather then does
+not depend on how fast the callers are. With few questions there is nearly no wait, because timers have millisecond
+resolution."""
+LONGEST_LINGER_SHARE = 2.0
+"""The longest wait as a share of the previous batch's time. A longer one makes batches larger, but saves little."""
 LONGEST_LINGER_SECONDS = 0.01
 """The longest wait. It is short enough that a backlog from a pause shrinks: during a longer wait as many new questions
 would arrive."""
@@ -27,10 +34,13 @@ class Coalescer(Generic[Q, A]):
 
     While fewer than `in_flight` batches are under way, a question leaves with the others of the same iteration of the
     event loop. Otherwise it waits until a batch returns; then all waiting questions leave together, up to `max_batch`.
-    The size of the batch that has just returned shows the load: the larger it was, the longer the next one waits.
+    The size of the batch that has just returned shows the load: the larger it was, and the longer it was under way, the
+    longer the next one waits.
 
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
+
+    `on_late` returns the answer to a question whose time is over.
     """
 
     def __init__(
@@ -40,70 +50,91 @@ class Coalescer(Generic[Q, A]):
         max_batch: int = 500,
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
+        on_late: Callable[[], A] | None = None,
     ) -> None:
         self._call = call
+        self._on_late = on_late
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
         self._free = in_flight
-        self._waiting: list[tuple[Q, asyncio.Future[A], Call | None]] = []
+        self._waiting: list[_Asked[Q, A]] = []
         self._scheduled = False
-        self._last_shared = 0
+        self._linger = 0.0
         self._returned = 0.0
         self._running: set[asyncio.Task[None]] = set()
 
-    def ask(self, question: Q) -> asyncio.Future[A]:
-        """Ask a question and return the future of its answer. Cancelling that future leaves the others as they are."""
-        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._waiting.append((question, future, current_call.get()))
+    def ask(self, question: Q, seconds: float | None = None) -> asyncio.Future[A]:
+        """Ask a question and return the future of its answer. Cancelling that future leaves the others as they are.
+
+        The future is answered by `on_late` if there is no answer within `seconds`.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[A] = loop.create_future()
+        timer = None if seconds is None else loop.call_later(seconds, self._expire, future)
+        self._waiting.append((question, future, current_call.get(), timer))
         self._schedule()
         return future
+
+    def _expire(self, future: asyncio.Future[A]) -> None:
+        if not future.done():
+            assert self._on_late is not None
+            future.set_result(self._on_late())
 
     def _schedule(self) -> None:
         if self._scheduled or not self._free or not self._waiting:
             return
         self._scheduled = True
         loop = asyncio.get_running_loop()
-        if self._last_shared and loop.time() < self._returned + self._longest_linger:
-            loop.call_later(min(self._longest_linger, self._last_shared**2 * LINGER_SECONDS), self._dispatch)
+        if self._linger and loop.time() < self._returned + self._longest_linger:
+            loop.call_later(self._linger, self._dispatch)
         else:
             loop.call_soon(self._dispatch)
 
     def _dispatch(self) -> None:
         self._scheduled = False
         while self._free and self._waiting:
-            batch = [waiting for waiting in self._waiting[: self._max_batch] if not waiting[1].done()]
+            batch = [asked for asked in self._waiting[: self._max_batch] if not asked[1].done()]
             del self._waiting[: self._max_batch]
             if not batch:
                 continue
             self._free -= 1
-            pairs = [(question, future) for question, future, _ in batch]
-            task = asyncio.get_running_loop().create_task(self._run(pairs), context=_context_of(batch[0][2]))
+            task = asyncio.get_running_loop().create_task(self._run(batch), context=_context_of(batch[0][2]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _run(self, batch: list[tuple[Q, asyncio.Future[A]]]) -> None:
+    async def _run(self, batch: list[_Asked[Q, A]]) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
-            answers = await self._call([question for question, _ in batch])
+            answers = await self._call([question for question, _, _, _ in batch])
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(batch)} questions got {len(answers)} answers")
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if future.done():
-                    continue
-                if isinstance(answer, BaseException):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
+            for asked, answer in zip(batch, answers, strict=True):
+                _settle(asked, answer)
         except BaseException as error:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for asked in batch:
+                _settle(asked, error)
             if not isinstance(error, Exception):
                 raise
         finally:
             self._free += 1
-            self._last_shared = len(batch) - 1
-            self._returned = asyncio.get_running_loop().time()
+            self._returned = loop.time()
+            share = min(LONGEST_LINGER_SHARE, ((len(batch) - 1) / LINGER_SHARED) ** 2)
+            self._linger = min(self._longest_linger, share * (self._returned - begun))
             self._schedule()
+
+
+def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
+    """Answer a question unless it has been answered or cancelled already."""
+    _, future, _, timer = asked
+    if timer is not None:
+        timer.cancel()
+    if future.done():
+        return
+    if isinstance(answer, BaseException):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
 
 
 def _context_of(call: Call | None) -> Context:

@@ -11,6 +11,8 @@ from typing import Generic, TypeAlias, TypeVar
 
 import grpc
 
+from services.runtime.client.channels import Connector
+
 GRACE_SECONDS = 5.0
 """How long calls on a replaced connection may still be answered. No caller waits longer for one."""
 
@@ -23,16 +25,27 @@ Stub = TypeVar("Stub")
 class ReconnectingStub(Generic[Stub]):
     """A channel that can be replaced while it is in use, and the stub for calls on it.
 
-    Attributes:
-        stub: for new calls; it changes whenever the connection is replaced.
+    A connection of a Connector is replaced too when its keys or authorities have changed, since a channel keeps those
+    with which it was opened.
     """
 
     def __init__(self, open_channel: OpenChannel, make_stub: Callable[[grpc.aio.Channel], Stub]) -> None:
         self._open_channel = open_channel
         self._make_stub = make_stub
+        self._revision = self._newest_revision()
         self._channel = open_channel()
-        self.stub = make_stub(self._channel)
+        self._stub = make_stub(self._channel)
         self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def stub(self) -> Stub:
+        """The stub for new calls; it changes whenever the connection is replaced."""
+        if self._newest_revision() != self._revision:
+            self._replace()
+        return self._stub
+
+    def _newest_revision(self) -> object:
+        return self._open_channel.revision() if isinstance(self._open_channel, Connector) else None
 
     def renew(self, silent: Stub) -> None:
         """Replace the connection, because calls on it hang.
@@ -40,7 +53,7 @@ class ReconnectingStub(Generic[Stub]):
         `silent` is the stub that made those calls. Nothing happens if another call has replaced it already. Nothing
         happens either while the channel is still connecting, because a new one would have to begin again.
         """
-        if self.stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
+        if self._stub is silent and self._channel.get_state() is grpc.ChannelConnectivity.READY:
             self._replace()
 
     def revive(self) -> None:
@@ -49,8 +62,9 @@ class ReconnectingStub(Generic[Stub]):
             self._replace()
 
     def _replace(self) -> None:
+        self._revision = self._newest_revision()
         old, self._channel = self._channel, self._open_channel()
-        self.stub = self._make_stub(self._channel)
+        self._stub = self._make_stub(self._channel)
         closing = asyncio.get_running_loop().create_task(old.close(GRACE_SECONDS))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)

@@ -22,6 +22,8 @@ _log = structlog.get_logger(__name__)
 async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], settings: Settings) -> None:
     """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
 
+    SIGHUP makes them read keys, authorities and the deny-list again.
+
     Raises:
         BadSetting: an address cannot be used.
     """
@@ -41,10 +43,21 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
                 await service.close()
                 raise
         freeze_heap()
+        reloading: set[asyncio.Task[None]] = set()
+        loop.add_signal_handler(signal.SIGHUP, _reload, servers, reloading)
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
+
+
+def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) -> None:
+    """Let each server read its files again. `running` keeps the tasks until they have ended."""
+    _log.info("reloading")
+    for server in servers:
+        task = asyncio.get_running_loop().create_task(server.reload())
+        running.add(task)
+        task.add_done_callback(running.discard)
 
 
 def _serve_metrics(address: str) -> None:

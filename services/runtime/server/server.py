@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import cast
 
 import grpc
@@ -18,22 +19,35 @@ from services.runtime.background import Background
 from services.runtime.certificates import check_tls_files
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.limits import MAX_MESSAGE_BYTES
+from services.runtime.reloading import Reloads
 from services.runtime.server.access.identify import Identifier
+from services.runtime.server.credentials import ServerCredentials
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
+from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
+from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
-from services.runtime.settings import Settings, TlsSettings
+from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
 
 MAX_METADATA_BYTES = 16 * 1024
 
 _log = structlog.get_logger(__name__)
+
+
+def _options(timing: ServerTiming) -> list[tuple[str, int]]:
+    return [
+        *_OPTIONS,
+        ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(timing.connection_grace * 1000)),
+    ]
+
 
 _OPTIONS: list[tuple[str, int]] = [
     # By default a second server could bind the same port and would silently take half of the first one's calls.
@@ -69,6 +83,8 @@ class RunningServer:
         health_: Health,
         admission: Admission,
         timing: ServerTiming,
+        streams: OpenStreams,
+        reloads: Reloads,
     ) -> None:
         self.service = service
         self.port = port
@@ -76,10 +92,17 @@ class RunningServer:
         self._admission = admission
         self._health = health_
         self._timing = timing
-        self._health_checks = Background([health_.check_periodically])
+        self._reloads = reloads
+        self._health_checks = Background(
+            [health_.check_periodically, reloads.run, partial(streams.recheck_periodically, timing.recheck)]
+        )
         self._health_checks.start()
         self._background = Background(service.background)
         self._background.start()
+
+    async def reload(self) -> None:
+        """Read keys, authorities and the deny-list again now, and end streams whose callers are no longer accepted."""
+        await self._reloads.refresh(force=True)
 
     async def stop(self, grace: float) -> None:
         """Drain and stop: first health, then streams after their last acknowledgement, the rest after `grace` seconds.
@@ -114,10 +137,14 @@ async def start(
     """
     timing = timing or ServerTiming()
     admission = Admission(settings.max_calls)
-    identifier = Identifier(settings, clock or SystemClock())
+    clock = clock or SystemClock()
+    identifier = Identifier(settings, clock)
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     audit = Audit(service.audit, identifier.subject_key)
-    routes = Routes(ordered_layers(Identity(identifier), audit, authorization, admission, timing.deadline))
+    streams = OpenStreams(identifier)
+    budgets = Budgets(settings, clock, service.count_misses)
+    layers = ordered_layers(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
+    routes = Routes(layers)
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)
@@ -127,8 +154,11 @@ async def start(
     names = [registration.service for registration in service.registrations]
     reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
-    server = grpc.aio.server(handlers=[routes], options=_OPTIONS)
-    port = _bind(server, service.name, address, settings)
+    server = grpc.aio.server(handlers=[routes], options=_options(timing))
+    check_exposure(address, settings)
+    check_tls_files(settings.tls)
+    credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
+    port = _bind(server, service.name, address, credentials)
     await health_.reset()
     await server.start()
     try:
@@ -138,7 +168,9 @@ async def start(
         raise
     await health_.check_once()
     _log.info("serving", service=service.name, port=port, **settings.redacted())
-    return RunningServer(service, server, port, health_, admission, timing)
+    files = [*identifier.reloaded, *budgets.reloaded, *([credentials.files] if credentials is not None else [])]
+    reloads = Reloads(files, streams.recheck, timing.reload)
+    return RunningServer(service, server, port, health_, admission, timing, streams, reloads)
 
 
 def check_exposure(address: str, settings: Settings) -> None:
@@ -181,34 +213,16 @@ def find_bind_error(address: str) -> str:
     return cause
 
 
-def _bind(server: grpc.aio.Server, service: str, address: str, settings: Settings) -> int:
-    tls = settings.tls
-    check_exposure(address, settings)
-    check_tls_files(tls)
-    credentials = _credentials(tls) if tls.serves_tls else None
+def _bind(server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None) -> int:
     cause = find_bind_error(address)
     try:
         if not cause:
             if credentials is None:
                 return server.add_insecure_port(address)
-            return server.add_secure_port(address, credentials)
+            return server.add_secure_port(address, credentials.for_grpc())
     except RuntimeError:
         cause = "the port is taken or the address is not this machine's"
     raise BadSetting(f"cannot listen at {address}: {cause}; free it, or change HUTONG_{service.upper()}_ADDRESS")
-
-
-def _credentials(tls: TlsSettings) -> grpc.ServerCredentials:
-    assert tls.certificate_file is not None
-    assert tls.key_file is not None
-    client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
-    if client_ca is not None and tls.node_ca_file is not None:
-        # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.
-        client_ca += b"\n" + tls.node_ca_file.read_bytes()
-    return grpc.ssl_server_credentials(
-        [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
 
 
 @contextlib.asynccontextmanager

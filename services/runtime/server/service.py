@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from google.protobuf.message import Message
+
 from services.domain.errors import NotFound
 from services.runtime.audit import AuditTrail
 from services.runtime.background import Job
@@ -50,6 +52,10 @@ async def _owns_nothing(name: str) -> Owner:
     raise NotFound.resource(name)
 
 
+def _misses_nobody(_response: Message) -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service ready to be served.
@@ -62,6 +68,7 @@ class Service:
         start: called once when the server is up, before the background jobs start.
         background: jobs that run from then on until the last call has ended.
         drain: begins when the server will stop.
+        count_misses: returns of how many persons in a response nothing is recorded.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.
         audit: where calls are recorded; None for a service of tests that records nothing.
@@ -75,4 +82,5 @@ class Service:
     background: tuple[Job, ...] = ()
     drain: Drain = field(default_factory=Drain)
     owner_of: Callable[[str], Awaitable[Owner]] = _owns_nothing
+    count_misses: Callable[[Message], int] = _misses_nobody
     audit: AuditTrail | None = None

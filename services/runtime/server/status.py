@@ -63,8 +63,7 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         resource = metadata["resource"]
         kind = resource.split("/", 1)[0]
         _append(status, error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}/{kind}", resource_name=resource))
-    build = _precondition_failure if isinstance(error, errors.FailedPrecondition) else _bad_request
-    _append_fitting(status, error.violations, build)
+    _append_fitting(status, error.violations, _violation_details(error))
     return status
 
 
@@ -96,6 +95,22 @@ def _append_fitting(
             _append(status, detail)
             return
         shown.pop()
+
+
+def _violation_details(error: errors.HutongError) -> Callable[[list[errors.Violation]], Message]:
+    if isinstance(error, errors.FailedPrecondition):
+        return _precondition_failure
+    return _quota_failure if isinstance(error, errors.ResourceExhausted) else _bad_request
+
+
+def _quota_failure(violations: list[errors.Violation]) -> error_details_pb2.QuotaFailure:
+    found = [
+        error_details_pb2.QuotaFailure.Violation(
+            subject=_cut(violation.subject), description=_cut(violation.description)
+        )
+        for violation in violations
+    ]
+    return error_details_pb2.QuotaFailure(violations=found)
 
 
 def _bad_request(violations: list[errors.Violation]) -> error_details_pb2.BadRequest:

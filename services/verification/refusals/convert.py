@@ -14,7 +14,7 @@ from services.verification.refusals.store import RefusalFilter
 from services.verification.refusals.summary import Counts, Summary
 
 
-def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:
+def refusal_to_proto(refusal: Refusal, *, with_actors: bool = False) -> refusal_pb2.Refusal:
     """Return the message of a report, which contains nothing about the person."""
     answered = refusal.answer_time is not None
     return refusal_pb2.Refusal(
@@ -32,6 +32,7 @@ def refusal_to_proto(refusal: Refusal) -> refusal_pb2.Refusal:
         answer=refusal.answer,
         create_time=to_timestamp(refusal.create_time),
         answer_time=None if refusal.answer_time is None else to_timestamp(refusal.answer_time),
+        answer_actor=refusal.answer_actor or "" if with_actors else "",
     )
 
 

@@ -37,6 +37,7 @@ class Refusal:
     Attributes:
         decision: the UUID of the decision by which it was assessed; empty if there was none.
         answer_time: when it was answered; None while it is open.
+        answer_actor: the name of the caller that answered; None if it is not known.
     """
 
     uuid: str
@@ -54,6 +55,7 @@ class Refusal:
     create_time: Instant
     answer: str = ""
     answer_time: Instant | None = None
+    answer_actor: str | None = None
 
 
 def was_entitled(

@@ -19,6 +19,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 
 from services.domain.names import parse_refusal
+from services.runtime.call import may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
 from services.verification.refusals.convert import (
@@ -51,7 +52,7 @@ class RefusalServicer(RefusalServiceServicer):
 
     async def GetRefusal(self, request: GetRefusalRequest, context: Context) -> GetRefusalResponse:
         refusal = await self._store.get_refusal(parse_refusal(request.name))
-        return GetRefusalResponse(refusal=refusal_to_proto(refusal))
+        return GetRefusalResponse(refusal=refusal_to_proto(refusal, with_actors=may_see_actors()))
 
     async def ListRefusals(self, request: ListRefusalsRequest, context: Context) -> ListRefusalsResponse:
         position = self._tokens.position(request, (str,))
@@ -59,12 +60,14 @@ class RefusalServicer(RefusalServiceServicer):
         before = position[0] if position else ""
         refusals = await self._store.list_refusals(filter_from_proto(request), before, size + 1)
         token = self._tokens.issue(request, [refusals[size - 1].uuid]) if len(refusals) > size else ""
-        shown = [refusal_to_proto(refusal) for refusal in refusals[:size]]
+        shown = [refusal_to_proto(refusal, with_actors=may_see_actors()) for refusal in refusals[:size]]
         return ListRefusalsResponse(refusals=shown, next_page_token=token)
 
     async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
+        shown = may_see_actors()
+
         def encode(refusal: Refusal) -> AnswerRefusalResponse:
-            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal))
+            return AnswerRefusalResponse(refusal=refusal_to_proto(refusal, with_actors=shown))
 
         uuid = answered_from_proto(request)
         return await self._store.answer_refusal(uuid, self._clock.now(), request, encode)

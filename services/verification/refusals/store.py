@@ -19,6 +19,7 @@ from services.domain.instant import Instant
 from services.domain.names import format_refusal
 from services.domain.region import NATION, prefix
 from services.runtime.audit import note_subjects, record_change
+from services.runtime.call import current_actor
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 from services.verification.refusals.masking import mask_identity
@@ -83,15 +84,16 @@ class RefusalStore:
         request: AnswerRefusalRequest,
         encode: Callable[[Refusal], AnswerRefusalResponse],
     ) -> AnswerRefusalResponse:
-        """Store the answer to a report.
+        """Store the current caller's answer to a report.
 
         Raises:
             NotFound: there is no such report.
             FailedPrecondition: CONFLICT, the report has another answer already.
         """
+        actor = current_actor()
 
         def run(connection: Connection) -> Refusal:
-            refusal = _answer(connection, uuid, mask_identity(request.answer), now)
+            refusal = _answer(connection, uuid, mask_identity(request.answer), now, actor)
             record_change(connection, subject_keys=_subjects(refusal), region=refusal.region)
             return refusal
 
@@ -174,9 +176,10 @@ def _select(connection: Connection, uuid: str) -> Refusal:
     return _from_row(row)
 
 
-def _answer(connection: Connection, uuid: str, answer: str, now: Instant) -> Refusal:
+def _answer(connection: Connection, uuid: str, answer: str, now: Instant, actor: str | None) -> Refusal:
     is_open = (_C.uuid == uuid) & _C.answer_time.is_(None)
-    answered = connection.execute(update(refusals).where(is_open).values(answer=answer, answer_time=now))
+    stated = {"answer": answer, "answer_time": now, "answer_actor": actor}
+    answered = connection.execute(update(refusals).where(is_open).values(stated))
     refusal = _select(connection, uuid)
     if answered.rowcount == 0 and refusal.answer != answer:
         raise FailedPrecondition(

@@ -30,6 +30,8 @@ refusals = Table(
     Column("answer", Text, nullable=False),
     # NULL while the report is open.
     Column("answer_time", BigInteger),
+    # The name of the caller that answered; NULL before callers had names.
+    Column("answer_actor", String(100)),
     Index(None, "refuse_time", "region"),
 )
 

@@ -12,7 +12,7 @@ from hutong.results.v1 import lookup_pb2, result_pb2
 from hutong.results.v1.results_service_pb2 import LookupLatestResponse
 
 from services.domain.instant import set_timestamp
-from services.domain.names import parse_item
+from services.domain.names import DEFAULT_ITEM, parse_item
 from services.verification.decision.convert import record_from_proto, source_from_results
 from services.verification.decision.model import Record, SourceStatus
 
@@ -98,7 +98,7 @@ def answers_from_columns(columns: LookupColumns) -> list[LookupAnswer]:
         _or_none(columns.test_time_micros[:]),
         _or_none(columns.report_time_micros[:]),
         columns.lab_standing[:],
-        map(parse_item, columns.item[:] or repeat("", len(labs))),
+        map(parse_item, columns.item[:]) if columns.item else repeat(DEFAULT_ITEM, len(labs)),
         strict=True,
     )
     records = tuple(map(Record._make, fields))

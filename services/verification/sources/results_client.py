@@ -48,13 +48,15 @@ class ResultsClient:
         self._breaker = CircuitBreaker(source)
         # Look-ups that arrive while calls are under way share the next call, which costs both sides far less.
         # Nationwide look-ups have calls of their own, so that no other look-up waits for a slow nation.
-        self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch)
-        self._nationwide: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, in_flight=4)
+        self._local: Coalescer[LookupLatestRequest, Answer] = Coalescer(self._look_up_batch, on_late=self._give_up)
+        self._nationwide: Coalescer[LookupLatestRequest, Answer] = Coalescer(
+            self._look_up_batch, in_flight=4, on_late=self._give_up
+        )
         self._region = jurisdiction
         # A look-up with another node's token may have to wait for that node's commits, so it shares its call with no
         # other.
         self._unshared: Coalescer[LookupLatestRequest, Answer] = Coalescer(
-            self._look_up_batch, max_batch=1, in_flight=64
+            self._look_up_batch, max_batch=1, in_flight=64, on_late=self._give_up
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -67,9 +69,12 @@ class ResultsClient:
         rejects the look-up.
         """
         if self.may_wait(look_up):
-            return self._put(look_up, self._unshared, longest_seconds)
-        coalescer = self._nationwide if look_up.scope == LOOKUP_SCOPE_NATIONWIDE else self._local
-        return self._put(look_up, coalescer, longest_seconds)
+            coalescer = self._unshared
+        elif look_up.scope == LOOKUP_SCOPE_NATIONWIDE:
+            coalescer = self._nationwide
+        else:
+            coalescer = self._local
+        return coalescer.ask(look_up, self._breaker.seconds_of(longest_seconds))
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
         """Return whether a look-up has a consistency token of another node.
@@ -79,15 +84,6 @@ class ResultsClient:
         """
         freshness = read_token(look_up.at_least_as_fresh)
         return freshness is not None and freshness.region != self._region
-
-    def _put(
-        self, look_up: LookupLatestRequest, coalescer: Coalescer[LookupLatestRequest, Answer], longest_seconds: float
-    ) -> asyncio.Future[Answer]:
-        future = coalescer.ask(look_up)
-        loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._breaker.seconds_of(longest_seconds), self._expire, future)
-        future.add_done_callback(lambda _: timer.cancel())
-        return future
 
     async def look_up_each(
         self, look_ups: list[LookupLatestRequest], longest_seconds: float = UPSTREAM_SECONDS
@@ -100,8 +96,10 @@ class ResultsClient:
         waiting: dict[int, asyncio.Future[Answer]] = {}
         for index, one in enumerate(look_ups):
             if one.at_least_as_fresh and self.may_wait(one):
-                coalescer = by_token.setdefault(one.at_least_as_fresh, Coalescer(self._look_up_batch))
-                waiting[index] = self._put(one, coalescer, longest_seconds)
+                coalescer = by_token.setdefault(
+                    one.at_least_as_fresh, Coalescer(self._look_up_batch, on_late=self._give_up)
+                )
+                waiting[index] = coalescer.ask(one, self._breaker.seconds_of(longest_seconds))
         rest = [one for index, one in enumerate(look_ups) if index not in waiting]
         together = await self._look_up_together(rest, longest_seconds)
         if not waiting:
@@ -128,13 +126,12 @@ class ResultsClient:
         # The call is not cancelled. Its late answer closes the circuit breaker again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
-        self._breaker.record_failure("no answer in time")
-        return [None] * len(look_ups)
+        return [self._give_up()] * len(look_ups)
 
-    def _expire(self, future: asyncio.Future[Answer]) -> None:
-        if not future.done():
-            self._breaker.record_failure("no answer in time")
-            future.set_result(None)
+    def _give_up(self) -> Answer:
+        """Return the answer to a look-up whose time is over."""
+        self._breaker.record_failure("no answer in time")
+        return None
 
     async def _look_up_batch(self, look_ups: list[LookupLatestRequest]) -> Sequence[Answer | HutongError]:
         request = BatchLookupColumnsRequest(requests=look_ups)

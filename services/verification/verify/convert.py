@@ -60,11 +60,11 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
     """Write a decision into an empty message, as `decision_to_proto` returns it.
 
     Every decision passes here. Setting fields one by one, times in place, and copying what many decisions share as
-    bytes takes a quarter of the time of building each part as a message of its own.
+    bytes takes a sixth of the time of building each part as a message of its own.
     """
-    message.MergeFromString(
-        _frame(decision.policy, decision.sources, inputs.use_time, inputs.evaluate_time, decision.gate)
-    )
+    message.MergeFromString(_encode_rule(decision.policy, decision.gate) + _encode_sources(decision.sources))
+    set_timestamp(message.use_time, inputs.use_time)
+    set_timestamp(message.evaluate_time, inputs.evaluate_time)
     if name:
         message.name = name
     message.outcome = decision.outcome
@@ -88,17 +88,9 @@ def fill_decision(message: decision_pb2.Decision, decision: Decision, inputs: In
 
 
 @lru_cache(maxsize=256)
-def _frame(
-    policy: EffectivePolicy | None,
-    sources: tuple[SourceStatus, ...],
-    use_time: Instant,
-    evaluate_time: Instant,
-    gate: GateRow,
-) -> bytes:
-    """Return the encoded policy, sources, times and action of a decision. Decisions made together often share these."""
+def _encode_rule(policy: EffectivePolicy | None, gate: GateRow) -> bytes:
+    """Return the encoded policy and action of a decision. A place's decisions share these until a policy changes."""
     message = decision_pb2.Decision(
-        use_time=to_timestamp(use_time),
-        evaluate_time=to_timestamp(evaluate_time),
         action=gate.action,
         then_action=gate.then_action,
         must_register=gate.must_register,
@@ -111,6 +103,13 @@ def _frame(
         _set_document(message.floor_source, policy.floor_document)
         message.forbidden_grounds.extend(policy.forbidden_grounds)
         message.advice.extend(policy.advice)
+    return message.SerializeToString()
+
+
+@lru_cache(maxsize=256)
+def _encode_sources(sources: tuple[SourceStatus, ...]) -> bytes:
+    """Return the encoded sources of a decision. Decisions from one look-up share these."""
+    message = decision_pb2.Decision()
     for status in sources:
         fill_source(message.sources.add(), status)
     return message.SerializeToString()

@@ -47,10 +47,10 @@ def must_be_kept(decision: Decision) -> bool:
     """
     if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
         return True
-    return any(
-        isinstance(considered.subject, Evidence) and considered.use != pb.EVIDENCE_USE_NOT_NEEDED
-        for considered in decision.considered
-    )
+    for considered in decision.considered:
+        if considered.use != pb.EVIDENCE_USE_NOT_NEEDED and isinstance(considered.subject, Evidence):
+            return True
+    return False
 
 
 class KeptAnswer(NamedTuple):

@@ -19,6 +19,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, OTHER_USER, REGION, USER, Guarded, open_guarded
@@ -26,6 +27,7 @@ from tests.support.certificates import spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
 from tests.support.results.factories import LAB_NAME, make_document
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 UNKNOWN = (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
@@ -117,7 +119,7 @@ async def test_a_bad_token_is_not_overlooked(guarded: Guarded, which: str) -> No
 
 
 async def test_a_token_names_the_user_of_an_app(guarded: Guarded) -> None:
-    """The app reads its user's links and no others, and without a token nobody's."""
+    """The app reads its user's links and no others. Without a token it reads none."""
     app = CALLERS["app"]
     links = DocumentLinkServiceStub(await guarded.channel("results", app))
     signed_in = guarded.token(guarded.certificate(app))
@@ -156,6 +158,24 @@ async def test_an_edge_has_only_the_role_of_its_token(guarded: Guarded) -> None:
         {"hutong_role": "edge", "hutong_name": "edges/1"},
     ):
         assert await answer(**wrong) == UNKNOWN, wrong
+
+
+def handled(method: str, role: str, code: str) -> float:
+    """Return how many calls of LabService by a role have ended with a code, in all servers of this process."""
+    labels = {"grpc_type": "unary", "grpc_service": "hutong.results.v1.LabService", "grpc_method": method}
+    found = REGISTRY.get_sample_value("grpc_server_handled_total", {**labels, "role": role, "grpc_code": code})
+    return found or 0.0
+
+
+async def test_calls_are_counted_by_role(guarded: Guarded) -> None:
+    """A caller that is not known has the role `unknown`."""
+    before = handled("ListLabs", "lab", "OK"), handled("ListLabs", "unknown", "Unauthenticated")
+    await LabServiceStub(await guarded.channel("results", LAB_NAME)).ListLabs(ListLabsRequest())
+    nameless = await guarded.connect("results", guarded.clients.sign("nameless"))
+    await failure_of(LabServiceStub(nameless).ListLabs(ListLabsRequest()))
+    # A failure is counted after its status has left.
+    await until(lambda: handled("ListLabs", "unknown", "Unauthenticated") == before[1] + 1)
+    assert handled("ListLabs", "lab", "OK") == before[0] + 1
 
 
 async def test_the_log_names_the_caller_and_no_method_that_was_made_up(guarded: Guarded) -> None:

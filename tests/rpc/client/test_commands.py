@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from hutong_client.cli.exit_codes import ExitCode
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from clients.examples import generate_day
 from clients.examples.day import LAB
@@ -41,7 +41,7 @@ def test_lookup_shows_masks_and_where_it_looked(hutong: Shell, who: tuple[str, .
 
 
 def test_lab_is_listed_and_its_standing_changed(hutong: Shell) -> None:
-    """With history; an unknown one is a failed call."""
+    """A report is printed with its history. An unknown one is a failed call."""
     other = "91210500MA000LAB8F"
     hutong("lab", "create", other, "--display-name", "本溪示例检验所", "--region", "210500")
     changed = hutong.json("lab", "set-standing", other, "warned", "--reason", "an example")
@@ -111,14 +111,14 @@ def test_districts_founded_in_2021_are_regions(hutong: Shell, tmp_path: Path) ->
 
 
 def test_decision_names_its_rule_with_its_title(hutong: Shell, who: tuple[str, ...]) -> None:
-    """So that a checker can tell the person why."""
+    """A checker can explain the answer to the person."""
     use = ("--use-time", "2022-08-10T23:00:00+08:00")
     text = hutong("verify", *who, *PLACE, *use, stdin=hutong.traveller["card_no"]).stdout
     assert "Policy: jurisdictions/410000/policies/recognition-from-outside@1 “Henan" in text
 
 
 def test_people_of_a_file_are_decided_row_by_row(hutong: Shell, tmp_path: Path) -> None:
-    """A faulty row harms no other; the exit code tells of it."""
+    """A faulty row harms no other. The exit code shows it."""
     traveller = hutong.traveller["card_no"]
     wrong = traveller[:17] + ("1" if traveller[17] != "1" else "2")
     people = tmp_path / "people.csv"
@@ -160,7 +160,7 @@ def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
 
 
 def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) -> None:
-    """Of a region and of one laboratory, by its name; what cannot be written is told."""
+    """They cover a region or one laboratory, by its name. A file that cannot be written is reported."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     page = tmp_path / "page.html"
     for whose in (("--region", "220000"), ("--lab", LAB)):
@@ -177,7 +177,7 @@ def test_timeliness_is_a_page_for_a_supervisor(hutong: Shell, tmp_path: Path) ->
 
 
 def test_timeliness_asks_for_one_subject(hutong: Shell) -> None:
-    """Neither both nor none; and what the service refuses is told by its reason."""
+    """Both options or none are refused. A refusal by the service names its reason."""
     day = ("--from", "2022-08-09T00:00:00+08:00", "--to", "2022-08-10T00:00:00+08:00")
     hutong("timeliness", *day, code=ExitCode.USAGE)
     hutong("timeliness", "--lab", LAB, "--region", "220000", *day, code=ExitCode.USAGE)
@@ -215,7 +215,7 @@ def test_thousands_of_identical_rows_are_stored_once(hutong: Shell, tmp_path: Pa
 
 
 def test_example_of_the_readme_runs(hutong: Shell) -> None:
-    """As it stands there, against the node that the environment names."""
+    """The README's example runs against the node that the environment names."""
     code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     done = run([sys.executable, "-c", code], env=hutong.environment, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -241,7 +241,7 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
 
 
 def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> None:
-    """Of somebody without a record, whom only what they held entitled."""
+    """The person has no record, and only the evidence shown entitled them."""
     where = ("--region", "410106", "--purpose", "hotel", "--at", "2022-08-10T23:00:00+08:00")
     report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired")
     shown = "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0002"
@@ -255,7 +255,7 @@ def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> No
 
 
 def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
-    """The message board from the person's word to the supervisor's table."""
+    """A reported refusal reaches the supervisor's table."""
     when = "2022-08-10T23:00:00+08:00"
     report = ("refusal", "report", *who, "--region", "410105", "--purpose", "hotel", "--at", when, "--venue", "a hotel")
     reported = hutong.json(*report, "--ground", "not-tested-locally", stdin=hutong.traveller["card_no"])
@@ -289,7 +289,7 @@ def counted(hutong: Shell, file: Path, *options: str, code: ExitCode = ExitCode.
 
 
 def test_members_of_a_positive_pool_are_never_positive_persons(hutong: Shell, tmp_path: Path) -> None:
-    """The code stands once: 混管阳性 is stored for the pool, 阳性 of a pool for nobody."""
+    """The code stands once. 混管阳性 is stored for the pool, and 阳性 of a pool is stored for no member."""
     pool = [TITLES, *members("POS-1", 10, 4, first=501, result="混管阳性")]
     assert counted(hutong, xlsx(("结果", pool), merged=["F2:F5", "G2:G5"])(tmp_path)) == (4, 0)
     (result,) = hutong.json("lookup", "--number", card(503))["in_region"]
@@ -300,13 +300,14 @@ def test_members_of_a_positive_pool_are_never_positive_persons(hutong: Shell, tm
 
 
 def test_all_sheets_are_uploaded_and_hidden_ones_are_told(hutong: Shell, tmp_path: Path) -> None:
-    """A rejected row of the second sheet is told with its sheet."""
+    """A rejected row of the second sheet is reported with its sheet."""
     morning, evening = [TITLES, person(521)], [TITLES, person(522), person(523, result="作废")]
     file = xlsx(("上午", morning), ("下午", evening), ("旧", [TITLES, person(524)]), hidden=["旧"])(tmp_path)
     told = hutong("upload", str(file), "--lab", LAB, "--timezone", "+08:00", "--region", "220502", code=ExitCode.PARTLY)
     assert "accepted 2, duplicates 0, rejected 1" in told.stdout
     assert "The hidden sheet 旧 was not read" in told.stderr
-    assert "\n下午!3," in file.with_name("day.xlsx.rejects.csv").read_text(encoding="utf-8-sig").replace("\r", "")
+    (sheet,) = load_workbook(file.with_name("day.xlsx.rejects.xlsx")).worksheets
+    assert [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)] == ["下午!3"]
 
 
 def test_antigen_is_stored_only_if_it_is_admitted(hutong: Shell, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The real `hutong upload` on files as laboratories really send them: what is stored, and what the clerk is told.
+"""The real `hutong upload` on files as laboratories really send them: what is stored, and what the clerk reads.
 
-Each case is a real file and a real upload to a real service; none has anybody's number in what is printed.
+Each case is a real file and a real upload to a real service; no output holds the number of a document.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 from hutong_client.connection import connect
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from clients.examples.node import Node, running_node
 from tests.support.client.laboratory_files import CARDS, HEADER, as_csv, line
@@ -45,7 +45,7 @@ class Told:
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Accepted, duplicates, rejected."""
+        """Return the numbers of accepted, duplicate and rejected persons."""
         found: dict[str, Any] = json.loads(self.text)
         return found["accepted"], found["duplicates"], found["rejected"]
 
@@ -80,7 +80,10 @@ def upload(node: Node, file: Path, *options: str) -> Told:
 
 
 def rejects(file: Path) -> list[tuple[int, str]]:
-    """Row and words of what was put aside."""
+    """Return row and description of each rejected row."""
+    if file.suffix == ".xlsx":
+        with closing(load_workbook(file.with_name(file.name + ".rejects.xlsx"), read_only=True)) as book:
+            return [(int(str(row[0])), str(row[3])) for row in list(book.worksheets[0].iter_rows(values_only=True))[1:]]
     with file.with_name(file.name + ".rejects.csv").open(encoding="utf-8-sig", newline="") as content:
         return [(int(row[0]), row[3]) for row in list(csv.reader(content))[1:]]
 
@@ -107,7 +110,7 @@ def good_text(first: int) -> str:
 )
 @pytest.mark.parametrize("end", ["\r\n", "\n"], ids=["crlf", "lf"])
 def test_csv_in_every_encoding(node: Node, tmp_path: Path, first: int, mark: bytes, encoding: str, end: str) -> None:
-    """And with either line end: all three rows, and the same file again is three duplicates."""
+    """All three rows are read with either line end. The same file again is three duplicates."""
     file = tmp_path / "day.csv"
     file.write_bytes(mark + good_text(first).replace("\r\n", end).encode(encoding))
     assert upload(node, file, "--json").counts == (3, 0, 0)
@@ -115,7 +118,7 @@ def test_csv_in_every_encoding(node: Node, tmp_path: Path, first: int, mark: byt
 
 
 def test_columns_reordered_and_unknown_ones_among_them(node: Node, tmp_path: Path, first: int) -> None:
-    """With Chinese titles; what nobody knows is left out."""
+    """Titles are Chinese. Unknown columns are left out."""
     file = tmp_path / "day.csv"
     file.write_text(
         "备注,检测结果,报告编号,报告时间,采样时间（必填）,采样地区,身份证号,姓名,窗口\r\n"
@@ -130,7 +133,7 @@ def test_columns_reordered_and_unknown_ones_among_them(node: Node, tmp_path: Pat
     [("card_no", "lacks card_no (证件号码)"), ("sample_date", "lacks sample_date"), ("report_no", "lacks report_no")],
 )
 def test_missing_column_is_named(node: Node, tmp_path: Path, first: int, column: str, words: str) -> None:
-    """In both languages, before anything is sent."""
+    """The message has both languages and comes before anything is sent."""
     file = tmp_path / "day.csv"
     file.write_text(as_csv([line(first)], [name for name in HEADER if name != column]), encoding="utf-8")
     told = upload(node, file)
@@ -210,18 +213,18 @@ def test_what_excel_mangled_in_a_workbook(node: Node, tmp_path: Path, first: int
 
 
 def test_rejected_rows_can_be_mended_in_their_file_and_sent(node: Node, tmp_path: Path, first: int) -> None:
-    """What a clerk does next: correct the cell in the rejects and upload that file."""
+    """A clerk corrects the cell in the rejects and uploads that file."""
     file = tmp_path / "day.csv"
     file.write_text(as_csv([line(first), line(first + 1, report_date="2022-08-09")]), encoding="utf-8")
     assert upload(node, file, "--json").counts == (1, 0, 1)
     put_aside = file.with_name("day.csv.rejects.csv")
-    text = put_aside.read_text(encoding="utf-8-sig").replace(",2022-08-09,", ",2022-08-09T12:00:00+08:00,")
+    text = put_aside.read_text(encoding="utf-8-sig").replace('"=""2022-08-09"""', "2022-08-09T12:00:00+08:00")
     put_aside.write_text(text, encoding="utf-8-sig")
     assert upload(node, put_aside, "--json").counts == (1, 0, 0)
 
 
 def test_rejected_records_can_be_mended_in_their_file_and_sent(node: Node, tmp_path: Path, first: int) -> None:
-    """The same for NDJSON: what is put aside is NDJSON too."""
+    """The rejects of NDJSON are NDJSON too."""
     file = tmp_path / "day.ndjson"
     rows = [line(first), line(first + 1, report_date="2022-08-09")]
     file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), encoding="utf-8")
@@ -311,7 +314,7 @@ def test_four_thousand_identical_rows_are_one_result(node: Node, tmp_path: Path,
 
 
 def test_a_stray_quotation_mark_costs_one_row(node: Node, tmp_path: Path, first: int) -> None:
-    """All others are stored; the row is told with its number and text, and can be mended in the rejects and sent."""
+    """All others are stored. The row is reported with its number and text, and can be corrected there and sent."""
     rows = as_csv([line(first + place) for place in range(300)]).split("\r\n")
     rows[99] = '"' + rows[99]
     file = tmp_path / "day.csv"
@@ -330,7 +333,7 @@ def test_a_stray_quotation_mark_costs_one_row(node: Node, tmp_path: Path, first:
 
 
 def test_every_rejection_is_in_plain_words(node: Node, tmp_path: Path, first: int) -> None:
-    """What the service says of a broken rule of the contract is told as what to write."""
+    """A broken rule of the contract is explained by what to write."""
     cases = {
         "tube_code": ("T" * 65, "1 to 64 characters"),
         "report_no": ("R/1", "without spaces, / or @"),

@@ -1,4 +1,4 @@
-"""The client over TLS and mutual TLS: answered with the right certificates, told plainly without."""
+"""The client over TLS and mutual TLS: right certificates are answered, and others get a plain message."""
 
 from __future__ import annotations
 

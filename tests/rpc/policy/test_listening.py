@@ -1,4 +1,4 @@
-"""A province's Policy against a nation that tells what cannot be, much at once, or knows no cursor."""
+"""A province's Policy against a nation that sends impossible changes, many at once, or knows no cursor."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def following(
 
 
 def told(policy_id: str) -> policy_pb2.Policy:
-    """A revision as a nation tells it."""
+    """Return a revision as a nation sends it."""
     statement = bare_statement(make_venue_policy(policy_id))
     return revision_to_proto(revision_from_proto(statement, 1, SystemClock().now()))
 

@@ -140,7 +140,7 @@ async def test_a_slow_link_makes_it_late_and_nothing_else(tmp_path: Path, sqlite
 
 
 async def test_processes_of_a_province_follow_side_by_side(tmp_path: Path, database_url: MakeUrl) -> None:
-    """Two on one database, for as long as publications come: each tells all, and each is one change."""
+    """Two processes share a database while publications come. Each sends all changes, each once."""
     url = database_url("policy")
     async with (
         nation_at(database_url("policy"), tmp_path) as (nation, link),
@@ -210,7 +210,7 @@ def _lose_changes(url: str, *, after: int) -> None:
 
 
 async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, database_url: MakeUrl) -> None:
-    """The place is gone, and the snapshot tells what was withdrawn meanwhile."""
+    """The cursor is gone, and the snapshot shows what was withdrawn meanwhile."""
     url = database_url("policy")
     async with nation_at(database_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))

@@ -156,7 +156,7 @@ async def test_a_nation_with_another_clock_is_watched_at_once(tmp_path: Path, sq
 
 
 async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation: Service, henan: Service) -> None:
-    """What Verification keeps is out of date as soon as the province's Policy tells; by token it waits for it."""
+    """Verification's cache is out of date as soon as the province's Policy sends the change. A token makes it wait."""
     question = PolicyQuestion("410105", HOTEL, "410105", SystemClock().now() + MINUTE, None)
     client = PolicyClient(partial(grpc.aio.insecure_channel, henan.address), "410000", SystemClock())
     watching = Background([client.watch])

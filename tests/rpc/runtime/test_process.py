@@ -21,6 +21,7 @@ from services.storage.migrate import upgrade
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
+from tests.support.secrets import write_secret
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -31,9 +32,7 @@ QUICK = {"upload_workers": "0", "drain_seconds": "5"}
 
 def pepper(directory: Path) -> str:
     """A file with a nation's secret."""
-    file = directory / "pepper-of-test"
-    file.write_bytes(b"p" * 32)
-    return str(file)
+    return str(write_secret(directory / "pepper-of-test"))
 
 
 async def served(address: str) -> tuple[grpc.StatusCode, str]:
@@ -54,7 +53,7 @@ async def healthy(address: str, state: int) -> None:
 
 
 def test_it_serves_drains_and_exits_well(tmp_path: Path) -> None:
-    """On SQLite from nothing; a second server at its address is refused; SIGTERM ends an upload, and exit is 0."""
+    """A second server at its address is refused, SIGHUP ends nothing, SIGTERM ends an upload; it exits with 0."""
 
     async def use(address: str) -> None:
         await healthy(address, SERVING)
@@ -67,6 +66,8 @@ def test_it_serves_drains_and_exits_well(tmp_path: Path) -> None:
         async with grpc.aio.insecure_channel(address) as channel:
             upload = UploadServiceStub(channel).UploadResults()
             await upload.write(UploadResultsRequest(start=UploadStart(lab=ABSENT.name, upload_id="day")))
+            running.process.send_signal(signal.SIGHUP)
+            await asyncio.to_thread(running.event, "reloading")
             running.process.send_signal(signal.SIGTERM)
             assert await upload.code() is not grpc.StatusCode.OK
 

@@ -1,4 +1,4 @@
-"""TLS and mutual TLS: who has no right certificate gets no answer."""
+"""TLS and mutual TLS: a caller without a right certificate gets no answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.servers import serving, settings_for
 
 @dataclass(frozen=True, slots=True)
 class Nation:
-    """Our authority with a node and a caller, and someone else's with a caller of his."""
+    """An authority with a node and a caller, and another authority with a caller."""
 
     authority: Certificate
     node: Certificate

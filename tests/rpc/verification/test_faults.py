@@ -23,7 +23,7 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 ROUNDS = 3
 NO_DEADLINE = 600.0
-"""A caller's, so far away that who waits for it is stuck: a decision is there long before."""
+"""A caller's deadline that no decision reaches. A call that waits for it hangs."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -160,7 +160,7 @@ async def test_policy_stopped(node: Node, callers: Callers) -> None:
 
 
 async def test_policy_frozen(node: Node, callers: Callers) -> None:
-    """A frozen Policy is not noticed by who asks for known places, and costs others a bounded wait."""
+    """A frozen Policy does not delay questions about known places, and costs others a bounded wait."""
     node.freeze("policy")
     decision = (await callers.decisions.Verify(question(NUMBERS[0]))).decision
     assert decision.outcome == pb.DECISION_OUTCOME_RECOGNIZED

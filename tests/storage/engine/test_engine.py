@@ -67,12 +67,12 @@ def put(connection: Connection, number: int) -> int:
 
 
 def count_up(connection: Connection) -> None:
-    """Read the counter, then write it one higher: right only while nobody else writes."""
+    """Read the counter, then write it one higher. This is right only while no other transaction writes."""
     put(connection, value(connection) + 1)
 
 
 async def test_a_write_is_there_when_it_returns(database: Database) -> None:
-    """For every later read; and its answer comes back."""
+    """Every later read sees the write, and the write returns its answer."""
     assert await database.write(put, 7) == 7
     assert await database.read(value) == 7
 
@@ -97,7 +97,7 @@ async def test_a_read_on_sqlite_changes_nothing(sqlite: Database) -> None:
 
 
 async def test_reads_go_on_while_a_write_is_under_way(database: Database) -> None:
-    """And do not see it before it is committed."""
+    """They do not see the write before it is committed."""
     written, go_on = threading.Event(), threading.Event()
 
     def slowly(connection: Connection) -> None:
@@ -156,7 +156,7 @@ database.close()
 
 
 async def test_sqlite_has_one_writer_among_two_processes(sqlite: Database) -> None:
-    """A migration or a second service may hold the lock: whoever comes later waits."""
+    """A migration or a second service may hold the lock. A later writer waits."""
     url = sqlite.engine.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", COUNT, url]
     with started(command) as one, started(command) as other:
@@ -185,7 +185,7 @@ def test_sqlite_needs_a_file(url: str) -> None:
 
 
 async def test_postgresql_is_as_we_say(postgresql: Database) -> None:
-    """Statements end some time, times are UTC, and the operator sees who we are."""
+    """Statements have a timeout, times are UTC, and the operator sees the name of the process."""
 
     def shown(connection: Connection) -> list[object]:
         names = ("statement_timeout", "TimeZone", "application_name", "transaction_isolation", "synchronous_commit")
@@ -236,7 +236,7 @@ async def test_a_write_is_never_made_twice(postgresql: Database) -> None:
 
 
 async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
-    """With a reason and a time to come back; the cause is in the log and the password nowhere."""
+    """The error has a reason and a delay. The cause is in the log, and the password is nowhere."""
     away = open_database(f"postgresql://hutong:t0psecret@/results?host={tmp_path}")
     with capture_logs() as logs:
         for attempt in (away.read(value), away.write(value), away.check()):
@@ -251,7 +251,7 @@ async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) 
 
 
 async def test_a_violated_constraint_is_the_callers_affair(database: Database) -> None:
-    """It passes as it is, and its text does not tell what the row held."""
+    """The error passes unchanged, and its text does not show the content of the row."""
 
     def again(connection: Connection) -> None:
         connection.execute(insert(counters).values(name="a", value=1880010117))

@@ -43,7 +43,7 @@ class Work:
         self.count = 0
 
     def __call__(self) -> CreateLabResponse:
-        """Do it."""
+        """Do the request once."""
         self.count += 1
         response = CreateLabResponse()
         response.lab.display_name = f"done {self.count}"
@@ -70,7 +70,7 @@ def ask(
 
 
 def test_the_same_request_is_answered_again(database: Database) -> None:
-    """And not done again."""
+    """The request is not done again."""
     work, request_id = Work(), str(uuid.uuid4())
     assert [ask(database, work, request_id, request()) for _ in range(3)] == ["done 1"] * 3
     assert work.count == 1
@@ -96,7 +96,7 @@ def test_ids_are_a_methods_own(database: Database) -> None:
 
 
 def test_without_an_id_everything_is_done(database: Database) -> None:
-    """As often as it is asked."""
+    """The answer is the same for every repetition."""
     work = Work()
     assert [ask(database, work, "", request()) for _ in range(2)] == ["done 1", "done 2"]
 
@@ -150,7 +150,7 @@ def test_a_call_that_waited_for_a_failed_one_is_served(database: Database) -> No
 
 
 def test_what_is_kept_reveals_nothing(database: Database) -> None:
-    """The content is a keyed hash: who reads the table cannot try numbers until one fits."""
+    """The content is a keyed hash, so a reader of the table cannot try numbers until one fits."""
     content = request("labs/410105188001010017")
     ids = [str(uuid.uuid4()) for _ in range(2)]
     for request_id, secret in zip(ids, (b"s" * 32, b"t" * 32), strict=True):

@@ -53,7 +53,7 @@ def policies(databases: list[Database]) -> PolicyStore:
 
 
 def received(policy_id: str = "venue", number: int = 1, **fields: object) -> ReceivedRevision:
-    """A revision of the nation's, as it is told."""
+    """Return a revision of the nation as it is sent."""
     statement = bare_statement(make_request(policy_id, "000000", **fields).policy)  # type: ignore[arg-type]
     return ReceivedRevision(revision_from_proto(statement, number, AT_THE_NATION), statement)
 
@@ -77,7 +77,7 @@ async def test_a_revision_is_kept_as_it_stands_at_the_nation_with_the_position(
 
 
 async def test_repeated_changes_change_nothing_but_the_position(store: UpstreamStore, policies: PolicyStore) -> None:
-    """As after a crash before the position was stored, or from a snapshot; also a withdrawal that is told again."""
+    """They come after a crash before the position was stored, and with snapshots. So do repeated withdrawals."""
     told = [received(), withdrawn(received("hotel"))]
     for position in (UpstreamPosition("1-1", 1), UpstreamPosition("2-2", 2)):
         assert await store.receive(told, position, NOW) == []
@@ -86,7 +86,7 @@ async def test_repeated_changes_change_nothing_but_the_position(store: UpstreamS
 
 
 async def test_a_withdrawal_that_comes_later_is_a_change(store: UpstreamStore, policies: PolicyStore) -> None:
-    """Under its own sequence, so that watchers of this node are told."""
+    """The revision gets a sequence of this node, so that its watchers receive it."""
     await store.receive([received()], UpstreamPosition("1-1", 1), NOW)
     gone = withdrawn(received())
     await store.receive([gone], UpstreamPosition("2-2", 2), NOW + DAY)
@@ -106,7 +106,7 @@ async def test_another_content_of_a_known_revision_leaves_it_and_the_position_is
 
 
 async def test_a_withdrawal_is_not_taken_back(store: UpstreamStore, policies: PolicyStore) -> None:
-    """A nation restored from before it tells the revision as if it were in force: that is a difference."""
+    """A nation restored from an earlier state sends the revision as in force, and that is a difference."""
     gone = withdrawn(received())
     await store.receive([gone], UpstreamPosition("2-2", 2), NOW)
     assert await store.receive([received()], UpstreamPosition("1-1", 3), NOW) == [gone.revision.name]

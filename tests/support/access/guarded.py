@@ -31,6 +31,7 @@ from services.domain.instant import HOUR, to_timestamp
 from services.policy.main import open_policy
 from services.results.main import open_results
 from services.runtime.clock import SystemClock
+from services.runtime.server.timing import ServerTiming
 from services.runtime.settings import Settings
 from services.verification.main import open_verification
 from tests.support.certificates import Authority, Certificate, spiffe
@@ -127,8 +128,13 @@ def thumbprint(shown: Certificate) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_guarded(directory: Path, make_url: MakeUrl) -> AsyncIterator[Guarded]:
-    """Run the national node, with a laboratory, a decision and a refusal in each of two regions."""
+async def open_guarded(
+    directory: Path, make_url: MakeUrl, timing: ServerTiming | None = None, **more: str
+) -> AsyncIterator[Guarded]:
+    """Run the national node, with a laboratory, a decision and a refusal in each of two regions.
+
+    `more` are further HUTONG_ variables in lower case.
+    """
     clients, nodes = Authority(directory, "client-ca"), Authority(directory, "node-ca")
     issuer = ECKey.generate_key("P-256", {"kid": "k1"})
     keys = directory / "keys.json"
@@ -145,12 +151,13 @@ async def open_guarded(directory: Path, make_url: MakeUrl) -> AsyncIterator[Guar
         "token_audience": AUDIENCE,
         "upload_workers": "0",
         **{f"{service}_database_url": make_url(service) for service in ("results", "policy", "verification")},
+        **more,
     }
     settings = settings_for(directory, **variables)
     async with contextlib.AsyncExitStack() as stack:
         addresses = {}
         for name, opener in (("results", open_results), ("policy", open_policy), ("verification", open_verification)):
-            addresses[name] = await stack.enter_async_context(serving(await opener(settings), settings))
+            addresses[name] = await stack.enter_async_context(serving(await opener(settings), settings, timing=timing))
             found = replace(settings.service(name), address=addresses[name])
             settings = replace(settings, **{name: found})
         guarded = Guarded(directory, clients, nodes, issuer, addresses, settings, stack)

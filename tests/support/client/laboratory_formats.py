@@ -25,7 +25,7 @@ _WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
 
 def card(number: int, region: str = "220502") -> str:
-    """Return a resident identity card's number of somebody born in 1887, with its check digit."""
+    """Return a resident identity card's number of a birth in 1887, with its check digit."""
     body = f"{region}18870303{number:03}"
     return body + "10X98765432"[sum(int(digit) * weight for digit, weight in zip(body, _WEIGHTS, strict=True)) % 11]
 

@@ -24,7 +24,7 @@ from tests.support.client.laboratory_formats import (
     xlsx,
 )
 from tests.support.client.laboratory_kind import Kind
-from tests.support.client.laboratory_words import ITEMS, ONE, WORDS
+from tests.support.client.laboratory_words import ITEMS, NAMED, ONE, WORDS
 
 TWO = {**ONE, "T0002": 1}
 PEOPLE = [TITLES, person(1), person(2)]
@@ -129,6 +129,28 @@ LAYOUTS = [
         csv(plus("检测项目", "新冠病毒核酸检测(10混1)", "新冠病毒核酸检测(10混1)", rows=members("S1", "", 2))),
         {"S1": 2},
     ),
+    Kind(
+        "a specimen code for each person, the size once",
+        csv([TITLES, person(1, "Y1", 10), person(2, "Y2", ""), person(3, "Y3", "")]),
+        bad={2: "tube_code", 3: "tube_code", 4: "tube_code"},
+    ),
+    Kind("a total with its count", csv([*PEOPLE, ["合计", "2", "", "", "", "", "", ""]]), TWO, {4: ""}),
+    Kind(
+        "sizes that repeat, without codes",
+        csv([TITLES, person(1, "", 1), person(2, "", "同上")]),
+        {"R0001": 1, "R0002": 1},
+    ),
+    Kind(
+        "混检10:1 in the name of the test",
+        csv(plus("检测项目", "新冠病毒核酸混检10:1", rows=[person(1, "S1", "")])),
+        {"S1": 1},
+        outcome="NEGATIVE",
+    ),
+    Kind(
+        "单检 and 混检 in one name",
+        csv(plus("检测项目", "新冠病毒核酸（单检/混检）", rows=[person(1, "S1", "")])),
+        bad={2: "pool_size"},
+    ),
     Kind("footers", csv([*PEOPLE, ["合计", "", "", "2人"], ["", "审核者：示例", "", ""]]), TWO, {4: "", 5: ""}),
     Kind(
         "a footer ends a group", csv([*POOL, ["制表人：示例"], person(8, "", "")]), {"S1": 4}, {6: "", 7: "tube_code"}
@@ -213,6 +235,13 @@ TITLED = [
         ),
         ONE,
     ),
+    Kind(
+        "时间 behind each date",
+        csv(timed("2022-08-09", "06:00", "2022-08-09", "12:00", titles=("采样日期", "时间", "报告日期", "时间"))),
+        ONE,
+    ),
+    Kind("时间 alone", csv([[*TITLES[:2], "时间", *TITLES[3:]], person(1)]), refused="as 采样时间 or 报告时间"),
+    Kind("two persons side by side", csv([[*TITLES, *TITLES], [*person(1), *person(2)]]), refused="row of its own"),
     Kind("two titles of one column", csv(plus("结果", "阴性")), refused="keep “检测结果” in column D"),
     Kind("one title twice", csv(plus("检测结果", "阴性")), refused="keep the one whose cells are right"),
     Kind("two keys of one column", ndjson({"number": card(1), "card_no": card(2)}, NDJSON), ONE, {1: ""}),
@@ -276,4 +305,4 @@ ENCODED = [
     ),
     Kind("the wrong encoding", csv(PEOPLE, "gb18030"), refused="not text in utf-8", encoding="utf-8"),
 ]
-KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS]
+KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.client.laboratory_formats import ENGLISH, TITLES, card, csv, members, person, plus
+from tests.support.client.laboratory_formats import ENGLISH, TITLES, card, csv, members, ndjson, person, plus, xlsx
 from tests.support.client.laboratory_kind import Kind
 
 ONE = {"T0001": 1}
@@ -123,4 +123,51 @@ ITEMS = [
         for word in ("食品外包装", "环境物表", "冷链", "污水", "血清")
     ),
     *(Kind(f"specimen {word}", csv(plus("标本类型", word)), ONE) for word in ("咽拭子", "鼻咽拭子", "肺泡灌洗液")),
+]
+
+PERSON = [TITLES, person(1)]
+RECORD = {title: str(cell) for title, cell in zip(TITLES, person(1), strict=True)}
+UNNAMED = {2: "check_project"}
+"""The row names no test, and the file names another one than nucleic acid."""
+NAMED = [
+    Kind("antigen by the sheet's name", xlsx(("抗原", PERSON)), bad=UNNAMED),
+    Kind("antigen by the sheet's name, admitted", xlsx(("抗原", PERSON)), ONE, items=frozenset({ANTIGEN})),
+    Kind(
+        "a sheet of antigen beside one of nucleic acid",
+        xlsx(("核酸", PERSON), ("抗原", [TITLES, person(2)])),
+        ONE,
+        UNNAMED,
+        notice="核酸, 抗原",
+    ),
+    Kind("antigen by the row above the header", csv([["新冠病毒抗原检测结果"], *PERSON]), bad={3: "check_project"}),
+    Kind(
+        "antigen by the row above the header of a workbook",
+        xlsx(("结果", [["抗原检测登记表"], *PERSON])),
+        bad={3: "check_project"},
+    ),
+    Kind("nucleic acid and antigen in the title", csv([["核酸、抗原检测结果"], *PERSON]), bad={3: "check_project"}),
+    Kind("both in the title, the row names its own", csv([["核酸、抗原检测结果"], *plus("检测项目", "新冠核酸")]), ONE),
+    Kind("antigen by a remark", csv(plus("备注", "抗原", "")), {"T0002": 1}, UNNAMED),
+    Kind("antigen by a kit", csv(plus("试剂名称", "新型冠状病毒（2019-nCoV）抗原检测试剂盒")), bad=UNNAMED),
+    Kind("antigen by a remark in NDJSON", ndjson(RECORD | {"备注": "抗原自测"}), bad={1: "check_project"}),
+    Kind(
+        "antigen by the title of the result in NDJSON",
+        ndjson(RECORD | {"检测结果(抗原)": "阴性", "检测结果": ""}),
+        bad={1: "check_project"},
+    ),
+    Kind(
+        "antigen by the title of the result",
+        csv([[*TITLES[:3], "检测结果（抗原）", *TITLES[4:]], person(1)]),
+        bad=UNNAMED,
+    ),
+    Kind("antigen by the specimen", csv(plus("标本类型", "鼻拭子（抗原）")), bad=UNNAMED),
+    Kind("a workplace of another name", csv(plus("工作单位", "示例抗体科技公司")), ONE),
+    Kind("a dispensary of another disease", csv([["示例市结核病防治所核酸检测结果"], *PERSON]), ONE),
+    Kind(
+        "a remark of both under a title of nucleic acid",
+        csv([["核酸检测结果"], *plus("备注", "抗原阳性后核酸复查")]),
+        ONE,
+    ),
+    Kind("another test by the sheet's name", xlsx(("HIV", PERSON)), bad=UNNAMED),
+    Kind("hepatitis by the sheet's name", xlsx(("乙肝表面抗原", PERSON)), bad=UNNAMED, items=frozenset({ANTIGEN})),
 ]

@@ -62,10 +62,14 @@ async def nation_as_of(service: Service) -> Instant:
 
 
 async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
-    """Return all revisions of a policy; none if it is not known."""
+    """Return all revisions of a policy as any node knows them, without who made them; none if it is not known."""
     try:
         request = ListPolicyRevisionsRequest(name=name, page_size=500)
-        return list((await service.read.ListPolicyRevisions(request)).policies)
+        found = list((await service.read.ListPolicyRevisions(request)).policies)
+        for policy in found:
+            policy.ClearField("actor")
+            policy.ClearField("withdraw_actor")
+        return found
     except grpc.aio.AioRpcError as error:
         if error.code() != grpc.StatusCode.NOT_FOUND:
             raise

@@ -22,6 +22,7 @@ from services.results.labs.model import Lab, StandingChange
 from services.results.records.model import StoredResult
 from services.storage.idempotency import IdempotentRequest
 from tests.support.results.factories import (
+    LAB_NAME,
     NEGATIVE,
     NOW,
     REPORTED,
@@ -71,7 +72,7 @@ async def correct(
         return CorrectResultResponse()
 
     request = CorrectResultRequest(request_id=request_id, outcome=outcome)  # type: ignore[arg-type]
-    correction = Correction(lab, number, outcome, sampled, reported, "a slip of the pen")  # type: ignore[arg-type]
+    correction = Correction(lab, number, outcome, sampled, reported, "a slip of the pen", None, LAB_NAME)  # type: ignore[arg-type]
     await laboratory.stores.corrections.correct(
         correction, IdempotentRequest(request, CorrectResultResponse, encode, now)
     )

@@ -36,6 +36,7 @@ from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timesta
 from services.runtime.clock import SystemClock
 from tests.support.ports import free_addresses
 from tests.support.processes import INSECURE, end, start
+from tests.support.secrets import write_secret
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
@@ -51,8 +52,7 @@ class Node:
         self.directory = directory
         self.addresses = free_addresses()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        pepper = directory / "pepper-of-tests"
-        pepper.write_bytes(b"p" * 32)
+        pepper = write_secret(directory / "pepper-of-tests")
         bare = {key: value for key, value in os.environ.items() if not key.startswith("HUTONG_")}
         self._environment = (
             bare

@@ -90,7 +90,7 @@ def test_foreign_reason_is_not_taken_for_ours() -> None:
 
 
 def test_calls_raise_them() -> None:
-    """A unary call over a connection, answered by a failure and by nobody."""
+    """A unary call over a connection, answered by a failure and by no server."""
     request = upload_service_pb2.GetUploadRequest(name="labs/x/uploads/y")
     with serving(FakeUploads()) as address, connect(results=address) as node, pytest.raises(errors.NotFound) as caught:
         node.uploads.GetUpload(request, timeout=5)

@@ -98,7 +98,7 @@ def test_a_setting_that_cannot_be_used_is_a_fault(capsys: pytest.CaptureFixture[
 
 
 def test_certificates_are_looked_at(tmp_path: Path) -> None:
-    """The certificates of these tests end within a day; a key for everybody is a warning."""
+    """The certificates of these tests end within a day; a key that every user can read is a warning."""
     authority = Authority(tmp_path, "authority")
     own = authority.sign("node")
     os.chmod(own.key, 0o644)

@@ -110,7 +110,7 @@ def test_other_permits_stay_apart() -> None:
 
 
 def test_a_passport_needs_its_country() -> None:
-    """One number in two countries is two people; in none it is nobody."""
+    """One number in two countries is two people. Without a country it is refused."""
     with pytest.raises(BadDocument) as caught:
         canonical_document(PASSPORT, "X0000001")
     assert caught.value.field == "issuing_country"

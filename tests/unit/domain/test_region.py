@@ -101,7 +101,7 @@ def test_every_region_leads_up_to_the_nation() -> None:
     ],
 )
 def test_ancestry(code: str, above: tuple[str, ...]) -> None:
-    """County, prefecture, province, nation, as the code itself tells."""
+    """County, prefecture, province and nation follow from the code itself."""
     assert is_region(code)
     assert ancestry(code) == above
 

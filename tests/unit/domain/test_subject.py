@@ -96,7 +96,7 @@ def test_a_name_hash_needs_the_secret_and_ignores_spaces_and_case(name: str) -> 
 
 
 def test_no_name_has_no_hash() -> None:
-    """Someone without a name equals nobody by it."""
+    """A subject without a name equals no other by its name."""
     assert Pepper(b"p" * 32).name_hash("  ") == b""
 
 

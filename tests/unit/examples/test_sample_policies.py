@@ -105,7 +105,7 @@ def test_no_two_policies_govern_one_question() -> None:
 
 
 def test_only_published_ends_are_stated() -> None:
-    """An end that nobody published would hide that the nation's floor of 7 December ends what places ask."""
+    """An end that was never published would hide that the nation's floor of 7 December ends what places ask."""
     ended = [path.name[:2] for path in FILES if policy(path).HasField("effective_end_time")]
     assert ended == ["17", "18", "19", "20", "21"]
 

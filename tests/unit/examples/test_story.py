@@ -1,4 +1,4 @@
-"""The demo's story: who plays in it, and that a decision which differs is found out."""
+"""The demo's story: its people, and that a differing decision is found."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_nothing_differs_if_everything_is_as_described() -> None:
     ],
 )
 def test_what_differs_is_named(changes: dict[str, object], found: str) -> None:
-    """Each field that the story looks at is named when it is not as told."""
+    """Each field that the story checks is named if it differs."""
     decision = as_expected()
     for field, value in changes.items():
         setattr(decision, field, value)

@@ -112,7 +112,7 @@ def times(expected: dict[str, str]) -> dict[str, Instant]:
 
 
 def publish(policy: dict[str, Any], book: PolicyBook) -> PolicyBook:
-    """Publish or withdraw one policy of a story; the answer tells what the story says."""
+    """Publish or withdraw one policy of a story. The answer has what the story expects."""
     if "withdraw" in policy:
         name = "jurisdictions/" + policy["withdraw"].replace("/", "/policies/")
         found = next(it.revision for region in book.regions for it in book.segments(region) if it.revision.name == name)

@@ -17,9 +17,12 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.output import print_json, say
 from hutong_client.tables.batches import Origin, gather, skip_tubes
-from hutong_client.tables.layouts import Rejected, layout_of
 from hutong_client.tables.open import open_table
-from hutong_client.tables.rejects import RejectsFile, count_reasons, find_rejected
+from hutong_client.tables.pools.scattered import ScatteredCodes
+from hutong_client.tables.rejected.layouts import Rejected, layout_of
+from hutong_client.tables.rejected.rejects import RejectsFile, count_reasons, find_rejected, part_path
+from hutong_client.tables.rejected.wording import name_reason
+from hutong_client.tables.rejected.workbook import write_workbook
 from hutong_client.tables.tubes import Reading, read_tubes
 from hutong_client.upload import Batch, UploadSession
 
@@ -42,6 +45,7 @@ class UploadRun:
         self._file = file
         self.notices: Sequence[str] = ()
         self._rejects_path = file.parent / journal.rejects
+        self._part_path = part_path(self._rejects_path)
         self._session = session
         self._journal = journal
         self._validate_only = validate_only
@@ -52,9 +56,8 @@ class UploadRun:
         begun = self._journal.acknowledged_offset
         with ExitStack() as stack:
             table = stack.enter_context(open_table(self._file, encoding=self._journal.encoding))
-            rejects = stack.enter_context(
-                RejectsFile(self._rejects_path, layout_of(table), self._journal.rejects_bytes)
-            )
+            stack.callback(self._remove_part)
+            rejects = stack.enter_context(RejectsFile(self._part_path, layout_of(table), self._journal.rejects_bytes))
             writer = JournalWriter(
                 None if self._validate_only else journal_path(self._file), self._journal, rejects.sync
             )
@@ -63,7 +66,8 @@ class UploadRun:
             stack.callback(writer.write)
             writer.write()
             unsent: list[Origin] = []
-            items = skip_tubes(read_tubes(table, reading), begun)
+            scattered = ScatteredCodes(lambda: open_table(self._file, encoding=self._journal.encoding))
+            items = skip_tubes(read_tubes(table, reading, scattered), begun)
             for sent in self._session.send(_sendable(gather(items, batch_size), unsent), begun):
                 response = sent.response
                 self._counts.accepted += response.accepted_count
@@ -73,7 +77,14 @@ class UploadRun:
                 progress.update(progress.task_ids[0], completed=sent.batch.note.tubes[-1].rows[-1].number)
             for origin in unsent:
                 self._keep(find_rejected(origin, ()), rejects, writer, writer.journal.acknowledged_offset)
+            if writer.journal.rejected_rows and self._part_path != self._rejects_path:
+                rejects.sync()
+                write_workbook(self._part_path, self._rejects_path)
             writer.finish()
+
+    def _remove_part(self) -> None:
+        if self._journal.finished and self._part_path != self._rejects_path:
+            self._part_path.unlink(missing_ok=True)
 
     def report_interruption(self) -> None:
         """Print how to resume the upload, if tubes were acknowledged."""
@@ -126,7 +137,7 @@ class UploadRun:
             would = "would be " if self._validate_only else ""
             click.echo(f"{would}accepted {counts.accepted}, duplicates {counts.duplicates}, rejected {counts.rejected}")
             for reason, rows in journal.rejected_by_reason.items():
-                click.echo(f"  {reason:24}{rows}")
+                click.echo(f"  {rows:>8}  {name_reason(reason)} ({reason})")
             if rejects:
                 click.echo(f"The rejected rows and their reasons are in {rejects}")
         return ExitCode.PARTLY if counts.rejected else ExitCode.DONE

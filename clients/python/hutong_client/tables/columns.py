@@ -16,6 +16,9 @@ from hutong_client.tables.rows import NotATable
 _DECORATION = re.compile(r"[\s*＊:：\u200b-\u200f\ufeff]+|[（(].*?[）)]")
 TIME_OF_DAY = ":time_of_day"
 """Suffix of the column that holds the time of day, if a file gives date and time of day in columns of their own."""
+_BARE_TIMES_OF_DAY = frozenset({"时间", "时刻"})
+_VAGUE = _BARE_TIMES_OF_DAY | {"日期", "time", "date", "datetime"}
+"""Titles of a time that do not say of what."""
 _DATE_TITLE = re.compile(r"日期$|date$")
 _TIME_TITLE = re.compile(r"时间$|时刻$|time$")
 
@@ -126,8 +129,13 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "sample_region": ("采样地区", "采样地区划代码", "采样行政区划", "行政区划代码", "行政区划", "region"),
 }
 
+REMARK = ":remark"
+"""Name of the cell that holds the texts of unknown columns that name a test. No title names it."""
+OF_REJECTED = "can_be_retried"
+"""Column that every row of a file of rejected rows has filled. No other file has it."""
+
 RESULTS = Vocabulary(
-    ALIASES,
+    {**ALIASES, OF_REJECTED: ()},
     required=("card_no", "sample_date", "nat_result", "report_no"),
     fallbacks={
         "report_date": (
@@ -215,7 +223,9 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
 def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
     """Return a remark that lists the titles without a known column; empty if there are none."""
     unknown = [f"“{title.strip()}”" for at, title in enumerate(titles) if title.strip() and at not in {*known}]
-    return f" (not understood: {', '.join(unknown[:20])})" if unknown else ""
+    vague = any(_plain(titles[at]) in _VAGUE for at in range(len(titles)) if at not in {*known})
+    hint = "; a time has to say of what it is, as 采样时间 or 报告时间" if vague else ""
+    return f" (not understood: {', '.join(unknown[:20])}{hint})" if unknown else ""
 
 
 def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
@@ -233,6 +243,7 @@ def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str
         if column is not None:
             by_column.setdefault(column, []).append(position)
     found: dict[int, str] = {}
+    _refuse_persons_side_by_side(titles, by_column)
     for column, positions in by_column.items():
         exact = [at for at in positions if not vocabulary.is_fallback(titles[at])]
         # Of several fallbacks only the most exact one counts, with its other half if it is a date or a time of day.
@@ -243,7 +254,32 @@ def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str
             raise NotATable(_describe_twice(titles, named, vocabulary))
         else:
             found[named[0]] = column
+    for position, column in [*found.items()]:
+        # "时间" behind "采样日期" is the time of day of that date.
+        behind, of_day = position + 1, column + TIME_OF_DAY
+        bare = behind < len(titles) and _plain(titles[behind]) in _BARE_TIMES_OF_DAY
+        if bare and _DATE_TITLE.search(_plain(titles[position])) and of_day not in found.values():
+            found[behind] = of_day
     return dict(sorted(found.items()))
+
+
+def _refuse_persons_side_by_side(titles: Sequence[str], by_column: Mapping[str, Sequence[int]]) -> None:
+    """Raise NotATable if the card and another column of a person stand twice under the same title."""
+    twice = [
+        column
+        for column in ("card_no", "name", "nat_result", "report_no")
+        if len(positions := by_column.get(column, ())) > len({_plain(titles[at]) for at in positions})
+    ]
+    if len(twice) > 1 and twice[0] == "card_no":
+        raise NotATable(
+            f"the header names {' and '.join(f'“{titles[by_column[column][0]].strip()}”' for column in twice)} several "
+            "times, so each row seems to hold several persons; give each person a row of its own"
+        )
+
+
+def title_of_result(titles: Sequence[str], columns: Mapping[int, str]) -> str:
+    """Return the title of the column of results; empty if there is none."""
+    return next((titles[at] for at, column in columns.items() if column == "nat_result"), "")
 
 
 def _best_fallback(titles: Sequence[str], positions: Sequence[int], vocabulary: Vocabulary) -> list[int]:

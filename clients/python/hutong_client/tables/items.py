@@ -23,6 +23,8 @@ _TABLE = load("items.toml")
 _ITEMS: dict[str, str] = {word: item for item, words in _TABLE["items"].items() for word in words}
 _ANTIBODY = "items/sars-cov-2-antibody"
 _OTHER_VIRUSES = frozenset({"items/hepatitis-b", "items/influenza"})
+SARS_COV_2_ITEMS = frozenset(_TABLE["items"]) - _OTHER_VIRUSES
+"""The items of other tests for SARS-CoV-2 than the default one."""
 _NEUTRAL = re.compile("|".join(sorted(map(re.escape, _TABLE["nucleic_acid"]["neutral"]), key=len, reverse=True)))
 _UNMAPPED = (
     "this test is not known; write 新型冠状病毒核酸检测 if it was one, or the test's item as items/{item}, and admit "
@@ -45,6 +47,14 @@ def read_item(project: Cell | None, method: Cell | None, admitted: Collection[st
             "ITEM_NOT_ADMITTED",
         )
     return item
+
+
+def names_test(project: Cell | None, method: Cell | None) -> bool:
+    """Check whether the cells of a row name its test, so that nothing else in the file has to."""
+    own, how = ("" if cell is None else plain(cell) for cell in (project, method))
+    if _NAME.fullmatch(own) or _find_item(own, how) != DEFAULT:
+        return True
+    return any(word in f"{own} {how}" for word in _TABLE["nucleic_acid"]["tests"])
 
 
 def check_specimen(cell: Cell, item: str) -> None:

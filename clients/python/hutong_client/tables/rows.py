@@ -18,10 +18,12 @@ class Sheet(NamedTuple):
     Attributes:
         position: its position among the sheets that are read, from 0.
         name: its name; empty if the file has no other sheet that is read.
+        test: the test of its rows that name none, as a cell of check_project would name it; empty if it is not named.
     """
 
     position: int = 0
     name: str = ""
+    test: str = ""
 
 
 ONLY_SHEET = Sheet()
@@ -38,6 +40,7 @@ class Row:
         original: the cells as they are in the file, for the rejects file.
         fault: why the row cannot be read; empty if it can.
         sheet: the row's sheet.
+        filled: the cells of the row that stand in another row of the file; None if there are none.
     """
 
     number: int
@@ -45,6 +48,7 @@ class Row:
     original: Sequence[str]
     fault: str = ""
     sheet: Sheet = ONLY_SHEET
+    filled: Mapping[str, Cell] | None = None
 
     @property
     def order(self) -> tuple[int, int]:
@@ -63,6 +67,10 @@ class Table(Protocol):
     @property
     def header(self) -> Sequence[str]:
         """The titles of the cells in `Row.original`."""
+
+    @property
+    def named_test(self) -> str:
+        """The test of `Sheet.test`; of a workbook that of the first sheet that has one."""
 
     @property
     def notices(self) -> Sequence[str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import tzinfo
-from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.upload_pb2 import Tube, TubePerson
@@ -14,13 +13,14 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from hutong_client.tables import values
-from hutong_client.tables.columns import TIME_OF_DAY
+from hutong_client.tables.cells import Cells
+from hutong_client.tables.columns import OF_REJECTED, REMARK
+from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.groups import MAX_PERSONS, MAX_ROWS, group_rows
-from hutong_client.tables.items import DEFAULT, check_specimen, read_item
-from hutong_client.tables.pools import POOLED, find_pool_size, is_pool_word, read_pool_size
+from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows
+from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row
-from hutong_client.tables.times import join_time, parse_time
+from hutong_client.tables.tested import describe_test
 from hutong_client.tables.words import ERROR_VALUES
 
 _MAX_ROW_CHARACTERS = 8_000
@@ -44,7 +44,14 @@ _OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
 _DOUBTFUL = frozenset({"nat_result", "pool_size", "sample_type", "check_project"})
 """Columns whose faults in one row leave the whole tube without a known meaning."""
 
-Value = TypeVar("Value")
+_SCATTERED = (
+    "other rows of this tube code stand elsewhere in the file, and no row says how many persons the tube was made for; "
+    "put the rows of the tube together, and write its pool size (混检人数)"
+)
+_NOT_COUNTED = (
+    "the size of the pool is missing; other persons of the tube may be stored already, so the rows of a file of "
+    "rejected rows are not counted; write how many persons the tube was made for, 1 for a tube of this person alone"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +71,51 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadTube:
-    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`."""
+    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`, `shared` what stands in some of them alone."""
 
     tube: Tube
     rows: Sequence[Row]
+    shared: Mapping[str, Cell] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be converted to a message without guessing."""
+    """A row that cannot be converted to a message without guessing. `filled` is what it lacks if it is sent alone."""
 
     row: Row
     faults: Sequence[Fault]
+    filled: Mapping[str, Cell] = field(default_factory=dict)
+
+    def without_size(self) -> BadRow:
+        """Return the row for a tube whose rows contradict each other, so that its size is in doubt."""
+        return replace(self, filled={column: cell for column, cell in self.filled.items() if column != "pool_size"})
 
 
-def read_tubes(rows: Iterable[Row], reading: Reading) -> Iterator[ReadTube | BadRow]:
-    """Yield tubes and bad rows in the order of the file. A bad row comes before the tube of its group."""
+def read_tubes(rows: Iterable[Row], reading: Reading, scattered: Container[object] = ()) -> Iterator[ReadTube | BadRow]:
+    """Yield tubes and bad rows in the order of the file. A bad row comes before the tube of its group.
+
+    Args:
+        rows: the rows of the file.
+        reading: how to read them.
+        scattered: the tube codes that stand in rows apart. Such a tube needs a size, because its rows are not counted.
+    """
     for group in group_rows(rows):
-        if group.fault:
-            yield from (_reject(row, group.fault) for row in group.rows)
+        fault = group.fault
+        if not fault and _must_be_counted(group.rows) and group.rows[0].cells["tube_code"] in scattered:
+            fault = Fault("tube_code", "POOL_MISMATCH", _SCATTERED)
+        if fault:
+            yield from (_reject(row, fault) for row in group.rows)
         else:
             yield from _Tube(group.rows, reading).split()
+
+
+def _must_be_counted(rows: Sequence[Row]) -> bool:
+    """Check whether only the number of its rows says how many persons a tube was made for."""
+    first = rows[0].cells
+    if "pool_size" in first and read_size(first["pool_size"]) != POOLED:
+        return False
+    sizes = (read_size(cell) for row in rows if (cell := find_pool_size(row.cells)) is not None)
+    return "tube_code" in first and all(size == POOLED for size in sizes)
 
 
 def _reject(row: Row, fault: Fault) -> BadRow:
@@ -121,8 +152,9 @@ class _Tube:
 
     def __init__(self, rows: Sequence[Row], reading: Reading) -> None:
         self._rows = rows
-        shared = _find_shared(rows) if len(rows) > 1 else {}
-        self._read = [_read_row(row, shared, len(rows), reading) for row in rows]
+        self._shared = _find_shared(rows) if len(rows) > 1 else {}
+        counted = _count_size(rows)
+        self._read = [_read_row(row, self._shared, counted, reading) for row in rows]
 
     def split(self) -> Iterator[ReadTube | BadRow]:
         """Yield the tube, or several with the same code if sampling sites or times differ or reports repeat."""
@@ -130,16 +162,18 @@ class _Tube:
         run: list[_Good] = []
         for item in self._read:
             if isinstance(item, BadRow):
-                yield item
+                yield item.without_size() if mismatch else item
             elif mismatch:
-                yield BadRow(item.row, (mismatch,))
+                yield BadRow(
+                    item.row, (mismatch,), complete_cells(item.row, self._shared, item.stated.pool_size, [mismatch])
+                )
             else:
                 if run and (not run[0].shares_message(item) or _repeats(item, run)):
-                    yield _build(run)
+                    yield _build(run, self._shared)
                     run = []
                 run.append(item)
         if run:
-            yield _build(run)
+            yield _build(run, self._shared)
 
     def _mismatch(self) -> Fault | None:
         """Return why the rows contradict each other as one tube; None if they do not."""
@@ -160,7 +194,8 @@ class _Tube:
             word = dict(_SHARED)[column]
             text = f"the {word} of row {item.row.number} of this tube cannot be read, so the tube has no known {word}"
             return Fault(column, "POOL_MISMATCH", text)
-        persons = len({item.person.report_number for item in good})
+        # Rows that cannot be sent are persons of the tube too.
+        persons = len({row.cells.get("report_no") for row in self._rows if not row.fault})
         size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
         if persons > max(size, 1):
             return Fault("pool_size", "POOL_MISMATCH", f"{persons} persons do not fit a tube for {size}")
@@ -185,20 +220,34 @@ def _find_shared(rows: Sequence[Row]) -> Mapping[str, Cell]:
         return shared
     for column in _OF_TUBE:
         cells = [row.cells[column] for row in rows if column in row.cells]
-        if cells and len(cells) < len(rows):
+        if cells and len(cells) < len(rows) and (column != "pool_size" or len({*map(read_size, cells)}) == 1):
             shared[column] = cells[0]
     return shared
 
 
-def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading) -> _Good | BadRow:
+def _count_size(rows: Sequence[Row]) -> int:
+    """Return the size of a tube for the rows that state none, or only that it is a pool."""
+    if len(rows) == 1:
+        return 1
+    sizes = [size for row in rows if (cell := row.cells.get("pool_size")) is not None and (size := read_size(cell))]
+    pool = next((size for size in sizes if size > 1), None)
+    return pool or min(len(rows), MAX_PERSONS)
+
+
+def _read_row(row: Row, shared: Mapping[str, Cell], counted: int, reading: Reading) -> _Good | BadRow:
     if row.fault:
         return BadRow(row, (Fault("", "INVALID_FIELD", row.fault),))
     cells = {**shared, **row.cells} if shared else row.cells
-    reader = _Reader(row, cells)
-    size = _read_size(reader, rows)
+    reader = Cells(row, cells)
+    size = _read_size(reader, counted)
     outcome = reader.read("nat_result", lambda cell: values.read_outcome(cell, size))
-    test = _describe_test(
-        cells.get("check_project"), cells.get("check_method"), cells.get("sample_type"), reading.items
+    test = describe_test(
+        cells.get("check_project"),
+        cells.get("check_method"),
+        cells.get("sample_type"),
+        reading.items,
+        row.sheet.test,
+        cells.get(REMARK, ""),
     )
     if test.faults:
         reader.faults += test.faults
@@ -215,56 +264,29 @@ def _read_row(row: Row, shared: Mapping[str, Cell], rows: int, reading: Reading)
         reader.fault("", "the row is far too long; look for a stray quotation mark")
     if not ERROR_VALUES.isdisjoint(cells.values()):
         reader.reject_errors()
-    return BadRow(row, tuple(reader.faults)) if reader.faults else good
+    if reader.faults:
+        return BadRow(row, tuple(reader.faults), complete_cells(row, shared, size, reader.faults))
+    return good
 
 
-class _Test(NamedTuple):
-    """What the cells of a row say of its test."""
-
-    item: str
-    specimen: values.Specimen
-    method: values.Method
-    faults: tuple[Fault, ...]
-
-
-@lru_cache(maxsize=1024)
-def _describe_test(project: Cell | None, method: Cell | None, specimen: Cell | None, admitted: frozenset[str]) -> _Test:
-    """Return what three cells say of a test. Cached, because a file repeats few of them very often."""
-    faults: list[Fault] = []
-    item = DEFAULT
-    if project is not None or method is not None:
-        try:
-            item = read_item(project, method, admitted)
-        except BadCell as error:
-            faults.append(Fault("check_project", error.reason, error.description))
-    if specimen is not None and is_pool_word(specimen):
-        specimen = None
-    if specimen is not None:
-        try:
-            check_specimen(specimen, item)
-        except BadCell as error:
-            faults.append(Fault("sample_type", error.reason, error.description))
-    how = values.read_method(project) or values.read_method(method)
-    return _Test(item, values.read_specimen(specimen), how, tuple(faults))
-
-
-def _read_size(reader: _Reader, rows: int) -> int:
-    """Return the size of a row's pool. If none is stated, it is the number of the tube's rows."""
-    counted = min(rows, MAX_PERSONS)
+def _read_size(reader: Cells, counted: int) -> int:
+    """Return the size of a row's pool, `counted` if the row states none."""
     cell = find_pool_size(reader.cells)
     if cell is None:
+        if OF_REJECTED in reader.cells:
+            reader.fault("pool_size", _NOT_COUNTED)
         return counted
     try:
         size = read_pool_size(cell)
     except BadCell as error:
         reader.fault("pool_size", error.description)
         return counted
-    if size == POOLED and rows == 1:
+    if size == POOLED and counted == 1:
         reader.fault("pool_size", "the row is of a pool, but not of how many persons; write the size, as 10")
     return size or counted
 
 
-def _read_document(reader: _Reader) -> IdentityDocument:
+def _read_document(reader: Cells) -> IdentityDocument:
     number = reader.read("card_no", values.read_document_number) or ""
     document = IdentityDocument(
         number=number,
@@ -279,46 +301,7 @@ def _read_document(reader: _Reader) -> IdentityDocument:
     return document
 
 
-class _Reader:
-    """Reader of a row's cells that gathers all faults."""
-
-    def __init__(self, row: Row, cells: Mapping[str, Cell]) -> None:
-        self.row = row
-        self.cells = cells
-        self.faults: list[Fault] = []
-
-    def read(self, column: str, read: Callable[[Cell], Value], *, needed: bool = False) -> Value | None:
-        """Return a cell's value; None if it is faulty or empty. The service reports missing values."""
-        cell = self.cells.get(column)
-        if cell is None and not needed:
-            return None
-        try:
-            return read(cell)  # type: ignore[arg-type] # the reader of a needed cell reports None itself
-        except BadCell as error:
-            self.faults.append(Fault(column, error.reason, error.description))
-            return None
-
-    def read_time(self, column: str, zone: tzinfo | None) -> Timestamp | None:
-        """Return a time, also if its time of day is in a column of its own."""
-        of_day = self.cells.get(column + TIME_OF_DAY)
-        if of_day is None:
-            return self.read(column, lambda cell: parse_time(cell, zone))
-        return self.read(column, lambda cell: parse_time(join_time(cell, of_day), zone))
-
-    def reject_errors(self) -> None:
-        """Record the error values of the row as its faults, in place of those that they have caused."""
-        columns = [column for column, cell in self.cells.items() if isinstance(cell, str) and cell in ERROR_VALUES]
-        self.faults = [fault for fault in self.faults if fault.column not in columns]
-        for column in columns:
-            text = "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
-            self.fault(column, text)
-
-    def fault(self, column: str, description: str) -> None:
-        """Record a fault that does not come from reading one cell."""
-        self.faults.append(Fault(column, "INVALID_FIELD", description))
-
-
-def _build(run: Sequence[_Good]) -> ReadTube:
+def _build(run: Sequence[_Good], shared: Mapping[str, Cell]) -> ReadTube:
     first = run[0]
     region, site = first.site
     tube = Tube(
@@ -333,4 +316,4 @@ def _build(run: Sequence[_Good]) -> ReadTube:
         persons=[item.person for item in run],
         **first.times,
     )
-    return ReadTube(tube, [item.row for item in run])
+    return ReadTube(tube, [item.row for item in run], shared)

@@ -11,7 +11,7 @@ from hutong.results.v1 import result_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
 
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.pools import has_odd_digit
+from hutong_client.tables.pools.sizes import has_odd_digit
 from hutong_client.tables.rows import Cell
 from hutong_client.tables.words import find_country, find_invisible, load, plain
 

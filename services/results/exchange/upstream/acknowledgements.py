@@ -60,6 +60,12 @@ def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCo
         )
 
 
+def read_acknowledged(connection: Connection, writer_id: int) -> int:
+    """Return how many of a writer's commits the nation has acknowledged."""
+    query = select(_positions.c.acknowledged).where(_positions.c.writer_id == writer_id)
+    return connection.execute(query).scalar() or 0
+
+
 def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
     """Count the commits that the nation has not acknowledged.
 

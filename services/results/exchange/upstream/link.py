@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
@@ -17,7 +16,7 @@ from services.results.exchange.upstream.subscription_client import SubscriptionC
 from services.results.limits import ResultsLimits
 from services.results.timing import ResultsTiming
 from services.runtime.background import Job
-from services.runtime.client.channels import open_channel
+from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock
 from services.runtime.settings import Settings
@@ -45,7 +44,7 @@ class UpstreamLink:
         limits: ResultsLimits,
     ) -> None:
         region = settings.jurisdiction
-        open_to_nation = partial(open_channel, settings.upstream, settings, dedicated=True)
+        open_to_nation = Connector(settings.upstream, settings)
         self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
         self.nation = NationClient(self._stub, region)
         self.subscriptions = SubscriptionClient(self._stub, region, timing)

@@ -1,1 +1,1 @@
-"""Access: who calls, and whether the contract permits the call."""
+"""Access: the identity of the caller, and whether the contract permits the call."""

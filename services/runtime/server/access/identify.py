@@ -1,19 +1,24 @@
-"""Finds out who calls: a local caller, or the caller of a certificate and a token."""
+"""Identify the caller: a local caller, or the caller of a certificate and a token."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from hutong.type.v1.identity_pb2 import IdentityDocument
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
+from services.domain.instant import Instant
 from services.domain.subject import Pepper
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
-from services.runtime.server.access.certificates import Certificates, Identity
+from services.runtime.reloading import ReloadedFiles
+from services.runtime.server.access.certificates import Certificates
+from services.runtime.server.access.deny_list import DenyList, read_deny_list
 from services.runtime.server.access.tokens import BadToken, Tokens, read_keys
 from services.runtime.settings import Settings
 
@@ -25,6 +30,9 @@ class Identifier:
 
     A server that asks for no certificates is on loopback and under HUTONG_INSECURE (`server.start` checks both), so
     all its callers are local.
+
+    Attributes:
+        reloaded: the files that say who is accepted. They are read again when they change.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -33,30 +41,52 @@ class Identifier:
         self._clock = clock
         self._settings = settings
         self._pepper: Pepper | None = None
-        self._certificates = Certificates(
-            settings.trust_domain,
-            settings.jurisdiction,
-            read_certificates("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file) if tls.node_ca_file else (),
-            read_certificates("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file) if tls.client_ca_file else (),
-        )
+        self._certificates = Certificates(settings.trust_domain, settings.jurisdiction, (), ())
         self._tokens: Tokens | None = None
-        if settings.token_keys_file is not None:
-            keys = read_keys(settings.token_keys_file)
-            self._tokens = Tokens(settings.token_issuer, settings.token_audience, keys, self._use_pepper())
+        self._deny_list = DenyList()
+        self.reloaded = list(self._open_files())
 
     def identify(self, context: Any) -> Caller:
         """Return the caller of a call from its context, a grpc.aio.ServicerContext."""
         peer: str = context.peer()
         if self.is_open:
             return Caller(LOCAL, LOCAL, peer=peer)
-        identity: Identity = self._certificates.identify(context.auth_context())
-        caller = identity.caller
-        caller = Caller(caller.role, caller.name, caller.region, peer, caller.certificate_hash, None, caller.fault)
+        shown = self._certificates.identify(context.auth_context())
+        caller = Caller(
+            shown.role,
+            shown.name,
+            shown.region,
+            peer,
+            shown.certificate_hash,
+            shown.certificate_name,
+            shown.serial,
+            shown.expire_time,
+            fault=shown.fault,
+        )
         if not caller.role:
             return caller
         now = self._clock.now()
-        if now >= identity.expire_time:
+        if caller.expire_time is not None and now >= caller.expire_time:
             return _unknown(caller, "the certificate has expired")
+        caller = self._apply_token(caller, context, now)
+        fault = self._find_denial(caller)
+        return _unknown(caller, fault) if fault else caller
+
+    def find_fault(self, caller: Caller) -> str:
+        """Return why a caller that was identified earlier is no longer accepted; empty if it still is."""
+        if caller.expire_time is not None and self._clock.now() >= caller.expire_time:
+            return "its certificate or token has expired"
+        return self._find_denial(caller)
+
+    def _find_denial(self, caller: Caller) -> str:
+        denied = self._deny_list
+        if caller.serial in denied.serials:
+            return "the certificate is on the deny-list"
+        if caller.name in denied.names or caller.certificate_name in denied.names:
+            return "the caller is on the deny-list"
+        return ""
+
+    def _apply_token(self, caller: Caller, context: Any, now: Instant) -> Caller:
         token = _bearer(context)
         if not token:
             return caller
@@ -78,6 +108,43 @@ class Identifier:
         if canonical is None:
             raise InvalidArgument.of(found)
         return self._use_pepper().subject_key(canonical)
+
+    def _open_files(self) -> Iterator[ReloadedFiles[Any]]:
+        settings = self._settings
+        if settings.tls.client_ca_file is not None:
+            files = [one for one in (settings.tls.client_ca_file, settings.tls.node_ca_file) if one is not None]
+            yield ReloadedFiles("HUTONG_TLS_CLIENT_CA_FILE", files, self._read_authorities, self._use_certificates)
+        if settings.token_keys_file is not None:
+            yield ReloadedFiles(
+                "HUTONG_TOKEN_KEYS_FILE", [settings.token_keys_file], self._read_tokens, self._use_tokens
+            )
+        if settings.deny_file is not None:
+            read = partial(read_deny_list, settings.deny_file, settings.trust_domain)
+            yield ReloadedFiles("HUTONG_DENY_FILE", [settings.deny_file], read, self._use_deny_list)
+
+    def _read_authorities(self) -> Certificates:
+        tls = self._settings.tls
+        return Certificates(
+            self._settings.trust_domain,
+            self._settings.jurisdiction,
+            read_certificates("HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file) if tls.node_ca_file else (),
+            read_certificates("HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file) if tls.client_ca_file else (),
+        )
+
+    def _read_tokens(self) -> Tokens:
+        settings = self._settings
+        assert settings.token_keys_file is not None
+        keys = read_keys(settings.token_keys_file)
+        return Tokens(settings.token_issuer, settings.token_audience, keys, self._use_pepper())
+
+    def _use_certificates(self, certificates: Certificates) -> None:
+        self._certificates = certificates
+
+    def _use_tokens(self, tokens: Tokens) -> None:
+        self._tokens = tokens
+
+    def _use_deny_list(self, deny_list: DenyList) -> None:
+        self._deny_list = deny_list
 
     def _use_pepper(self) -> Pepper:
         if self._pepper is None:

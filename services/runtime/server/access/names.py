@@ -22,6 +22,8 @@ _FORMS = {
     EDGE: re.compile(rf"edges/{_ID}"),
 }
 """The form of a caller's name by its role."""
+ROLES = tuple(role for role in _FORMS if role != EDGE)
+"""The roles of the contract. An edge has none of its own."""
 
 
 def parse_caller(name: str) -> tuple[str, str] | None:

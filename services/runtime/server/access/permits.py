@@ -47,6 +47,17 @@ class Hidden:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """The request states none of the fields that the caller's grants are about.
+
+    Attributes:
+        fields: their paths.
+    """
+
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Unsettled:
     """The store must be asked for the owner of an object; `settle` then decides.
 
@@ -61,7 +72,7 @@ class Unsettled:
     bind: int
 
 
-Ruling = Permitted | Denied | Hidden | Unsettled
+Ruling = Permitted | Denied | Hidden | Missing | Unsettled
 PERMITTED, DENIED = Permitted(), Denied()
 
 
@@ -79,6 +90,8 @@ class Rules:
     Attributes:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
+        cost: what the contract says of the cost of a call.
+        person: the path of the document that says about whom a request, or an item of a batch, is; empty for none.
         batch: the field of the items if the method is a batch whose items are ruled one by one; else empty.
     """
 
@@ -86,6 +99,8 @@ class Rules:
         self.needed = "; ".join(map(_describe, access.grants)) or "nothing permits this method"
         self.free = frozenset(_role(it) for it in access.grants if not it.field and not it.needs_case)
         self.batch = next((it.field.partition("[].")[0] for it in access.grants if "[]." in it.field), "")
+        self.cost = access.cost
+        self.person = next(map(_path, (it.field for it in access.grants if it.field.endswith("document"))), ())
         self._grants: dict[str, list[_Bound]] = {}
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
@@ -102,12 +117,14 @@ class Rules:
 class _Bound:
     """A grant with its path split."""
 
-    __slots__ = ("bind", "is_nested", "may_omit", "needs_case", "path")
+    __slots__ = ("also", "bind", "is_nested", "may_omit", "missing", "needs_case", "path")
 
     def __init__(self, grant: Grant) -> None:
         self.bind = grant.bind
-        self.path = tuple(grant.field.rpartition("[].")[2].split(".")) if grant.field else ()
+        self.path = _path(grant.field)
         self.is_nested = len(self.path) > 1
+        self.also = _path(grant.also)
+        self.missing = Missing((".".join(self.path),))
         self.needs_case = grant.needs_case
         self.may_omit = grant.may_omit
 
@@ -121,16 +138,26 @@ def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str,
     Raises:
         InvalidArgument: a document that must be that of the caller's user is not a valid document.
     """
-    best: Ruling = DENIED
+    best: Ruling | None = None
     for grant in rules.of(caller.role):
         if grant.needs_case and not case:
-            continue
-        ruling = _rule(caller, grant, request, node, key_of)
+            ruling: Ruling = DENIED if not grant.path or value_at(request, grant.path) else grant.missing
+        else:
+            ruling = _rule(caller, grant, request, node, key_of)
         if ruling is PERMITTED:
             return ruling
-        if isinstance(ruling, Unsettled) or best is DENIED:
-            best = ruling
-    return best
+        best = ruling if best is None else _better(best, ruling)
+    return DENIED if best is None else best
+
+
+def _better(one: Ruling, other: Ruling) -> Ruling:
+    """Return which ruling of two grants counts. An object that may be the caller's outweighs everything else."""
+    for kind in (Unsettled, Hidden, Denied):
+        if isinstance(one, kind):
+            return one
+        if isinstance(other, kind):
+            return other
+    return Missing((*one.fields, *other.fields)) if isinstance(one, Missing) and isinstance(other, Missing) else one
 
 
 def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
@@ -138,7 +165,8 @@ def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
     if unsettled.bind == access_pb2.BIND_OWN_REGION:
         owned = within(owner.region, caller.region)
     else:
-        owned = caller.user is not None and owner.is_about(caller.user)
+        own = () if caller.user is None else (caller.user, *caller.other_documents)
+        owned = any(map(owner.is_about, own))
     if owned:
         return PERMITTED
     # The register of laboratories is public, so the existence of a laboratory is no secret.
@@ -150,17 +178,19 @@ def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
 def _rule(caller: Caller, grant: _Bound, request: Any, node: str, key_of: KeyOf) -> Ruling:
     if not grant.path:
         return PERMITTED if grant.bind == access_pb2.BIND_ANY else DENIED
-    value = _value(request, grant.path)
+    value = value_at(request, grant.path)
     match grant.bind:
         case access_pb2.BIND_ANY:
-            return PERMITTED if value else DENIED
+            return PERMITTED if value else grant.missing
         case access_pb2.BIND_OWN_LAB:
             return _rule_lab(caller, grant, request, value)
         case access_pb2.BIND_OWN_REGION:
             return _rule_region(caller, grant, request, value, node)
         case access_pb2.BIND_OWN_USER:
-            return _rule_user(caller, grant, value, key_of)
+            return _rule_user(caller, grant, request, value, key_of)
         case access_pb2.BIND_OWN_NODE:
+            if not value:
+                return grant.missing
             return PERMITTED if value == caller.name else DENIED
     return DENIED
 
@@ -171,7 +201,7 @@ def _rule_lab(caller: Caller, grant: _Bound, request: Any, value: Any) -> Ruling
         _set(request, grant.path, caller.name)
         return PERMITTED
     if not value:
-        return DENIED
+        return grant.missing
     if value == caller.name or value.startswith(f"{caller.name}/"):
         return PERMITTED
     return Hidden(value) if value.count("/") > 1 else DENIED
@@ -180,7 +210,7 @@ def _rule_lab(caller: Caller, grant: _Bound, request: Any, value: Any) -> Ruling
 def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: str) -> Ruling:
     if not value:
         if not grant.may_omit:
-            return DENIED
+            return grant.missing
         if grant.path[-1].endswith("region"):
             # The node may keep rows of other regions, even if it lies in the caller's own.
             _set(request, grant.path, caller.region)
@@ -195,17 +225,24 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
     return DENIED
 
 
-def _rule_user(caller: Caller, grant: _Bound, value: Any, key_of: KeyOf) -> Ruling:
+def _rule_user(caller: Caller, grant: _Bound, request: Any, value: Any, key_of: KeyOf) -> Ruling:
     if caller.user is None:
         return DENIED
-    if not value:
-        return PERMITTED if grant.may_omit else DENIED
+    if not value and not grant.may_omit:
+        return grant.missing
     if isinstance(value, str):
         return Unsettled(value, value, access_pb2.BIND_OWN_USER)
-    return PERMITTED if key_of(value) == caller.user else DENIED
+    if value and key_of(value) != caller.user:
+        return DENIED
+    also = value_at(request, grant.also) if grant.also else None
+    if not also:
+        return PERMITTED
+    if isinstance(also, str):
+        return Unsettled(also, also, access_pb2.BIND_OWN_USER)
+    return PERMITTED if key_of(also) in caller.other_documents else DENIED
 
 
-def _value(message: Any, path: Sequence[str]) -> Any:
+def value_at(message: Any, path: Sequence[str]) -> Any:
     """Return a field's value; None or an empty text if the request does not state it."""
     for name in path[:-1]:
         if not message.HasField(name):
@@ -226,6 +263,11 @@ def _set(message: Any, path: Sequence[str], value: str) -> None:
         setattr(message, path[-1], value)
 
 
+def _path(field: str) -> tuple[str, ...]:
+    """Return the path of a field inside a request, or inside an item of a batch; empty for no field."""
+    return tuple(field.rpartition("[].")[2].split(".")) if field else ()
+
+
 def _role(grant: Grant) -> str:
     return access_pb2.Role.Name(grant.role).removeprefix("ROLE_").lower()
 
@@ -233,4 +275,5 @@ def _role(grant: Grant) -> str:
 def _describe(grant: Grant) -> str:
     """Return a grant in words, such as "supervisor: own region in name, with a case"."""
     field = f" in {grant.field}" if grant.field else ""
+    field += f", and in {grant.also}" if grant.also else ""
     return f"{_role(grant)}: {_BINDS.get(grant.bind, 'nothing')}{field}{', with a case' if grant.needs_case else ''}"

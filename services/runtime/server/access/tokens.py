@@ -6,7 +6,7 @@ import base64
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ LEEWAY_SECONDS = 30
 """How far the clocks of the issuer and of this node may differ."""
 MAX_BYTES = 8192
 """Longer tokens are refused unread. A token of Keycloak has about 1,500 bytes."""
+MAX_OTHER_DOCUMENTS = 15
+"""Further documents of one person: with the first one as many as one person may have linked."""
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
 """Signatures with a private key. A shared secret would let this node make tokens."""
 REMEMBERED = 10_000
@@ -49,6 +51,7 @@ class Token:
         role: the role that the name must have.
         region: the region that the name must have.
         user: the subject key of the signed-in person; None without one.
+        other_documents: the subject keys of further documents that the issuer has checked to be that person's.
     """
 
     expire_time: Instant
@@ -57,6 +60,12 @@ class Token:
     role: str
     region: str
     user: bytes | None
+    other_documents: tuple[bytes, ...] = ()
+
+    @property
+    def end(self) -> Instant:
+        """The instant from which this node no longer accepts the token."""
+        return self.expire_time + LEEWAY_SECONDS * SECOND
 
 
 class Tokens:
@@ -80,10 +89,23 @@ class Tokens:
             found = parse_caller(token.name)
             if found is None or found != (token.role, token.region) or token.role in {EDGE, "node", "verification"}:
                 raise BadToken("the claims hutong_role, hutong_name and hutong_region name no caller of an edge")
-            return Caller(token.role, token.name, token.region, caller.peer, caller.certificate_hash, token.user)
+            return replace(
+                caller,
+                role=token.role,
+                name=token.name,
+                region=token.region,
+                expire_time=_earlier(caller.expire_time, token),
+                user=token.user,
+                other_documents=token.other_documents,
+            )
         if token.certificate != _thumbprint(caller.certificate_hash):
             raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
-        return Caller(caller.role, caller.name, caller.region, caller.peer, caller.certificate_hash, token.user)
+        return replace(
+            caller,
+            expire_time=_earlier(caller.expire_time, token),
+            user=token.user,
+            other_documents=token.other_documents,
+        )
 
     def _read(self, text: str, now: Instant) -> Token:
         if len(text) > MAX_BYTES:
@@ -94,7 +116,7 @@ class Tokens:
             self._remembered[text] = token
             if len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
-        if now >= token.expire_time + LEEWAY_SECONDS * SECOND:
+        if now >= token.end:
             raise BadToken("the token has expired")
         return token
 
@@ -125,11 +147,18 @@ class Tokens:
             role=_text(claims, "hutong_role"),
             region=_text(claims, "hutong_region"),
             user=self._user(claims.get("hutong_document")),
+            other_documents=self._other_documents(claims.get("hutong_other_documents", [])),
         )
 
     def _user(self, stated: Any) -> bytes | None:
-        if stated is None:
-            return None
+        return None if stated is None else self._subject_key("hutong_document", stated)
+
+    def _other_documents(self, stated: Any) -> tuple[bytes, ...]:
+        if not isinstance(stated, list) or len(stated) > MAX_OTHER_DOCUMENTS:
+            raise BadToken(f"the claim hutong_other_documents is no list of at most {MAX_OTHER_DOCUMENTS} documents")
+        return tuple(self._subject_key("hutong_other_documents", one) for one in stated)
+
+    def _subject_key(self, claim: str, stated: Any) -> bytes:
         try:
             message = IdentityDocument(
                 type=DocumentType.Value(f"DOCUMENT_TYPE_{stated['type']}"),
@@ -139,8 +168,12 @@ class Tokens:
             document = canonical_document(message.type, message.number, message.issuing_country)
         except (ValueError, TypeError, KeyError, AttributeError):
             # The cause is left out, because it could contain the number.
-            raise BadToken("the claim hutong_document has no type and number of a document") from None
+            raise BadToken(f"the claim {claim} has no type and number of a document") from None
         return self._pepper.subject_key(document)
+
+
+def _earlier(end: Instant | None, token: Token) -> Instant:
+    return token.end if end is None else min(end, token.end)
 
 
 def read_keys(path: Path) -> KeySet:

@@ -74,7 +74,8 @@ def _write(method: Method, call: Call | None, start: float, **more: int) -> None
         code=call.code,
         ms=round((time.perf_counter() - start) * 1000, 3),
         request_id=call.request_id,
-        caller=call.caller.name,
+        # A caller that is no longer accepted has no name, but its certificate has.
+        caller=call.caller.name or call.caller.certificate_name,
         role=call.caller.role,
         peer=call.caller.peer,
         **more_fields,

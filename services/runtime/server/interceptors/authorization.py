@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 from buf.validate import validate_pb2
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
 
@@ -15,10 +15,10 @@ from services.runtime.audit import note_hidden
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
-from services.runtime.server.access.permits import PERMITTED, Hidden, Owner, Rules, Unsettled, permits, settle
+from services.runtime.server.access.permits import PERMITTED, Hidden, Missing, Owner, Rules, Unsettled, permits, settle
+from services.runtime.server.batches import answer_others
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.server.status import to_status
 
 OwnerOf = Callable[[str], Awaitable[Owner]]
 """Returns the owner of a stored object by its name. Raises NotFound if there is no such object."""
@@ -94,7 +94,8 @@ class Authorization:
         Raises:
             PermissionDenied: NOT_PERMITTED.
             NotFound: the request is about an object that does not exist or is another's.
-            InvalidArgument: the document of the request cannot be right.
+            InvalidArgument: the document of the request cannot be right, or a field is missing without which the
+                caller's grants cannot be looked at.
         """
         call = current_call.get()
         case = call.case if call is not None else ""
@@ -108,6 +109,10 @@ class Authorization:
         if isinstance(ruling, Hidden):
             note_hidden()
             raise NotFound.resource(ruling.name)
+        if isinstance(ruling, Missing):
+            first, *others = ruling.fields
+            text = f"value is required of a caller of this role{', or '.join(['', *others])}"
+            raise InvalidArgument.field(first, text)
         if ruling is not PERMITTED:
             raise _not_permitted(rules, caller)
 
@@ -129,24 +134,11 @@ class Authorization:
                 await self._require(rules, caller, item)
             except HutongError as error:
                 refused[index] = error
-        if not refused:
-            return await proceed(request, context)
-        response: Any = message_factory.GetMessageClass(described.output_type)()
-        permitted = [item for index, item in enumerate(items) if index not in refused]
-        answers: Iterator[Any] = iter(())
-        if permitted:
-            answered = await proceed(type(request)(**{rules.batch: permitted}), context)
-            answers = iter(answered.items)
-        for index in range(len(items)):
-            if index in refused:
-                response.items.add(error=to_status(refused[index]))
-            else:
-                response.items.append(next(answers))
-        return response
+        return await answer_others(described, rules.batch, request, refused, context, proceed)
 
 
 def read_rules(method: Method) -> Rules:
-    """Return the rules of a served method from the contract. A method without grants may be called by nobody."""
+    """Return the rules of a served method from the contract. No caller may call a method without grants."""
     if method.name.startswith("/grpc.reflection."):
         return Rules(_REFLECTION)
     described = describe_method(method)
@@ -156,7 +148,7 @@ def read_rules(method: Method) -> Rules:
 
 
 def describe_method(method: Method) -> MethodDescriptor | None:
-    """Return the descriptor of a method; None if this process does not know its contract."""
+    """Return a method as the contract describes it; None for a method that is not of this contract."""
     _, service, name = method.name.split("/")
     try:
         return descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]

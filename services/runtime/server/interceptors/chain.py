@@ -16,12 +16,14 @@ from services.runtime.server.interceptors.access_log import AccessLog
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
+from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.decoding import mark_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.method import Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
+from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
@@ -42,7 +44,13 @@ class Layer(Protocol):
 
 
 def ordered_layers(
-    identity: Identity, audit: Audit, authorization: Authorization, admission: Admission, deadline_seconds: float
+    identity: Identity,
+    audit: Audit,
+    open_streams: OpenStreams,
+    authorization: Authorization,
+    budgets: Budgets,
+    admission: Admission,
+    deadline_seconds: float,
 ) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
@@ -52,7 +60,9 @@ def ordered_layers(
         Metrics(),
         ErrorStatus(),
         audit,
+        open_streams,
         authorization,
+        budgets,
         admission,
         Deadline(deadline_seconds),
         Validation(),

@@ -35,14 +35,17 @@ class Deadline:
             call = current_call.get()
             if call is not None:
                 call.deadline = asyncio.get_running_loop().time() + seconds
+            limit = _Limit(seconds)
             try:
-                async with asyncio.timeout(seconds) as limit:
-                    return await proceed(request, context)
-            except TimeoutError:
-                if not limit.expired():
-                    # The timeout came from the handler's own work, and the caller still has time.
-                    raise
-                raise _too_late(method) from None
+                return await proceed(request, context)
+            except (asyncio.CancelledError, TimeoutError):
+                if limit.has_cancelled():
+                    raise _too_late(method) from None
+                # The cancellation came from elsewhere; or the timeout came from the handler's own work, and the caller
+                # still has time.
+                raise
+            finally:
+                limit.stop()
 
         return handle
 
@@ -56,6 +59,37 @@ class Deadline:
             return proceed(request, context)
 
         return handle
+
+
+class _Limit:
+    """Cancels the running task after some seconds.
+
+    It does what `asyncio.timeout` does, which costs every call five times as much.
+    """
+
+    __slots__ = ("_cancelling", "_is_over", "_task", "_timer")
+
+    def __init__(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._is_over = False
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._cancel)
+
+    def _cancel(self) -> None:
+        self._is_over = True
+        self._task.cancel()
+
+    def has_cancelled(self) -> bool:
+        """Whether the task was cancelled by this limit alone. Call it when the task's work has ended."""
+        return self._is_over and self._task.cancelling() - 1 <= self._cancelling
+
+    def stop(self) -> None:
+        """End the limit. If it has cancelled the task, take the cancellation back."""
+        self._timer.cancel()
+        if self._is_over:
+            self._task.uncancel()
 
 
 def _too_late(method: Method) -> DeadlineExceeded:

@@ -1,4 +1,4 @@
-"""Identity: finds out who calls, before any other layer needs it."""
+"""Identity: the caller is identified before any other layer needs it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 
 class Identity:
-    """Sets the caller of the current call. It refuses nobody: Authorization does, so that a refusal is logged."""
+    """Sets the caller of the current call. It refuses no call. Authorization does, so that a refusal is logged."""
 
     def __init__(self, identifier: Identifier) -> None:
         self._identifier = identifier

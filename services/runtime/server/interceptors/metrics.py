@@ -16,12 +16,14 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _LABELS = ["grpc_type", "grpc_service", "grpc_method"]
-STARTED = Counter("grpc_server_started_total", "Calls that have begun", _LABELS)
-HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code", [*_LABELS, "grpc_code"])
+STARTED = Counter("grpc_server_started_total", "Calls that have begun, by role", [*_LABELS, "role"])
+HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code", [*_LABELS, "role", "grpc_code"])
 SECONDS = Histogram("grpc_server_handling_seconds", "Duration of unary calls in seconds", _LABELS, buckets=_BUCKETS)
 
 NOT_SERVED = "(not served)"
 """The service and method label of every unknown method, so that callers cannot create series by inventing names."""
+UNKNOWN_ROLE = "unknown"
+"""The role label of a caller that is not known. No label names a caller, because there may be any number of them."""
 
 
 class Metrics:
@@ -30,18 +32,19 @@ class Metrics:
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Count and time the call."""
         labels = _labels(method)
-        started, seconds, ok = STARTED.labels(*labels), SECONDS.labels(*labels), HANDLED.labels(*labels, "OK")
+        seconds, by_role = SECONDS.labels(*labels), _ByRole(labels)
 
         async def handle(request: Any, context: Context) -> Any:
             start = time.perf_counter()
             call = current_call.get()
+            role, started, ok = by_role.of(call)
             started.inc()
             try:
                 response = await proceed(request, context)
                 ok.inc()
                 return response
             except BaseException:
-                _count_failure(labels, call)
+                _count_failure(labels, role, call)
                 raise
             finally:
                 seconds.observe(time.perf_counter() - start)
@@ -51,20 +54,38 @@ class Metrics:
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Count the call. It is not timed, because the duration of a stream says little."""
         labels = _labels(method)
-        started, ok = STARTED.labels(*labels), HANDLED.labels(*labels, "OK")
+        by_role = _ByRole(labels)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             call = current_call.get()
+            role, started, ok = by_role.of(call)
             started.inc()
             try:
                 async for response in proceed(request, context):
                     yield response
                 ok.inc()
             except BaseException:
-                _count_failure(labels, call)
+                _count_failure(labels, role, call)
                 raise
 
         return handle
+
+
+class _ByRole:
+    """The counters of one method for each role that has called it."""
+
+    def __init__(self, labels: tuple[str, str, str]) -> None:
+        self._labels = labels
+        self._counters: dict[str, tuple[str, Counter, Counter]] = {}
+
+    def of(self, call: Call | None) -> tuple[str, Counter, Counter]:
+        """Return the role of the caller, and its counters of calls that began and that ended well."""
+        role = (call.caller.role if call is not None else "") or UNKNOWN_ROLE
+        found = self._counters.get(role)
+        if found is None:
+            found = role, STARTED.labels(*self._labels, role), HANDLED.labels(*self._labels, role, "OK")
+            self._counters[role] = found
+        return found
 
 
 def _labels(method: Method) -> tuple[str, str, str]:
@@ -80,9 +101,9 @@ def _labels(method: Method) -> tuple[str, str, str]:
     return shape, service, name
 
 
-def _count_failure(labels: tuple[str, str, str], call: Call | None) -> None:
+def _count_failure(labels: tuple[str, str, str], role: str, call: Call | None) -> None:
     code = call.code if call is not None and call.code != "OK" else "CANCELLED"
-    HANDLED.labels(*labels, _CODES.get(code, code)).inc()
+    HANDLED.labels(*labels, role, _CODES.get(code, code)).inc()
 
 
 _CODES = {

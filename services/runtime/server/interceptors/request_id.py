@@ -12,7 +12,8 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
 """The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
-_CASE = re.compile(r"[\x20-\x7e]{1,64}")
+_CASE = re.compile(r"(?=.*[!-~])[ -~]{1,64}")
+"""Printable ASCII, not only spaces: a blank case names nothing."""
 
 
 class RequestId:

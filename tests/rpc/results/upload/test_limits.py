@@ -43,6 +43,7 @@ def uploads_begun() -> float:
         "grpc_type": "bidi_stream",
         "grpc_service": "hutong.results.v1.UploadService",
         "grpc_method": "UploadResults",
+        "role": "local",
     }
     return REGISTRY.get_sample_value("grpc_server_started_total", labels) or 0.0
 

@@ -35,7 +35,7 @@ async def node(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[ResultsNode
 
 
 def exceeded(error: grpc.aio.AioRpcError) -> tuple[str, float]:
-    """What was exceeded, and the seconds to wait, of a refusal that tells all it must."""
+    """Return what was exceeded and the seconds to wait. The refusal must have all its details."""
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     info = error_info(error)
     assert (info.reason, info.domain, info.metadata["lab"]) == ("QUOTA_EXCEEDED", "hutong.org", LAB_NAME)

@@ -1,4 +1,4 @@
-"""Adverse subjects at the nation: each node with results of such a subject is told of it, whichever came first."""
+"""Adverse subjects at the nation: each node with results of such a subject receives it, whichever came first."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def is_replica(change: Change) -> TypeGuard[Replica]:
 
 
 async def told(nation: Laboratory, node: str) -> list[bytes | str]:
-    """Return in order the subjects that a node is told to subscribe to, and the reports that it is sent."""
+    """Return in order the subjects that a node has to subscribe to, and the reports that it is sent."""
     found: list[bytes | str] = []
     for notification in await nation.database.read(read_notifications, node, 0):
         for change in notification.changes:

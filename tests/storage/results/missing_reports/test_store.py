@@ -317,7 +317,7 @@ async def test_old_ones_and_those_with_a_report_about_to_be_removed_are_deleted(
     await register(store)
     await show(store, claim("R1"), claim("R2"))
     await show(store, claim("R3", at=NOW - KEPT - 1))
-    await store.database.write(remove_old, NOW)
+    await store.database.write(remove_old, NOW - KEPT)
     assert sorted(await numbers(store)) == ["R1", "R2"]
     await store.send([make_tube(1)])
     await store.database.write(remove_with_keys, REPORTED + 1)

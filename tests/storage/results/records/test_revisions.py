@@ -14,6 +14,7 @@ from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import revision_reasons
 from tests.support.results.factories import (
+    LAB_NAME,
     NEGATIVE,
     NOW,
     OTHER_USCC,
@@ -104,8 +105,8 @@ async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory)
     assert len(set(hidden)) == 1
     reasons = await laboratory.database.read(lambda connection: connection.execute(revision_reasons.select()).all())
     assert sorted(tuple(row) for row in reasons) == [
-        (USCC, "R0", 2, "a slip of the pen", NOW + 1),
-        (USCC, "R0", 3, "a slip of the pen", NOW + 2),
+        (USCC, "R0", 2, "a slip of the pen", NOW + 1, LAB_NAME),
+        (USCC, "R0", 3, "a slip of the pen", NOW + 2, LAB_NAME),
     ]
 
 

@@ -21,7 +21,8 @@ from services.results.lookup.model import ResultQuery
 from services.results.records.partitions import list_partitions, month_of, month_start
 from services.results.records.tables import deletions
 from services.results.retention import purge as purge_module
-from services.results.retention.purge import Deletion, PurgePace, purge
+from services.results.retention.model import Deletion, PurgePace
+from services.results.retention.purge import purge
 from services.results.tables import metadata
 from services.results.upload.dry_run import DryRun, DryRunBudget
 from services.results.upload.tables import uploads
@@ -48,7 +49,7 @@ WRITERS = 4
 
 
 def remove(laboratory: Laboratory, before: Instant = HORIZON, pace: PurgePace | None = None) -> Deletion:
-    return purge(laboratory.database, before, NOW, pace)
+    return purge(laboratory.database, before, NOW, pace, "local:operator")
 
 
 def bare_tube(person: int, reported: Instant) -> upload_pb2.Tube:
@@ -97,7 +98,9 @@ async def test_all_that_belongs_to_old_reports_goes_and_the_rest_stays(laborator
     deletion = remove(laboratory)
     names = [(f"R{person}", 1) for person in range(40)] + [("R3", 2)]
     assert (deletion.horizon, deletion.result_count, deletion.digest) == (HORIZON, 41, digest(*names))
-    assert await deletion_rows(laboratory) == [(deletion.deletion_id, HORIZON, 41, deletion.digest, NOW)]
+    assert await deletion_rows(laboratory) == [
+        (deletion.deletion_id, HORIZON, 41, deletion.digest, NOW, "local:operator")
+    ]
     assert await laboratory.numbers() == ["R50", "R51"]
     assert await rows_of(laboratory, "report_keys", "revision_reasons", "uploads", "upload_rejections") == {
         "report_keys": 2,
@@ -132,7 +135,7 @@ async def test_a_purge_that_was_killed_is_finished_by_the_next(
         with pytest.raises(KeyboardInterrupt):
             remove(laboratory)
     left = len(await laboratory.numbers())
-    (*_, found, _, _) = (await deletion_rows(laboratory))[0]
+    (_, _, found, *_) = (await deletion_rows(laboratory))[0]
     assert left == 5 or found == 5
     remove(laboratory)
     assert await laboratory.numbers() == []
@@ -312,7 +315,7 @@ async def test_one_purge_at_a_time(laboratory: Laboratory, monkeypatch: pytest.M
     assert [(refusal.reason, refusal.message) for refusal in refusals] == [
         ("OVERLOADED", "another purge is under way; wait for its end")
     ]
-    assert [count for _, _, count, _, _ in await deletion_rows(laboratory)] == [1]
+    assert [each[2] for each in await deletion_rows(laboratory)] == [1]
     remove(laboratory)
 
 

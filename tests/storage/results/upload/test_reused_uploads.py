@@ -1,4 +1,4 @@
-"""A replay is told what is true of it now: who is stored is a duplicate, and nobody else is acknowledged as one.
+"""A replay gets the current answer: a stored person is a duplicate, and no other person is acknowledged as one.
 
 An upload_id that is used again for other people would otherwise have them acknowledged and lost.
 """
@@ -66,7 +66,7 @@ async def test_people_stored_by_another_upload_are_duplicates(laboratory: Labora
 
 
 async def test_a_rejection_is_repeated_whatever_is_stored_in_its_place(laboratory: Laboratory) -> None:
-    """It acknowledges nobody; persons that no tube of the first upload had are another upload's."""
+    """It acknowledges no person. Persons that no tube of the first upload had belong to another upload."""
     await laboratory.send([make_tube(0), make_tube(1, region="999999")])
     assert rejected(await laboratory.send([make_tube(0), make_tube(7)])) == [(1, -1, ["REGION_UNKNOWN"])]
     bad_pool = make_tube(10, 3)

@@ -51,7 +51,7 @@ def test_evidence_is_read_part_by_part() -> None:
     ],
 )
 def test_former_options_are_understood_and_in_no_help(command: NodeCommand, former: str, present: str) -> None:
-    """Whoever has a script need not change it."""
+    """Existing scripts keep working."""
     (parameter,) = (it for it in command.params if present in it.opts)
     value = [] if getattr(parameter, "is_flag", False) else ["2022-08-11T09:30:00+08:00"]
     given = [

@@ -17,7 +17,7 @@ TEMPLATE = VerifyRequest(region="410105", purpose=purpose_pb2.PURPOSE_HOTEL)
 
 
 def test_people_of_a_csv_differ_from_the_template_where_they_say_so(tmp_path: Path) -> None:
-    """Region, purpose and time by row; a bad row is told and the others are asked."""
+    """Region, purpose and time come from the row. A bad row is reported and the others are asked."""
     path = tmp_path / "people.csv"
     path.write_text(
         "证件号码,证件类型,region,purpose,use_time\n"

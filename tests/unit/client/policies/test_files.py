@@ -112,7 +112,7 @@ def test_file_without_a_policy_is_a_fault(tmp_path: Path, text: str) -> None:
 
 
 def test_all_faults_come_at_once(tmp_path: Path) -> None:
-    """So that nobody mends a file five times."""
+    """All faults are reported at once, so that a file is corrected once."""
     _, faults = read(tmp_path, "title: a\npurposes: [PURPOSE_HOTEL, PURPOSE_HOTEL]\n")
     assert len(faults.splitlines()) == 4
 

@@ -74,7 +74,7 @@ def test_of_many_first_rows_the_likeliest_header_is_named(tmp_path: Path) -> Non
 def test_rows_above_the_header_that_are_no_title_are_reported(
     tmp_path: Path, above: list[list[str]], hint: str
 ) -> None:
-    """Two tables in one file, or a header below people: nobody is left out without a word."""
+    """Two tables in one file, or a header below people: no person is left out in silence."""
     rows = [*above, HEADER, list(line(2).values())]
     text = "\r\n".join(",".join(cells) for cells in rows)
     for path in (write_file(tmp_path / "day.csv", text.encode()), write_workbook(tmp_path / "day.xlsx", rows)):
@@ -84,7 +84,7 @@ def test_rows_above_the_header_that_are_no_title_are_reported(
 
 @pytest.mark.parametrize("above", ["Number,2", "Type:,hotel list\r\nNumber:,2", "身份证（核验名单）"])
 def test_a_title_with_a_columns_name_is_no_header(tmp_path: Path, above: str) -> None:
-    """Of people, who need but one column: the row that names most of them is the header."""
+    """A table of people needs only one column, and the row that names most columns is the header."""
     path = write_file(tmp_path / "people.csv", f"{above}\r\n姓名,证件号码,国籍\r\n赵示例,{CARDS[0]},\r\n".encode())
     with open_table(path, PEOPLE) as table:
         (row,) = table

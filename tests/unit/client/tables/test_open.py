@@ -43,7 +43,7 @@ def test_file_that_is_no_table_says_what_to_do(tmp_path: Path, name: str, conten
 
 
 def test_workbook_is_known_by_what_it_holds(tmp_path: Path) -> None:
-    """Also when somebody named it .csv."""
+    """This holds also for a file that is named .csv."""
     write_workbook(tmp_path / "day.xlsx", [list(HEADER), list(line(1).values())])
     (row,) = read_rows((tmp_path / "day.xlsx").rename(tmp_path / "day.csv"))
     assert row.cells["report_no"] == "R00001"

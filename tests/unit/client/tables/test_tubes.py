@@ -9,7 +9,7 @@ import pytest
 from hutong.results.v1 import upload_pb2
 from hutong.type.v1 import outcome_pb2
 from hutong_client.tables.batches import gather, skip_tubes
-from hutong_client.tables.rejects import count_reasons, find_rejected
+from hutong_client.tables.rejected.rejects import count_reasons, find_rejected
 from hutong_client.tables.rows import Row
 from hutong_client.tables.tubes import BadRow, Reading, ReadTube, read_tubes
 from hypothesis import given
@@ -81,7 +81,7 @@ def test_rows_that_stand_together_are_one_tube() -> None:
 
 
 def test_missing_pool_size_is_the_number_of_rows() -> None:
-    """A tube was made for at least those who are in it."""
+    """A tube was made for at least the persons in it."""
     rows = [row | {"pool_size": ""} for row in pool("A", 3)]
     assert [tube.pool_size for tube in tubes(split(*rows))] == [3]
 
@@ -112,13 +112,13 @@ def test_tube_that_contradicts_itself_is_not_guessed(changes: dict[str, str], co
 
 
 def test_more_persons_than_the_tube_was_made_for() -> None:
-    """Which of them are really in it cannot be told."""
+    """It is unclear which of them are really in it."""
     items = split(*(row | {"pool_size": "1"} for row in pool("A", 2)))
     assert faults(items) == {2: [("pool_size", "POOL_MISMATCH")], 3: [("pool_size", "POOL_MISMATCH")]}
 
 
 def test_members_sampled_at_different_times_keep_their_own_time() -> None:
-    """The tube is sent in parts with one code: nobody's window is counted from another's specimen."""
+    """The tube is sent in parts with one code: no window is counted from another person's specimen."""
     rows = pool("A", 3)
     rows[2] |= {"sample_date": "2022-08-09T06:00:30+08:00"}
     parts = tubes(split(*rows))

@@ -6,7 +6,7 @@ import pytest
 from hutong.results.v1 import result_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.pools import POOLED, read_pool_size
+from hutong_client.tables.pools.sizes import POOLED, read_pool_size
 from hutong_client.tables.values import (
     find_document_type,
     read_code,
@@ -43,7 +43,7 @@ def test_outcome_is_understood(word: str, pool_size: int, expected: int) -> None
 
 @pytest.mark.parametrize("word", ["待定", "ok", "1", "非阴性", "阴性阳性"])
 def test_unknown_outcome_is_never_guessed(word: str) -> None:
-    """A word that nobody knows is refused."""
+    """An unknown word is refused."""
     with pytest.raises(BadCell, match="阴性"):
         read_outcome(word, 1)
 
@@ -77,7 +77,7 @@ def test_chinese_document_type_is_understood(word: str, expected: int) -> None:
 
 
 def test_missing_document_type_follows_from_the_number_only_without_doubt() -> None:
-    """A card's 18 characters tell; eight digits could be several things."""
+    """A card's 18 characters show its type. Eight digits could be several types."""
     assert read_document_type(None, CARD) == identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
     assert read_document_type(None, "810000186001010017") == identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT
     with pytest.raises(BadCell, match="missing"):
@@ -86,7 +86,7 @@ def test_missing_document_type_follows_from_the_number_only_without_doubt() -> N
 
 @pytest.mark.parametrize("cell", ["4.10105E+17", 4.10105186001010e17, 410105186001010000, 12345.5])
 def test_rounded_number_is_refused_and_not_repeated(cell: str | float) -> None:
-    """What Excel rounded cannot be told any more."""
+    """A number that Excel has rounded is lost."""
     with pytest.raises(BadCell, match="format the column as text") as caught:
         read_code(cell, "BAD_DOCUMENT_NUMBER")
     assert caught.value.reason == "BAD_DOCUMENT_NUMBER"
@@ -100,7 +100,7 @@ def test_number_kept_as_text_is_read(cell: str) -> None:
 
 
 def test_raised_digit_is_not_taken_for_a_plain_one() -> None:
-    """One who types a footnote's mark behind a number has not typed a longer number."""
+    """A footnote's mark behind a number does not make a longer number."""
     with pytest.raises(BadCell, match="plain digits"):
         read_code(f"{CARD}²")
     assert read_code("吉一-001") == "吉一-001"
@@ -140,7 +140,7 @@ def test_wrong_pool_size_is_refused(cell: str) -> None:
 
 
 def test_specimen_and_method_are_read_as_far_as_they_tell() -> None:
-    """An unknown specimen is OTHER; a project's name that tells no method leaves it open."""
+    """An unknown specimen is OTHER; a name of a test without a method leaves the method open."""
     assert read_specimen("咽拭子") == result_pb2.SPECIMEN_OROPHARYNGEAL_SWAB
     assert read_specimen("血") == result_pb2.SPECIMEN_OTHER
     assert read_specimen(None) == result_pb2.SPECIMEN_UNSPECIFIED

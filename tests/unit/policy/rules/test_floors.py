@@ -1,4 +1,4 @@
-"""The laws of floors (docs/policy.md §4): they bind whoever governs, and only ever in the holder's favour."""
+"""The laws of floors (docs/policy.md §4): they bind every governing policy, and only ever in the holder's favour."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_end_and_withdrawal_of_a_floor_tell_what_comes_back() -> None:
 
 
 def test_shortest_window_that_another_floor_covers_does_not_come_back() -> None:
-    """Only what no floor in force overrides any longer is told."""
+    """Only policies that no floor in force overrides any longer are reported."""
     city = make_revision(requirement=Requirement(Window(1, 24 * HOUR)))
     ending, longer, shorter = make_shortest(72, end=50), make_shortest(96, "longer"), make_shortest(48, "shorter")
     for others, expected in (([longer], []), ([shorter], [WINDOW]), ([], [WINDOW])):
@@ -263,7 +263,7 @@ def test_shortest_window_that_another_floor_covers_does_not_come_back() -> None:
 @given(seeds)
 @settings(deadline=None, max_examples=60)
 def test_what_comes_back_is_what_resolution_finds(seed: int) -> None:
-    """Where answers of one policy lose a lift or a basis by the withdrawal of a floor, the policy is told."""
+    """A policy whose answers lose a lift or a basis by the withdrawal of a floor is reported."""
     choose = random.Random(seed)
     revisions = random_set(choose, 25)
     floors = [one for one in revisions if one.floor and one.withdraw_time is None]

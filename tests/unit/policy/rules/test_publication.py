@@ -58,7 +58,7 @@ def test_floor_in_force_at_the_start_is_not_undercut(start: int, end: int | None
 
 
 def test_floor_that_begins_later_is_told_and_refuses_nothing() -> None:
-    """Otherwise the order of publication would decide. It is told with its start, and so is one that is over."""
+    """Otherwise the order of publication would decide. It is reported with its start, and so is one that is over."""
     policy = make_revision(requirement=FROM_SAMPLING, start=50 * HOUR)
     publish(policy, FLOOR)
     (override,) = find_overridden(policy, PolicyBook([FLOOR]))

@@ -1,4 +1,4 @@
-"""What a province takes of what the nation tells: its own revisions, understood to the last word, and no others."""
+"""What a province takes of the nation's changes: its own revisions, as they were sent, and no others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAME = "jurisdictions/000000/policies/hotel"
 
 
 def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn: bool = False) -> policy_pb2.Policy:
-    """A revision as a nation tells it."""
+    """Return a revision as a nation sends it."""
     bare = policy_pb2.Policy(name=name, title=title, origin=policy_pb2.TRAVELER_ORIGIN_ANY)
     bare.test_required.window.basis = policy_pb2.VALIDITY_BASIS_REPORT_TIME
     bare.test_required.window.duration.seconds = 172_800

@@ -47,26 +47,60 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert await asker == 1001
 
 
+async def _after(seconds: float) -> None:
+    """Wait until the loop's clock has gone on."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
 async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_after_a_pause() -> None:
-    """The size of the batch that has just returned shows the load. Once the load is over, no question waits."""
+    """The batch that has just returned shows the load. Once the load is over, no question waits."""
     longest = 0.25  # So long that a busy machine asks the next question within it.
-    desk = Desk()
+    desk = Desk(opened=False)
     coalescer = Coalescer(desk, longest_linger_seconds=longest)
+
+    async def load() -> None:
+        desk.gate.clear()
+        batch = asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        await _after(longest / 2)
+        desk.gate.set()
+        await batch
+
     for _ in range(2):
-        await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
+        await load()
         first = coalescer.ask(1)
         await turns()
         later = coalescer.ask(2)
         assert await asyncio.gather(first, later) == [1001, 1002]
         assert desk.batches[-1] == [1, 2]
-    await asyncio.gather(*(coalescer.ask(number) for number in range(100)))
-    over = asyncio.Event()
-    asyncio.get_running_loop().call_later(2 * longest, over.set)
-    await over.wait()
+    await load()
+    await _after(2 * longest)
     alone = coalescer.ask(3)
     await turns(2)
     assert desk.batches[-1] == [3]
     assert await alone == 1003
+
+
+async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
+    """The others of the batch still get the answers of the call, and a late answer is dropped."""
+    desk = Desk(opened=False)
+    late: list[int] = []
+
+    def on_late() -> int:
+        late.append(1)
+        return -1
+
+    coalescer = Coalescer(desk, on_late=on_late)
+    hasty, patient = coalescer.ask(1, 0.0), coalescer.ask(2, TIMEOUT_SECONDS)
+    assert await hasty == -1
+    waiting = coalescer.ask(3, 0.0)
+    assert await waiting == -1
+    desk.gate.set()
+    assert await patient == 1002
+    await turns()
+    assert desk.batches == [[1, 2]]
+    assert late == [1, 1]
 
 
 async def test_questions_of_one_turn_leave_together() -> None:
@@ -102,7 +136,7 @@ async def test_a_batch_is_never_larger_than_allowed() -> None:
 
 
 async def test_a_poisoned_question_harms_its_asker_alone() -> None:
-    """An answer that is an exception is raised to the one who asked."""
+    """An answer that is an exception is raised to its caller."""
 
     async def call(questions: list[int]) -> list[int | BaseException]:
         return [KeyError("poison") if question == 3 else question for question in questions]
@@ -180,7 +214,7 @@ async def test_when_all_waiting_questions_are_cancelled_nothing_is_asked() -> No
 
 
 async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
-    """Nor to that of someone who asked before: each asker's deadline is his own affair."""
+    """Nor does it end with an earlier caller's deadline. Each caller has its own."""
     seen: list[float] = []
 
     async def call(questions: list[int]) -> list[int]:
@@ -209,7 +243,7 @@ async def test_a_batch_is_not_held_to_the_deadline_of_its_first_asker() -> None:
     in_flight=st.integers(1, 4),
 )
 def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_flight: int) -> None:
-    """Askers who come, go and are answered badly in any order: each gets his own answer, his own error, or has left."""
+    """Callers come, leave and get errors in any order. Each gets its own answer or error, or has left."""
     dice = random.Random(seed)
 
     async def call(questions: list[int]) -> list[int | BaseException]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from services.domain.instant import MINUTE, SECOND
+from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock, SystemClock
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
@@ -51,6 +52,23 @@ def test_a_certificate_expires_on_an_open_connection(tmp_path: Path) -> None:
     clock.advance(MINUTE + SECOND)
     expired = identifier.identify(context)
     assert (expired.role, expired.fault) == ("", "the certificate has expired")
+
+
+def test_an_edge_and_the_caller_behind_it_can_both_be_denied(tmp_path: Path) -> None:
+    """Each by its own name, and for a stream that was opened before."""
+    authority = Authority(tmp_path, "ca")
+    server, deny_list = authority.sign("server"), tmp_path / "denied"
+    for denied, is_out in (("gates/410100/7", True), ("edges/1", True), ("gates/410100/8", False)):
+        deny_list.write_text(spiffe(denied))
+        settings = settings_for(
+            tmp_path,
+            tls_certificate_file=str(server.certificate),
+            tls_key_file=str(server.key),
+            tls_client_ca_file=str(authority.root.certificate),
+            deny_file=str(deny_list),
+        )
+        caller = Caller("gate", "gates/410100/7", "410100", certificate_name="edges/1", serial=1)
+        assert bool(Identifier(settings, SystemClock()).find_fault(caller)) is is_out
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from services.runtime.call import Call, current_call, seconds_left
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.method import Method
 from services.runtime.server.interceptors.request_id import RequestId
+from tests.support.waiting import turns
 
 UNARY = Method("/lab.Lab/Get", request_streaming=False, response_streaming=False)
 STREAM = Method("/lab.Lab/Watch", request_streaming=False, response_streaming=True)
@@ -74,6 +75,45 @@ async def test_a_timeout_within_is_not_the_callers_deadline() -> None:
 
     with pytest.raises(TimeoutError):
         await Deadline(30.0).around_unary(UNARY, impatient)(None, Caller(10.0))
+
+
+async def test_a_call_whose_time_ends_fails_alone() -> None:
+    """The call is cancelled and ends with DEADLINE_EXCEEDED. The task that it ran in is not cancelled any more."""
+
+    async def endless(_request: Any, _context: Any) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(DeadlineExceeded):
+        await Deadline(0.001).around_unary(UNARY, endless)(None, Caller())
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+    await turns()
+
+
+async def test_a_call_that_its_caller_cancels_is_cancelled() -> None:
+    """A cancellation from outside is not taken for a deadline, even if the time ends at the same moment."""
+    begun = asyncio.Event()
+
+    async def endless(_request: Any, _context: Any) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def call(seconds: float) -> None:
+        await Deadline(seconds).around_unary(UNARY, endless)(None, Caller())
+
+    async def call_at_its_end() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(0.001, task.cancel)
+        await call(0.001)
+
+    task = asyncio.create_task(call(30.0))
+    await begun.wait()
+    task.cancel()
+    for cancelled in (task, asyncio.create_task(call_at_its_end())):
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
 
 
 @pytest.mark.parametrize(("given", "least", "most"), [(None, 1000.0, 1000.0), (10.0, 9.0, 10.0)])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Access, Grant
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
-from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResultsRequest
-from hutong.verification.v1.refusal_service_pb2 import ListRefusalsRequest
+from hutong.results.v1.results_service_pb2 import ListResultsRequest, LookupLatestRequest, WatchResultsRequest
+from hutong.verification.v1.refusal_service_pb2 import ListRefusalsRequest, ReportRefusalRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +20,7 @@ from services.runtime.server.access.permits import (
     DENIED,
     PERMITTED,
     Hidden,
+    Missing,
     Owner,
     Rules,
     Ruling,
@@ -40,7 +44,7 @@ def rule(caller: Caller, grant: Grant, request: object, *, case: str = "", node:
     return permits(caller, Rules(Access(grants=[grant])), request, case=case, node=node, key_of=key_of)
 
 
-def grant(role: int, bind: int, field: str = "", **more: bool) -> Grant:
+def grant(role: int, bind: int, field: str = "", **more: bool | str) -> Grant:
     return Grant(role=role, bind=bind, field=field, **more)  # type: ignore[arg-type]
 
 
@@ -55,11 +59,11 @@ def test_an_authority_publishes_inside_its_region(own: str, region: str) -> None
 
 @given(TEXTS, REGIONS)
 def test_no_text_that_is_no_region_is_inside_one(text: str, own: str) -> None:
-    """Any text gets a ruling, and none but a region or the name of a stored object is more than denied."""
+    """Any text gets a ruling, and none but a region or the name of a stored object is more than denied or missing."""
     request = ListRefusalsRequest(region=text)
     given_ = grant(access_pb2.ROLE_SUPERVISOR, access_pb2.BIND_OWN_REGION, "region")
     ruling = rule(Caller("supervisor", f"supervisors/{own}", own), given_, request)
-    assert ruling == DENIED or isinstance(ruling, Unsettled) or len(text) == 6
+    assert ruling == DENIED or isinstance(ruling, (Missing, Unsettled)) or len(text) == 6
 
 
 @given(st.sampled_from([LAB_NAME, OTHER_LAB, f"{LAB_NAME}X", LAB_NAME[:-1]]), st.text(max_size=20))
@@ -101,8 +105,51 @@ def test_a_document_is_the_users_own_or_nobodys() -> None:
     own, other = (LookupLatestRequest(document=make_document(person)) for person in (1, 2))
     assert rule(signed_in, given_, own) is PERMITTED
     assert rule(signed_in, given_, other) is DENIED
-    assert rule(signed_in, given_, LookupLatestRequest()) is DENIED
+    assert rule(signed_in, given_, LookupLatestRequest()) == Missing(("document",))
     assert rule(Caller("app", "apps/1"), given_, own) is DENIED
+
+
+def test_a_second_document_is_the_users_if_the_token_says_so() -> None:
+    """The first one does not become another's because the token names it as a further one."""
+    given_ = grant(access_pb2.ROLE_APP, access_pb2.BIND_OWN_USER, "document", also="linked_document")
+    request = LinkDocumentsRequest(document=make_document(1), linked_document=make_document(2))
+    signed_in = Caller("app", "apps/1", user=subject_key(1))
+    assert rule(signed_in, given_, request) is DENIED
+    assert rule(replace(signed_in, other_documents=(subject_key(2),)), given_, request) is PERMITTED
+    assert rule(replace(signed_in, user=subject_key(2), other_documents=(subject_key(1),)), given_, request) is DENIED
+    request.ClearField("linked_document")
+    assert rule(signed_in, given_, request) is PERMITTED
+
+
+def test_a_decision_is_about_the_user_with_a_document_and_without() -> None:
+    """The store knows about whom it is: about any document of the user's, or about another person."""
+    given_ = grant(access_pb2.ROLE_APP, access_pb2.BIND_OWN_USER, "document", may_omit=True, also="decision")
+    caller = Caller("app", "apps/1", user=subject_key(1), other_documents=(subject_key(2),))
+    for document in (None, make_document(1)):
+        ruling = rule(caller, given_, ReportRefusalRequest(decision="decisions/1", document=document))
+        assert isinstance(ruling, Unsettled)
+        for person, settled in ((1, PERMITTED), (2, PERMITTED), (3, Hidden("decisions/1"))):
+            key = subject_key(person)
+            assert settle(caller, ruling, Owner("", lambda asked, key=key: asked == key)) == settled
+    assert rule(caller, given_, ReportRefusalRequest(decision="decisions/1", document=make_document(3))) is DENIED
+
+
+def test_a_request_that_states_nothing_that_a_grant_is_about_lacks_it() -> None:
+    """One that states another's is denied, and so is one whose grant lacks a case."""
+    own = grant(access_pb2.ROLE_SUPERVISOR, access_pb2.BIND_OWN_REGION, "lab")
+    by_case = grant(access_pb2.ROLE_SUPERVISOR, access_pb2.BIND_ANY, "document", needs_case=True)
+    caller = Caller("supervisor", "", "220000")
+
+    def ruled(request: ListResultsRequest, case: str = "") -> Ruling:
+        rules = Rules(Access(grants=[own, by_case]))
+        return permits(caller, rules, request, case=case, node="000000", key_of=lambda _: b"")
+
+    assert ruled(ListResultsRequest()) == Missing(("lab", "document"))
+    assert ruled(ListResultsRequest(), "case-1") == Missing(("lab", "document"))
+    assert ruled(ListResultsRequest(lab="no laboratory")) is DENIED
+    assert ruled(ListResultsRequest(document=make_document(1))) is DENIED
+    assert ruled(ListResultsRequest(document=make_document(1)), "case-1") is PERMITTED
+    assert rule(Caller("lab", LAB_NAME), own, ListResultsRequest()) is DENIED
 
 
 def test_a_case_is_needed_where_the_grant_says_so() -> None:

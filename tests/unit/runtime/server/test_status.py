@@ -142,7 +142,7 @@ def test_breaches_are_a_precondition_failure() -> None:
 
 
 def test_the_first_twenty_faults_are_reported() -> None:
-    """A caller who mends twenty at a time gets there."""
+    """A caller that corrects twenty at a time comes to an end."""
     status = to_status(InvalidArgument.of([Violation(f"f{n}", "R", "d") for n in range(500)]))
     (bad,) = details(status, error_details_pb2.BadRequest)
     assert [one.field for one in bad.field_violations] == [f"f{n}" for n in range(MAX_VIOLATIONS)]

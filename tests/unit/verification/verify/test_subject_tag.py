@@ -18,7 +18,7 @@ def test_a_decision_is_of_the_person_it_was_made_for() -> None:
 
 
 def test_two_decisions_of_one_person_show_nothing_in_common() -> None:
-    """A table of decisions does not tell where one person went."""
+    """A table of decisions does not show where one person went."""
     assert subject_tag(FIRST, SOMEBODY, PEPPER).key != subject_tag(SECOND, SOMEBODY, PEPPER).key
 
 

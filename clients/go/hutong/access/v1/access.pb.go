@@ -299,11 +299,15 @@ type Grant struct {
 	// requests that state the field.
 	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
 	// Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
-	// characters.
+	// characters, not only spaces.
 	NeedsCase bool `protobuf:"varint,4,opt,name=needs_case,json=needsCase,proto3" json:"needs_case,omitempty"`
 	// Whether the field may be absent. A filter by laboratory or region is then set to what is the caller's own, also if
 	// a list of laboratories names others. A request with an absent document is about no person.
-	MayOmit       bool `protobuf:"varint,5,opt,name=may_omit,json=mayOmit,proto3" json:"may_omit,omitempty"`
+	MayOmit bool `protobuf:"varint,5,opt,name=may_omit,json=mayOmit,proto3" json:"may_omit,omitempty"`
+	// With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it: a document that
+	// the token names as another one of the user (claim `hutong_other_documents`), or the name of an object that is about
+	// any of the user's documents.
+	Also          string `protobuf:"bytes,6,opt,name=also,proto3" json:"also,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +377,13 @@ func (x *Grant) GetMayOmit() bool {
 	return false
 }
 
+func (x *Grant) GetAlso() string {
+	if x != nil {
+		return x.Also
+	}
+	return ""
+}
+
 var file_hutong_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -400,14 +411,15 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"\x06Access\x12/\n" +
 	"\x06grants\x18\x01 \x03(\v2\x17.hutong.access.v1.GrantR\x06grants\x12!\n" +
 	"\freads_person\x18\x02 \x01(\bR\vreadsPerson\x12*\n" +
-	"\x04cost\x18\x03 \x01(\x0e2\x16.hutong.access.v1.CostR\x04cost\"\xaf\x01\n" +
+	"\x04cost\x18\x03 \x01(\x0e2\x16.hutong.access.v1.CostR\x04cost\"\xc3\x01\n" +
 	"\x05Grant\x12*\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.hutong.access.v1.RoleR\x04role\x12*\n" +
 	"\x04bind\x18\x02 \x01(\x0e2\x16.hutong.access.v1.BindR\x04bind\x12\x14\n" +
 	"\x05field\x18\x03 \x01(\tR\x05field\x12\x1d\n" +
 	"\n" +
 	"needs_case\x18\x04 \x01(\bR\tneedsCase\x12\x19\n" +
-	"\bmay_omit\x18\x05 \x01(\bR\amayOmit*\xa9\x01\n" +
+	"\bmay_omit\x18\x05 \x01(\bR\amayOmit\x12\x12\n" +
+	"\x04also\x18\x06 \x01(\tR\x04also*\xa9\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bROLE_LAB\x10\x01\x12\r\n" +

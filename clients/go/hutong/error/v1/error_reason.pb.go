@@ -24,9 +24,9 @@ const (
 // Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
 // is the name of one of these values without the prefix ERROR_REASON_, and its metadata has the keys shown in the
 // example of the value. A status may carry more details: BadRequest lists the first 20 faulty fields, RetryInfo says
-// that a retry after its delay may succeed, and PreconditionFailure and ResourceInfo name what stands in the way. All
-// details together stay under 4 KiB. No detail ever holds an identity. A verdict (not recognised, no policy in force)
-// is data in a response, never an error.
+// that a retry after its delay may succeed, QuotaFailure names a caller's budget, and PreconditionFailure and
+// ResourceInfo name what stands in the way. All details together stay under 4 KiB. No detail ever holds an identity. A
+// verdict (not recognised, no policy in force) is data in a response, never an error.
 type ErrorReason int32
 
 const (
@@ -175,6 +175,11 @@ const (
 	// accepted. UNAUTHENTICATED.
 	// Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
 	ErrorReason_ERROR_REASON_NOT_AUTHENTICATED ErrorReason = 43
+	// The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, or work a
+	// second. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
+	// and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+	// Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
+	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 44
 )
 
 // Enum value maps for ErrorReason.
@@ -224,6 +229,7 @@ var (
 		41: "ERROR_REASON_NOT_THE_ORIGIN",
 		42: "ERROR_REASON_ITEM_NOT_ADMITTED",
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
+		44: "ERROR_REASON_BUDGET_EXCEEDED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -270,6 +276,7 @@ var (
 		"ERROR_REASON_NOT_THE_ORIGIN":            41,
 		"ERROR_REASON_ITEM_NOT_ADMITTED":         42,
 		"ERROR_REASON_NOT_AUTHENTICATED":         43,
+		"ERROR_REASON_BUDGET_EXCEEDED":           44,
 	}
 )
 
@@ -304,7 +311,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xba\v\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xdc\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -350,7 +357,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_TOO_MANY_LINKED\x10(\x12\x1f\n" +
 	"\x1bERROR_REASON_NOT_THE_ORIGIN\x10)\x12\"\n" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
-	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+Bf\n" +
+	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
+	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,Bf\n" +
 	"\x13org.hutong.error.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/error/v1;errorv1\xaa\x02\x0fHutong.Error.V1b\x06proto3"
 
 var (

@@ -665,7 +665,12 @@ type Policy struct {
 	// Why it begins before it was published; empty when it does not. Taken from PublishPolicyRequest.
 	RetroactiveReason string `protobuf:"bytes,18,opt,name=retroactive_reason,json=retroactiveReason,proto3" json:"retroactive_reason,omitempty"`
 	// SHA-256 in lower-case hexadecimal over the content that the authority stated.
-	ContentHash   string `protobuf:"bytes,19,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`
+	ContentHash string `protobuf:"bytes,19,opt,name=content_hash,json=contentHash,proto3" json:"content_hash,omitempty"`
+	// The caller that published it, like "authorities/410000". Stated to supervisors, authorities and operators alone, and
+	// never in a watch; empty where another node published it.
+	Actor string `protobuf:"bytes,20,opt,name=actor,proto3" json:"actor,omitempty"`
+	// The caller that withdrew it, as `actor`.
+	WithdrawActor string `protobuf:"bytes,21,opt,name=withdraw_actor,json=withdrawActor,proto3" json:"withdraw_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -840,6 +845,20 @@ func (x *Policy) GetRetroactiveReason() string {
 func (x *Policy) GetContentHash() string {
 	if x != nil {
 		return x.ContentHash
+	}
+	return ""
+}
+
+func (x *Policy) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *Policy) GetWithdrawActor() string {
+	if x != nil {
+		return x.WithdrawActor
 	}
 	return ""
 }
@@ -1656,7 +1675,7 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\x05title\x18\x02 \x01(\tB\x0e\xbaH\vr\t\xd0\xea\x81\xca\x06\x01\x18\xac\x02R\x05title\x12 \n" +
 	"\x03url\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x18\xf4\x03\x88\x01\x01R\x03url\x12-\n" +
 	"\n" +
-	"issue_date\x18\x04 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x88\xeb\x81\xca\x06\x01R\tissueDate\"\xfd\v\n" +
+	"issue_date\x18\x04 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\x88\xeb\x81\xca\x06\x01R\tissueDate\"\xc6\f\n" +
 	"\x06Policy\x12'\n" +
 	"\x04name\x18\x01 \x01(\tB\x13\xe2A\x02\x02\b\xbaH\v\xc8\x01\x01r\x06\xf0\xea\x81\xca\x06\x01R\x04name\x12 \n" +
 	"\brevision\x18\x02 \x01(\x05B\x04\xe2A\x01\x03R\brevision\x12+\n" +
@@ -1678,7 +1697,9 @@ const file_hutong_policy_v1_policy_proto_rawDesc = "" +
 	"\rwithdraw_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\fwithdrawTime\x12-\n" +
 	"\x0fwithdraw_reason\x18\x11 \x01(\tB\x04\xe2A\x01\x03R\x0ewithdrawReason\x123\n" +
 	"\x12retroactive_reason\x18\x12 \x01(\tB\x04\xe2A\x01\x03R\x11retroactiveReason\x12'\n" +
-	"\fcontent_hash\x18\x13 \x01(\tB\x04\xe2A\x01\x03R\vcontentHash:\xb3\x02\xeaA\x8a\x01\n" +
+	"\fcontent_hash\x18\x13 \x01(\tB\x04\xe2A\x01\x03R\vcontentHash\x12\x1a\n" +
+	"\x05actor\x18\x14 \x01(\tB\x04\xe2A\x01\x03R\x05actor\x12+\n" +
+	"\x0ewithdraw_actor\x18\x15 \x01(\tB\x04\xe2A\x01\x03R\rwithdrawActor:\xb3\x02\xeaA\x8a\x01\n" +
 	"\x11hutong.org/Policy\x12+jurisdictions/{region}/policies/{policy_id}\x126jurisdictions/{region}/policies/{policy_id}@{revision}*\bpolicies2\x06policy\xbaH\xa1\x01\x1a\x9e\x01\n" +
 	"\x0fpolicy.interval\x125effective_end_time must be after effective_start_time\x1aT!has(this.effective_end_time) || this.effective_end_time > this.effective_start_timeB\x14\n" +
 	"\vrequirement\x12\x05\xbaH\x02\b\x01\"\xad\x01\n" +

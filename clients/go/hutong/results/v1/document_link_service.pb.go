@@ -411,10 +411,10 @@ const file_hutong_results_v1_document_link_service_proto_rawDesc = "" +
 	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\bdocument\"\x8d\x01\n" +
 	"\x1bListLinkedDocumentsResponse\x12F\n" +
 	"\x0edocument_links\x18\x01 \x03(\v2\x1f.hutong.results.v1.DocumentLinkR\rdocumentLinks\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xcb\x03\n" +
-	"\x13DocumentLinkService\x12\x87\x01\n" +
-	"\rLinkDocuments\x12'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\"#\x8a\xd3\x18\x1c\n" +
-	"\x0e\b\x03\x10\x04\x1a\bdocument\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xdc\x03\n" +
+	"\x13DocumentLinkService\x12\x98\x01\n" +
+	"\rLinkDocuments\x12'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\"4\x8a\xd3\x18-\n" +
+	"\x1f\b\x03\x10\x04\x1a\bdocument2\x0flinked_document\n" +
 	"\x06\b\x05\x10\x01 \x01\x10\x01\x18\x02\x90\x02\x02\x12\x8d\x01\n" +
 	"\x0fUnlinkDocuments\x12).hutong.results.v1.UnlinkDocumentsRequest\x1a*.hutong.results.v1.UnlinkDocumentsResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\x0e\b\x03\x10\x04\x1a\bdocument\n" +

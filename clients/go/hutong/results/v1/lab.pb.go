@@ -98,7 +98,10 @@ type LabStandingChange struct {
 	// When this node recorded it.
 	RecordTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=record_time,json=recordTime,proto3" json:"record_time,omitempty"`
 	// The reason, at most 500 characters.
-	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The caller that recorded it, like "supervisors/410000". Stated to supervisors, authorities and operators alone; empty
+	// where another node recorded it.
+	Actor         string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +160,13 @@ func (x *LabStandingChange) GetRecordTime() *timestamppb.Timestamp {
 func (x *LabStandingChange) GetReason() string {
 	if x != nil {
 		return x.Reason
+	}
+	return ""
+}
+
+func (x *LabStandingChange) GetActor() string {
+	if x != nil {
+		return x.Actor
 	}
 	return ""
 }
@@ -275,13 +285,14 @@ var File_hutong_results_v1_lab_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_lab_proto_rawDesc = "" +
 	"\n" +
-	"\x1bhutong/results/v1/lab.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahutong/type/v1/rules.proto\"\xed\x01\n" +
+	"\x1bhutong/results/v1/lab.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahutong/type/v1/rules.proto\"\x89\x02\n" +
 	"\x11LabStandingChange\x12:\n" +
 	"\bstanding\x18\x01 \x01(\x0e2\x1e.hutong.results.v1.LabStandingR\bstanding\x12A\n" +
 	"\x0eeffective_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x12A\n" +
 	"\vrecord_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"recordTime\x12\x16\n" +
-	"\x06reason\x18\x04 \x01(\tR\x06reason\"\xa2\x04\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1a\n" +
+	"\x05actor\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x05actor\"\xa2\x04\n" +
 	"\x03Lab\x12'\n" +
 	"\x04name\x18\x01 \x01(\tB\x13\xe2A\x02\x02\b\xbaH\v\xc8\x01\x01r\x06\xe0\xea\x81\xca\x06\x01R\x04name\x129\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x16\xe2A\x02\x02\x05\xbaH\x0e\xc8\x01\x01r\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\vdisplayName\x12+\n" +

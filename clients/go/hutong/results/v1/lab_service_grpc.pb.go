@@ -38,8 +38,8 @@ type LabServiceClient interface {
 	CreateLab(ctx context.Context, in *CreateLabRequest, opts ...grpc.CallOption) (*CreateLabResponse, error)
 	// Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
 	GetLab(ctx context.Context, in *GetLabRequest, opts ...grpc.CallOption) (*GetLabResponse, error)
-	// Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). Finds laboratories by their registered
-	// name too. The more laboratories a call reads, the more it costs: a page of at most 500.
+	// Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
+	// name, for example by the one on a paper. Each page counts as one call of normal cost.
 	ListLabs(ctx context.Context, in *ListLabsRequest, opts ...grpc.CallOption) (*ListLabsResponse, error)
 	// Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
 	// laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
@@ -109,8 +109,8 @@ type LabServiceServer interface {
 	CreateLab(context.Context, *CreateLabRequest) (*CreateLabResponse, error)
 	// Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
 	GetLab(context.Context, *GetLabRequest) (*GetLabResponse, error)
-	// Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). Finds laboratories by their registered
-	// name too. The more laboratories a call reads, the more it costs: a page of at most 500.
+	// Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
+	// name, for example by the one on a paper. Each page counts as one call of normal cost.
 	ListLabs(context.Context, *ListLabsRequest) (*ListLabsResponse, error)
 	// Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
 	// laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat

@@ -44,7 +44,12 @@ type DocumentLink struct {
 	// When the link was removed; absent while it holds.
 	UnlinkTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=unlink_time,json=unlinkTime,proto3" json:"unlink_time,omitempty"`
 	// Why the link was removed; empty while it holds.
-	UnlinkReason  string `protobuf:"bytes,9,opt,name=unlink_reason,json=unlinkReason,proto3" json:"unlink_reason,omitempty"`
+	UnlinkReason string `protobuf:"bytes,9,opt,name=unlink_reason,json=unlinkReason,proto3" json:"unlink_reason,omitempty"`
+	// The caller that linked them, like "apps/health-code". Stated to supervisors alone; empty where another node linked
+	// them.
+	Actor string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
+	// The caller that removed the link, as `actor`.
+	UnlinkActor   string `protobuf:"bytes,11,opt,name=unlink_actor,json=unlinkActor,proto3" json:"unlink_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,11 +147,25 @@ func (x *DocumentLink) GetUnlinkReason() string {
 	return ""
 }
 
+func (x *DocumentLink) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *DocumentLink) GetUnlinkActor() string {
+	if x != nil {
+		return x.UnlinkActor
+	}
+	return ""
+}
+
 var File_hutong_results_v1_link_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1chutong/results/v1/link.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\"\x91\x04\n" +
+	"\x1chutong/results/v1/link.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\"\xd6\x04\n" +
 	"\fDocumentLink\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x126\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x1c.hutong.type.v1.DocumentTypeB\x04\xe2A\x01\x03R\x04type\x12)\n" +
@@ -159,7 +178,10 @@ const file_hutong_results_v1_link_proto_rawDesc = "" +
 	"createTime\x12A\n" +
 	"\vunlink_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"unlinkTime\x12)\n" +
-	"\runlink_reason\x18\t \x01(\tB\x04\xe2A\x01\x03R\funlinkReason:8\xeaA5\n" +
+	"\runlink_reason\x18\t \x01(\tB\x04\xe2A\x01\x03R\funlinkReason\x12\x1a\n" +
+	"\x05actor\x18\n" +
+	" \x01(\tB\x04\xe2A\x01\x03R\x05actor\x12'\n" +
+	"\funlink_actor\x18\v \x01(\tB\x04\xe2A\x01\x03R\vunlinkActor:8\xeaA5\n" +
 	"\x17hutong.org/DocumentLink\x12\rlinks/{uuid7}*\x05links2\x04linkBn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 

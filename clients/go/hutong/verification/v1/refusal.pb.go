@@ -166,7 +166,9 @@ type Refusal struct {
 	// When it was reported.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// When it was answered; absent while open.
-	AnswerTime    *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=answer_time,json=answerTime,proto3" json:"answer_time,omitempty"`
+	AnswerTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=answer_time,json=answerTime,proto3" json:"answer_time,omitempty"`
+	// The caller that answered, like "supervisors/410000". Stated to supervisors alone.
+	AnswerActor   string `protobuf:"bytes,15,opt,name=answer_actor,json=answerActor,proto3" json:"answer_actor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -299,11 +301,18 @@ func (x *Refusal) GetAnswerTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Refusal) GetAnswerActor() string {
+	if x != nil {
+		return x.AnswerActor
+	}
+	return ""
+}
+
 var File_hutong_verification_v1_refusal_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_refusal_proto_rawDesc = "" +
 	"\n" +
-	"$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xbd\x06\n" +
+	"$hutong/verification/v1/refusal.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\"\xe6\x06\n" +
 	"\aRefusal\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12\x1c\n" +
 	"\x06region\x18\x02 \x01(\tB\x04\xe2A\x01\x03R\x06region\x12\x1a\n" +
@@ -325,7 +334,8 @@ const file_hutong_verification_v1_refusal_proto_rawDesc = "" +
 	"\vcreate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"createTime\x12A\n" +
 	"\vanswer_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"answerTime:<\xeaA9\n" +
+	"answerTime\x12'\n" +
+	"\fanswer_actor\x18\x0f \x01(\tB\x04\xe2A\x01\x03R\vanswerActor:<\xeaA9\n" +
 	"\x12hutong.org/Refusal\x12\x10refusals/{uuid7}*\brefusals2\arefusal*a\n" +
 	"\fRefusalState\x12\x1d\n" +
 	"\x19REFUSAL_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +

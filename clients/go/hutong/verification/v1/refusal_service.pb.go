@@ -1039,10 +1039,10 @@ const file_hutong_verification_v1_refusal_service_proto_rawDesc = "" +
 	"\x1aSUMMARY_PERIOD_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12SUMMARY_PERIOD_DAY\x10\x01\x12\x17\n" +
 	"\x13SUMMARY_PERIOD_WEEK\x10\x02\x12\x18\n" +
-	"\x14SUMMARY_PERIOD_MONTH\x10\x032\xd0\x05\n" +
-	"\x0eRefusalService\x12\x8b\x01\n" +
-	"\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"\x1d\x8a\xd3\x18\x16\n" +
-	"\x10\b\x03\x10\x04\x1a\bdocument(\x01\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
+	"\x14SUMMARY_PERIOD_MONTH\x10\x032\xda\x05\n" +
+	"\x0eRefusalService\x12\x95\x01\n" +
+	"\rReportRefusal\x12,.hutong.verification.v1.ReportRefusalRequest\x1a-.hutong.verification.v1.ReportRefusalResponse\"'\x8a\xd3\x18 \n" +
+	"\x1a\b\x03\x10\x04\x1a\bdocument(\x012\bdecision\x10\x01\x18\x02\x90\x02\x02\x12\x88\x01\n" +
 	"\n" +
 	"GetRefusal\x12).hutong.verification.v1.GetRefusalRequest\x1a*.hutong.verification.v1.GetRefusalResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +

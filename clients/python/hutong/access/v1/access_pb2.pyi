@@ -178,6 +178,7 @@ class Grant(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     NEEDS_CASE_FIELD_NUMBER: _builtins.int
     MAY_OMIT_FIELD_NUMBER: _builtins.int
+    ALSO_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     """The role of the caller. The caller's certificate or token states it, never the message."""
     bind: Global___Bind.ValueType
@@ -190,11 +191,16 @@ class Grant(_message.Message):
     """
     needs_case: _builtins.bool
     """Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
-    characters.
+    characters, not only spaces.
     """
     may_omit: _builtins.bool
     """Whether the field may be absent. A filter by laboratory or region is then set to what is the caller's own, also if
     a list of laboratories names others. A request with an absent document is about no person.
+    """
+    also: _builtins.str
+    """With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it: a document that
+    the token names as another one of the user (claim `hutong_other_documents`), or the name of an object that is about
+    any of the user's documents.
     """
     def __init__(
         self,
@@ -204,10 +210,11 @@ class Grant(_message.Message):
         field: _builtins.str = ...,
         needs_case: _builtins.bool = ...,
         may_omit: _builtins.bool = ...,
+        also: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -210,14 +210,20 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     accepted. UNAUTHENTICATED.
     Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
     """
+    ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 44
+    """The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, or work a
+    second. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
+    and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+    Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
     is the name of one of these values without the prefix ERROR_REASON_, and its metadata has the keys shown in the
     example of the value. A status may carry more details: BadRequest lists the first 20 faulty fields, RetryInfo says
-    that a retry after its delay may succeed, and PreconditionFailure and ResourceInfo name what stands in the way. All
-    details together stay under 4 KiB. No detail ever holds an identity. A verdict (not recognised, no policy in force)
-    is data in a response, never an error.
+    that a retry after its delay may succeed, QuotaFailure names a caller's budget, and PreconditionFailure and
+    ResourceInfo name what stands in the way. All details together stay under 4 KiB. No detail ever holds an identity. A
+    verdict (not recognised, no policy in force) is data in a response, never an error.
     """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
@@ -407,5 +413,11 @@ ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 43
 """The caller is not known: its certificate names no caller of this trust domain or has expired, or its token cannot be
 accepted. UNAUTHENTICATED.
 Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
+"""
+ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 44
+"""The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, or work a
+second. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
+and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

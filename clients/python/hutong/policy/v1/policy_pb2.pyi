@@ -335,6 +335,8 @@ class Policy(_message.Message):
     WITHDRAW_REASON_FIELD_NUMBER: _builtins.int
     RETROACTIVE_REASON_FIELD_NUMBER: _builtins.int
     CONTENT_HASH_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    WITHDRAW_ACTOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"jurisdictions/{region}/policies/{policy_id}"; policy_id is 1 to 63 of lower-case letters, digits and "-", beginning
     with a letter. Answers append "@{revision}".
@@ -356,6 +358,12 @@ class Policy(_message.Message):
     """Why it begins before it was published; empty when it does not. Taken from PublishPolicyRequest."""
     content_hash: _builtins.str
     """SHA-256 in lower-case hexadecimal over the content that the authority stated."""
+    actor: _builtins.str
+    """The caller that published it, like "authorities/410000". Stated to supervisors, authorities and operators alone, and
+    never in a watch; empty where another node published it.
+    """
+    withdraw_actor: _builtins.str
+    """The caller that withdrew it, as `actor`."""
     @_builtins.property
     def source(self) -> Global___PolicySource:
         """The document behind it. Optional."""
@@ -426,10 +434,12 @@ class Policy(_message.Message):
         withdraw_reason: _builtins.str = ...,
         retroactive_reason: _builtins.str = ...,
         content_hash: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        withdraw_actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "not_required", b"not_required", "publish_time", b"publish_time", "requirement", b"requirement", "source", b"source", "test_required", b"test_required", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["advice", b"advice", "channels", b"channels", "content_hash", b"content_hash", "effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "name", b"name", "not_required", b"not_required", "origin", b"origin", "publish_time", b"publish_time", "purposes", b"purposes", "requirement", b"requirement", "retroactive_reason", b"retroactive_reason", "revision", b"revision", "source", b"source", "test_required", b"test_required", "title", b"title", "withdraw_reason", b"withdraw_reason", "withdraw_time", b"withdraw_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "advice", b"advice", "channels", b"channels", "content_hash", b"content_hash", "effective_end_time", b"effective_end_time", "effective_start_time", b"effective_start_time", "floor", b"floor", "forbidden_grounds", b"forbidden_grounds", "name", b"name", "not_required", b"not_required", "origin", b"origin", "publish_time", b"publish_time", "purposes", b"purposes", "requirement", b"requirement", "retroactive_reason", b"retroactive_reason", "revision", b"revision", "source", b"source", "test_required", b"test_required", "title", b"title", "withdraw_actor", b"withdraw_actor", "withdraw_reason", b"withdraw_reason", "withdraw_time", b"withdraw_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_requirement: _TypeAlias = _typing.Literal["not_required", "test_required"]  # noqa: Y015
     _WhichOneofArgType_requirement: _TypeAlias = _typing.Literal["requirement", b"requirement"]  # noqa: Y015

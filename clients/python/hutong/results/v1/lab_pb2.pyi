@@ -64,10 +64,15 @@ class LabStandingChange(_message.Message):
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     RECORD_TIME_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     standing: Global___LabStanding.ValueType
     """The standing from effective_time on."""
     reason: _builtins.str
     """The reason, at most 500 characters."""
+    actor: _builtins.str
+    """The caller that recorded it, like "supervisors/410000". Stated to supervisors, authorities and operators alone; empty
+    where another node recorded it.
+    """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
         """The instant from which it holds. Absent in the first entry of a laboratory that was registered without
@@ -85,10 +90,11 @@ class LabStandingChange(_message.Message):
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         record_time: _timestamp_pb2.Timestamp | None = ...,
         reason: _builtins.str = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "record_time", b"record_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_time", b"effective_time", "reason", b"reason", "record_time", b"record_time", "standing", b"standing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "effective_time", b"effective_time", "reason", b"reason", "record_time", b"record_time", "standing", b"standing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

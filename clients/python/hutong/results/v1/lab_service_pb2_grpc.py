@@ -80,8 +80,8 @@ class LabServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListLabs(self, request, context):
-        """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). Finds laboratories by their registered
-        name too. The more laboratories a call reads, the more it costs: a page of at most 500.
+        """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
+        name, for example by the one on a paper. Each page counts as one call of normal cost.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,8 +43,8 @@ class LabServiceStub:
     GetLab: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.GetLabRequest, _lab_service_pb2.GetLabResponse]
     """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
     ListLabs: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.ListLabsRequest, _lab_service_pb2.ListLabsResponse]
-    """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). Finds laboratories by their registered
-    name too. The more laboratories a call reads, the more it costs: a page of at most 500.
+    """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
+    name, for example by the one on a paper. Each page counts as one call of normal cost.
     """
     SetLabStanding: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabStandingRequest, _lab_service_pb2.SetLabStandingResponse]
     """Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
@@ -68,8 +68,8 @@ class LabServiceAsyncStub(LabServiceStub):
     GetLab: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.GetLabRequest, _lab_service_pb2.GetLabResponse]  # type: ignore[assignment]
     """Returns one laboratory with its standing history. NOT_FOUND if it is not registered."""
     ListLabs: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.ListLabsRequest, _lab_service_pb2.ListLabsResponse]  # type: ignore[assignment]
-    """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). Finds laboratories by their registered
-    name too. The more laboratories a call reads, the more it costs: a page of at most 500.
+    """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
+    name, for example by the one on a paper. Each page counts as one call of normal cost.
     """
     SetLabStanding: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabStandingRequest, _lab_service_pb2.SetLabStandingResponse]  # type: ignore[assignment]
     """Adds an entry to a laboratory's standing history. Atomic; entries are never removed. Results reported while the
@@ -108,8 +108,8 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _lab_service_pb2.ListLabsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lab_service_pb2.ListLabsResponse, _abc.Awaitable[_lab_service_pb2.ListLabsResponse]]:
-        """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). Finds laboratories by their registered
-        name too. The more laboratories a call reads, the more it costs: a page of at most 500.
+        """Lists laboratories in order of their names "labs/{uscc}", paged (AIP-158). It also finds them by their registered
+        name, for example by the one on a paper. Each page counts as one call of normal cost.
         """
 
     @_abc_1.abstractmethod

@@ -96,6 +96,7 @@ class Refusal(_message.Message):
     ANSWER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ANSWER_TIME_FIELD_NUMBER: _builtins.int
+    ANSWER_ACTOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"refusals/{uuid7}"."""
     region: _builtins.str
@@ -116,6 +117,8 @@ class Refusal(_message.Message):
     """The person's own words, as given."""
     answer: _builtins.str
     """The jurisdiction's answer; empty while open."""
+    answer_actor: _builtins.str
+    """The caller that answered, like "supervisors/410000". Stated to supervisors alone."""
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -155,10 +158,11 @@ class Refusal(_message.Message):
         answer: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         answer_time: _timestamp_pb2.Timestamp | None = ...,
+        answer_actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer_time", b"answer_time", "create_time", b"create_time", "refuse_time", b"refuse_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_time", b"answer_time", "assessment", b"assessment", "create_time", b"create_time", "decision", b"decision", "forbidden_grounds", b"forbidden_grounds", "grounds", b"grounds", "name", b"name", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "state", b"state", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "answer_actor", b"answer_actor", "answer_time", b"answer_time", "assessment", b"assessment", "create_time", b"create_time", "decision", b"decision", "forbidden_grounds", b"forbidden_grounds", "grounds", b"grounds", "name", b"name", "purpose", b"purpose", "refuse_time", b"refuse_time", "region", b"region", "state", b"state", "statement", b"statement", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

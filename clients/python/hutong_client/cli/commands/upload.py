@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import tzinfo
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 
 import click
@@ -23,13 +23,15 @@ from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import detect_format, open_table
-from hutong_client.tables.rejects import NotFree, choose_rejects_path, is_intact
+from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact, part_path
 from hutong_client.tables.rows import NotATable, Row, Table
 from hutong_client.tables.times import has_zone, parse_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
+_EXTENSIONS = {"ndjson": ".ndjson", "csv": ".csv", "xlsx": ".xlsx", "old": ".xlsx"}
+"""The format of the rejects file by that of the uploaded file."""
 _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
@@ -55,8 +57,8 @@ _ROWS_LOOKED_AT = 50
     "--rejects",
     "rejects_path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A new file for rejected rows; an existing file is never overwritten.  [default: FILE.rejects.csv, or .ndjson "
-    "for NDJSON; if it exists, FILE.rejects.2.csv and so on]",
+    help="A new file for rejected rows, a workbook if it ends with .xlsx; an existing file is never overwritten.  "
+    "[default: FILE.rejects.csv, .xlsx for a workbook, .ndjson for NDJSON; if it exists, FILE.rejects.2.csv and so on]",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes per batch."
@@ -80,7 +82,7 @@ def upload(
     """Upload FILE: CSV, a workbook (.xlsx, .xls, .xlsb, .ods) or NDJSON, with a header in English or Chinese.
 
     Consecutive rows with the same tube_code are one tube. All visible sheets of a workbook are read. Rejected rows are
-    written to another file with their faults, as NDJSON if FILE is NDJSON; correct them there and upload that file.
+    written to another file of the same format with their faults; correct them there and upload that file.
     Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
     were rejected.
     """
@@ -151,19 +153,32 @@ def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: boo
         fresh = replace(fresh, rejects=_name_beside(file, asked.resolve()))
     kept = read_journal(journal_path(file), fresh) if resume else None
     if kept:
-        path = file.parent / kept.rejects
+        path = part_path(file.parent / kept.rejects)
         if kept.finished or is_intact(path, kept.rejects_bytes, kept.rejects_sha256):
-            return kept
+            return _with_free_workbook(file, kept)
         if kept.rejected_rows:
             raise CannotResume(f"{path} is gone or was changed; upload the file without --resume")
     elif resume:
         say("There is no earlier upload of this file; a new one begins.")
     # A dry run has another name for its rejects file, so that it cannot overwrite that of an interrupted upload.
-    extension = ".ndjson" if detect_format(file) == "ndjson" else ".csv"
+    extension = _EXTENSIONS[detect_format(file)]
     path = choose_rejects_path(file, asked, ".trial.rejects" if dry_run else ".rejects", extension)
     if path == journal_path(file).resolve():
         raise NotFree(f"{asked} is the journal of the upload; name another file")
     return replace(kept or fresh, rejects=_name_beside(file, path), rejects_bytes=0, rejects_sha256="")
+
+
+def _with_free_workbook(file: Path, kept: Journal) -> Journal:
+    """Return the journal of an upload to resume. If the workbook of its rejects exists already, it gets another name.
+
+    The workbook is there if the upload was killed after it was written. A clerk may be correcting the rows in it.
+    """
+    path = file.parent / kept.rejects
+    if kept.finished or part_path(path) == path or not path.exists():
+        return kept
+    free = next(path for number in count(2) if not (path := path.with_suffix(f".{number}.xlsx")).exists())
+    part_path(file.parent / kept.rejects).rename(part_path(free))
+    return replace(kept, rejects=_name_beside(file, free))
 
 
 def _name_beside(file: Path, path: Path) -> str:

@@ -13,16 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
-from hutong_client.tables.columns import HEADER_ROWS, Vocabulary, find_header
+from hutong_client.tables.columns import HEADER_ROWS, REMARK, Vocabulary, find_header, title_of_result
 from hutong_client.tables.formats.encoding import detect_encoding
-from hutong_client.tables.rows import NUL_FAULT, NotATable, Row
+from hutong_client.tables.named_tests import Remarks, find_named_test
+from hutong_client.tables.rows import NUL_FAULT, ONLY_SHEET, NotATable, Row, Sheet
 
 _DELIMITERS = ",\t;，"
 _MAX_CELL_CHARACTERS = 1 << 20
 """The CSV reader's limit for a cell, far more than any valid cell has."""
 _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
-_KEPT_AS_TEXT = re.compile(r'="([^"]*)"')
+_KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 """A text as a formula, by which a spreadsheet program keeps its zeros and digits."""
 _STRAY_QUOTE = (
     "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
@@ -42,10 +43,12 @@ def open_csv(path: Path, vocabulary: Vocabulary, encoding: str = "") -> Iterator
         file.seek(0)
         lines = _Lines(file)
         records = _records(lines, delimiter)
+        above: list[str] = []
         for _ in range(number):
             lines.begin()
-            next(records)
-        yield CsvTable(titles, columns, lines, records, delimiter, number)
+            above += next(records)
+        named_test = find_named_test(title_of_result(titles, columns), [" ".join(above), path.name])
+        yield CsvTable(titles, columns, lines, records, delimiter, number, named_test)
 
 
 class _Lines:
@@ -94,11 +97,14 @@ class CsvTable:
     records: Iterator[list[str]]
     delimiter: str
     header_number: int
+    named_test: str = ""
     notices: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows after the header."""
         number = self.header_number
+        sheet = Sheet(test=self.named_test) if self.named_test else ONLY_SHEET
+        remarks = Remarks(self.header, self.columns)
         while True:
             number += 1
             self.lines.begin()
@@ -110,25 +116,28 @@ class CsvTable:
             except csv.Error:
                 readable = False
             if not readable:
-                yield Row(number, {}, self._split(self.lines.keep_first()), _STRAY_QUOTE)
-            elif any(cell.strip() for cell in cells):
-                yield self._row(number, cells)
+                yield Row(number, {}, self._split(self.lines.keep_first()), _STRAY_QUOTE, sheet)
+            elif any(map(str.strip, cells)):
+                yield self._row(number, cells, sheet, remarks)
 
-    def _row(self, number: int, cells: list[str]) -> Row:
-        known = {column: cells[at].strip() for at, column in self.columns.items() if at < len(cells)}
+    def _row(self, number: int, cells: list[str], sheet: Sheet, remarks: Remarks) -> Row:
+        width = len(cells)
+        known = {column: text for at, column in self.columns.items() if at < width and (text := cells[at].strip())}
         taken = self.lines.taken
-        text = taken[0] if len(taken) == 1 else "".join(taken)
-        if '="' in text:
-            known = {column: _KEPT_AS_TEXT.sub(r"\1", cell) for column, cell in known.items()}
+        line = taken[0] if len(taken) == 1 else "".join(taken)
+        if '="' in line:
+            known = {column: text for column, cell in known.items() if (text := _take_text(cell))}
+        if remark := remarks.read(cells):
+            known[REMARK] = remark
         fault = ""
-        if "\x00" in text:
+        if "\x00" in line:
             fault = NUL_FAULT
-        elif len(cells) > len(self.header) and any(cell.strip() for cell in cells[len(self.header) :]):
+        elif width > len(self.header) and any(map(str.strip, cells[len(self.header) :])):
             fault = (
-                f"the row has {len(cells)} cells and the header {len(self.header)}; a comma inside a cell needs "
+                f"the row has {width} cells and the header {len(self.header)}; a comma inside a cell needs "
                 "quotation marks around the cell"
             )
-        return Row(number, {column: cell for column, cell in known.items() if cell}, cells, fault)
+        return Row(number, known, cells, fault, sheet)
 
     def _contains_other_rows(self) -> bool:
         """Check whether at least two of the record's lines have as many cells as a row.
@@ -142,6 +151,11 @@ class CsvTable:
     def _split(self, line: str) -> list[str]:
         """Split a line into cells and keep all quotation marks."""
         return line.rstrip("\r\n").split(self.delimiter)
+
+
+def _take_text(cell: str) -> str:
+    kept = _KEPT_AS_TEXT.fullmatch(cell)
+    return kept[1].replace('""', '"') if kept else cell
 
 
 def _records(lines: _Lines, delimiter: str) -> Iterator[list[str]]:

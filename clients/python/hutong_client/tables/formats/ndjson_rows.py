@@ -11,9 +11,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
-from hutong_client.tables.columns import RESULTS, name_columns
+from hutong_client.tables.columns import REMARK, RESULTS, name_columns
 from hutong_client.tables.formats.encoding import detect_encoding
-from hutong_client.tables.rows import Cell, NotATable, Row
+from hutong_client.tables.named_tests import find_named_test, name_tests, words_of_remark
+from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
 
 _LINES_LOOKED_AT = 50
 """If none of this many first lines can be read, the file is not NDJSON. Otherwise faults belong to single rows."""
@@ -23,7 +24,7 @@ _LINES_LOOKED_AT = 50
 def open_ndjson(path: Path, encoding: str = "") -> Iterator[NdjsonTable]:
     """Open an NDJSON file; raise NotATable if none of its first lines is a JSON object."""
     with path.open(encoding=detect_encoding(path, encoding)) as file:
-        table = NdjsonTable(file)
+        table = NdjsonTable(file, named_test=find_named_test("", [path.name]))
         rows = list(islice(table, _LINES_LOOKED_AT))
         if not rows:
             raise NotATable("the file is empty")
@@ -39,13 +40,15 @@ class NdjsonTable:
 
     file: TextIO
     header: Sequence[str] = ("record",)
+    named_test: str = ""
     notices: Sequence[str] = ()
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the lines that are not blank."""
+        sheet = Sheet(test=self.named_test) if self.named_test else ONLY_SHEET
         for number, line in enumerate(iter(self.file.readline, ""), start=1):
             if text := line.strip():
-                yield read_record(number, text)
+                yield read_record(number, text, sheet)
 
 
 @lru_cache(maxsize=256)
@@ -54,7 +57,7 @@ def _columns_of(keys: tuple[str, ...]) -> dict[str, str]:
     return {keys[at]: column for at, column in name_columns(keys, RESULTS).items()}
 
 
-def read_record(number: int, text: str) -> Row:
+def read_record(number: int, text: str, sheet: Sheet = ONLY_SHEET) -> Row:
     """Read one line as a row. A line that is not a JSON object becomes a row with a fault."""
     try:
         # Numbers are kept as text, because a float cannot hold 18 digits.
@@ -74,6 +77,8 @@ def read_record(number: int, text: str) -> Row:
         return Row(number, {}, (text,), str(error))
     for key, value in record.items():
         column = columns.get(key)
+        if column is None and isinstance(value, str) and (words := words_of_remark(key)) and words.search(value):
+            cells[REMARK] = f"{cells.get(REMARK, '')} {value}"
         if column is None or value is None or value == "":
             continue
         if not isinstance(value, str):
@@ -81,4 +86,6 @@ def read_record(number: int, text: str) -> Row:
         if not value.isprintable():
             return Row(number, {}, (text,), f"{key} has a character that cannot be printed")
         cells[column] = value.strip()
-    return Row(number, cells, (text,))
+        if column == "nat_result" and name_tests(key):
+            cells[REMARK] = f"{cells.get(REMARK, '')} {key}"
+    return Row(number, cells, (text,), "", sheet)

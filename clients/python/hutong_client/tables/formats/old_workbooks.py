@@ -39,7 +39,7 @@ def open_old_workbook(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTa
             "and without a password if it has one"
         ) from error
     with contextlib.closing(workbook):
-        yield read_workbook([*sheets], vocabulary)
+        yield read_workbook([*sheets], vocabulary, path.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
-from hutong_client.tables.columns import HEADER_ROWS, Vocabulary, find_header, has_card
+from hutong_client.tables.columns import HEADER_ROWS, REMARK, Vocabulary, find_header, has_card, title_of_result
+from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
 
 _EXPLANATION = re.compile(
@@ -69,8 +70,8 @@ class _Part:
     sheet: Sheet
 
 
-def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary) -> WorkbookTable:
-    """Return the rows of all visible sheets that have a header.
+def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_name: str) -> WorkbookTable:
+    """Return the rows of all visible sheets that have a header. The name of the file may name the test.
 
     Raises:
         NotATable: no visible sheet has a header, a sheet holds people and no header, or the columns differ.
@@ -106,7 +107,9 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary) -> Wor
                 f"the sheet {source.name} has cells with error values such as #REF!, whose place cannot be read in "
                 "this format; correct them, or save the workbook as .xlsx"
             )
-        sheet = Sheet(position, source.name) if len(found) > 1 else ONLY_SHEET
+        above = " ".join(text for _, texts in islice(_first_texts(source), number) for text in texts)
+        test = find_named_test(title_of_result(own, columns), [source.name, above, file_name])
+        sheet = Sheet(position, source.name if len(found) > 1 else "", test) if test or len(found) > 1 else ONLY_SHEET
         parts.append(_Part(source, number, columns, own, marks, sheet))
         hidden = [row for row in marks.hidden_rows if row > number]
         if hidden:
@@ -127,6 +130,7 @@ class WorkbookTable:
         self._parts = parts
         self.notices = notices
         self.header = parts[0].titles
+        self.named_test = next((part.sheet.test for part in parts if part.sheet.test), "")
 
     def __iter__(self) -> Iterator[Row]:
         """Yield the rows after each sheet's header."""
@@ -137,6 +141,7 @@ class WorkbookTable:
 def _read_part(part: _Part) -> Iterator[Row]:
     columns = list(part.columns.items())
     filler = _Filler(part)
+    remarks = Remarks(part.titles, part.columns)
     for number, own in islice(part.source.rows(), part.number, None):
         values, original = own, [value if type(value) is str else as_text(value) for value in own]
         if not any(original):
@@ -149,6 +154,8 @@ def _read_part(part: _Part) -> Iterator[Row]:
             if at < width and original[at] and (text := original[at].strip()):
                 value = values[at]
                 cells[column] = text if type(value) is str else _as_cell(value)
+        if remark := remarks.read(original):
+            cells[REMARK] = remark
         if cells or any(text.strip() for text in original):
             yield Row(number, cells, original, "", part.sheet)
 

@@ -34,9 +34,8 @@ def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTable]:
         if not workbook.worksheets:
             raise NotATable("the workbook has no sheet of cells")
         parts = _find_parts(file)
-        yield read_workbook(
-            [XlsxSheet(sheet, file, parts.get(sheet.title, "")) for sheet in workbook.worksheets], vocabulary
-        )
+        sheets = [XlsxSheet(sheet, file, parts.get(sheet.title, "")) for sheet in workbook.worksheets]
+        yield read_workbook(sheets, vocabulary, path.name)
 
 
 def _load(file: BinaryIO) -> Workbook:

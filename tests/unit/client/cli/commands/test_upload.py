@@ -16,6 +16,7 @@ from google.rpc import code_pb2
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import journal_path
 from hutong_client.cli.main import run
+from openpyxl import load_workbook
 
 from tests.support.client.fake_uploads import FakeUploads, at_batches, failure, serving
 from tests.support.client.laboratory_files import CARDS, HEADER, damage_workbook, line, write_csv, write_workbook
@@ -90,7 +91,7 @@ def test_interrupted_upload_goes_on_to_the_same_end(
 
 
 def test_finished_upload_is_not_sent_again(day: Path, address: str, fake: FakeUploads) -> None:
-    """--resume tells the same end once more."""
+    """--resume reports the same end once more."""
     upload(day, address)
     batches = fake.batches
     assert upload(day, address, "--resume") == ExitCode.PARTLY
@@ -168,7 +169,7 @@ def test_a_missing_service_is_reported_at_once(day: Path, capsys: pytest.Capture
 
 
 def test_rejects_of_the_time_before_are_kept(day: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The clerk was told to mend them; the new ones go beside them, and the command says where."""
+    """A clerk may be correcting them. The new ones go beside them, and the command prints the path."""
     upload(day, address)
     mended = day.with_name("day.csv.rejects.csv")
     mended.write_text("mended", encoding="utf-8")
@@ -176,6 +177,36 @@ def test_rejects_of_the_time_before_are_kept(day: Path, address: str, capsys: py
     assert upload(day, address) == ExitCode.PARTLY
     assert mended.read_text(encoding="utf-8") == "mended"
     assert "day.csv.rejects.2.csv" in capsys.readouterr().out
+
+
+def as_workbook(day: Path) -> Path:
+    with day.open(encoding="utf-8", newline="") as file:
+        return write_workbook(day.with_name("day.xlsx"), csv.reader(file))
+
+
+def test_rejects_of_a_workbook_are_a_workbook(day: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The rows are gathered in another file, which is removed at the end. A second upload writes a second workbook."""
+    book = as_workbook(day)
+    for name in ("day.xlsx.rejects.xlsx", "day.xlsx.rejects.2.xlsx"):
+        assert upload(book, address) == ExitCode.PARTLY
+        assert name in capsys.readouterr().out
+        (sheet,) = load_workbook(book.with_name(name)).worksheets
+        assert [row[0] for row in sheet.iter_rows(min_row=2, max_row=4, values_only=True)] == ["2", "5", "6"]
+    assert not [path for path in book.parent.iterdir() if ".part" in path.name]
+
+
+def test_rejects_of_an_interrupted_workbook_go_on(day: Path, address: str, fake: FakeUploads) -> None:
+    """The workbook is written at the end, under another name if one exists already."""
+    book = as_workbook(day)
+    fake.before_commit = at_batches(REFUSED, 6)
+    upload(book, address)
+    assert book.with_name("day.xlsx.rejects.xlsx.part.csv").exists()
+    book.with_name("day.xlsx.rejects.xlsx").write_bytes(b"corrected")
+    assert upload(book, address, "--resume") == ExitCode.PARTLY
+    assert book.with_name("day.xlsx.rejects.xlsx").read_bytes() == b"corrected"
+    (sheet,) = load_workbook(book.with_name("day.xlsx.rejects.2.xlsx")).worksheets
+    assert sheet.max_row == 1 + len({0, 7, 14, 21, 28, 35} | {3, 4, 21, 39})
+    assert not [path for path in book.parent.iterdir() if ".part" in path.name]
 
 
 @pytest.mark.parametrize("place", ["day.csv", "notes.csv", "pipe", "day.csv.hutong-upload.json"])
@@ -234,7 +265,7 @@ def test_resume_knows_where_its_rejects_are(day: Path, address: str, fake: FakeU
 def test_second_upload_of_a_file_at_once_is_refused(
     day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In the midst of the first: exit code 7, nothing sent twice, nothing told twice."""
+    """It begins in the midst of the first: exit code 7, nothing is sent twice, nothing is reported twice."""
     codes: list[int] = []
 
     def intrude(number: int) -> None:

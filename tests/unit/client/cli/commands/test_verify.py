@@ -90,7 +90,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
 def test_bad_line_is_its_own_fault_alone(verify: Verify, line: str) -> None:
-    """Those before and behind it are answered; its fault is told under its row, without what stands in it."""
+    """The lines before and behind it are answered. Its fault is reported under its row, without its content."""
     before, fault, behind = verify(f"{question('A')}\n{line}\n{question('B', correlation_id=None)}\n")
     assert (before["decision"]["name"], behind["decision"]["name"]) == ("A", "B")
     assert (fault["row"], fault["correlation_id"], behind["correlation_id"]) == (2, "2", "3")

@@ -64,7 +64,7 @@ def test_stray_comma_and_stray_quote_are_reported_for_their_row(tmp_path: Path) 
 def test_stray_quotation_mark_costs_its_own_row_alone(
     tmp_path: Path, damage: dict[int, tuple[str, str]], told: list[int]
 ) -> None:
-    """Every other row is read, under the number that it has without the stray, and the row is told with its text.
+    """Every other row is read, under the number that it has without the stray, and the row is reported with its text.
 
     A pair is what is put before and behind the line, or what in it is replaced by what.
     """
@@ -88,7 +88,7 @@ def test_long_cell_with_line_breaks_and_commas_is_one_row(tmp_path: Path) -> Non
 
 
 def test_nul_is_a_fault_of_its_row(tmp_path: Path) -> None:
-    """A byte that was damaged costs one row; a header with damage is told as such by what it lacks."""
+    """A damaged byte costs one row. A damaged header is refused by what it lacks."""
     text = as_csv([line(number) for number in range(3)]).replace("R00001", "R00\x0001")
     rows = read_rows(write_file(tmp_path / "day.csv", text.encode()))
     assert ["NUL" in row.fault for row in rows] == [False, True, False]

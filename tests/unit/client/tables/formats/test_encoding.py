@@ -52,7 +52,7 @@ ENGLISH = as_csv([line(number, card_type="", nat_result="negative") for number i
     ids=["cut off", "cut off behind a line", "cut off, ASCII", "one Latin-1", "half GB18030", "with a mark", "late"],
 )
 def test_damaged_utf_8_is_never_taken_for_gb18030(tmp_path: Path, content: bytes, told: int) -> None:
-    """Names would be stored as others; the line of the damage is told."""
+    """Names would be stored as others. The message names the line of the damage."""
     with pytest.raises(NotATable, match=rf"is damaged.*line {told} "):
         read_rows(write_file(tmp_path / "day.csv", content))
 

@@ -11,10 +11,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.upload_pb2 import Rejection, Tube, TubePerson
 from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong_client.tables.batches import Origin
-from hutong_client.tables.rejects import find_rejected
+from hutong_client.tables.rejected.rejects import find_rejected
+from hutong_client.tables.rejected.wording import explain_rule, name_reason
 from hutong_client.tables.rows import Row
 from hutong_client.tables.tubes import ReadTube
-from hutong_client.tables.wording import explain_rule
 
 from services.runtime.server.validation import find_violations
 
@@ -79,3 +79,27 @@ def test_other_words_of_a_service_stay() -> None:
     """A service says more than a rule can."""
     assert explain_rule("report_time", "is too early") == "is too early"
     assert explain_rule("nobody.knows", "value is required") == "value is required"
+
+
+@pytest.mark.parametrize(
+    ("path", "reason", "description", "words"),
+    [
+        ("outcome", "POOL_MISMATCH", "a single tube is reported POSITIVE", "混管阳性"),
+        ("report_time", "TIMES_OUT_OF_ORDER", "is before receive_time", "收样"),
+        ("report_number", "CONFLICT", "use CorrectResult to change it", "check the number"),
+        ("item", "CONFLICT", "stored with items/x; use CorrectResult to change its item", "stored with items/x"),
+    ],
+)
+def test_descriptions_for_programs_become_words_for_clerks(
+    path: str, reason: str, description: str, words: str
+) -> None:
+    """No name of a field, a value or a call of the contract is left."""
+    text = explain_rule(path, description, reason)
+    assert words in text
+    assert not re.search(r"[A-Z]{4}|_time|CorrectResult", text)
+
+
+def test_reasons_have_names() -> None:
+    """A reason without a name is shown as it is."""
+    assert "in one tube" in name_reason("POOL_MISMATCH")
+    assert name_reason("SOMETHING_NEW") == "SOMETHING_NEW"

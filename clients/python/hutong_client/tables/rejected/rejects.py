@@ -14,10 +14,11 @@ from typing import Self
 from hutong.results.v1.upload_pb2 import Rejection
 
 from hutong_client.tables.batches import Origin
+from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.layouts import Layout, Rejected
+from hutong_client.tables.rejected.layouts import Layout, Rejected
+from hutong_client.tables.rejected.wording import explain_rule
 from hutong_client.tables.tubes import ReadTube
-from hutong_client.tables.wording import explain_rule
 
 _COLUMN_OF = {
     "document.number": "card_no",
@@ -41,7 +42,7 @@ _COLUMN_OF = {
 
 def find_rejected(origin: Origin, rejections: Iterable[Rejection]) -> list[Rejected]:
     """Return a batch's rejected rows in the order of the file: bad rows that were not sent, and rejections."""
-    found = [Rejected(bad.row, bad.faults) for bad in origin.bad_rows]
+    found = [Rejected(bad.row, bad.faults, filled=bad.filled) for bad in origin.bad_rows]
     for rejection in rejections:
         found += _rejected_rows(origin.tubes[rejection.tube_index], rejection)
     return sorted(found, key=lambda rejected: rejected.row.order)
@@ -59,13 +60,16 @@ def _rejected_rows(read: ReadTube, rejection: Rejection) -> Iterator[Rejected]:
     of_person: dict[int, list[Fault]] = {}
     for violation in rejection.violations:
         position, path = _split_path(violation.field)
-        description = explain_rule(path, violation.description)
+        description = explain_rule(path, violation.description, violation.reason)
         fault = Fault(_COLUMN_OF.get(path, path), violation.reason, description)
         (of_tube if position is None else of_person.setdefault(position, [])).append(fault)
     for position in range(len(read.rows)) if whole else (rejection.person_index,):
         # A cell that breaks two rules may get the same fault twice, which is reported once.
         faults = dict.fromkeys((*of_tube, *of_person.get(position, ())))
-        yield Rejected(read.rows[position], tuple(faults), rejection.retryable)
+        row = read.rows[position]
+        yield Rejected(
+            row, tuple(faults), rejection.retryable, complete_cells(row, read.shared, read.tube.pool_size, faults)
+        )
 
 
 def _split_path(path: str) -> tuple[int | None, str]:
@@ -80,6 +84,11 @@ class NotFree(Exception):
     """The path cannot be used for rejected rows. The text says why."""
 
 
+def part_path(path: Path) -> Path:
+    """Return the path of the file to which rows are appended; a workbook is written from it at the end."""
+    return path.with_name(path.name + ".part.csv") if path.suffix.lower() == ".xlsx" else path
+
+
 def choose_rejects_path(file: Path, asked: Path | None, suffix: str, extension: str) -> Path:
     """Choose a path for the rejected rows of `file` that overwrites no file.
 
@@ -88,15 +97,18 @@ def choose_rejects_path(file: Path, asked: Path | None, suffix: str, extension: 
         asked: the requested path; None to derive one from the file's name.
         suffix: the text after the file's name. A number follows it if the name is taken, because a clerk may be
             correcting the rows in the existing file.
-        extension: the extension of the layout, as ".csv".
+        extension: the extension of the format, as ".csv".
 
     Raises:
         NotFree: the requested path exists already.
     """
     if asked is None:
         names = (f"{suffix}{f'.{number}' if number > 1 else ''}{extension}" for number in count(1))
-        return next(path for name in names if not os.path.lexists(path := file.with_name(file.name + name)))
+        paths = (file.with_name(file.name + name) for name in names)
+        return next(path for path in paths if not os.path.lexists(path) and not os.path.lexists(part_path(path)))
     path = asked.resolve()
+    if path != part_path(path) and part_path(path).exists():
+        raise NotFree(f"{part_path(asked)} is left of an interrupted upload; continue that with --resume, or remove it")
     if path.exists():
         if path.samefile(file):
             raise NotFree(f"{asked} is the file to upload; name another file for the rejected rows")

@@ -33,6 +33,35 @@ _EXPECTED = {
     "document.name": "write the name in at most 128 characters, without line breaks or tabs",
     "report_number": "write a report number of 1 to 64 characters, without spaces, / or @",
 }
+_BY_REASON = {
+    "POOL_MISMATCH": (
+        "the result, the size of the pool and its persons do not fit together: 混管阳性 is the result of a pool, 阳性 "
+        "that of a tube of one person, and no tube has more persons than it was made for; correct the wrong cell"
+    ),
+    "TIMES_OUT_OF_ORDER": (
+        "the times are out of order: a specimen is taken (采样), received (收样), examined (检测) and reported (报告) "
+        "in this order; correct the time that is wrong"
+    ),
+    "CONFLICT": (
+        "this report number is stored with other content; check the number, and have the stored report corrected if "
+        "this row is right"
+    ),
+}
+"""Explanations of faults that a service describes for programs."""
+_REASONS = {
+    "INVALID_FIELD": "a cell cannot be read, is missing or breaks a rule",
+    "POOL_MISMATCH": "rows of a tube do not fit together, or it is unclear which rows are in one tube",
+    "ITEM_NOT_ADMITTED": "another test than the upload admits (--item)",
+    "CONFLICT": "the report number is stored with other content",
+    "TIMES_OUT_OF_ORDER": "the times are out of order",
+    "TIME_IN_FUTURE": "a time lies in the future",
+    "REGION_UNKNOWN": "the region is not known",
+    "BAD_DOCUMENT_NUMBER": "the number of the document cannot be right",
+    "LAB_NOT_AUTHORIZED": "the laboratory was not authorised at this time",
+    "BEFORE_HORIZON": "the result is older than what is kept",
+    "NOT_THE_ORIGIN": "the sampling record is at another node",
+    "QUOTA_EXCEEDED": "the laboratory has sent more than its quota",
+}
 _REQUIRED = "value is required"
 _MACHINE_MADE = re.compile(
     r"value must be one of the defined|does not match regex|must be at most \d+ char|must be greater than|must contain "
@@ -50,11 +79,20 @@ _GENERAL = frozenset(_general_messages())
 """Messages of the contract's predefined rules, which say nothing about the field."""
 
 
-def explain_rule(path: str, description: str) -> str:
+def name_reason(reason: str) -> str:
+    """Return a reason in plain words; the reason itself if it has none."""
+    return _REASONS.get(reason, reason)
+
+
+def explain_rule(path: str, description: str, reason: str = "") -> str:
     """Explain to a clerk what to write into a field of a tube or person.
 
-    A description that is neither general nor generated is returned as it is.
+    A description that is neither general nor generated nor meant for programs is returned as it is.
     """
+    if path == "item" and reason == "CONFLICT":
+        return description.replace("use CorrectResult to change its item", "have it corrected if this row is right")
+    if reason in _BY_REASON:
+        return _BY_REASON[reason]
     expected = _EXPECTED.get(path)
     if expected is None:
         return description

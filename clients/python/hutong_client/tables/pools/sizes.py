@@ -20,9 +20,11 @@ _MANY_TO_ONE = re.compile(r"([0-9]{1,3})(?:人份?|人(?:一管|1管|混检|混�
 _ONE_TO_MANY = re.compile(r"1[:比]([0-9]{1,2})")
 _AS_TIME = re.compile(r"0?1:([0-9]{2}):00|([0-9]{1,2}):01(?::00)?")
 """A ratio that a spreadsheet program has taken for a time of day: 10:1 is shown as 10:01."""
-_HINT = re.compile(
-    r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])|(混检|混采|混样|混管)|(单检|单采|单管)"
-)
+_RATIO_INSIDE = re.compile(r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])")
+_POOLED_INSIDE = re.compile("混检|混采|混样|混管")
+_SINGLE_INSIDE = re.compile("单检|单采|单管")
+_SEVERAL = "|"
+"""Separator of sizes that contradict each other in one cell. No size contains it."""
 
 
 @lru_cache(maxsize=256, typed=True)
@@ -41,9 +43,19 @@ def read_pool_size(cell: Cell) -> int:
     if word in _POOLED:
         return POOLED
     match = _ONE_TO_MANY.fullmatch(word) or _MANY_TO_ONE.fullmatch(word) or _AS_TIME.fullmatch(word)
+    if _SEVERAL in word:
+        raise BadCell("several pool sizes are named; write the one of this tube into pool_size (混检人数), as 10")
     if not match or has_odd_digit(str(cell)):
         raise BadCell("this is not the size of a pool; write 1, 5, 10 or 20")
     return int(next(group for group in match.groups() if group))
+
+
+def read_size(cell: Cell) -> int | None:
+    """Return the pool size of a cell like `read_pool_size`; None if it cannot be read."""
+    try:
+        return read_pool_size(cell)
+    except BadCell:
+        return None
 
 
 def find_pool_size(cells: Mapping[str, Cell]) -> Cell | None:
@@ -69,9 +81,18 @@ def is_pool_word(cell: Cell) -> bool:
     )
 
 
+@lru_cache(maxsize=1024)
 def _find_hint(word: str) -> str:
-    match = _HINT.search(word)
-    return match[0] if match else ""
+    """Return the words of a cell that state a pool size, as "10混1" of "核酸混检(10混1)"; empty if there are none."""
+    ratios = {int(match[1] or match[2]): match[0] for match in _RATIO_INSIDE.finditer(word)}
+    sizes = [*ratios.values(), *(single[0] for single in [_SINGLE_INSIDE.search(word)] if single)]
+    if not sizes:
+        pooled = _POOLED_INSIDE.search(word)
+        return pooled[0] if pooled else ""
+    contradicts = len(sizes) > 1 and ratios.keys() != {1}
+    if contradicts or (not ratios and _POOLED_INSIDE.search(word)):
+        return _SEVERAL.join(("", *sizes))
+    return sizes[0]
 
 
 def has_odd_digit(text: str) -> bool:

@@ -3,6 +3,9 @@
 A row without a tube code belongs to the tube above it only if the layout leaves no doubt: the code stands once, with
 the size of a pool, and no more rows follow than the pool has members. A row that may be a member of a pool is never
 taken for a tube of its own, because a positive pool would make positive persons.
+
+A file may also give each person a code, and the size of the pool once. Such rows are rejected, because nothing says
+which of them are in one tube.
 """
 
 from __future__ import annotations
@@ -10,12 +13,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hutong_client.tables.columns import ALIASES
-from hutong_client.tables.faults import BadCell, Fault
-from hutong_client.tables.pools import find_pool_size, read_pool_size
-from hutong_client.tables.rows import Cell, Row
+from hutong_client.tables.faults import Fault
+from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_size
+from hutong_client.tables.rows import Cell, Row, Sheet
+from hutong_client.tables.words import ERROR_VALUES
 
 MAX_PERSONS = 20
 """The contract's limit for the size of a pool."""
@@ -29,6 +33,10 @@ _FOOTER = re.compile(
     r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
     re.IGNORECASE,
 )
+_TOTAL = re.compile(r"\s*(合计|总计|小计|共计|总数|total)\s*[:：]?\s*", re.IGNORECASE)
+"""A cell of a footer that is followed by a count."""
+_COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
+"""A count in a footer. No number of a document is so short."""
 _CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
 _REPORT_TITLES = frozenset({"report_no", *ALIASES["report_no"]})
 _WRITE = "write the tube code in every row of the tube"
@@ -45,7 +53,61 @@ class Group:
 
 def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
     """Yield the groups in the order of the file."""
-    return _Grouper().group(rows)
+    return _doubt_codes_of_persons(_Grouper().group(rows))
+
+
+def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:
+    """Reject rows with a code each and no size if they follow a pool of one row, whose members they may be."""
+    chain: list[Row] = []
+    size = 0
+    for group in groups:
+        if chain:
+            if len(chain) < size and _may_be_further_member(group, chain[0].sheet):
+                chain += group.rows
+                continue
+            yield _end_chain(chain)
+            chain = []
+        size = _size_of_lone_head(group)
+        if size > 1:
+            chain = [*group.rows]
+        else:
+            yield group
+    if chain:
+        yield _end_chain(chain)
+
+
+def _size_of_lone_head(group: Group) -> int:
+    """Return the size of a pool with a code that only one row has; otherwise 0."""
+    head = _only_readable(group)
+    if head is None or group.fault or "tube_code" not in head.cells:
+        return 0
+    stated = _stated_size(head)
+    return MAX_PERSONS if stated == POOLED else stated or 0
+
+
+def _may_be_further_member(group: Group, sheet: Sheet) -> bool:
+    row = _only_readable(group)
+    if row is None:
+        return not group.fault and all(row.fault for row in group.rows) and not _is_no_person(group.rows[0])
+    code = row.cells.get("tube_code")
+    if code is None or code in ERROR_VALUES or group.fault or row.sheet is not sheet:
+        return False
+    return _stated_size(row) is None
+
+
+def _only_readable(group: Group) -> Row | None:
+    """Return the only row of a group that can be read; None if there are several or none."""
+    if len(group.rows) == 1:
+        return None if group.rows[0].fault else group.rows[0]
+    readable = [row for row in group.rows if not row.fault]
+    return readable[0] if len(readable) == 1 else None
+
+
+def _end_chain(chain: list[Row]) -> Group:
+    if sum(not row.fault for row in chain) == 1:
+        return Group(chain)
+    why = f"row {chain[0].number} states the size of a pool, and the rows below it have other tube codes and no size"
+    return Group(chain, _doubt(f"it is unclear which persons are in one tube: {why}; {_WRITE}, and the size too"))
 
 
 class _Grouper:
@@ -60,6 +122,8 @@ class _Grouper:
         self._code: Cell = ""
         self._early: deque[Row] = deque()
         self._has_codes = False
+        self._size: Cell = ""
+        self._sheet: Sheet | None = None
 
     def group(self, rows: Iterable[Row]) -> Iterator[Group]:
         for row in rows:
@@ -67,6 +131,9 @@ class _Grouper:
                 yield from self._take_faulty(row)
                 continue
             cells = row.cells
+            if cells.get("pool_size", "") != self._size or row.sheet is not self._sheet:
+                row = self._repeat_size(row)  # noqa: PLW2901 - the row as it is meant
+                cells = row.cells
             code = "" if _is_blank(cells.get("tube_code", "")) else cells["tube_code"]
             if code and code == self._code and len(self._group) <= MAX_ROWS:
                 self._group.append(row)
@@ -82,6 +149,20 @@ class _Grouper:
                 yield from self._take_without_code(row, ditto=bool(code))
         yield from self._close()
         yield from self._flush_early()
+
+    def _repeat_size(self, row: Row) -> Row:
+        """Return the row with the size of the row above it if its own cell repeats that one, as "同上" does."""
+        size = row.cells.get("pool_size")
+        if row.sheet is not self._sheet:
+            self._size, self._sheet = "", row.sheet
+        if size is None:
+            if not _has_no_code(row):
+                self._size = ""
+        elif not _is_ditto(size):
+            self._size = size
+        elif self._size:
+            return replace(row, cells={**row.cells, "pool_size": self._size}, filled={"pool_size": self._size})
+        return row
 
     def _take_faulty(self, row: Row) -> Iterator[Group]:
         """Take a row that cannot be read. It does not end a group."""
@@ -159,10 +240,12 @@ class _Grouper:
 def _complete(row: Row, head: Row) -> Row:
     """Return a member's row with the code and the size of its tube."""
     own = {column: cell for column, cell in row.cells.items() if column != "tube_code" and not _is_ditto(cell)}
+    if _stated_size(row) == POOLED:
+        own.pop("pool_size", None)
     size = find_pool_size(head.cells)
     assert size is not None  # only a head with a size has members
-    cells = {"tube_code": head.cells["tube_code"], "pool_size": size} | own
-    return Row(row.number, cells, row.original, row.fault, row.sheet)
+    shared = {"tube_code": head.cells["tube_code"], "pool_size": size}
+    return replace(row, cells=shared | own, filled=shared)
 
 
 def _describe_doubt(head: Row, coded: int, rows: int, size: int | None) -> str:
@@ -192,6 +275,8 @@ def _is_blank(code: Cell) -> bool:
     """Check whether a cell names no tube code. A mark that repeats the code above names one."""
     if not isinstance(code, str) or _is_ditto(code):
         return not code
+    if code.isalnum():
+        return code.casefold() in _NO_CODE
     return code.casefold() in _NO_CODE or not any(map(str.isalnum, code))
 
 
@@ -202,12 +287,7 @@ def _is_ditto(cell: Cell) -> bool:
 def _stated_size(row: Row) -> int | None:
     """Return the size that a row states, POOLED for a pool of unknown size; None if it states none that can be read."""
     cell = find_pool_size(row.cells)
-    if cell is None or _is_ditto(cell):
-        return None
-    try:
-        return read_pool_size(cell)
-    except BadCell:
-        return None
+    return None if cell is None or _is_ditto(cell) else read_size(cell)
 
 
 def _size_of(row: Row) -> int | None:
@@ -218,12 +298,18 @@ def _size_of(row: Row) -> int | None:
 def _is_no_person(row: Row) -> bool:
     """Check whether a row is a footer or repeats the header."""
     card = row.cells.get("card_no")
-    if card is not None and (not isinstance(card, str) or any(map(str.isdigit, card))):
-        return False
     report = row.cells.get("report_no")
+    if card is not None and (not isinstance(card, str) or any(map(str.isdigit, card))):
+        return _is_count(card) and (report is None or _is_count(report)) and any(map(_TOTAL.fullmatch, row.original))
     if card in _CARD_TITLES:
         return report is None or report in _REPORT_TITLES
+    if report is not None and _is_count(report):
+        return card is None and any(map(_TOTAL.fullmatch, row.original))
     return report is None and any(_FOOTER.match(text.strip()) for text in row.original)
+
+
+def _is_count(cell: Cell) -> bool:
+    return _COUNT.fullmatch(str(cell)) is not None
 
 
 def _describe_no_person(row: Row) -> str:

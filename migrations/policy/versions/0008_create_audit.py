@@ -1,6 +1,6 @@
 """Create the audit: rows, the writers that number them, and the seals of their chains.
 
-Revision: 0013, after 0011
+Revision: 0008, after 0007
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
-down_revision = "0011"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     op.create_table(
-        "results_audit",
+        "policy_audit",
         sa.Column("writer_id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("kind", sa.SmallInteger(), nullable=False),
@@ -34,20 +34,20 @@ def upgrade() -> None:
         sa.Column("code", sa.SmallInteger(), nullable=False),
         sa.Column("outcome", sa.String(length=32), nullable=False),
         sa.Column("item_count", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("writer_id", "sequence", name=op.f("pk_results_audit")),
+        sa.PrimaryKeyConstraint("writer_id", "sequence", name=op.f("pk_policy_audit")),
         sqlite_with_rowid=False,
     )
-    op.create_index("ix_results_audit_time", "results_audit", ["time", "writer_id", "sequence"])
+    op.create_index("ix_policy_audit_time", "policy_audit", ["time", "writer_id", "sequence"])
     op.create_table(
-        "results_audit_writers",
+        "policy_audit_writers",
         sa.Column("writer_id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("chain", sa.SmallInteger(), nullable=False),
         sa.Column("newest_sequence", sa.BigInteger(), nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("writer_id", name=op.f("pk_results_audit_writers")),
+        sa.PrimaryKeyConstraint("writer_id", name=op.f("pk_policy_audit_writers")),
     )
     op.create_table(
-        "results_audit_seals",
+        "policy_audit_seals",
         sa.Column("chain", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("time", sa.BigInteger(), nullable=False),
@@ -59,12 +59,12 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(length=32), nullable=False),
         sa.Column("previous_head", sa.LargeBinary(length=32), nullable=False),
         sa.Column("head", sa.LargeBinary(length=32), nullable=False),
-        sa.PrimaryKeyConstraint("chain", "number", name=op.f("pk_results_audit_seals")),
+        sa.PrimaryKeyConstraint("chain", "number", name=op.f("pk_policy_audit_seals")),
     )
-    op.create_index("ix_results_audit_seals_writer", "results_audit_seals", ["writer_id", "last_sequence"])
+    op.create_index("ix_policy_audit_seals_writer", "policy_audit_seals", ["writer_id", "last_sequence"])
 
 
 def downgrade() -> None:
-    op.drop_table("results_audit_seals")
-    op.drop_table("results_audit_writers")
-    op.drop_table("results_audit")
+    op.drop_table("policy_audit_seals")
+    op.drop_table("policy_audit_writers")
+    op.drop_table("policy_audit")

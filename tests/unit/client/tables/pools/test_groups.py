@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hutong_client.tables.groups import group_rows
+from hutong_client.tables.pools.groups import group_rows
 from hutong_client.tables.rows import Row, Sheet
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,3 +78,52 @@ def test_a_mark_below_a_code_is_no_code_of_its_own(mark: str) -> None:
     """It is filled down where the size allows it."""
     assert group_of(("S1", "3"), (mark, ""), (mark, "")) == [(3, False)]
     assert group_of(("S1", ""), (mark, "")) == [(2, True)]
+
+
+@pytest.mark.parametrize("size", ["10", "10混1", "混采"])
+def test_codes_of_persons_below_a_size_that_stands_once_are_in_doubt(size: str) -> None:
+    """Each person has a specimen code, and the pool's size stands once. Single tubes would make positive persons."""
+    assert group_of(("Y1", size), ("Y2", ""), ("Y3", "")) == [(3, True)]
+    assert group_of(("Y1", size), ("Y2", "1"), ("Y3", "")) == [(1, False)] * 3
+    assert group_of(("Y1", "2"), ("Y2", ""), ("Y3", "")) == [(2, True), (1, False)]
+    assert group_of(("S1", size), ("S1", ""), ("S2", "")) == [(2, False), (1, False)]
+
+
+def test_a_row_that_cannot_be_read_does_not_end_the_doubt() -> None:
+    sheet = Sheet(0)
+    cells = [("Y1", "10"), None, ("Y3", "")]
+    rows = [
+        Row(number, {}, (), "unreadable", sheet)
+        if cell is None
+        else Row(number, {"tube_code": cell[0], "card_no": "1", "report_no": f"R{number}"}, (), "", sheet)
+        for number, cell in enumerate(cells)
+    ]
+    rows[0].cells = {**rows[0].cells, "pool_size": "10"}
+    assert [(len(group.rows), group.fault is not None) for group in group_rows(rows)] == [(3, True)]
+
+
+def test_a_size_may_repeat_the_one_above() -> None:
+    """With and without codes, but not over a row that has a code and no size."""
+    assert group_of(("", "1"), ("", "同上"), ("", "〃")) == [(1, False)] * 3
+    assert group_of(("", "10"), ("", "同上")) == [(1, False)] * 2
+    assert group_of(("Y1", "10"), ("Y2", "同上")) == [(1, False)] * 2
+    assert group_of(("Y1", ""), ("Y2", "同上")) == [(1, False)] * 2
+    (first, second) = group_rows(
+        [
+            Row(1, {"tube_code": "Y1", "pool_size": "10", "card_no": "1"}, ()),
+            Row(2, {"tube_code": "Y2", "pool_size": "同上", "card_no": "2"}, ()),
+        ]
+    )
+    assert [group.rows[0].cells["pool_size"] for group in (first, second)] == ["10", "10"]
+    assert second.rows[0].filled == {"pool_size": "10"}
+
+
+@pytest.mark.parametrize("count", ["4", "4人", "4.0", "12份"])
+@pytest.mark.parametrize("word", ["合计", "小计：", "Total"])
+def test_a_total_is_no_person(word: str, count: str) -> None:
+    """Its count may stand below any title, as that of the card's number."""
+    pool = [Row(n, {"card_no": f"41010518600101{n:04}", "report_no": f"R{n}", "tube_code": "S1"}, ()) for n in (1, 2)]
+    for column in ("card_no", "report_no", "nat_result"):
+        groups = list(group_rows([*pool, Row(3, {"name": word, column: count}, (word, count))]))
+        assert [len(group.rows) for group in groups] == [2, 1]
+        assert "footer" in groups[1].rows[0].fault

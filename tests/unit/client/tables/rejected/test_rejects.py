@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from hutong_client.tables.faults import Fault
-from hutong_client.tables.layouts import CsvLayout, Rejected, layout_of
 from hutong_client.tables.open import open_table
-from hutong_client.tables.rejects import NotFree, RejectsFile, choose_rejects_path, is_intact
+from hutong_client.tables.rejected.layouts import CsvLayout, Rejected, layout_of
+from hutong_client.tables.rejected.rejects import NotFree, RejectsFile, choose_rejects_path, is_intact
 from hutong_client.tables.rows import Row
 
 from tests.support.client.laboratory_files import CARDS, HEADER, line, read_rows, write_csv
@@ -28,7 +28,7 @@ def rejected(number: int) -> Rejected:
 
 
 def test_row_is_written_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
-    """So that a clerk can mend it in the same place."""
+    """A clerk can correct it in the same place."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
@@ -41,7 +41,7 @@ def test_row_is_written_with_its_faults_and_as_it_was(tmp_path: Path) -> None:
 
 
 def test_cells_beyond_the_header_are_written_too(tmp_path: Path) -> None:
-    """They are what is to be mended."""
+    """They are the cells to correct."""
     path = tmp_path / "rejects.csv"
     row = Row(2, {}, (*line(2).values(), "astray"), "too many cells")
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
@@ -59,7 +59,7 @@ def test_only_its_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
-    """Not even by one who did not look before."""
+    """This holds also if the path was not checked before."""
     path = tmp_path / "rejects.csv"
     path.write_text("mended")
     with pytest.raises(FileExistsError), RejectsFile(path, CsvLayout(HEADER)):
@@ -68,7 +68,7 @@ def test_what_stands_there_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
-    """By default the next free name; where one was asked for that is taken, a word about it."""
+    """By default it is the next free name. A requested path that exists is refused."""
     day = write_csv(tmp_path / "day.csv", [line(1)])
     assert choose_rejects_path(day, None, ".rejects", ".csv").name == "day.csv.rejects.csv"
     (tmp_path / "day.csv.rejects.csv").write_text("mended")
@@ -92,7 +92,7 @@ def test_place_of_rejects_is_one_that_is_free(tmp_path: Path) -> None:
 
 
 def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
-    """An empty file would make a clerk look for what is not there."""
+    """An empty file would make a clerk look for rows."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)):
         pass
@@ -100,7 +100,7 @@ def test_file_without_rejected_rows_is_none(tmp_path: Path) -> None:
 
 
 def test_rejects_can_be_uploaded_when_they_are_mended(tmp_path: Path) -> None:
-    """The columns that were put before are no hindrance, nor doubled when rows are rejected again."""
+    """The first columns do no harm and are not doubled when rows are rejected again."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
@@ -139,11 +139,11 @@ def test_rejects_of_ndjson_are_ndjson_and_can_be_uploaded_again(tmp_path: Path) 
         assert [it["record"] for it in told[1:]] == ["{broken", "[" * 100_000, "5"]
         assert "赵示例" in again.read_text(encoding="utf-8-sig")
     with open_table(path) as table:
-        assert next(iter(table)).cells == line(1)
+        assert next(iter(table)).cells == line(1) | {"can_be_retried": "no"}
 
 
 def test_rejects_go_on_from_a_kept_length(tmp_path: Path) -> None:
-    """What was written after the last journal is written again, once."""
+    """Rows that were written after the last journal are written once more."""
     path = tmp_path / "rejects.csv"
     with RejectsFile(path, CsvLayout(HEADER)) as rejects:
         rejects.write([rejected(2)])
@@ -172,8 +172,8 @@ def test_long_numbers_survive_a_spreadsheet_program(tmp_path: Path) -> None:
         rejects.write([Rejected(row, (Fault("nat_result", "INVALID_FIELD", "unknown"),))])
     written = list(csv.reader(path.open(encoding="utf-8-sig", newline="")))
     (put_aside,) = read_rows(path)
-    assert put_aside.cells == own
+    assert put_aside.cells == own | {"can_be_retried": "no"}
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([[as_a_spreadsheet_saves(cell) for cell in cells] for cells in written])
     (mended,) = read_rows(path)
-    assert mended.cells == own
+    assert mended.cells == own | {"can_be_retried": "no"}

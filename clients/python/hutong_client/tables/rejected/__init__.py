@@ -1,0 +1,1 @@
+"""Rejected rows in a file that can be corrected and uploaded again."""

@@ -1,0 +1,129 @@
+"""`hutongd purge`: remove old results, and what is beyond its own age, from the databases of all three services."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+from collections.abc import Collection, Iterator, Mapping
+from functools import partial
+
+from sqlalchemy import Table
+
+from services.domain.errors import Unavailable
+from services.domain.instant import DAY, Instant, Span, format_instant
+from services.policy.retention import purge_policy
+from services.policy.tables import deletion_counts as policy_counts
+from services.results.records.tables import report_keys
+from services.results.retention.model import Deletion, PurgePace, ResultsAges
+from services.results.retention.names import ReportName, find_reports
+from services.results.retention.purge import purge
+from services.results.retention.tables import deletion_counts as results_counts
+from services.runtime.clock import SystemClock
+from services.runtime.settings import Settings
+from services.storage.deletion_counts import DeletionCounts
+from services.storage.engine import Database, find_sqlite_file, open_database
+from services.storage.migrate import check_schema
+from services.verification.retention import Purge, RetentionAges, purge_verification
+from services.verification.retention import deletion_counts as verification_counts
+
+_COUNTS: Mapping[str, Table] = {
+    "results": results_counts,
+    "verification": verification_counts,
+    "policy": policy_counts,
+}
+
+
+def purge_node(settings: Settings, older_than: Span, now: Instant | None = None) -> str:
+    """Purge the databases of a node. Return the deletion record for the operator.
+
+    The horizon of results is set first. Then Verification is purged, because its decisions name reports that Results
+    must still know as old ones. SQLite databases of Verification and Policy that are on another machine are passed
+    over.
+
+    Raises:
+        Unavailable: another purge is under way, or a database is read without pause.
+        UnusableDatabase: a database is not at this version's schema.
+    """
+    now = SystemClock().now() if now is None else now
+    with contextlib.ExitStack() as stack:
+        results = stack.enter_context(_opened(settings, "results"))
+        others = {
+            name: stack.enter_context(_opened(settings, name))
+            for name in ("verification", "policy")
+            if _is_here(settings.service(name).database_url)
+        }
+        ages = ResultsAges(
+            uploads=settings.uploads_days * DAY,
+            requests=settings.requests_days * DAY,
+            missing_reports=settings.missing_reports_days * DAY,
+            links=settings.links_days * DAY,
+            changes=settings.changes_days * DAY,
+            exchange=settings.exchange_days * DAY,
+        )
+        deletion = purge(
+            results,
+            now - older_than,
+            now,
+            ages=ages,
+            has_upstream=bool(settings.upstream),
+            before_removal=partial(_purge_others, settings, results, others),
+            actor=_login(),
+        )
+        lines = [
+            f"deletion {deletion.deletion_id}",
+            f"  everything reported before  {format_instant(deletion.horizon)}",
+            f"  results removed             {deletion.result_count}",
+            f"  SHA-256 of their names      {deletion.digest}",
+        ]
+        for name, database in {"results": results, **others}.items():
+            counts = DeletionCounts(_COUNTS[name], deletion.deletion_id)
+            lines += [f"  {name} {store:34} {count}" for store, count in database.read_now(counts.read).items()]
+        return "\n".join(lines)
+
+
+def _purge_others(settings: Settings, results: Database, others: Mapping[str, Database], deletion: Deletion) -> None:
+    """Purge Verification and Policy, as far as they are here, under the id of the deletion record."""
+    now = deletion.delete_time
+    if (database := others.get("verification")) is not None:
+
+        def find_removed(names: Collection[ReportName]) -> Collection[ReportName]:
+            return results.read_now(find_reports, names, report_keys.c.reference_time < deletion.horizon)
+
+        days = (settings.decisions_days, settings.refusals_days, settings.requests_days)
+        purge_verification(
+            database,
+            RetentionAges(*(count * DAY for count in days)),
+            Purge(deletion.horizon, now, deletion.deletion_id, find_removed),
+        )
+    if (database := others.get("policy")) is not None:
+        purge_policy(database, deletion.deletion_id, now - settings.requests_days * DAY)
+    pace = PurgePace()
+    for name, database in others.items():
+        if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
+            raise Unavailable("OVERLOADED", f"the log of {name} is read without pause; purge again to empty it")
+
+
+def _login() -> str:
+    """Return the operator's login name as an actor."""
+    try:
+        return f"local:{getpass.getuser()}"[:100]
+    except (OSError, KeyError):
+        # The user has no entry in the list of users, as in many containers.
+        return f"local:{os.getuid()}"
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, name: str) -> Iterator[Database]:
+    url = settings.service(name).database_url
+    check_schema(name, url)
+    database = open_database(url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _is_here(url: str) -> bool:
+    file = find_sqlite_file(url)
+    return file is None or file.is_file()

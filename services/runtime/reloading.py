@@ -1,0 +1,93 @@
+"""Files that are read again while the process runs: when they change, and on SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import structlog
+from prometheus_client import Counter
+
+from services.runtime.variables import BadSetting
+
+T = TypeVar("T")
+Signature: TypeAlias = tuple[object, ...]
+"""Changes whenever one of several files is written or replaced."""
+
+FAILURES = Counter(
+    "hutong_reload_failures_total", "Changed files that could not be used, so that the former ones stay", ["setting"]
+)
+
+_log = structlog.get_logger(__name__)
+
+
+def signature_of(paths: Sequence[Path]) -> Signature:
+    """Return the signature of files. A file that is missing has one too."""
+    found: list[object] = []
+    for path in paths:
+        try:
+            stat = path.stat()
+        except OSError as error:
+            found.append(error.errno)
+        else:
+            found.append((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)
+
+
+class ReloadedFiles(Generic[T]):
+    """Files that are read together, at once and whenever one of them has changed.
+
+    `load` reads and checks them, in a thread, and raises BadSetting if they cannot be used. `use` puts what was read
+    into place, in the event loop. Files that can no longer be used leave what was read before in place.
+    """
+
+    def __init__(self, setting: str, paths: Sequence[Path], load: Callable[[], T], use: Callable[[T], None]) -> None:
+        self._setting = setting
+        self._paths = paths
+        self._load = load
+        self._use = use
+        # Taken before the first reading, so that a change in between is not missed.
+        self._signature = signature_of(paths)
+        use(load())
+
+    async def refresh(self, *, force: bool = False) -> bool:
+        """Read the files again if they have changed, or in any case if `force`. Return whether they were put in place.
+
+        A file that could not be used is tried again after its next change.
+        """
+        signature = await asyncio.to_thread(signature_of, self._paths)
+        if signature == self._signature and not force:
+            return False
+        self._signature = signature
+        try:
+            loaded = await asyncio.to_thread(self._load)
+        except BadSetting as error:
+            FAILURES.labels(self._setting).inc()
+            _log.error("a changed file cannot be used; the former one stays", setting=self._setting, text=str(error))
+            return False
+        self._use(loaded)
+        _log.info("reloaded", setting=self._setting)
+        return True
+
+
+class Reloads:
+    """All files of one server that are read again. `on_change` is called after any of them was put in place."""
+
+    def __init__(self, files: Sequence[ReloadedFiles[Any]], on_change: Callable[[], None], seconds: float) -> None:
+        self._files = files
+        self._on_change = on_change
+        self._seconds = seconds
+
+    async def refresh(self, *, force: bool = False) -> None:
+        """Read again what has changed, or everything if `force`."""
+        changed = [await files.refresh(force=force) for files in self._files]
+        if any(changed):
+            self._on_change()
+
+    async def run(self) -> None:
+        """Look for changes again and again until cancelled."""
+        while True:
+            await asyncio.sleep(self._seconds)
+            await self.refresh()

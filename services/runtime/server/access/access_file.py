@@ -1,0 +1,217 @@
+"""HUTONG_ACCESS_FILE: what an operator changes of the contract's grants and of the callers' budgets.
+
+Grants can only be narrowed: to regions and to times of day. Budgets can be set either way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.domain.instant import DAY, MINUTE, Instant, shanghai_day, shanghai_day_start
+from services.domain.region import NATION, is_region, parent, within
+from services.runtime.caller import LOCAL, Caller
+from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT, Budget
+from services.runtime.server.access.names import ROLES, parse_caller
+from services.runtime.variables import BadSetting
+
+_HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:(24):(00)|([01][0-9]|2[0-3]):([0-5][0-9]))")
+_LIMITS = tuple(one.name for one in fields(Budget))
+
+
+class _WrongEntry(ValueError):
+    """An entry of the file that cannot be used; the text names it and gives the cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """A time of day in Asia/Shanghai, from its start to before its end. It may cross midnight."""
+
+    start: Instant
+    end: Instant
+
+    def hold(self, now: Instant) -> bool:
+        """Whether an instant lies within."""
+        time = (now - shanghai_day_start(shanghai_day(now))) % DAY
+        return self.start <= time < self.end if self.start < self.end else time >= self.start or time < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowing:
+    """Callers of a role that may call: those of the regions, in the hours. Without regions it is all of the role."""
+
+    regions: tuple[str, ...]
+    hours: Hours | None
+
+    def admits(self, caller: Caller, now: Instant) -> bool:
+        """Whether a caller of the role may call now."""
+        if self.regions and not any(within(caller.region, region) for region in self.regions):
+            return False
+        return self.hours is None or self.hours.hold(now)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """Limits of the callers of a role, of those of a region, or of one caller."""
+
+    role: str
+    region: str
+    caller: str
+    limits: Mapping[str, int | None]
+
+    @property
+    def closeness(self) -> int:
+        """How closely it names a caller. A closer one is applied later."""
+        return 100 if self.caller else _depth(self.region) if self.region else 0
+
+    def is_of(self, caller: Caller) -> bool:
+        """Whether it is about a caller."""
+        if self.caller:
+            return caller.name == self.caller
+        return caller.role == self.role and (not self.region or within(caller.region, self.region))
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRules:
+    """What the file states. Without a file it states nothing.
+
+    Attributes:
+        grants: for each role that is narrowed, what admits its callers. One of them suffices.
+        quotas: from the least close to the closest.
+    """
+
+    grants: Mapping[str, tuple[Narrowing, ...]]
+    quotas: tuple[Quota, ...]
+
+    def admits(self, caller: Caller, now: Instant) -> bool:
+        """Whether a caller that the contract permits may call now."""
+        narrowed = self.grants.get(caller.role)
+        return narrowed is None or any(one.admits(caller, now) for one in narrowed)
+
+    def budget_of(self, caller: Caller) -> Budget:
+        """Return the budget of a caller: the default of its role with the limits that the file states."""
+        budget = DEFAULTS.get(caller.role, NO_LIMIT)
+        for quota in self.quotas:
+            if quota.is_of(caller):
+                budget = replace(budget, **quota.limits)
+        return NO_LIMIT if budget == NO_LIMIT else budget
+
+
+NO_RULES = AccessRules({}, ())
+
+
+def read_access_file(path: Path) -> AccessRules:
+    """Return what an access file states.
+
+    Raises:
+        BadSetting: the file cannot be read, or an entry is wrong. Nothing is passed over.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadSetting(f"HUTONG_ACCESS_FILE cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None else ""
+        raise BadSetting(f"HUTONG_ACCESS_FILE is no YAML{line}") from None
+    try:
+        found = _mapping(content if content is not None else {}, "the file", {"grants", "quotas"})
+        grants: dict[str, tuple[Narrowing, ...]] = {}
+        for place, entry in _entries(found, "grants", {"role", "regions", "hours"}):
+            role = _role(entry, place)
+            grants[role] = (*grants.get(role, ()), _narrowing(entry, place))
+        entries = _entries(found, "quotas", {"role", "region", "caller", *_LIMITS})
+        quotas = sorted((_quota(entry, place) for place, entry in entries), key=lambda one: one.closeness)
+    except _WrongEntry as error:
+        raise BadSetting(f"HUTONG_ACCESS_FILE: {error}") from None
+    return AccessRules(grants, tuple(quotas))
+
+
+def _entries(content: Mapping[str, Any], key: str, known: set[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    listed = content.get(key) or []
+    if not isinstance(listed, list):
+        raise _WrongEntry(f"{key} must be a list")
+    places = [f"{key}[{index}]" for index in range(len(listed))]
+    return [(place, _mapping(entry, place, known)) for place, entry in zip(places, listed, strict=True)]
+
+
+def _mapping(value: Any, place: str, known: set[str]) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise _WrongEntry(f"{place} must be a mapping")
+    for key in value:
+        if key not in known:
+            raise _WrongEntry(f"{place}: {str(key)[:40]} is unknown; it may have {', '.join(sorted(known))}")
+    return value
+
+
+def _narrowing(entry: Mapping[str, Any], place: str) -> Narrowing:
+    regions = entry.get("regions", [])
+    if not isinstance(regions, list) or ("regions" in entry and not regions):
+        raise _WrongEntry(f"{place}.regions must be a list of regions")
+    hours = entry.get("hours")
+    return Narrowing(
+        tuple(_region(region, f"{place}.regions") for region in regions),
+        None if hours is None else _hours(hours, f"{place}.hours"),
+    )
+
+
+def _quota(entry: Mapping[str, Any], place: str) -> Quota:
+    limits = {name: _limit(entry[name], f"{place}.{name}") for name in _LIMITS if name in entry}
+    if not limits:
+        raise _WrongEntry(f"{place} states no limit")
+    if "caller" in entry:
+        if {"role", "region"} & set(entry):
+            raise _WrongEntry(f"{place}: caller stands without role and region")
+        caller = str(entry["caller"])
+        if parse_caller(caller) is None:
+            raise _WrongEntry(f"{place}.caller must be the name of a caller, like gates/410100/7")
+        return Quota("", "", caller, limits)
+    region = _region(entry["region"], f"{place}.region") if "region" in entry else ""
+    return Quota(_role(entry, place), region, "", limits)
+
+
+def _role(entry: Mapping[str, Any], place: str) -> str:
+    role = entry.get("role")
+    if role != LOCAL and role not in ROLES:
+        raise _WrongEntry(f"{place}.role must be one of {', '.join([*ROLES, LOCAL])}")
+    return str(role)
+
+
+def _region(value: Any, place: str) -> str:
+    # YAML reads a code without quotation marks as a number.
+    text = f"{value:06d}" if isinstance(value, int) else str(value)
+    if not is_region(text):
+        raise _WrongEntry(f"{place} must be a region, like 410100")
+    return text
+
+
+def _hours(value: Any, place: str) -> Hours:
+    found = _HOURS.fullmatch(str(value))
+    if found is None:
+        raise _WrongEntry(f"{place} must be like 06:00-23:00")
+    start_hour, start_minute, *end = (int(part) for part in found.groups() if part is not None)
+    hours = Hours((start_hour * 60 + start_minute) * MINUTE, (end[0] * 60 + end[1]) * MINUTE)
+    if hours.start == hours.end:
+        raise _WrongEntry(f"{place} begins where it ends")
+    return hours
+
+
+def _limit(value: Any, place: str) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise _WrongEntry(f"{place} must be a whole number of at least 1, or null for no limit")
+    return value
+
+
+def _depth(region: str) -> int:
+    """Return how deep a region lies: 1 for the nation."""
+    depth, above = 1, region
+    while above != NATION and (higher := parent(above)) is not None:
+        depth, above = depth + 1, higher
+    return depth

@@ -1,0 +1,212 @@
+"""Budgets of callers: how many persons an hour, how many calls at once, and how much work a second.
+
+The counts are in the memory of one process. A restart resets them, and each process has its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from hutong.access.v1 import access_pb2
+from prometheus_client import Counter
+
+from services.domain.errors import ResourceExhausted, Violation
+from services.domain.instant import HOUR, SECOND, Instant, Span
+from services.runtime.caller import Caller
+from services.runtime.clock import Clock
+from services.runtime.server.access.seen import SeenPersons
+
+ASKED = Counter("hutong_persons_asked_total", "Persons that callers asked about, each question counted", ["role"])
+MISSED = Counter("hutong_persons_missed_total", "Persons asked about of whom nothing is recorded", ["role"])
+REFUSED = Counter("hutong_budget_refusals_total", "Calls refused because of a budget", ["role", "what"])
+
+UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HEAVY: 20}
+"""Units of work by the cost that the contract states for an RPC. A method without one costs as a light one."""
+BURST: Span = 5 * SECOND
+"""How much work may come at once, as a span of the rate: an application that starts asks for much."""
+CALLERS = 10_000
+"""Callers that are remembered: more than a node has. With 3,000 persons each they take 320 MiB."""
+SOON: Span = SECOND
+"""When to try again if calls of the caller itself stand in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The limits of one caller in one process. None is no limit.
+
+    Attributes:
+        persons_an_hour: distinct persons that the caller may ask about in an hour.
+        misses_an_hour: answers about persons of whom nothing is recorded. Real people at a gate were mostly tested.
+        calls: unary calls under way.
+        heavy_calls: of these, batches and work on many rows.
+        streams: open streams.
+        units_a_second: work, in units of UNITS.
+    """
+
+    persons_an_hour: int | None = None
+    misses_an_hour: int | None = None
+    calls: int | None = None
+    heavy_calls: int | None = None
+    streams: int | None = None
+    units_a_second: int | None = None
+
+
+NO_LIMIT = Budget()
+_USUAL = Budget(units_a_second=1_000)
+DEFAULTS = {
+    "gate": Budget(3_000, 600, 256, 4, 64, 1_000),
+    # An app asks about the users who signed in, and for many of them at once.
+    "app": Budget(units_a_second=20_000),
+    "lab": _USUAL,
+    "authority": _USUAL,
+    "supervisor": _USUAL,
+    "operator": _USUAL,
+}
+"""The budget of a caller by its role, unless HUTONG_ACCESS_FILE states another. Nodes and this node's Verification have
+none, because they pass on what others ask."""
+
+
+class Account:
+    """The counts of one caller."""
+
+    __slots__ = (
+        "_asked",
+        "_clock",
+        "_missed",
+        "_misses",
+        "_open",
+        "_paid_until",
+        "_persons",
+        "_window_end",
+        "budget",
+        "caller",
+    )
+
+    def __init__(self, caller: Caller, budget: Budget, clock: Clock) -> None:
+        self.budget = budget
+        self.caller = caller
+        self._clock = clock
+        self._asked, self._missed = ASKED.labels(caller.role), MISSED.labels(caller.role)
+        self._persons = SeenPersons()
+        self._misses = 0
+        self._window_end: Instant = 0
+        self._paid_until: Instant = 0
+        self._open = {"calls": 0, "heavy_calls": 0, "streams": 0}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way."""
+        return not any(self._open.values())
+
+    @contextlib.contextmanager
+    def open(self, *kinds: str) -> Iterator[None]:
+        """Count a call under way of each of these kinds: "calls", "heavy_calls" or "streams".
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, there are too many.
+        """
+        for kind in kinds:
+            limit: int | None = getattr(self.budget, kind)
+            if limit is not None and self._open[kind] >= limit:
+                raise self._exceeded(f"{kind.replace('_', ' ')} under way", limit, SOON)
+        for kind in kinds:
+            self._open[kind] += 1
+        try:
+            yield
+        finally:
+            for kind in kinds:
+                self._open[kind] -= 1
+
+    def pay(self, units: int) -> None:
+        """Count work.
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, there was too much of it in the last seconds.
+        """
+        rate = self.budget.units_a_second
+        if rate is None:
+            return
+        now, price = self._clock.now(), units * SECOND // rate
+        # A clock that was set back does not stop the caller for longer than a burst.
+        owed = min(max(self._paid_until - now, 0), BURST)
+        if owed and owed + price > BURST:
+            self._paid_until = now + owed
+            raise self._exceeded("units of work a second", rate, owed + price - BURST)
+        self._paid_until = now + owed + price
+
+    def ask_about(self, person: int | None) -> None:
+        """Count a question about a person, given by a hash. A person asked about before costs nothing, and None too.
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons, or missed too many, this hour.
+        """
+        if person is None:
+            return
+        now = self._clock.now()
+        if not 0 < self._window_end - now <= HOUR:
+            self._window_end = now + HOUR
+            self._persons = SeenPersons()
+            self._misses = 0
+        self._asked.inc()
+        if person in self._persons:
+            return
+        budget, wait = self.budget, self._window_end - now
+        if budget.persons_an_hour is not None and self._persons.count >= budget.persons_an_hour:
+            raise self._exceeded("distinct persons an hour", budget.persons_an_hour, wait)
+        if budget.misses_an_hour is not None and self._misses >= budget.misses_an_hour:
+            raise self._exceeded("persons an hour of whom nothing is recorded", budget.misses_an_hour, wait)
+        self._persons.add(person)
+
+    def count_misses(self, misses: int) -> None:
+        """Count answers about persons of whom nothing is recorded."""
+        if misses:
+            self._misses += misses
+            self._missed.inc(misses)
+
+    def _exceeded(self, what: str, limit: int, wait: Span) -> ResourceExhausted:
+        REFUSED.labels(self.caller.role, what).inc()
+        name = self.caller.name
+        text = f"{name} may have {limit} {what}"
+        return ResourceExhausted(
+            "BUDGET_EXCEEDED",
+            text,
+            violations=[Violation("", "BUDGET_EXCEEDED", text, name)],
+            metadata={"caller": name, "what": what, "limit": str(limit)},
+            retry_after=max(wait, 1),
+        )
+
+
+class Accounts:
+    """The accounts of the callers that were seen last."""
+
+    def __init__(self, clock: Clock, budget_of: Callable[[Caller], Budget]) -> None:
+        self._clock = clock
+        self._budget_of = budget_of
+        self._accounts: OrderedDict[str, Account] = OrderedDict()
+
+    def of(self, caller: Caller) -> Account | None:
+        """Return the account of a caller; None for one without any limit."""
+        account = self._accounts.get(caller.name)
+        if account is None:
+            account = self._accounts[caller.name] = Account(caller, self._budget_of(caller), self._clock)
+            self._forget_some()
+        else:
+            self._accounts.move_to_end(caller.name)
+        return None if account.budget is NO_LIMIT else account
+
+    def use_budgets(self, budget_of: Callable[[Caller], Budget]) -> None:
+        """Apply other budgets from now on. What was counted stays counted."""
+        self._budget_of = budget_of
+        for account in self._accounts.values():
+            account.budget = budget_of(account.caller)
+
+    def _forget_some(self) -> None:
+        if len(self._accounts) <= CALLERS:
+            return
+        for name, account in self._accounts.items():
+            if account.is_idle:
+                del self._accounts[name]
+                return

@@ -1,0 +1,55 @@
+"""The deny-list: certificates and callers that are refused before their certificates expire."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.runtime.server.access.names import parse_caller, parse_spiffe_id
+from services.runtime.variables import BadSetting
+
+_SERIAL = re.compile(r"[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){0,19}|[0-9A-Fa-f]{1,40}")
+"""A serial number in hexadecimal as openssl prints it, perhaps with colons: at most 20 bytes (RFC 5280)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DenyList:
+    """What HUTONG_DENY_FILE lists.
+
+    Attributes:
+        serials: serial numbers of certificates, whichever authority signed them.
+        names: names of callers, such as "gates/410100/7", whichever certificate or token they show.
+    """
+
+    serials: frozenset[int] = frozenset()
+    names: frozenset[str] = frozenset()
+
+
+def read_deny_list(path: Path, trust_domain: str) -> DenyList:
+    """Return the deny-list in a file: one serial number in hexadecimal or one SPIFFE ID a line; # begins a comment.
+
+    Raises:
+        BadSetting: the file cannot be read, or a line is wrong. A line that was passed over would let a caller in.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise BadSetting(f"HUTONG_DENY_FILE cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise BadSetting("HUTONG_DENY_FILE is not a text in UTF-8") from None
+    serials, names = set(), set()
+    for number, line in enumerate(lines, 1):
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        if entry.startswith("spiffe://"):
+            name = parse_spiffe_id(entry, trust_domain)
+            if parse_caller(name) is None:
+                raise BadSetting(f"HUTONG_DENY_FILE, line {number}: names no caller under spiffe://{trust_domain}/")
+            names.add(name)
+        elif _SERIAL.fullmatch(entry):
+            serials.add(int(entry.replace(":", ""), 16))
+        else:
+            raise BadSetting(f"HUTONG_DENY_FILE, line {number}: must be a serial number in hexadecimal or a SPIFFE ID")
+    return DenyList(frozenset(serials), frozenset(names))

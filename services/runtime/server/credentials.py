@@ -1,0 +1,61 @@
+"""The keys and authorities of a server's TLS, which can change while it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+import grpc
+
+from services.runtime.certificates import check_tls_files
+from services.runtime.reloading import ReloadedFiles
+from services.runtime.settings import TlsSettings
+
+
+class ServerCredentials:
+    """Gives each new connection the newest keys and authorities. Connections that stand keep theirs.
+
+    Attributes:
+        files: the files, which are read again when they change.
+
+    Raises:
+        BadSetting: the files cannot be used.
+    """
+
+    def __init__(self, tls: TlsSettings) -> None:
+        self._tls = tls
+        self._newest: grpc.ServerCertificateConfiguration | None = None
+        files = (tls.certificate_file, tls.key_file, tls.client_ca_file, tls.node_ca_file)
+        self.files = ReloadedFiles(
+            "HUTONG_TLS_CERTIFICATE_FILE", [one for one in files if one is not None], self._load, self._use
+        )
+
+    def for_grpc(self) -> grpc.ServerCredentials:
+        """Return the credentials that gRPC binds a port with."""
+        first = self._take()
+        assert first is not None
+        # The type stubs lack the None that gRPC takes for no change.
+        take = cast("Callable[[], grpc.ServerCertificateConfiguration]", self._take)
+        asks_callers = self._tls.client_ca_file is not None
+        return grpc.dynamic_ssl_server_credentials(first, take, require_client_authentication=asks_callers)
+
+    def _take(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return what changed since the last connection; None for no change. gRPC calls it in a thread of its own."""
+        newest, self._newest = self._newest, None
+        return newest
+
+    def _load(self) -> grpc.ServerCertificateConfiguration:
+        tls = self._tls
+        check_tls_files(tls)
+        assert tls.certificate_file is not None
+        assert tls.key_file is not None
+        client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
+        if client_ca is not None and tls.node_ca_file is not None:
+            # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.
+            client_ca += b"\n" + tls.node_ca_file.read_bytes()
+        return grpc.ssl_server_certificate_configuration(
+            [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())], root_certificates=client_ca
+        )
+
+    def _use(self, configuration: grpc.ServerCertificateConfiguration) -> None:
+        self._newest = configuration

@@ -1,0 +1,167 @@
+"""Budgets: refuses calls beyond what their caller may have, and callers that HUTONG_ACCESS_FILE excludes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from google.protobuf.message import Message
+from hutong.access.v1 import access_pb2
+
+from services.domain.errors import HutongError, PermissionDenied
+from services.runtime.call import UNKNOWN, current_call
+from services.runtime.caller import Caller
+from services.runtime.clock import Clock
+from services.runtime.reloading import ReloadedFiles
+from services.runtime.server.access.access_file import NO_RULES, AccessRules, read_access_file
+from services.runtime.server.access.budgets import UNITS, Account, Accounts
+from services.runtime.server.access.permits import value_at
+from services.runtime.server.batches import answer_others
+from services.runtime.server.interceptors.authorization import describe_method, read_rules
+from services.runtime.server.interceptors.decoding import refuse_unreadable
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.settings import Settings
+
+CountMisses = Callable[[Message], int]
+"""Returns of how many persons in a response nothing is recorded."""
+
+
+class Budgets:
+    """Counts calls and persons by their callers. Without an access file it wraps nothing for local callers.
+
+    Attributes:
+        reloaded: the access file, which is read again when it changes; empty without one.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, count_misses: CountMisses) -> None:
+        self._clock = clock
+        self._count_misses = count_misses
+        self._rules = NO_RULES
+        self._accounts = Accounts(clock, NO_RULES.budget_of)
+        self._is_idle = settings.tls.client_ca_file is None and settings.access_file is None
+        self.reloaded: list[ReloadedFiles[AccessRules]] = []
+        file = settings.access_file
+        if file is not None:
+            read = ReloadedFiles("HUTONG_ACCESS_FILE", [file], lambda: read_access_file(file), self._use_rules)
+            self.reloaded.append(read)
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Refuse the call, or the items of a batch that are about too many persons."""
+        if self._is_idle or not method.served:
+            return proceed
+        plan = _Plan(method)
+        kinds = ("calls", "heavy_calls") if plan.is_heavy else ("calls",)
+
+        async def handle(request: Any, context: Context) -> Any:
+            account = self._admit()
+            if account is None:
+                return await proceed(request, context)
+            account.pay(plan.units)
+            with account.open(*kinds):
+                if method.request_streaming:
+                    request = self._counted(plan, account, request)
+                elif plan.batch:
+                    return await self._answer_batch(plan, account, request, context, proceed)
+                elif plan.person:
+                    account.ask_about(plan.read_person(request))
+                response = await proceed(request, context)
+                account.count_misses(self._count_misses(response))
+                return response
+
+        return handle
+
+    def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
+        """Refuse the stream, or end it at the first message about one person too many."""
+        if self._is_idle or not method.served:
+            return proceed
+        plan = _Plan(method)
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            account = self._admit()
+            if account is None:
+                async for response in proceed(request, context):
+                    yield response
+                return
+            account.pay(plan.units)
+            with account.open("streams"):
+                if method.request_streaming:
+                    request = self._counted(plan, account, request)
+                elif plan.person:
+                    account.ask_about(plan.read_person(request))
+                async for response in proceed(request, context):
+                    account.count_misses(self._count_misses(response))
+                    yield response
+
+        return handle
+
+    def _admit(self) -> Account | None:
+        """Return the account of the caller; None for one without limits.
+
+        Raises:
+            PermissionDenied: NOT_PERMITTED, the access file excludes the caller here or now.
+        """
+        call = current_call.get()
+        caller = call.caller if call is not None else UNKNOWN
+        self._require_admitted(caller)
+        return self._accounts.of(caller)
+
+    def _require_admitted(self, caller: Caller) -> None:
+        if self._rules.grants and not self._rules.admits(caller, self._clock.now()):
+            raise PermissionDenied(
+                "NOT_PERMITTED",
+                "this node does not admit the caller, at this time or at all",
+                metadata={"role": caller.role, "needed": "a region and a time of day that this node admits"},
+            )
+
+    async def _counted(self, plan: _Plan, account: Account, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            self._require_admitted(account.caller)
+            if plan.person:
+                account.ask_about(plan.read_person(request))
+            yield request
+
+    async def _answer_batch(
+        self, plan: _Plan, account: Account, request: Any, context: Context, proceed: UnaryHandler
+    ) -> Any:
+        refuse_unreadable(request)
+        refused: dict[int, HutongError] = {}
+        for index, item in enumerate(getattr(request, plan.batch)):
+            try:
+                account.ask_about(plan.read_person(item))
+            except HutongError as error:
+                refused[index] = error
+
+        async def answer(others: Any, context: Context) -> Any:
+            response = await proceed(others, context)
+            account.count_misses(self._count_misses(response))
+            return response
+
+        assert plan.described is not None
+        return await answer_others(plan.described, plan.batch, request, refused, context, answer)
+
+    def _use_rules(self, rules: AccessRules) -> None:
+        self._rules = rules
+        self._accounts.use_budgets(rules.budget_of)
+
+
+class _Plan:
+    """What the contract says of a method, read once.
+
+    Attributes:
+        person: the path of the document of the person that a request, or an item of a batch, is about; empty for none.
+        batch: the field of the items if the method is a batch about persons.
+    """
+
+    def __init__(self, method: Method) -> None:
+        rules = read_rules(method)
+        self.described = describe_method(method)
+        self.is_heavy = rules.cost == access_pb2.COST_HEAVY
+        self.units = UNITS.get(rules.cost, 1)
+        self.person = rules.person
+        self.batch = rules.batch if rules.person else ""
+
+    def read_person(self, request: Any) -> int | None:
+        """Return a hash of the person; None if the request names none. Python's hash has a key of its own a process."""
+        refuse_unreadable(request)
+        document = value_at(request, self.person)
+        return hash((document.type, document.number, document.issuing_country)) if document is not None else None

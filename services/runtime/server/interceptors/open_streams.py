@@ -1,0 +1,116 @@
+"""Open streams: ends a stream when its caller's certificate or token has expired, or when the caller is denied."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
+
+from services.domain.errors import Unauthenticated
+from services.runtime.call import current_call
+from services.runtime.caller import Caller
+from services.runtime.server.access.identify import Identifier
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+
+T = TypeVar("T")
+_END = object()
+
+
+class OpenStreams:
+    """Checks the callers of open streams again. A unary call is checked when it begins, and its deadline ends it."""
+
+    def __init__(self, identifier: Identifier) -> None:
+        self._identifier = identifier
+        self._streams: set[_Stream] = set()
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """End the call if it is a client's stream and its caller is no longer accepted."""
+        if self._identifier.is_open or not method.request_streaming:
+            return proceed
+
+        async def handle(request: Any, context: Context) -> Any:
+            stream = self._open()
+            try:
+                return await stream.wait_for(proceed(request, context))
+            finally:
+                self._streams.discard(stream)
+
+        return handle
+
+    def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
+        """End the stream if its caller is no longer accepted."""
+        if self._identifier.is_open:
+            return proceed
+
+        async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
+            stream = self._open()
+            responses = proceed(request, context)
+            try:
+                while (response := await stream.wait_for(anext(responses, _END))) is not _END:
+                    yield response
+            finally:
+                self._streams.discard(stream)
+
+        return handle
+
+    def recheck(self) -> None:
+        """End every stream whose caller is no longer accepted."""
+        for stream in list(self._streams):
+            fault = self._identifier.find_fault(stream.caller)
+            if fault:
+                stream.end(fault)
+
+    async def recheck_periodically(self, seconds: float) -> None:
+        """Check again and again until cancelled."""
+        while True:
+            await asyncio.sleep(seconds)
+            self.recheck()
+
+    def _open(self) -> _Stream:
+        call = current_call.get()
+        assert call is not None
+        stream = _Stream(call.caller)
+        self._streams.add(stream)
+        return stream
+
+
+class _Stream:
+    """One open stream, which its own task serves."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self._task = asyncio.current_task()
+        self._fault = ""
+        self._waits = False
+
+    def end(self, fault: str) -> None:
+        """End the stream. While a response is being sent, it ends after that response."""
+        if self._fault:
+            return
+        self._fault = fault
+        if self._waits and self._task is not None:
+            self._task.cancel()
+
+    async def wait_for(self, step: Awaitable[T]) -> T:
+        """Return what the next step of the stream returns.
+
+        Raises:
+            Unauthenticated: the stream was ended.
+        """
+        self._waits = True
+        try:
+            if self._fault:
+                raise self._error()
+            return await step
+        except asyncio.CancelledError:
+            # The client may have cancelled the call at the same time.
+            if not self._fault or (self._task is not None and self._task.uncancel() > 0):
+                raise
+            raise self._error() from None
+        finally:
+            self._waits = False
+
+    def _error(self) -> Unauthenticated:
+        return Unauthenticated(
+            "NOT_AUTHENTICATED", f"the caller is no longer accepted: {self._fault}", metadata={"why": self._fault}
+        )

@@ -1,0 +1,51 @@
+"""Counts of what a purge removed from each store of a service. They belong to its deletion record.
+
+They are kept for ever. Each service has a table of its own, because it may have a database of its own. All of them use
+the id of the same deletion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def deletion_counts_table(metadata: MetaData, service: str) -> Table:
+    """Return the table of a service's counts. Its name contains the service, as services may share a database."""
+    return Table(
+        f"{service}_deletion_counts",
+        metadata,
+        Column("deletion_id", String(36), primary_key=True),
+        # The name of the table from which rows were removed, or of what was removed from its rows.
+        Column("store", String(64), primary_key=True),
+        Column("removed_count", BigInteger, nullable=False),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeletionCounts:
+    """Adds to the counts of one deletion, in the transactions that remove."""
+
+    table: Table
+    deletion_id: str
+
+    def add(self, connection: Connection, store: str, count: int) -> int:
+        """Add to the count of a store. Return `count`."""
+        if count > 0:
+            insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+            new = insert(self.table).values(deletion_id=self.deletion_id, store=store, removed_count=count)
+            connection.execute(
+                new.on_conflict_do_update(
+                    index_elements=list(self.table.primary_key),
+                    set_={"removed_count": self.table.c.removed_count + new.excluded.removed_count},
+                )
+            )
+        return count
+
+    def read(self, connection: Connection) -> dict[str, int]:
+        """Return the counts of this deletion by store. Stores from which nothing was removed are absent."""
+        table = self.table
+        query = select(table.c.store, table.c.removed_count).where(table.c.deletion_id == self.deletion_id)
+        return {row.store: row.removed_count for row in connection.execute(query.order_by(table.c.store))}

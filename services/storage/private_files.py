@@ -1,0 +1,66 @@
+"""Checks that other users of the machine can read neither a node's secrets nor its databases."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
+from services.storage.engine import find_sqlite_file
+
+
+def check_private_files(settings: Settings, services: Sequence[str]) -> None:
+    """Check the files and folders that these services use. What does not exist yet is made private.
+
+    Raises:
+        BadSetting: others may use one of them; the text has the command that changes that.
+    """
+    for fault in find_open_files(settings, services):
+        raise BadSetting(fault)
+
+
+def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[str]:
+    """Yield for each file or folder that others may use what it is, and the command that changes that.
+
+    A secret may be readable by its group, because that is how systems hand secrets to a service. The data folder must
+    be its owner's alone. What lies in a folder that others cannot enter is private.
+    """
+    for name, secret in (
+        ("HUTONG_PEPPER_FILE", settings.pepper_file),
+        ("HUTONG_TLS_KEY_FILE", settings.tls.key_file),
+    ):
+        if secret is not None and _is_open(secret, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
+            yield f"{name}: every user of this machine can use {secret}: chmod o-rwx {secret}"
+    files = [file for service in services if (file := find_sqlite_file(settings.service(service).database_url))]
+    folder = settings.data_dir
+    keeps_pepper = settings.pepper_file is None and find_sqlite_file(settings.results.database_url) is not None
+    is_used = keeps_pepper or any(_is_inside(file, folder) for file in files)
+    if is_used and folder.is_dir() and _is_open(folder, stat.S_IRWXG | stat.S_IRWXO, stat.S_IXGRP | stat.S_IXOTH):
+        yield f"HUTONG_DATA_DIR: other users of this machine can use {folder}: chmod 700 {folder}"
+    for file in files:
+        if (
+            file.is_file()
+            and not _is_inside(file, folder)
+            and _is_open(file, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH)
+        ):
+            yield f"every user of this machine can use the database {file}: chmod o-rwx {file}"
+
+
+def _is_open(path: Path, used: int, entered: int) -> bool:
+    """Whether a path has one of the mode bits `used`, and each folder above it one of `entered`."""
+    resolved = path.absolute().resolve()
+    return bool(_mode(resolved) & used) and all(_mode(folder) & entered for folder in resolved.parents)
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of a file; 0 if there is none, which others cannot use."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
+
+
+def _is_inside(file: Path, folder: Path) -> bool:
+    return file.absolute().parent == folder.absolute()

@@ -1,0 +1,163 @@
+"""Budgets of callers, by real servers: one gate's certificate cannot look up a city."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
+from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
+from hutong.type.v1 import purpose_pb2
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest, VerifyRequest
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+from prometheus_client import REGISTRY
+
+from services.runtime.server.timing import ServerTiming
+from tests.support.access.guarded import OTHER_REGION, REGION, USER, Guarded, open_guarded
+from tests.support.databases import SqliteDatabases
+from tests.support.errors import failure_of, rich_status
+from tests.support.policy.service import make_policy
+from tests.support.results.factories import make_document
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+PERSONS, MISSES = 40, 15
+ACCESS = f"""
+grants:
+  - role: gate
+    regions: [{REGION}]
+  - role: gate
+    regions: ["{OTHER_REGION}"]
+quotas:
+  - role: gate
+    persons_an_hour: {PERSONS}
+    misses_an_hour: null
+    units_a_second: null
+  - caller: gates/{REGION}/misses
+    misses_an_hour: {MISSES}
+  - caller: gates/{REGION}/streams
+    streams: 1
+    persons_an_hour: 2
+"""
+EXHAUSTED = (grpc.StatusCode.RESOURCE_EXHAUSTED, "BUDGET_EXCEEDED")
+
+
+@pytest.fixture(scope="module")
+def access_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("access") / "access.yaml"
+    file.write_text(ACCESS)
+    return file
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded(
+    access_file: Path, tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
+) -> AsyncIterator[Guarded]:
+    directory = tmp_path_factory.mktemp("guarded")
+    quick = ServerTiming(reload=0.05)
+    async with open_guarded(directory, sqlite_databases.make, quick, access_file=str(access_file)) as opened:
+        # Without a rule no result is asked for.
+        rules = PolicyAdminServiceStub(await opened.channel("policy", f"authorities/{REGION}"))
+        await rules.PublishPolicy(PublishPolicyRequest(policy=make_policy(f"jurisdictions/{REGION}/policies/hotel")))
+        yield opened
+
+
+def question(person: int) -> VerifyRequest:
+    return VerifyRequest(document=make_document(person), region="220502", purpose=purpose_pb2.PURPOSE_HOTEL)
+
+
+async def gate(guarded: Guarded, name: str) -> Any:
+    return VerificationServiceStub(await guarded.channel("verification", f"gates/{REGION}/{name}"))
+
+
+def missed() -> float:
+    return REGISTRY.get_sample_value("hutong_persons_missed_total", {"role": "gate"}) or 0.0
+
+
+def detail(status: status_pb2.Status, kind: type[Message]) -> Any:
+    """Return the detail of a kind. Fail the test if there is none."""
+    found = kind()
+    assert any(one.Unpack(found) for one in status.details)
+    return found
+
+
+async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
+    """In batches of the largest size: as many are answered as the budget has, and the others have errors."""
+    stub = await gate(guarded, "crowd")
+    before, answered = missed(), 0
+    for start in range(1000, 11_000, 500):
+        batch = BatchVerifyRequest(requests=map(question, range(start, start + 500)))
+        for item in (await stub.BatchVerify(batch, timeout=30)).items:
+            answered += item.HasField("decision")
+            if not item.HasField("decision"):
+                assert item.error.code == code_pb2.RESOURCE_EXHAUSTED
+    assert answered == PERSONS
+    assert missed() == before + PERSONS
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.Verify(question(11_000))
+    status = rich_status(caught.value)
+    info = detail(status, error_details_pb2.ErrorInfo)
+    name = f"gates/{REGION}/crowd"
+    assert dict(info.metadata) == {"caller": name, "what": "distinct persons an hour", "limit": str(PERSONS)}
+    (violation,) = detail(status, error_details_pb2.QuotaFailure).violations
+    assert violation.subject == name
+    wait = detail(status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta()
+    assert timedelta(minutes=55) < wait <= timedelta(hours=1)
+    # A person who was asked about before may be asked about again.
+    await stub.Verify(question(1000))
+
+
+async def test_misses_are_stopped_earlier(guarded: Guarded) -> None:
+    """Somebody of whom something is recorded is no miss."""
+    stub = await gate(guarded, "misses")
+    await stub.Verify(question(USER))
+    for person in range(20_000, 20_000 + MISSES):
+        await stub.Verify(question(person))
+    assert (await failure_of(stub.Verify(question(30_000))))[:2] == EXHAUSTED
+    await stub.Verify(question(USER))
+
+
+async def test_a_stream_ends_at_one_person_too_many(guarded: Guarded) -> None:
+    """What was asked before is answered; and a second stream is one too many."""
+    stub = await gate(guarded, "streams")
+    stream = stub.StreamVerify(timeout=30)
+    for person in (1, 2):
+        await stream.write(StreamVerifyRequest(correlation_id=str(person), request=question(person)))
+        assert (await stream.read()).HasField("decision")
+    assert (await failure_of(stub.StreamVerify(iter([]), timeout=30).read()))[:2] == EXHAUSTED
+    await stream.write(StreamVerifyRequest(correlation_id="3", request=question(3)))
+    assert (await failure_of(stream.read()))[:2] == EXHAUSTED
+
+
+async def test_the_file_is_read_again_and_narrows(guarded: Guarded, access_file: Path) -> None:
+    """A file that cannot be used changes nothing. A caller that the file excludes is told so, and no other role is."""
+    stub = await gate(guarded, "narrowed")
+    await stub.Verify(question(1))
+
+    async def is_excluded() -> bool:
+        return await stub.Verify(question(1)).code() is grpc.StatusCode.PERMISSION_DENIED
+
+    write(access_file, f"grants: [{{role: gate, regions: [{OTHER_REGION}]}}]")
+    await until(is_excluded)
+    write(access_file, "grants: [{role: gaet}]")
+    reader = VerificationServiceStub(await guarded.channel("verification", f"gates/{OTHER_REGION}/1"))
+    other = question(1)
+    other.region = "410105"
+    await reader.Verify(other)
+    write(access_file, ACCESS)
+    await until(lambda: _is_admitted(stub))
+
+
+def write(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
+async def _is_admitted(stub: Any) -> bool:
+    return await stub.Verify(question(1)).code() is grpc.StatusCode.OK

@@ -1,0 +1,220 @@
+"""Certificates that are taken away, expire or are replaced while connections stand, by a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from hutong.results.v1.lab_service_pb2 import GetLabRequest, GetLabResponse
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.upload_pb2 import UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
+from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
+
+from services.domain.instant import HOUR
+from services.runtime.call import current_call
+from services.runtime.client.channels import Connector
+from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.clock import FixedClock, SystemClock
+from services.runtime.server.server import RunningServer, start
+from services.runtime.server.timing import ServerTiming
+from tests.support.certificates import Authority, Certificate, spiffe
+from tests.support.errors import failure_of
+from tests.support.fake_service import answer, pretend
+from tests.support.results.factories import LAB_NAME, OTHER_USCC
+from tests.support.servers import settings_for
+from tests.support.waiting import until
+
+QUICK = ServerTiming(reload=0.02, recheck=0.02)
+GET_LAB = GetLabRequest(name=LAB_NAME)
+UNKNOWN = (grpc.StatusCode.UNAUTHENTICATED, "NOT_AUTHENTICATED")
+
+
+@dataclass(slots=True)
+class Node:
+    """A server with mutual TLS, its clock and its files."""
+
+    directory: Path
+    clients: Authority
+    server: RunningServer
+    clock: FixedClock
+    certificate: Certificate
+    deny_list: Path
+    callers: list[str]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server.port}"
+
+    def connect(self, shown: Certificate, authority: Authority | None = None) -> grpc.aio.Channel:
+        """Open a connection of its own that trusts an authority, by default the one that signed the server's."""
+        roots = (authority or self.clients).root.certificate.read_bytes()
+        credentials = grpc.ssl_channel_credentials(roots, *shown.pem())
+        return grpc.aio.secure_channel(self.address, credentials, options=[("grpc.use_local_subchannel_pool", 1)])
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[Node]:
+    clients = Authority(tmp_path, "clients")
+    own = clients.sign("server", spiffe("services/verification"))
+    deny_list = tmp_path / "denied.txt"
+    deny_list.write_text("# nobody\n")
+    callers: list[str] = []
+
+    async def get_lab(request: GetLabRequest) -> GetLabResponse:
+        call = current_call.get()
+        assert call is not None
+        callers.append(call.caller.name)
+        return await answer(request)
+
+    settings = settings_for(
+        tmp_path,
+        tls_certificate_file=str(own.certificate),
+        tls_key_file=str(own.key),
+        tls_client_ca_file=str(clients.root.certificate),
+        deny_file=str(deny_list),
+    )
+    clock = FixedClock(SystemClock().now())
+    server = await start(pretend(get_lab), "127.0.0.1:0", settings, QUICK, clock)
+    yield Node(tmp_path, clients, server, clock, own, deny_list, callers)
+    await server.stop(0)
+
+
+async def upload(channel: grpc.aio.Channel, lab: str) -> grpc.aio.StreamStreamCall:
+    """Open a stream and read its first response."""
+    stream = UploadServiceStub(channel).UploadResults()
+    await stream.write(UploadResultsRequest(start=UploadStart(lab=lab, upload_id="day")))
+    assert (await stream.read()).committed_offset == 1
+    return stream
+
+
+def serial_of(shown: Certificate) -> str:
+    return f"{x509.load_pem_x509_certificate(shown.certificate.read_bytes()).serial_number:x}"
+
+
+@pytest.mark.parametrize("by", ["serial", "name"])
+async def test_a_denied_caller_is_out_on_an_open_connection(by: str, node: Node) -> None:
+    """Its open streams end and its next call is refused. Those of another caller go on."""
+    denied, other = node.clients.sign("lab", spiffe(LAB_NAME)), f"labs/{OTHER_USCC}"
+    async with node.connect(denied) as channel, node.connect(node.clients.sign("lab2", spiffe(other))) as other_channel:
+        stream, other_stream = await upload(channel, LAB_NAME), await upload(other_channel, other)
+        entry = serial_of(denied) if by == "serial" else spiffe(LAB_NAME)
+        node.deny_list.write_text(f"# stolen\n{entry}  # on Monday\n")
+        with capture_logs() as logs:
+            assert (await failure_of(stream.read()))[:2] == UNKNOWN
+            assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
+        calls = [line for line in logs if line["event"] == "call"]
+        assert [(line["caller"], line["reason"]) for line in calls] == [(LAB_NAME, "NOT_AUTHENTICATED")] * 2
+        await other_stream.write(UploadResultsRequest())
+        assert (await other_stream.read()).committed_offset == 2
+        await LabServiceStub(other_channel).GetLab(GET_LAB)
+
+
+async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:
+    """The connection itself stands, and gRPC does not look at the certificate again."""
+    async with node.connect(node.clients.sign("lab", spiffe(LAB_NAME))) as channel:
+        stream = await upload(channel, LAB_NAME)
+        node.clock.advance(25 * HOUR)
+        assert (await failure_of(stream.read()))[:2] == UNKNOWN
+        assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
+
+
+async def test_a_deny_list_that_cannot_be_read_leaves_the_former_one(node: Node) -> None:
+    """It is counted, because operators must hear of it."""
+
+    def failures() -> float:
+        found = REGISTRY.get_sample_value("hutong_reload_failures_total", {"setting": "HUTONG_DENY_FILE"})
+        return found or 0.0
+
+    denied = node.clients.sign("lab", spiffe(LAB_NAME))
+    node.deny_list.write_text(spiffe(LAB_NAME))
+    async with node.connect(denied) as channel:
+        labs = LabServiceStub(channel)
+
+        async def is_out() -> bool:
+            return await labs.GetLab(GET_LAB).code() is grpc.StatusCode.UNAUTHENTICATED
+
+        await until(is_out)
+        before = failures()
+        node.deny_list.write_text("everybody from the north\n")
+        await until(lambda: failures() > before)
+        assert await is_out()
+        node.deny_list.write_text("")
+        await until(lambda: _answers(labs))
+
+
+async def _answers(labs: LabServiceStub) -> bool:
+    return await labs.GetLab(GET_LAB).code() is grpc.StatusCode.OK
+
+
+async def test_keys_and_authorities_are_replaced_without_a_restart(node: Node) -> None:
+    """A connection that stands goes on. A key that is not the certificate's changes nothing."""
+    newer = node.directory / "newer"
+    newer.mkdir()
+    authority = Authority(newer, "clients")
+    own, caller = authority.sign("server", spiffe("services/verification")), authority.sign("lab", spiffe(LAB_NAME))
+    async with node.connect(node.clients.sign("lab", spiffe(LAB_NAME))) as standing:
+        await LabServiceStub(standing).GetLab(GET_LAB)
+        shutil.copy(own.certificate, node.certificate.certificate)
+        await node.server.reload()
+        async with node.connect(node.clients.sign("again", spiffe(LAB_NAME))) as channel:
+            await LabServiceStub(channel).GetLab(GET_LAB)
+        shutil.copy(own.key, node.certificate.key)
+        shutil.copy(authority.root.certificate, node.clients.root.certificate)
+        await node.server.reload()
+        async with node.connect(caller, authority) as channel:
+            await LabServiceStub(channel).GetLab(GET_LAB, timeout=10)
+        refused = node.connect(node.clients.sign("former", spiffe(LAB_NAME)), authority)
+        async with refused as channel:
+            call = LabServiceStub(channel).GetLab(GET_LAB, timeout=10)
+            assert await call.code() is grpc.StatusCode.UNAVAILABLE
+        await LabServiceStub(standing).GetLab(GET_LAB)
+
+
+async def test_a_connection_between_services_shows_the_newest_certificate(node: Node) -> None:
+    """From the next call on; files that do not fit together leave the former connection."""
+    shown, newer = node.clients.sign("lab", spiffe(LAB_NAME)), node.clients.sign("newer", spiffe(f"labs/{OTHER_USCC}"))
+    settings = settings_for(
+        node.directory,
+        tls_certificate_file=str(shown.certificate),
+        tls_key_file=str(shown.key),
+        tls_server_ca_file=str(node.clients.root.certificate),
+    )
+    connection = ReconnectingStub(Connector(node.address, settings, look_seconds=0), LabServiceStub)
+    await connection.stub.GetLab(GET_LAB)
+    shutil.copy(newer.certificate, shown.certificate)
+    await connection.stub.GetLab(GET_LAB)
+    shutil.copy(newer.key, shown.key)
+    await connection.stub.GetLab(GET_LAB)
+    assert node.callers == [LAB_NAME, LAB_NAME, f"labs/{OTHER_USCC}"]
+    await connection.close()
+
+
+async def test_a_connection_ends_at_its_age(tmp_path: Path) -> None:
+    """Its client opens another by itself for the next call."""
+    peers = set()
+
+    async def get_lab(request: GetLabRequest) -> GetLabResponse:
+        call = current_call.get()
+        assert call is not None
+        peers.add(call.caller.peer)
+        return await answer(request)
+
+    server = await start(pretend(get_lab), "127.0.0.1:0", settings_for(tmp_path), ServerTiming(connection_age=0.05))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+
+        async def has_changed() -> bool:
+            await LabServiceStub(channel).GetLab(GET_LAB)
+            return len(peers) > 1
+
+        async with asyncio.timeout(30):
+            await until(has_changed)
+    await server.stop(0)

@@ -1,0 +1,63 @@
+"""No frames of one node change what the nation has of the reports of another node, which is neither above nor below."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from random import Random
+
+import pytest
+
+from services.domain.instant import DAY, HOUR, SECOND
+from services.domain.region import NATION
+from services.results.exchange.apply import Arrival
+from services.results.exchange.downstream.subscriptions import read_subscribed
+from services.results.exchange.model import Replica
+from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
+from tests.support.databases import MakeUrl
+from tests.support.results.country import HENAN
+from tests.support.results.factories import NEGATIVE, NOW, PENDING, POSITIVE, make_tube, subject_key
+from tests.support.results.store import Laboratory, open_laboratory
+
+
+@pytest.fixture
+async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
+    """The nation's store, with reports of Jilin: a negative, a positive and a sampling record."""
+    async with open_laboratory(database_url("results")) as opened:
+        await opened.send([make_tube(0), make_tube(1, outcome=POSITIVE), make_tube(2, outcome=PENDING)])
+        yield opened
+
+
+def altered(random: Random, replica: Replica, sender: str) -> Replica:
+    """Return the report as another node may state it, by a mistake or on purpose."""
+    old = replica.result
+    outcome = random.choice((NEGATIVE, POSITIVE, old.outcome))
+    moved = old.sample_time + random.choice((0, HOUR, -HOUR, DAY))
+    result = old._replace(
+        revision=random.randint(1, 4),
+        state=random.choice((ACTIVE, RECALLED, SUPERSEDED)),
+        outcome=outcome,
+        sample_time=moved,
+        report_time=moved + 2 * HOUR,
+        reference_time=moved + 2 * HOUR,
+        subject_key=random.choice((old.subject_key, subject_key(7))),
+        upload_time=NOW + random.choice((-1, 1, 2)) * SECOND,
+        source_node=sender,
+    )
+    return replica._replace(result=result, content_hash=random.randbytes(16))
+
+
+async def test_frames_of_another_node_change_no_report(nation: Laboratory) -> None:
+    """Whatever revision, state, times, outcome or person it states."""
+    known = [
+        replica
+        for _, changes in await nation.database.read(read_subscribed, [[subject_key(person)] for person in range(3)])
+        for replica in changes
+        if isinstance(replica, Replica)
+    ]
+    columns = ("report_number", "revision", "state", "outcome", "subject_key", "report_time", "source_node")
+    before = await nation.rows(*columns)
+    for seed in range(60):
+        random = Random(seed)
+        frames = [altered(random, random.choice(known), HENAN) for _ in range(random.randint(1, 3))]
+        await nation.database.write(nation.stores.applier.apply, frames, Arrival(NATION, HENAN, NOW + seed))
+        assert await nation.rows(*columns) == before, frames
