@@ -29,7 +29,10 @@ from services.runtime.server.status import to_status
 
 COUNTED_AT_ONCE = 1_000
 """Changes of a watch after which a row says how many were sent. A row for each change would cost a commit each."""
-_DENIED = frozenset({code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED})
+_DENIED = frozenset({code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED, code_pb2.RESOURCE_EXHAUSTED})
+_BUDGET = "BUDGET_EXCEEDED"
+"""The reason of a call that would exceed its caller's budget. It is recorded as a denial, so that whoever asks about
+very many strangers is seen."""
 _SHOWN = _DENIED | {code_pb2.NOT_FOUND}
 """Codes of items of a batch that have rows. Other errors say nothing of a person."""
 
@@ -154,7 +157,7 @@ def _on_behalf_of(context: Context) -> str:
 
 def _events_of_error(rules: _MethodRules, audit: CallAudit, error: HutongError) -> list[AuditEvent]:
     """Return the rows of a failed call: of a refusal, and of a person or object that does not exist."""
-    is_denied = audit.is_hidden or isinstance(error, PermissionDenied | Unauthenticated)
+    is_denied = audit.is_hidden or isinstance(error, PermissionDenied | Unauthenticated) or error.reason == _BUDGET
     if not is_denied and not (rules.reads and isinstance(error, NotFound) and not audit.is_inner):
         return []
     kind = AuditKind.DENIAL if is_denied else AuditKind.READ
