@@ -20,6 +20,7 @@ from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.names import is_uscc
 from services.storage.deletion_counts import DeletionCounts, deletion_counts_table
 from services.storage.engine import Database
+from services.verification.decision.evidence import canonical_report_number
 from services.verification.refusals.tables import refusals, requests
 from services.verification.schema import metadata
 from services.verification.verify.tables import decisions
@@ -148,4 +149,4 @@ def _names_shown(inputs: DecisionInputs) -> Iterator[ReportName]:
     for shown in inputs.evidence:
         if shown.report_number:
             code = shown.lab.removeprefix("labs/")
-            yield code if is_uscc(code) else "", shown.report_number
+            yield code if is_uscc(code) else "", canonical_report_number(shown.report_number)

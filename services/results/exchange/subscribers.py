@@ -21,7 +21,7 @@ _subscriptions = tables.subscriptions
 _results = results
 _STEP = 1_000
 """Subjects that one transaction checks."""
-_KEYS_AT_ONCE = 500
+KEYS_AT_ONCE = 500
 """Keys in one statement on SQLite. On PostgreSQL they are one parameter."""
 
 
@@ -62,8 +62,8 @@ def fetch_by_keys(
         driver: Any = connection.connection.driver_connection
         yield from driver.execute(f"{statement} = ANY (%b::bytea[])", (keys,), binary=True)
     else:
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            yield from connection.execute(query.where(column.in_(keys[start : start + _KEYS_AT_ONCE])))
+        for start in range(0, len(keys), KEYS_AT_ONCE):
+            yield from connection.execute(query.where(column.in_(keys[start : start + KEYS_AT_ONCE])))
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:

@@ -300,6 +300,21 @@ def test_an_empty_workbook_and_one_with_a_header_alone(node: Node, tmp_path: Pat
         assert (told.code, words in told.text) == (ExitCode.USAGE, True), told.text
 
 
+def test_a_folder_is_uploaded_file_by_file(node: Node, tmp_path: Path, first: int) -> None:
+    """A second upload of the folder stores nothing twice, and leaves out the rejects."""
+    (tmp_path / "a.csv").write_text(as_csv([line(first), line(first + 1, nat_result="?")]), encoding="utf-8")
+    (tmp_path / "b.csv").write_text(as_csv([line(first + 2)]), encoding="utf-8")
+    for accepted, duplicates in ((1, 0), (0, 1)):
+        done = upload(node, tmp_path, "--json")
+        assert done.code == ExitCode.PARTLY
+        report, _ = json.JSONDecoder().raw_decode(done.text)
+        files = report["files"]
+        assert [(it["accepted"], it["duplicates"], it["rejected"]) for it in files] == [
+            (accepted, duplicates, 1),
+            (accepted, duplicates, 0),
+        ]
+
+
 @pytest.mark.parametrize("kind", ["csv", "xlsx", "ndjson"])
 def test_four_thousand_identical_rows_are_one_result(node: Node, tmp_path: Path, first: int, kind: str) -> None:
     """In every format: one is accepted, the others are duplicates, none is an error."""

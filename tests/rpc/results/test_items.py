@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import LookupSubjectsRequest
 from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest
 from hutong.results.v1.lookup_pb2 import CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM, LOOKUP_SCOPE_NATIONWIDE, ClaimedReport
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
@@ -14,6 +15,7 @@ from hutong.results.v1.results_service_pb2 import (
     WatchResultsRequest,
 )
 from hutong.results.v1.upload_service_pb2 import UploadResultsResponse
+from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from services.domain.instant import HOUR, MINUTE, to_timestamp
 from tests.support.errors import failure_of
@@ -29,6 +31,7 @@ from tests.support.results.factories import (
     REPORTED,
     make_document,
     make_tube,
+    subject_key,
 )
 from tests.support.results.node import ResultsNode
 from tests.support.waiting import until
@@ -135,3 +138,8 @@ async def test_the_item_crosses_between_nodes(country: Country) -> None:
     answer = await henan.node.results.LookupLatest(request, timeout=10)
     assert answer.claims[0].state == CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
     assert (answer.claims[0].HasField("result"), len(answer.next_steps)) == (False, 0)
+    asked = LookupSubjectsRequest(
+        node="nodes/410000", subject_keys=[subject_key(0)], claimed_reports=request.claimed_reports
+    )
+    (claim,) = (await country.nation.exchange.LookupSubjects(asked)).claims
+    assert (claim.result.item, claim.result.outcome, claim.result.tube_code) == (ANTIGEN, OUTCOME_UNSPECIFIED, "")

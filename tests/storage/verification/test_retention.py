@@ -77,3 +77,15 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
         assert b"GONE" not in blobs
     assert purge_verification(database, AGES, Purge(HORIZON, NOW, uuid7())) == Removed(0, 0, 0)
     database.close()
+
+
+async def test_a_number_is_found_however_it_is_typed(sqlite_url: MakeUrl) -> None:
+    """Full-width characters and spaces around a number are kept with the decision. No time shows that it is old."""
+    database = open_database(sqlite_url("verification"))
+    typed = [stored(NOW, evidence=[PresentedEvidence(report_number=number)]) for number in (" Ｒ１　", "R2")]
+    await DecisionStore(database).keep_decisions(typed)
+    purge = Purge(HORIZON, NOW, uuid7(), lambda names: names & {("", "R1")})  # type: ignore[operator]
+    assert purge_verification(database, AGES, purge).decisions == 1
+    with database.engine.connect() as connection:
+        assert connection.execute(select(decisions.c.uuid)).scalars().all() == [typed[1].uuid]
+    database.close()

@@ -20,10 +20,9 @@ from hutong_client.cli.commands.timeliness import timeliness
 from hutong_client.cli.commands.upload import upload
 from hutong_client.cli.commands.verify import verify
 from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
-from hutong_client.cli.options import Node, hide_identities, node_params
+from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.options import Node, node_params
 from hutong_client.cli.output import say
-from hutong_client.errors import DeadlineExceeded, HutongError, Retryable
-from hutong_client.tables.rows import NotATable
 
 
 @click.group(
@@ -60,42 +59,13 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. A failure is one line on standard error that holds no identity."""
     try:
         code = hutong.main(args=list(arguments), prog_name="hutong", standalone_mode=False)
-    except click.UsageError as error:
-        if error.ctx:
-            say(error.ctx.get_usage())
-        say(f"hutong: {hide_identities(error.format_message())}")
-        return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         say("hutong: stopped")
         return ExitCode.INTERRUPTED
-    except click.ClickException as error:
-        say(f"hutong: {hide_identities(error.format_message())}")
-        return ExitCode.USAGE
-    except NotATable as error:
-        say(f"hutong: {error}")
-        return ExitCode.USAGE
-    except HutongError as error:
-        say(f"hutong: {describe_error(error)}")
-        return exit_code_of(error)
     except BrokenPipeError:
         # The reader of standard output has closed it. Without this, Python reports the broken pipe again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILED
-    except OSError as error:
-        say(f"hutong: {error.filename or ''}: {error.strerror or error}")
-        return ExitCode.USAGE
+    except FAILURES as error:
+        return say_failure(error)
     return code if isinstance(code, int) else ExitCode.DONE
-
-
-def exit_code_of(error: HutongError) -> ExitCode:
-    """Return the exit code for a failed call."""
-    return ExitCode.NO_CONNECTION if isinstance(error, Retryable | DeadlineExceeded) else ExitCode.FAILED
-
-
-def describe_error(error: HutongError) -> str:
-    """Describe a failed call in one line: its reason, its message and the faulty fields."""
-    faults = [f"{it.field}: {it.description}" for it in error.field_violations]
-    faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
-    unmentioned = [fault for fault in faults if fault not in error.message]
-    kind = error.reason or error.code.name
-    return f"{kind}: {' '.join(error.message.split())}" + (f" ({'; '.join(unmentioned)})" if unmentioned else "")

@@ -111,35 +111,39 @@ class UploadRun:
             return f"{failure}; fix that and run the same command again"
         return f"{failure}; fix that and run the same command with --resume; stored tubes are not sent again"
 
-    def report(self, as_json: bool) -> ExitCode:
-        """Print the outcome of the upload and return the exit code."""
-        journal, counts = self._journal, self._counts
+    def finish(self) -> None:
+        """Read the counts of the whole upload from the service."""
         stored = None if self._validate_only else self._session.get()
         if stored:
             # The service counts a batch once, even if it was sent twice.
-            counts = Counts(stored.accepted_count, stored.duplicate_count)
-        counts.rejected = journal.rejected_rows
-        rejects = str(self._rejects_path) if counts.rejected else ""
+            self._counts = Counts(stored.accepted_count, stored.duplicate_count)
+        self._counts.rejected = self._journal.rejected_rows
+
+    def outcome(self) -> dict[str, Any]:
+        """Return the outcome of the upload, with stable names."""
+        return {
+            "upload": "" if self._validate_only else self._session.name,
+            "validate_only": self._validate_only,
+            "accepted": self._counts.accepted,
+            "duplicates": self._counts.duplicates,
+            "rejected": self._counts.rejected,
+            "rejected_by_reason": self._journal.rejected_by_reason,
+            "rejects_file": str(self._rejects_path) if self._counts.rejected else "",
+            "notices": list(self.notices),
+        }
+
+    def report(self, as_json: bool, silent: bool = False) -> ExitCode:
+        """Print the outcome of the upload, unless it is silent, and return the exit code."""
+        journal, counts = self._journal, self._counts
         if as_json:
-            print_json(
-                {
-                    "upload": "" if self._validate_only else self._session.name,
-                    "validate_only": self._validate_only,
-                    "accepted": counts.accepted,
-                    "duplicates": counts.duplicates,
-                    "rejected": counts.rejected,
-                    "rejected_by_reason": journal.rejected_by_reason,
-                    "rejects_file": rejects,
-                    "notices": list(self.notices),
-                }
-            )
-        else:
+            print_json(self.outcome())
+        elif not silent:
             would = "would be " if self._validate_only else ""
             click.echo(f"{would}accepted {counts.accepted}, duplicates {counts.duplicates}, rejected {counts.rejected}")
             for reason, rows in journal.rejected_by_reason.items():
                 click.echo(f"  {rows:>8}  {name_reason(reason)} ({reason})")
-            if rejects:
-                click.echo(f"The rejected rows and their reasons are in {rejects}")
+            if counts.rejected:
+                click.echo(f"The rejected rows and their reasons are in {self._rejects_path}")
         return ExitCode.PARTLY if counts.rejected else ExitCode.DONE
 
     @staticmethod

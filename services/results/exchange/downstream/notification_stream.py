@@ -93,7 +93,7 @@ class NotificationStream:
             await asyncio.sleep(_SETTLE_SECONDS)
             open_before &= await self._database.read(find_open_transactions)
         response = SubscribeSubjectsResponse()
-        for subscribed in await self._database.read(read_subscribed, subjects):
+        for subscribed in await self._database.read(read_subscribed, region, subjects):
             subject = response.subjects.add(subject_keys=subscribed.subject_keys)
             for replica in subscribed.replicas:
                 fill_replica(subject.results.add(), replica)

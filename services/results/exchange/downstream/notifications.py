@@ -24,6 +24,7 @@ from services.results.exchange.downstream.adverse_subjects import (
     lock_if_newly_adverse,
     subscribe_adverse,
 )
+from services.results.exchange.downstream.copied_items import leave_out_other_items
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition
 from services.results.exchange.subscribers import find_subscribers
@@ -175,12 +176,11 @@ def newest_numbers(connection: Connection) -> dict[str, int]:
 
 
 def read_notifications(connection: Connection, node: str, after: int) -> list[Notification]:
-    """Return the next notifications to a node after a number, at most PAGE."""
+    """Return the next notifications to a node after a number, at most PAGE, without results of other items."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
     notifications = []
     for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all():
         entry = Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
-        notifications.append(
-            Notification(NotificationPosition(row.number, row.commit_time), list(changes_of(connection, entry)))
-        )
+        changes = leave_out_other_items(connection, node, list(changes_of(connection, entry)))
+        notifications.append(Notification(NotificationPosition(row.number, row.commit_time), changes))
     return notifications

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
 from hutong.exchange.v1.replica_pb2 import ReplicatedResult
+from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
@@ -59,7 +60,7 @@ class SubjectLookup:
                 self._fill(subject.results.add(), result)
                 subject.lab_standings.append(matches.standing_at(result.lab, result.reference_time))
         for claim in claims:
-            self._fill_claim(response.claims.add(), claim, matches, now)
+            self._fill_claim(response.claims.add(), claim, matches, items, now)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = f"what is known of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results"
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
@@ -95,22 +96,51 @@ class SubjectLookup:
         fill_replica(message, Replica(result, self._pepper.version, b"", b""))
 
     def _fill_claim(
-        self, message: ClaimedReportRecord, claim: ReportClaim, matches: LocalMatches, now: Instant
+        self,
+        message: ClaimedReportRecord,
+        claim: ReportClaim,
+        matches: LocalMatches,
+        items: Collection[str],
+        now: Instant,
     ) -> None:
         """Write what is known of a claim into an empty message: for its laboratory, or each one of its name."""
         if claim.lab:
-            self._fill_claim_of(message, claim.lab, claim, matches, now)
+            self._fill_claim_of(message, claim.lab, claim, matches, items, now)
             return
         for lab in matches.labs_by_name.get(claim.normal_name, ()):
             of_lab = message.by_lab.add(lab=format_lab(lab))
-            self._fill_claim_of(of_lab, lab, claim, matches, now)
+            self._fill_claim_of(of_lab, lab, claim, matches, items, now)
 
     def _fill_claim_of(
-        self, message: ClaimedReportRecord, lab: str, claim: ReportClaim, matches: LocalMatches, now: Instant
+        self,
+        message: ClaimedReportRecord,
+        lab: str,
+        claim: ReportClaim,
+        matches: LocalMatches,
+        items: Collection[str],
+        now: Instant,
     ) -> None:
         message.lab_standing = matches.standing_at(lab, now if claim.report_time is None else claim.report_time)
         message.lab_region = matches.region_of(lab)
         result = matches.by_report.get((lab, claim.report_number))
         if result is not None:
-            self._fill(message.result, result)
+            self._fill(message.result, result if result.item in items else _without_content(result))
             message.record_lab_standing = matches.standing_at(result.lab, result.reference_time)
+
+
+def _without_content(result: StoredResult) -> StoredResult:
+    """Return a result without what it says. The asking node only needs to know its subject and its item.
+
+    The instants that a replicated result must have are all the reference time.
+    """
+    time = result.reference_time
+    return result._replace(
+        outcome=OUTCOME_UNSPECIFIED,
+        tube_code="",
+        sample_region="",
+        sample_site="",
+        sample_time=time,
+        receive_time=None,
+        test_time=None,
+        report_time=time,
+    )

@@ -11,6 +11,7 @@ from services.domain.instant import Instant
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.documents.tables import document_links
+from services.results.exchange.downstream.copied_items import leave_out_other_items
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications import note_subscription
 from services.results.exchange.model import Replica
@@ -31,7 +32,7 @@ _WIDTH = len(COLUMNS)
 
 
 class SubscribedSubject(NamedTuple):
-    """What is stored of a subject: the results of all its documents, newest report first."""
+    """What a node gets of a subject: the results of all its documents, newest report first."""
 
     subject_keys: Sequence[bytes]
     replicas: Sequence[Replica]
@@ -80,12 +81,15 @@ def find_active_links(connection: Connection, subjects: Sequence[Sequence[bytes]
     return find_links(connection, list(link_ids))
 
 
-def read_subscribed(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:
-    """Return the newest revisions of each subject's results, newest report first.
+def read_subscribed(connection: Connection, node: str, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:
+    """Return the newest revisions of the results that a node gets of each subject, newest report first.
 
     At most MAX_PER_SUBJECT of each item are returned.
     """
-    return [SubscribedSubject(keys, _find_replicas(connection, keys)) for keys in subjects]
+    return [
+        SubscribedSubject(keys, leave_out_other_items(connection, node, _find_replicas(connection, keys)))
+        for keys in subjects
+    ]
 
 
 def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> list[Replica]:

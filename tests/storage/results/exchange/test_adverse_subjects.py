@@ -18,7 +18,7 @@ from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.apply import Arrival
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications import read_notifications, repeat_adverse
-from services.results.exchange.downstream.subscriptions import subscribe_node
+from services.results.exchange.downstream.subscriptions import read_subscribed, subscribe_node
 from services.results.exchange.model import AdverseSubject, Change, Replica
 from services.results.exchange.subscribers import add_subscriptions, find_subscribers
 from services.results.exchange.tables import notifications, subscriptions
@@ -168,6 +168,21 @@ async def test_a_positive_of_another_item_is_made_known_to_no_node(nation: Labor
     await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 1))
     await receive(nation, JILIN, report(JILIN, 1, POSITIVE, item="hepatitis-b"))
     assert [await told(nation, node) for node in NODES] == [[], [], []]
+
+
+async def test_results_of_other_items_do_not_follow_a_subject(nation: Laboratory) -> None:
+    """Neither as changes nor when the node subscribes. A report that once was announced goes on to be corrected."""
+    hepatitis = "hepatitis-b"
+    await receive(nation, JILIN, report(JILIN, outcome=POSITIVE), report(JILIN, number="old", item=hepatitis))
+    await receive(nation, HENAN, report(HENAN), report(HENAN, number="own", item=hepatitis))
+    await receive(nation, JILIN, report(JILIN, number="new", item=hepatitis), report(JILIN, number="wrong"))
+    await receive(nation, JILIN, report(JILIN, number="new", item=hepatitis, revision=2, state=RECALLED))
+    await receive(nation, JILIN, report(JILIN, number="wrong", item=hepatitis, revision=2))
+    assert (await told(nation, HENAN))[1:] == ["wrong@1", "wrong@2"]
+    (subject,) = await nation.database.read(read_subscribed, HENAN, [[subject_key(0)]])
+    assert sorted(replica.result.report_number for replica in subject.replicas) == [
+        f"{JILIN}-0", f"{HENAN}-0", "own", "wrong",
+    ]  # fmt: skip
 
 
 async def test_corrections_recalls_and_later_results_follow(nation: Laboratory) -> None:

@@ -14,7 +14,7 @@ from services.results.exchange.downstream.subscriptions import read_subscribed
 from services.results.exchange.model import Replica
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN
+from tests.support.results.country import HENAN, JILIN
 from tests.support.results.factories import NEGATIVE, NOW, PENDING, POSITIVE, make_tube, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
 
@@ -50,7 +50,9 @@ async def test_frames_of_another_node_change_no_report(nation: Laboratory) -> No
     """Whatever revision, state, times, outcome or person it states."""
     known = [
         replica
-        for _, changes in await nation.database.read(read_subscribed, [[subject_key(person)] for person in range(3)])
+        for _, changes in await nation.database.read(
+            read_subscribed, JILIN, [[subject_key(person)] for person in range(3)]
+        )
         for replica in changes
         if isinstance(replica, Replica)
     ]

@@ -104,7 +104,7 @@ async def test_subscribing_twice_is_subscribing(nation: Laboratory) -> None:
     await subscribe(nation, HENAN, 0)
     await subscribe(nation, HENAN, 0, 1)
     assert await nation.database.read(list_subscribed, HENAN, b"", 10) == sorted([subject_key(0), subject_key(1)])
-    (known,) = await nation.database.read(read_subscribed, [[subject_key(0)]])
+    (known,) = await nation.database.read(read_subscribed, HENAN, [[subject_key(0)]])
     assert names(known.replicas) == ["R0@1"]
     assert all(len(replica.content_hash) == 16 for replica in known.replicas)
 

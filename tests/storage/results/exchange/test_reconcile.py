@@ -28,7 +28,7 @@ async def nation(database_url: MakeUrl) -> AsyncIterator[Laboratory]:
 
 async def newest(nation: Laboratory) -> Replica:
     """Return the newest revision of the report."""
-    ((_, (replica,)),) = await nation.database.read(read_subscribed, [[subject_key(0)]])
+    ((_, (replica,)),) = await nation.database.read(read_subscribed, JILIN, [[subject_key(0)]])
     return replica
 
 

@@ -94,7 +94,7 @@ async def test_very_many_results_of_one_item_hide_none_of_another(laboratory: La
     (alone,) = (await laboratory.stores.lookup.find_subjects([key], [], NOW)).by_subject
     assert [(result.report_number, result.item) for result in alone] == [("R999", "")]
     (both,) = (await laboratory.stores.lookup.find_subjects([key], [], NOW, ["", "sars-cov-2-antigen"])).by_subject
-    (subscribed,) = await laboratory.database.read(read_subscribed, [[key]])
+    (subscribed,) = await laboratory.database.read(read_subscribed, "410000", [[key]])
     expected = [*(f"R{index}" for index in range(MAX_PER_SUBJECT)), "R999"]
     assert [result.report_number for result in both] == expected
     assert [replica.result.report_number for replica in subscribed.replicas] == expected

@@ -9,7 +9,8 @@ import click
 import pytest
 from hutong_client import errors
 from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
-from hutong_client.cli.main import describe_error, exit_code_of, hutong, run
+from hutong_client.cli.failures import describe_error, exit_code_of
+from hutong_client.cli.main import hutong, run
 from hutong_client.cli.options import hide_identities
 
 from tests.support.client.laboratory_files import CARDS

@@ -173,6 +173,8 @@ def test_schema_knows_every_field_an_authority_states() -> None:
         "withdraw_time",
         "withdraw_reason",
         "content_hash",
+        "actor",
+        "withdraw_actor",
     }
     assert set(SCHEMA["properties"]) == stated
     assert all(it["description"] for it in SCHEMA["properties"].values())

@@ -29,9 +29,11 @@ const (
 // Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
 // person moves in.
 type ImportServiceClient interface {
-	// Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
-	// no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
-	// calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+	// Imports all results of a person that the national node knows, of items whose ids begin with "sars-cov-2-" (the
+	// default item is one). Results of other items stay where they are: a look-up NATIONWIDE that names their items finds
+	// them. Results that came from this node itself come back whatever their item. Each copy keeps its source_node. Atomic;
+	// a repeat has no further effect. Corrections, recalls and new reports of the person reach the node afterwards without
+	// further calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
 	// results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
 	// the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
 	ImportResults(ctx context.Context, in *ImportResultsRequest, opts ...grpc.CallOption) (*ImportResultsResponse, error)
@@ -62,9 +64,11 @@ func (c *importServiceClient) ImportResults(ctx context.Context, in *ImportResul
 // Copies results of other nodes into this node's store. Called by clients of a provincial node, for example when a
 // person moves in.
 type ImportServiceServer interface {
-	// Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
-	// no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
-	// calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+	// Imports all results of a person that the national node knows, of items whose ids begin with "sars-cov-2-" (the
+	// default item is one). Results of other items stay where they are: a look-up NATIONWIDE that names their items finds
+	// them. Results that came from this node itself come back whatever their item. Each copy keeps its source_node. Atomic;
+	// a repeat has no further effect. Corrections, recalls and new reports of the person reach the node afterwards without
+	// further calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
 	// results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
 	// the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
 	ImportResults(context.Context, *ImportResultsRequest) (*ImportResultsResponse, error)

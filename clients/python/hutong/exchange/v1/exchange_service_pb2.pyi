@@ -336,7 +336,10 @@ class ClaimedReportRecord(_message.Message):
     """The laboratory, "labs/{uscc}". Set only in by_lab."""
     @_builtins.property
     def result(self) -> _replica_pb2.ReplicatedResult:
-        """The newest revision of its record; absent if there is none."""
+        """The newest revision of its record; absent if there is none. If its item is not one that is looked up, it has no
+        content: its outcome is UNSPECIFIED, tube, region and site are left out, and its sample and report time are both the
+        later of the two.
+        """
 
     @_builtins.property
     def by_lab(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedReportRecord]:
@@ -433,8 +436,8 @@ class SubscribeSubjectsResponse(_message.Message):
     LINKS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectResults]:
-        """One entry for each key, in order, with everything that is kept of the subject: up to 200 results each, including
-        content hashes.
+        """One entry for each key, in order, with the results of the subject that the node gets: up to 200 of each item,
+        including content hashes.
         """
 
     @_builtins.property

@@ -57,6 +57,9 @@ class ExchangeServiceStub:
     again for as long as results are kept.
     A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
     AdverseSubject.
+    It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
+    A result of any other item stays here, unless another revision of its report is of such an item or came from the
+    node itself: the node may have that revision and then needs what corrects it.
     Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
     does not know the node's cursor, and the node subscribes again.
     """
@@ -66,10 +69,10 @@ class ExchangeServiceStub:
     again with the same cursor, it sends the same notifications again.
     A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
     names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
-    default item is one) to every node from which it has results of that subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
-    node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
-    as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
-    adverse subjects to which the node is subscribed.
+    default item is one) to every node from which it has results of that subject, whichever came first, if the subject
+    has results of several nodes or several documents. It subscribes the node to the subject at the same time, so that
+    later results, corrections and recalls follow as changes. This ends as any subscription does. To a node that begins
+    with the cursor 0 and has missed notifications, it names again all adverse subjects to which the node is subscribed.
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -105,6 +108,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     again for as long as results are kept.
     A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
     AdverseSubject.
+    It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
+    A result of any other item stays here, unless another revision of its report is of such an item or came from the
+    node itself: the node may have that revision and then needs what corrects it.
     Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
     does not know the node's cursor, and the node subscribes again.
     """
@@ -114,10 +120,10 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     again with the same cursor, it sends the same notifications again.
     A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
     names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
-    default item is one) to every node from which it has results of that subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
-    node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
-    as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
-    adverse subjects to which the node is subscribed.
+    default item is one) to every node from which it has results of that subject, whichever came first, if the subject
+    has results of several nodes or several documents. It subscribes the node to the subject at the same time, so that
+    later results, corrections and recalls follow as changes. This ends as any subscription does. To a node that begins
+    with the cursor 0 and has missed notifications, it names again all adverse subjects to which the node is subscribed.
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -168,6 +174,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         again for as long as results are kept.
         A node subscribes to the subjects that it imports (ImportService), and to those that WatchNotifications names as an
         AdverseSubject.
+        It gets results of items whose ids begin with "sars-cov-2-" (the default item is one), here and as notifications.
+        A result of any other item stays here, unless another revision of its report is of such an item or came from the
+        node itself: the node may have that revision and then needs what corrects it.
         Subscribing to a new subject also uses up a notification's number. A nation restored from an older copy therefore
         does not know the node's cursor, and the node subscribes again.
         """
@@ -183,10 +192,10 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         again with the same cursor, it sends the same notifications again.
         A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
         names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
-        default item is one) to every node from which it has results of that subject, whichever came first, if the subject has results of several nodes or several documents. It subscribes the
-        node to the subject at the same time, so that later results, corrections and recalls follow as changes. This ends
-        as any subscription does. To a node that begins with the cursor 0 and has missed notifications, it names again all
-        adverse subjects to which the node is subscribed.
+        default item is one) to every node from which it has results of that subject, whichever came first, if the subject
+        has results of several nodes or several documents. It subscribes the node to the subject at the same time, so that
+        later results, corrections and recalls follow as changes. This ends as any subscription does. To a node that begins
+        with the cursor 0 and has missed notifications, it names again all adverse subjects to which the node is subscribed.
         """
 
     @_abc_1.abstractmethod

@@ -49,9 +49,11 @@ class ImportServiceServicer(object):
     """
 
     def ImportResults(self, request, context):
-        """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
-        no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
-        calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+        """Imports all results of a person that the national node knows, of items whose ids begin with "sars-cov-2-" (the
+        default item is one). Results of other items stay where they are: a look-up NATIONWIDE that names their items finds
+        them. Results that came from this node itself come back whatever their item. Each copy keeps its source_node. Atomic;
+        a repeat has no further effect. Corrections, recalls and new reports of the person reach the node afterwards without
+        further calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
         results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
         the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
         """

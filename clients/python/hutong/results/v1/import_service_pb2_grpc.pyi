@@ -36,9 +36,11 @@ class ImportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ImportServiceAsyncStub: ...
     ImportResults: _grpc.UnaryUnaryMultiCallable[_import_service_pb2.ImportResultsRequest, _import_service_pb2.ImportResultsResponse]
-    """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
-    no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
-    calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+    """Imports all results of a person that the national node knows, of items whose ids begin with "sars-cov-2-" (the
+    default item is one). Results of other items stay where they are: a look-up NATIONWIDE that names their items finds
+    them. Results that came from this node itself come back whatever their item. Each copy keeps its source_node. Atomic;
+    a repeat has no further effect. Corrections, recalls and new reports of the person reach the node afterwards without
+    further calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
     results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
     the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
     """
@@ -51,9 +53,11 @@ class ImportServiceAsyncStub(ImportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ImportResults: _aio.UnaryUnaryMultiCallable[_import_service_pb2.ImportResultsRequest, _import_service_pb2.ImportResultsResponse]  # type: ignore[assignment]
-    """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
-    no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
-    calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+    """Imports all results of a person that the national node knows, of items whose ids begin with "sars-cov-2-" (the
+    default item is one). Results of other items stay where they are: a look-up NATIONWIDE that names their items finds
+    them. Results that came from this node itself come back whatever their item. Each copy keeps its source_node. Atomic;
+    a repeat has no further effect. Corrections, recalls and new reports of the person reach the node afterwards without
+    further calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
     results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
     the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
     """
@@ -69,9 +73,11 @@ class ImportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _import_service_pb2.ImportResultsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_import_service_pb2.ImportResultsResponse, _abc.Awaitable[_import_service_pb2.ImportResultsResponse]]:
-        """Imports all results of a person that the national node knows. Each copy keeps its source_node. Atomic; a repeat has
-        no further effect. Corrections, recalls and new reports of the person reach the node afterwards without further
-        calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
+        """Imports all results of a person that the national node knows, of items whose ids begin with "sars-cov-2-" (the
+        default item is one). Results of other items stay where they are: a look-up NATIONWIDE that names their items finds
+        them. Results that came from this node itself come back whatever their item. Each copy keeps its source_node. Atomic;
+        a repeat has no further effect. Corrections, recalls and new reports of the person reach the node afterwards without
+        further calls. This ends when the node keeps nothing of the person any more and the person was not imported for as long as
         results are kept. At the national node the call only returns what is there. FAILED_PRECONDITION (NO_UPSTREAM) if
         the node has no upstream configured; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if the national node cannot be reached.
         """

@@ -5,19 +5,22 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import click
 from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.options import ENCODING, ITEM, LAB, Node, NodeCommand, json_option
-from hutong_client.cli.output import say
+from hutong_client.cli.output import print_json, say
+from hutong_client.cli.upload_files import find_files
 from hutong_client.cli.upload_run import UploadRun
 from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
@@ -37,7 +40,7 @@ _ROWS_LOOKED_AT = 50
 
 
 @click.command(cls=NodeCommand)
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("given", metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
 )
@@ -67,7 +70,7 @@ _ROWS_LOOKED_AT = 50
 @click.pass_obj
 def upload(
     node: Node,
-    file: Path,
+    given: Sequence[str],
     lab: str,
     timezone: str,
     region: str,
@@ -79,35 +82,95 @@ def upload(
     batch_size: int,
     as_json: bool,
 ) -> ExitCode:
-    """Upload FILE: CSV, a workbook (.xlsx, .xls, .xlsb, .ods) or NDJSON, with a header in English or Chinese.
+    """Upload each FILE: CSV, a workbook (.xlsx, .xls, .xlsb, .ods) or NDJSON, with a header in English or Chinese.
 
     Consecutive rows with the same tube_code are one tube. All visible sheets of a workbook are read. Rejected rows are
     written to another file of the same format with their faults; correct them there and upload that file.
     Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
     were rejected.
+
+    FILE may also be a folder or a pattern such as "day*.xlsx". Of several files each is uploaded as if it were given
+    alone, and a faulty one does not stop the others; the exit code is the smallest one that is not 0.
     """
     if resume and validate_only:
         raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")
-    zone = _parse_timezone(timezone)
-    reading = Reading(zone, region, frozenset(items))
-    notices = _check_table(file, reading, encoding)
+    files = find_files(given)
+    if len(files) > 1 and rejects_path:
+        raise click.UsageError("give --rejects with one file only")
+    order = _Order(lab, timezone, Reading(_parse_timezone(timezone), region, frozenset(items)), encoding)
+    order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
+    if len(files) == 1:
+        run = _upload_file(node, files[0], order)
+        return run.report(as_json) if isinstance(run, UploadRun) else run
+    return _upload_files(node, files, order, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """The options of an upload, which are the same for all its files."""
+
+    lab: str
+    timezone: str
+    reading: Reading
+    encoding: str
+    resume: bool = False
+    validate_only: bool = False
+    rejects_path: Path | None = None
+    batch_size: int = MAX_TUBES
+
+
+def _upload_files(node: Node, files: Sequence[Path], order: _Order, *, as_json: bool) -> ExitCode:
+    """Upload several files one after another. If the service is unavailable, the remaining files are not tried."""
+    codes: list[ExitCode] = []
+    outcomes: list[dict[str, Any]] = []
+    for file in files:
+        say(f"{file}:")
+        outcome: dict[str, Any] = {}
+        try:
+            run = _upload_file(node, file, order)
+            code = run if isinstance(run, ExitCode) else run.report(as_json=False, silent=as_json)
+            outcome = {} if isinstance(run, ExitCode) else run.outcome()
+        except BrokenPipeError:
+            raise
+        except FAILURES as error:
+            code = say_failure(error)
+        codes.append(code)
+        outcomes.append({"file": str(file), "exit_code": int(code), **outcome})
+        if code == ExitCode.NO_CONNECTION:
+            break
+    rest = files[len(codes) :]
+    if rest:
+        say(f"hutong: not uploaded: {', '.join(map(str, rest))}")
+    if as_json:
+        print_json({"files": outcomes, "not_uploaded": [str(file) for file in rest]})
+    else:
+        done = sum(code == ExitCode.DONE for code in codes)
+        click.echo(f"{len(files)} files: {done} without rejections, {len(files) - done} with rejections or failures")
+    return min((code for code in codes if code), default=ExitCode.DONE)
+
+
+def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
+    """Upload one file and return the run to report; the exit code if another upload of the file is running."""
+    reading = order.reading
+    notices = _check_table(file, reading, order.encoding)
     for notice in notices:
         say(notice)
     fresh = Journal(
-        lab,
-        timezone,
-        region,
+        order.lab,
+        order.timezone,
+        reading.region,
         "",
         str(uuid.uuid4()),
         hash_file(file),
-        encoding=encoding,
+        encoding=order.encoding,
         item=",".join(sorted(reading.items)),
     )
+    validate_only = order.validate_only
     with ExitStack() as stack:
         try:
             if not validate_only:  # A dry run writes no journal, and the file may be in a read-only directory.
                 stack.enter_context(hold_lock(lock_path(file)))
-            journal = _open_journal(file, fresh, rejects_path, resume=resume, dry_run=validate_only)
+            journal = _open_journal(file, fresh, order.rejects_path, resume=order.resume, dry_run=validate_only)
         except Locked:
             say("hutong: another upload of this file is running; run this command again when it has ended")
             return ExitCode.RUNNING
@@ -116,7 +179,7 @@ def upload(
         connection = stack.enter_context(node.connect())
         session = UploadSession(
             connection.uploads,
-            lab,
+            order.lab,
             journal.upload_id,
             validate_only=validate_only,
             items=sorted(reading.items),
@@ -128,7 +191,7 @@ def upload(
         run.notices = notices
         if not journal.finished:
             try:
-                run.send(reading, batch_size)
+                run.send(reading, order.batch_size)
             except (HutongError, KeyboardInterrupt):
                 run.report_interruption()
                 raise
@@ -137,7 +200,8 @@ def upload(
                 raise
             except OSError as error:
                 raise click.ClickException(run.describe_failure(error)) from error
-        return run.report(as_json)
+        run.finish()
+        return run
 
 
 def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, dry_run: bool) -> Journal:

@@ -20,6 +20,7 @@ from openpyxl import load_workbook
 
 from tests.support.client.fake_uploads import FakeUploads, at_batches, failure, serving
 from tests.support.client.laboratory_files import CARDS, HEADER, damage_workbook, line, write_csv, write_workbook
+from tests.support.ports import free_address
 
 LAB = "91220502MA000LAB8G"
 REFUSED = failure(code_pb2.FAILED_PRECONDITION, "LAB_UNKNOWN")
@@ -177,6 +178,29 @@ def test_rejects_of_the_time_before_are_kept(day: Path, address: str, capsys: py
     assert upload(day, address) == ExitCode.PARTLY
     assert mended.read_text(encoding="utf-8") == "mended"
     assert "day.csv.rejects.2.csv" in capsys.readouterr().out
+
+
+def test_a_faulty_file_does_not_stop_the_others(
+    day: Path, address: str, fake: FakeUploads, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each file has its outcome and its exit code. The whole has the smallest one that is not 0."""
+    day.with_name("a.csv").write_text("", encoding="utf-8")
+    assert upload(day.parent, address, "--json") == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert [(Path(it["file"]).name, it["exit_code"]) for it in report["files"]] == [("a.csv", 2), ("day.csv", 3)]
+    assert report["files"][1]["rejected"] == 9
+    assert "the file is empty" in err
+    assert upload(day.parent, address, "--rejects", str(day.parent / "x.csv")) == ExitCode.USAGE
+
+
+def test_an_unavailable_service_ends_the_series(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The remaining files are named, and none waits for the service again."""
+    day.with_name("e.csv").write_bytes(day.read_bytes())
+    assert upload(day.parent, free_address(), "--json") == ExitCode.NO_CONNECTION
+    report = json.loads(capsys.readouterr().out)
+    assert [Path(it["file"]).name for it in report["files"]] == ["day.csv"]
+    assert [Path(name).name for name in report["not_uploaded"]] == ["e.csv"]
 
 
 def as_workbook(day: Path) -> Path:

@@ -1,0 +1,42 @@
+"""The files that `hutong upload` is given: paths, folders and patterns with wildcards."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+_TABLES = frozenset({".csv", ".txt", ".tsv", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".ndjson", ".jsonl"})
+"""Extensions of the files of a folder that are uploaded. A file that is named itself is read by its content."""
+_OWN = re.compile(r"\.rejects(\.\d+)?\.(csv|xlsx|ndjson)(\.part\.csv|\.new)?$|\.hutong-upload\.(json|lock)|^~\$|^\.")
+"""Names of files that an upload writes beside its file, of locks of spreadsheet programs, and of hidden files."""
+
+
+def find_files(given: Iterable[str]) -> list[Path]:
+    """Return the files of paths, folders and patterns, each once. Those of a folder and of a pattern are sorted.
+
+    In folders and patterns the files that an upload has written are left out. A file that is named is always taken.
+
+    Raises:
+        click.BadParameter: a path does not exist, or a folder or pattern has no file to upload.
+    """
+    found: dict[Path, None] = {}
+    for text in given:
+        path = Path(text)
+        if path.is_dir():
+            several = [file for file in sorted(path.iterdir()) if file.suffix.lower() in _TABLES]
+        elif path.exists():
+            found[path] = None
+            continue
+        elif glob.has_magic(text):
+            several = [file for file in map(Path, sorted(glob.glob(text))) if not file.is_dir()]
+        else:
+            raise click.BadParameter(f"File {text!r} does not exist.", param_hint="'FILE'")
+        files = [file for file in several if file.is_file() and not _OWN.search(file.name)]
+        if not files:
+            raise click.BadParameter(f"{text!r} has no file to upload.", param_hint="'FILE'")
+        found |= dict.fromkeys(files)
+    return list(found)

@@ -1,0 +1,54 @@
+"""Which results a node gets as copies of other nodes' results, by their items.
+
+Copies are of the items whose positives are announced, for example nucleic acid and antigen of SARS-CoV-2. A result of
+any other item stays where it is, and a look-up that names its item finds it at the nation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from sqlalchemy import Connection, select
+
+from services.domain.names import is_announced
+from services.results.exchange.model import Change, Replica
+from services.results.exchange.subscribers import KEYS_AT_ONCE
+from services.results.records.model import ReportName
+from services.results.records.tables import results
+
+_results = results
+_Change = TypeVar("_Change", bound=Change)
+
+
+def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_Change]) -> list[_Change]:
+    """Return the changes without results that the node gets no copies of.
+
+    A result of an item that is not announced is left out, unless another revision of its report is of an announced item
+    or came from the node itself. The node may have that revision, and then it needs the correction or the recall.
+    """
+    others = [
+        change.result for change in changes if isinstance(change, Replica) and not is_announced(change.result.item)
+    ]
+    if not others:
+        return list(changes)
+    needed = _find_reports_of_node(connection, node, sorted({result.subject_key for result in others}))
+    return [
+        change
+        for change in changes
+        if not isinstance(change, Replica)
+        or is_announced(change.result.item)
+        or (change.result.lab, change.result.report_number) in needed
+    ]
+
+
+def _find_reports_of_node(connection: Connection, node: str, subject_keys: Sequence[bytes]) -> set[ReportName]:
+    """Return the reports of these subjects of which any revision is announced or came from the node."""
+    found: set[ReportName] = set()
+    query = select(_results.c.lab, _results.c.report_number, _results.c.item, _results.c.source_node)
+    for start in range(0, len(subject_keys), KEYS_AT_ONCE):
+        some = _results.c.subject_key.in_(subject_keys[start : start + KEYS_AT_ONCE])
+        for row in connection.execute(query.where(some)):
+            if row.source_node == node or is_announced(row.item):
+                found.add((row.lab, row.report_number))
+    return found
