@@ -176,14 +176,15 @@ async def test_who_read_lists_exactly_the_reads_that_were_made(guarded: Guarded)
     await results.LookupLatest(LookupLatestRequest(document=document), timeout=20, metadata=signed_in)
     refused = results.LookupLatest(LookupLatestRequest(document=document), timeout=20, metadata=guarded.metadata(app))
     assert (await failure_of(refused))[0] is grpc.StatusCode.PERMISSION_DENIED
-    links = DocumentLinkServiceStub(await guarded.channel("results", app))
+    supervisor = CALLERS["supervisor"]
+    links = DocumentLinkServiceStub(await guarded.channel("results", supervisor))
     link = LinkDocumentsRequest(document=document, linked_document=passport, reason="one person")
-    await links.LinkDocuments(link, timeout=20, metadata=signed_in)
+    await links.LinkDocuments(link, timeout=20, metadata=(CASE,))
     abroad = VerifyRequest(document=passport, region="220502", purpose=purpose_pb2.PURPOSE_HOTEL)
     await gate.Verify(abroad, timeout=20)
     wanted = [
-        ("results", "CHANGE", app, "LinkDocuments"),
-        ("results", "CHANGE", app, "LinkDocuments"),
+        ("results", "CHANGE", supervisor, "LinkDocuments"),
+        ("results", "CHANGE", supervisor, "LinkDocuments"),
         ("results", "DENIAL", app, "LookupLatest"),
         ("results", "READ", app, "LookupLatest"),
         ("verification", "READ", CALLERS["gate"], "Verify"),
