@@ -28,12 +28,11 @@ from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 from tests.support.fork_server import fork_server, service_variables
 from tests.support.ports import free_address
-from tests.support.processes import hutongd
 from tests.support.results.factories import lab_to_register, make_document, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.waiting import random_instant, wait_until
 
-ROUNDS = 3
+ROUNDS = 2
 RECONNECT = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 PEPPER = Pepper(b"p" * 32)
@@ -117,6 +116,3 @@ def test_no_row_of_an_answer_that_left_is_lost(tmp_path: Path, database_url: Mak
         report = check(database)
         assert report.faults == []
         assert report.late, f"hardly killed under load, seed {SEED}: {unsealed}"
-    done = hutongd("audit", "verify", "results", **variables)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "sealed late, because a process was killed: rows" in done.stdout
