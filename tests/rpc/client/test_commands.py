@@ -255,7 +255,7 @@ def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> No
 
 
 def test_a_report_of_refusal_may_say_where_the_person_came_from(hutong: Shell) -> None:
-    """25 hours after the report, Tonghua may refuse people of its own province alone. An origin that is not told is unknown."""
+    """25 hours after the report, Tonghua may refuse people of its own province alone. Not told is not known."""
     where = ("--region", "220502", "--purpose", "enter-jurisdiction", "--at", "2022-08-10T23:00:00+08:00")
     shown = (
         "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0003,report_time=2022-08-09T22:00:00+08:00"
