@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from tests.support.errors import failure_of
 from tests.support.fake_service import answer, pretend
 from tests.support.results.factories import LAB_NAME, OTHER_USCC
 from tests.support.servers import settings_for
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 QUICK = ServerTiming(reload=0.02, recheck=0.02)
 GET_LAB = GetLabRequest(name=LAB_NAME)
@@ -90,7 +89,7 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
 
 async def upload(channel: grpc.aio.Channel, lab: str) -> grpc.aio.StreamStreamCall:
     """Open a stream and read its first response."""
-    stream = UploadServiceStub(channel).UploadResults()
+    stream = UploadServiceStub(channel).UploadResults(timeout=TIMEOUT_SECONDS)
     await stream.write(UploadResultsRequest(start=UploadStart(lab=lab, upload_id="day")))
     assert (await stream.read()).committed_offset == 1
     return stream
@@ -215,6 +214,5 @@ async def test_a_connection_ends_at_its_age(tmp_path: Path) -> None:
             await LabServiceStub(channel).GetLab(GET_LAB)
             return len(peers) > 1
 
-        async with asyncio.timeout(30):
-            await until(has_changed)
+        await until(has_changed)
     await server.stop(0)

@@ -49,7 +49,7 @@ WRITERS = 4
 
 
 def remove(laboratory: Laboratory, before: Instant = HORIZON, pace: PurgePace | None = None) -> Deletion:
-    return purge(laboratory.database, before, NOW, pace, "local:operator")
+    return purge(laboratory.database, before, NOW, pace, actor="local:operator")
 
 
 def bare_tube(person: int, reported: Instant) -> upload_pb2.Tube:
