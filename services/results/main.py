@@ -38,6 +38,7 @@ from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.servicer import ExchangeServicer
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
+from services.results.exchange.home_register import record_homes
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.store import UpstreamStore
@@ -105,7 +106,7 @@ class Stores:
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
-        self.change_log = ChangeLog([list_at_new_home, notify_nodes] if at_nation else [list_at_new_home])
+        self.change_log = ChangeLog([list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home])
         writer = IdempotentWriter(database, requests, secret)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
@@ -243,7 +244,9 @@ async def _open_results(
         name="results",
         registrations=(
             registered(
-                "results.v1.LabService", add_LabServiceServicer_to_server, LabServicer(stores.labs, tokens, clock)
+                "results.v1.LabService",
+                add_LabServiceServicer_to_server,
+                LabServicer(stores.labs, tokens, clock, at_nation=settings.jurisdiction == NATION),
             ),
             registered(
                 "results.v1.UploadService",

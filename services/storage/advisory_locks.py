@@ -18,6 +18,7 @@ class AdvisoryLock(IntEnum):
         PURGE: held by a purge from its start to its end.
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
+        HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
     """
 
     PARTITIONS = 0x48755061
@@ -26,6 +27,7 @@ class AdvisoryLock(IntEnum):
     PURGE = 0x48755070
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69
+    HOMES = 0x48754865
 
 
 def migration_lock(service: str) -> int:

@@ -29,7 +29,7 @@ from tests.support.fork_server import ForkServer, fork_server, service_variables
 from tests.support.link import Link, link_to
 from tests.support.ports import free_address
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
-from tests.support.results.factories import LAB_NAME, NOW
+from tests.support.results.factories import LABS, NOW
 from tests.support.results.uploaders import BATCH, Laboratories
 from tests.support.verification.node import Node
 from tests.support.waiting import random_instant, until
@@ -51,7 +51,7 @@ class Province:
         self.service = service
         self.address = address
         self.link = link
-        self.laboratories = Laboratories(address, first)
+        self.laboratories = Laboratories(address, first, LABS[region])
 
     def rows(self) -> Counter[tuple[object, ...]]:
         """Every revision stored here."""
@@ -141,7 +141,7 @@ async def _recall_a_province(province: Province) -> None:
     async with grpc.aio.insecure_channel(province.address) as channel:
         await ResultsAdminServiceStub(channel).RecallResults(
             RecallResultsRequest(
-                lab=LAB_NAME,
+                lab=f"labs/{LABS[province.region]}",
                 report_interval=Interval(start_time=to_timestamp(NOW - DAY), end_time=to_timestamp(NOW + DAY)),
                 reason="contaminated",
             ),
@@ -187,4 +187,4 @@ async def _check_at_rest(nation_address: str) -> None:
             return [node.backlog for node in await nodes()] == [0, 0, 0]
 
         await until(is_at_rest, TIMEOUT_SECONDS)
-        assert [node.conflict_count for node in await nodes()] == [0, 0, 0]
+        assert [(node.conflict_count, len(node.set_aside)) for node in await nodes()] == [(0, 0)] * 3

@@ -23,6 +23,7 @@ class DocumentLink:
     Attributes:
         actor: the name of the caller that linked them; None if it is not known.
         unlink_actor: the name of the caller that ended the link, in the same way.
+        source_node: the region of the node that made the link; empty for this node.
     """
 
     link_id: str
@@ -34,3 +35,4 @@ class DocumentLink:
     unlink_reason: str = ""
     actor: str | None = None
     unlink_actor: str | None = None
+    source_node: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -13,7 +13,9 @@ from services.domain.errors import FailedPrecondition, NotFound
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
+from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.records.tables import results
 from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
@@ -21,8 +23,8 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
 M = TypeVar("M", bound=Message)
 
-MAX_LINKED = 16
-"""Documents that one subject may have: more than any subject holds. It ends chains of wrong links."""
+_KEYS_AT_ONCE = 500
+"""Keys in one statement."""
 
 _links = tables.document_links
 
@@ -74,15 +76,17 @@ def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
 
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
-    """Link two documents. Return the active link if they are linked already, in either direction.
+    """Link two documents. Return the active link if this node has linked them already, in either direction.
+
+    A link of another node is no reason not to make one: of two links of one pair both stay.
 
     Raises:
         FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
     """
     _lock_links(connection)
-    existing = _find_link(connection, link.document, link.linked_document)
-    if existing is not None:
-        return existing
+    existing = _find_active(connection, link.document, link.linked_document)
+    if existing and not existing[0].source_node:
+        return existing[0]
     _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key)
     insert_link(connection, link)
     return link
@@ -115,14 +119,18 @@ def unlink_documents(
     now: int,
     actor: str | None = None,
 ) -> DocumentLink:
-    """End the link of two documents, which stays in history. Raises NotFound if they are not linked."""
+    """End the links of two documents, which stay in history. Raises NotFound if they are not linked.
+
+    Return this node's own link, or else another node's. The end of another node's link is known here alone.
+    """
     _lock_links(connection)
-    existing = _find_link(connection, document, linked)
-    if existing is None:
+    existing = _find_active(connection, document, linked)
+    if not existing:
         raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
     ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
-    connection.execute(update(_links).where(_links.c.link_id == existing.link_id).values(ended))
-    row = connection.execute(select(_links).where(_links.c.link_id == existing.link_id)).one()
+    which = _links.c.link_id.in_([link.link_id for link in existing])
+    connection.execute(update(_links).where(which).values(ended))
+    row = connection.execute(select(_links).where(_links.c.link_id == existing[0].link_id)).one()
     return _from_row(row)
 
 
@@ -153,9 +161,10 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
 def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     """Return, for each document that is linked, the keys of all documents of its subject, its own first.
 
-    Documents without links are left out. Needs one statement, and one more for each further link of a chain.
+    Documents without links are left out. Needs one statement, one more for each further link of a chain, and one more
+    if another node made any of the links.
     """
-    neighbours: dict[bytes, list[bytes]] = {}
+    neighbours: dict[bytes, list[Neighbour]] = {}
     frontier = set(subject_keys)
     asked: set[bytes] = set()
     for _ in range(MAX_LINKED):
@@ -165,33 +174,39 @@ def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[b
         asked |= frontier
         pairs = _find_pairs(connection, list(frontier))
         frontier = set()
-        for one, other in pairs:
-            neighbours.setdefault(one, []).append(other)
-            neighbours.setdefault(other, []).append(one)
+        for one, other, source in pairs:
+            neighbours.setdefault(one, []).append(Neighbour(other, source))
+            neighbours.setdefault(other, []).append(Neighbour(one, source))
             frontier |= {one, other}
-    return {key: _reachable(key, neighbours) for key in subject_keys if key in neighbours}
+    is_claimed = any(one.source_node not in TRUSTED for each in neighbours.values() for one in each)
+    sources = _find_sources(connection, neighbours.keys()) if is_claimed else {}
+    linked = {key: find_documents(key, neighbours, sources) for key in subject_keys if key in neighbours}
+    return {key: documents for key, documents in linked.items() if len(documents) > 1}
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
     """Return those of the documents that are linked to any other."""
-    linked = {key for pair in _find_pairs(connection, list(subject_keys)) for key in pair}
+    linked = {key for pair in _find_pairs(connection, list(subject_keys)) for key in pair[:2]}
     return [key for key in subject_keys if key in linked]
 
 
-def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes]]:
-    """Return the active links of these documents as pairs of keys."""
-    statement = select(_links.c.subject_key, _links.c.linked_subject_key).where(
+def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes, str]]:
+    """Return the active links of these documents as pairs of keys, each with the node that made it."""
+    statement = select(_links.c.subject_key, _links.c.linked_subject_key, _links.c.source_node).where(
         or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys)), _links.c.unlink_time.is_(None)
     )
-    return [(row[0], row[1]) for row in connection.execute(statement)]
+    return [tuple(row) for row in connection.execute(statement)]
 
 
-def _reachable(start: bytes, neighbours: dict[bytes, list[bytes]]) -> list[bytes]:
-    found = [start]
-    for key in found:
-        for other in neighbours.get(key, ()):
-            if other not in found and len(found) < MAX_LINKED:
-                found.append(other)
+def _find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes, set[str]]:
+    """Return the nodes from which results of each of these documents came."""
+    found: dict[bytes, set[str]] = {}
+    ordered = sorted(keys)
+    for start in range(0, len(ordered), _KEYS_AT_ONCE):
+        some = results.c.subject_key.in_(ordered[start : start + _KEYS_AT_ONCE])
+        query = select(results.c.subject_key, results.c.source_node).where(some).distinct()
+        for key, node in connection.execute(query):
+            found.setdefault(key, set()).add(node)
     return found
 
 
@@ -212,7 +227,8 @@ def _lock_links(connection: Connection) -> None:
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
 
-def _find_link(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> DocumentLink | None:
+def _find_active(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> list[DocumentLink]:
+    """Return the active links of two documents, this node's own first."""
     first, second = one.subject_key, other.subject_key
     query = select(_links).where(
         or_(
@@ -221,8 +237,7 @@ def _find_link(connection: Connection, one: LinkedDocument, other: LinkedDocumen
         ),
         _links.c.unlink_time.is_(None),
     )
-    row = connection.execute(query).first()
-    return None if row is None else _from_row(row)
+    return [_from_row(row) for row in connection.execute(query.order_by(_links.c.source_node))]
 
 
 def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
@@ -236,4 +251,5 @@ def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
         row.unlink_reason,
         row.actor,
         row.unlink_actor,
+        row.source_node,
     )

@@ -22,6 +22,8 @@ document_links = Table(
     # NULL while the link is active.
     Column("unlink_time", BigInteger),
     Column("unlink_reason", String(500), nullable=False),
+    # The node that made the link; empty for this node.
+    Column("source_node", String(6), nullable=False, server_default=""),
     # The names of the callers; NULL if another node made or ended the link, or before callers had names.
     Column("actor", String(100)),
     Column("unlink_actor", String(100)),

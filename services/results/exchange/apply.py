@@ -1,9 +1,9 @@
 """Apply changes that another node sent. Applying the same changes again has no further effect.
 
 Changes of one writer arrive in order; changes of several writers arrive in any order. A report belongs to the node that
-received it first. Its greatest revision counts, whichever revision arrives first. A node that was restored from an
-older copy may send another revision with a known number. Of the two the one written later counts; the nation stores it
-under the next number.
+received it first, unless its laboratory's home sends it later. Its greatest revision counts, whichever revision arrives
+first. A node that was restored from an older copy may send another revision with a known number. Of the two the one
+written later counts; the nation stores it under the next number.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import link_change
 from services.results.exchange.apply_registers import receive_lab, receive_link
+from services.results.exchange.arrival import Applied, Arrival, FormedTubes
+from services.results.exchange.authority import set_aside_foreign
 from services.results.exchange.model import Change, Replica, ReplicaTubes
-from services.results.exchange.result_writer import Applied, Arrival, FormedTubes, ResultWriter
+from services.results.exchange.result_writer import ResultWriter
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
@@ -48,10 +50,14 @@ class ChangeApplier:
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
+        At the nation, changes that are not the sender's to make are set aside before.
         Every call takes its locks in the same order. Nothing is committed here: the caller's transaction decides.
         """
         applied = Applied()
-        _receive_registers(connection, changes, arrival)
+        if arrival.at_nation:
+            changes, tubes, not_its_own = set_aside_foreign(connection, changes, tubes, arrival.sender)
+            applied.not_its_own[arrival.sender] += not_its_own
+        _receive_registers(connection, changes, arrival, applied)
         _store_results(connection, changes, tubes, arrival, applied)
         if arrival.at_nation:
             _count_delays(connection, applied, arrival)
@@ -71,12 +77,12 @@ class ChangeApplier:
         return applied
 
 
-def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival) -> None:
+def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:
     for change in changes:
         if isinstance(change, Lab):
-            receive_lab(connection, change, arrival.sender)
+            applied.second_registration_count += receive_lab(connection, change, arrival.sender)
         elif isinstance(change, DocumentLink):
-            receive_link(connection, change)
+            applied.not_its_own[arrival.sender] += not receive_link(connection, change, arrival)
 
 
 def _store_results(

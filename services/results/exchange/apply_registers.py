@@ -2,48 +2,79 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from services.results.documents.model import DocumentLink
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
-from services.results.labs.model import Lab
-from services.results.labs.queries import find_labs, lab_values
+from services.results.exchange.arrival import Arrival
+from services.results.exchange.home_register import store_homes
+from services.results.labs.model import Lab, StandingChange
+from services.results.labs.queries import lab_values
 from services.results.labs.tables import lab_standings, labs
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
+_labs = labs
+_standings = lab_standings
+_homes = tables.lab_homes
 
-def receive_lab(connection: Connection, lab: Lab, sender: str) -> None:
-    """Store a laboratory as its node knows it. Add the entries of its history that are unknown here.
 
-    A laboratory that several nodes have registered gets the entries of all of them, so the last suspension counts.
+def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
+    """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before.
+
+    Return whether the registration is a new conflict: another node has registered the laboratory, and its home is
+    unknown. The entries of neither node count then.
     """
-    standings, homes = lab_standings, tables.lab_homes
-    connection.execute(insert_if_absent(connection, labs).values(**lab_values(lab)))
+    share_until_commit(connection, AdvisoryLock.HOMES)
+    stated = {**lab_values(lab), "source_node": sender}
+    connection.execute(insert_if_absent(connection, _labs).values(**stated))
     # The row is locked so that the entries of two nodes get different numbers.
-    connection.execute(select(labs.c.uscc).where(labs.c.uscc == lab.uscc).with_for_update())
-    connection.execute(insert_if_absent(connection, homes).values(uscc=lab.uscc, node=sender))
-    stored = find_labs(connection, [lab.uscc])[lab.uscc].changes
-    unknown = [change for change in lab.changes if change not in stored]
+    connection.execute(select(_labs.c.uscc).where(_labs.c.uscc == lab.uscc).with_for_update())
+    is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1
+    _add_standings(connection, lab, sender)
+    store_homes(connection, [lab.uscc])
+    # The home replaces what another node stated before. A registration of the nation itself stays.
+    at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
+    connection.execute(update(_labs).where(*at_home).values(**stated))
+    return is_new and connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar() == ""
+
+
+def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
+    of_lab = _standings.c.uscc == lab.uscc
+    columns = [_standings.c[name] for name in ("standing", "effective_time", "reason", "record_time")]
+    query = select(*columns).where(of_lab, _standings.c.source_node.in_(("", sender)))
+    known = {StandingChange(*row) for row in connection.execute(query)}
+    unknown = [change for change in lab.changes if change not in known]
     if unknown:
+        newest = connection.execute(select(func.max(_standings.c.entry)).where(of_lab)).scalar() or 0
         connection.execute(
-            insert(standings),
+            insert(_standings),
             [
                 {
                     "uscc": lab.uscc,
-                    "entry": len(stored) + index,
+                    "entry": newest + index,
                     "standing": change.standing,
                     "effective_time": change.effective_time,
                     "reason": change.reason,
                     "record_time": change.record_time,
+                    "source_node": sender,
                 }
                 for index, change in enumerate(unknown, start=1)
             ],
         )
 
 
-def receive_link(connection: Connection, link: DocumentLink) -> None:
-    """Store a link between two documents, or its end. A link that has ended stays ended."""
+def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> bool:
+    """Store a link between two documents, or its end. A link that has ended stays ended.
+
+    Return whether the link is the sender's. The nation stores no others: a node ends only links that it has made.
+    """
+    if arrival.at_nation and link.source_node not in ("", arrival.sender):
+        return False
+    source = link.source_node or arrival.sender
+    # The nation returns a link to the node that made it, if that node was restored from an older copy.
+    source = "" if source == arrival.node else source
     links = document_links
     inserted = connection.execute(
         insert_if_absent(connection, links).values(
@@ -58,11 +89,13 @@ def receive_link(connection: Connection, link: DocumentLink) -> None:
             create_time=link.create_time,
             unlink_time=link.unlink_time,
             unlink_reason="",
+            source_node=source,
         )
     )
-    if inserted.rowcount == 0 and link.unlink_time is not None:
-        connection.execute(
-            update(links)
-            .where(links.c.link_id == link.link_id, links.c.unlink_time.is_(None))
-            .values(unlink_time=link.unlink_time)
-        )
+    if inserted.rowcount:
+        return True
+    stored = (links.c.link_id == link.link_id, links.c.source_node == source)
+    if link.unlink_time is not None:
+        ended = update(links).where(*stored, links.c.unlink_time.is_(None))
+        connection.execute(ended.values(unlink_time=link.unlink_time))
+    return connection.execute(select(links.c.link_id).where(*stored)).first() is not None

@@ -215,6 +215,8 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
     set_timestamp(message.create_time, link.create_time)
     if link.unlink_time is not None:
         set_timestamp(message.unlink_time, link.unlink_time)
+    if link.source_node:
+        message.source_node = format_node(link.source_node)
 
 
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
@@ -228,6 +230,7 @@ def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
         "",
         from_timestamp(message.create_time),
         _instant(message, "unlink_time"),
+        source_node=parse_node(message.source_node, "link.source_node") if message.source_node else "",
     )
 
 
@@ -305,4 +308,10 @@ def node_to_proto(node: Node) -> node_pb2.Node:
     if node.as_of_time is not None:
         set_timestamp(message.as_of_time, node.as_of_time)
     message.clock_skew.FromMicroseconds(node.clock_skew)
+    for reason, count in (
+        (node_pb2.SET_ASIDE_REASON_NOT_ITS_OWN, node.not_its_own_count),
+        (node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION, node.second_registration_count),
+    ):
+        if count:
+            message.set_aside.add(reason=reason, count=count)
     return message

@@ -146,6 +146,8 @@ class Node(NamedTuple):
         backlog: commits that the node has not sent yet.
         clock_skew: how far the node's clock is ahead.
         conflict_count: reports that the node sent with another content than is stored here.
+        not_its_own_count: changes of the node that were set aside, because another node is the laboratory's home.
+        second_registration_count: laboratories without a known home that another node had registered before.
     """
 
     region: str
@@ -154,6 +156,8 @@ class Node(NamedTuple):
     backlog: int
     clock_skew: Span
     conflict_count: int
+    not_its_own_count: int = 0
+    second_registration_count: int = 0
 
 
 class NodeLog(NamedTuple):

@@ -1,6 +1,7 @@
 """Store replicated results of one laboratory. Storing the same results again has no further effect.
 
-A report belongs to the node that received it first. Its greatest revision counts, whichever revision arrives first.
+A report belongs to the node that received it first, unless its laboratory's home sends it later: then it belongs to the
+home. Its greatest revision counts, whichever revision arrives first.
 A node that was restored from an older copy may send another revision under a number that is known already. The
 revision that was written later counts, and the nation stores it under the next number.
 """
@@ -8,32 +9,29 @@ revision that was written later counts, and the nation stores it under the next 
 from __future__ import annotations
 
 from bisect import insort
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import repeat
 from operator import attrgetter
-from typing import NamedTuple
 
 import structlog
 from sqlalchemy import Connection, bindparam, update
 
-from services.domain.instant import Instant
 from services.domain.region import NATION
-from services.results.exchange.model import Replica, ReplicaTubes
+from services.results.exchange.arrival import Applied, Arrival
+from services.results.exchange.home_register import is_home
+from services.results.exchange.model import Replica
 from services.results.exchange.reconcile import Reconciliation, reconcile
 from services.results.records.bulk import Bulk, CommitColumns, claim_all
 from services.results.records.model import (
-    ACTIVE,
     RECALLED,
     RECALLED_OUTCOME,
     SUPERSEDED,
     NewResult,
     ReportKey,
     StoredResult,
-    is_adverse,
 )
 from services.results.records.queries import find_histories, find_reports
+from services.results.records.revisions import remove_reports
 from services.results.records.row_format import RowForm
 from services.results.records.tables import report_keys, results
 
@@ -41,64 +39,6 @@ _log = structlog.get_logger(__name__)
 
 _results = results
 _keys = report_keys
-
-
-class Arrival(NamedTuple):
-    """The arrival of changes at `node` from `sender`, at the instant `now`.
-
-    At the nation `now` becomes the national receive time of the results.
-    """
-
-    node: str
-    sender: str
-    now: Instant
-
-    @property
-    def at_nation(self) -> bool:
-        """Whether the changes arrived at the national node."""
-        return self.node == NATION
-
-
-class FormedTubes(NamedTuple):
-    """Tubes with the rows of their persons, in the form of the engine's bulk statements."""
-
-    tubes: ReplicaTubes
-    rows: Sequence[NewResult]
-
-
-@dataclass(slots=True)
-class Applied:
-    """The effect of applying changes: revisions that are new here, and the number of conflicts."""
-
-    stored: list[Replica] = field(default_factory=list)
-    tubes: list[ReplicaTubes] = field(default_factory=list)
-    conflict_count: int = 0
-
-    def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:
-        """Return the new report numbers with revisions by laboratory, and their subject keys in the same order."""
-        reports: dict[str, tuple[list[tuple[str, int]], list[bytes]]] = {}
-        for tubes in self.tubes:
-            names, keys = reports.setdefault(tubes.lab, ([], []))
-            names.extend(zip(tubes.report_numbers, repeat(1)))
-            keys.extend(tubes.subject_keys)
-        for replica in self.stored:
-            result = replica.result
-            names, keys = reports.setdefault(result.lab, ([], []))
-            names.append((result.report_number, result.revision))
-            keys.append(result.subject_key)
-        return reports
-
-    def adverse_keys(self) -> dict[str, set[bytes]]:
-        """Return the subject keys of the positive results that are new here, by laboratory."""
-        adverse: defaultdict[str, set[bytes]] = defaultdict(set)
-        for tubes in self.tubes:
-            if any(is_adverse(tube.outcome, tube.item) for tube in tubes.tubes):
-                persons = zip(tubes.by_person(), tubes.subject_keys, strict=True)
-                adverse[tubes.lab].update(key for tube, key in persons if is_adverse(tube.outcome, tube.item))
-        for replica in self.stored:
-            if replica.result.state == ACTIVE and is_adverse(replica.result.outcome, replica.result.item):
-                adverse[replica.result.lab].add(replica.result.subject_key)
-        return adverse
 
 
 class ResultWriter:
@@ -139,6 +79,10 @@ class ResultWriter:
         numbers = sorted({replica.result.report_number for replica in replicas})
         known = self._bulk.hold_keys(self._connection, self._lab, numbers)
         newest = find_reports(self._connection, [(self._lab, number) for number in numbers])
+        if taken := self._find_taken(replicas, newest):
+            remove_reports(self._connection, self._lab, sorted(taken))
+            self.write([replica for replica in replicas if replica.result.report_number in taken])
+            replicas = [replica for replica in replicas if replica.result.report_number not in taken]
         belonging = [replica for replica in replicas if self._belongs(replica, known, newest)]
         newer: dict[str, list[Replica]] = {}
         older: list[Replica] = []
@@ -186,6 +130,31 @@ class ResultWriter:
                     history.append(next_.result)
         self._insert((replica, SUPERSEDED) for replica in missing)
         self._succeed(present, further)
+
+    def _find_taken(self, replicas: Sequence[Replica], newest: dict[tuple[str, str], StoredResult]) -> set[str]:
+        """Return the numbers that another node has used, and that its reports must leave to these.
+
+        At the nation these are reports of the laboratory's home. At a province both are copies, and the nation sends
+        the report that it keeps.
+        """
+        present = {number: kept.source_node for (_, number), kept in newest.items()}
+        taken = {
+            number
+            for number, source in ((r.result.report_number, r.result.source_node) for r in replicas)
+            if present.get(number, source) not in (source, NATION, self._arrival.node)
+        }
+        if not taken or (self._arrival.at_nation and not is_home(self._connection, self._lab, self._arrival.sender)):
+            return set()
+        for node, count in Counter(present[number] for number in taken).items():
+            _log.warning(
+                "reports of a laboratory replaced those that another node had sent under their numbers",
+                lab=self._lab,
+                node=node,
+                count=count,
+            )
+            if self._arrival.at_nation:
+                self._applied.not_its_own[node] += count
+        return taken
 
     def _count_conflict(self, replica: Replica) -> None:
         self._applied.conflict_count += 1

@@ -27,6 +27,9 @@ nodes = Table(
     # How far the node's clock is ahead.
     Column("clock_skew", BigInteger, nullable=False),
     Column("conflict_count", BigInteger, nullable=False),
+    # Changes that were set aside, by reason.
+    Column("not_its_own_count", BigInteger, nullable=False, server_default="0"),
+    Column("second_registration_count", BigInteger, nullable=False, server_default="0"),
     # The number of the newest notification to the node.
     Column("newest_notification", BigInteger, nullable=False),
 )
@@ -43,7 +46,8 @@ replicated_positions = Table(
     Column("commit_time", BigInteger),
 )
 
-# At the nation, which nodes have registered a laboratory. Its missing reports are listed at these nodes.
+# At the nation, which nodes have registered a laboratory: its home alone, once that is known. Its missing reports are
+# listed at these nodes.
 lab_homes = Table(
     "lab_homes",
     metadata,

@@ -13,8 +13,8 @@ from services.domain.region import NATION
 from services.domain.subject import Pepper, mask_number
 from services.results.documents.store import find_linked
 from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.arrival import Arrival
 from services.results.exchange.model import Change, Replica
-from services.results.exchange.result_writer import Arrival
 from services.results.exchange.subscribers import add_subscriptions
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
 from services.results.fields import document_from_proto

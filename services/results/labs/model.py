@@ -72,8 +72,11 @@ class Lab:
         """Return the standing at an instant, which is that of the entry with the greatest effective time up to it.
 
         If several entries have that time, the last recorded one counts. Before the first effective time the standing is
-        REVOKED, because the laboratory was not authorised to issue reports then.
+        REVOKED, because the laboratory was not authorised to issue reports then. Without any entry it is unknown: at
+        the nation, no node has said anything of the laboratory that counts.
         """
+        if not self.changes:
+            return STANDING_UNKNOWN
         found: Standing = lab_pb2.LAB_STANDING_REVOKED
         best: Instant | None = None
         for change in self.changes:

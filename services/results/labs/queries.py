@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, true
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, true, update
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
@@ -14,6 +14,7 @@ from services.domain.normal_form import normal_form
 from services.domain.region import NATION, prefix
 from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, LabQuery, StandingChange
+from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
 MAX_OF_ONE_NAME = 10
@@ -24,10 +25,18 @@ _LAST_CHARACTER = "\U0010ffff"
 def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> Lab:
     """Register a laboratory with its first standing. Return the stored one if it has the same content.
 
+    At the nation this replaces what nodes have stated of the laboratory.
+
     Raises:
-        AlreadyExists: it is registered with other content.
+        AlreadyExists: it is registered here with other content.
     """
-    if connection.execute(insert_if_absent(connection, tables.labs).values(**lab_values(lab))).rowcount == 0:
+    labs, values = tables.labs, lab_values(lab)
+    share_until_commit(connection, AdvisoryLock.HOMES)
+    received = update(labs).where(labs.c.uscc == lab.uscc, labs.c.source_node != "")
+    if (
+        connection.execute(insert_if_absent(connection, labs).values(**values)).rowcount == 0
+        and connection.execute(received.values(**values, source_node="")).rowcount == 0
+    ):
         stored = get_lab(connection, lab.uscc)
         stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
         if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
@@ -130,9 +139,16 @@ def _within(region: str) -> ColumnElement[bool]:
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
-    standings = tables.lab_standings
+    """Return laboratories with the entries that count: of this node, of the nation, and of the laboratory's home."""
+    standings, labs = tables.lab_standings, tables.labs
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
-    query = select(standings).where(standings.c.uscc.in_(list(changes))).order_by(standings.c.entry)
+    counts = or_(standings.c.source_node.in_(("", NATION)), standings.c.source_node == labs.c.home)
+    query = (
+        select(standings)
+        .join(labs, labs.c.uscc == standings.c.uscc)
+        .where(standings.c.uscc.in_(list(changes)), counts)
+        .order_by(standings.c.entry)
+    )
     for row in connection.execute(query) if changes else ():
         change = StandingChange(row.standing, row.effective_time, row.reason, row.record_time, row.actor)
         changes[row.uscc].append(change)

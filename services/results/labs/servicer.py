@@ -16,13 +16,15 @@ from hutong.results.v1.lab_service_pb2 import (
 )
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
 
+from services.domain.errors import PermissionDenied
 from services.domain.instant import from_timestamp
 from services.domain.names import parse_lab
+from services.domain.region import NATION
 from services.domain.subject import mask_free_text
 from services.results.labs import convert
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
-from services.runtime.call import current_actor, may_see_actors
+from services.runtime.call import current_actor, current_call, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.idempotency import IdempotentRequest
@@ -34,12 +36,15 @@ Context = Any
 class LabServicer(LabServiceServicer):
     """The register of laboratories."""
 
-    def __init__(self, store: LabStore, tokens: PageTokens, clock: Clock) -> None:
+    def __init__(self, store: LabStore, tokens: PageTokens, clock: Clock, *, at_nation: bool) -> None:
         self._store = store
+        self._at_nation = at_nation
         self._tokens = tokens
         self._clock = clock
 
     async def CreateLab(self, request: CreateLabRequest, context: Context) -> CreateLabResponse:
+        if self._at_nation:
+            _require_nation()
         now = self._clock.now()
         lab = convert.lab_from_proto(request.lab, now)
         shown = may_see_actors()
@@ -74,3 +79,18 @@ class LabServicer(LabServiceServicer):
 
         idempotent = IdempotentRequest(request, SetLabStandingResponse, encode, now)
         return await self._store.set_standing(parse_lab(request.name), change, idempotent)
+
+
+def _require_nation() -> None:
+    """Return if the caller may write the nation's register, which says where a laboratory is at home.
+
+    Raises:
+        PermissionDenied: NOT_PERMITTED, the caller is the supervisor of less than the nation.
+    """
+    call = current_call.get()
+    if call is not None and call.caller.region not in ("", NATION):
+        raise PermissionDenied(
+            "NOT_PERMITTED",
+            "only the nation's supervisor registers laboratories at the nation",
+            metadata={"role": call.caller.role, "needed": f"supervisor: own region {NATION}"},
+        )

@@ -16,6 +16,10 @@ labs = Table(
     Column("contact", String(200), nullable=False),
     Column("authorize_time", BigInteger),
     Column("create_time", BigInteger, nullable=False),
+    # At the nation, the node from which the row came; empty for a laboratory that this node registered itself.
+    Column("source_node", String(6), nullable=False, server_default=""),
+    # At the nation, the node whose standings count beside the nation's own (docs/architecture.md); empty for none.
+    Column("home", String(6), nullable=False, server_default=""),
     # The normal form of display_name. Ordered by code point, so that the index serves prefixes too.
     Column(
         "normal_name",
@@ -37,6 +41,8 @@ lab_standings = Table(
     Column("effective_time", BigInteger),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
+    # The node that sent the entry; empty for one that was recorded here.
+    Column("source_node", String(6), nullable=False, server_default=""),
     # The caller's name; NULL if another node recorded the entry, or before callers had names.
     Column("actor", String(100)),
 )

@@ -1,10 +1,11 @@
-"""Statements that write further revisions of reports."""
+"""Statements that write further revisions of reports, and that remove reports."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, insert, literal, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, literal, null, select, update
 
 from services.domain.instant import Instant
 from services.results.records import tables
@@ -44,3 +45,19 @@ def advance_keys(
     names = (_keys.c.lab, _keys.c.report_number, _keys.c.revision)
     why = select(*names, literal(reason), literal(now), stated_by).where(which)
     connection.execute(insert(tables.revision_reasons).from_select(columns, why))
+
+
+def remove_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> None:
+    """Remove these reports with all revisions and keys, so that their numbers are free. The caller holds the keys."""
+    reasons = tables.revision_reasons
+    for start in range(0, len(report_numbers), 500):
+        of_key = and_(_keys.c.lab == lab, _keys.c.report_number.in_(report_numbers[start : start + 500]))
+        same_report = and_(
+            _results.c.subject_key == _keys.c.subject_key,
+            _results.c.lab == _keys.c.lab,
+            _results.c.report_number == _keys.c.report_number,
+        )
+        connection.execute(delete(_results).where(select(_keys.c.lab).where(same_report, of_key).exists()))
+        numbers = report_numbers[start : start + 500]
+        connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
+        connection.execute(delete(_keys).where(of_key))

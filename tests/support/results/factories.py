@@ -23,7 +23,11 @@ from tests.support.people import NAMES, resident_number
 USCC = "91220501MA0HUTNG0T"
 LAB_NAME = f"labs/{USCC}"
 OTHER_USCC = "91410100MA0000001X"
-"""Another code with a valid check character."""
+"""Another code with a valid check character. It belongs to Henan; USCC belongs to Jilin."""
+LABS = {"220000": USCC, "410000": OTHER_USCC, "370000": "91370100MA00000010"}
+"""A laboratory at home in each province of the tests."""
+CENTRAL_USCC = "121000004000000010"
+"""The code of a laboratory that a central authority registered. It names no province."""
 NOW = from_datetime(datetime(2022, 8, 11, 12, tzinfo=SHANGHAI))
 REPORTED = NOW - HOUR
 PEPPER = Pepper(b"p" * 32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,19 @@ from services.results.main import open_results
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, FixedClock
 from services.runtime.server.server import RunningServer, running
-from tests.support.results.factories import LAB_NAME, NOW, lab_to_register
+from tests.support.results.factories import LAB_NAME, LABS, NOW, USCC, lab_to_register
 from tests.support.servers import settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class ResultsNode:
-    """One Results service, and stubs on one channel to it."""
+    """One Results service, and stubs on one channel to it. `lab` is the laboratory that uploads to it."""
 
     server: RunningServer
     clock: FixedClock
     channel: grpc.aio.Channel
+    lab: str = LAB_NAME
 
     @property
     def labs(self) -> LabServiceStub:
@@ -76,9 +77,13 @@ class ResultsNode:
     def timeliness(self) -> TimelinessServiceStub:
         return TimelinessServiceStub(self.channel)
 
+    def of_lab(self, uscc: str) -> ResultsNode:
+        """Return the same node, to which another laboratory uploads."""
+        return replace(self, lab=f"labs/{uscc}")
+
     async def register(self) -> None:
-        """Register the laboratory of the tests."""
-        await self.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))
+        """Register the laboratory that uploads."""
+        await self.labs.CreateLab(CreateLabRequest(lab=lab_to_register(self.lab.removeprefix("labs/"))))
 
     async def send(
         self, frames: Sequence[UploadResultsRequest]
@@ -106,7 +111,7 @@ class ResultsNode:
         items: Sequence[str] = (),
     ) -> list[UploadResultsResponse]:
         """Make one upload that must succeed. Return its answers."""
-        frames = [start(upload_id, validate_only=validate_only, items=items)]
+        frames = [start(upload_id, self.lab, validate_only=validate_only, items=items)]
         frames += [batch_of(tubes[at : at + batch], offset + at) for at in range(0, len(tubes), batch)]
         answers, error = await self.send(frames)
         assert error is None, error
@@ -114,7 +119,7 @@ class ResultsNode:
 
     async def upload_state(self, upload_id: str = "u") -> upload_pb2.Upload:
         """Return the answer of GetUpload."""
-        response = await self.uploads.GetUpload(GetUploadRequest(name=f"{LAB_NAME}/uploads/{upload_id}"))
+        response = await self.uploads.GetUpload(GetUploadRequest(name=f"{self.lab}/uploads/{upload_id}"))
         return response.upload
 
 
@@ -162,4 +167,4 @@ async def results_node(
         running(service, "127.0.0.1:0", settings, 5.0) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
-        yield ResultsNode(server, fixed, channel)
+        yield ResultsNode(server, fixed, channel, f"labs/{LABS.get(variables['jurisdiction'], USCC)}")

@@ -20,7 +20,7 @@ from services.results.changelog.model import ChangeKind, Entry, Position
 from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import report_keys, results
 from services.results.upload.tables import uploads
-from tests.support.results.factories import LAB_NAME, PENDING, lab_to_register, make_tube
+from tests.support.results.factories import PENDING, USCC, lab_to_register, make_tube
 from tests.support.waiting import TIMEOUT_SECONDS
 
 BATCH = 20
@@ -57,7 +57,9 @@ def expected_rows(first: int, count: int) -> Counter[tuple[str, int, int]]:
 class Uploader(threading.Thread):
     """One upload by the client library. It gets no signal when the service ends or restarts."""
 
-    def __init__(self, address: str, upload_id: str, first: int, acknowledgements: threading.Semaphore) -> None:
+    def __init__(
+        self, address: str, upload_id: str, first: int, acknowledgements: threading.Semaphore, uscc: str
+    ) -> None:
         super().__init__(name=upload_id, daemon=True)
         self.failure: BaseException | None = None
         self.acknowledged = 0
@@ -65,6 +67,7 @@ class Uploader(threading.Thread):
         """How often the upload continued after a failure."""
         self._address = address
         self._first = first
+        self._lab = f"labs/{uscc}"
         self._acknowledgements = acknowledgements
         self._enough = threading.Event()
         self._pause = threading.Event()
@@ -76,7 +79,7 @@ class Uploader(threading.Thread):
         try:
             with connect(results=self._address) as connection:
                 session = UploadSession(
-                    connection.uploads, LAB_NAME, self.name, retry_policy=retry_policy, on_retry=self._count_break
+                    connection.uploads, self._lab, self.name, retry_policy=retry_policy, on_retry=self._count_break
                 )
                 for acknowledged in session.send(self._batches()):
                     assert acknowledged.offset == self.acknowledged
@@ -109,18 +112,21 @@ class Laboratories:
     Persons are numbered from `first`.
     """
 
-    def __init__(self, address: str, first: int = 0) -> None:
+    def __init__(self, address: str, first: int = 0, uscc: str = USCC) -> None:
         self._address = address
+        self._uscc = uscc
         self._first = first
         self._acknowledgements = threading.Semaphore(0)
         starts = {"first": first, "second": SECOND_FIRST + first, "first-again": first}
-        self.uploaders = [Uploader(address, name, first, self._acknowledgements) for name, first in starts.items()]
+        self.uploaders = [
+            Uploader(address, name, first, self._acknowledgements, uscc) for name, first in starts.items()
+        ]
 
     def start(self) -> None:
         """Wait for the service, register the laboratory, and begin all uploads."""
         with connect(results=self._address) as connection:
             connection.labs.CreateLab(
-                CreateLabRequest(lab=lab_to_register()), timeout=TIMEOUT_SECONDS, wait_for_ready=True
+                CreateLabRequest(lab=lab_to_register(self._uscc)), timeout=TIMEOUT_SECONDS, wait_for_ready=True
             )
         for uploader in self.uploaders:
             uploader.start()

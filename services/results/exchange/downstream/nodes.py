@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, Span
 from services.results.exchange import tables
+from services.results.exchange.home_register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
 from services.storage.upsert import insert_if_absent
 
@@ -47,11 +48,13 @@ def open_log(
 
 def add_node(connection: Connection, region: str, now: Instant) -> None:
     """Register a node, unless it is registered."""
-    connection.execute(
+    inserted = connection.execute(
         insert_if_absent(connection, _nodes).values(
             node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
         )
     )
+    if inserted.rowcount:
+        note_joined(connection, region)
 
 
 def record_checkpoint(
@@ -69,10 +72,11 @@ def record_checkpoint(
     connection.execute(update(_nodes).where(_nodes.c.node == region).values(values))
 
 
-def add_conflicts(connection: Connection, region: str, count: int) -> None:
-    """Add conflicts to those counted for a node."""
-    raised = {"conflict_count": _nodes.c.conflict_count + count}
-    connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))
+def add_counts(connection: Connection, counts: Mapping[tuple[str, str], int]) -> None:
+    """Add to the counts of nodes. `counts` has them by node and column."""
+    for (region, column), count in sorted(counts.items()):
+        raised = {column: _nodes.c[column] + count}
+        connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))
 
 
 def lock_position(connection: Connection, log: NodeLog, writer: int) -> int:

@@ -6,18 +6,23 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
+from prometheus_client import Counter
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.region import NATION
 from services.results.exchange.apply import ChangeApplier, form_tubes
+from services.results.exchange.arrival import Arrival, FormedTubes
 from services.results.exchange.downstream import nodes
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
-from services.results.exchange.result_writer import Arrival, FormedTubes
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.row_format import row_form
 from services.runtime.clock import Clock
 from services.storage.engine import Database
+
+SET_ASIDE = Counter("hutong_replicated_set_aside_total", "Changes of nodes that were set aside", ["node", "reason"])
+_REASONS = {"not_its_own_count": "NOT_ITS_OWN", "second_registration_count": "SECOND_REGISTRATION"}
+"""The reason for which the changes that a column counts were set aside."""
 
 
 class Decoded(NamedTuple):
@@ -71,26 +76,31 @@ class DownstreamStore:
             [*reference_times, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
         )
         now = self._clock.now()
-        committed, conflict_count = await self._database.write(self._apply, log, batch, decoded, now)
-        if conflict_count:
+        committed, counts = await self._database.write(self._apply, log, batch, decoded, now)
+        if counts:
             # In a transaction of its own, because notifications lock the rows of nodes in their order.
-            await self._database.write(nodes.add_conflicts, log.node, conflict_count)
+            await self._database.write(nodes.add_counts, counts)
+        for (node, column), count in counts.items():
+            if reason := _REASONS.get(column):
+                SET_ASIDE.labels(node, reason).inc(count)
         return committed, now
 
     def _apply(
         self, connection: Connection, log: NodeLog, batch: ReplicateBatch, decoded: Decoded, now: Instant
-    ) -> tuple[int, int]:
-        """Return how many commits of the writer are durable now, and the number of conflicts."""
-        conflict_count = 0
+    ) -> tuple[int, dict[tuple[str, str], int]]:
+        """Return how many commits of the writer are durable now, and what to add to the counts of nodes."""
+        counts: dict[tuple[str, str], int] = {}
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
         # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
             applied = self._applier.apply(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
-            conflict_count = applied.conflict_count
+            counts = {(node, "not_its_own_count"): count for node, count in applied.not_its_own.items()}
+            counts[log.node, "conflict_count"] = applied.conflict_count
+            counts[log.node, "second_registration_count"] = applied.second_registration_count
         if batch.next_offset > committed:
             committed = batch.next_offset
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
             nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
-        return committed, conflict_count
+        return committed, {key: count for key, count in counts.items() if count}

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, select, update
 from services.domain.region import NATION
 from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.model import Change, NotificationPosition, Replica
-from services.results.exchange.result_writer import Applied, Arrival
 from services.results.exchange.subscribers import add_subscriptions, list_subscribed
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import results

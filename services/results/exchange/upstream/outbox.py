@@ -12,6 +12,7 @@ from services.domain.instant import Instant
 from services.results.changelog.log import append_entry, read_log
 from services.results.changelog.model import ChangeKind, Cursor, Entry, Position
 from services.results.changelog.tables import change_writers, changes, log_identity
+from services.results.documents.model import DocumentLink
 from services.results.documents.tables import document_links
 from services.results.exchange.load import (
     OF_COMMIT,
@@ -112,7 +113,9 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
 
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     if entry.kind != ChangeKind.RESULTS:
-        return Outgoing(entry, (), list(changes_of(connection, entry)))
+        found = changes_of(connection, entry)
+        # Links of other nodes are sent by those nodes.
+        return Outgoing(entry, (), [one for one in found if not isinstance(one, DocumentLink) or not one.source_node])
     # Results imported from another node are sent by that node.
     own = [row for row in find_rows(connection, entry) if row[ORIGIN] == node]
     first = [row for row in own if row[REVISION] == 1 and row[STATE] == ACTIVE]

@@ -58,10 +58,11 @@ async def test_a_positive_elsewhere_reaches_a_province_with_results(country: Cou
     own = [tube(f"H{person}", person, NEGATIVE, 3 * HOUR) for person in (0, 4)]
     await henan.node.upload(own)
     positive = [tube(f"J{person}", person, POSITIVE, 2 * HOUR) for person in (0, 1, 2, 3)]
-    await jilin.node.upload(positive)
+    # Jilin's link counts for document 4 too, because Jilin has a result of it.
+    await jilin.node.upload([*positive, tube("J4", 4, NEGATIVE, 4 * HOUR)])
     await finds(henan, 0, "H0 2 1", "J0 3 1")
-    await finds(henan, 3, "H4 2 1", "J3 3 1")
-    await finds(henan, 4, "H4 2 1", "J3 3 1")
+    await finds(henan, 3, "H4 2 1", "J3 3 1", "J4 2 1")
+    await finds(henan, 4, "H4 2 1", "J3 3 1", "J4 2 1")
     await henan.node.upload([tube("H1", 1, NEGATIVE, HOUR)], "later")
     await finds(henan, 1, "H1 2 1", "J1 3 1")
     await finds(jilin, 1, "H1 2 1", "J1 3 1")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.type.interval_pb2 import Interval
 from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_NOT_ITS_OWN, SET_ASIDE_REASON_SECOND_REGISTRATION, SetAside
 from hutong.results.v1 import lab_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
@@ -27,7 +28,7 @@ from services.results.exchange.tables import lab_homes, replicated_positions
 from services.results.exchange.upstream.backlog import BACKLOG
 from services.results.exchange.upstream.outbox import Page
 from services.results.exchange.upstream.store import UpstreamStore
-from services.results.labs.tables import labs
+from services.results.labs.tables import lab_standings, labs
 from services.results.records.tables import results
 from services.results.timeliness.tables import national_delays, national_receive_times
 from services.results.timing import ResultsTiming
@@ -36,6 +37,7 @@ from tests.support.databases import MakeUrl
 from tests.support.link import link_to
 from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member
 from tests.support.results.factories import (
+    CENTRAL_USCC,
     LAB_NAME,
     NOW,
     OTHER_USCC,
@@ -111,35 +113,75 @@ async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
     assert country.nation.rows(document_links, "unlink_time") != [(None,)]
 
 
-async def test_a_laboratory_of_two_provinces_has_the_history_of_both(country: Country) -> None:
+async def test_the_nation_settles_who_speaks_for_a_laboratory_that_two_provinces_registered(country: Country) -> None:
+    """The code names neither province. Neither one's standing counts until the nation registers the laboratory."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
-    suspended = lab_pb2.LAB_STANDING_SUSPENDED
-    for province in (jilin, henan):
-        await province.node.register()
-    await henan.node.labs.SetLabStanding(
-        SetLabStandingRequest(
-            name=LAB_NAME, standing=suspended, effective_time=to_timestamp(DAY), reason="false reports"
-        )
+    name = f"labs/{CENTRAL_USCC}"
+    await jilin.node.of_lab(CENTRAL_USCC).register()
+
+    async def standing() -> int:
+        try:
+            return (await country.nation.node.labs.GetLab(GetLabRequest(name=name))).lab.standing
+        except grpc.aio.AioRpcError:
+            return -1
+
+    await until(lambda: _is(standing(), lab_pb2.LAB_STANDING_AUTHORIZED))
+    await henan.node.of_lab(CENTRAL_USCC).register()
+    await until(lambda: _is(standing(), lab_pb2.LAB_STANDING_UNSPECIFIED))
+    suspended = SetLabStandingRequest(
+        name=name, standing=lab_pb2.LAB_STANDING_SUSPENDED, effective_time=to_timestamp(DAY), reason="false reports"
     )
-
-    async def heard() -> bool:
-        if not country.nation.rows(lab_homes, "node"):
-            return False
-        response = await country.nation.node.labs.GetLab(GetLabRequest(name=LAB_NAME))
-        return response.lab.standing == suspended
-
-    await until(heard)
-    assert country.nation.rows(lab_homes, "uscc", "node") == [(USCC, JILIN), (USCC, HENAN)]
+    await henan.node.labs.SetLabStanding(suspended)
+    await until(lambda: len(country.nation.rows(lab_standings, "entry")) == 3)
+    assert await standing() == lab_pb2.LAB_STANDING_UNSPECIFIED
+    assert country.nation.rows(lab_homes, "uscc", "node") == [(CENTRAL_USCC, JILIN), (CENTRAL_USCC, HENAN)]
     assert country.nation.rows(labs, "contact") == [("",)]
+    second = SetAside(reason=SET_ASIDE_REASON_SECOND_REGISTRATION, count=1)
+    await until(lambda: _set_aside(country, [], [second]))
+    lab = lab_to_register(CENTRAL_USCC)
+    lab.region = "410105"
+    await country.nation.node.labs.CreateLab(CreateLabRequest(lab=lab))
+    assert await standing() == lab_pb2.LAB_STANDING_SUSPENDED
+    assert country.nation.rows(lab_homes, "uscc", "node") == [(CENTRAL_USCC, HENAN)]
+
+
+async def _is(value: Awaitable[int], wanted: int) -> bool:
+    return await value == wanted
+
+
+async def test_a_laboratory_that_works_elsewhere_is_heard_once_the_nation_says_so(country: Country) -> None:
+    """Its code names Jilin. What Henan sends of it is set aside, beside what is Henan's own, and then comes again."""
+    await country.join(JILIN)
+    henan = await country.join(HENAN)
+    in_henan = henan.node.of_lab(USCC)
+    for node in (henan.node, in_henan):
+        await node.register()
+    await in_henan.upload(make_tubes(3))
+    await henan.node.upload(make_tubes(3, 10))
+    await until(lambda: len(country.nation.results()) == 3)
+    not_its_own = SetAside(reason=SET_ASIDE_REASON_NOT_ITS_OWN, count=4)
+    await until(lambda: _set_aside(country, [], [not_its_own]))
+    assert country.nation.rows(labs, "uscc") == [(OTHER_USCC,)]
+    lab = lab_to_register(USCC)
+    lab.region = "410105"
+    await country.nation.node.labs.CreateLab(CreateLabRequest(lab=lab))
+    await henan.node.upload(make_tubes(1, 20), "next")
+    await replicated(country, henan)
+    assert await _set_aside(country, [], [not_its_own])
+
+
+async def _set_aside(country: Country, *wanted: list[SetAside]) -> bool:
+    return [list(node.set_aside) for node in await country.nation.nodes()] == list(wanted)
 
 
 async def test_of_one_report_from_two_nodes_the_first_stands_and_the_other_is_counted(country: Country) -> None:
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
-    await jilin.node.register()
-    await henan.node.register()
-    await jilin.node.upload(make_tubes(3))
+    in_jilin, in_henan = jilin.node.of_lab(CENTRAL_USCC), henan.node.of_lab(CENTRAL_USCC)
+    await in_jilin.register()
+    await in_henan.register()
+    await in_jilin.upload(make_tubes(3))
     await replicated(country, jilin)
-    await henan.node.upload([make_tube(0), make_tube(1, outcome=POSITIVE), make_tube(7)])
+    await in_henan.upload([make_tube(0), make_tube(1, outcome=POSITIVE), make_tube(7)])
 
     async def told() -> bool:
         return [node.conflict_count for node in await country.nation.nodes()] == [0, 1] and len(
@@ -155,11 +197,12 @@ async def test_a_result_at_a_node_that_knows_nothing_of_its_sampling_record_is_t
 ) -> None:
     """The second node cannot know. The nation keeps the record of the first and counts a conflict for the second."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
-    await jilin.node.register()
-    await henan.node.register()
-    await jilin.node.upload([make_tube(0, outcome=PENDING)])
+    in_jilin, in_henan = jilin.node.of_lab(CENTRAL_USCC), henan.node.of_lab(CENTRAL_USCC)
+    await in_jilin.register()
+    await in_henan.register()
+    await in_jilin.upload([make_tube(0, outcome=PENDING)])
     await replicated(country, jilin)
-    (answer,) = await henan.node.upload([make_tube(0)])
+    (answer,) = await in_henan.upload([make_tube(0)])
     assert answer.accepted_count == 1
 
     async def told() -> bool:

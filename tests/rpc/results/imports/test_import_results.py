@@ -39,6 +39,7 @@ from tests.support.results.factories import (
     PENDING,
     PEPPER,
     POSITIVE,
+    USCC,
     lab_to_register,
     make_document,
     make_tube,
@@ -154,7 +155,7 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
 async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: Country) -> None:
     """It cannot be corrected where it was imported or at the nation, because its own node would never know."""
     jilin, henan = await report_in_jilin(country), await country.join(HENAN)
-    await henan.node.register()
+    await henan.node.of_lab(USCC).register()
     await import_person(henan)
     correction = CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
     recall = RecallResultsRequest(
@@ -175,14 +176,14 @@ async def test_the_result_of_a_sampling_record_goes_to_the_node_that_received_th
     """A node with a copy of the record rejects it, in a dry run and a replay too. No report gets two source nodes."""
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     await jilin.node.register()
-    await henan.node.register()
+    await henan.node.of_lab(USCC).register()
     await jilin.node.upload([make_tube(0, outcome=PENDING)])
     await until(lambda: len(country.nation.results()) == 1)
     await import_person(henan)
     # Twice in one upload: the second is not taken for a duplicate of the first.
     tubes = [make_tube(0), make_tube(0), make_tube(1)]
     for validate_only, accepted in ((True, 1), (False, 1), (False, 0)):
-        (answer,) = await henan.node.upload(tubes, validate_only=validate_only)
+        (answer,) = await henan.node.of_lab(USCC).upload(tubes, validate_only=validate_only)
         assert (answer.accepted_count, answer.rejected_count) == (accepted, 2)
         faults = [rejection.violations[0] for rejection in answer.rejections]
         assert [fault.reason for fault in faults] == ["NOT_THE_ORIGIN"] * 2
@@ -273,9 +274,10 @@ async def test_what_is_tied_to_a_followed_person_later_comes_along_too(sqlite_co
 async def test_a_report_uploaded_here_after_its_copy_is_a_duplicate(sqlite_country: Country) -> None:
     await report_in_jilin(sqlite_country)
     henan = await sqlite_country.join(HENAN)
-    await henan.node.register()
+    in_henan = henan.node.of_lab(USCC)
+    await in_henan.register()
     await import_person(henan)
-    (answer,) = (await henan.node.upload(make_tubes(1)))[-1:]
+    (answer,) = (await in_henan.upload(make_tubes(1)))[-1:]
     assert (answer.duplicate_count, answer.accepted_count) == (1, 0)
 
 

@@ -124,14 +124,17 @@ async def test_a_laboratory_suspended_at_home_is_suspended_everywhere(
 async def test_documents_tied_in_another_province_are_one_person_here(
     country: Country, jilin: Member, henan: Member
 ) -> None:
-    """Henan holds the result of one document; that another is the same person's only Jilin knows."""
+    """Jilin links its own document with one that Henan tested. Henan's document alone finds nothing of Jilin's."""
     await henan.node.register()
     await henan.node.upload([make_tube(5)])
+    await jilin.node.upload([make_tube(6)])
     await jilin.node.links.LinkDocuments(
         LinkDocumentsRequest(document=make_document(5), linked_document=make_document(6), reason="seen both")
     )
     await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
-    assert [one.report_number for one in (await look_up(henan, 6)).out_of_region] == ["R5"]
+    await arrived(country, 2)
+    assert {one.report_number for one in (await look_up(henan, 6)).out_of_region} == {"R5", "R6"}
+    assert [one.report_number for one in (await look_up(henan, 5)).out_of_region] == ["R5"]
     assert not (await look_up(henan, 6, scope=LOOKUP_SCOPE_LOCAL)).out_of_region
 
 

@@ -29,6 +29,7 @@ from services.storage.advisory_locks import AdvisoryLock
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN, SHANDONG
 from tests.support.results.factories import (
+    LABS,
     NEGATIVE,
     NOW,
     OTHER_USCC,
@@ -96,7 +97,7 @@ def report(
     outcome: Outcome = NEGATIVE,
     *,
     number: str = "",
-    lab: str = USCC,
+    lab: str = "",
     revision: int = 1,
     state: State = ACTIVE,
     reported: Instant = REPORTED,
@@ -105,7 +106,20 @@ def report(
     """Return a report of a node's laboratory, with one report number for each node and person unless one is given."""
     sampled = reported - 4 * HOUR
     result = StoredResult(
-        *(subject_key(person), reported, lab, number or f"{source}-{person}", revision, state, "", "", "T", 1, 2, 1),
+        *(
+            subject_key(person),
+            reported,
+            lab or LABS.get(source, USCC),
+            number or f"{source}-{person}",
+            revision,
+            state,
+            "",
+            "",
+            "T",
+            1,
+            2,
+            1,
+        ),
         *(outcome, source, "", sampled, sampled, reported, reported, item, NOW + revision, None, source),
     )
     return Replica(result, 1, f"{source}{person}{outcome}".encode().ljust(16), b"")
@@ -220,13 +234,13 @@ async def test_results_of_the_nation_itself_count(nation: Laboratory) -> None:
 
 
 async def test_results_by_a_linked_document_count(nation: Laboratory) -> None:
-    """The link comes before the results of persons 0 and 1, and after those of persons 2 and 3."""
-    await receive(nation, SHANDONG, link(0, 1))
+    """The nation's link comes before the results of persons 0 and 1, and after those of persons 2 and 3."""
+    await receive(nation, NATION, link(0, 1))
     await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 2, POSITIVE))
     await receive(nation, HENAN, report(HENAN, 1), report(HENAN, 3))
     assert await told(nation, HENAN) == [subject_key(1)]
     assert await told(nation, JILIN) == [subject_key(0), f"{HENAN}-1@1"]
-    await receive(nation, SHANDONG, link(2, 3))
+    await receive(nation, NATION, link(2, 3))
     assert await told(nation, HENAN) == [subject_key(1), subject_key(3)]
     assert (await told(nation, JILIN))[2:] == [subject_key(2)]
     await receive(nation, JILIN, report(JILIN, 2, NEGATIVE, number="later"))

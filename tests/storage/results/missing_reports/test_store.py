@@ -15,10 +15,10 @@ from services.domain.instant import DAY, HOUR, SECOND, Instant
 from services.results.changelog.log import ChangeLog, read_entries
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.arrival import Arrival
 from services.results.exchange.downstream.missing_report_routing import NationRouter
 from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.model import Change
-from services.results.exchange.result_writer import Arrival
 from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
@@ -223,7 +223,7 @@ async def test_the_nation_passes_on_what_it_listed_once_a_node_tells_of_the_labo
     assert await numbers(store) == ["R1"]
     await settle(store, JILIN)
     for _ in range(2):
-        await apply(store, make_lab(), sender=HENAN)
+        await apply(store, make_lab(), sender=JILIN)
     assert await numbers(store) == []
     assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
 

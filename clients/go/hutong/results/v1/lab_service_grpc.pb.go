@@ -35,6 +35,10 @@ type LabServiceClient interface {
 	// Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
 	// other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
 	// authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+	// At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
+	// the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
+	// nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
+	// again, because some of them may have been set aside.
 	CreateLab(ctx context.Context, in *CreateLabRequest, opts ...grpc.CallOption) (*CreateLabResponse, error)
 	// Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
 	GetLab(ctx context.Context, in *GetLabRequest, opts ...grpc.CallOption) (*GetLabResponse, error)
@@ -106,6 +110,10 @@ type LabServiceServer interface {
 	// Registers a laboratory. Atomic. If it is registered with the same content, the stored laboratory is returned; with
 	// other content the call fails with ALREADY_EXISTS. "Same content" compares display_name, region, contact and
 	// authorize_time. INVALID_ARGUMENT for a wrong check character (BAD_USCC) or an unknown region (REGION_UNKNOWN).
+	// At the national node only the nation's supervisor and its operators may call it. There it also decides which node is
+	// the laboratory's home (hutong.exchange.v1.SetAsideReason): the deepest node whose region contains lab.region, or the
+	// nation if there is none. It replaces what nodes have stated of the laboratory, and the new home sends its changes
+	// again, because some of them may have been set aside.
 	CreateLab(context.Context, *CreateLabRequest) (*CreateLabResponse, error)
 	// Returns one laboratory with its standing history. NOT_FOUND if it is not registered.
 	GetLab(context.Context, *GetLabRequest) (*GetLabResponse, error)

@@ -3,10 +3,13 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +20,49 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _SetAsideReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SetAsideReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SET_ASIDE_REASON_UNSPECIFIED: _SetAsideReason.ValueType  # 0
+    """Not a value that any node returns."""
+    SET_ASIDE_REASON_NOT_ITS_OWN: _SetAsideReason.ValueType  # 1
+    """Registrations, standings and reports of a laboratory whose home is another node, and links that another node has
+    made, or their ends. They were not stored. It also counts
+    reports that were stored before the laboratory's home was known, and that a report of the home with the same number
+    replaced. A change that comes again is counted again.
+    """
+    SET_ASIDE_REASON_SECOND_REGISTRATION: _SetAsideReason.ValueType  # 2
+    """Laboratories without a known home that another node had registered before. Both registrations are stored, but the
+    standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the nation until the
+    nation registers the laboratory itself.
+    """
+
+class SetAsideReason(_SetAsideReason, metaclass=_SetAsideReasonEnumTypeWrapper):
+    """Why the nation did not accept a change of a node. A node speaks for the laboratories at home in it. A laboratory's
+    home is the deepest node whose region contains characters 3 to 8 of the laboratory's GB 32100 code, which is the region
+    of the authority that registered it. If the nation's own register lists the laboratory, its home is the deepest node
+    whose region contains Lab.region there, or the nation itself (LabService.CreateLab). If neither names a node below the
+    nation, the home is provisional: the only node that has registered the laboratory.
+    """
+
+SET_ASIDE_REASON_UNSPECIFIED: SetAsideReason.ValueType  # 0
+"""Not a value that any node returns."""
+SET_ASIDE_REASON_NOT_ITS_OWN: SetAsideReason.ValueType  # 1
+"""Registrations, standings and reports of a laboratory whose home is another node, and links that another node has
+made, or their ends. They were not stored. It also counts
+reports that were stored before the laboratory's home was known, and that a report of the home with the same number
+replaced. A change that comes again is counted again.
+"""
+SET_ASIDE_REASON_SECOND_REGISTRATION: SetAsideReason.ValueType  # 2
+"""Laboratories without a known home that another node had registered before. Both registrations are stored, but the
+standings of neither node count: the laboratory's standing is LAB_STANDING_UNSPECIFIED at the nation until the
+nation registers the laboratory itself.
+"""
+Global___SetAsideReason: _TypeAlias = SetAsideReason  # noqa: Y015
 
 @_typing.final
 class WriterPosition(_message.Message):
@@ -64,6 +110,7 @@ class Node(_message.Message):
     BACKLOG_FIELD_NUMBER: _builtins.int
     CLOCK_SKEW_FIELD_NUMBER: _builtins.int
     CONFLICT_COUNT_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{region}"."""
     backlog: _builtins.int
@@ -86,6 +133,10 @@ class Node(_message.Message):
     def clock_skew(self) -> _duration_pb2.Duration:
         """How far its clock was ahead of the nation's when it last connected; negative if behind."""
 
+    @_builtins.property
+    def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetAside]:
+        """What the nation did not accept from it, by reason, without reasons that never occurred."""
+
     def __init__(
         self,
         *,
@@ -95,11 +146,38 @@ class Node(_message.Message):
         backlog: _builtins.int = ...,
         clock_skew: _duration_pb2.Duration | None = ...,
         conflict_count: _builtins.int = ...,
+        set_aside: _abc.Iterable[Global___SetAside] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name", "set_aside", b"set_aside"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Node: _TypeAlias = Node  # noqa: Y015
+
+@_typing.final
+class SetAside(_message.Message):
+    """A number of changes of a node that the nation did not accept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    reason: Global___SetAsideReason.ValueType
+    """Why they were not accepted."""
+    count: _builtins.int
+    """How many."""
+    def __init__(
+        self,
+        *,
+        reason: Global___SetAsideReason.ValueType = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetAside: _TypeAlias = SetAside  # noqa: Y015

@@ -293,6 +293,7 @@ class ReplicatedLink(_message.Message):
     LINKED_TYPE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNLINK_TIME_FIELD_NUMBER: _builtins.int
+    SOURCE_NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"links/{uuid7}"."""
     subject_key: _builtins.bytes
@@ -303,13 +304,17 @@ class ReplicatedLink(_message.Message):
     """The subject key of the other document."""
     linked_type: _identity_pb2.DocumentType.ValueType
     """The type of that document."""
+    source_node: _builtins.str
+    """The node that made it, "nodes/{region}". Empty for the sender."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were linked."""
 
     @_builtins.property
     def unlink_time(self) -> _timestamp_pb2.Timestamp:
-        """When the link was removed; absent while it holds. An end that was sent once stays."""
+        """When the link was removed; absent while it holds. An end that was sent once stays. Only the node that made the link
+        and the nation can end it for other nodes.
+        """
 
     def __init__(
         self,
@@ -321,10 +326,11 @@ class ReplicatedLink(_message.Message):
         linked_type: _identity_pb2.DocumentType.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unlink_time: _timestamp_pb2.Timestamp | None = ...,
+        source_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

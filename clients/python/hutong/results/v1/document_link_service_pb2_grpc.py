@@ -58,7 +58,9 @@ class DocumentLinkServiceServicer(object):
 
     def LinkDocuments(self, request, context):
         """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-        history is kept. If the documents are linked already, the existing link is returned. FAILED_PRECONDITION
+        history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
+        is a claim: it counts for a document if this node has results of that document there, or if there are no results of
+        the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
         (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -66,7 +68,8 @@ class DocumentLinkServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UnlinkDocuments(self, request, context):
-        """Removes the link between two documents. Atomic; the link stays in the history. NOT_FOUND if they are not linked.
+        """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
+        that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
         With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -1,0 +1,79 @@
+"""An arrival of changes from another node, and the effect of applying them."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import NamedTuple
+
+from services.domain.instant import Instant
+from services.domain.region import NATION
+from services.results.exchange.model import Replica, ReplicaTubes
+from services.results.records.model import ACTIVE, NewResult, is_adverse
+
+
+class Arrival(NamedTuple):
+    """The arrival of changes at `node` from `sender`, at the instant `now`.
+
+    At the nation `now` becomes the national receive time of the results.
+    """
+
+    node: str
+    sender: str
+    now: Instant
+
+    @property
+    def at_nation(self) -> bool:
+        """Whether the changes arrived at the national node."""
+        return self.node == NATION
+
+
+class FormedTubes(NamedTuple):
+    """Tubes with the rows of their persons, in the form of the engine's bulk statements."""
+
+    tubes: ReplicaTubes
+    rows: Sequence[NewResult]
+
+
+@dataclass(slots=True)
+class Applied:
+    """The effect of applying changes: revisions that are new here, conflicts, and what was set aside.
+
+    Attributes:
+        not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
+        second_registration_count: laboratories without a known home that another node had registered before.
+    """
+
+    stored: list[Replica] = field(default_factory=list)
+    tubes: list[ReplicaTubes] = field(default_factory=list)
+    conflict_count: int = 0
+    not_its_own: Counter[str] = field(default_factory=Counter)
+    second_registration_count: int = 0
+
+    def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:
+        """Return the new report numbers with revisions by laboratory, and their subject keys in the same order."""
+        reports: dict[str, tuple[list[tuple[str, int]], list[bytes]]] = {}
+        for tubes in self.tubes:
+            names, keys = reports.setdefault(tubes.lab, ([], []))
+            names.extend(zip(tubes.report_numbers, repeat(1)))
+            keys.extend(tubes.subject_keys)
+        for replica in self.stored:
+            result = replica.result
+            names, keys = reports.setdefault(result.lab, ([], []))
+            names.append((result.report_number, result.revision))
+            keys.append(result.subject_key)
+        return reports
+
+    def adverse_keys(self) -> dict[str, set[bytes]]:
+        """Return the subject keys of the positive results that are new here, by laboratory."""
+        adverse: defaultdict[str, set[bytes]] = defaultdict(set)
+        for tubes in self.tubes:
+            if any(is_adverse(tube.outcome, tube.item) for tube in tubes.tubes):
+                persons = zip(tubes.by_person(), tubes.subject_keys, strict=True)
+                adverse[tubes.lab].update(key for tube, key in persons if is_adverse(tube.outcome, tube.item))
+        for replica in self.stored:
+            if replica.result.state == ACTIVE and is_adverse(replica.result.outcome, replica.result.item):
+                adverse[replica.result.lab].add(replica.result.subject_key)
+        return adverse

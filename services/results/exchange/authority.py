@@ -1,0 +1,57 @@
+"""Authority over content: at the nation, changes that are not the sender's to make are set aside.
+
+A node speaks for the laboratories at home in it. What it sends of another node's laboratory is not stored and harms
+nothing else in its batch. It is counted for the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+from sqlalchemy import Connection
+
+from services.results.exchange.arrival import FormedTubes
+from services.results.exchange.home_register import find_foreign_labs
+from services.results.exchange.model import Change, Replica
+from services.results.labs.model import Lab
+
+_log = structlog.get_logger(__name__)
+
+
+class Authorized(NamedTuple):
+    """The part of a batch that its sender may send, and the number of changes that were set aside."""
+
+    changes: Sequence[Change]
+    tubes: Sequence[FormedTubes]
+    not_its_own: int
+
+
+def set_aside_foreign(
+    connection: Connection, changes: Sequence[Change], tubes: Sequence[FormedTubes], sender: str
+) -> Authorized:
+    """Set aside registrations, standings and results of laboratories whose home is another node than the sender."""
+    usccs = {formed.tubes.lab for formed in tubes} | {uscc for change in changes if (uscc := _lab_of(change))}
+    foreign = find_foreign_labs(connection, usccs, sender)
+    if not foreign:
+        return Authorized(changes, tubes, 0)
+    kept = [change for change in changes if _lab_of(change) not in foreign]
+    results = sum(len(formed.tubes.report_numbers) for formed in tubes if formed.tubes.lab in foreign)
+    results += sum(isinstance(change, Replica) and change.result.lab in foreign for change in changes)
+    labs = sum(isinstance(change, Lab) and change.uscc in foreign for change in changes)
+    _log.warning(
+        "a node sent changes of laboratories at home in another node; they were set aside",
+        node=sender,
+        reason="NOT_ITS_OWN",
+        results=results,
+        registrations=labs,
+    )
+    return Authorized(kept, [formed for formed in tubes if formed.tubes.lab not in foreign], results + labs)
+
+
+def _lab_of(change: Change) -> str:
+    """Return the laboratory of a result or a registration, empty for other changes."""
+    if isinstance(change, Replica):
+        return change.result.lab
+    return change.uscc if isinstance(change, Lab) else ""

@@ -1,0 +1,94 @@
+"""The homes of laboratories in the nation's database.
+
+A laboratory's home is stored with it, because every look-up of its standing needs it. It is computed again when a node
+registers the laboratory, when the nation's own register does, and when a node joins.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
+
+from services.domain.instant import Instant
+from services.domain.region import prefix
+from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.exchange import tables
+from services.results.exchange.homes import Home, find_home
+from services.results.labs.tables import labs
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+
+_nodes = tables.nodes
+_registrants = tables.lab_homes
+_positions = tables.replicated_positions
+
+
+def read_homes(connection: Connection, usccs: Collection[str]) -> dict[str, Home]:
+    """Return the home of each of these laboratories, registered or not."""
+    nodes = set(connection.execute(select(_nodes.c.node)).scalars())
+    own = select(labs.c.uscc, labs.c.region).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
+    recorded: dict[str, str] = dict(connection.execute(own).all())
+    registrants: defaultdict[str, set[str]] = defaultdict(set)
+    query = select(_registrants.c.uscc, _registrants.c.node).where(_registrants.c.uscc.in_(usccs))
+    for uscc, node in connection.execute(query):
+        registrants[uscc].add(node)
+    return {uscc: find_home(uscc, nodes, recorded.get(uscc), registrants[uscc]) for uscc in usccs}
+
+
+def is_home(connection: Connection, uscc: str, node: str) -> bool:
+    """Return whether a node is the home of a laboratory, firm or provisional."""
+    return read_homes(connection, [uscc])[uscc].node == node
+
+
+def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: str) -> set[str]:
+    """Return those of the laboratories whose home is certainly another node than the sender."""
+    stored = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.home == sender)
+    doubtful = set(usccs).difference(connection.execute(stored).scalars()) if usccs else set()
+    homes = read_homes(connection, doubtful) if doubtful else {}
+    return {uscc for uscc, home in homes.items() if home.is_firm and home.node != sender}
+
+
+def store_homes(connection: Connection, usccs: Collection[str]) -> set[str]:
+    """Compute the homes of registered laboratories and store them. Return the nodes that became a home.
+
+    A node that is not the firm home of a laboratory is no registrant any more.
+    """
+    homes = read_homes(connection, usccs)
+    query = select(labs.c.uscc, labs.c.home).where(labs.c.uscc.in_(usccs)).order_by(labs.c.uscc)
+    changed = [(uscc, homes[uscc].node) for uscc, stored in connection.execute(query) if stored != homes[uscc].node]
+    if changed:
+        connection.execute(
+            update(labs).where(labs.c.uscc == bindparam("lab")).values(home=bindparam("node")),
+            [{"lab": uscc, "node": node} for uscc, node in changed],
+        )
+    for uscc, home in sorted(homes.items()):
+        if home.is_firm:
+            others = (_registrants.c.uscc == uscc, _registrants.c.node != home.node)
+            connection.execute(delete(_registrants).where(*others))
+    return {node for _, node in changed if node}
+
+
+def note_joined(connection: Connection, node: str) -> None:
+    """Compute the homes of the laboratories in the region of a node that has joined.
+
+    Registrations that run at the same time end first, so that each of them is seen here or sees the node.
+    """
+    lock_until_commit(connection, AdvisoryLock.HOMES)
+    code, region = func.substr(labs.c.uscc, 3, 6), labs.c.region
+    here = or_(code.startswith(prefix(node)), region.startswith(prefix(node)))
+    usccs = list(connection.execute(select(labs.c.uscc).where(here)).scalars())
+    for start in range(0, len(usccs), 1_000):
+        store_homes(connection, usccs[start : start + 1_000])
+
+
+def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:
+    """Compute the home of a laboratory that the nation itself has registered. A subscriber of the nation's change log.
+
+    The new home may have sent reports that were set aside. The nation therefore forgets how far the node has sent its
+    log, and the node sends everything again.
+    """
+    usccs = {uscc for change in changes if change.kind is ChangeKind.LABS and change.is_new for uscc, _ in change.names}
+    if usccs:
+        nodes = store_homes(connection, usccs)
+        connection.execute(delete(_positions).where(_positions.c.node.in_(nodes)))

@@ -1,0 +1,54 @@
+"""The home of a laboratory: the node that may speak for it (docs/architecture.md, "Authority over content").
+
+These functions are pure. `home_register` reads and stores what they need at the nation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from services.domain.region import NATION, ancestry
+
+_AUTHORITY = slice(2, 8)
+"""Characters 3 to 8 of a GB 32100 code: the region of the authority that registered the organisation."""
+
+
+class Home(NamedTuple):
+    """The home of a laboratory.
+
+    Attributes:
+        node: the region of the home node; empty if no node is the home.
+        is_firm: the laboratory's code or the nation's register names the node. Otherwise the home is provisional: the
+            node is the only one that has registered the laboratory.
+    """
+
+    node: str
+    is_firm: bool
+
+
+def find_home(uscc: str, nodes: Collection[str], recorded_region: str | None, registrants: Collection[str]) -> Home:
+    """Return the home of a laboratory.
+
+    Args:
+        uscc: the laboratory's GB 32100 code.
+        nodes: the regions of all nodes below the nation.
+        recorded_region: the region under which the nation's own register lists the laboratory; None if it does not.
+        registrants: the nodes that have registered the laboratory.
+    """
+    if recorded_region is not None:
+        return Home(deepest_node(recorded_region, nodes) or NATION, is_firm=True)
+    if by_code := deepest_node(uscc[_AUTHORITY], nodes):
+        return Home(by_code, is_firm=True)
+    if len(set(registrants)) == 1:
+        (only,) = set(registrants)
+        return Home(only, is_firm=False)
+    return Home("", is_firm=False)
+
+
+def deepest_node(region: str, nodes: Collection[str]) -> str:
+    """Return the deepest of the nodes whose region contains this one; empty if there is none below the nation.
+
+    A code that is in no table still lies in a province: its first two digits name the province.
+    """
+    return next((code for code in ancestry(region) if code in nodes and code != NATION), "")
