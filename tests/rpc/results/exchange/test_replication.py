@@ -152,6 +152,7 @@ async def _is(value: Awaitable[int], wanted: int) -> bool:
 async def test_a_laboratory_that_works_elsewhere_is_heard_once_the_nation_says_so(country: Country) -> None:
     """Its code names Jilin. What Henan sends of it is set aside, beside what is Henan's own, and then comes again."""
     await country.join(JILIN)
+    await until(lambda: _set_aside(country, []))
     henan = await country.join(HENAN)
     in_henan = henan.node.of_lab(USCC)
     for node in (henan.node, in_henan):
