@@ -11,12 +11,14 @@ from pathlib import Path
 
 import uvloop
 
+from services.command.audit import DOCUMENT_TYPES, export_audit, purge_audits, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
 from services.command.purge import purge_node
 from services.command.version import version_text
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span
+from services.runtime.clock import SystemClock
 from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
@@ -58,6 +60,10 @@ def run(arguments: list[str]) -> int:
         check_private_files(settings, list(SERVICES) if options.command == "purge" else _names(options.service))
         if options.command == "purge":
             print(purge_node(settings, options.older_than))
+            for name, count in purge_audits(settings, SystemClock().now()).items():
+                print(f"  audit rows removed, {name:13}{count}")
+        elif options.command == "audit":
+            return _audit(settings, options)
         else:
             names = _names(options.service)
             if options.command == "migrate":
@@ -94,6 +100,21 @@ def _migrate(settings: Settings, names: list[str]) -> None:
     for name in names:
         upgrade(name, settings.service(name).database_url)
         print(f"{name}: at the newest schema")
+
+
+def _audit(settings: Settings, options: argparse.Namespace) -> int:
+    names, now = _names(options.service), SystemClock().now()
+    if options.action == "verify":
+        lines, is_well = verify_audit(settings, names)
+        print("\n".join(lines))
+        return 0 if is_well else EXIT_FAILED
+    if options.action == "export":
+        since = 0 if options.since is None else now - options.since
+        export_audit(settings, names, since, sys.stdout)
+        return 0
+    number = sys.stdin.readline().strip() if options.number == "-" else options.number
+    who_read(settings, names, (DOCUMENT_TYPES[options.type], number, options.country), now, sys.stdout)
+    return 0
 
 
 def _span(text: str) -> Span:
@@ -139,10 +160,30 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("config", help=text, description=text)
     command.add_argument("action", choices=["check", "show", "example"])
     command.add_argument("--json", action="store_true", help="show prints one JSON object")
+    _add_audit(commands)
     text = "remove results that were reported longer ago than a span and what is beyond its age; keep a deletion record"
     command = commands.add_parser("purge", help=text, description=f"{text}; PostgreSQL drops whole months")
     command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="such as 30d or 12h")
     return parser
+
+
+def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "check the audit, print it, or find who read something about a person"
+    actions = commands.add_parser("audit", help=text, description=text).add_subparsers(dest="action", required=True)
+    for name, text in (
+        ("verify", "find rows that were changed or are missing, and name rows without a seal; exit code 1 with faults"),
+        ("export", "print rows, one JSON object a line"),
+        ("who-read", "print the rows about the holder of a document, one JSON object a line"),
+    ):
+        action = actions.add_parser(name, help=text, description=text)
+        action.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+        if name == "export":
+            action.add_argument("--since", type=_span, metavar="SPAN", help="only of this span until now, such as 7d")
+        if name == "who-read":
+            number = "the number of the document; - reads it from standard input, so that no list of processes shows it"
+            action.add_argument("--number", required=True, help=number)
+            action.add_argument("--type", default="resident-id-card", choices=sorted(DOCUMENT_TYPES))
+            action.add_argument("--country", default="", help="the issuing country of a passport, such as FRA")
 
 
 if __name__ == "__main__":

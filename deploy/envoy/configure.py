@@ -4,7 +4,7 @@
 
 Envoy calls the services over mutual TLS as an edge (docs/tls.md), so a call has the role of its token and nothing
 else. The methods come from the contract: every read, and every method that a gate or an app may call. Uploads, the
-exchange, client streams and administration are left out. docs/http.md is for callers.
+exchange, client streams, administration and the audit are left out. docs/http.md is for callers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CALL_SECONDS = 30
 """The limit of a call, as in the clients. A watch may last for ever, but ends after so many seconds of silence."""
 CALLS_PER_SECOND = 2_000
 """The limit for all callers of this Envoy together. The services limit each caller."""
-_LEFT_OUT = re.compile(r"AdminService|UploadService|ExchangeService|\.internal\.")
+_LEFT_OUT = re.compile(r"AdminService|AuditService|UploadService|ExchangeService|\.internal\.")
 _CALLERS = frozenset({access_pb2.ROLE_GATE, access_pb2.ROLE_APP})
 
 GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 413: 8, 429: 8, 503: 14, 504: 4}

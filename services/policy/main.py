@@ -9,6 +9,7 @@ import structlog
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
+from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
@@ -16,6 +17,7 @@ from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
+from services.policy.tables import audit as audit_tables
 from services.policy.timing import PolicyTiming
 from services.policy.upstream.store import UpstreamStore
 from services.policy.upstream.watch import UpstreamWatch
@@ -46,6 +48,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock)
     await _read_policies(database, cache)
+    audit = ServiceAudit(database, audit_tables, b"", settings.jurisdiction, clock)
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
@@ -63,6 +66,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
             await upstream.restore()
 
     async def close() -> None:
+        await audit.close()
         await asyncio.to_thread(database.close)
 
     return Service(
@@ -78,9 +82,11 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
                 add_PolicyAdminServiceServicer_to_server,
                 PolicyAdminServicer(PolicyPublisher(store, cache, settings.jurisdiction, clock), cache),
             ),
+            audit.registration,
         ),
         check=check,
         close=close,
-        background=background,
+        background=(*background, audit.run),
         drain=drain,
+        audit=audit.trail,
     )

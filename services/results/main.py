@@ -18,6 +18,7 @@ from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceService
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
+from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY
 from services.domain.names import parse_lab
@@ -58,6 +59,7 @@ from services.results.missing_reports.routing import MissingReportRouter, Upward
 from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import pepper_marks
+from services.results.schema import audit as audit_tables
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -177,6 +179,7 @@ async def _open_results(
         limits=limits,
     )
     tokens = PageTokens(pepper.secret)
+    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
@@ -234,6 +237,7 @@ async def _open_results(
         if link is not None:
             await link.close()
         await asyncio.to_thread(pool.close)
+        await audit.close()
         await asyncio.to_thread(database.close)
         serving.close()
 
@@ -269,14 +273,16 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
+            audit.registration,
         ),
         check=check,
         close=close,
         # The workers start first, because a backlog would take the processor time that they need for it.
         start=pool.warm,
-        background=(stores.partitions.run, missing_reports.run, *(link.jobs if link is not None else ())),
+        background=(stores.partitions.run, missing_reports.run, audit.run, *(link.jobs if link is not None else ())),
         drain=drain,
         owner_of=owner_of,
+        audit=audit.trail,
     )
 
 

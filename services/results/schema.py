@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from services.audit.tables import audit_tables
 from services.storage.metadata import new_metadata
 
 metadata = new_metadata()
+audit = audit_tables(metadata, "results")

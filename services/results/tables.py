@@ -12,6 +12,6 @@ import services.results.records.tables
 import services.results.retention.tables
 import services.results.timeliness.tables
 import services.results.upload.tables  # noqa: F401
-from services.results.schema import metadata
+from services.results.schema import audit, metadata
 
-__all__ = ["metadata"]
+__all__ = ["audit", "metadata"]

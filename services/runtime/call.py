@@ -8,6 +8,7 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from services.runtime.audit import ON_BEHALF_OF
 from services.runtime.caller import LOCAL, Caller
 
 _TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})")
@@ -89,6 +90,17 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
     if call.trace is None:
         return ((REQUEST_ID, call.request_id),)
     return ((REQUEST_ID, call.request_id), (TRACE_PARENT, call.trace.to_header()))
+
+
+def inner_metadata() -> tuple[tuple[str, str], ...]:
+    """Return the metadata to send to a service of this node, with the caller for whom the call is made.
+
+    That service does not record the read of a person, because this one does.
+    """
+    call = current_call.get()
+    if call is None or not call.caller.name:
+        return outgoing_metadata()
+    return (*outgoing_metadata(), (ON_BEHALF_OF, call.caller.name))
 
 
 def seconds_left(at_most: float) -> float:

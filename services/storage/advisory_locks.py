@@ -35,6 +35,14 @@ def migration_lock(service: str) -> int:
     return zlib.crc32(f"hutong {service}".encode())
 
 
+def try_audit_lock(connection: Connection, service: str) -> bool:
+    """Try to be the one transaction that seals a service's audit. Always True on SQLite, which has only one writer."""
+    if connection.dialect.name != "postgresql":
+        return True
+    key = zlib.crc32(f"hutong audit {service}".encode())
+    return bool(connection.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (key,)).scalar_one())
+
+
 def lock_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
     """Wait for the lock and hold it until the transaction ends. Do nothing on SQLite, which has only one writer."""
     if connection.dialect.name == "postgresql":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,8 +93,10 @@ class Database:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
         """
+        # The transaction knows the call that it serves, and records it in the audit.
+        context = contextvars.copy_context()
         done = await asyncio.get_running_loop().run_in_executor(
-            self._writers, lambda: self.write_now(work, *args, **kwargs)
+            self._writers, context.run, lambda: self.write_now(work, *args, **kwargs)
         )
         self.written.set()
         return done

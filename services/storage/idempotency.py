@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, St
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
+from services.runtime.audit import record_request
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 
@@ -58,6 +59,12 @@ class IdempotentWriter:
             InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
         """
 
+        def change(connection: Connection) -> M:
+            response = once.encode(run(connection))
+            # Last, because the transaction holds a writer of the audit from here. A repeated request changes nothing.
+            record_request(connection)
+            return response
+
         def work(connection: Connection) -> M:
             return answer_once(
                 connection,
@@ -66,7 +73,7 @@ class IdempotentWriter:
                 once.request.request_id,  # type: ignore[attr-defined]
                 once.request,
                 once.now,
-                lambda: once.encode(run(connection)),
+                lambda: change(connection),
                 response_type=once.response_type,
                 secret=self._secret,
             )

@@ -10,6 +10,7 @@ from hutong.verification.v1.decision_pb2 import DecisionInputs
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
+from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.names import parse_decision, parse_refusal
 from services.runtime.client.channels import Connector
@@ -26,6 +27,7 @@ from services.storage.pepper_marks import checking_pepper
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
+from services.verification.schema import audit as audit_tables
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
@@ -73,6 +75,7 @@ async def open_verification(
     verifier = Verifier(results, policies, store, pepper, clock)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
+    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
@@ -90,6 +93,7 @@ async def open_verification(
     async def close() -> None:
         await policies.close()
         await results_stub.close()
+        await audit.close()
         await asyncio.to_thread(database.close)
 
     return Service(
@@ -105,11 +109,13 @@ async def open_verification(
                 add_RefusalServiceServicer_to_server,
                 RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
             ),
+            audit.registration,
         ),
         check=check,
         close=close,
-        background=(policies.watch, streams.close_when_drained),
+        background=(policies.watch, streams.close_when_drained, audit.run),
         drain=drain,
         owner_of=owner_of,
+        audit=audit.trail,
         count_misses=count_misses,
     )

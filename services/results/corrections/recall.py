@@ -22,6 +22,7 @@ from services.results.records.model import RECALLED, RECALLED_OUTCOME
 from services.results.records.queries import IS_NEWEST
 from services.results.records.revisions import advance_keys, write_next_revisions
 from services.results.records.tables import report_keys, results
+from services.runtime.audit import record_change
 from services.storage.collation import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
@@ -86,6 +87,8 @@ class RecallSteps:
         names = [(report.report_number, report.revision) for report in found]
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
         self._change_log.record(connection, [change], request.now)
+        if found:
+            record_change(connection, count=len(found))
         return progress
 
     def _step(

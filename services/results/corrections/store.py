@@ -23,6 +23,7 @@ from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.queries import COLUMNS
 from services.results.records.revisions import advance_keys, write_next_revisions
 from services.results.records.tables import report_keys, results
+from services.runtime.audit import record_change
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 
@@ -69,6 +70,7 @@ class CorrectionStore:
             adverse = keys if is_adverse(result.outcome, result.item) else ()
             change = LoggedChange(ChangeKind.RESULTS, result.lab, names, keys, adverse_keys=adverse)
             self._change_log.record(connection, [change], request.now)
+            record_change(connection, subject_keys=keys)
             return result
 
         return await self._writer.write(request, run)

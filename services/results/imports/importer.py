@@ -25,6 +25,7 @@ from services.results.lookup.listing_queries import list_by_subjects
 from services.results.lookup.model import Listing, ResultQuery
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.partition_maintainer import PartitionMaintainer
+from services.runtime.audit import record_change
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once, find_answer
@@ -91,7 +92,9 @@ class Importer:
             # The given key is subscribed to even if the nation has no results: later ones are notified.
             add_subscriptions(connection, NATION, [key, *subject_keys], now)
             applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
-            return self._answer(connection, key, subject_keys, len(applied.stored))
+            answer = self._answer(connection, key, subject_keys, len(applied.stored))
+            record_change(connection, count=len(applied.stored))
+            return answer
 
         return answer_once(
             connection,

@@ -25,6 +25,7 @@ from services.results.lookup.convert import listing_to_proto
 from services.results.lookup.listing import list_results
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.store import LookupStore
+from services.runtime.audit import note_subjects
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens
 
@@ -65,6 +66,7 @@ class ResultsServicer:
 
     async def GetResult(self, request: GetResultRequest, context: Context) -> GetResultResponse:
         listing = await self._store.get_result(*parse_result(request.name))
+        note_subjects([listing.results[0].subject_key])
         (result,) = listing_to_proto(listing)
         return GetResultResponse(test_result=result)
 

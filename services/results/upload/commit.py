@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant
+from services.domain.names import format_upload
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for
@@ -22,6 +23,7 @@ from services.results.upload.claims import RemovedMeanwhile, claim_reports
 from services.results.upload.model import Acknowledgement, Rejection, UploadPosition, ValidatedBatch
 from services.results.upload.replays import count_rejected, delete_rejections, replay_tubes, store_rejections
 from services.results.upload.validation import part_removed
+from services.runtime.audit import record_change
 from services.storage.upsert import insert_if_absent
 
 ITEM_INDEX = itemgetter(0, 1)
@@ -72,6 +74,8 @@ def commit_batch(
     if end > committed:
         _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
     _record_changes(connection, change_log, position, summary.stored, now)
+    if end > committed:
+        record_change(connection, format_upload(position.lab, position.upload_id), count=len(summary.stored))
     rejected_again = count_rejected(replay.rejections, batch.person_counts)
     return Acknowledgement(
         end,

@@ -138,11 +138,13 @@ def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
 
 
 def _context_of(call: Call | None) -> Context:
-    """Return the context of a batch: the id and trace of the first question's call, without that call's deadline.
+    """Return the context of a batch: id, trace and caller of the first question's call, without that call's deadline.
 
     Other calls share the batch, so it must not end at the first one's deadline.
     """
     context = Context()
     if call is not None:
-        context.run(current_call.set, Call(call.request_id, call.trace))
+        shared = Call(call.request_id, call.trace)
+        shared.caller = call.caller
+        context.run(current_call.set, shared)
     return context

@@ -24,6 +24,7 @@ from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
 from services.runtime.server.health import Health
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.chain import Routes, ordered_layers
@@ -139,9 +140,10 @@ async def start(
     clock = clock or SystemClock()
     identifier = Identifier(settings, clock)
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
+    audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
     budgets = Budgets(settings, clock, service.count_misses)
-    layers = ordered_layers(Identity(identifier), streams, authorization, budgets, admission, timing.deadline)
+    layers = ordered_layers(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
     routes = Routes(layers)
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)

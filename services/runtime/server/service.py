@@ -10,6 +10,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from services.domain.errors import NotFound
+from services.runtime.audit import AuditTrail
 from services.runtime.background import Job
 from services.runtime.server.access.permits import Owner
 
@@ -70,6 +71,7 @@ class Service:
         count_misses: returns of how many persons in a response nothing is recorded.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.
+        audit: where calls are recorded; None for a service of tests that records nothing.
     """
 
     name: str
@@ -81,3 +83,4 @@ class Service:
     drain: Drain = field(default_factory=Drain)
     owner_of: Callable[[str], Awaitable[Owner]] = _owns_nothing
     count_misses: Callable[[Message], int] = _misses_nobody
+    audit: AuditTrail | None = None

@@ -18,6 +18,7 @@ from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import format_refusal
 from services.domain.region import NATION, prefix
+from services.runtime.audit import note_subjects, record_change
 from services.runtime.call import current_actor
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
@@ -70,6 +71,7 @@ class RefusalStore:
             if made is not None:
                 insert_decisions(connection, [made])
             connection.execute(insert(refusals).values(_to_row(refusal)))
+            record_change(connection, format_refusal(refusal.uuid), subject_keys=_subjects(refusal))
             return refusal
 
         idempotent = IdempotentRequest(request, ReportRefusalResponse, encode, refusal.create_time)
@@ -91,7 +93,9 @@ class RefusalStore:
         actor = current_actor()
 
         def run(connection: Connection) -> Refusal:
-            return _answer(connection, uuid, mask_identity(request.answer), now, actor)
+            refusal = _answer(connection, uuid, mask_identity(request.answer), now, actor)
+            record_change(connection, subject_keys=_subjects(refusal), region=refusal.region)
+            return refusal
 
         idempotent = IdempotentRequest(request, AnswerRefusalResponse, encode, now)
         return await self._writer.write(idempotent, run)
@@ -102,7 +106,9 @@ class RefusalStore:
         Raises:
             NotFound: there is no such report.
         """
-        return await self._database.read(_select, uuid)
+        refusal = await self._database.read(_select, uuid)
+        note_subjects(_subjects(refusal))
+        return refusal
 
     async def list_refusals(self, wanted: RefusalFilter, before: str, limit: int) -> list[Refusal]:
         """Return at most `limit` reports that are older than the report `before`, newest first.
@@ -137,6 +143,11 @@ class RefusalStore:
             ]
 
         return await self._database.read(work)
+
+
+def _subjects(refusal: Refusal) -> Sequence[bytes]:
+    """Return whom a report is about, for the audit."""
+    return () if refusal.subject_key is None else (refusal.subject_key,)
 
 
 def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:

@@ -14,7 +14,7 @@ from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatest
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
-from services.runtime.call import outgoing_metadata
+from services.runtime.call import inner_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -137,7 +137,7 @@ class ResultsClient:
         request = BatchLookupColumnsRequest(requests=look_ups)
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
+            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS, metadata=inner_metadata())
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2

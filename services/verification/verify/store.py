@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
 from sqlalchemy import Connection, insert, select
@@ -11,6 +13,7 @@ from sqlalchemy import Connection, insert, select
 from services.domain.errors import NotFound
 from services.domain.instant import Instant
 from services.domain.names import format_decision
+from services.runtime.audit import AuditEvent, AuditTrail
 from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
 from services.verification.verify.subject_tag import SubjectTag
@@ -50,15 +53,38 @@ def must_be_kept(decision: Decision) -> bool:
     return False
 
 
+class KeptAnswer(NamedTuple):
+    """What must be stored before an answer leaves. Either part is None if there is nothing to store.
+
+    Attributes:
+        decision: the decision, if it is kept.
+        read: the row of the audit, with the trail that stores it.
+    """
+
+    decision: StoredDecision | None
+    read: tuple[AuditTrail, AuditEvent] | None
+
+
 class DecisionStore:
     """The store of decisions."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def keep_decisions(self, kept: Sequence[StoredDecision]) -> None:
-        """Store decisions in one transaction. They are durable when this returns."""
-        await self._database.write(insert_decisions, kept)
+    async def keep_answers(self, answers: Sequence[KeptAnswer]) -> None:
+        """Store decisions, and the rows of the audit of all answers, in one transaction. They are durable afterwards.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        decided = [answer.decision for answer in answers if answer.decision is not None]
+        reads = [answer.read for answer in answers if answer.read is not None]
+        if not reads:
+            await self._database.write(insert_decisions, decided)
+            return
+        # All answers of a process have one trail.
+        trail, events = reads[0][0], [event for _, event in reads]
+        await trail.record(events, partial(insert_decisions, kept=decided) if decided else None)
 
     async def get_decision(self, uuid: str) -> StoredDecision:
         """Return one decision.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
@@ -15,10 +15,19 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 
 from services.domain.errors import InvalidArgument
+from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
 from services.verification.verify.verifier import Unanswered, Verifier
+
+
+class Asked(NamedTuple):
+    """A question of a stream, with the audit of the stream's call."""
+
+    question: StreamVerifyRequest
+    audit: CallAudit | None
+
 
 Answered = StreamVerifyResponse | Unanswered
 """The answer to a question, or the question itself if the nation still has to be asked."""
@@ -33,10 +42,10 @@ class VerificationStream:
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
         self._drain = drain
-        self._together: Coalescer[StreamVerifyRequest, Answered] = Coalescer(self._answer_by_own_records)
+        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records)
         # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
         # this node can answer.
-        self._nationwide: Coalescer[StreamVerifyRequest, Answered] = Coalescer(self._answer_together, in_flight=4)
+        self._nationwide: Coalescer[Asked, Answered] = Coalescer(self._answer_together, in_flight=4)
         self._rest: Coalescer[Unanswered, StreamVerifyResponse] = Coalescer(self._answer_rest, in_flight=4)
         self._streams: set[_Stream] = set()
 
@@ -67,30 +76,31 @@ class VerificationStream:
             self._streams.discard(stream)
             stream.abandon()
 
-    def ask(self, question: StreamVerifyRequest) -> asyncio.Future[Answered]:
+    def ask(self, asked: Asked) -> asyncio.Future[Answered]:
         """Ask a question. Return the future of its answer: a decision, an error or Unanswered.
 
         A question with a token may have to wait for a write, so it shares no batch with other questions.
         """
-        if question.request.at_least_as_fresh:
-            return asyncio.ensure_future(self._answer_alone(question))
-        return (self._nationwide if question.request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(question)
+        request = asked.question.request
+        if request.at_least_as_fresh:
+            return asyncio.ensure_future(self._answer_alone(asked))
+        return (self._nationwide if request.scope == LOOKUP_SCOPE_NATIONWIDE else self._together).ask(asked)
 
     def ask_nation(self, unanswered: Unanswered) -> asyncio.Future[StreamVerifyResponse]:
         """Ask the nation about a question that this node's own records did not settle. Such questions share batches."""
         return self._rest.ask(unanswered)
 
-    async def _answer_alone(self, question: StreamVerifyRequest) -> Answered:
-        return (await self._answer_together([question]))[0]
+    async def _answer_alone(self, asked: Asked) -> Answered:
+        return (await self._answer_together([asked]))[0]
 
-    async def _answer_together(self, questions: list[StreamVerifyRequest]) -> Sequence[Answered]:
-        answers = _empty_answers(questions)
-        await self._verifier.answer_each(_batch(questions), answers)
+    async def _answer_together(self, asked: list[Asked]) -> Sequence[Answered]:
+        answers = _empty_answers(asked)
+        await self._verifier.answer_each(_batch(asked), answers, [one.audit for one in asked])
         return answers
 
-    async def _answer_by_own_records(self, questions: list[StreamVerifyRequest]) -> Sequence[Answered]:
-        answers = _empty_answers(questions)
-        rest = await self._verifier.answer_by_own_records(_batch(questions), answers)
+    async def _answer_by_own_records(self, asked: list[Asked]) -> Sequence[Answered]:
+        answers = _empty_answers(asked)
+        rest = await self._verifier.answer_by_own_records(_batch(asked), answers, [one.audit for one in asked])
         if not rest:
             return answers
         unanswered = {id(one.reply): one for one in rest}
@@ -101,12 +111,12 @@ class VerificationStream:
         return [one.reply for one in rest if isinstance(one.reply, StreamVerifyResponse)]
 
 
-def _empty_answers(questions: Sequence[StreamVerifyRequest]) -> list[StreamVerifyResponse]:
-    return [StreamVerifyResponse(correlation_id=question.correlation_id) for question in questions]
+def _empty_answers(asked: Sequence[Asked]) -> list[StreamVerifyResponse]:
+    return [StreamVerifyResponse(correlation_id=one.question.correlation_id) for one in asked]
 
 
-def _batch(questions: Sequence[StreamVerifyRequest]) -> BatchVerifyRequest:
-    return BatchVerifyRequest(requests=[question.request for question in questions])
+def _batch(asked: Sequence[Asked]) -> BatchVerifyRequest:
+    return BatchVerifyRequest(requests=[one.question.request for one in asked])
 
 
 class _Stream:
@@ -119,6 +129,7 @@ class _Stream:
         self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self._under_way: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
+        self._audit = current_audit.get()
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
 
@@ -155,7 +166,7 @@ class _Stream:
             await self._capacity.acquire()
             future: asyncio.Future[Any]
             if question.HasField("request"):
-                future = self._streams.ask(question)
+                future = self._streams.ask(Asked(question, self._audit))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))

@@ -17,8 +17,6 @@ from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
     ReplayDecisionResponse,
-    StreamVerifyResponse,
-    VerifyItem,
     VerifyRequest,
 )
 
@@ -26,6 +24,7 @@ from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
+from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
@@ -39,6 +38,7 @@ from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.convert import decision_to_proto, fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
+from services.verification.verify.kept import Reply, keep_each, kept_answer
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     NATION_SECONDS,
@@ -48,11 +48,8 @@ from services.verification.verify.scope import (
     nationwide,
     with_nation,
 )
-from services.verification.verify.store import DecisionStore, StoredDecision, must_be_kept
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.subject_tag import subject_tag
-
-Reply = VerifyItem | StreamVerifyResponse
-"""The message that takes the answer to one of several questions: a decision or an error."""
 
 
 class ResolvedPolicy(NamedTuple):
@@ -77,11 +74,13 @@ class Unanswered(NamedTuple):
     Attributes:
         own: what this node's Policy and Results answered.
         reply: the empty message for the answer.
+        audit: the audit of the question's call.
     """
 
     question: Question
     own: SourceAnswers
     reply: Reply
+    audit: CallAudit | None
 
 
 class Verifier:
@@ -95,18 +94,22 @@ class Verifier:
         self._store = store
         self._pepper = pepper
         self._clock = clock
-        self._keeper: Coalescer[StoredDecision, None] = Coalescer(self._keep_batch)
+        self._keeper: Coalescer[KeptAnswer, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question. Its look-up shares a call with others that arrive at the same time."""
-        message, kept = await self.conclude(request)
-        if kept is not None:
-            await self._keeper.ask(kept)
+        question = self._read(request, self._clock.now())
+        message, kept = await self._conclude(question)
+        answer = kept_answer(question, message, kept, current_audit.get(), self._pepper)
+        if answer is not None:
+            await self._keeper.ask(answer)
         return message
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
         """Decide one question. Return the decision, and what must be stored before it is sent; None if nothing."""
-        question = self._read(request, self._clock.now())
+        return await self._conclude(self._read(request, self._clock.now()))
+
+    async def _conclude(self, question: Question) -> tuple[pb.Decision, StoredDecision | None]:
         message = pb.Decision()
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
@@ -121,46 +124,53 @@ class Verifier:
         They share look-ups and writes.
         """
         response = BatchVerifyResponse()
-        await self.answer_each(batch, [response.items.add() for _ in batch.requests])
+        audits = [current_audit.get()] * len(batch.requests)
+        await self.answer_each(batch, [response.items.add() for _ in batch.requests], audits)
         return response
 
-    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> None:
+    async def answer_each(
+        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
+    ) -> None:
         """Answer as `verify_each`, into empty messages that the caller gives, one for each question.
 
-        If decisions that must be stored cannot be, their replies are errors. The other replies are not affected.
+        `audits` are those of the questions' calls. If decisions or rows of the audit that must be stored cannot be,
+        their replies are errors. The other replies are not affected.
         """
-        await self.answer_rest(await self.answer_by_own_records(batch, replies))
+        await self.answer_rest(await self.answer_by_own_records(batch, replies, audits))
 
-    async def answer_by_own_records(self, batch: BatchVerifyRequest, replies: Sequence[Reply]) -> list[Unanswered]:
+    async def answer_by_own_records(
+        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
+    ) -> list[Unanswered]:
         """Answer the questions that need no further look-up at the nation. Return the others."""
         now = self._clock.now()
         questions: list[Question] = []
-        asked: list[Reply] = []
-        for request, broken, reply in zip(batch.requests, check_each(batch), replies, strict=True):
+        asked: list[tuple[Reply, CallAudit | None]] = []
+        for request, broken, reply, audit in zip(batch.requests, check_each(batch), replies, audits, strict=True):
             try:
                 if broken is not None:
                     raise broken
                 questions.append(self._read(request, now))
-                asked.append(reply)
+                asked.append((reply, audit))
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
-        to_keep: list[tuple[Reply, StoredDecision]] = []
-        for reply, question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
+        to_keep: list[tuple[Reply, KeptAnswer]] = []
+        for (reply, audit), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 settled = decide_if_sufficient(question, found)
                 if settled is None:
-                    rest.append(Unanswered(question, found, reply))
+                    rest.append(Unanswered(question, found, reply, audit))
                     continue
                 kept = self._fill(question, settled, reply.decision)
+                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
-            if kept is not None:
-                to_keep.append((reply, kept))
-        await self._keep_each(to_keep)
+            if answer is not None:
+                to_keep.append((reply, answer))
+        await keep_each(self._store, to_keep)
         return rest
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
@@ -168,29 +178,20 @@ class Verifier:
         if not rest:
             return
         look_ups = [nationwide(one.question.look_up) for one in rest]
-        to_keep: list[tuple[Reply, StoredDecision]] = []
+        to_keep: list[tuple[Reply, KeptAnswer]] = []
         answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
-        for (question, own, reply), found in zip(rest, answers, strict=True):
+        for (question, own, reply, audit), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 kept = self._fill(question, decide_from(question, with_nation(own, found)), reply.decision)
+                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
-            if kept is not None:
-                to_keep.append((reply, kept))
-        await self._keep_each(to_keep)
-
-    async def _keep_each(self, to_keep: Sequence[tuple[Reply, StoredDecision]]) -> None:
-        """Store the decisions of replies in one write. If it fails, each of these replies becomes the error."""
-        if to_keep:
-            try:
-                await self._store.keep_decisions([kept for _, kept in to_keep])
-            except Exception as error:  # noqa: BLE001 - as above
-                status = to_status(error)
-                for reply, _ in to_keep:
-                    reply.error.CopyFrom(status)
+            if answer is not None:
+                to_keep.append((reply, answer))
+        await keep_each(self._store, to_keep)
 
     async def replay(self, uuid: str) -> ReplayDecisionResponse:
         """Make a stored decision again from its inputs and compare the two.
@@ -330,9 +331,9 @@ class Verifier:
             subject_tag(uuid, subject, self._pepper),
         )
 
-    async def _keep_batch(self, kept: list[StoredDecision]) -> Sequence[None]:
-        await self._store.keep_decisions(kept)
-        return [None] * len(kept)
+    async def _keep_batch(self, answers: list[KeptAnswer]) -> Sequence[None]:
+        await self._store.keep_answers(answers)
+        return [None] * len(answers)
 
 
 def _set_items_of_each(

@@ -39,15 +39,15 @@ class ScriptedVerifier:
         self.under_way = 0
 
     async def answer_by_own_records(
-        self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse]
+        self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse], audits: Sequence[None]
     ) -> list[Unanswered]:
         """The nation need be asked about people of district 220502 alone."""
         rest = [
-            Unanswered(None, None, reply)  # type: ignore[arg-type]
+            Unanswered(None, None, reply, None)  # type: ignore[arg-type]
             for request, reply in zip(batch.requests, replies, strict=True)
             if request.region == "220502"
         ]
-        await self.answer_each(batch, replies)
+        await self.answer_each(batch, replies, audits)
         return rest
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
@@ -56,7 +56,12 @@ class ScriptedVerifier:
         for one in rest:
             one.reply.decision.governing_policy = "the nation"
 
-    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse]) -> None:
+    async def answer_each(
+        self,
+        batch: BatchVerifyRequest,
+        replies: Sequence[StreamVerifyResponse],
+        audits: Sequence[None],  # noqa: ARG002 - as Verifier
+    ) -> None:
         """Decisions that name the region."""
         requests = batch.requests
         self.under_way += len(requests)

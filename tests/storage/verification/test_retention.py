@@ -18,7 +18,7 @@ from services.verification.refusals.rules import NOT_UNLAWFUL, Refusal
 from services.verification.refusals.store import RefusalStore
 from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import Purge, Removed, RetentionAges, purge_verification
-from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.verify.tables import decisions
 from tests.support.databases import MakeUrl
 
@@ -57,7 +57,7 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
         stored(NOW, claims=[ClaimedRecord()]),
         stored(NOW - 30 * DAY + DAY * 25),
     ]
-    await DecisionStore(database).keep_decisions([*gone, *kept])
+    await DecisionStore(database).keep_answers([KeptAnswer(decision, None) for decision in [*gone, *kept]])
     store = RefusalStore(database, b"s" * 32)
     refusal = Refusal(uuid7(), "410105", "", 1, NOW, (), (), "", NOT_UNLAWFUL, "words", None, 1, NOW)  # type: ignore[arg-type]
     young = [replace(refusal, uuid=uuid7(), create_time=NOW - age * DAY) for age in (0, 6, 59)]

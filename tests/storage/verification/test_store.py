@@ -24,7 +24,7 @@ from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
 from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import Reported
-from services.verification.verify.store import DecisionStore, StoredDecision
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.verify.subject_tag import SubjectTag
 from tests.support.databases import MakeUrl
 
@@ -91,7 +91,7 @@ async def test_decisions_come_back_byte_for_byte(database: Database) -> None:
     """Several in one transaction, each as it was given, with whose it is where that is kept."""
     store = DecisionStore(database)
     kept = [_decision(), replace(_decision(NOON + 1), subject=SubjectTag(b"\0key of 16 bytes", 2))]
-    await store.keep_decisions(kept)
+    await store.keep_answers([KeptAnswer(decision, None) for decision in kept])
     assert [await store.get_decision(one.uuid) for one in kept] == kept
 
 

@@ -32,6 +32,7 @@ from services.policy.main import open_policy
 from services.results.main import open_results
 from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
+from services.runtime.settings import Settings
 from services.verification.main import open_verification
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.databases import MakeUrl
@@ -74,6 +75,7 @@ class Guarded:
     nodes: Authority
     issuer: ECKey
     addresses: dict[str, str]
+    settings: Settings
     stack: contextlib.AsyncExitStack
     certificates: dict[str, Certificate] = field(default_factory=dict)
     channels: dict[tuple[str, str], grpc.aio.Channel] = field(default_factory=dict)
@@ -158,7 +160,7 @@ async def open_guarded(
             addresses[name] = await stack.enter_async_context(serving(await opener(settings), settings, timing=timing))
             found = replace(settings.service(name), address=addresses[name])
             settings = replace(settings, **{name: found})
-        guarded = Guarded(directory, clients, nodes, issuer, addresses, stack)
+        guarded = Guarded(directory, clients, nodes, issuer, addresses, settings, stack)
         await _fill(guarded)
         yield guarded
 

@@ -10,13 +10,15 @@ from prometheus_client import Counter
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant, Span, from_timestamp
+from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.exchange.apply import ChangeApplier, form_tubes
-from services.results.exchange.arrival import Arrival, FormedTubes
+from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.downstream import nodes
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.row_format import row_form
+from services.runtime.audit import record_change
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 
@@ -30,6 +32,11 @@ class Decoded(NamedTuple):
 
     tubes: Sequence[FormedTubes]
     changes: Sequence[Change]
+
+
+def _count(applied: Applied) -> int:
+    """Return how many results are new."""
+    return len(applied.stored) + sum(len(tubes.report_numbers) for tubes in applied.tubes)
 
 
 class DownstreamStore:
@@ -90,12 +97,14 @@ class DownstreamStore:
     ) -> tuple[int, dict[tuple[str, str], int]]:
         """Return how many commits of the writer are durable now, and what to add to the counts of nodes."""
         counts: dict[tuple[str, str], int] = {}
+        stored_count = 0
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)
         # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
             applied = self._applier.apply(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
+            stored_count = _count(applied)
             counts = {(node, "not_its_own_count"): count for node, count in applied.not_its_own.items()}
             counts[log.node, "conflict_count"] = applied.conflict_count
             counts[log.node, "second_registration_count"] = applied.second_registration_count
@@ -103,4 +112,5 @@ class DownstreamStore:
             committed = batch.next_offset
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
             nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
+            record_change(connection, format_node(log.node), count=stored_count)
         return committed, {key: count for key, count in counts.items() if count}

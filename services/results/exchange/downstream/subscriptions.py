@@ -21,6 +21,7 @@ from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import StoredResult
 from services.results.records.queries import COLUMNS, IS_NEWEST
 from services.results.records.tables import report_keys, results
+from services.runtime.audit import record_change
 from services.storage.advisory_locks import AdvisoryLock
 
 _subscriptions = subscriptions
@@ -51,6 +52,7 @@ def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[byt
     add_subscriptions(connection, node, list(keys), now)
     if keys - known:
         note_subscription(connection, node, now)
+    record_change(connection, count=len(subject_keys))
     return subjects
 
 

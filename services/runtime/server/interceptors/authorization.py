@@ -11,6 +11,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
+from services.runtime.audit import note_hidden
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
@@ -106,6 +107,7 @@ class Authorization:
                 raise NotFound.resource(ruling.name) from None
             ruling = settle(caller, ruling, owner)
         if isinstance(ruling, Hidden):
+            note_hidden()
             raise NotFound.resource(ruling.name)
         if isinstance(ruling, Missing):
             first, *others = ruling.fields

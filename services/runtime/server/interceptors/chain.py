@@ -14,6 +14,7 @@ import grpc
 
 from services.runtime.server.interceptors.access_log import AccessLog
 from services.runtime.server.interceptors.admission import Admission
+from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.deadline import Deadline
@@ -44,6 +45,7 @@ class Layer(Protocol):
 
 def ordered_layers(
     identity: Identity,
+    audit: Audit,
     open_streams: OpenStreams,
     authorization: Authorization,
     budgets: Budgets,
@@ -57,6 +59,7 @@ def ordered_layers(
         AccessLog(),
         Metrics(),
         ErrorStatus(),
+        audit,
         open_streams,
         authorization,
         budgets,

@@ -1,0 +1,1 @@
+"""The audit of one service: rows, their chain, and what reads them."""

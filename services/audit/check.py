@@ -1,0 +1,151 @@
+"""Checks the chain of the audit: finds rows that were changed or are missing, and names rows without a seal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, select
+
+from services.audit.keys import AuditKeys
+from services.audit.model import Chain, Seal
+from services.audit.rows import BEGINNING, chain_rows, read_rows, text_of
+from services.audit.sealer import head_of
+from services.audit.tables import AuditTables
+from services.runtime.audit import AuditKind
+
+PURGED = "hutongd purge"
+"""The method of the row by which a purge records itself."""
+_STEP = 500
+"""Seals that are read at once."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a check found.
+
+    Attributes:
+        rows: how many rows have a seal that fits.
+        seals: how many seals there are.
+        faults: what was changed or is missing, one sentence each.
+        late: rows that a killed process had left without a seal, which were sealed at the next start.
+        unsealed: rows without a seal. In a running service they are those of the last second.
+    """
+
+    rows: int = 0
+    seals: int = 0
+    faults: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    unsealed: list[str] = field(default_factory=list)
+
+
+def check_audit(connection: Connection, tables: AuditTables, keys: AuditKeys) -> Report:
+    """Check all seals and rows of one service."""
+    report = Report()
+    # Read before the seals, so that rows which come in meanwhile are not looked for.
+    writers = {row.writer_id: row for row in connection.execute(select(tables.writers))}
+    sealed: dict[int, tuple[int, bytes]] = {}
+    for chain in Chain:
+        _check_chain(connection, tables, keys, chain, report, sealed)
+    for writer_id, writer in sorted(writers.items()):
+        after, digest = sealed.get(writer_id, (0, BEGINNING))
+        if after < writer.newest_sequence:
+            report.unsealed.append(_span(writer_id, after + 1, writer.newest_sequence))
+            span = (after + 1, writer.newest_sequence)
+            found = _check_rows(connection, tables, writer_id, span, digest, writer.digest)
+            report.faults += found.faults
+    gone = sorted(sealed.keys() - writers)
+    report.faults += [f"missing: writer {writer_id}, which has sealed rows" for writer_id in gone]
+    return report
+
+
+def _check_chain(
+    connection: Connection,
+    tables: AuditTables,
+    keys: AuditKeys,
+    chain: Chain,
+    report: Report,
+    sealed: dict[int, tuple[int, bytes]],
+) -> None:
+    before: Seal | None = None
+    for seal in _seals(connection, tables, chain):
+        report.seals += 1
+        number = f"seal {seal.number} of {chain.name}"
+        if before is None:
+            report.faults += _check_first(connection, tables, keys, seal)
+        elif seal.number != before.number + 1:
+            report.faults.append(f"missing: the seals of {chain.name} between {before.number} and {seal.number}")
+        elif seal.previous_head != before.head:
+            report.faults.append(f"changed: {number}, or the one before it")
+        if head_of(keys, seal) != seal.head:
+            report.faults.append(f"changed: {number}")
+        known = sealed.get(seal.writer_id)
+        if known is not None and known != (seal.first_sequence - 1, seal.previous_digest):
+            report.faults.append(f"changed: {number} does not go on where an earlier one ended")
+        span = (seal.first_sequence, seal.last_sequence)
+        found = _check_rows(connection, tables, seal.writer_id, span, seal.previous_digest, seal.digest)
+        report.faults += found.faults
+        report.rows += found.rows
+        if seal.late:
+            report.late.append(_span(seal.writer_id, *span))
+        sealed[seal.writer_id] = (seal.last_sequence, seal.digest)
+        before = seal
+
+
+def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterator[Seal]:
+    """Yield the seals of a chain in order."""
+    seals, after = tables.seals, 0
+    while True:
+        query = (
+            select(seals)
+            .where(seals.c.chain == int(chain), seals.c.number > after)
+            .order_by(seals.c.number)
+            .limit(_STEP)
+        )
+        found = [Seal._make(row) for row in connection.execute(query)]
+        yield from found
+        if len(found) < _STEP:
+            return
+        after = found[-1].number
+
+
+def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[str]:
+    """Return a fault if the seals before the first one are missing and no purge has recorded that it removed them."""
+    if seal.number == 1:
+        return []
+    rows = tables.rows.c
+    recorded = select(rows.object).where(
+        rows.method == PURGED, rows.kind == int(AuditKind.CHANGE), rows.object == purged_object(keys, seal)
+    )
+    if connection.execute(recorded.limit(1)).first() is not None:
+        return []
+    return [f"missing: the seals of {Chain(seal.chain).name} before {seal.number}, and no purge has recorded them"]
+
+
+def purged_object(keys: AuditKeys, first_kept: Seal) -> str:
+    """Return what a purge records about a chain: the first seal that it kept, and the head before that."""
+    return f"seals/{first_kept.chain}-{first_kept.number}-{keys.hide(first_kept.previous_head.hex())}"
+
+
+def _check_rows(
+    connection: Connection, tables: AuditTables, writer_id: int, span: tuple[int, int], before: bytes, digest: bytes
+) -> Report:
+    """Return how many rows of a writer there are, and what is wrong with them. `before` is the digest before them."""
+    report = Report()
+    expected, last = span
+    for row in read_rows(connection, tables, writer_id, *span):
+        if row.sequence > expected:
+            report.faults.append(f"missing: {_span(writer_id, expected, row.sequence - 1)}")
+        before = chain_rows(before, [text_of(row)])
+        expected = row.sequence + 1
+        report.rows += 1
+    if expected <= last:
+        report.faults.append(f"missing: {_span(writer_id, expected, last)}")
+    if not report.faults and before != digest:
+        report.faults.append(f"changed: one of {_span(writer_id, *span)}")
+    return report
+
+
+def _span(writer_id: int, first: int, last: int) -> str:
+    """Return rows of a writer in words."""
+    return f"row {writer_id}-{first}" if first == last else f"rows {writer_id}-{first} to {writer_id}-{last}"

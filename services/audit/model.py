@@ -1,0 +1,47 @@
+"""The chains of the audit, and a seal."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from services.domain.instant import DAY, Instant, Span
+from services.runtime.audit import AuditKind
+
+
+class Chain(IntEnum):
+    """What is sealed together. Rows of one chain are kept for the same time, so that a purge removes whole seals.
+
+    Attributes:
+        READS: reads and denials.
+        CHANGES: changes.
+    """
+
+    READS = 1
+    CHANGES = 2
+
+
+KEPT: dict[Chain, Span] = {Chain.READS: 180 * DAY, Chain.CHANGES: 3 * 365 * DAY}
+"""How long rows are kept. Six months is the least for logs of a network by the Cybersecurity Law (网络安全法), article
+21. Changes are kept for three years, the time for claims by the Civil Code (民法典), article 188."""
+
+
+def chain_of(kind: int) -> Chain:
+    """Return the chain of a kind of row."""
+    return Chain.CHANGES if kind == AuditKind.CHANGE else Chain.READS
+
+
+class Seal(NamedTuple):
+    """A seal as it is stored (`services.audit.tables`)."""
+
+    chain: int
+    number: int
+    time: Instant
+    writer_id: int
+    first_sequence: int
+    last_sequence: int
+    late: bool
+    previous_digest: bytes
+    digest: bytes
+    previous_head: bytes
+    head: bytes

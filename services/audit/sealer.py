@@ -1,0 +1,217 @@
+"""Seals the writers of the audit in one hash chain, a moment after their commits.
+
+A chain over all rows inside each transaction would let only one transaction at a time commit. So each writer chains its
+own rows, and the sealer joins the digests of all writers. Rows that no seal covers yet can be changed without a trace
+by who can write the database; the sealer follows the commits within a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import orjson
+import structlog
+from sqlalchemy import Connection, func, insert, select
+
+from services.audit.keys import AuditKeys
+from services.audit.model import Chain, Seal
+from services.audit.rows import BEGINNING
+from services.audit.tables import AuditTables
+from services.domain.errors import HutongError
+from services.domain.instant import MINUTE
+from services.runtime.clock import Clock
+from services.storage.advisory_locks import try_audit_lock
+from services.storage.engine import Database
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTiming:
+    """Times of the sealer.
+
+    Attributes:
+        seal: seconds between two passes.
+        log: microseconds between two lines of the log with the newest heads.
+    """
+
+    seal: float = 1.0
+    log: int = MINUTE
+
+
+class _Newest(NamedTuple):
+    """A writer with its newest row."""
+
+    chain: int
+    writer_id: int
+    sequence: int
+    digest: bytes
+
+
+class Sealer:
+    """Seals the rows of one service. Several processes of a service take turns."""
+
+    def __init__(
+        self,
+        database: Database,
+        tables: AuditTables,
+        keys: AuditKeys,
+        clock: Clock,
+        timing: AuditTiming | None = None,
+    ) -> None:
+        self._database = database
+        self._tables = tables
+        self._keys = keys
+        self._clock = clock
+        self._timing = timing or AuditTiming()
+        # What this process knows of the chains, so that a pass without new rows costs one statement.
+        self._sealed: dict[int, tuple[int, bytes]] = {}
+        self._last: dict[int, Seal | None] = {}
+        self._logged = 0
+
+    async def run(self) -> None:
+        """Seal for ever. A background job.
+
+        Rows that were there at the start, and that no other process has sealed one pass later, were left by a process
+        that was killed. Their seals say so.
+        """
+        left: Mapping[int, _Newest] | None = None
+        is_well = True
+        while True:
+            try:
+                if left is None:
+                    # The operator may not have migrated the database yet.
+                    await self._database.check()
+                    left = {one.writer_id: one for one in await self._database.read(self._read_writers)}
+                else:
+                    await self.seal(left)
+                is_well = True
+            except HutongError as error:
+                # The rows stay, and are sealed once the database answers.
+                if is_well:
+                    _log.warning("audit not sealed", service=self._tables.service, reason=error.reason)
+                is_well = False
+            await asyncio.sleep(self._timing.seal)
+
+    async def close(self) -> None:
+        """Seal what is left, if the database answers."""
+        with contextlib.suppress(HutongError):
+            await self.seal()
+
+    async def seal(self, left: Mapping[int, _Newest] | None = None) -> int:
+        """Seal all rows that are committed. Return how many seals were made.
+
+        `left` are the newest rows by writer that another process has left. Their seals are marked as late.
+        """
+        seals = await self._database.read(self._next_seals, left or {})
+        if seals and not await self._database.write(self._store, seals):
+            # Another process seals.
+            self._sealed.clear()
+            self._last.clear()
+            return 0
+        for seal in seals:
+            self._sealed[seal.writer_id] = (seal.last_sequence, seal.digest)
+            self._last[seal.chain] = seal
+        self._log_heads()
+        return len(seals)
+
+    def _next_seals(self, connection: Connection, left: Mapping[int, _Newest]) -> list[Seal]:
+        """Return the next seals of each writer that has rows without one."""
+        seals: list[Seal] = []
+        if not self._last:
+            # Before the writers' positions. If another process seals in between, the numbers below are taken.
+            self._last = {chain: last_seal(connection, self._tables, chain) for chain in Chain}
+        last = dict(self._last)
+        for newest in self._read_writers(connection):
+            found = self._sealed.get(newest.writer_id)
+            if found is None:
+                found = self._sealed[newest.writer_id] = _sealed(connection, self._tables, newest.writer_id)
+            was_left = left.get(newest.writer_id)
+            if was_left is not None and found[0] < was_left.sequence:
+                seals.append(self._make(was_left, found, last[newest.chain], late=True))
+                last[newest.chain] = seals[-1]
+                found = (was_left.sequence, was_left.digest)
+            if found[0] < newest.sequence:
+                seals.append(self._make(newest, found, last[newest.chain], late=False))
+                last[newest.chain] = seals[-1]
+        return seals
+
+    def _make(self, newest: _Newest, sealed: tuple[int, bytes], previous: Seal | None, *, late: bool) -> Seal:
+        number, head = (1, b"") if previous is None else (previous.number + 1, previous.head)
+        time = self._clock.now()
+        seal = Seal(
+            newest.chain,
+            number,
+            # The minute alone, as of the rows. Otherwise the seal would tell when a person was somewhere.
+            time - time % MINUTE,
+            newest.writer_id,
+            sealed[0] + 1,
+            newest.sequence,
+            late,
+            sealed[1],
+            newest.digest,
+            head,
+            b"",
+        )
+        return seal._replace(head=head_of(self._keys, seal))
+
+    def _read_writers(self, connection: Connection) -> list[_Newest]:
+        columns = self._tables.writers.c
+        query = select(columns.chain, columns.writer_id, columns.newest_sequence, columns.digest)
+        return [_Newest(*row) for row in connection.execute(query.order_by(columns.writer_id))]
+
+    def _store(self, connection: Connection, seals: list[Seal]) -> bool:
+        """Store seals. Return False if another process seals, or has sealed since this one has read the chain."""
+        if not try_audit_lock(connection, self._tables.service):
+            return False
+        first: dict[int, Seal] = {}
+        for seal in seals:
+            first.setdefault(seal.chain, seal)
+        numbers = self._tables.seals.c
+        for chain, seal in first.items():
+            newest = connection.execute(select(func.max(numbers.number)).where(numbers.chain == chain)).scalar()
+            if (newest or 0) != seal.number - 1:
+                return False
+        connection.execute(insert(self._tables.seals), [seal._asdict() for seal in seals])
+        return True
+
+    def _log_heads(self) -> None:
+        """Write the newest heads to the log, where who can write the database may not reach them."""
+        now = self._clock.now()
+        if now - self._logged < self._timing.log:
+            return
+        for seal in self._last.values():
+            if seal is not None and seal.time >= self._logged - self._logged % MINUTE:
+                _log.info(
+                    "audit sealed",
+                    service=self._tables.service,
+                    chain=seal.chain,
+                    number=seal.number,
+                    head=seal.head.hex(),
+                )
+        self._logged = now
+
+
+def head_of(keys: AuditKeys, seal: Seal) -> bytes:
+    """Return the head of a seal: the keyed hash over JSON of all its other columns, with bytes as hexadecimal."""
+    return keys.head(orjson.dumps(tuple(seal._replace(head=b"")), default=bytes.hex))
+
+
+def last_seal(connection: Connection, tables: AuditTables, chain: int) -> Seal | None:
+    """Return the newest seal of a chain; None if it has none."""
+    seals = tables.seals
+    query = select(seals).where(seals.c.chain == chain).order_by(seals.c.number.desc()).limit(1)
+    row = connection.execute(query).first()
+    return None if row is None else Seal._make(row)
+
+
+def _sealed(connection: Connection, tables: AuditTables, writer_id: int) -> tuple[int, bytes]:
+    """Return the last sequence of a writer that a seal covers, and its digest there."""
+    seals = tables.seals.c
+    query = select(seals.last_sequence, seals.digest).where(seals.writer_id == writer_id)
+    row = connection.execute(query.order_by(seals.last_sequence.desc()).limit(1)).first()
+    return (0, BEGINNING) if row is None else (row[0], row[1])

@@ -1,0 +1,92 @@
+"""The tables of a service's audit. Their names begin with the service, as services may share a database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+
+from services.audit.keys import TAG_LENGTH
+
+HEAD_LENGTH = 32
+"""Bytes of a digest and of a head: SHA-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTables:
+    """The tables of one service.
+
+    Attributes:
+        service: the service's name.
+        rows: one row for each event.
+        writers: what numbers and chains the rows. At most one transaction uses a writer.
+        seals: the hash chain over the rows.
+    """
+
+    service: str
+    rows: Table
+    writers: Table
+    seals: Table
+
+
+def audit_tables(metadata: MetaData, service: str) -> AuditTables:
+    """Return the tables of a service's audit."""
+    rows = Table(
+        f"{service}_audit",
+        metadata,
+        Column("writer_id", Integer, primary_key=True, autoincrement=False),
+        # Counts the writer's rows from 1, without a gap.
+        Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+        Column("kind", SmallInteger, nullable=False),
+        # Of reads and denials only the minute.
+        Column("time", BigInteger, nullable=False),
+        Column("request_id", String(64), nullable=False),
+        Column("role", String(16), nullable=False),
+        Column("caller", String(100), nullable=False),
+        Column("on_behalf_of", String(100), nullable=False),
+        Column("peer", String(100), nullable=False),
+        Column("method", String(100), nullable=False),
+        Column("purpose", SmallInteger, nullable=False),
+        Column("region", String(6), nullable=False),
+        Column("object", String(200), nullable=False),
+        # The keyed hash of the person and the day. It has no index, because one would cost each Verify a random write;
+        # `hutongd audit who-read` reads the whole table.
+        Column("subject_tag", LargeBinary(TAG_LENGTH)),
+        Column("code", SmallInteger, nullable=False),
+        Column("outcome", String(32), nullable=False),
+        Column("item_count", BigInteger, nullable=False),
+        Index(f"ix_{service}_audit_time", "time", "writer_id", "sequence"),
+        sqlite_with_rowid=False,
+    )
+    writers = Table(
+        f"{service}_audit_writers",
+        metadata,
+        Column("writer_id", Integer, primary_key=True, autoincrement=True),
+        # Which chain seals the rows: services.audit.model.Chain.
+        Column("chain", SmallInteger, nullable=False),
+        Column("newest_sequence", BigInteger, nullable=False),
+        # SHA-256 over the digest before the newest row, and that row.
+        Column("digest", LargeBinary(HEAD_LENGTH), nullable=False),
+    )
+    seals = Table(
+        f"{service}_audit_seals",
+        metadata,
+        Column("chain", SmallInteger, primary_key=True, autoincrement=False),
+        # Counts the chain's seals from 1.
+        Column("number", BigInteger, primary_key=True, autoincrement=False),
+        Column("time", BigInteger, nullable=False),
+        Column("writer_id", Integer, nullable=False),
+        Column("first_sequence", BigInteger, nullable=False),
+        Column("last_sequence", BigInteger, nullable=False),
+        # Whether a process before this one had left the rows without a seal.
+        Column("late", Boolean, nullable=False),
+        # The digests of the writer before the first and after the last row.
+        Column("previous_digest", LargeBinary(HEAD_LENGTH), nullable=False),
+        Column("digest", LargeBinary(HEAD_LENGTH), nullable=False),
+        # The head of the seal before, empty before the first.
+        Column("previous_head", LargeBinary(HEAD_LENGTH), nullable=False),
+        # The keyed hash of this row and of all before it.
+        Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
+        Index(f"ix_{service}_audit_seals_writer", "writer_id", "last_sequence"),
+    )
+    return AuditTables(service, rows, writers, seals)

@@ -1,0 +1,181 @@
+"""Writes the rows of the audit: those of changes in their own transactions, those of reads in shared ones.
+
+Rows are numbered and chained by a writer. A change locks a writer that is free until its commit. The reads of a process
+have a writer of their own, whose state the process keeps in memory, because they are thousands a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, insert, select
+
+from services.audit.keys import AuditKeys, day_of
+from services.audit.model import Chain
+from services.audit.rows import BEGINNING, COLUMNS, chain_rows, row_text
+from services.audit.tables import AuditTables
+from services.domain.instant import Instant
+from services.runtime.audit import AuditEvent
+from services.runtime.client.coalescer import Coalescer
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+
+Also = Callable[[Connection], None]
+"""What a transaction does besides storing rows."""
+
+
+class _Writer(NamedTuple):
+    """The state of a writer: the sequence of its newest row, and the digest of all its rows."""
+
+    writer_id: int
+    sequence: int
+    digest: bytes
+
+
+class _WriterTaken(Exception):
+    """Another transaction has used the writer meanwhile."""
+
+
+class Trail:
+    """The audit of one service. It implements `services.runtime.audit.AuditTrail`.
+
+    `region` is that of the node.
+    """
+
+    def __init__(self, database: Database, tables: AuditTables, keys: AuditKeys, region: str, clock: Clock) -> None:
+        self.region = region
+        self._database = database
+        self._tables = tables
+        self._keys = keys
+        self._clock = clock
+        self._statements = _Statements(tables)
+        self._together: Coalescer[tuple[Sequence[AuditEvent], Also | None], None] = Coalescer(self._record_batch)
+        # The writer of this process's reads. None before the first and after a failure, which may have been committed.
+        self._own: _Writer | None = None
+
+    def now(self) -> Instant:
+        """Return the current instant."""
+        return self._clock.now()
+
+    def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
+        """Return the keyed hash of a person and the day of an instant."""
+        return self._keys.subject_tag(subject_key, day_of(time))
+
+    def hide(self, text: str) -> str:
+        """Return the keyed hash of a text as hexadecimal."""
+        return self._keys.hide(text)
+
+    def name_object(self, name: str) -> str:
+        """Return a resource name as the audit stores it."""
+        return self._keys.name_object(name)
+
+    def insert(self, connection: Connection, events: Sequence[AuditEvent]) -> None:
+        """Insert the rows of a change inside its transaction. Call it last: the transaction holds a writer from here.
+
+        On PostgreSQL a transaction never waits for another's writer. There are never more writers of changes than there
+        were concurrent transactions.
+        """
+        writers = self._tables.writers
+        free = (
+            select(writers)
+            .where(writers.c.chain == int(Chain.CHANGES))
+            .order_by(writers.c.writer_id)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+        row = connection.execute(free).first()
+        if row is None:
+            writer = self._new_writer(connection, Chain.CHANGES)
+        else:
+            writer = _Writer(row.writer_id, row.newest_sequence, row.digest)
+        self._statements.append(connection, writer, events)
+
+    async def record(self, events: Sequence[AuditEvent], also: Also | None = None) -> None:
+        """Store the rows of reads and denials, in one transaction with those of other calls. They are durable then.
+
+        `also` takes part in the transaction.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE.
+        """
+        if events:
+            await self._together.ask((events, also))
+
+    async def _record_batch(self, batch: list[tuple[Sequence[AuditEvent], Also | None]]) -> Sequence[None]:
+        events = [event for events, _ in batch for event in events]
+        besides = [also for _, also in batch if also is not None]
+        own, self._own = self._own, None
+        try:
+            self._own = await self._database.write(self._store, own, events, besides)
+        except _WriterTaken:
+            # Another process uses the writer. It keeps it, and this one takes a new one.
+            self._own = await self._database.write(self._store, None, events, besides, is_alone=False)
+        return [None] * len(batch)
+
+    def _store(
+        self,
+        connection: Connection,
+        own: _Writer | None,
+        events: Sequence[AuditEvent],
+        besides: Sequence[Also],
+        *,
+        is_alone: bool = True,
+    ) -> _Writer:
+        for also in besides:
+            also(connection)
+        if own is None:
+            own = (self._newest_writer(connection) if is_alone else None) or self._new_writer(connection, Chain.READS)
+        return self._statements.append(connection, own, events)
+
+    def _newest_writer(self, connection: Connection) -> _Writer | None:
+        """Return the newest writer of reads; None if there is none. Another process may use it."""
+        writers = self._tables.writers
+        query = select(writers).where(writers.c.chain == int(Chain.READS)).order_by(writers.c.writer_id.desc()).limit(1)
+        row = connection.execute(query).first()
+        return None if row is None else _Writer(row.writer_id, row.newest_sequence, row.digest)
+
+    def _new_writer(self, connection: Connection, chain: Chain) -> _Writer:
+        writers = self._tables.writers
+        new = insert(writers).values(chain=int(chain), newest_sequence=0, digest=BEGINNING)
+        return _Writer(connection.execute(new.returning(writers.c.writer_id)).scalar_one(), 0, BEGINNING)
+
+
+class _Statements:
+    """Appends rows by the fastest way of each engine: COPY on PostgreSQL, one prepared statement on SQLite."""
+
+    def __init__(self, tables: AuditTables) -> None:
+        rows = tables.rows.name
+        listed = ", ".join(f'"{column}"' for column in COLUMNS)
+        self._copy = f"COPY {rows} ({listed}) FROM STDIN"
+        marks = ", ".join("?" * len(COLUMNS))
+        self._insert = f"INSERT INTO {rows} ({listed}) VALUES ({marks})"  # noqa: S608 - names of columns
+        self._advance = (
+            f"UPDATE {tables.writers.name} SET newest_sequence = %s, digest = %s"  # noqa: S608 - a name of a table
+            " WHERE writer_id = %s AND newest_sequence = %s"
+        )
+        self._advance_sqlite = self._advance.replace("%s", "?")
+
+    def append(self, connection: Connection, writer: _Writer, events: Sequence[AuditEvent]) -> _Writer:
+        """Append rows to a writer. Return its new state.
+
+        Raises:
+            _WriterTaken: the writer is not in the state that is given. The transaction must be rolled back.
+        """
+        writer_id, newest, digest = writer
+        texts = [row_text(writer_id, sequence, event) for sequence, event in enumerate(events, newest + 1)]
+        after = _Writer(writer_id, newest + len(events), chain_rows(digest, texts))
+        advanced = (after.sequence, after.digest, writer_id, newest)
+        # First, because on PostgreSQL this waits for another transaction that uses the writer.
+        is_sqlite = connection.dialect.name == "sqlite"
+        advance = self._advance_sqlite if is_sqlite else self._advance
+        if connection.exec_driver_sql(advance, advanced).rowcount != 1:
+            raise _WriterTaken
+        if is_sqlite:
+            numbered = [(writer_id, sequence, *event) for sequence, event in enumerate(events, newest + 1)]
+            connection.exec_driver_sql(self._insert, numbered)
+            return after
+        driver: Any = connection.connection.driver_connection
+        with driver.cursor() as cursor, cursor.copy(self._copy) as copy:
+            copy.write(("\n".join(texts) + "\n").encode())
+        return after

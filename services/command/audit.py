@@ -1,0 +1,136 @@
+"""`hutongd audit`: checks the audit of the services, prints it, and finds who read something about a person."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
+
+import orjson
+from hutong.type.v1.identity_pb2 import DocumentType
+from sqlalchemy import Connection, select
+
+from services.audit.check import check_audit
+from services.audit.convert import event_to_object
+from services.audit.keys import AuditKeys
+from services.audit.purge import purge_audit
+from services.audit.queries import count_bulk_reads, export_events, find_events
+from services.audit.tables import AuditTables
+from services.domain.document import BadDocument, canonical_document
+from services.domain.instant import Instant
+from services.domain.names import format_decision
+from services.domain.subject import Pepper
+from services.results.documents.store import find_linked
+from services.runtime.settings import Settings
+from services.runtime.variables import BadSetting
+from services.storage.engine import create_inspecting_engine, find_sqlite_file, open_database
+from services.storage.migrate import SERVICES, check_schema
+from services.verification.verify.subject_tag import SubjectTag, is_tagged
+from services.verification.verify.tables import decisions
+
+DOCUMENT_TYPES = {
+    name.removeprefix("DOCUMENT_TYPE_").lower().replace("_", "-"): number
+    for name, number in DocumentType.items()
+    if number
+}
+"""Types of documents as the command takes them, like "passport"."""
+
+
+def verify_audit(settings: Settings, names: Sequence[str]) -> tuple[list[str], bool]:
+    """Check the audit of services. Return lines for people, and whether all is well."""
+    lines: list[str] = []
+    is_well = True
+    for name, connection, tables, keys in _audits(settings, names):
+        report = check_audit(connection, tables, keys)
+        lines.append(f"{name}: {report.rows} rows under {report.seals} seals")
+        lines += [f"{name}: {fault}" for fault in report.faults]
+        lines += [f"{name}: sealed late, because a process was killed: {rows}" for rows in report.late]
+        lines += [f"{name}: not sealed yet: {rows}" for rows in report.unsealed]
+        is_well = is_well and not report.faults
+    return lines, is_well
+
+
+def export_audit(settings: Settings, names: Sequence[str], since: Instant, output: TextIO) -> None:
+    """Print all rows from an instant on, one JSON object a line, service by service and by time."""
+    for name, connection, tables, _ in _audits(settings, names):
+        for row in export_events(connection, tables, since):
+            print(orjson.dumps(event_to_object(row, name)).decode(), file=output)
+
+
+def who_read(
+    settings: Settings, names: Sequence[str], document: tuple[int, str, str], now: Instant, output: TextIO
+) -> None:
+    """Print the rows about the holder of a document, by type, number and issuing country, one JSON object a line.
+
+    If Results is among the services, the rows by documents that are linked to this one are found too. Reads of many
+    persons at once have no tag. Their sums follow, because any of them may have been about the person.
+
+    Raises:
+        BadSetting: the number cannot be right.
+    """
+    try:
+        canonical = canonical_document(*document)
+    except BadDocument as error:
+        raise BadSetting(f"the {error.field} of the document: {error.expected}") from None
+    subject_keys = [settings.pepper().subject_key(canonical)]
+    for name, connection, tables, keys in _audits(settings, names):
+        if name == "results":
+            subject_keys = find_linked(connection, subject_keys).get(subject_keys[0], subject_keys)
+        decided = _decisions_about(connection, settings.pepper(), subject_keys) if name == "verification" else []
+        for row in find_events(connection, tables, keys, subject_keys, now, decided):
+            print(orjson.dumps(event_to_object(row, name)).decode(), file=output)
+        for bulk in count_bulk_reads(connection, tables):
+            sums = {"service": name, "bulk": True, **{str(key): value for key, value in bulk._mapping.items()}}
+            print(orjson.dumps(sums, default=int).decode(), file=output)
+
+
+def purge_audits(settings: Settings, now: Instant) -> dict[str, int]:
+    """Remove rows that were kept long enough. Return how many, by service."""
+    removed: dict[str, int] = {}
+    for name in SERVICES:
+        url = settings.service(name).database_url
+        file = find_sqlite_file(url)
+        if file is not None and not file.is_file():
+            continue
+        check_schema(name, url)
+        database = open_database(url)
+        try:
+            tables, keys = _audit_of(settings, name)
+            removed[name] = purge_audit(database, tables, keys, settings.jurisdiction, now)
+        finally:
+            database.close()
+    return removed
+
+
+def _audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
+    """Return the tables and the keys of a service's audit."""
+    tables: AuditTables = importlib.import_module(f"services.{name}.tables").audit
+    return tables, AuditKeys(b"" if name == "policy" else settings.pepper().secret, name)
+
+
+def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Sequence[bytes]) -> list[str]:
+    """Return the names of the stored decisions about a person. Only their own tags say so."""
+    columns = decisions.c
+    query = select(columns.uuid, columns.subject_tag, columns.key_version).where(columns.subject_tag.is_not(None))
+    return [
+        format_decision(uuid)
+        for uuid, tag, version in connection.execute(query)
+        if any(is_tagged(SubjectTag(tag, version), uuid, key, pepper) for key in subject_keys)
+    ]
+
+
+def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Connection, AuditTables, AuditKeys]]:
+    """Open the audit of each service for reading. A service whose SQLite database is not here is left out."""
+    for name in names:
+        url = settings.service(name).database_url
+        file = find_sqlite_file(url)
+        if file is not None and not file.is_file() and len(names) > 1:
+            continue
+        check_schema(name, url)
+        tables, keys = _audit_of(settings, name)
+        engine = create_inspecting_engine(url)
+        with contextlib.ExitStack() as opened:
+            opened.callback(engine.dispose)
+            connection: Any = opened.enter_context(engine.connect())
+            yield name, connection, tables, keys

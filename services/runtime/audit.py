@@ -1,0 +1,237 @@
+"""Audit of the call under way: what its rows say, and the function by which a transaction adds the row of its change.
+
+docs/audit.md §1 lists what is recorded. The rows are stored by the trail of the service (`services.audit.trail`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+from services.domain.instant import MINUTE, Instant
+from services.runtime.caller import Caller
+
+ON_BEHALF_OF = "hutong-on-behalf-of"
+"""The metadata key by which Verification names the caller for whom it calls another service of its node."""
+
+
+MAX_PEER = 100
+"""Characters of a peer that are stored. The path of a unix socket may be longer."""
+
+
+class AuditKind(IntEnum):
+    """What a row records, as `hutong.audit.v1.AuditEventKind`."""
+
+    READ = 1
+    CHANGE = 2
+    DENIAL = 3
+
+
+class AuditEvent(NamedTuple):
+    """A row of the audit without its number. The contract describes each field (`hutong.audit.v1.AuditEvent`).
+
+    `subject_tag` is the keyed hash of the person and the day; None if the event is of no person or of many. `code` is
+    the number of a gRPC status.
+    """
+
+    kind: int
+    time: Instant
+    request_id: str
+    role: str
+    caller: str
+    on_behalf_of: str
+    peer: str
+    method: str
+    purpose: int
+    region: str
+    object: str
+    subject_tag: bytes | None
+    code: int
+    outcome: str
+    item_count: int
+
+
+class Subject(NamedTuple):
+    """What a request, or an item of a batch, is about. Empty fields are not stated.
+
+    Attributes:
+        name: a resource name as the caller sent it.
+        key: the subject key of the document in the request.
+        person_count: how many persons the request names by their keys.
+    """
+
+    name: str = ""
+    key: bytes | None = None
+    purpose: int = 0
+    region: str = ""
+    person_count: int = 1
+
+
+class AuditTrail(Protocol):
+    """The audit of one service. `region` is that of its node."""
+
+    region: str
+
+    def now(self) -> Instant:
+        """Return the current instant."""
+        ...
+
+    def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
+        """Return the keyed hash of a person and the day of an instant."""
+        ...
+
+    def hide(self, text: str) -> str:
+        """Return the keyed hash of a text as hexadecimal."""
+        ...
+
+    def name_object(self, name: str) -> str:
+        """Return a resource name as the audit stores it."""
+        ...
+
+    def insert(self, connection: Any, events: Sequence[AuditEvent]) -> None:
+        """Insert the rows of a change inside its transaction, as its last statement."""
+        ...
+
+    async def record(self, events: Sequence[AuditEvent], also: Callable[[Any], None] | None = None) -> None:
+        """Store rows of reads and denials. They are durable when this returns. Raises Unavailable.
+
+        `also` is called with the connection and takes part in the transaction.
+        """
+        ...
+
+
+class CallAudit:
+    """The audit of one call.
+
+    Attributes:
+        is_recorded: whether rows of the call's own have been stored, so that the layer adds none for its answer.
+        is_hidden: whether the call was answered as if another's object did not exist.
+        subject_keys: the persons whom the answer is about, if the request does not name them by a document.
+    """
+
+    __slots__ = (
+        "_caller",
+        "_method",
+        "_on_behalf_of",
+        "_request_id",
+        "_stated",
+        "_subjects",
+        "is_hidden",
+        "is_recorded",
+        "subject_keys",
+        "trail",
+    )
+
+    def __init__(
+        self,
+        trail: AuditTrail,
+        method: str,
+        request_id: str,
+        caller: Caller,
+        on_behalf_of: str,
+        subjects: Callable[[], Sequence[Subject]],
+    ) -> None:
+        self.trail = trail
+        self.is_recorded = False
+        self.is_hidden = False
+        self.subject_keys: Sequence[bytes] = ()
+        self._method = method
+        self._request_id = request_id
+        self._caller = caller
+        # What all rows of reads of the call have in common.
+        self._stated: tuple[str, str, str, str, str, str] | None = None
+        self._on_behalf_of = on_behalf_of
+        self._subjects = subjects
+
+    @property
+    def is_inner(self) -> bool:
+        """Whether Verification makes the call for a caller whose read Verification itself records."""
+        return bool(self._on_behalf_of)
+
+    def subjects(self) -> Sequence[Subject]:
+        """Return what the request is about, one entry for each document in it, at least one."""
+        found = self._subjects()
+        if self.subject_keys:
+            return [found[0]._replace(key=key) for key in self.subject_keys]
+        return found
+
+    def event(
+        self, kind: AuditKind, subject: Subject, *, code: int = 0, outcome: str = "", count: int = 1
+    ) -> AuditEvent:
+        """Return the row of one subject."""
+        trail, caller = self.trail, self._caller
+        time = trail.now()
+        name, key, purpose, region, _ = subject
+        stated = self._stated
+        if kind == AuditKind.CHANGE:
+            stated = self._state(self._request_id)
+        else:
+            # A read says where a person is. Its row has the minute alone, and no id that tells the millisecond.
+            time -= time % MINUTE
+            if stated is None:
+                stated = self._stated = self._state(trail.hide(self._request_id))
+        return AuditEvent(
+            int(kind),
+            time,
+            *stated,
+            purpose,
+            region or caller.region or trail.region,
+            trail.name_object(name) if name else "",
+            None if key is None else trail.subject_tag(key, time),
+            code,
+            outcome,
+            count,
+        )
+
+    def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
+        caller = self._caller
+        peer = caller.peer if caller.peer.isprintable() and "\\" not in caller.peer else ""
+        return request_id, caller.role, caller.name, self._on_behalf_of, peer[:MAX_PEER], self._method
+
+
+current_audit: ContextVar[CallAudit | None] = ContextVar("current_audit", default=None)
+"""The audit of the call that the running task serves; None outside a call, and for what calls share."""
+
+
+def record_change(
+    connection: Any, name: str = "", *, subject_keys: Sequence[bytes] = (), region: str = "", count: int = 1
+) -> None:
+    """Store the row of a change in its transaction, one for each subject. Call it last, after all other statements.
+
+    What is not given is taken from the request. Outside a call it stores nothing.
+    """
+    audit = current_audit.get()
+    if audit is None:
+        return
+    stated = audit.subjects()
+    if subject_keys:
+        stated = [stated[0]._replace(key=key) for key in subject_keys]
+    events = [
+        audit.event(AuditKind.CHANGE, one._replace(name=name or one.name, region=region or one.region), count=count)
+        for one in stated
+    ]
+    audit.trail.insert(connection, events)
+    audit.is_recorded = True
+
+
+def record_request(connection: Any) -> None:
+    """Store the row of a change as the request states it, unless the transaction has stored one of its own."""
+    audit = current_audit.get()
+    if audit is not None and not audit.is_recorded:
+        record_change(connection)
+
+
+def note_subjects(subject_keys: Sequence[bytes]) -> None:
+    """Note whom the answer of the current call is about, where the request names no document."""
+    audit = current_audit.get()
+    if audit is not None:
+        audit.subject_keys = subject_keys
+
+
+def note_hidden() -> None:
+    """Note that the current call is answered as if another's object did not exist."""
+    audit = current_audit.get()
+    if audit is not None:
+        audit.is_hidden = True

@@ -1,0 +1,47 @@
+"""What must be stored before an answer leaves: the decision, if it is kept, and the row of the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse, VerifyItem
+
+from services.domain.subject import Pepper
+from services.runtime.audit import AuditKind, CallAudit, Subject
+from services.runtime.server.status import to_status
+from services.verification.verify.question import Question
+from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
+
+Reply = VerifyItem | StreamVerifyResponse
+"""The message that takes the answer to one of several questions: a decision or an error."""
+
+_OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in pb.DecisionOutcome.items()}
+"""The words of outcomes in the audit."""
+
+
+def kept_answer(
+    question: Question,
+    decision: pb.Decision,
+    kept: StoredDecision | None,
+    audit: CallAudit | None,
+    pepper: Pepper,
+) -> KeptAnswer | None:
+    """Return what must be stored before an answer leaves; None if nothing. Outside a call nothing is recorded."""
+    if audit is None:
+        return None if kept is None else KeptAnswer(kept, None)
+    asked = question.policy
+    subject = Subject("", pepper.subject_key(question.document), asked.purpose, asked.region)
+    audit.is_recorded = True
+    return KeptAnswer(kept, (audit.trail, audit.event(AuditKind.READ, subject, outcome=_OUTCOMES[decision.outcome])))
+
+
+async def keep_each(store: DecisionStore, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
+    """Store what replies need in one write. If it fails, each of these replies becomes the error."""
+    if to_keep:
+        try:
+            await store.keep_answers([answer for _, answer in to_keep])
+        except Exception as error:  # noqa: BLE001 - the failure of these replies must not fail the others
+            status = to_status(error)
+            for reply, _ in to_keep:
+                reply.error.CopyFrom(status)

@@ -1,0 +1,304 @@
+"""Who did what, by real servers over mutual TLS: every read of a person, every change and every refused call."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import grpc
+import pytest
+import pytest_asyncio
+from hutong.audit.v1 import audit_event_pb2 as pb
+from hutong.audit.v1.audit_service_pb2 import ListAuditEventsRequest
+from hutong.audit.v1.audit_service_pb2_grpc import AuditServiceStub
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
+from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
+from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
+from hutong.results.v1.results_service_pb2 import (
+    BatchLookupLatestRequest,
+    GetResultRequest,
+    ListResultsRequest,
+    LookupLatestRequest,
+    WatchResultsRequest,
+)
+from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
+from hutong.type.v1 import purpose_pb2
+from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong.verification.v1.refusal_service_pb2 import GetRefusalRequest
+from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    GetDecisionRequest,
+    StreamVerifyRequest,
+    VerifyRequest,
+)
+from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+
+from services.command.audit import who_read
+from services.runtime.audit import ON_BEHALF_OF
+from services.runtime.clock import SystemClock
+from tests.support.access.guarded import (
+    CALLERS,
+    CASE,
+    OTHER_LAB,
+    OTHER_USER,
+    REGION,
+    USER,
+    Guarded,
+    open_guarded,
+    outcome,
+)
+from tests.support.databases import SqliteDatabases
+from tests.support.errors import failure_of
+from tests.support.results.factories import LAB_NAME, make_document
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+NATION = "supervisors/000000"
+STRANGER = 77
+"""A person without results, about whom no other test asks."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded(
+    tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
+) -> AsyncIterator[Guarded]:
+    async with open_guarded(tmp_path_factory.mktemp("guarded"), sqlite_databases.make) as opened:
+        yield opened
+
+
+async def events(guarded: Guarded, service: str, **wanted: Any) -> list[pb.AuditEvent]:
+    """Return all events of a service as the nation's supervisor sees them, page by page."""
+    stub = AuditServiceStub(await guarded.channel(service, NATION))
+    found: list[pb.AuditEvent] = []
+    token = ""
+    while True:
+        request = ListAuditEventsRequest(page_size=7, page_token=token, **wanted)
+        page = await stub.ListAuditEvents(request, timeout=20)
+        found += page.audit_events
+        token = page.next_page_token
+        if not token:
+            return found
+
+
+def brief(event: pb.AuditEvent) -> tuple[str, str, str, str, int]:
+    kind = pb.AuditEventKind.Name(event.kind).removeprefix("AUDIT_EVENT_KIND_")
+    return kind, event.caller, event.method.rpartition("/")[2], event.code, event.item_count
+
+
+Made = Callable[[], Any]
+
+
+async def made_by(guarded: Guarded, service: str, call: Made) -> list[pb.AuditEvent]:
+    """Make a call, and return the events that it left at a service."""
+    before = {event.name for event in await events(guarded, service)}
+    await call()
+    return [event for event in await events(guarded, service) if event.name not in before]
+
+
+def who_read_lines(guarded: Guarded, document: IdentityDocument) -> list[dict[str, Any]]:
+    """Return what `hutongd audit who-read` prints, without the sums of bulk reads."""
+    output = io.StringIO()
+    asked = (document.type, document.number, document.issuing_country)
+    names = ("results", "policy", "verification")
+    who_read(guarded.settings, names, asked, SystemClock().now(), output)
+    lines = [json.loads(line) for line in output.getvalue().splitlines()]
+    return [line for line in lines if "bulk" not in line]
+
+
+def question(person: int, region: str = "220502") -> VerifyRequest:
+    return VerifyRequest(document=make_document(person), region=region, purpose=purpose_pb2.PURPOSE_HOTEL)
+
+
+async def test_the_changes_that_filled_the_stores_have_rows(guarded: Guarded) -> None:
+    found = [brief(event) for event in await events(guarded, "results", kinds=[pb.AUDIT_EVENT_KIND_CHANGE])]
+    for lab in (LAB_NAME, OTHER_LAB):
+        assert ("CHANGE", lab, "UploadResults", "OK", 1) in found
+    assert found.count(("CHANGE", CALLERS["operator"], "CreateLab", "OK", 1)) == 2
+    refusals = await events(guarded, "verification", kinds=[pb.AUDIT_EVENT_KIND_CHANGE])
+    assert [event.method.rpartition("/")[2] for event in refusals] == ["ReportRefusal"] * 2
+    assert {event.region for event in refusals} == {"220502", "410105"}
+
+
+async def test_a_decision_is_recorded_once_by_the_service_that_answers(guarded: Guarded) -> None:
+    """With its region, purpose and outcome; the minute alone; and no event at Results, which was asked inside."""
+    gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
+    at_results = {event.name for event in await events(guarded, "results")}
+
+    async def verify() -> None:
+        await gate.Verify(question(USER), timeout=20, metadata=(("x-request-id", "asked-1"),))
+
+    (event,) = await made_by(guarded, "verification", verify)
+    assert brief(event) == ("READ", CALLERS["gate"], "Verify", "OK", 1)
+    assert (event.role, event.region, event.purpose) == ("gate", "220502", purpose_pb2.PURPOSE_HOTEL)
+    assert event.outcome
+    assert event.event_time.seconds % 60 == 0
+    assert event.event_time.nanos == 0
+    assert event.request_id
+    assert "asked-1" not in event.request_id
+    assert {event.name for event in await events(guarded, "results")} == at_results
+
+
+async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded) -> None:
+    """Also the one whom the gate may not ask about."""
+    gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
+    batch = BatchVerifyRequest(requests=[question(USER), question(OTHER_USER), question(USER, "410105")])
+    found = await made_by(guarded, "verification", lambda: gate.BatchVerify(batch, timeout=20))
+    assert sorted(map(brief, found)) == [
+        ("DENIAL", CALLERS["gate"], "BatchVerify", "PERMISSION_DENIED", 0),
+        ("READ", CALLERS["gate"], "BatchVerify", "OK", 1),
+        ("READ", CALLERS["gate"], "BatchVerify", "OK", 1),
+    ]
+
+    async def stream() -> None:
+        asked = [StreamVerifyRequest(correlation_id=str(one), request=question(one)) for one in (USER, OTHER_USER)]
+        assert len([answer async for answer in gate.StreamVerify(iter(asked), timeout=20)]) == 2
+
+    found = await made_by(guarded, "verification", stream)
+    assert list(map(brief, found)) == [("READ", CALLERS["gate"], "StreamVerify", "OK", 1)] * 2
+
+
+async def test_who_read_lists_exactly_the_reads_that_were_made(guarded: Guarded) -> None:
+    """By a gate, by the person's app, of the node itself; also by a document that is linked to the one in hand."""
+    app = CALLERS["app"]
+    document, passport = make_document(STRANGER), IdentityDocument(type=5, number="E12345678", issuing_country="FRA")
+    assert who_read_lines(guarded, document) == []
+    gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
+    results = ResultsServiceStub(await guarded.channel("results", app))
+    signed_in = (CASE, guarded.token(guarded.certificate(app), STRANGER))
+    for _ in range(2):
+        await gate.Verify(question(STRANGER), timeout=20)
+    await gate.Verify(question(USER), timeout=20)
+    await results.LookupLatest(LookupLatestRequest(document=document), timeout=20, metadata=signed_in)
+    refused = results.LookupLatest(LookupLatestRequest(document=document), timeout=20, metadata=guarded.metadata(app))
+    assert (await failure_of(refused))[0] is grpc.StatusCode.PERMISSION_DENIED
+    supervisor = CALLERS["supervisor"]
+    links = DocumentLinkServiceStub(await guarded.channel("results", supervisor))
+    link = LinkDocumentsRequest(document=document, linked_document=passport, reason="one person")
+    await links.LinkDocuments(link, timeout=20, metadata=(CASE,))
+    abroad = VerifyRequest(document=passport, region="220502", purpose=purpose_pb2.PURPOSE_HOTEL)
+    await gate.Verify(abroad, timeout=20)
+    wanted = [
+        ("results", "CHANGE", supervisor, "LinkDocuments"),
+        ("results", "CHANGE", supervisor, "LinkDocuments"),
+        ("results", "DENIAL", app, "LookupLatest"),
+        ("results", "READ", app, "LookupLatest"),
+        ("verification", "READ", CALLERS["gate"], "Verify"),
+        ("verification", "READ", CALLERS["gate"], "Verify"),
+        ("verification", "READ", CALLERS["gate"], "Verify"),
+    ]
+    for shown in (document, passport):
+        lines = who_read_lines(guarded, shown)
+        found = [(it["service"], it["kind"], it["caller"], it["method"].rpartition("/")[2]) for it in lines]
+        assert sorted(found) == wanted
+        assert document.number not in str(lines)
+
+
+async def test_a_result_by_its_name_is_a_read_of_its_person(guarded: Guarded) -> None:
+    lab = ResultsServiceStub(await guarded.channel("results", LAB_NAME))
+    name = f"{LAB_NAME}/results/R{USER}"
+    before = len(who_read_lines(guarded, make_document(USER)))
+    (event,) = await made_by(guarded, "results", lambda: lab.GetResult(GetResultRequest(name=name), timeout=20))
+    assert brief(event) == ("READ", LAB_NAME, "GetResult", "OK", 1)
+    assert event.object.startswith("results/")
+    assert f"R{USER}" not in event.object.removeprefix("results/")
+    assert len(who_read_lines(guarded, make_document(USER))) == before + 1
+
+
+async def test_a_decision_by_its_name_is_a_read_of_its_person(guarded: Guarded) -> None:
+    """Decisions do not show whom they are about. The number in hand finds them, and the rows of their reads."""
+    supervisor = VerificationServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))
+    before = len(who_read_lines(guarded, make_document(USER)))
+    others = len(who_read_lines(guarded, make_document(OTHER_USER)))
+    request = GetDecisionRequest(name=guarded.decisions["own"])
+    await supervisor.GetDecision(request, timeout=20, metadata=(CASE,))
+    lines = who_read_lines(guarded, make_document(USER))
+    assert len(lines) == before + 1
+    assert [it["method"].rpartition("/")[2] for it in lines if "decisions/" in it.get("object", "")] == ["GetDecision"]
+    assert len(who_read_lines(guarded, make_document(OTHER_USER))) == others
+
+
+async def test_what_does_not_exist_is_recorded_and_another_ones_object_is_a_denial(guarded: Guarded) -> None:
+    lab = ResultsServiceStub(await guarded.channel("results", LAB_NAME))
+    missing = GetResultRequest(name=f"{LAB_NAME}/results/R999")
+    (event,) = await made_by(guarded, "results", lambda: failure_of(lab.GetResult(missing, timeout=20)))
+    assert brief(event) == ("READ", LAB_NAME, "GetResult", "NOT_FOUND", 0)
+    other = GetResultRequest(name=f"{OTHER_LAB}/results/R2")
+    (event,) = await made_by(guarded, "results", lambda: failure_of(lab.GetResult(other, timeout=20)))
+    assert brief(event) == ("DENIAL", LAB_NAME, "GetResult", "NOT_FOUND", 0)
+    refusals = RefusalServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))
+    theirs = GetRefusalRequest(name=guarded.refusals["other"])
+    (event,) = await made_by(guarded, "verification", lambda: failure_of(refusals.GetRefusal(theirs, timeout=20)))
+    assert brief(event) == ("DENIAL", CALLERS["supervisor"], "GetRefusal", "NOT_FOUND", 0)
+
+
+async def test_pages_and_watches_are_recorded_with_their_counts(guarded: Guarded) -> None:
+    lab = ResultsServiceStub(await guarded.channel("results", LAB_NAME))
+    listing = ListResultsRequest(lab=LAB_NAME)
+    (event,) = await made_by(guarded, "results", lambda: lab.ListResults(listing, timeout=20))
+    assert brief(event) == ("READ", LAB_NAME, "ListResults", "OK", 1)
+    assert event.object == LAB_NAME
+
+    async def watch() -> None:
+        call = lab.WatchResults(WatchResultsRequest(), timeout=20)
+        while not (await call.read()).HasField("checkpoint"):
+            pass
+        call.cancel()
+
+    (event,) = await made_by(guarded, "results", watch)
+    assert brief(event) == ("READ", LAB_NAME, "WatchResults", "OK", 1)
+
+
+async def test_only_verification_is_believed_for_whom_it_calls(guarded: Guarded) -> None:
+    """Its own reads leave no event at Results. Without a name, and from another caller, a read is recorded."""
+    request = BatchLookupLatestRequest(requests=[LookupLatestRequest(document=make_document(USER))])
+    named = ((ON_BEHALF_OF, CALLERS["gate"]),)
+    own = ResultsServiceStub(await guarded.channel("results", CALLERS["verification"]))
+    app, metadata = CALLERS["app"], guarded.metadata(CALLERS["app"])
+    users = ResultsServiceStub(await guarded.channel("results", app))
+    calls: Sequence[tuple[Made, list[str]]] = (
+        (lambda: own.BatchLookupLatest(request, timeout=20, metadata=named), []),
+        (lambda: own.BatchLookupLatest(request, timeout=20), [CALLERS["verification"]]),
+        (lambda: users.BatchLookupLatest(request, timeout=20, metadata=(*metadata, *named)), [app]),
+    )
+    for call, callers in calls:
+        found = await made_by(guarded, "results", call)
+        assert [event.caller for event in found] == callers
+        assert {event.on_behalf_of for event in found} <= {""}
+
+
+async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: Guarded) -> None:
+    labs = LabServiceStub(await guarded.channel("results", CALLERS["gate"]))
+    (event,) = await made_by(
+        guarded, "results", lambda: failure_of(labs.SetLabStanding(SetLabStandingRequest(name=LAB_NAME), timeout=20))
+    )
+    assert brief(event) == ("DENIAL", CALLERS["gate"], "SetLabStanding", "PERMISSION_DENIED", 0)
+    admin = ResultsAdminServiceStub(await guarded.channel("results", LAB_NAME))
+    impossible = CorrectResultRequest(name=f"{LAB_NAME}/results/R{USER}", outcome=2, reason="x")
+    impossible.sample_time.seconds = 4_000_000_000
+    code = []
+
+    async def correct() -> None:
+        code.append((await outcome(admin.CorrectResult(impossible, timeout=20)))[0])
+
+    assert await made_by(guarded, "results", correct) == []
+    assert code != [grpc.StatusCode.OK]
+
+
+async def test_a_supervisor_sees_its_region(guarded: Guarded) -> None:
+    """Reads and denials of its region, whatever region it asks for. No other role sees any."""
+    own = AuditServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))
+    seen = await own.ListAuditEvents(ListAuditEventsRequest(page_size=500), timeout=20)
+    regions = {event.region for event in seen.audit_events}
+    assert regions
+    assert all(region.startswith(REGION[:2]) for region in regions)
+    assert len(seen.audit_events) < len(await events(guarded, "verification"))
+    gate = AuditServiceStub(await guarded.channel("verification", CALLERS["gate"]))
+    refused = await failure_of(gate.ListAuditEvents(ListAuditEventsRequest(), timeout=20))
+    assert refused[0] is grpc.StatusCode.PERMISSION_DENIED
+    of_one = await events(guarded, "verification", caller=CALLERS["gate"])
+    assert {event.caller for event in of_one} == {CALLERS["gate"]}

@@ -1,0 +1,287 @@
+"""Tests of the audit in the database: rows are numbered without a gap, and what is changed or missing is found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, delete, func, insert, select, text, update
+
+from services.audit.check import Report, check_audit
+from services.audit.keys import AuditKeys
+from services.audit.model import Chain, Seal
+from services.audit.queries import BEGINNING, EventFilter, find_events, list_events
+from services.audit.sealer import AuditTiming, Sealer
+from services.audit.trail import Trail
+from services.domain.errors import NotFound
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND
+from services.runtime.audit import AuditEvent, AuditKind, CallAudit, Subject, current_audit, record_change
+from services.runtime.caller import Caller
+from services.runtime.clock import FixedClock
+from services.storage.engine import Database, open_database
+from services.verification.schema import audit as tables
+from tests.support.databases import MakeUrl
+from tests.support.waiting import until
+
+NOW = 1_790_000_000 * SECOND
+KEYS = AuditKeys(b"s" * 32, "verification")
+GATE = Caller("gate", "gates/410100/7", "410100", "ipv4:10.0.0.1:50000")
+METHOD = "hutong.verification.v1.VerificationService/Verify"
+PERSON, OTHER = b"p" * 16, b"o" * 16
+
+
+@pytest.fixture
+def database(database_url: MakeUrl) -> Iterator[Database]:
+    opened = open_database(database_url("verification"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW)
+
+
+@pytest.fixture
+def trail(database: Database, clock: FixedClock) -> Trail:
+    return Trail(database, tables, KEYS, "410000", clock)
+
+
+@pytest.fixture
+def sealer(database: Database, clock: FixedClock) -> Sealer:
+    return Sealer(database, tables, KEYS, clock)
+
+
+@pytest.fixture
+async def call(trail: Trail) -> AsyncIterator[CallAudit]:
+    """A call of a gate, which is under way during the test."""
+    audit = CallAudit(trail, METHOD, "id-1", GATE, "", lambda: [Subject("", PERSON, 3, "410105")])
+    token = current_audit.set(audit)
+    yield audit
+    current_audit.reset(token)
+
+
+def read(call: CallAudit, key: bytes = PERSON) -> AuditEvent:
+    return call.event(AuditKind.READ, Subject("", key, 3, "410105"), outcome="RECOGNIZED")
+
+
+def check(database: Database) -> Report:
+    return database.read_long_now(check_audit, tables, KEYS)
+
+
+def rows_of(database: Database) -> list[Any]:
+    return database.read_now(list_events, tables, EventFilter(), BEGINNING, 1_000)
+
+
+async def test_rows_of_many_calls_are_there_and_numbered_without_a_gap(
+    database: Database, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    """They share transactions, and a seal covers them afterwards."""
+    await asyncio.gather(*(trail.record([read(call)]) for _ in range(50)), trail.record([read(call)] * 10))
+    assert [row.sequence for row in rows_of(database)] == list(range(1, 61))
+    assert check(database).unsealed == ["rows 1-1 to 1-60"]
+    assert await sealer.seal() == 1
+    report = check(database)
+    assert (report.rows, report.seals, report.faults, report.unsealed, report.late) == (60, 1, [], [], [])
+
+
+async def test_a_row_of_a_read_tells_the_minute_and_no_identity(
+    database: Database, trail: Trail, call: CallAudit
+) -> None:
+    await trail.record([read(call)])
+    (row,) = rows_of(database)
+    assert row.time == NOW - NOW % MINUTE
+    assert row.request_id == KEYS.hide("id-1")
+    assert (row.role, row.caller, row.peer) == ("gate", "gates/410100/7", "ipv4:10.0.0.1:50000")
+    assert (row.method, row.purpose, row.region, row.outcome) == (METHOD, 3, "410105", "RECOGNIZED")
+    assert PERSON not in row
+
+
+async def test_a_change_has_its_row_exactly_if_it_is_committed(
+    database: Database, call: CallAudit, sealer: Sealer
+) -> None:
+    """A rolled back transaction leaves neither a row nor a gap."""
+
+    def change(connection: Connection, fails: bool) -> None:
+        record_change(connection, "labs/91410100MA0000001X", count=7)
+        if fails:
+            raise NotFound.resource("labs/x")
+
+    for fails in (False, True, False):
+        if fails:
+            with pytest.raises(NotFound):
+                await database.write(change, fails)
+        else:
+            await database.write(change, fails)
+    first, second = rows_of(database)
+    assert (first.sequence, second.sequence) == (1, 2)
+    assert (first.time, first.request_id, first.item_count) == (NOW, "id-1", 7)
+    assert first.object == "labs/91410100MA0000001X"
+    await sealer.seal()
+    assert check(database).faults == []
+
+
+async def test_a_change_outside_a_call_is_not_recorded(database: Database) -> None:
+    await database.write(record_change)
+    assert rows_of(database) == []
+
+
+async def test_two_processes_use_one_database(
+    database: Database, clock: FixedClock, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    """Each takes the other's writer at its first row, notices it, and takes one of its own."""
+    second = Trail(database, tables, KEYS, "410000", clock)
+    for turn in range(6):
+        await (trail, second)[turn % 2].record([read(call)])
+    await asyncio.gather(*(one.record([read(call)]) for one in (trail, second) for _ in range(5)))
+    assert len(rows_of(database)) == 16
+    assert database.read_now(lambda it: it.execute(select(func.count()).select_from(tables.writers)).scalar()) == 2
+    await sealer.seal()
+    assert check(database).faults == []
+
+
+async def test_two_sealers_make_one_chain(
+    database: Database, clock: FixedClock, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    other = Sealer(database, tables, KEYS, clock)
+    made = 0
+    for turn in range(6):
+        await trail.record([read(call)])
+        made += sum(await asyncio.gather(*(one.seal() for one in ((sealer, other), (other, sealer))[turn % 2])))
+    made += await sealer.seal() + await other.seal()
+    report = check(database)
+    assert (report.seals, report.rows, report.faults, report.unsealed) == (made, 6, [], [])
+
+
+def change_row(connection: Connection) -> None:
+    rows = tables.rows
+    connection.execute(update(rows).where(rows.c.sequence == 3).values(caller="gates/410100/8"))
+
+
+def delete_row(connection: Connection) -> None:
+    connection.execute(delete(tables.rows).where(tables.rows.c.sequence == 3))
+
+
+def delete_last_row(connection: Connection) -> None:
+    connection.execute(delete(tables.rows).where(tables.rows.c.sequence == 6))
+
+
+def delete_tail(connection: Connection) -> None:
+    """As one would who removes his newest sealed rows with all that points to them, but the seal."""
+    connection.execute(delete(tables.rows).where(tables.rows.c.sequence > 3))
+    connection.execute(update(tables.writers).values(newest_sequence=3))
+
+
+def delete_seal(connection: Connection) -> None:
+    connection.execute(delete(tables.seals).where(tables.seals.c.number == 2))
+
+
+def delete_first_seals(connection: Connection) -> None:
+    connection.execute(delete(tables.seals).where(tables.seals.c.number < 3))
+    connection.execute(delete(tables.rows).where(tables.rows.c.sequence < 5))
+
+
+def change_seal(connection: Connection) -> None:
+    connection.execute(update(tables.seals).where(tables.seals.c.number == 2).values(late=True))
+
+
+def forge(connection: Connection) -> None:
+    """A row is replaced, and the digests after it are made anew; the heads cannot be, without the key."""
+    change_row(connection)
+    seals = [Seal._make(row) for row in connection.execute(select(tables.seals).order_by(tables.seals.c.number))]
+    connection.execute(delete(tables.seals))
+    forged = AuditKeys(b"another secret", "verification")
+    connection.execute(insert(tables.seals), [one._replace(head=forged.head(b"x"))._asdict() for one in seals])
+
+
+@pytest.mark.parametrize(
+    ("tamper", "found"),
+    [
+        (change_row, ["changed: one of rows 1-3 to 1-4"]),
+        (delete_row, ["missing: row 1-3"]),
+        (delete_last_row, ["missing: row 1-6"]),
+        (delete_tail, ["missing: row 1-4", "missing: rows 1-5 to 1-6"]),
+        (delete_seal, ["missing: the seals of READS between 1 and 3", "changed: seal 3 of READS does not go on"]),
+        (delete_first_seals, ["missing: the seals of READS before 3, and no purge"]),
+        (change_seal, ["changed: seal 2 of READS"]),
+        (forge, ["changed: seal 1 of READS", "changed: seal 2 of READS", "changed: seal 3 of READS"]),
+    ],
+)
+async def test_what_is_changed_or_missing_is_found(
+    database: Database,
+    trail: Trail,
+    call: CallAudit,
+    sealer: Sealer,
+    tamper: Callable[[Connection], None],
+    found: list[str],
+) -> None:
+    for _ in range(3):
+        await trail.record([read(call)] * 2)
+        await sealer.seal()
+    assert check(database).faults == []
+    database.write_now(tamper)
+    faults = check(database).faults
+    assert all(any(fault.startswith(start) for fault in faults) for start in found), faults
+
+
+async def test_what_a_killed_process_left_is_named(
+    database: Database, clock: FixedClock, trail: Trail, call: CallAudit
+) -> None:
+    """It is named as unsealed, and after the next start as sealed late. Rows of the new process are not."""
+    await trail.record([read(call)] * 3)
+    assert check(database).unsealed == ["rows 1-1 to 1-3"]
+    restarted = Sealer(database, tables, KEYS, clock, AuditTiming(seal=0.01))
+    running = asyncio.create_task(restarted.run())
+    await until(lambda: check(database).unsealed == [])
+    await trail.record([read(call)])
+    await until(lambda: check(database).unsealed == [])
+    running.cancel()
+    report = check(database)
+    assert (report.rows, report.faults, report.late) == (4, [], ["rows 1-1 to 1-3"])
+
+
+async def test_a_persons_rows_are_found_over_days(
+    database: Database, clock: FixedClock, trail: Trail, call: CallAudit
+) -> None:
+    """Exactly these: each day has another tag."""
+    for _ in range(3):
+        await trail.record([read(call), read(call, OTHER)])
+        clock.advance(DAY + 5 * HOUR)
+    found = database.read_now(find_events, tables, KEYS, [PERSON], clock.now())
+    assert [(row.sequence, row.time) for row in found] == [
+        (1 + 2 * turn, NOW + turn * (DAY + 5 * HOUR) - NOW % MINUTE) for turn in range(3)
+    ]
+    assert len({row.subject_tag for row in rows_of(database)}) == 6
+    assert len(database.read_now(find_events, tables, KEYS, [PERSON, OTHER], clock.now())) == 6
+    assert database.read_now(find_events, tables, KEYS, [b"x" * 16], clock.now()) == []
+
+
+async def test_reads_and_changes_have_chains_of_their_own(
+    database: Database, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    """Because they are kept for different times."""
+    await trail.record([read(call)])
+    await database.write(record_change)
+    assert await sealer.seal() == 2
+    chains = database.read_now(lambda it: it.execute(select(tables.seals.c.chain)).scalars().all())
+    assert sorted(chains) == [Chain.READS, Chain.CHANGES]
+
+
+async def test_a_failed_write_leaves_the_chain_whole(
+    database: Database, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    """What takes part in the transaction fails it. The next transaction goes on from what is stored."""
+    await trail.record([read(call)])
+
+    def fail(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        raise NotFound.resource("labs/x")
+
+    with pytest.raises(NotFound):
+        await trail.record([read(call)], fail)
+    await trail.record([read(call)])
+    assert [row.sequence for row in rows_of(database)] == [1, 2]
+    await sealer.seal()
+    assert check(database).faults == []

@@ -1,0 +1,87 @@
+"""Tests of `hutongd audit`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from services.audit.keys import AuditKeys
+from services.audit.sealer import Sealer
+from services.audit.trail import Trail
+from services.command.audit import export_audit, verify_audit
+from services.domain.document import canonical_document
+from services.domain.instant import DAY
+from services.domain.subject import Pepper
+from services.runtime.audit import AuditKind, CallAudit, Subject
+from services.runtime.caller import Caller
+from services.runtime.clock import SystemClock
+from services.runtime.settings import Settings
+from services.storage.engine import Database, open_database
+from services.storage.migrate import SERVICES
+from services.verification.schema import audit as tables
+from tests.support.databases import MakeUrl
+from tests.support.processes import hutongd
+
+NUMBER = "410105186001010019"
+PEPPER = Pepper(b"p" * 32)
+KEYS = AuditKeys(PEPPER.secret, "verification")
+
+
+@pytest.fixture
+def variables(tmp_path: Path, sqlite_url: MakeUrl) -> dict[str, str]:
+    """Settings under which the command finds the database of Verification and no other."""
+    pepper = tmp_path / "pepper"
+    pepper.write_bytes(PEPPER.secret)
+    url = sqlite_url("verification")
+    return {"data_dir": str(tmp_path), "pepper_file": str(pepper), "verification_database_url": url}
+
+
+@pytest.fixture
+def settings(variables: dict[str, str]) -> Settings:
+    return Settings.from_environment({f"HUTONG_{name.upper()}": value for name, value in variables.items()})
+
+
+@pytest.fixture
+def database(settings: Settings) -> Iterator[Database]:
+    opened = open_database(settings.verification.database_url)
+    yield opened
+    opened.close()
+
+
+async def record(database: Database, reads: int) -> None:
+    clock = SystemClock()
+    trail = Trail(database, tables, KEYS, "410000", clock)
+    call = CallAudit(trail, "s/M", "id", Caller("gate", "gates/410100/7", "410100"), "", lambda: [Subject()])
+    key = PEPPER.subject_key(canonical_document(1, NUMBER, ""))
+    await trail.record([call.event(AuditKind.READ, Subject("", key)) for _ in range(reads)])
+    await trail.record([call.event(AuditKind.READ, Subject(), count=9)])
+    await Sealer(database, tables, KEYS, clock).seal()
+
+
+async def test_the_command_prints_and_finds(database: Database, settings: Settings, variables: dict[str, str]) -> None:
+    """Services without a database here are left out. What is printed is one JSON object a line."""
+    await record(database, 2)
+    done = hutongd("audit", "verify", **variables)
+    assert (done.returncode, done.stdout) == (0, "verification: 3 rows under 1 seals\n")
+    output = io.StringIO()
+    export_audit(settings, SERVICES, SystemClock().now() - DAY, output)
+    rows = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert [row["name"] for row in rows] == ["auditEvents/1-1", "auditEvents/1-2", "auditEvents/1-3"]
+    assert {row["caller"] for row in rows} == {"gates/410100/7"}
+    done = hutongd("audit", "who-read", "--number", NUMBER, **variables)
+    *found, bulk = [json.loads(line) for line in done.stdout.splitlines()]
+    assert found == rows[:2]
+    assert (bulk["bulk"], bulk["reads"], bulk["items"]) == (True, 1, 9)
+
+
+async def test_the_check_fails_with_a_fault(database: Database, settings: Settings) -> None:
+    await record(database, 1)
+    database.write_now(lambda it: it.execute(update(tables.rows).values(caller="gates/410100/8")))
+    lines, is_well = verify_audit(settings, ["verification"])
+    assert "verification: changed: one of rows 1-1 to 1-2" in lines
+    assert not is_well
