@@ -61,15 +61,19 @@ async def nation_as_of(service: Service) -> Instant:
     return from_timestamp((await resolve(service)).nation_as_of_time)
 
 
+def without_actors(policy: policy_pb2.Policy) -> policy_pb2.Policy:
+    """Return a policy without who made it, which no other node knows."""
+    policy.ClearField("actor")
+    policy.ClearField("withdraw_actor")
+    return policy
+
+
 async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
     """Return all revisions of a policy as any node knows them, without who made them; none if it is not known."""
     try:
         request = ListPolicyRevisionsRequest(name=name, page_size=500)
         found = list((await service.read.ListPolicyRevisions(request)).policies)
-        for policy in found:
-            policy.ClearField("actor")
-            policy.ClearField("withdraw_actor")
-        return found
+        return [without_actors(policy) for policy in found]
     except grpc.aio.AioRpcError as error:
         if error.code() != grpc.StatusCode.NOT_FOUND:
             raise
