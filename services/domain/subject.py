@@ -20,8 +20,8 @@ KEY_LENGTH = 16
 CLASS_RULE = 2
 """The version of the rule by which documents are divided into classes. Subject keys of different rules do not match.
 
-1: every document type was a class of its own. 2: all numbers of GB 11643 are one class. Raise it with every change of
-`Document.document_class`: stores and nodes of another rule are then refused.
+Rule 1: every document type was a class of its own. Rule 2: all numbers of GB 11643 are one class. Raise the version
+with every change of `Document.document_class`, so that stores and nodes of another rule are refused.
 """
 
 
@@ -93,7 +93,7 @@ def mask_free_text(text: str) -> str:
 
 
 def mask_telephone_numbers(text: str) -> str:
-    """Mask every telephone number of mainland China in a free text, without what may be part of a longer number."""
+    """Mask every telephone number of mainland China in a free text. Digits that may be part of a longer number stay."""
     return _TELEPHONE.sub(lambda match: _mask_telephone(match.group()), text)
 
 
