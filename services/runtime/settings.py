@@ -38,7 +38,7 @@ from services.runtime.variables import (
 )
 
 MAX_UPLOAD_WORKERS = 256
-"""Worker processes at most: more than any machine has cores for."""
+"""The most worker processes for uploads: more than any machine has cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,8 @@ class Settings:
         """Return the secret for subject keys. On SQLite without HUTONG_PEPPER_FILE it is made at first start.
 
         Raises:
-            BadSetting: it is missing beside a database server, unreadable, or shorter than 32 bytes.
+            BadSetting: the file is not given although a database server is used, or is unreadable or shorter than 32
+                bytes.
         """
         if self.pepper_file is not None:
             return read_pepper(self.pepper_file)
