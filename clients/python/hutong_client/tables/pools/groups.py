@@ -1,8 +1,8 @@
 """Group rows into tubes, also where the tube code stands once for its group.
 
-A row without a tube code belongs to the tube above it only if the layout leaves no doubt: the code stands once, with
-the size of a pool, and no more rows follow than the pool has members. A row that may be a member of a pool is never
-taken for a tube of its own, because a positive pool would make positive persons.
+A row without a tube code belongs to the tube above it only if the layout leaves no doubt. The code must stand once,
+with the size of a pool, and no more rows may follow than the pool has members. A row that may be a member of a pool is
+never taken for a tube of its own, because the result of a positive pool would then be stored as that person's own.
 
 A file may also give each person a code, and the size of the pool once. Such rows are rejected, because nothing says
 which of them are in one tube.
@@ -57,7 +57,7 @@ def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
 
 
 def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:
-    """Reject rows with a code each and no size if they follow a pool of one row, whose members they may be."""
+    """Reject rows with a code each and no size if they follow a pool of one row, because they may be its members."""
     chain: list[Row] = []
     size = 0
     for group in groups:
@@ -151,7 +151,7 @@ class _Grouper:
         yield from self._flush_early()
 
     def _repeat_size(self, row: Row) -> Row:
-        """Return the row with the size of the row above it if its own cell repeats that one, as "同上" does."""
+        """Return the row with the size of the row above it, if its own cell says that it is the same ("同上")."""
         size = row.cells.get("pool_size")
         if row.sheet is not self._sheet:
             self._size, self._sheet = "", row.sheet
@@ -165,7 +165,7 @@ class _Grouper:
         return row
 
     def _take_faulty(self, row: Row) -> Iterator[Group]:
-        """Take a row that cannot be read. It does not end a group."""
+        """Take a row that cannot be read. Such a row does not end a group."""
         if self._group:
             self._group.append(row)
             if len(self._group) > MAX_ROWS:
@@ -272,7 +272,7 @@ def _has_no_code(row: Row) -> bool:
 
 
 def _is_blank(code: Cell) -> bool:
-    """Check whether a cell names no tube code. A mark that repeats the code above names one."""
+    """Check whether a cell names no tube code. A mark that repeats the code above, such as "同上", names one."""
     if not isinstance(code, str) or _is_ditto(code):
         return not code
     if code.isalnum():
