@@ -87,7 +87,7 @@ def who_read(
 
 
 def purge_audits(settings: Settings, now: Instant) -> dict[str, int]:
-    """Remove the rows of the audit that are older than it is kept. Return the number of removed rows by service."""
+    """Remove the rows of the audit beyond its retention. Return the number of removed rows by service."""
     removed: dict[str, int] = {}
     for name in SERVICES:
         url = settings.service(name).database_url

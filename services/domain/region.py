@@ -70,7 +70,7 @@ def within(code: str, ancestor: str) -> bool:
 
 
 def prefix(code: str) -> str:
-    """Return the digits with which the code of every region in this one begins; an empty text for the nation."""
+    """Return the digits with which the codes of all regions in this one begin; an empty text for the nation."""
     if code == NATION:
         return ""
     if code[2:] == "0000":

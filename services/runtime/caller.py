@@ -1,4 +1,4 @@
-"""The caller of a call: its role, its name, and for whom it acts."""
+"""The caller of a call: its role, its name, and the person for whom it acts."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def signature_of(paths: Sequence[Path]) -> Signature:
 
 
 class ReloadedFiles(Generic[T]):
-    """Files that are read together, at once and whenever one of them has changed.
+    """Files that are read together: once at the start, and whenever one of them has changed.
 
     `load` reads and checks the files in a thread, and raises BadSetting if they cannot be used. `use` applies the
     loaded content in the event loop. If the files can no longer be used, the content that was applied before stays in

@@ -203,7 +203,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
-        """Read the settings from the environment, and from a TOML file what the environment does not give.
+        """Read the settings from the environment. A TOML file gives those that the environment does not give.
 
         The file is `config`, or else the one that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become
         regions of this process.

@@ -52,7 +52,8 @@ async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock)
     held = contextlib.ExitStack()
     acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, try_process_lock(database, task, key)))
     try:
-        # A cancelled caller still waits below for the thread, which would otherwise keep the lock for ever.
+        # A cancelled caller still waits below for the thread, because the thread would otherwise keep the lock for
+        # ever.
         yield await asyncio.shield(acquiring)
     finally:
         await asyncio.wait([acquiring])

@@ -58,8 +58,7 @@ def names_test(project: Cell | None, method: Cell | None) -> bool:
 
 
 def check_specimen(cell: Cell, item: str) -> None:
-    """Raise BadCell if a specimen is no person's, or if the item is the default one and the specimen is blood or
-    urine."""
+    """Raise BadCell if a specimen is no person's, or if it is blood or urine and the item is the default one."""
     word = plain(cell)
     if any(known in word for known in _TABLE["specimens"]["no_person"]):
         raise BadCell("the specimen is no person's, such as food or the environment; such a row is no person's result")

@@ -111,7 +111,7 @@ def read_tubes(rows: Iterable[Row], reading: Reading, scattered: Container[objec
 
 
 def _must_be_counted(rows: Sequence[Row]) -> bool:
-    """Check whether a tube states no size. The number of its rows is then its size."""
+    """Check whether a tube does not state its size, so that its rows must be counted."""
     first = rows[0].cells
     if "pool_size" in first and read_size(first["pool_size"]) != POOLED:
         return False
@@ -209,7 +209,7 @@ def _repeats(item: _Good, run: Sequence[_Good]) -> bool:
 
 
 def _doubtful_column(item: BadRow) -> str:
-    """Return the column of a fault of a bad row that leaves the meaning of its tube unknown; empty if there is none."""
+    """Return the faulty column of a bad row that leaves the meaning of its tube unknown; empty if there is none."""
     return next((fault.column for fault in item.faults if fault.column in _DOUBTFUL), "")
 
 

@@ -26,7 +26,7 @@ REFUSED = Counter("hutong_budget_refusals_total", "Calls refused because of a bu
 UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HEAVY: 20}
 """Units of work by the cost that the contract states for an RPC. A method without a stated cost counts as light."""
 BURST: Span = 5 * SECOND
-"""A caller may spend the work of this span at once, because an application asks for much when it starts."""
+"""A caller may do the work of this span all at once, because an application asks for much when it starts."""
 CALLERS = 10_000
 """The number of callers whose accounts are kept. It is more than a node has. With 3,000 persons each they take 320
 MiB."""
