@@ -13,7 +13,7 @@ from services.runtime.settings import Settings
 from services.storage.engine import find_sqlite_file
 
 LOW_BYTES = 2 << 30
-"""The free space in bytes below which the doctor warns. It is enough for about ten million results."""
+"""The free space in bytes below which `hutongd doctor` warns. It is enough for about ten million results."""
 FULL_BYTES = 256 << 20
 """The least free space that SQLite needs, in bytes. Its log alone grows to 64 MiB, or more during a long read."""
 TIMEX_BYTES = 256

@@ -265,8 +265,7 @@ class Settings:
         """Return the secret for subject keys. On SQLite without HUTONG_PEPPER_FILE it is made at first start.
 
         Raises:
-            BadSetting: the file is not given although a database server is used, or is unreadable or shorter than 32
-                bytes.
+            BadSetting: the file is missing beside a database server, unreadable, or shorter than 32 bytes.
         """
         if self.pepper_file is not None:
             return read_pepper(self.pepper_file)

@@ -287,7 +287,7 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
         # Deleted content is overwritten with zeros, so that nothing of it stays in the file. An upload takes some 3 %
         # longer.
         "secure_delete = ON",
-        "cache_size = -65536",  # 64 MiB; the default of 2 MiB thrashes on a day's uploads
+        "cache_size = -65536",  # 64 MiB; the default of 2 MiB is too small for a day's uploads
         "temp_store = MEMORY",
         # 16,384 pages are 64 MiB of log. With the default of 4 MiB, SQLite would write the same hot pages back every
         # few batches.

@@ -17,7 +17,7 @@ def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iter
 
     Args:
         row: the row.
-        shared: cells that describe the tube and stand in some of its rows alone.
+        shared: cells that describe the tube and that only some of its rows fill.
         size: the size of the tube. The size is not filled in if the size or the tube code is at fault, because the row
             may belong to another tube.
         faults: the faults of the row.

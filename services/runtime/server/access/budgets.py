@@ -40,7 +40,8 @@ class Budget:
 
     Attributes:
         persons_an_hour: distinct persons that the caller may ask about in an hour.
-        misses_an_hour: answers about persons without any record. Most people at a real gate have been tested.
+        misses_an_hour: answers in an hour about persons without any record. Most people at a real gate have been
+            tested.
         calls: unary calls under way.
         heavy_calls: unary calls under way that are batches or work on many rows.
         streams: open streams.

@@ -54,7 +54,7 @@ class SheetSource(Protocol):
         """Return whether the sheet is hidden."""
 
     def rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the rows with their numbers; raise NotATable at damage."""
+        """Yield the rows with their numbers; raise NotATable if the sheet is damaged."""
 
     def marks(self) -> Marks:
         """Return the sheet's merged cells and hidden rows."""

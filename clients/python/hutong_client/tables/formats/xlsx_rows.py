@@ -80,7 +80,7 @@ class XlsxSheet:
         return bool(self.sheet.sheet_state != "visible")
 
     def rows(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """Yield the rows with their numbers; raise NotATable at damage."""
+        """Yield the rows with their numbers; raise NotATable if the sheet is damaged."""
         number = 0
         try:
             # Some programs write a wrong sheet size, and openpyxl would read only that part.

@@ -27,7 +27,8 @@ MAX_ROWS = 5_000
 """Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
 _DITTO = frozenset({"同上", "同上行", "同左", "〃", "″", '"', "''", "\u201d", "↑", "^", "ditto"})
 _NO_CODE = frozenset({"无", "null", "none", "nil", "nan", "n/a"})
-"""Words that stand for no tube code, in lower case. A text without a letter or digit, such as a dash, does so too."""
+"""Words that mean that there is no tube code, in lower case. A text without letters and digits, such as a dash, is
+another."""
 _FOOTER = re.compile(
     r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
     r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",

@@ -27,8 +27,8 @@ _AT_RISK = re.compile(
 )
 """Texts that a spreadsheet program takes for a number, a date, a time or a formula, and writes back in another form.
 
-They are numbers of more than 10 digits or with leading zeros, 1E5, 1.10, 10:1, 1-2, dates, times, which lose their
-seconds, codes such as MAR1, and texts with the beginning of a formula.
+They are numbers of more than 10 digits or with leading zeros, 1E5, 1.10, 10:1, 1-2, dates, times (which lose their
+seconds), codes such as MAR1, and texts with the beginning of a formula.
 """
 _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 
