@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from services.results.exchange.arrival import FormedTubes
-from services.results.exchange.home_register import find_foreign_labs
+from services.results.exchange.homes.register import find_foreign_labs
 from services.results.exchange.model import Change, Replica
 from services.results.labs.model import Lab
 
@@ -43,7 +43,7 @@ def set_aside_foreign(
     _log.warning(
         "a node sent changes of laboratories at home in another node; they were set aside",
         node=sender,
-        reason="NOT_ITS_OWN",
+        set_aside="NOT_ITS_OWN",
         results=results,
         registrations=labs,
     )
