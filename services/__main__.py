@@ -32,12 +32,12 @@ from services.storage.private_files import check_private_files
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-"""Wrong arguments, a setting or a database that cannot be used. Trying again is useless until the operator has changed
-something."""
+"""The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
+operator has changed something."""
 MAX_SPAN: Span = 36_500 * DAY
-"""A hundred years. No result is as old, and much longer spans would leave Python's calendar."""
+"""A hundred years. No result is as old. An instant that lies much further back would be outside Python's calendar."""
 MAX_SPAN_TEXT = 20
-"""Characters in a span: more than the longest allowed span needs, and far fewer than int() accepts."""
+"""The longest text of a span, in characters. The longest allowed span needs fewer, and int() accepts far more."""
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def run(arguments: list[str]) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
-                # Results or Policy alone keep the default, because Verification waits for their answers within its own.
+                # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
                 if "verification" in names:
                     use_batch_scheduling()
                 uvloop.run(serve([_opener(name) for name in names], settings))

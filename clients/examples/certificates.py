@@ -51,7 +51,7 @@ class Certificate:
 class Authority:
     """A certificate authority. Its files and those of its certificates are in one directory.
 
-    `end` is how long they hold from now; they hold since an hour ago.
+    Its own certificate is valid from an hour ago until `end` from now.
     """
 
     def __init__(self, directory: Path, name: str, end: dt.timedelta = _A_YEAR) -> None:
@@ -69,7 +69,8 @@ class Authority:
     ) -> Certificate:
         """Make a certificate for a server on loopback or for a caller, with any URIs.
 
-        `life` is from when to when it holds, counted from now; as long as the authority if it is not given.
+        `life` is the start and the end of its validity, counted from now. Without `life` it is valid as long as the
+        authority.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = [

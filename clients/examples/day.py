@@ -47,7 +47,7 @@ _CHINA = timezone(timedelta(hours=8))
 _FIRST_SAMPLE = time(5, 30)
 _SAMPLING_MINUTES = 600  # sampling ends at 15:30, so that every report is issued before midnight
 _POOL_SIZES = (1, 1, 1, 5, 5, 10, 10, 10, 20)
-# Tubes of every 10,000: as few as on a normal day, and enough for every scene of the story.
+# Positive tubes of every 10,000. They are as few as on a normal day, and enough for every scene of the story.
 _POSITIVE_PER_10000 = 20
 _INCONCLUSIVE_PER_10000 = 10
 

@@ -40,7 +40,7 @@ POLICIES = EXAMPLES / "policies"
 _CHINA = timezone(timedelta(hours=8))
 # The hutong command's exit code when rows were rejected.
 _PARTLY = 3
-# The sample policies of 2022 accept nucleic acid alone.
+# An invented policy that accepts antigen too. The sample policies of 2022 accept nucleic acid alone.
 _EXAMPLE_POLICY = """
 name: jurisdictions/450400/policies/example-care-home
 title: 示例：养老院，48小时核酸或24小时抗原
@@ -152,7 +152,7 @@ def _apply(node: Node, policies: Path) -> None:
 
 
 def _upload_day(node: Node, where: Path) -> None:
-    # Copied, because the command writes its journal and the rejected rows beside the file.
+    # The file is copied, because the command writes its journal and the rejected rows beside the file.
     day = Path(shutil.copy(DAY, where))
     announce(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
     answer = run_hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
@@ -171,7 +171,7 @@ def _upload_day(node: Node, where: Path) -> None:
 
 
 def _first_rejected(rejects: Path) -> dict[str, str]:
-    """Return, for each reason, the command's description of the first row that was rejected for it alone."""
+    """Return, for each reason, the command's description of the first row that was rejected for this reason alone."""
     found: dict[str, str] = {}
     with rejects.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
@@ -182,7 +182,7 @@ def _first_rejected(rejects: Path) -> dict[str, str]:
 def _ask_for_decisions(connection: Connection) -> None:
     """Print the first decision in full, and the outcome, reason, policy and next steps of the others.
 
-    What was weighed is printed where the story expects a certain use of it.
+    The use of records and evidence is printed where the story expects a certain use.
     """
 
     @cache

@@ -53,7 +53,7 @@ _PUBLISHERS = {
     "Jilin": ("tonghua",),
 }
 _HOTEL = purpose_pb2.PURPOSE_HOTEL
-# The public record has no window of Shandong in August 2022.
+# An invented policy, because the public record has no window of Shandong in August 2022.
 _EXAMPLE_RULE = """
 name: jurisdictions/370000/policies/example-hotel
 title: 示例：住宿，72小时

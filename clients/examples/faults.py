@@ -1,4 +1,4 @@
-"""Add wrong rows, with the faults of real files, to a day, each with the reason that an upload must return.
+"""Add wrong rows with the faults of real files to a day. Each has the reason that an upload must return for it.
 
 The expected reason is a name of `hutong.error.v1.ErrorReason`, or DUPLICATE for a row that is stored already. A
 duplicate is counted and not rejected.

@@ -1,4 +1,4 @@
-"""Serve the demo's node as HTTP/JSON and gRPC-Web: three services over mutual TLS, and an Envoy before them.
+"""Serve the demo's node as HTTP/JSON and gRPC-Web: three services over mutual TLS, and an Envoy in front of them.
 
     python -m clients.examples.http          # until Ctrl-C, on 127.0.0.1:8080
     python -m clients.examples.http --once   # ask once and end
@@ -36,7 +36,7 @@ from clients.examples.story import build_scenes
 
 ISSUER, AUDIENCE = "https://sign-in.example", "hutong"
 TOKEN_SECONDS = 600
-"""The longest life that the services accept."""
+"""The longest life of a token that the services accept."""
 _START_SECONDS = 30.0
 _INVITATION = """
 Ask as the gate {gate}; its token holds for ten minutes:
@@ -113,7 +113,7 @@ def _guarded_node(where: Path, issuer: ECKey) -> Iterator[Node]:
 
 @contextlib.contextmanager
 def _running_envoy(envoy: str, node: Node, where: Path, listen: str, admin: str) -> Iterator[str]:
-    """Run Envoy before a node until the block ends. Yields its URL."""
+    """Run Envoy in front of a node until the block ends. Yield its URL."""
     certificates = where / "certs"
     options = {
         **{f"--{service}": node.addresses[service] for service in SERVICES},

@@ -1,4 +1,4 @@
-"""Shared by the demonstrations: run the hutong command, print headings, and fail if an answer differs."""
+"""Functions of all demonstrations: run the hutong command, print headings, and fail if an answer differs."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def find_travellers(day: Path) -> tuple[Report, Report]:
 
 
 def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
-    """Scenes of a report at several places. The place of testing has no effect; the checking place sets the hours."""
+    """Scenes of a report at several places. Only the place of the check sets the hours, not the place of testing."""
     issued = traveller.reported
     henan_ends = issued + 48 * _HOUR
     midnight = (issued + timedelta(days=4)).replace(hour=0, minute=0, second=0, microsecond=0)

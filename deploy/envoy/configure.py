@@ -25,9 +25,9 @@ DESCRIPTORS = ROOT / "clients/hutong.binpb"
 SERVICES = ("results", "policy", "verification")
 
 MAX_REQUEST_BYTES = 1024 * 1024
-"""A batch of 500 questions, the greatest request, has a few hundred kilobytes."""
+"""The largest request, a batch of 500 questions, has a few hundred kilobytes."""
 CALL_SECONDS = 30
-"""The limit of a call, as in the clients. A watch may last for ever, but ends after so many seconds of silence."""
+"""The longest a call may take, in seconds, as in the clients. A watch ends only after this many seconds of silence."""
 CALLS_PER_SECOND = 2_000
 """The limit for all callers of this Envoy together. The services limit each caller."""
 _LEFT_OUT = re.compile(r"AdminService|AuditService|UploadService|ExchangeService|\.internal\.")

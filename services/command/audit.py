@@ -1,4 +1,4 @@
-"""`hutongd audit`: checks the audit of the services, prints it, and finds who read something about a person."""
+"""`hutongd audit`: checks and prints the audit of the services, and finds the reads of data about a person."""
 
 from __future__ import annotations
 
@@ -63,8 +63,9 @@ def who_read(
 ) -> None:
     """Print the rows about the holder of a document, by type, number and issuing country, one JSON object a line.
 
-    If Results is among the services, the rows by documents that are linked to this one are found too. Reads of many
-    persons at once have no tag. Their sums follow, because any of them may have been about the person.
+    If Results is among the services, the rows about linked documents are printed too. A read of many persons at once
+    has no tag of a person. The sums of such reads are printed for each service, because any of them may have been about
+    the person.
 
     Raises:
         BadSetting: the number cannot be right.
@@ -86,7 +87,7 @@ def who_read(
 
 
 def purge_audits(settings: Settings, now: Instant) -> dict[str, int]:
-    """Remove rows that were kept long enough. Return how many, by service."""
+    """Remove the rows of the audit beyond its retention. Return the number of removed rows by service."""
     removed: dict[str, int] = {}
     for name in SERVICES:
         url = settings.service(name).database_url
@@ -110,7 +111,7 @@ def _audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
 
 
 def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Sequence[bytes]) -> list[str]:
-    """Return the names of the stored decisions about a person. Only their own tags say so."""
+    """Return the names of the stored decisions about a person, which only the decisions' own tags reveal."""
     columns = decisions.c
     query = select(columns.uuid, columns.subject_tag, columns.key_version).where(columns.subject_tag.is_not(None))
     return [
@@ -121,7 +122,7 @@ def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Seque
 
 
 def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Connection, AuditTables, AuditKeys]]:
-    """Open the audit of each service for reading. A service whose SQLite database is not here is left out."""
+    """Open the audit of each service for reading. A SQLite database that is not on this machine is skipped."""
     for name in names:
         url = settings.service(name).database_url
         file = find_sqlite_file(url)

@@ -16,9 +16,9 @@ from services.storage.private_files import check_private_files
 
 
 def check_settings(settings: Settings) -> None:
-    """Check what a start would refuse beyond the settings themselves.
+    """Check for faults that would stop a start although each setting is valid.
 
-    These are TLS files that cannot be used, files that other users can use, and callers that would be unknown.
+    Such faults are TLS files that cannot be used, files that other users can use, and callers that would be unknown.
 
     Raises:
         BadSetting: a start would refuse the settings.
@@ -75,7 +75,7 @@ def example() -> str:
 
 
 def _default(one: Declared) -> str:
-    """Return a default as TOML. One that is derived when the node starts is shown as the empty text."""
+    """Return a default as TOML. A default that is derived when the node starts is shown as the empty text."""
     default = one.variable.default if isinstance(one.variable.default, str) else ""
     if one.kind in {"int", "float"} and default:
         return default

@@ -1,4 +1,4 @@
-"""`hutongd doctor`: looks at everything that a node needs, changes nothing, and says what to do."""
+"""`hutongd doctor`: checks everything that a node needs, and prints what to do. It changes nothing."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _stored_mark(url: str, version: int) -> bytes | None:
 
 
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
-    """Look at the node's own addresses and at the nation's, all at once."""
+    """Check the servers at the node's own addresses and at the nation's, all at once."""
     own = [_address(settings, service) for service in services]
     upstream = {"upstream": settings.upstream, "upstream policy": settings.upstream_policy}
     return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
@@ -164,7 +164,7 @@ async def _upstream(settings: Settings, name: str, address: str) -> Finding:
 
 
 async def _health(settings: Settings, address: str) -> tuple[bool | None, str]:
-    """Return whether a server is healthy, None if none answers, and what it says."""
+    """Return whether a server is healthy, with the name of its status. The first value is None if no server answers."""
     async with open_channel(address, settings) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ from enum import IntEnum
 
 
 class Level(IntEnum):
-    """How bad a finding is; the worst is the exit code."""
+    """How bad a finding is. The worst level is the exit code."""
 
     OK = 0
     WARNING = 1
@@ -18,7 +18,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line: what was looked at, how it is, and what to do if it is not well."""
+    """One line: the thing that was checked, its state, and what to do if the state is not good."""
 
     check: str
     level: Level

@@ -13,11 +13,11 @@ from services.runtime.settings import Settings
 from services.storage.engine import find_sqlite_file
 
 LOW_BYTES = 2 << 30
-"""Free space below which to warn: about ten million results."""
+"""The free space in bytes below which `hutongd doctor` warns. It is enough for about ten million results."""
 FULL_BYTES = 256 << 20
-"""Free space that SQLite needs at least. Its log alone grows to 64 MiB, and more while a long read runs."""
+"""The least free space that SQLite needs, in bytes. Its log alone grows to 64 MiB, or more during a long read."""
 TIMEX_BYTES = 256
-"""More than Linux's struct timex has (208 bytes)."""
+"""The size of the buffer for Linux's struct timex, which has 208 bytes."""
 TIME_ERROR = 5
 """What adjtimex returns while nothing synchronises the clock (adjtimex(2))."""
 OTHERS = 0o077
@@ -30,9 +30,9 @@ def is_open_to_others(file: Path) -> bool:
 
 
 def check_clock() -> Finding:
-    """Say whether the kernel counts the clock as synchronised. Decisions compare times of many machines."""
+    """Check that the kernel counts the clock as synchronised, because decisions compare times of many machines."""
     try:
-        # A structure of zeros asks and changes nothing.
+        # adjtimex with a structure of zeros reads the state of the clock and changes nothing.
         state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(TIMEX_BYTES))
     except AttributeError:
         state = -1
@@ -44,7 +44,7 @@ def check_clock() -> Finding:
 
 
 def check_disk(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
-    """Look at each folder of a SQLite database."""
+    """Yield a finding for each folder of a SQLite database."""
     folders = []
     for service in services:
         file = find_sqlite_file(settings.service(service).database_url)
@@ -55,7 +55,7 @@ def check_disk(settings: Settings, services: Sequence[str]) -> Iterator[Finding]
 
 
 def _check_folder(folder: Path) -> Finding:
-    # A folder that does not exist yet is made in the nearest one that does.
+    # A folder that does not exist yet will be created inside its nearest existing parent.
     existing = next(one for one in (folder, *folder.parents) if one.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Finding("disk", Level.FAULT, f"this user cannot write to {existing}: change HUTONG_DATA_DIR")

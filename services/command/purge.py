@@ -1,4 +1,4 @@
-"""`hutongd purge`: remove old results, and what is beyond its own age, from the databases of all three services."""
+"""`hutongd purge`: removes old results, and other rows beyond their own age limits, from all three databases."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _COUNTS: Mapping[str, Table] = {
 def purge_node(settings: Settings, older_than: Span, now: Instant | None = None) -> str:
     """Purge the databases of a node. Return the deletion record for the operator.
 
-    The horizon of results is set first. Then Verification is purged, because its decisions name reports that Results
-    must still know as old ones. SQLite databases of Verification and Policy that are on another machine are passed
-    over.
+    The horizon of results is set first. Verification is purged before results are removed, because that purge asks
+    Results which reports of its decisions are older than the horizon. SQLite databases of Verification and Policy that
+    are on another machine are skipped.
 
     Raises:
-        Unavailable: another purge is under way, or a database is read without pause.
+        Unavailable: another purge is under way, or reads without pause keep the log of a database from being emptied.
         UnusableDatabase: a database is not at this version's schema.
     """
     now = SystemClock().now() if now is None else now
@@ -83,7 +83,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
 
 
 def _purge_others(settings: Settings, results: Database, others: Mapping[str, Database], deletion: Deletion) -> None:
-    """Purge Verification and Policy, as far as they are here, under the id of the deletion record."""
+    """Purge Verification and Policy, if their databases are on this machine, under the id of the deletion record."""
     now = deletion.delete_time
     if (database := others.get("verification")) is not None:
 

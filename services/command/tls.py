@@ -15,12 +15,12 @@ from services.runtime.settings import TlsSettings
 from services.runtime.variables import BadSetting
 
 RENEW_DAYS = 30
-"""Days before its end from which a certificate ought to be renewed: time for an authority that works on paper."""
+"""A certificate ought to be renewed this many days before it expires. Authorities that work on paper need the time."""
 DAY_SECONDS = 86_400
 
 
 def check_certificates(tls: TlsSettings) -> Iterator[Finding]:
-    """Look at the node's own certificate, its key, and the authorities that it trusts."""
+    """Check the node's own certificate, its key, and the authorities that the node trusts."""
     try:
         check_tls_files(tls)
     except BadSetting as error:
@@ -49,7 +49,7 @@ def _by_end(name: str, place: str, end: float) -> Finding:
 
 
 def check_server_certificate(name: str, address: str, tls: TlsSettings, seconds: float) -> Finding:
-    """Connect to another node's server as this node does, and look at its certificate."""
+    """Connect to another node's server with this node's TLS settings, and check the server's certificate."""
     host, port = split_address(address)
     context = ssl.create_default_context(cafile=tls.server_ca_file)
     context.set_alpn_protocols(["h2"])

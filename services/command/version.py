@@ -9,7 +9,7 @@ from pathlib import Path
 
 UNKNOWN = "unknown"
 GIT_SECONDS = 5.0
-"""How long git may take, in seconds. It reads two small files."""
+"""How long git may take, in seconds. It reads only two small files."""
 COMMIT_FILE = "extra_metadata/commit"
 """Where the build of the wheel puts the commit (hatch_build.py)."""
 
@@ -36,7 +36,7 @@ def _commit_of_package(package: Distribution | None) -> str:
         return ""
     if built := package.read_text(COMMIT_FILE):
         return built.strip()
-    # An installer records here the commit of a package that it took from a repository (PEP 610).
+    # In this file an installer records the commit of a package that it installed from a repository (PEP 610).
     origin = json.loads(package.read_text("direct_url.json") or "{}")
     return str(origin.get("vcs_info", {}).get("commit_id", ""))
 

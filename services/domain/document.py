@@ -25,7 +25,7 @@ _PASSPORT = re.compile(r"[0-9A-Z]{5,20}")
 _FOREIGN_RESIDENT = re.compile(r"[A-Z]{3}[0-9]{12}|[0-9]{17}[0-9X]")
 _RESIDENCE_PERMIT_REGIONS = ("810000", "820000", "830000")
 _CHECK_CHARACTERS = "1X864209753"
-"""Indexed by the remainder modulo 11 of the 17 digits, read as a number to the base 13."""
+"""The check characters by the remainder modulo 11 of the first 17 digits, which are read as a number to the base 13."""
 
 
 def has_check_character(number: str) -> bool:
@@ -38,7 +38,7 @@ def has_check_character(number: str) -> bool:
 
 
 class DocumentClass(NamedTuple):
-    """The documents whose numbers share one number space: the part of a subject key besides the number.
+    """A class of documents whose numbers share one number space. A subject key is made from the class and the number.
 
     A class is written as the number of a document type. Its issuing country is empty except for passports.
     """
@@ -54,7 +54,7 @@ class Document(NamedTuple):
     """A document in canonical form. Its repr omits the number, so that no log or traceback contains it.
 
     Attributes:
-        type: the type by which the document was labelled. It does not identify the subject; `document_class` does.
+        type: the type that was stated for the document. It does not identify the subject; `document_class` does.
     """
 
     type: int
@@ -66,8 +66,8 @@ class Document(NamedTuple):
         """The class of the document (docs/identifiers.md §2).
 
         Every number with the form and the check character of GB 11643 is of the class of resident identity cards,
-        whatever its type. Clerks label residence permits and foreign permanent resident cards as resident identity
-        cards. Each such number is issued to one person only.
+        whatever type was stated, because clerks label residence permits and foreign permanent resident cards as
+        resident identity cards. Each such number is issued to one person only.
         """
         if self.type != RESIDENT_ID_CARD and is_resident_number(self.number):
             return _RESIDENT_NUMBERS

@@ -18,7 +18,7 @@ class Violation:
     Attributes:
         field: the field's path.
         reason: a name from `hutong.error.v1.ErrorReason` without its prefix.
-        description: what a person needs to know to mend it.
+        description: what a person needs to know to correct the fault.
         subject: the resource or rule that was violated, if there is one.
     """
 
@@ -36,7 +36,7 @@ class HutongError(Exception):
         message: the text for people.
         violations: the faults that caused it, at least one for InvalidArgument.
         metadata: the pairs that the reason's documentation lists.
-        retry_after: how long to wait before a retry can help, in microseconds; None if none can.
+        retry_after: how long to wait before a retry can help, in microseconds; None if no retry can help.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class InvalidArgument(HutongError):
 
     @classmethod
     def of(cls, violations: Sequence[Violation]) -> InvalidArgument:
-        """Return the error for faulty fields, with the reason and the name of the first one."""
+        """Return the error for faulty fields, with the reason and the name of the first faulty field."""
         first = violations[0]
         more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
         return cls(

@@ -12,7 +12,8 @@ from services.domain.region import is_region
 _EARLIEST = -2_208_988_800
 """1900-01-01T00:00:00Z in seconds. No instant in this system lies before it."""
 _LATEST = 221_845_392_000
-"""9000-01-01T00:00:00Z in seconds. A window that begins before it ends in a year that RFC 3339 can still write."""
+"""9000-01-01T00:00:00Z in seconds. The end of every window that begins earlier still has a year of four digits, as RFC
+3339 requires."""
 
 
 def check_region(region: str, field: str, found: list[Violation]) -> None:

@@ -1,6 +1,7 @@
 """Resource names (AIP-122, docs/identifiers.md §7). No other module parses or formats them.
 
-A malformed name raises InvalidArgument with MALFORMED_NAME; a code with a wrong check character, BAD_USCC.
+The functions raise InvalidArgument: MALFORMED_NAME for a malformed name, BAD_USCC for a code with a wrong check
+character.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ _ITEM = re.compile(r"items/([a-z0-9-]{1,63})")
 _ITEM_ID = re.compile(r"[a-z0-9-]{1,63}")
 
 DEFAULT_ITEM = ""
-"""The item that every result has unless its laboratory says otherwise. It is stored and sent as the empty string, so
+"""The item that every result has unless its laboratory names another. It is stored and sent as the empty string, so
 that the content hash of a report without an item never changes."""
 _DEFAULT_ITEM_ID = "sars-cov-2-nucleic-acid"
 """The id of the default item in names."""
 _ANNOUNCED_PREFIX = "sars-cov-2-"
-"""Positives of the items whose ids begin so are made known to other nodes (docs/adr/0014-announced-positives.md)."""
+"""The beginning of an announced item's id. The nation makes positives of announced items known to other nodes
+(docs/adr/0014-announced-positives.md)."""
 
 
 def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re.Match[str]:
@@ -161,7 +163,7 @@ def parse_item(name: str, field: str = "item") -> str:
 
 
 def parse_items(names: Iterable[str], field: str, besides: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the ids of items, each once and in order, after those of `besides`."""
+    """Return the ids in `besides` and then those of the item names, each id once."""
     parsed = [parse_item(name, f"{field}[{index}]") for index, name in enumerate(names)]
     return tuple(dict.fromkeys([*besides, *parsed]))
 
@@ -172,7 +174,7 @@ def format_item(item: str) -> str:
 
 
 def describe_item(item: str) -> str:
-    """Return the name of an item for a text that people read: the default item has its name too."""
+    """Return the name of an item for a text that people read. Here the default item has a name too."""
     return f"items/{item or _DEFAULT_ITEM_ID}"
 
 
@@ -185,5 +187,5 @@ def is_announced(item: str) -> bool:
 
 
 def is_item(item: str) -> bool:
-    """Whether a text is an item's id as it is stored. The default item is stored as the empty string alone."""
+    """Whether a text is a stored item id. The default item is stored only as the empty string."""
     return not item or (_ITEM_ID.fullmatch(item) is not None and item != _DEFAULT_ITEM_ID)

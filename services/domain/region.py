@@ -1,9 +1,9 @@
 """GB/T 2260 regions: the known codes and their hierarchy (docs/identifiers.md §1).
 
 A code has six digits, two each for province, prefecture and county. "000000" is this project's own root for the nation.
-The table is that of python-stdnum (`cn/loc`) and a few codes that it lacks. It also has abolished codes, so that a
-result from a county that was merged later keeps a valid region. An operator may add codes that the standard gained
-later.
+The table has the codes of python-stdnum (`cn/loc`) and a few that python-stdnum lacks. The table also has abolished
+codes, so that a result from a county that was merged later keeps a valid region. An operator may add codes that the
+standard gained later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from functools import lru_cache
 from stdnum import numdb
 
 NATION = "000000"
-# Codes of provincial level whose prefectures and counties the table lacks. They are valid as places of birth and stay.
+# Codes of provincial level whose prefectures and counties the table lacks. They are valid as places of birth and as
+# places of stay.
 _SPECIAL = frozenset({"710000", "810000", "820000", "830000"})
 # Hangzhou's districts 临平区 and 钱塘区, founded in April 2021. python-stdnum 2.x lacks them.
 _LATER = frozenset({"330113", "330114"})
@@ -33,7 +34,7 @@ def is_region(code: str) -> bool:
 
 
 def set_added_regions(codes: Iterable[str]) -> None:
-    """Set the codes that this process knows besides the table: those of the operator's file."""
+    """Set the codes of the operator's file, which this process knows besides the table."""
     _added.clear()
     _added.update(codes)
     is_region.cache_clear()
@@ -69,7 +70,7 @@ def within(code: str, ancestor: str) -> bool:
 
 
 def prefix(code: str) -> str:
-    """Return the digits with which the code of every region in this one begins; none for the nation."""
+    """Return the digits with which the codes of all regions in this one begin; an empty text for the nation."""
     if code == NATION:
         return ""
     if code[2:] == "0000":

@@ -15,7 +15,7 @@ _TELEPHONE = re.compile(
     r"(?:1[3-9]\d[ -]?\d{4}[ -]?\d{4}|[(\uff08]?0[1-9]\d{1,2}[)\uff09]?[ -]?\d{3,4}[ -]?\d{4})(?![\dA-Za-z])"
 )
 _HALF_WIDTH = str.maketrans("０１２３４５６７８９Ｘｘ＋－（）\u3000", "0123456789Xx+-() ")
-"""Full-width characters of numbers, as an input method for Chinese writes them, and what they stand for."""
+"""Full-width characters of numbers, as an input method for Chinese writes them, with their half-width forms."""
 _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
@@ -23,8 +23,8 @@ KEY_LENGTH = 16
 CLASS_RULE = 2
 """The version of the rule by which documents are divided into classes. Subject keys of different rules do not match.
 
-1: every document type was a class of its own. 2: all numbers of GB 11643 are one class. Raise it with every change of
-`Document.document_class`: stores and nodes of another rule are then refused.
+Rule 1: every document type was a class of its own. Rule 2: all numbers of GB 11643 are one class. Raise the version
+with every change of `Document.document_class`, so that stores and nodes of another rule are refused.
 """
 
 
@@ -96,7 +96,7 @@ def mask_free_text(text: str) -> str:
 
 
 def mask_telephone_numbers(text: str) -> str:
-    """Mask every telephone number of mainland China in a free text, without what may be part of a longer number."""
+    """Mask every telephone number of mainland China in a free text. Digits that may be part of a longer number stay."""
     return _mask_each(_TELEPHONE, _mask_telephone, text)
 
 

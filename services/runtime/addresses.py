@@ -14,7 +14,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def _is_host(text: str) -> bool:
-    """Whether a text may be a host: a name, an IPv4 address, or an IPv6 address in brackets. A URL is none."""
+    """Whether a text may be a host: a name, an IPv4 address, or an IPv6 address in brackets. A URL is no host."""
     if text.startswith("[") and text.endswith("]"):
         try:
             ipaddress.IPv6Address(text[1:-1])
@@ -31,7 +31,7 @@ def port_after(address: str) -> str:
 
 
 def is_same_server(address: str, other: str) -> bool:
-    """Whether two addresses are certainly one server's."""
+    """Whether two addresses certainly belong to one server."""
     if is_loopback(address) and is_loopback(other):
         return split_address(address)[1] == split_address(other)[1] != 0
     return address == other

@@ -32,8 +32,8 @@ class AuditKind(IntEnum):
 class AuditEvent(NamedTuple):
     """A row of the audit without its number. The contract describes each field (`hutong.audit.v1.AuditEvent`).
 
-    `subject_tag` is the keyed hash of the person and the day; None if the event is of no person or of many. `code` is
-    the number of a gRPC status.
+    `subject_tag` is the keyed hash of the person and the day; None if the event is about no person or about many.
+    `code` is the number of a gRPC status.
     """
 
     kind: int
@@ -54,12 +54,12 @@ class AuditEvent(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What a request, or an item of a batch, is about. Empty fields are not stated.
+    """What a request, or an item of a batch, is about. A field is empty if the request does not state it.
 
     Attributes:
         name: a resource name as the caller sent it.
         key: the subject key of the document in the request.
-        person_count: how many persons the request names by their keys.
+        person_count: the number of persons that the request names by their keys.
     """
 
     name: str = ""
@@ -106,9 +106,9 @@ class CallAudit:
     """The audit of one call.
 
     Attributes:
-        is_recorded: whether rows of the call's own have been stored, so that the layer adds none for its answer.
-        is_hidden: whether the call was answered as if another's object did not exist.
-        subject_keys: the persons whom the answer is about, if the request does not name them by a document.
+        is_recorded: whether the call has stored rows itself, so that the layer Audit adds none for its answer.
+        is_hidden: whether the object belongs to another caller, and the answer was that it does not exist.
+        subject_keys: the keys of the persons that the answer is about, if the request does not name them by a document.
     """
 
     __slots__ = (
@@ -140,14 +140,14 @@ class CallAudit:
         self._method = method
         self._request_id = request_id
         self._caller = caller
-        # What all rows of reads of the call have in common.
+        # The fields that all rows of the call's reads have in common.
         self._stated: tuple[str, str, str, str, str, str] | None = None
         self._on_behalf_of = on_behalf_of
         self._subjects = subjects
 
     @property
     def is_inner(self) -> bool:
-        """Whether Verification makes the call for a caller whose read Verification itself records."""
+        """Whether Verification makes the call for another caller. Verification itself records that caller's read."""
         return bool(self._on_behalf_of)
 
     def subjects(self) -> Sequence[Subject]:
@@ -168,7 +168,8 @@ class CallAudit:
         if kind == AuditKind.CHANGE:
             stated = self._state(self._request_id)
         else:
-            # A read says where a person is. Its row has the minute alone, and no id that tells the millisecond.
+            # A read reveals where a person is. Its row has the minute only, and hides the request id, whose UUID may
+            # contain the millisecond.
             time -= time % MINUTE
             if stated is None:
                 stated = self._stated = self._state(trail.hide(self._request_id))
@@ -192,7 +193,7 @@ class CallAudit:
 
 
 current_audit: ContextVar[CallAudit | None] = ContextVar("current_audit", default=None)
-"""The audit of the call that the running task serves; None outside a call, and for what calls share."""
+"""The audit of the call that the running task serves; None outside a call, and in work that several calls share."""
 
 
 def record_change(
@@ -200,7 +201,7 @@ def record_change(
 ) -> None:
     """Store the row of a change in its transaction, one for each subject. Call it last, after all other statements.
 
-    What is not given is taken from the request. Outside a call it stores nothing.
+    Values that are not given are taken from the request. Outside a call the function stores nothing.
     """
     audit = current_audit.get()
     if audit is None:
@@ -224,14 +225,14 @@ def record_request(connection: Any) -> None:
 
 
 def note_subjects(subject_keys: Sequence[bytes]) -> None:
-    """Note whom the answer of the current call is about, where the request names no document."""
+    """Note the persons that the answer of the current call is about, if the request names no document."""
     audit = current_audit.get()
     if audit is not None:
         audit.subject_keys = subject_keys
 
 
 def note_hidden() -> None:
-    """Note that the current call is answered as if another's object did not exist."""
+    """Note that the current call is about another caller's object, and is answered as if the object did not exist."""
     audit = current_audit.get()
     if audit is not None:
         audit.is_hidden = True

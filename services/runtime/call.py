@@ -17,7 +17,7 @@ _TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})
 REQUEST_ID = "x-request-id"
 """The metadata key of a call's id, in requests and in the trailers of a failed call."""
 CASE = "hutong-case"
-"""The metadata key of the case that a call serves. Some grants of the contract need it."""
+"""The metadata key of the case that a call serves. Some grants of the contract need a case."""
 TRACE_PARENT = "traceparent"
 """The metadata key of W3C Trace Context: version, trace id, parent span id and flags."""
 _SEES_ACTORS = {"supervisor", "authority", "operator", LOCAL}
@@ -68,9 +68,9 @@ current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
 
 def current_actor() -> str | None:
-    """Return the name of the caller of the current call, to be stored beside what it changes; None if it is not known.
+    """Return the name of the current call's caller, to be stored beside the change; None if the caller is not known.
 
-    Ask in the event loop, because threads have no current call.
+    Call it in the event loop, because threads have no current call.
     """
     call = current_call.get()
     return call.caller.name or None if call is not None else None
@@ -95,7 +95,7 @@ def outgoing_metadata() -> tuple[tuple[str, str], ...]:
 def inner_metadata() -> tuple[tuple[str, str], ...]:
     """Return the metadata to send to a service of this node, with the caller for whom the call is made.
 
-    That service does not record the read of a person, because this one does.
+    The called service does not record the read of a person, because this service records it.
     """
     call = current_call.get()
     if call is None or not call.caller.name:

@@ -1,4 +1,4 @@
-"""The caller of a call: its role, its name, and for whom it acts."""
+"""The caller of a call: its role, its name, and the person for whom it acts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Caller:
         certificate_hash: SHA-256 of the certificate in DER, as hexadecimal; empty without a certificate.
         certificate_name: the name in the certificate. It differs from `name` behind an edge.
         serial: the serial number of the certificate; 0 without one.
-        expire_time: when the certificate or the token expires, whichever is first; None for a local caller.
+        expire_time: when the certificate or the token expires, whichever expires first; None for a local caller.
         user: the subject key of the person who signed in at the caller; None without one.
         other_documents: the subject keys of the person's other documents, as the token names them.
         fault: why the caller is not known.

@@ -48,7 +48,7 @@ def _flatten(content: Mapping[str, Any], tables: set[str]) -> Iterator[tuple[str
 def _text(path: Path, one: Declared, value: Any) -> str:
     """Return a value as the text that the environment variable would have."""
     if value == "":
-        # It counts as not given, as in the environment.
+        # An empty text counts as not given, as in the environment.
         return ""
     allowed = _KINDS.get(one.kind, (str,))
     # In Python a bool is an int.
@@ -58,6 +58,6 @@ def _text(path: Path, one: Declared, value: Any) -> str:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the known name that resembles it most, or where all are."""
+    """Return the end of a message about an unknown name: the most similar known name, or where all names are listed."""
     close = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {close[0]}?" if close else "; hutongd --help lists all settings"

@@ -16,13 +16,13 @@ from services.domain.instant import MINUTE, Instant, Span
 
 _FORM = re.compile(r"1/(results|policy|verification)/([0-9]{6})/([0-9]{1,18})")
 MAX_CLOCK_SKEW: Span = 5 * MINUTE
-"""How far another node's clock may be ahead of this one's. Five minutes is what uploads tolerate too; a token further
-in the future was not issued by this system."""
+"""How far another node's clock may be ahead of this one's. Uploads tolerate five minutes too. A token further in the
+future was not issued by this system."""
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """The content of a token: a service, its node's region, and the instant up to which the caller has seen it."""
+    """The content of a token: a service, its node's region, and the instant up to which the caller saw its commits."""
 
     service: str
     region: str

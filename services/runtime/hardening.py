@@ -17,10 +17,11 @@ def harden_process() -> None:
     """Keep secrets and data in this process's memory and files from other processes of the same user and from dumps.
 
     On Linux nobody but root can attach a debugger or a profiler to the process afterwards, or read its environment and
-    its open files in /proc. Child processes inherit everything but the last, which a new program resets.
+    its open files in /proc. Child processes inherit the umask and the limit on dumps. A new program resets the
+    protection from debuggers and in /proc.
     """
     os.umask(UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        # It fails only for an invalid argument.
+        # prctl fails only for an invalid argument.
         ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -28,7 +28,7 @@ def configure_logs(level: str) -> None:
 
 
 def _render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-    """Render an event with its level and time. One processor does it all, because every call writes a line."""
+    """Render an event with its level and time. One processor does all of it, because every call writes a line."""
     if event.get("exc_info"):
         event = format_exc_info(logger, method, event)
     event["level"] = method

@@ -17,7 +17,7 @@ from services.domain.errors import InvalidArgument
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 _MAC_BYTES = 16
-"""128 bits cannot be found by trying."""
+"""The length of the keyed hash. 128 bits cannot be guessed."""
 
 
 def page_size(asked: int) -> int:

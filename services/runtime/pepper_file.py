@@ -30,10 +30,10 @@ def read_pepper(path: Path) -> Pepper:
 
 
 def read_or_make_pepper(directory: Path) -> Pepper:
-    """Return the secret of an embedded node. It is made at first start; only the owner of its file can read it.
+    """Return the secret of an embedded node. The first start makes it; only the owner of its file can read it.
 
     Raises:
-        BadSetting: the directory cannot be used, or as `read_pepper`.
+        BadSetting: the directory cannot be used, or `read_pepper` raises the error.
     """
     path = directory / "pepper"
     try:

@@ -14,7 +14,7 @@ from services.runtime.variables import BadSetting
 
 T = TypeVar("T")
 Signature: TypeAlias = tuple[object, ...]
-"""Changes whenever one of several files is written or replaced."""
+"""A value that changes whenever one of several files is written or replaced."""
 
 FAILURES = Counter(
     "hutong_reload_failures_total", "Changed files that could not be used, so that the former ones stay", ["setting"]
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 def signature_of(paths: Sequence[Path]) -> Signature:
-    """Return the signature of files. A file that is missing has one too."""
+    """Return the signature of files. A missing file contributes to it too."""
     found: list[object] = []
     for path in paths:
         try:
@@ -37,10 +37,11 @@ def signature_of(paths: Sequence[Path]) -> Signature:
 
 
 class ReloadedFiles(Generic[T]):
-    """Files that are read together, at once and whenever one of them has changed.
+    """Files that are read together: once at the start, and whenever one of them has changed.
 
-    `load` reads and checks them, in a thread, and raises BadSetting if they cannot be used. `use` puts what was read
-    into place, in the event loop. Files that can no longer be used leave what was read before in place.
+    `load` reads and checks the files in a thread, and raises BadSetting if they cannot be used. `use` applies the
+    loaded content in the event loop. If the files can no longer be used, the content that was applied before stays in
+    force.
     """
 
     def __init__(self, setting: str, paths: Sequence[Path], load: Callable[[], T], use: Callable[[T], None]) -> None:
@@ -48,12 +49,12 @@ class ReloadedFiles(Generic[T]):
         self._paths = paths
         self._load = load
         self._use = use
-        # Taken before the first reading, so that a change in between is not missed.
+        # The signature is taken before the first reading, so that a change between the two is not missed.
         self._signature = signature_of(paths)
         use(load())
 
     async def refresh(self, *, force: bool = False) -> bool:
-        """Read the files again if they have changed, or in any case if `force`. Return whether they were put in place.
+        """Read the files again if they have changed, or in any case if `force`. Return whether they were applied.
 
         A file that could not be used is tried again after its next change.
         """
@@ -73,7 +74,7 @@ class ReloadedFiles(Generic[T]):
 
 
 class Reloads:
-    """All files of one server that are read again. `on_change` is called after any of them was put in place."""
+    """All files of one server that are read again. `on_change` is called after any of them was applied."""
 
     def __init__(self, files: Sequence[ReloadedFiles[Any]], on_change: Callable[[], None], seconds: float) -> None:
         self._files = files
@@ -81,13 +82,13 @@ class Reloads:
         self._seconds = seconds
 
     async def refresh(self, *, force: bool = False) -> None:
-        """Read again what has changed, or everything if `force`."""
+        """Read the changed files again, or all files if `force`."""
         changed = [await files.refresh(force=force) for files in self._files]
         if any(changed):
             self._on_change()
 
     async def run(self) -> None:
-        """Look for changes again and again until cancelled."""
+        """Check for changes periodically until cancelled."""
         while True:
             await asyncio.sleep(self._seconds)
             await self.refresh()

@@ -38,7 +38,7 @@ from services.runtime.variables import (
 )
 
 MAX_UPLOAD_WORKERS = 256
-"""Worker processes at most: more than any machine has cores for."""
+"""The most worker processes for uploads: more than any machine has cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
-        """Read the settings from the environment, and from a TOML file what the environment does not give.
+        """Read the settings from the environment. A TOML file gives those that the environment does not give.
 
         The file is `config`, or else the one that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become
         regions of this process.
@@ -265,7 +265,7 @@ class Settings:
         """Return the secret for subject keys. On SQLite without HUTONG_PEPPER_FILE it is made at first start.
 
         Raises:
-            BadSetting: it is missing beside a database server, unreadable, or shorter than 32 bytes.
+            BadSetting: the file is missing beside a database server, unreadable, or shorter than 32 bytes.
         """
         if self.pepper_file is not None:
             return read_pepper(self.pepper_file)

@@ -33,7 +33,7 @@ class Variable:
         read: turns the text into a value; its ValueError says what the text must be.
         default: the text if none is given, or a function that derives it from the other settings.
         default_words: the description of a derived default, for operators.
-        redact: returns the value for operators' eyes, without the secrets that it may contain.
+        redact: returns the value for operators, without the secrets that it may contain.
     """
 
     meaning: str

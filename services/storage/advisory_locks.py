@@ -50,6 +50,6 @@ def lock_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
 
 
 def share_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
-    """Do as `lock_until_commit` does, but beside other transactions that share the lock."""
+    """Wait for the lock and hold it until the transaction ends. Other transactions may share the lock."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (int(lock),))

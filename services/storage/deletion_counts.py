@@ -1,7 +1,7 @@
 """Counts of what a purge removed from each store of a service. They belong to its deletion record.
 
-They are kept for ever. Each service has a table of its own, because it may have a database of its own. All of them use
-the id of the same deletion.
+The counts are kept for ever. Each service has a table of its own, because it may have a database of its own. All tables
+use the id of the same deletion.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def deletion_counts_table(metadata: MetaData, service: str) -> Table:
         f"{service}_deletion_counts",
         metadata,
         Column("deletion_id", String(36), primary_key=True),
-        # The name of the table from which rows were removed, or of what was removed from its rows.
+        # The name of the table that rows were removed from, or of the values that were removed from its rows.
         Column("store", String(64), primary_key=True),
         Column("removed_count", BigInteger, nullable=False),
     )
@@ -26,7 +26,7 @@ def deletion_counts_table(metadata: MetaData, service: str) -> Table:
 
 @dataclass(frozen=True, slots=True)
 class DeletionCounts:
-    """Adds to the counts of one deletion, in the transactions that remove."""
+    """Adds to the counts of one deletion, in the transactions that remove the rows."""
 
     table: Table
     deletion_id: str

@@ -74,7 +74,7 @@ class Database:
         self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)`, which only reads. It runs once more if the server had closed the connection.
+        """Run `work(connection, ...)`, which only reads. `work` runs once more if the server had closed the connection.
 
         On PostgreSQL each statement sees what was committed before it. On SQLite all statements see one state.
 
@@ -93,7 +93,7 @@ class Database:
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
         """
-        # The transaction knows the call that it serves, and records it in the audit.
+        # The copied context holds the current call, so that the transaction can record the call in the audit.
         context = contextvars.copy_context()
         done = await asyncio.get_running_loop().run_in_executor(
             self._writers, context.run, lambda: self.write_now(work, *args, **kwargs)
@@ -130,16 +130,16 @@ class Database:
             raise _unavailable(error) from error
 
     def is_log_emptied_now(self, tries: int, pause: float) -> bool:
-        """Copy SQLite's log into the database file and empty it. Return False if it was read at every try.
+        """Copy SQLite's log into the database file and empty the log. Return False if a reader prevented every try.
 
-        Deleted bytes stay in the log until then. PostgreSQL has no such log, and the answer is True.
+        Deleted bytes stay in the log until it is emptied. PostgreSQL has no such log, so the answer is True.
         """
         if not self.is_sqlite:
             return True
         for attempt in range(tries):
             if attempt:
                 time.sleep(pause)
-            # Outside any transaction: SQLite refuses this inside one, and SQLAlchemy would begin one.
+            # SQLite refuses this statement inside a transaction, and SQLAlchemy would begin one.
             connection = self.engine.raw_connection()
             try:
                 (is_busy, *_) = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -163,7 +163,7 @@ class Database:
         try:
             yield connection
         finally:
-            # The session ends here and does not return to the pool.
+            # The session must end, because its locks end with it. The connection therefore does not return to the pool.
             connection.invalidate()
             connection.close()
 
@@ -175,7 +175,7 @@ class Database:
         """Check that the database answers and has this version's schema.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE, one of the two is not so.
+            Unavailable: DATABASE_UNAVAILABLE, the database does not answer or has another schema.
         """
         if not await self.read(self._is_alive_and_current):
             raise Unavailable("DATABASE_UNAVAILABLE", "the database is not at this version's schema: hutongd migrate")
@@ -240,7 +240,7 @@ def find_sqlite_file(url: str) -> Path | None:
 
 
 def create_inspecting_engine(url: str) -> Engine:
-    """Create an engine for a look at a database that changes nothing. On SQLite it makes no file and sets no mode."""
+    """Create an engine that only inspects a database. On SQLite it creates no file and changes no mode."""
     path = find_sqlite_file(url)
     if path is None:
         return create_service_engine(url)
@@ -251,9 +251,9 @@ def create_inspecting_engine(url: str) -> Engine:
 def _create_reading_engine(url: str) -> Engine:
     """Create an engine for a service's short reads on PostgreSQL, each of which uses an index.
 
-    It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans: a
-    plan made while next month's partition was known to be empty would later scan that whole partition for each person,
-    until the partition is analyzed again.
+    It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans. A
+    plan that was made while next month's partition was known to be empty would later scan that whole partition for each
+    person, until the partition is analyzed again.
     """
     return _create_postgresql_engine(make_url(url), READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT")
 
@@ -268,7 +268,7 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "application_name": "hutong",
-            # JIT compilation takes longer than any of the services' statements, and mere estimates can start it.
+            # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
             "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {settings}",
         },
         **options,
@@ -284,11 +284,13 @@ def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) ->
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
-        # Zeroes what is deleted, so that nothing of it stays in the file. It costs an upload some 3 % of its time.
+        # Deleted content is overwritten with zeros, so that nothing of it stays in the file. An upload takes some 3 %
+        # longer.
         "secure_delete = ON",
-        "cache_size = -65536",  # 64 MiB; the default of 2 MiB thrashes on a day's uploads
+        "cache_size = -65536",  # 64 MiB; the default of 2 MiB is too small for a day's uploads
         "temp_store = MEMORY",
-        # In pages, 64 MiB of log. The default of 4 MiB would write the same hot pages back every few batches.
+        # 16,384 pages are 64 MiB of log. With the default of 4 MiB, SQLite would write the same hot pages back every
+        # few batches.
         "wal_autocheckpoint = 16384",
     ):
         connection.execute(f"PRAGMA {pragma}")

@@ -61,7 +61,8 @@ class IdempotentWriter:
 
         def change(connection: Connection) -> M:
             response = once.encode(run(connection))
-            # Last, because the transaction holds a writer of the audit from here. A repeated request changes nothing.
+            # This comes last, because the transaction holds a writer of the audit from here on. A repeated request
+            # needs no row, because it changes nothing.
             record_request(connection)
             return response
 
@@ -109,8 +110,8 @@ def answer_once(
     """Run a request unless its id is known; then return the first response again.
 
     `secret` is the key of the content's hash. It is needed where the request contains an identity, which could
-    otherwise be found from the hash by trying. The id is inserted first, so that the second of two concurrent calls
-    waits and gets the response of the first.
+    otherwise be found by hashing guesses. The id is inserted first, so that the second of two concurrent calls waits
+    and gets the response of the first.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
@@ -143,7 +144,7 @@ def find_answer(
     response_type: type[M],
     secret: bytes = b"",
 ) -> M | None:
-    """Return the stored response to a request id; None if the id is new. For work in several transactions.
+    """Return the stored response to a request id; None if the id is new. Requests of several transactions need this.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.

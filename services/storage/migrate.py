@@ -60,7 +60,7 @@ def _one_line(cause: object) -> str:
 
 
 def _is_unusable_file(error: exc.DBAPIError) -> bool:
-    """Whether SQLite cannot open or write the file, which another attempt does not mend."""
+    """Whether SQLite cannot open or write the file. Another attempt would fail too."""
     code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
     return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 
@@ -105,7 +105,7 @@ def check_schema(service: str, url: str) -> None:
 
 
 def downgrade(service: str, url: str, revision: str) -> None:
-    """Migrate a database down, for tests and for operators in need."""
+    """Migrate a database down, for tests and for operators in an emergency."""
     command.downgrade(alembic_config(service, url), revision)
 
 
@@ -142,7 +142,7 @@ def read_revisions(service: str, connection: Connection) -> frozenset[str]:
 
 
 def _is_missing_table(error: exc.DBAPIError) -> bool:
-    """Whether the table of revisions does not exist, which is so if the database was never migrated."""
+    """Whether the table of revisions does not exist, because the database was never migrated."""
     return (
         isinstance(error.orig, psycopg.errors.UndefinedTable)
         or getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR

@@ -1,6 +1,6 @@
 """Check that a store's keyed hashes fit the configured pepper and this version's rule of document classes.
 
-With another pepper, or by another rule, a subject's rows would not be found. The store keeps a mark: a keyed hash over
+A subject's rows would not be found with another pepper or by another rule. The store keeps a mark: a keyed hash over
 constants and the number of the rule. The mark identifies the pepper and reveals nothing of it.
 """
 
@@ -18,9 +18,9 @@ from services.storage.errors import UnusableDatabase
 from services.storage.upsert import insert_if_absent
 
 MARK_LENGTH = 16
-"""Length of a mark in bytes, as that of a subject key."""
+"""The length of a mark in bytes, which is also that of a subject key."""
 UNMARKED = b""
-"""The mark that a migration gives to a store with subject keys from before marks were kept."""
+"""The mark that a migration gives to a store whose subject keys are older than marks."""
 
 
 def pepper_marks_table(metadata: MetaData, name: str) -> Table:
@@ -59,7 +59,7 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
 
 
 def _known_mark(connection: Connection, marks: Table, pepper: Pepper) -> bytes:
-    """Return the store's mark. A store without a mark for the key version takes this pepper's."""
+    """Return the store's mark for the key version. If it has none, store and return this pepper's mark."""
     query = select(marks.c.mark).where(marks.c.key_version == pepper.version)
     known: bytes | None = connection.execute(query).scalar()
     if known is None:

@@ -12,20 +12,20 @@ from services.storage.engine import find_sqlite_file
 
 
 def check_private_files(settings: Settings, services: Sequence[str]) -> None:
-    """Check the files and folders that these services use. What does not exist yet is made private.
+    """Check the files and folders that these services use. Files that do not exist yet will be created private.
 
     Raises:
-        BadSetting: others may use one of them; the text has the command that changes that.
+        BadSetting: other users may use one of them; the text has the command that makes it private.
     """
     for fault in find_open_files(settings, services):
         raise BadSetting(fault)
 
 
 def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[str]:
-    """Yield for each file or folder that others may use what it is, and the command that changes that.
+    """Yield a text for each file or folder that other users may use, with the command that makes it private.
 
-    A secret may be readable by its group, because that is how systems hand secrets to a service. The data folder must
-    be its owner's alone. What lies in a folder that others cannot enter is private.
+    A secret may be readable by its group, because that is how systems hand secrets to a service. Only the owner may use
+    the data folder. Everything in a folder that other users cannot enter is private.
     """
     for name, secret in (
         ("HUTONG_PEPPER_FILE", settings.pepper_file),
@@ -55,7 +55,7 @@ def _is_open(path: Path, used: int, entered: int) -> bool:
 
 
 def _mode(path: Path) -> int:
-    """Return the mode of a file; 0 if there is none, which others cannot use."""
+    """Return the mode of a file; 0 if the file does not exist, because others cannot use it."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:

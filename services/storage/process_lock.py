@@ -1,6 +1,6 @@
 """Process locks: at most one process does a task with a database. The lock ends with its process, even with a crash.
 
-On PostgreSQL it is a session's advisory lock, on SQLite a lock on a file beside the database.
+A process lock is a session's advisory lock on PostgreSQL, and a lock on a file beside the database on SQLite.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterat
             try:
                 yield is_held
             finally:
-                # Unlocked explicitly, because the server notices the end of the session only a moment later. A session
-                # that is broken has lost the lock already.
+                # The lock is released explicitly, because the server notices the end of the session only a moment
+                # later. A broken session has lost the lock already.
                 if is_held:
                     with contextlib.suppress(DBAPIError):
                         session.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (int(key),))
@@ -52,7 +52,8 @@ async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock)
     held = contextlib.ExitStack()
     acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, try_process_lock(database, task, key)))
     try:
-        # A cancelled caller still waits below for the thread, which would otherwise keep the lock for ever.
+        # A cancelled caller still waits below for the thread, because the thread would otherwise keep the lock for
+        # ever.
         yield await asyncio.shield(acquiring)
     finally:
         await asyncio.wait([acquiring])
@@ -68,7 +69,7 @@ def try_sqlite_process_lock(url: str | URL, task: str) -> Iterator[bool]:
         return
     path = Path(f"{parsed.database}-{task}").absolute()
     make_directory(path.parent)
-    # Not the database's own file, because closing that would release SQLite's locks on it.
+    # The lock is not on the database's own file, because closing that file would release SQLite's locks on it.
     with _open(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 def insert_if_absent(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
     """Return an INSERT that skips rows whose unique key exists. Its rowcount is the number of inserted rows.
 
-    On PostgreSQL it waits until a running transaction that inserted the same key has ended, and sees what it committed.
+    If a running transaction has inserted the same key, the INSERT on PostgreSQL waits until that transaction has ended.
     """
     # Without preserve_rowcount SQLAlchemy returns -1 for an INSERT on PostgreSQL.
     if connection.dialect.name == "sqlite":

@@ -39,7 +39,7 @@ DEFAULT_ADDRESSES: Mapping[str, str] = {
 CALL_SECONDS = 30.0
 """Timeout of the library's and the command's own calls: longer than any call of a working service takes."""
 _TABLE = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))
-"""The table of channel options and retries for clients in every language, made from the contract."""
+"""The channel options and retries of clients in every language. The table is generated from the contract."""
 MAX_MESSAGE_BYTES: int = _TABLE["channel"]["maxMessageBytes"]
 """The services' limit for one message."""
 
@@ -56,7 +56,7 @@ def channel_options() -> list[tuple[str, int | str]]:
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", channel["keepaliveTimeMillis"]),
         ("grpc.keepalive_timeout_ms", channel["keepaliveTimeoutMillis"]),
-        # Despite its name, this is how long one attempt to connect may take.
+        # Despite its name, the option says how long one attempt to connect may take.
         ("grpc.min_reconnect_backoff_ms", channel["connectTimeoutMillis"]),
         ("grpc.initial_reconnect_backoff_ms", channel["initialReconnectBackoffMillis"]),
         ("grpc.max_reconnect_backoff_ms", channel["maxReconnectBackoffMillis"]),
@@ -125,7 +125,7 @@ class Connection:
 
     @cached_property
     def uploads(self) -> UploadServiceStub:
-        """Uploads. `UploadSession` resumes one after transient failures."""
+        """Uploads. `UploadSession` resumes an upload after transient failures."""
         return UploadServiceStub(self._results)
 
     @cached_property

@@ -56,7 +56,7 @@ def word(enum: Enum, number: int, prefix: str) -> str:
 
 
 def item_name(item: str) -> str:
-    """Format a test item as its id alone: "sars-cov-2-nucleic-acid", which the empty name stands for."""
+    """Format a test item as its id alone. The empty name stands for "sars-cov-2-nucleic-acid"."""
     return item.removeprefix("items/") or "sars-cov-2-nucleic-acid"
 
 

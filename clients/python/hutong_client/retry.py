@@ -11,9 +11,9 @@ from datetime import timedelta
 from hutong_client.errors import HutongError
 
 _FIRST_BACKOFF = 0.2
-"""Seconds before the first retry; each failure doubles them."""
+"""Seconds before the first retry. Each failure doubles the wait."""
 _MAX_BACKOFF = 10.0
-"""Seconds between two tries at most, so that an upload continues soon after the service returns."""
+"""The most seconds between two tries, so that an upload continues soon after the service is available again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +21,8 @@ class RetryPolicy:
     """Limit of retries after transient failures, with the clock that measures it.
 
     Attributes:
-        without_progress: the time after which the last failure is raised: without an acknowledgement in an upload,
-            without a message in a watch.
+        without_progress: the time without an acknowledgement of an upload, or without a message of a watch, after which
+            the last failure is raised.
         sleep: waits a number of seconds.
         now: a monotonic clock in seconds.
     """
@@ -47,7 +47,7 @@ class Tries:
     def next_wait(self, error: HutongError) -> float:
         """Return the seconds until the next try, or raise the error if the retry policy gives up.
 
-        The wait doubles with each failure. It is at least as long as the service asks for.
+        The wait doubles with each failure, and is at least as long as the service asks for.
         """
         if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
             raise error

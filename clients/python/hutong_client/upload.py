@@ -152,7 +152,7 @@ class UploadSession:
             responses.cancel()
 
     def _is_back(self, offset: int, tries: Tries) -> bool:
-        """Check whether the service answers again. Raise UploadLost if it holds less than it acknowledged."""
+        """Check whether the service answers again. Raise UploadLost if the service holds less than it acknowledged."""
         try:
             upload = self.get()
         except HutongError as error:
@@ -176,8 +176,8 @@ class UploadSession:
 class _InFlight(Generic[Note]):
     """The batches of an upload that are not acknowledged yet, at most `size`, in order.
 
-    A thread takes them from the source, so that a slow source delays no acknowledgement. The batch that the caller is
-    handling counts as in flight until `remove_first`.
+    A thread takes the batches from the source, so that a slow source delays no acknowledgement. The batch that the
+    caller is handling counts as in flight until `remove_first`.
     """
 
     def __init__(self, source: Iterable[Batch[Note]], size: int, offset: int) -> None:

@@ -16,7 +16,7 @@ from hutong_client.retry import RetryPolicy, Tries
 SILENCE_SECONDS = 15.0
 """A watch sends a heartbeat at least every 5 seconds. A stream that misses three of them counts as broken."""
 _BUFFERED = 64
-"""Messages that are read ahead of the caller; the service waits while so many are unread."""
+"""The number of messages that are read ahead of the caller. The service waits while so many are unread."""
 
 
 class WatchMessage(Protocol):

@@ -16,18 +16,18 @@ from services.runtime.settings import Settings
 from services.runtime.variables import BadSetting
 
 LOOK_SECONDS = 5.0
-"""Between two looks for changed files, which cost three system calls."""
+"""Seconds between two checks for changed files. Each check costs three system calls."""
 
 _log = structlog.get_logger(__name__)
 
 _CHANNEL = json.loads((files("hutong") / "service-config.json").read_text(encoding="utf-8"))["channel"]
-"""The options that clients in every language share, made beside the stubs."""
+"""The options that clients in every language share. They are generated together with the stubs."""
 OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", _CHANNEL["keepaliveTimeMillis"]),
     ("grpc.keepalive_timeout_ms", _CHANNEL["keepaliveTimeoutMillis"]),
-    # Despite its name, this is how long one attempt to connect may take.
+    # Despite its name, the option says how long one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", _CHANNEL["connectTimeoutMillis"]),
     ("grpc.initial_reconnect_backoff_ms", _CHANNEL["initialReconnectBackoffMillis"]),
     ("grpc.max_reconnect_backoff_ms", _CHANNEL["maxReconnectBackoffMillis"]),
@@ -54,7 +54,7 @@ class Connector:
         return open_channel(self._target, self._settings, dedicated=True)
 
     def revision(self) -> Signature:
-        """Return what changes whenever a new channel would show or trust other certificates than an older one."""
+        """Return a value that changes whenever new channels would show or trust other certificates than older ones."""
         if self._files and time.monotonic() - self._looked >= self._look_seconds:
             self._looked = time.monotonic()
             self._look()

@@ -38,7 +38,7 @@ class CircuitBreaker:
         return self.seconds_of(self._longest_seconds)
 
     def seconds_of(self, longest: float) -> float:
-        """Return the same where the longest wait differs from that of the breaker."""
+        """Return how long the call under way may wait, if its longest wait differs from that of the breaker."""
         longest = self._open_seconds if self.is_open else longest
         return seconds_left(longest / UPSTREAM_SHARE) * UPSTREAM_SHARE
 

@@ -16,26 +16,26 @@ _Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle
 """A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
 
 LINGER_SHARED = 8
-"""A new batch waits as long as the previous batch was under way, times (n / 8)², where n is the number of questions in
-the previous batch beyond its first. Most of a batch's cost does not depend on its size, so under load fewer and larger
-batches cost less per call. The wait also lets in calls that queue in front of a busy process. It is a share of the
-previous batch's time, because that time grows with the load and with slow machines: how many questions gather then does
-not depend on how fast the callers are. With few questions there is nearly no wait, because timers have millisecond
-resolution."""
+"""A new batch waits (n / 8)² times as long as the previous batch was under way. Here n is the number of questions in
+the previous batch, less one. Most of a batch's cost does not depend on its size, so under load fewer and larger batches
+cost less per call. Calls that queue in front of a busy process arrive during the wait too. The wait is a share of the
+previous batch's time, because that time grows with the load and on slow machines. The number of questions that gather
+therefore does not depend on the callers' speed. With few questions there is nearly no wait, because timers have
+millisecond resolution."""
 LONGEST_LINGER_SHARE = 2.0
 """The longest wait as a share of the previous batch's time. A longer one makes batches larger, but saves little."""
 LONGEST_LINGER_SECONDS = 0.01
-"""The longest wait. It is short enough that a backlog from a pause shrinks: during a longer wait as many new questions
-would arrive."""
+"""The longest wait. During a longer one, as many new questions would arrive as a batch answers, so a backlog would not
+shrink."""
 
 
 class Coalescer(Generic[Q, A]):
-    """Gathers questions into batches. A question waits only if there are others to wait for.
+    """Gathers questions into batches. A question waits only under load.
 
     While fewer than `in_flight` batches are under way, a question leaves with the others of the same iteration of the
-    event loop. Otherwise it waits until a batch returns; then all waiting questions leave together, up to `max_batch`.
-    The size of the batch that has just returned shows the load: the larger it was, and the longer it was under way, the
-    longer the next one waits.
+    event loop. Otherwise the question waits until a batch returns. Then all waiting questions leave together, up to
+    `max_batch`. The batch that has just returned shows the load. The larger it was, and the longer it was under way,
+    the longer the next batch waits.
 
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
@@ -64,7 +64,7 @@ class Coalescer(Generic[Q, A]):
         self._running: set[asyncio.Task[None]] = set()
 
     def ask(self, question: Q, seconds: float | None = None) -> asyncio.Future[A]:
-        """Ask a question and return the future of its answer. Cancelling that future leaves the others as they are.
+        """Ask a question and return the future of its answer. Cancelling that future affects no other question.
 
         The future is answered by `on_late` if there is no answer within `seconds`.
         """

@@ -17,16 +17,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits before reconnecting: the first wait, doubled after each failure up to the longest.
+    """The waits before reconnecting. The first wait is doubled after each failure, up to the longest.
 
-    Each wait has a random length between half and all of that, so that many callers do not reconnect at once.
+    The actual wait is random, from half of that length to all of it, so that many callers do not reconnect at once.
     """
 
     first_seconds: float = 0.1
     longest_seconds: float = 2.0
 
     def seconds(self, failures: int) -> float:
-        """Return the wait after this many failures in a row, at least 1."""
+        """Return the wait after this many failures in a row. There is at least one failure."""
         longest = min(self.longest_seconds, self.first_seconds * 2.0 ** min(failures - 1, 20))
         return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads callers, not for security
 

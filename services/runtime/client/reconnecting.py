@@ -1,4 +1,4 @@
-"""A stub with its own connection, which can be replaced by a new one when it is dead.
+"""A stub with its own connection, which is replaced by a new connection when it is dead.
 
 gRPC keepalive notices a half-open connection too late; until then every new call on that channel hangs.
 """
@@ -14,7 +14,7 @@ import grpc
 from services.runtime.client.channels import Connector
 
 GRACE_SECONDS = 5.0
-"""How long calls on a replaced connection may still be answered. No caller waits longer for one."""
+"""Seconds during which calls on a replaced connection may still be answered. No caller waits longer for such a call."""
 
 OpenChannel: TypeAlias = Callable[[], grpc.aio.Channel]
 """Opens a channel with its own connection."""
@@ -25,8 +25,8 @@ Stub = TypeVar("Stub")
 class ReconnectingStub(Generic[Stub]):
     """A channel that can be replaced while it is in use, and the stub for calls on it.
 
-    A connection of a Connector is replaced too when its keys or authorities have changed, since a channel keeps those
-    with which it was opened.
+    If a Connector opens the channel, the channel is also replaced when keys or authorities have changed, because a
+    channel keeps those with which it was opened.
     """
 
     def __init__(self, open_channel: OpenChannel, make_stub: Callable[[grpc.aio.Channel], Stub]) -> None:
@@ -57,7 +57,7 @@ class ReconnectingStub(Generic[Stub]):
             self._replace()
 
     def revive(self) -> None:
-        """Connect at once, if the channel waits before its next attempt. Call it when the service is known to be up."""
+        """Connect at once if the channel waits before its next attempt. Call this when the service is up."""
         if self._channel.get_state() is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self._replace()
 

@@ -1,4 +1,4 @@
-"""Answers to batches of which some items are refused before the service sees them."""
+"""Answers to batches with items that are refused before the service sees them."""
 
 from __future__ import annotations
 

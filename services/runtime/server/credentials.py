@@ -13,7 +13,7 @@ from services.runtime.settings import TlsSettings
 
 
 class ServerCredentials:
-    """Gives each new connection the newest keys and authorities. Connections that stand keep theirs.
+    """Gives each new connection the newest keys and authorities. Open connections keep theirs.
 
     Attributes:
         files: the files, which are read again when they change.
@@ -31,7 +31,7 @@ class ServerCredentials:
         )
 
     def for_grpc(self) -> grpc.ServerCredentials:
-        """Return the credentials that gRPC binds a port with."""
+        """Return the credentials with which gRPC binds a port."""
         first = self._take()
         assert first is not None
         # The type stubs lack the None that gRPC takes for no change.
@@ -40,7 +40,7 @@ class ServerCredentials:
         return grpc.dynamic_ssl_server_credentials(first, take, require_client_authentication=asks_callers)
 
     def _take(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what changed since the last connection; None for no change. gRPC calls it in a thread of its own."""
+        """Return new credentials if they changed since the last connection, else None. A thread of gRPC calls this."""
         newest, self._newest = self._newest, None
         return newest
 
@@ -51,7 +51,8 @@ class ServerCredentials:
         assert tls.key_file is not None
         client_ca = tls.client_ca_file.read_bytes() if tls.client_ca_file else None
         if client_ca is not None and tls.node_ca_file is not None:
-            # gRPC verifies against one bundle. Which authority signed a node's certificate is checked with its name.
+            # gRPC verifies against one bundle of authorities. `Certificates` checks which of them signed a node's
+            # certificate.
             client_ca += b"\n" + tls.node_ca_file.read_bytes()
         return grpc.ssl_server_certificate_configuration(
             [(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())], root_certificates=client_ca

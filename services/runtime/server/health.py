@@ -45,13 +45,13 @@ class Health:
         return serving
 
     async def check_periodically(self) -> None:
-        """Check again and again until cancelled."""
+        """Check periodically until cancelled."""
         while True:
             await self.check_once()
             await asyncio.sleep(self._timing.check)
 
     async def drain(self) -> None:
-        """Publish NOT_SERVING from now on, so that load balancers turn elsewhere before calls are refused."""
+        """Publish NOT_SERVING from now on, so that load balancers choose other servers before calls are refused."""
         await self.servicer.enter_graceful_shutdown()
 
     async def _publish(self, serving: bool) -> None:

@@ -113,7 +113,8 @@ class RunningServer:
         await self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
-        # gRPC cancels the remaining calls and does not wait until they have ended. What they use is closed next.
+        # gRPC cancels the remaining calls but does not wait for their end. They may use the databases that are closed
+        # next.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._timing.cancel):
                 await self._admission.wait_until_idle()

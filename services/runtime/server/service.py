@@ -68,7 +68,7 @@ class Service:
         start: called once when the server is up, before the background jobs start.
         background: jobs that run from then on until the last call has ended.
         drain: begins when the server will stop.
-        count_misses: returns of how many persons in a response nothing is recorded.
+        count_misses: returns the number of persons in a response without any record.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.
         audit: where calls are recorded; None for a service of tests that records nothing.

@@ -14,15 +14,15 @@ from services.domain.instant import to_duration
 
 DOMAIN = "hutong.org"
 MAX_VIOLATIONS = 20
-"""Violations in one status: enough to mend a request at once, and about as many as fit into MAX_DETAIL_BYTES."""
+"""Violations in one status: enough to correct a request at once, and about as many as fit into MAX_DETAIL_BYTES."""
 MAX_DETAIL_BYTES = 4096
 """Limit for all details together. Python's gRPC sometimes fails above 8 KiB of trailers; this is half of it."""
 MAX_MESSAGE_BYTES = 500
 """Limit for the message. It is sent twice: in the details, and percent-encoded up to three times as long in
 grpc-message."""
 MAX_VALUE_BYTES = 200
-"""Limit for one metadata value, one field's path or one description. All of this system's own are shorter; a caller's
-input may not be."""
+"""Limit for one metadata value, one field's path or one description. All texts of this system are shorter, but a
+caller's input may be longer."""
 MAX_METADATA = 5
 """Limit for pairs of metadata. No reason documents more than two."""
 INTERNAL_TEXT = "the service failed; its log has the rest under the request id"

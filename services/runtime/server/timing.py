@@ -10,17 +10,18 @@ class ServerTiming:
     """Waits, in seconds.
 
     Attributes:
-        check: between two deep health checks. Health can be stale by this much and one check.
+        check: the wait between two deep health checks. Health can be stale by this wait plus the time of one check.
         check_timeout: a health check that takes longer has failed. Verification waits two seconds for Results or
             Policy, so a slower database is of no use to it.
         cancel: how long a cancelled call may take to end before what it uses is closed.
         deadline: the deadline of a caller that sets none. No unary call takes as long in normal operation.
-        reload: between two looks for changes of the files that are read again. Together with `recheck` it is far below
-            the minute after which a caller that was denied must have no stream left.
-        recheck: between two checks of the callers of open streams.
-        connection_age: after which a connection takes no new call; gRPC varies it by a tenth either way. Its client
-            connects again and shows a certificate of today.
-        connection_grace: how long calls may go on after that. Streams are then cut and are opened again.
+        reload: the wait between two checks for changed files. Together with `recheck` it is far below the minute after
+            which a denied caller must have no stream left.
+        recheck: the wait between two checks of the callers of open streams.
+        connection_age: the age at which a connection takes no new call; gRPC varies it by a tenth either way. The
+            client connects again and shows its present certificate.
+        connection_grace: how long calls on such a connection may go on. Streams are then cut, and their clients open
+            them again.
     """
 
     check: float = 1.0

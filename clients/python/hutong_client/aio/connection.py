@@ -78,7 +78,7 @@ class Connection:
 
     @cached_property
     def uploads(self) -> UploadServiceAsyncStub:
-        """Uploads. `UploadSession` resumes one after transient failures."""
+        """Uploads. `UploadSession` resumes an upload after transient failures."""
         return UploadServiceStub(self._results)
 
     @cached_property

@@ -117,7 +117,7 @@ class UploadSession:
             call.cancel()
 
     async def _is_back(self, offset: int, tries: Tries) -> bool:
-        """Check whether the service answers again. Raise UploadLost if it holds less than it acknowledged."""
+        """Check whether the service answers again. Raise UploadLost if the service holds less than it acknowledged."""
         try:
             upload = await self.get()
         except HutongError as error:
@@ -141,8 +141,8 @@ class UploadSession:
 class _InFlight(Generic[Note]):
     """The batches of an upload that are not acknowledged yet, at most `size`, in order.
 
-    A task takes them from the source, so that a slow source delays no acknowledgement. The batch that the caller is
-    handling counts as in flight until `remove_first`.
+    A task takes the batches from the source, so that a slow source delays no acknowledgement. The batch that the caller
+    is handling counts as in flight until `remove_first`.
     """
 
     def __init__(self, source: Batches[Note], size: int, offset: int) -> None:
@@ -192,7 +192,8 @@ class _InFlight(Generic[Note]):
         """Stop taking batches from the source."""
         if self._task is not None:
             self._task.cancel()
-            # The upload has ended, so an error of the source is read here and not reported.
+            # The upload has ended. An error of the source is read here, because asyncio reports errors that are never
+            # read.
             self._task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _take(self) -> None:

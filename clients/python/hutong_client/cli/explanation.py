@@ -65,7 +65,7 @@ ACTIONS = {
     decision_pb2.GATE_ACTION_MAY_BE_REFUSED: "may be refused",
 }
 AFTER_ERROR = "ask again, then let in"
-"""What a gate does if the question could not be answered: the fault is never the holder's."""
+"""What a gate does if the question could not be answered. The holder is never at fault."""
 _EXIT_CODES = {
     decision_pb2.DECISION_OUTCOME_RECOGNIZED: ExitCode.DONE,
     decision_pb2.DECISION_OUTCOME_NOT_REQUIRED: ExitCode.DONE,

@@ -15,7 +15,7 @@ FAILURES = (click.ClickException, NotATable, HutongError, OSError)
 
 
 def say_failure(error: Exception) -> ExitCode:
-    """Print one line about one of `FAILURES`, which holds no identity, and return its exit code."""
+    """Print one line about one of `FAILURES`, and return its exit code. The line holds no identity."""
     if isinstance(error, click.UsageError) and error.ctx:
         say(error.ctx.get_usage())
     if isinstance(error, click.ClickException):

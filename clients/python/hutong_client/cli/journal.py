@@ -13,7 +13,7 @@ from pathlib import Path
 
 SUFFIX = ".hutong-upload.json"
 _SECONDS_BETWEEN_WRITES = 0.2
-"""A journal that is a little behind costs only a few batches sent twice. A disk sync for every batch costs time."""
+"""If the journal is a little behind, only a few batches are sent twice. Syncing every batch would take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,8 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
 
     Args:
         path: the journal's path.
-        fresh: the journal that a new upload would begin with. If it names no rejects file, the journal's is taken.
+        fresh: the journal that a new upload would begin with. If it names no rejects file, the earlier journal may name
+            any.
 
     Raises:
         CannotResume: the journal belongs to another file or to other options.
@@ -98,7 +99,7 @@ def hash_file(path: Path) -> str:
 
 
 class JournalWriter:
-    """Writer that replaces the journal atomically, and not for every batch. Without a path it only counts."""
+    """Writer that replaces the journal atomically, but not for every batch. Without a path the writer only counts."""
 
     def __init__(self, path: Path | None, journal: Journal, sync_rejects: Callable[[], tuple[int, str]]) -> None:
         self.journal = journal
@@ -126,7 +127,7 @@ class JournalWriter:
         self.write()
 
     def write(self) -> None:
-        """Write the journal. The rejected rows that it counts are synced to the disk first."""
+        """Write the journal. The rejected rows that the journal counts are synced to the disk first."""
         size, sha256 = self._sync_rejects()
         self.journal = replace(self.journal, rejects_bytes=size, rejects_sha256=sha256)
         if self._path is None:

@@ -30,7 +30,7 @@ def hold_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while the lock is held, so that a process that has opened the file finds that its name is gone.
+        # The file is removed while the lock is held, so that a process that has opened it finds that its name is gone.
         path.unlink(missing_ok=True)
         os.close(handle)
 

@@ -41,7 +41,7 @@ def hutong(context: click.Context) -> None:
 
 
 def _hidden(command: click.Command) -> click.Command:
-    """The same command, which no help mentions."""
+    """Return the same command, hidden from every help."""
     alias = copy.copy(command)
     alias.hidden = True
     return alias
@@ -49,14 +49,14 @@ def _hidden(command: click.Command) -> click.Command:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports):
     hutong.add_command(_command)
-# The command's name until it was called by what it lists.
+# The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")
 for _policy_command in (apply_files, diff_files, lint_files, show_calendar):
     policy.add_command(_policy_command)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command and return its exit code. A failure is one line on standard error that holds no identity."""
+    """Run the command and return its exit code. A failure prints one line, without identities, on standard error."""
     try:
         code = hutong.main(args=list(arguments), prog_name="hutong", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):

@@ -10,15 +10,16 @@ from pathlib import Path
 import click
 
 _TABLES = frozenset({".csv", ".txt", ".tsv", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".ndjson", ".jsonl"})
-"""Extensions of the files of a folder that are uploaded. A file that is named itself is read by its content."""
+"""Extensions of the files of a folder that are uploaded. A file that is named by its own path may have any
+extension."""
 _OWN = re.compile(r"\.rejects(\.\d+)?\.(csv|xlsx|ndjson)(\.part\.csv|\.new)?$|\.hutong-upload\.(json|lock)|^~\$|^\.")
 """Names of files that an upload writes beside its file, of locks of spreadsheet programs, and of hidden files."""
 
 
 def find_files(given: Iterable[str]) -> list[Path]:
-    """Return the files of paths, folders and patterns, each once. Those of a folder and of a pattern are sorted.
+    """Return the files of paths, folders and patterns, each once. The files of a folder or a pattern are sorted.
 
-    In folders and patterns the files that an upload has written are left out. A file that is named is always taken.
+    Files that an upload has written are left out of folders and patterns. A file that is named is always taken.
 
     Raises:
         click.BadParameter: a path does not exist, or a folder or pattern has no file to upload.

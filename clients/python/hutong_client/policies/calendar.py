@@ -21,7 +21,7 @@ from hutong_client.errors import from_status
 _ORIGINS: tuple[int, ...] = (TRAVELER_ORIGIN_SAME_PROVINCE, TRAVELER_ORIGIN_OTHER_PROVINCE)
 PURPOSES = tuple(number for number in Purpose.values() if number)
 _ELSEWHERE = ("110000", "310000")
-"""Regions of two provinces. At least one of them is another province than the region of the calendar."""
+"""Regions of two provinces. The region of the calendar lies outside at least one of these provinces."""
 
 
 Kind = tuple[int, int]
@@ -64,7 +64,7 @@ class Calendar:
 def read_calendar(connection: Connection, region: str, purposes: Sequence[int], start: int, end: int) -> Calendar:
     """Read a calendar: resolve all kinds at the start, then at the end of each answer, until `end`.
 
-    One call resolves all kinds, so the number of calls is that of the answers of the kind with the most.
+    One call asks about all kinds. The kind with the most answers therefore determines the number of calls.
     """
     kinds: list[Kind] = [(purpose, origin) for purpose in purposes for origin in _ORIGINS]
     found: dict[Kind, list[Stretch]] = {kind: [] for kind in kinds}
@@ -79,7 +79,7 @@ def read_calendar(connection: Connection, region: str, purposes: Sequence[int], 
         for (kind, at), answer in zip(open_kinds.items(), answers, strict=True):
             if answer.WhichOneof("item") == "error":
                 raise from_status(answer.error)
-            # Only the nation's own region has no place of its own province: there the question is of an unknown origin.
+            # The nation's own region has no place in its own province, so the question about it has an unknown origin.
             by_origin = answer.WhichOneof("item") == "by_origin"
             effective = answer.by_origin.same_province if by_origin else answer.effective_policy
             if not as_of.seconds or effective.as_of_time.ToNanoseconds() < as_of.ToNanoseconds():

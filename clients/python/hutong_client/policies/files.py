@@ -22,7 +22,7 @@ _ADDED = tuple(
 )
 """The output-only fields, which the service adds to a policy."""
 _PUBLICATION = "retroactive_reason"
-"""In a file, a field of PublishPolicyRequest; in a published policy, a field of the policy."""
+"""A field that stands in the policy once it is published. In a file it is the field of PublishPolicyRequest."""
 _SETS = ("purposes", "channels", "forbidden_grounds")
 """Lists without a meaningful order."""
 _FORMER_PREFIXES = {"basis": "VALIDITY_", "origin": "TRAVELER_"}
@@ -50,7 +50,7 @@ def find_policy_files(path: Path) -> list[PolicyFile]:
 
 
 def _unless_stated(file: PolicyFile, stated_by: dict[tuple[str, int], Path]) -> PolicyFile:
-    """Return the file, with a fault if an earlier file has the same policy and start, because one would replace it."""
+    """Return the file, with a fault if an earlier file has the same policy and start, and would be replaced."""
     if file.faults:
         return file
     first = stated_by.setdefault((file.policy.name, file.policy.effective_start_time.ToNanoseconds()), file.path)
@@ -113,7 +113,7 @@ def stated(policy: Policy) -> dict[str, Any]:
 
 
 def _name_items(policy: Policy) -> None:
-    """Give the default item its full name, because a file may leave it out and the service does."""
+    """Give the default item its full name. A file may leave the name out, and the service does."""
     if not policy.HasField("test_required"):
         return
     for one in policy.test_required.accepted:

@@ -74,7 +74,7 @@ def publish(connection: Connection, file: PolicyFile, *, validate_only: bool = F
 def preview(connection: Connection, file: PolicyFile) -> PublishPolicyResponse | HutongError:
     """Return the answer of a dry run with its impacts, or the error with which publication would fail now.
 
-    A file that depends on an unpublished file of the same set fails here, although it can be published in order.
+    A file that depends on an unpublished file of the same set fails here, although it can be published after that file.
     """
     try:
         return publish(connection, file, validate_only=True)

@@ -59,7 +59,7 @@ def _describe_window(window: ValidityWindow) -> str:
 
 
 def _describe_adverse(test: TestRequired) -> str:
-    """Describe the items whose positives stand against the holder, and how long; empty if the policy says neither."""
+    """Describe the items with an adverse positive, and how long it stands; empty if the policy states neither."""
     if not test.adverse_items and not test.HasField("adverse_window"):
         return ""
     items = ", then of ".join(item_name(item) for item in test.adverse_items)

@@ -24,7 +24,7 @@ def gather(items: Iterable[ReadTube | BadRow], batch_size: int = MAX_TUBES) -> I
     """Yield batches of at most `batch_size` tubes, within the service's limit of bytes.
 
     Bad rows belong to the batch of the next tube. Bad rows after the last tube come at the end as a batch without
-    tubes, which must not be sent. So a resumed upload reports each bad row exactly once.
+    tubes, which must not be sent. A resumed upload therefore reports each bad row exactly once.
     """
     origin, size = Origin(), 0
     waiting: list[BadRow] = []

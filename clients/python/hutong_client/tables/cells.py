@@ -37,7 +37,7 @@ class Cells:
             return None
 
     def read_time(self, column: str, zone: tzinfo | None) -> Timestamp | None:
-        """Return a time, also if its time of day is in a column of its own."""
+        """Return a time. Its time of day may be in a column of its own."""
         cell = self.cells.get(column)
         if cell is None:
             return None
@@ -49,7 +49,7 @@ class Cells:
             return None
 
     def reject_errors(self) -> None:
-        """Record the error values of the row as its faults, in place of those that they have caused."""
+        """Record the error values of the row as its faults, in place of the faults that the values have caused."""
         columns = [column for column, cell in self.cells.items() if isinstance(cell, str) and cell in ERROR_VALUES]
         self.faults = [fault for fault in self.faults if fault.column not in columns]
         for column in columns:

@@ -18,7 +18,7 @@ TIME_OF_DAY = ":time_of_day"
 """Suffix of the column that holds the time of day, if a file gives date and time of day in columns of their own."""
 _BARE_TIMES_OF_DAY = frozenset({"时间", "时刻"})
 _VAGUE = _BARE_TIMES_OF_DAY | {"日期", "time", "date", "datetime"}
-"""Titles of a time that do not say of what."""
+"""Titles of a time that do not say which event it is the time of."""
 _DATE_TITLE = re.compile(r"日期$|date$")
 _TIME_TITLE = re.compile(r"时间$|时刻$|time$")
 
@@ -132,7 +132,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 REMARK = ":remark"
 """Name of the cell that holds the texts of unknown columns that name a test. No title names it."""
 OF_REJECTED = "can_be_retried"
-"""Column that every row of a file of rejected rows has filled. No other file has it."""
+"""The column that marks a file of rejected rows. Every row of such a file has it filled, and no other file has it."""
 
 RESULTS = Vocabulary(
     {**ALIASES, OF_REJECTED: ()},
@@ -168,10 +168,10 @@ _CARD = re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)")
 def find_header(
     rows: Iterable[tuple[int, Sequence[str]]], vocabulary: Vocabulary
 ) -> tuple[int, Sequence[str], dict[int, str]]:
-    """Find the header: the one of the first rows that names the most columns.
+    """Find the header. It is the row, among the first rows, that names the most columns.
 
     Returns:
-        The row's number, its titles, and its columns as of `read_header`.
+        The row's number, its titles, and its columns as `read_header` returns them.
 
     Raises:
         NotATable: the header is missing or faulty, or a row above it holds a person's data.
@@ -191,7 +191,7 @@ def find_header(
 
 
 def has_card(texts: Iterable[str]) -> bool:
-    """Check whether a text contains a number of the form of a resident identity card's."""
+    """Check whether a text contains a number with the form of a resident identity card number."""
     return any(map(_CARD.search, texts))
 
 
@@ -231,8 +231,8 @@ def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
 def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
     """Return the known columns of titles by their positions.
 
-    Two titles of one time, one of which is a date and one a time, are the date and the time of day. The second gets
-    the suffix `TIME_OF_DAY`.
+    One time may have two titles, one of the date and one of the time of day. The time of day gets the suffix
+    `TIME_OF_DAY`.
 
     Raises:
         NotATable: a column occurs twice.
@@ -246,7 +246,7 @@ def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str
     _refuse_persons_side_by_side(titles, by_column)
     for column, positions in by_column.items():
         exact = [at for at in positions if not vocabulary.is_fallback(titles[at])]
-        # Of several fallbacks only the most exact one counts, with its other half if it is a date or a time of day.
+        # Only the most exact fallback counts. A date counts with its time of day, and a time of day with its date.
         named = exact or _best_fallback(titles, positions, vocabulary)
         if len(named) > 1 and (halves := _split_time(titles, named)):
             found |= {halves[0]: column, halves[1]: column + TIME_OF_DAY}
@@ -264,7 +264,7 @@ def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str
 
 
 def _refuse_persons_side_by_side(titles: Sequence[str], by_column: Mapping[str, Sequence[int]]) -> None:
-    """Raise NotATable if the card and another column of a person stand twice under the same title."""
+    """Raise NotATable if the card and another column of a person occur twice, with the same title each time."""
     twice = [
         column
         for column in ("card_no", "name", "nat_result", "report_no")

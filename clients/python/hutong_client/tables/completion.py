@@ -1,4 +1,4 @@
-"""What a rejected row lacks when it is sent without the other rows of its file."""
+"""The cells that a rejected row lacks if it is sent without the other rows of its file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _OF_POOL = frozenset({"tube_code", "pool_size"})
 
 
 def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iterable[Fault] = ()) -> Mapping[str, Cell]:
-    """Return the cells that make a row, if it is sent alone, a row of the same tube.
+    """Return the cells that a row needs to be of the same tube if it is sent alone.
 
     Args:
         row: the row.
-        shared: cells that describe the tube and stand in some of its rows alone.
-        size: the size of the tube. It is not filled in if it or the tube code is at fault, because the row may belong
-            to another tube.
+        shared: cells that describe the tube and that only some of its rows fill.
+        size: the size of the tube. The size is not filled in if the size or the tube code is at fault, because the row
+            may belong to another tube.
         faults: the faults of the row.
     """
     filled = {column: cell for column, cell in shared.items() if column not in row.cells} | dict(row.filled or {})

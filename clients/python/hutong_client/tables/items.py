@@ -1,6 +1,6 @@
-"""Find what was tested for: the item by the name of the test and the kind of specimen.
+"""Find the item of a test by the name of the test, and check that the specimen fits it.
 
-The default item is nucleic acid of SARS-CoV-2. A cell that names nothing else is of the default item. A cell that
+The default item is nucleic acid of SARS-CoV-2. A cell that names no other item means the default item. A cell that
 names something else is never stored as the default item.
 """
 
@@ -24,7 +24,7 @@ _ITEMS: dict[str, str] = {word: item for item, words in _TABLE["items"].items() 
 _ANTIBODY = "items/sars-cov-2-antibody"
 _OTHER_VIRUSES = frozenset({"items/hepatitis-b", "items/influenza"})
 SARS_COV_2_ITEMS = frozenset(_TABLE["items"]) - _OTHER_VIRUSES
-"""The items of other tests for SARS-CoV-2 than the default one."""
+"""The items of tests for SARS-CoV-2, without the default item."""
 _NEUTRAL = re.compile("|".join(sorted(map(re.escape, _TABLE["nucleic_acid"]["neutral"]), key=len, reverse=True)))
 _UNMAPPED = (
     "this test is not known; write 新型冠状病毒核酸检测 if it was one, or the test's item as items/{item}, and admit "
@@ -50,7 +50,7 @@ def read_item(project: Cell | None, method: Cell | None, admitted: Collection[st
 
 
 def names_test(project: Cell | None, method: Cell | None) -> bool:
-    """Check whether the cells of a row name its test, so that nothing else in the file has to."""
+    """Check whether the cells of a row name its test. Otherwise another part of the file has to name it."""
     own, how = ("" if cell is None else plain(cell) for cell in (project, method))
     if _NAME.fullmatch(own) or _find_item(own, how) != DEFAULT:
         return True
@@ -58,7 +58,7 @@ def names_test(project: Cell | None, method: Cell | None) -> bool:
 
 
 def check_specimen(cell: Cell, item: str) -> None:
-    """Raise BadCell if a specimen is no person's, or not one of a nucleic-acid test for the default item."""
+    """Raise BadCell if a specimen is no person's, or if it is blood or urine and the item is the default one."""
     word = plain(cell)
     if any(known in word for known in _TABLE["specimens"]["no_person"]):
         raise BadCell("the specimen is no person's, such as food or the environment; such a row is no person's result")
@@ -85,11 +85,11 @@ def _find_item(project: str, method: str) -> str | None:
         kinds = antibodies - {_ANTIBODY}
         items = (items - antibodies) | {kinds.pop() if len(kinds) == 1 else _ANTIBODY}
     if items & _OTHER_VIRUSES:
-        # An antigen or antibody of another virus is that virus's item.
+        # If the text names another virus, its antigen or antibody is of that virus.
         items &= _OTHER_VIRUSES
         return None if virus or len(items) > 1 else items.pop()
     if items:
-        # The method of an antigen test is one of `other`; nucleic acid beside it means two tests in one row.
+        # Words of `other` may be the method of an antigen test. Nucleic acid beside it means two tests in one row.
         named = any(word in text for word in ("核酸", "pcr", "rna"))
         return None if len(items) > 1 or named else items.pop()
     if others:
@@ -100,5 +100,5 @@ def _find_item(project: str, method: str) -> str | None:
 
 
 def _strip(text: str) -> str:
-    """Return what is left of a text without words that say nothing of the item."""
+    """Return the rest of a text without the words that say nothing of the item."""
     return re.sub(r"[\W\d_]+", "", _NEUTRAL.sub("", text))

@@ -21,15 +21,16 @@ _OTHER = "other"
 _ORGANISATION = re.compile(
     r"[^\s,，、;；:：()（）_-]*?(?:医院|防治[所院]|疾控中心|疾病预防控制中心|检验所|研究所|实验室|门诊部?|诊所|卫生院|中心)"
 )
-"""A name of an institution, which may contain the name of a disease, as "结核病防治所" does."""
+"""The name of an institution. It may contain the name of a disease, as "结核病防治所" does."""
 _OF_WORKPLACE = re.compile("单位|公司|机构|地址|住址|address|company|employer", re.IGNORECASE)
-"""Titles of columns whose cells contain such names. They say nothing of the test."""
+"""Titles of columns whose cells contain such names. These cells say nothing of the test."""
 _REMARK = re.compile("备注|附注|说明|类型|类别|种类|试剂|方式|套餐|remark|note|comment|kind|kit", re.IGNORECASE)
-"""Titles of columns in which every name of a test counts. In others only those of other tests for SARS-CoV-2 do."""
+"""Titles of columns in which every name of a test counts. In other columns only the names of other tests for SARS-CoV-2
+count."""
 
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern of words. One in letters must begin where no other word goes on."""
+    """Return a pattern of words. A word in Latin letters matches only if no Latin letter stands before it."""
     return re.compile("|".join(f"(?<![a-z]){re.escape(word)}" if word.isascii() else word for word in words))
 
 
@@ -50,7 +51,7 @@ def name_tests(text: str) -> dict[str, str]:
     rest = _ORGANISATION.sub(" ", plain)
     found = {item: match[0] for item, pattern in _OF_OTHERS if (match := pattern.search(rest))}
     if found.keys() <= {_OTHER}:
-        # Otherwise an antigen or antibody is that of the other virus.
+        # If the text names another virus, its antigen or antibody is of that virus.
         own = {item: match[0] for item, pattern in _OF_SARS_COV_2 if (match := pattern.search(plain))}
         found = own or found
     if match := _DEFAULT_WORDS.search(plain):
@@ -66,7 +67,8 @@ def find_named_test(result_title: str, others: Sequence[str]) -> str:
         others: the name of the sheet, the rows above the header, the other titles and the name of the file.
 
     Returns:
-        The item if only one is named. If the texts contradict each other, the words of them all, which no item has.
+        The item if only one is named. If the texts contradict each other, the words of all of them, which match no
+            item.
     """
     decisive = name_tests(result_title)
     named = [decisive] if decisive else [tests for text in others if (tests := name_tests(text))]
@@ -78,14 +80,14 @@ def find_named_test(result_title: str, others: Sequence[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def words_of_remark(title: str) -> re.Pattern[str] | None:
-    """Return the words that name a test in a column of an unknown title; None if its cells say nothing of the test."""
+    """Return the words that name a test in a column of an unknown title; None if its cells say nothing of a test."""
     if _OF_WORKPLACE.search(title):
         return None
     return _ANY if _REMARK.search(title) else _ANY_OF_SARS_COV_2
 
 
 class Remarks:
-    """The columns of a file that have no meaning here and may name a test."""
+    """The columns of a file that are unknown here and may name a test."""
 
     def __init__(self, titles: Sequence[str], known: Iterable[int]) -> None:
         known = frozenset(known)

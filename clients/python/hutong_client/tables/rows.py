@@ -18,7 +18,8 @@ class Sheet(NamedTuple):
     Attributes:
         position: its position among the sheets that are read, from 0.
         name: its name; empty if the file has no other sheet that is read.
-        test: the test of its rows that name none, as a cell of check_project would name it; empty if it is not named.
+        test: the test of the rows that name none, as a cell of check_project would name it; empty if the sheet names no
+            test.
     """
 
     position: int = 0
@@ -70,7 +71,7 @@ class Table(Protocol):
 
     @property
     def named_test(self) -> str:
-        """The test of `Sheet.test`; of a workbook that of the first sheet that has one."""
+        """The test as in `Sheet.test`. For a workbook it is that of the first sheet that has one."""
 
     @property
     def notices(self) -> Sequence[str]:

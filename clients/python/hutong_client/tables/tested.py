@@ -33,7 +33,7 @@ _REMARKED = (
 
 
 def carry_test(cells: Mapping[str, Cell], named: str) -> str:
-    """Return what a row has to say of its test if it is sent without its file, which names another one."""
+    """Return the test that a row must name if it is sent without its file; empty if it needs to name none."""
     if named in {"", DEFAULT_NAME} or names_test(cells.get("check_project"), cells.get("check_method")):
         return ""
     return named
@@ -48,7 +48,7 @@ def describe_test(
     named: str = "",
     remark: Cell = "",
 ) -> Test:
-    """Return what the cells of a row say of its test. Cached, because a file repeats few of them very often.
+    """Return what the cells of a row say of its test. Cached, because the same cells recur very often in a file.
 
     Args:
         project: the name of the test.

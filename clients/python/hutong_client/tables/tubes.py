@@ -40,9 +40,9 @@ _SHARED = (
 )
 """Columns that must be equal in all rows of a tube, in the order of `_Stated`."""
 _OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
-"""Columns that may stand in one row of a tube alone, because they describe the tube. A result is never filled in."""
+"""Columns that only one row of a tube may fill, because they describe the tube. A result is never filled in."""
 _DOUBTFUL = frozenset({"nat_result", "pool_size", "sample_type", "check_project"})
-"""Columns whose faults in one row leave the whole tube without a known meaning."""
+"""Columns in which a fault of one row leaves the meaning of the whole tube unknown."""
 
 _SCATTERED = (
     "other rows of this tube code stand elsewhere in the file, and no row says how many persons the tube was made for; "
@@ -71,7 +71,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadTube:
-    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`, `shared` what stands in some of them alone."""
+    """A tube and its rows. `rows[i]` is the row of `tube.persons[i]`. `shared` are cells that only some rows fill."""
 
     tube: Tube
     rows: Sequence[Row]
@@ -80,7 +80,7 @@ class ReadTube:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be converted to a message without guessing. `filled` is what it lacks if it is sent alone."""
+    """A row that cannot be converted to a message without guessing. `filled` is what it needs to be sent alone."""
 
     row: Row
     faults: Sequence[Fault]
@@ -97,7 +97,8 @@ def read_tubes(rows: Iterable[Row], reading: Reading, scattered: Container[objec
     Args:
         rows: the rows of the file.
         reading: how to read them.
-        scattered: the tube codes that stand in rows apart. Such a tube needs a size, because its rows are not counted.
+        scattered: the tube codes whose rows stand apart. Such a tube must state its size, because its rows are not
+            counted.
     """
     for group in group_rows(rows):
         fault = group.fault
@@ -110,7 +111,7 @@ def read_tubes(rows: Iterable[Row], reading: Reading, scattered: Container[objec
 
 
 def _must_be_counted(rows: Sequence[Row]) -> bool:
-    """Check whether only the number of its rows says how many persons a tube was made for."""
+    """Check whether a tube does not state its size, so that its rows must be counted."""
     first = rows[0].cells
     if "pool_size" in first and read_size(first["pool_size"]) != POOLED:
         return False
@@ -194,7 +195,7 @@ class _Tube:
             word = dict(_SHARED)[column]
             text = f"the {word} of row {item.row.number} of this tube cannot be read, so the tube has no known {word}"
             return Fault(column, "POOL_MISMATCH", text)
-        # Rows that cannot be sent are persons of the tube too.
+        # Rows that cannot be sent are counted too, because their persons are of the tube.
         persons = len({row.cells.get("report_no") for row in self._rows if not row.fault})
         size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
         if persons > max(size, 1):
@@ -208,12 +209,12 @@ def _repeats(item: _Good, run: Sequence[_Good]) -> bool:
 
 
 def _doubtful_column(item: BadRow) -> str:
-    """Return the column of a bad row's fault that leaves its tube without a known meaning; empty if there is none."""
+    """Return the faulty column of a bad row that leaves the meaning of its tube unknown; empty if there is none."""
     return next((fault.column for fault in item.faults if fault.column in _DOUBTFUL), "")
 
 
 def _find_shared(rows: Sequence[Row]) -> Mapping[str, Cell]:
-    """Return what describes the tube and stands in some of its rows alone."""
+    """Return the cells that describe the tube and that only some of its rows fill."""
     shared: dict[str, Cell] = {}
     keys = rows[0].cells.keys()
     if all(row.cells.keys() == keys for row in rows):

@@ -48,7 +48,7 @@ _INVISIBLE = "\u200b\u200c\u200d\u200e\u200f\u202a\u202c\u2060\ufeff \u00a0"
 _CHINESE = re.compile("[\u3400-\u9fff]")
 _SCIENTIFIC = re.compile(r"\d(\.\d+)?[Ee]\+\d+")
 _EXACT_DIGITS = 15
-"""The digits that Excel keeps of a number in a workbook. It replaces further ones by zeros."""
+"""The digits that Excel keeps of a number in a workbook. Excel replaces further digits by zeros."""
 _CARD_OF_RESIDENT = re.compile(r"[1-6]\d{16}[0-9Xx]")
 _RESIDENCE_PERMIT = re.compile(r"8[123]0000\d{11}[0-9Xx]")
 

@@ -1,6 +1,6 @@
-"""HUTONG_ACCESS_FILE: what an operator changes of the contract's grants and of the callers' budgets.
+"""HUTONG_ACCESS_FILE: the operator's changes to the contract's grants and to the callers' budgets.
 
-Grants can only be narrowed: to regions and to times of day. Budgets can be set either way.
+The file can narrow grants to regions and to times of day. It cannot widen them. It can raise and lower budgets.
 """
 
 from __future__ import annotations
@@ -30,20 +30,20 @@ class _WrongEntry(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """A time of day in Asia/Shanghai, from its start to before its end. It may cross midnight."""
+    """A part of the day in Asia/Shanghai. It includes its start, excludes its end, and may cross midnight."""
 
     start: Instant
     end: Instant
 
     def hold(self, now: Instant) -> bool:
-        """Whether an instant lies within."""
+        """Whether an instant lies within these hours."""
         time = (now - shanghai_day_start(shanghai_day(now))) % DAY
         return self.start <= time < self.end if self.start < self.end else time >= self.start or time < self.end
 
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """Callers of a role that may call: those of the regions, in the hours. Without regions it is all of the role."""
+    """The callers of a role that may call: those of the regions, during the hours. Without regions all of them may."""
 
     regions: tuple[str, ...]
     hours: Hours | None
@@ -66,11 +66,11 @@ class Quota:
 
     @property
     def closeness(self) -> int:
-        """How closely it names a caller. A closer one is applied later."""
+        """How closely the quota names a caller. A closer quota is applied later and overrides others."""
         return 100 if self.caller else _depth(self.region) if self.region else 0
 
     def is_of(self, caller: Caller) -> bool:
-        """Whether it is about a caller."""
+        """Whether the quota applies to a caller."""
         if self.caller:
             return caller.name == self.caller
         return caller.role == self.role and (not self.region or within(caller.region, self.region))
@@ -78,10 +78,10 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """What the file states. Without a file it states nothing.
+    """The content of the file; empty without a file.
 
     Attributes:
-        grants: for each role that is narrowed, what admits its callers. One of them suffices.
+        grants: the narrowings of each narrowed role. A caller needs to be admitted by one of them.
         quotas: from the least close to the closest.
     """
 
@@ -109,7 +109,7 @@ def read_access_file(path: Path) -> AccessRules:
     """Return what an access file states.
 
     Raises:
-        BadSetting: the file cannot be read, or an entry is wrong. Nothing is passed over.
+        BadSetting: the file cannot be read, or an entry is wrong. No entry is skipped.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))

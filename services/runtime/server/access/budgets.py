@@ -24,13 +24,14 @@ MISSED = Counter("hutong_persons_missed_total", "Persons asked about of whom not
 REFUSED = Counter("hutong_budget_refusals_total", "Calls refused because of a budget", ["role", "what"])
 
 UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HEAVY: 20}
-"""Units of work by the cost that the contract states for an RPC. A method without one costs as a light one."""
+"""Units of work by the cost that the contract states for an RPC. A method without a stated cost counts as light."""
 BURST: Span = 5 * SECOND
-"""How much work may come at once, as a span of the rate: an application that starts asks for much."""
+"""A caller may do the work of this span all at once, because an application asks for much when it starts."""
 CALLERS = 10_000
-"""Callers that are remembered: more than a node has. With 3,000 persons each they take 320 MiB."""
+"""The number of callers whose accounts are kept. It is more than a node has. With 3,000 persons each they take 320
+MiB."""
 SOON: Span = SECOND
-"""When to try again if calls of the caller itself stand in the way."""
+"""When to try again if the caller has too many calls under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,10 @@ class Budget:
 
     Attributes:
         persons_an_hour: distinct persons that the caller may ask about in an hour.
-        misses_an_hour: answers about persons of whom nothing is recorded. Real people at a gate were mostly tested.
+        misses_an_hour: answers in an hour about persons without any record. Most people at a real gate have been
+            tested.
         calls: unary calls under way.
-        heavy_calls: of these, batches and work on many rows.
+        heavy_calls: unary calls under way that are batches or work on many rows.
         streams: open streams.
         units_a_second: work, in units of UNITS.
     """
@@ -58,7 +60,7 @@ NO_LIMIT = Budget()
 _USUAL = Budget(units_a_second=1_000)
 DEFAULTS = {
     "gate": Budget(3_000, 600, 256, 4, 64, 1_000),
-    # An app asks about the users who signed in, and for many of them at once.
+    # An app asks about its signed-in users only, but about many of them at once.
     "app": Budget(units_a_second=20_000),
     "lab": _USUAL,
     "authority": _USUAL,
@@ -66,7 +68,7 @@ DEFAULTS = {
     "operator": _USUAL,
 }
 """The budget of a caller by its role, unless HUTONG_ACCESS_FILE states another. Nodes and this node's Verification have
-none, because they pass on what others ask."""
+none, because they pass on the questions of other callers."""
 
 
 class Account:
@@ -103,10 +105,10 @@ class Account:
 
     @contextlib.contextmanager
     def open(self, *kinds: str) -> Iterator[None]:
-        """Count a call under way of each of these kinds: "calls", "heavy_calls" or "streams".
+        """Count a call of these kinds ("calls", "heavy_calls" or "streams") as under way while the block lasts.
 
         Raises:
-            ResourceExhausted: BUDGET_EXCEEDED, there are too many.
+            ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
         """
         for kind in kinds:
             limit: int | None = getattr(self.budget, kind)
@@ -124,7 +126,7 @@ class Account:
         """Count work.
 
         Raises:
-            ResourceExhausted: BUDGET_EXCEEDED, there was too much of it in the last seconds.
+            ResourceExhausted: BUDGET_EXCEEDED, the caller caused too much work in the last seconds.
         """
         rate = self.budget.units_a_second
         if rate is None:
@@ -138,10 +140,11 @@ class Account:
         self._paid_until = now + owed + price
 
     def ask_about(self, person: int | None) -> None:
-        """Count a question about a person, given by a hash. A person asked about before costs nothing, and None too.
+        """Count a question about a person, given by a hash. None and a person asked about before cost nothing.
 
         Raises:
-            ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons, or missed too many, this hour.
+            ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons this hour, or too many of them
+                had no record.
         """
         if person is None:
             return
@@ -161,7 +164,7 @@ class Account:
         self._persons.add(person)
 
     def count_misses(self, misses: int) -> None:
-        """Count answers about persons of whom nothing is recorded."""
+        """Count answers about persons without any record."""
         if misses:
             self._misses += misses
             self._missed.inc(misses)
@@ -188,7 +191,7 @@ class Accounts:
         self._accounts: OrderedDict[str, Account] = OrderedDict()
 
     def of(self, caller: Caller) -> Account | None:
-        """Return the account of a caller; None for one without any limit."""
+        """Return the account of a caller; None for a caller without any limit."""
         account = self._accounts.get(caller.name)
         if account is None:
             account = self._accounts[caller.name] = Account(caller, self._budget_of(caller), self._clock)
@@ -198,7 +201,7 @@ class Accounts:
         return None if account.budget is NO_LIMIT else account
 
     def use_budgets(self, budget_of: Callable[[Caller], Budget]) -> None:
-        """Apply other budgets from now on. What was counted stays counted."""
+        """Apply other budgets from now on. The counts stay."""
         self._budget_of = budget_of
         for account in self._accounts.values():
             account.budget = budget_of(account.caller)

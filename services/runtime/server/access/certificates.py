@@ -1,4 +1,4 @@
-"""Callers by their certificates. A certificate is read once; later calls find what was read by its text."""
+"""Callers by their certificates. A certificate is parsed once; later calls find its caller by its text."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from services.runtime.caller import Caller
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
 REMEMBERED = 10_000
-"""Certificates that are remembered: more than a node has callers. One takes about 2 KiB."""
+"""The number of parsed certificates that are kept: more than a node has callers. Each takes about 2 KiB."""
 
 
 class Certificates:
     """Reads certificates that the transport has verified against the client authorities.
 
-    A node's certificate must be signed by one of `node_authorities` itself. Without them no certificate is a node's.
-    An authority that is in `node_authorities` alone signs no certificate of any other caller.
-    At the node `jurisdiction`, its own certificate stands for its own Verification.
+    A node's certificate must be signed directly by one of `node_authorities`. Without these authorities no caller is a
+    node. If an authority is only in `node_authorities`, its certificates of other callers are refused. `jurisdiction`
+    is the region of this node. A caller with the node's own certificate is the node's own Verification.
     """
 
     def __init__(

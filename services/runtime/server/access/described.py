@@ -1,4 +1,4 @@
-"""Reads from requests what the audit records of them, by the names that the contract gives fields everywhere."""
+"""Reads from requests what the audit records. A field of one meaning has one name in the whole contract."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KeyOf = Callable[[IdentityDocument], bytes]
 """Returns the subject key of a document. Raises InvalidArgument if its number cannot be right."""
 
 _NAMES = ("name", "lab", "lab.name", "policy.name", "node", "decision")
-"""Fields with the name of what a request is about. The first that a message has counts."""
+"""Fields that hold the name of a request's object. The first one that a message has is used."""
 _DOCUMENTS = ("document", "linked_document")
 _KEYS = "subject_keys"
 _COUNTED = frozenset(
@@ -51,7 +51,7 @@ class RequestReader:
         return [about._replace(key=key) for key in keys] or [about]
 
     def _key(self, document: IdentityDocument) -> bytes | None:
-        """Return the key of a document; None if no person can have it."""
+        """Return the key of a document; None if its number cannot be right."""
         try:
             return self._key_of(document)
         except InvalidArgument:
@@ -59,7 +59,7 @@ class RequestReader:
 
 
 def count_persons(response: Message) -> int:
-    """Return how many results, links, refusals or changes are in a response. A response without such fields is one."""
+    """Return how many results, links, refusals or changes are in a response; 1 for a response without such fields."""
     fields = [field for field in response.DESCRIPTOR.fields if field.name in _COUNTED]
     if not fields:
         return 1

@@ -32,7 +32,7 @@ class Identifier:
     all its callers are local.
 
     Attributes:
-        reloaded: the files that say who is accepted. They are read again when they change.
+        reloaded: the files that decide which callers are accepted. They are read again when they change.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:

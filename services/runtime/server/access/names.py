@@ -23,7 +23,7 @@ _FORMS = {
 }
 """The form of a caller's name by its role."""
 ROLES = tuple(role for role in _FORMS if role != EDGE)
-"""The roles of the contract. An edge has none of its own."""
+"""The roles of the contract. EDGE is not one of them."""
 
 
 def parse_caller(name: str) -> tuple[str, str] | None:

@@ -91,7 +91,8 @@ class Rules:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
         cost: what the contract says of the cost of a call.
-        person: the path of the document that says about whom a request, or an item of a batch, is; empty for none.
+        person: the path of the document of the person that a request, or an item of a batch, is about; empty if there
+            is none.
         batch: the field of the items if the method is a batch whose items are ruled one by one; else empty.
     """
 
@@ -151,7 +152,7 @@ def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str,
 
 
 def _better(one: Ruling, other: Ruling) -> Ruling:
-    """Return which ruling of two grants counts. An object that may be the caller's outweighs everything else."""
+    """Return which ruling of two grants counts. The ruling that an object may be the caller's counts first."""
     for kind in (Unsettled, Hidden, Denied):
         if isinstance(one, kind):
             return one
@@ -212,7 +213,7 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
         if not grant.may_omit:
             return grant.missing
         if grant.path[-1].endswith("region"):
-            # The node may keep rows of other regions, even if it lies in the caller's own.
+            # The node may keep rows of other regions, even if the node lies in the caller's region.
             _set(request, grant.path, caller.region)
             return PERMITTED
         return PERMITTED if within(node, caller.region) else DENIED

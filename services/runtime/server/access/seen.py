@@ -1,4 +1,4 @@
-"""A set of persons that takes four bytes for each slot and holds nothing of a person."""
+"""A set of persons that takes four bytes for each slot and contains no personal data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MARK_BITS = 0xFFFF_FFFF
 class SeenPersons:
     """Counts distinct persons by 32 bits of a hash, in a table of at most twice as many slots as persons.
 
-    Two persons look alike once in four billion pairs; 3,000 persons take 32 KiB.
+    Two persons have the same 32 bits once in four billion pairs. 3,000 persons take 32 KiB.
     """
 
     __slots__ = ("_slots", "count")
@@ -35,7 +35,7 @@ class SeenPersons:
             self._grow()
 
     def _find(self, mark: int) -> int:
-        """Return the slot of a mark, or the free slot in which it belongs. 0 is a free slot's."""
+        """Return the slot of a mark, or the free slot in which it belongs. A free slot holds 0."""
         slots = self._slots
         last = len(slots) - 1
         slot = mark & last

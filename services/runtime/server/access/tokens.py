@@ -25,15 +25,15 @@ from services.runtime.variables import BadSetting
 MAX_LIFE_SECONDS = 600
 """The longest time between a token's `iat` and `exp`, so that a stolen token is of little use."""
 LEEWAY_SECONDS = 30
-"""How far the clocks of the issuer and of this node may differ."""
+"""How many seconds the clocks of the issuer and of this node may differ."""
 MAX_BYTES = 8192
 """Longer tokens are refused unread. A token of Keycloak has about 1,500 bytes."""
 MAX_OTHER_DOCUMENTS = 15
-"""Further documents of one person: with the first one as many as one person may have linked."""
+"""The most further documents of one person. Together with the first document it is the limit of linked documents."""
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"]
-"""Signatures with a private key. A shared secret would let this node make tokens."""
+"""Signatures with a private key. An algorithm with a shared secret would let this node make tokens."""
 REMEMBERED = 10_000
-"""Verified tokens that are remembered, since a signature costs about 50 µs."""
+"""The number of verified tokens that are kept, because checking a signature takes about 50 µs."""
 
 
 class BadToken(ValueError):
@@ -197,5 +197,5 @@ def _text(claims: Mapping[str, Any], name: str) -> str:
 
 
 def _thumbprint(fingerprint: str) -> str:
-    """Return a certificate's SHA-256, given as hexadecimal, as RFC 8705 writes it."""
+    """Convert a certificate's SHA-256 from hexadecimal to the form of RFC 8705."""
     return base64.urlsafe_b64encode(bytes.fromhex(fingerprint)).rstrip(b"=").decode()

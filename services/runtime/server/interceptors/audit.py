@@ -28,20 +28,20 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 from services.runtime.server.status import to_status
 
 COUNTED_AT_ONCE = 1_000
-"""Changes of a watch after which a row says how many were sent. A row for each change would cost a commit each."""
+"""After this many changes of a watch, a row says how many were sent. A row for each change would cost a commit each."""
 _DENIED = frozenset({code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED, code_pb2.RESOURCE_EXHAUSTED})
 _BUDGET = "BUDGET_EXCEEDED"
-"""The reason of a call that would exceed its caller's budget. It is recorded as a denial, so that whoever asks about
-very many strangers is seen."""
+"""The reason of a call that would exceed its caller's budget. It is recorded as a denial, so that the audit shows
+callers that ask about very many strangers."""
 _SHOWN = _DENIED | {code_pb2.NOT_FOUND}
-"""Codes of items of a batch that have rows. Other errors say nothing of a person."""
+"""The codes of failed batch items that get rows. Other errors reveal nothing about a person."""
 
 
 class Audit:
-    """Records reads of persons, by what request and response say, and refused calls. Changes record themselves.
+    """Records refused calls and reads of persons, from the request and the response. Changes record themselves.
 
-    It is outside the layer that refuses calls. A call that has stored rows of its own gets no other one. Without a
-    trail the layer wraps nothing.
+    This layer is outside the layer that refuses calls. A call that has stored rows itself gets no further row. Without
+    a trail the layer wraps nothing.
     """
 
     def __init__(self, trail: AuditTrail | None, key_of: KeyOf) -> None:
@@ -94,7 +94,7 @@ class Audit:
                 raise
             finally:
                 if count:
-                    # What left after the last row is not lost if this fails: that row names the watch.
+                    # The changes since the last row stay uncounted if this fails, but an earlier row names the watch.
                     with contextlib.suppress(HutongError):
                         await trail.record(_events_of_watch(audit, count))
 
@@ -107,7 +107,7 @@ class _MethodRules:
     Attributes:
         name: the method without its first slash.
         reads: whether an answer may be about a person.
-        watches: whether the method sends such answers for one request.
+        watches: whether the method streams such answers to one request.
         reader: reads the requests; None for a stream of requests.
         batch: the field of the items if the method is a batch.
         items: reads an item of the batch.
@@ -139,7 +139,7 @@ def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context
         rules.name,
         call.request_id if call is not None else "",
         caller,
-        # Only this node's Verification is believed, and local callers, who may do everything.
+        # This metadata is trusted only from this node's Verification, and from local callers, which may do everything.
         _on_behalf_of(context) if caller.role in {"verification", LOCAL} else "",
         lambda: subjects_of(rules.reader, request),
     )
@@ -156,7 +156,7 @@ def _on_behalf_of(context: Context) -> str:
 
 
 def _events_of_error(rules: _MethodRules, audit: CallAudit, error: HutongError) -> list[AuditEvent]:
-    """Return the rows of a failed call: of a refusal, and of a person or object that does not exist."""
+    """Return the rows of a failed call, if it was refused or if its person or object does not exist."""
     is_denied = audit.is_hidden or isinstance(error, PermissionDenied | Unauthenticated) or error.reason == _BUDGET
     if not is_denied and not (rules.reads and isinstance(error, NotFound) and not audit.is_inner):
         return []
@@ -180,9 +180,9 @@ def _events_of_answer(rules: _MethodRules, audit: CallAudit, request: Any, respo
 def _events_of_batch(
     reader: RequestReader, audit: CallAudit, requests: Sequence[Any], items: Sequence[Any]
 ) -> list[AuditEvent]:
-    """Return a row for each item of a batch. If the service has recorded its answers, only for the refused items."""
+    """Return a row for each item of a batch. If the service has recorded its answers, return those of refused items."""
     if len(items) != len(requests):
-        # Answers in columns (docs/adr/0002). They have no error that a row would tell.
+        # The answers are in columns (docs/adr/0002). They have no errors that a row would record.
         return [audit.event(AuditKind.READ, subject) for request in requests for subject in reader.read(request)]
     events: list[AuditEvent] = []
     for request, item in zip(requests, items, strict=True):
@@ -198,7 +198,7 @@ def _events_of_batch(
 
 
 def _count_item(item: Any) -> int:
-    """Return how many results an item of a batch has: in its response, or one decision."""
+    """Return how many results are in an item's response; 1 for an item that is a decision."""
     return count_persons(item.response) if "response" in item.DESCRIPTOR.fields_by_name else 1
 
 

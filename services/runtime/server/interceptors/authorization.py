@@ -26,7 +26,8 @@ OwnerOf = Callable[[str], Awaitable[Owner]]
 _REFLECTION = access_pb2.Access(
     grants=[access_pb2.Grant(role=access_pb2.ROLE_OPERATOR, bind=access_pb2.BIND_ANY)], cost=access_pb2.COST_LIGHT
 )
-"""Reflection is not of this contract. The contract is public, so that only its size asks for a limit."""
+"""The access of reflection, which is not in this contract. The contract is public, so a limit is needed only because of
+its size."""
 
 
 class Authorization:
@@ -61,7 +62,7 @@ class Authorization:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Refuse the stream if it is not permitted: by its request, or by its first message."""
+        """Refuse the stream if its request, or its first message, is not permitted."""
         if self._identifier.is_open or not method.served:
             return proceed
         rules = read_rules(method)
@@ -127,7 +128,7 @@ class Authorization:
         options = described.input_type.fields_by_name[rules.batch].GetOptions()
         most: int = options.Extensions[validate_pb2.field].repeated.max_items  # type: ignore[index]
         if len(items) > most:
-            # Refused here, because each item costs time before validation counts them.
+            # The batch is refused here, because each item costs time before validation counts the items.
             raise InvalidArgument.field(rules.batch, f"must have at most {most} items")
         for index, item in enumerate(items):
             try:
@@ -160,7 +161,7 @@ def _caller(rules: Rules) -> Caller:
     """Return the caller of the current call if its role has any grant.
 
     Raises:
-        Unauthenticated: it is not known who calls.
+        Unauthenticated: the caller is not known.
         PermissionDenied: the role may never call the method.
     """
     call = current_call.get()

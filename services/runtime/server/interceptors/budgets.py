@@ -23,7 +23,7 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 from services.runtime.settings import Settings
 
 CountMisses = Callable[[Message], int]
-"""Returns of how many persons in a response nothing is recorded."""
+"""Returns the number of persons in a response without any record."""
 
 
 class Budgets:
@@ -98,7 +98,7 @@ class Budgets:
         """Return the account of the caller; None for one without limits.
 
         Raises:
-            PermissionDenied: NOT_PERMITTED, the access file excludes the caller here or now.
+            PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
         """
         call = current_call.get()
         caller = call.caller if call is not None else UNKNOWN
@@ -161,7 +161,7 @@ class _Plan:
         self.batch = rules.batch if rules.person else ""
 
     def read_person(self, request: Any) -> int | None:
-        """Return a hash of the person; None if the request names none. Python's hash has a key of its own a process."""
+        """Return a hash of the person; None if the request names none. Each process has another key for the hash."""
         refuse_unreadable(request)
         document = value_at(request, self.person)
         return hash((document.type, document.number, document.issuing_country)) if document is not None else None

@@ -1,7 +1,7 @@
 """The ordered chain of layers around every method, as one generic handler.
 
-Each method's handler is wrapped once and found by its name. gRPC's own interceptors would build the chain again
-for each call. gRPC also keeps a waiting future for each method registered with it, and every call pays for all of them.
+Each method's handler is wrapped once and found by its name. gRPC's own interceptors would build the chain again for
+each call. gRPC also keeps a waiting future for each method registered with it, and all of them make every call slower.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
 UNWRAPPED_SERVICES = ("/grpc.health.",)
-"""Health is not wrapped: every caller of the client authorities may ask, and its handlers have another form."""
+"""Health is not wrapped: every caller with a certificate of the client authorities may ask, and its handlers have
+another form."""
 
 
 class Layer(Protocol):
@@ -84,7 +85,7 @@ class _Handler:
 
 
 class Routes(grpc.GenericRpcHandler):
-    """Every method of a server, wrapped in the layers. Generated code registers servicers here, as at a server."""
+    """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server."""
 
     def __init__(self, layers: list[Layer]) -> None:
         self._layers = layers
@@ -104,7 +105,7 @@ class Routes(grpc.GenericRpcHandler):
         name: str = handler_call_details.method
         handler = self._handlers.get(name)
         if handler is None:
-            # Not kept, because callers could invent any number of names.
+            # This handler is not kept, because callers could invent any number of names.
             return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
         return handler
 

@@ -41,7 +41,7 @@ class Deadline:
             except (asyncio.CancelledError, TimeoutError):
                 if limit.has_cancelled():
                     raise _too_late(method) from None
-                # The cancellation came from elsewhere; or the timeout came from the handler's own work, and the caller
+                # Either the cancellation came from elsewhere, or the handler's own work timed out while the caller
                 # still has time.
                 raise
             finally:
@@ -50,7 +50,7 @@ class Deadline:
         return handle
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Leave the stream its caller's deadline, if there is one. An upload or a watch may last for days."""
+        """Keep the stream's own deadline, if the caller has set one. An upload or a watch may last for days."""
 
         def handle(request: Any, context: Context) -> AsyncIterator[Any]:
             given, call = context.time_remaining(), current_call.get()
@@ -64,7 +64,7 @@ class Deadline:
 class _Limit:
     """Cancels the running task after some seconds.
 
-    It does what `asyncio.timeout` does, which costs every call five times as much.
+    `asyncio.timeout` does the same, but costs every call five times as much.
     """
 
     __slots__ = ("_cancelling", "_is_over", "_task", "_timer")

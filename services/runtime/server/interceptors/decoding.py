@@ -27,7 +27,7 @@ _TOO_LARGE = _Mark()
 
 
 def mark_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
-    """Return a decoder that marks broken or too large messages instead of failing; None for None, which means bytes."""
+    """Return a decoder that marks broken or too large messages instead of failing. None means bytes and stays None."""
     if decode is None:
         return None
 

@@ -11,7 +11,7 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 
 class Identity:
-    """Sets the caller of the current call. It refuses no call. Authorization does, so that a refusal is logged."""
+    """Sets the caller of the current call. Authorization refuses unknown callers, so that the refusal is logged."""
 
     def __init__(self, identifier: Identifier) -> None:
         self._identifier = identifier

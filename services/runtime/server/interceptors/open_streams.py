@@ -61,7 +61,7 @@ class OpenStreams:
                 stream.end(fault)
 
     async def recheck_periodically(self, seconds: float) -> None:
-        """Check again and again until cancelled."""
+        """Check periodically until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             self.recheck()

@@ -207,7 +207,7 @@ def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
 def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, dry_run: bool) -> Journal:
     """Return the journal of this upload, with the path of its rejects file.
 
-    With `resume` it is the journal that the earlier run left, if there is one. Otherwise it is `fresh`.
+    With `resume`, the journal of the earlier run is returned if there is one. Otherwise `fresh` is returned.
 
     Raises:
         CannotResume: the journal or the rejects file of the earlier run does not match.
@@ -224,7 +224,8 @@ def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: boo
             raise CannotResume(f"{path} is gone or was changed; upload the file without --resume")
     elif resume:
         say("There is no earlier upload of this file; a new one begins.")
-    # A dry run has another name for its rejects file, so that it cannot overwrite that of an interrupted upload.
+    # A dry run has another name for its rejects file, so that it cannot overwrite the rejects file of an interrupted
+    # upload.
     extension = _EXTENSIONS[detect_format(file)]
     path = choose_rejects_path(file, asked, ".trial.rejects" if dry_run else ".rejects", extension)
     if path == journal_path(file).resolve():
@@ -233,9 +234,9 @@ def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: boo
 
 
 def _with_free_workbook(file: Path, kept: Journal) -> Journal:
-    """Return the journal of an upload to resume. If the workbook of its rejects exists already, it gets another name.
+    """Return the journal of an upload to resume, with a new name for the rejects file if its workbook exists already.
 
-    The workbook is there if the upload was killed after it was written. A clerk may be correcting the rows in it.
+    The workbook exists if the upload was killed after writing it. A clerk may be correcting the rows in it.
     """
     path = file.parent / kept.rejects
     if kept.finished or part_path(path) == path or not path.exists():
@@ -293,7 +294,7 @@ def _names(table: Table, rows: list[Row], column: str) -> bool:
 
 
 def _is_pending(row: Row) -> bool:
-    """Check whether a row says that its result is not out, so that it has no report time."""
+    """Check whether a row states that its result is pending. Such a row has no report time."""
     cell = row.cells.get("nat_result")
     try:
         return cell is None or read_outcome(cell, 1) == OUTCOME_PENDING

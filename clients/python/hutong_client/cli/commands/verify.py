@@ -35,7 +35,7 @@ from hutong_client.formatting import as_dict
 _BATCH = 500
 """The service's limit of questions in one call."""
 _TITLE_SECONDS = 2.0
-"""Timeout for reading a policy's title, which is optional and must not delay the answer for longer."""
+"""Timeout for reading a policy's title. The title is optional, so it must not delay the answer for longer."""
 
 
 @click.command(cls=NodeCommand, former={"--record": "--store-decision"})
@@ -157,7 +157,7 @@ def _verify_file(connection: Connection, path: Path, template: VerifyRequest, en
         items: Iterable[VerifyItem] = ()
         if put:
             items = connection.verification.BatchVerify(request, timeout=CALL_SECONDS).items
-        # Matched by position, because correlation ids are the file's own: two can be equal, or equal a row number.
+        # Answers are matched by position. Correlation ids come from the file, so they may repeat or equal a row number.
         answered = iter(list(zip(put, items, strict=True)))
         for asked in batch:
             if asked.fault:
@@ -169,7 +169,7 @@ def _verify_file(connection: Connection, path: Path, template: VerifyRequest, en
 
 def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool) -> ExitCode:
     answers = _Answers(as_json)
-    # By row number, which is the correlation_id on the wire, because the gate's own ids need not be unique.
+    # The keys are row numbers. They are the correlation_ids on the wire, because the gate's own ids need not be unique.
     waiting: dict[str, Asked] = {}
 
     def questions() -> Iterator[StreamVerifyRequest]:

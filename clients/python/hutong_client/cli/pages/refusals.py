@@ -17,7 +17,7 @@ from hutong_client.cli.provinces import province_of, region_words
 from hutong_client.formatting import moment, span, word
 
 MOST_SHOWN = 30
-"""Rows of a chart at most, so that it stays readable. The table has all rows."""
+"""The most rows of a chart, so that the chart stays readable. The table has all rows."""
 _LEGEND = legend([("bad", "assessed as unlawful"), ("pale", "not unlawful, or undetermined")])
 
 

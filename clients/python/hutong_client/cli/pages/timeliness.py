@@ -16,9 +16,9 @@ from hutong_client.cli.provinces import region_words
 from hutong_client.formatting import moment, span
 
 MOST_SHOWN = 30
-"""Rows of a chart at most, so that it stays readable. The table has all rows."""
+"""The most rows of a chart, so that the chart stays readable. The table has all rows."""
 _MANY_LATE = 0.05
-"""A laboratory with at least one late result in twenty is red, and one with fewer is amber. The share is a choice."""
+"""A laboratory with at least one late result in twenty is red. One with fewer is amber. No rule gives this share."""
 
 
 @dataclass(frozen=True, slots=True)

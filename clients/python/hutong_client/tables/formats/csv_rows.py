@@ -24,7 +24,7 @@ _MAX_CELL_CHARACTERS = 1 << 20
 _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
 _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
-"""A text as a formula, by which a spreadsheet program keeps its zeros and digits."""
+"""A text that is written as a formula, so that a spreadsheet program keeps its zeros and digits."""
 _STRAY_QUOTE = (
     "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
     "write the one inside twice"

@@ -20,7 +20,7 @@ _MOST_NULS = 0.1
 _START = 1 << 16
 """Bytes in which titles are looked for."""
 _TITLES_NEEDED = 2
-"""Known titles that show GB18030. Two cells that are titles by chance do not occur."""
+"""The number of known titles that prove GB18030. Two cells are never titles by chance."""
 _WORDS_NEEDED = 0.05
 """Share of the cells beyond ASCII that must be known words if no titles show the encoding."""
 _CELL = re.compile(rb'(?:^|(?<=[,;:\t\r\n"]))[ *]*([\x80-\xff][^,;:\t\r\n" *]*)')
@@ -29,15 +29,15 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _WORDS_LOOKED_AT = 100_000
 """Number of words that are examined, which is enough to distinguish the two encodings."""
 _CHANCE = 0.1
-"""A file with a larger share of words that are Chinese in UTF-8 is UTF-8. In GB18030 one in 10,000 is so by chance."""
+"""A file is UTF-8 if a larger share of its words is Chinese in UTF-8. One word of GB18030 in 10,000 is so by chance."""
 
 
 def detect_encoding(path: Path, given: str = "") -> str:
     """Return the given encoding if the file is text in it; without one, detect it.
 
-    Detected are UTF-8 with or without a byte-order mark, UTF-16 with one, and GB18030, the default of Chinese
-    Excel. Nearly all bytes are valid GB18030, also those of Big5, Shift-JIS, EUC-KR and Windows-1251, so the file must
-    show known titles or words in it.
+    The function detects UTF-8 with or without a byte-order mark, UTF-16 with one, and GB18030, the default of Chinese
+    Excel. Nearly all bytes are valid GB18030, also those of Big5, Shift-JIS, EUC-KR and Windows-1251, so a GB18030 file
+    must contain known titles or words.
 
     The whole file is read, because a long beginning of GB18030 text can be valid UTF-8. Damaged UTF-8 is never read as
     GB18030, because all names would be wrong.
@@ -166,7 +166,7 @@ def _is_chinese_in_utf8(word: bytes) -> bool:
 
 
 def _read_chunks(path: Path) -> Iterator[tuple[bytes, bool]]:
-    """Yield the chunks of the file with whether each is the last. The last chunk is empty."""
+    """Yield each chunk of the file, and whether it is the last. The last chunk is empty."""
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             yield chunk, False

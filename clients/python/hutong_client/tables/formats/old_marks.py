@@ -1,6 +1,7 @@
 """Find hidden rows of .xls, and error values of every old format, which calamine does not report.
 
-Only the records of these two are read. Microsoft describes .xls in [MS-XLS] and .xlsb in [MS-XLSB].
+Only the records of hidden rows and of error values are read. Microsoft describes .xls in [MS-XLS] and .xlsb in
+[MS-XLSB].
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ def _read_biff(content: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def _has_xlsb_error(content: bytes) -> bool:
-    """Check whether a sheet of .xlsb has an error value. Kind and size of a record are numbers of 7 bits a byte."""
+    """Check whether a sheet of .xlsb has an error value. Kind and size of a record have 7 bits in each byte."""
     at = 0
     while at < len(content):
         kind, at = _read_number(content, at, 2)

@@ -1,7 +1,7 @@
 """Read workbooks of Excel 97-2003 (.xls), binary ones (.xlsb) and those of LibreOffice (.ods) with calamine.
 
 calamine holds a whole sheet in memory. A sheet of .xls has at most 65,536 rows, one of the other formats 1,048,576.
-calamine returns error values as empty cells, so the formats that can be searched for them are searched.
+calamine returns error values as empty cells, so `old_marks` searches the file for them where the format allows it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class OldSheet:
 
     def rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
         """Yield the rows with their numbers."""
-        # calamine fills rows up to row 1, but leaves out the empty columns before the first filled one.
+        # calamine yields empty rows from row 1 on, but leaves out the empty columns before the first filled one.
         margin = [""] * self._margin
         for number, values in enumerate(self.sheet.iter_rows(), start=1):
             yield number, margin + values

@@ -1,6 +1,6 @@
 """The sheets of a workbook that hold rows, read as one table.
 
-Nothing is left out in silence. A sheet that is not read is named in the notices, or the workbook is refused.
+No sheet is left out silently. A sheet that is not read is named in the notices, or the workbook is refused.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _ROWS_NAMED = 5
 
 @dataclass(slots=True)
 class Marks:
-    """What a sheet says of its cells beside their values.
+    """Properties of a sheet's cells besides their values.
 
     Attributes:
         merged: position of a column, from 0 → first and last row of each merged range of this column alone.
         hidden_rows: numbers of hidden rows.
-        errors: the reader returns error values as empty cells, and the sheet contains some.
+        errors: whether the sheet contains error values that the reader returns as empty cells.
     """
 
     merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class SheetSource(Protocol):
         """Return whether the sheet is hidden."""
 
     def rows(self) -> Iterator[tuple[int, Sequence[Any]]]:
-        """Yield the rows with their numbers; raise NotATable at damage."""
+        """Yield the rows with their numbers; raise NotATable if the sheet is damaged."""
 
     def marks(self) -> Marks:
         """Return the sheet's merged cells and hidden rows."""

@@ -43,7 +43,7 @@ def _load(file: BinaryIO) -> Workbook:
         with ZipFile(file) as archive:
             is_workbook = _MANIFEST in archive.namelist()
         file.seek(0)
-        # Given as an open file, because openpyxl rejects paths by their extension.
+        # The workbook is passed as an open file, because openpyxl rejects paths by their extension.
         workbook = load_workbook(file, read_only=True, data_only=True) if is_workbook else None
     except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
         raise NotATable("the file looks like an Excel workbook but cannot be opened; save it again in Excel") from error
@@ -80,7 +80,7 @@ class XlsxSheet:
         return bool(self.sheet.sheet_state != "visible")
 
     def rows(self) -> Iterator[tuple[int, tuple[Any, ...]]]:
-        """Yield the rows with their numbers; raise NotATable at damage."""
+        """Yield the rows with their numbers; raise NotATable if the sheet is damaged."""
         number = 0
         try:
             # Some programs write a wrong sheet size, and openpyxl would read only that part.
@@ -97,8 +97,8 @@ class XlsxSheet:
     def marks(self) -> Marks:
         """Return the sheet's merged cells and hidden rows.
 
-        openpyxl reads them only together with all cells, which need much memory, so the part is searched as text.
-        Damage is reported when the rows are read.
+        openpyxl reads them only together with all cells, which takes much memory. The part is therefore searched as
+        text. Damage is reported when the rows are read.
         """
         marks = Marks()
         try:

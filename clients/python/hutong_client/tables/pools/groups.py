@@ -1,8 +1,8 @@
 """Group rows into tubes, also where the tube code stands once for its group.
 
-A row without a tube code belongs to the tube above it only if the layout leaves no doubt: the code stands once, with
-the size of a pool, and no more rows follow than the pool has members. A row that may be a member of a pool is never
-taken for a tube of its own, because a positive pool would make positive persons.
+A row without a tube code belongs to the tube above it only if the layout leaves no doubt. The code must stand once,
+with the size of a pool, and no more rows may follow than the pool has members. A row that may be a member of a pool is
+never taken for a tube of its own, because the result of a positive pool would then be stored as that person's own.
 
 A file may also give each person a code, and the size of the pool once. Such rows are rejected, because nothing says
 which of them are in one tube.
@@ -27,7 +27,8 @@ MAX_ROWS = 5_000
 """Rows of one tube code that are kept in memory. A file with more of them repeats one code in every row."""
 _DITTO = frozenset({"同上", "同上行", "同左", "〃", "″", '"', "''", "\u201d", "↑", "^", "ditto"})
 _NO_CODE = frozenset({"无", "null", "none", "nil", "nan", "n/a"})
-"""Words that stand for no tube code, in lower case. A text without a letter or digit, such as a dash, does so too."""
+"""Words that mean that there is no tube code, in lower case. A text without letters and digits, such as a dash, is
+another."""
 _FOOTER = re.compile(
     r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
     r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
@@ -57,7 +58,7 @@ def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
 
 
 def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:
-    """Reject rows with a code each and no size if they follow a pool of one row, whose members they may be."""
+    """Reject rows with a code each and no size if they follow a pool of one row, because they may be its members."""
     chain: list[Row] = []
     size = 0
     for group in groups:
@@ -151,7 +152,7 @@ class _Grouper:
         yield from self._flush_early()
 
     def _repeat_size(self, row: Row) -> Row:
-        """Return the row with the size of the row above it if its own cell repeats that one, as "同上" does."""
+        """Return the row with the size of the row above it, if its own cell says that it is the same ("同上")."""
         size = row.cells.get("pool_size")
         if row.sheet is not self._sheet:
             self._size, self._sheet = "", row.sheet
@@ -165,7 +166,7 @@ class _Grouper:
         return row
 
     def _take_faulty(self, row: Row) -> Iterator[Group]:
-        """Take a row that cannot be read. It does not end a group."""
+        """Take a row that cannot be read. Such a row does not end a group."""
         if self._group:
             self._group.append(row)
             if len(self._group) > MAX_ROWS:
@@ -272,7 +273,7 @@ def _has_no_code(row: Row) -> bool:
 
 
 def _is_blank(code: Cell) -> bool:
-    """Check whether a cell names no tube code. A mark that repeats the code above names one."""
+    """Check whether a cell names no tube code. A mark that repeats the code above, such as "同上", names one."""
     if not isinstance(code, str) or _is_ditto(code):
         return not code
     if code.isalnum():

@@ -15,13 +15,13 @@ from hutong_client.tables.pools.groups import group_rows
 from hutong_client.tables.rows import Row
 
 _TEMPORARY = ""
-"""SQLite keeps a database of this name in a file without a name, which it removes, so memory stays flat."""
+"""SQLite keeps a database with an empty name in a temporary file and removes the file, so memory does not grow."""
 
 
 class ScatteredCodes:
-    """The tube codes of a file that stand in rows with another code between them.
+    """The tube codes whose rows are separated by rows with another code.
 
-    `open_again` opens the file's rows a second time. The first time, they may be read from a stream.
+    `open_again` opens the file's rows a second time, because the first reading is still under way.
     """
 
     def __init__(self, open_again: Callable[[], AbstractContextManager[Iterable[Row]]]) -> None:
@@ -44,7 +44,7 @@ class ScatteredCodes:
 def _list_persons(rows: Iterable[Row]) -> Iterator[tuple[str, int, str]]:
     """Yield the tube code, the position of the tube and the report number of each row with a code.
 
-    A report that stands twice is one person's.
+    A report number that stands twice is of one person.
     """
     for tube, group in enumerate(group_rows(rows)):
         for row in group.rows:

@@ -19,7 +19,7 @@ _POOLED = frozenset(load("words.toml")["pools"]["pooled"])
 _MANY_TO_ONE = re.compile(r"([0-9]{1,3})(?:人份?|人(?:一管|1管|混检|混采)|[:/比混合]1(?:混检|混采)?)?")
 _ONE_TO_MANY = re.compile(r"1[:比]([0-9]{1,2})")
 _AS_TIME = re.compile(r"0?1:([0-9]{2}):00|([0-9]{1,2}):01(?::00)?")
-"""A ratio that a spreadsheet program has taken for a time of day: 10:1 is shown as 10:01."""
+"""A ratio that a spreadsheet program has taken for a time of day. It shows 10:1 as 10:01."""
 _RATIO_INSIDE = re.compile(r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])")
 _POOLED_INSIDE = re.compile("混检|混采|混样|混管")
 _SINGLE_INSIDE = re.compile("单检|单采|单管")
@@ -61,7 +61,7 @@ def read_size(cell: Cell) -> int | None:
 def find_pool_size(cells: Mapping[str, Cell]) -> Cell | None:
     """Return the cell that states the pool size; None if there is none.
 
-    Laboratories also write it as the kind of sampling ("混采") or into the name of the test ("核酸检测(10混1)").
+    Laboratories also write the size as the kind of sampling ("混采") or into the name of the test ("核酸检测(10混1)").
     """
     own = cells.get("pool_size")
     if own is not None:

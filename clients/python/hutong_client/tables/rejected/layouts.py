@@ -27,8 +27,8 @@ _AT_RISK = re.compile(
 )
 """Texts that a spreadsheet program takes for a number, a date, a time or a formula, and writes back in another form.
 
-They are numbers of more than 10 digits or with leading zeros, 1E5, 1.10, 10:1, 1-2, dates, times, which lose their
-seconds, codes such as MAR1, and texts with the beginning of a formula.
+They are numbers of more than 10 digits or with leading zeros, 1E5, 1.10, 10:1, 1-2, dates, times (which lose their
+seconds), codes such as MAR1, and texts with the beginning of a formula.
 """
 _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 
@@ -36,8 +36,8 @@ _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 class Rejected:
     """A row that was not stored, with all its faults.
 
-    `filled` are the cells that stand in other rows of its file. The row is written with them, because it would be of
-    another tube without them.
+    `filled` are cells from other rows of its file. The row is written with these cells, because it would be of another
+    tube without them.
     """
 
     __slots__ = ("faults", "filled", "retryable", "row")
@@ -121,8 +121,9 @@ class CsvLayout:
 def protect(cell: str) -> str:
     """Return a cell in the form in which spreadsheet programs keep it as text.
 
-    They would round a number of 18 digits, drop leading zeros, and show a time without its seconds or a ratio as a time
-    of day. A formula that consists of a text keeps it. The reader of CSV takes it for the text again.
+    Otherwise they would round a number of 18 digits, drop leading zeros, and show a time without its seconds or a ratio
+    as a time of day. The cell is therefore written as a formula that consists of the text. The reader of CSV turns the
+    formula back into the text.
     """
     if not _AT_RISK.fullmatch(cell) or _KEPT_AS_TEXT.fullmatch(cell):
         return cell
