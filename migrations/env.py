@@ -12,7 +12,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection, MetaData, text
 
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.advisory_locks import migration_lock
 from services.storage.engine import create_service_engine
 from services.storage.migrate import version_table

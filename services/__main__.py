@@ -19,13 +19,13 @@ from services.command.version import version_text
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span
 from services.runtime.clock import SystemClock
+from services.runtime.configuration.settings import VARIABLES, Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
-from services.runtime.settings import VARIABLES, Settings
 from services.runtime.tuning import use_batch_scheduling
-from services.runtime.variables import BadSetting
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
 from services.storage.private_files import check_private_files

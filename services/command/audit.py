@@ -22,8 +22,8 @@ from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
 from services.results.documents.store import find_linked
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import create_inspecting_engine, find_sqlite_file, open_database
 from services.storage.migrate import SERVICES, check_schema
 from services.verification.verify.subject_tag import SubjectTag, is_tagged

@@ -8,9 +8,9 @@ from operator import attrgetter
 from pathlib import Path
 
 from services.runtime.certificates import check_tls_files
+from services.runtime.configuration.settings import DECLARED, Settings, given_texts
+from services.runtime.configuration.variables import Declared
 from services.runtime.server.server import check_exposure
-from services.runtime.settings import DECLARED, Settings, given_texts
-from services.runtime.variables import Declared
 from services.storage.migrate import SERVICES
 from services.storage.private_files import check_private_files
 

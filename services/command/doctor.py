@@ -21,9 +21,9 @@ from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.records import tables
 from services.runtime.client.channels import open_channel
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.server import check_exposure, find_bind_error
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
 from services.storage.engine import create_inspecting_engine, find_sqlite_file
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from services.command.findings import Finding, Level
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.engine import find_sqlite_file
 
 LOW_BYTES = 2 << 30

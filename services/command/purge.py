@@ -20,7 +20,7 @@ from services.results.retention.names import ReportName, find_reports
 from services.results.retention.purge import purge
 from services.results.retention.tables import deletion_counts as results_counts
 from services.runtime.clock import SystemClock
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database, find_sqlite_file, open_database
 from services.storage.migrate import check_schema

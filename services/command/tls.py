@@ -11,8 +11,8 @@ from services.command.findings import Finding, Level
 from services.command.machine import is_open_to_others
 from services.runtime.addresses import split_address
 from services.runtime.certificates import check_tls_files, read_certificates
-from services.runtime.settings import TlsSettings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.variables import BadSetting
 
 RENEW_DAYS = 30
 """A certificate ought to be renewed this many days before it expires. Authorities that work on paper need the time."""

@@ -24,8 +24,8 @@ from services.policy.upstream.watch import UpstreamWatch
 from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.configuration.settings import Settings
 from services.runtime.server.service import Drain, Registration, Service
-from services.runtime.settings import Settings
 from services.storage.engine import Database
 from services.storage.migrate import open_migrated
 

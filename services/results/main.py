@@ -73,11 +73,11 @@ from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 from services.storage.idempotency import IdempotentWriter

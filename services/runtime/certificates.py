@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cryptography import x509
 
-from services.runtime.settings import TlsSettings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.variables import BadSetting
 
 
 def check_tls_files(tls: TlsSettings) -> None:

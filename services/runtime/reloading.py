@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import structlog
 from prometheus_client import Counter
 
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.variables import BadSetting
 
 T = TypeVar("T")
 Signature: TypeAlias = tuple[object, ...]

@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Select, String, column, exc, select, table
 
 from services.domain.errors import Unavailable
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.engine import Database, create_inspecting_engine, find_sqlite_file, open_database
 from services.storage.errors import UnusableDatabase
 

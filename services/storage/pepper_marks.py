@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, SmallInteger, Table, select
 
 from services.domain.subject import CLASS_RULE, Pepper
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 from services.storage.upsert import insert_if_absent

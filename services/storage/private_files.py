@@ -6,8 +6,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import find_sqlite_file
 
 

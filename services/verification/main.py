@@ -16,11 +16,11 @@ from services.domain.names import parse_decision, parse_refusal
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import open_migrated
 from services.storage.pepper_marks import checking_pepper

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import VARIABLES
+from services.runtime.configuration.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

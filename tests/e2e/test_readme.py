@@ -74,6 +74,6 @@ def test_make_targets_exist() -> None:
 
 def test_settings_exist() -> None:
     """Every setting that the README names is one."""
-    from services.runtime.settings import VARIABLES
+    from services.runtime.configuration.settings import VARIABLES
 
     assert set(re.findall(r"HUTONG_[A-Z_]+", README)) <= set(VARIABLES)

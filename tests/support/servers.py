@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 
+from services.runtime.configuration.settings import Settings
 from services.runtime.server.server import running
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
-from services.runtime.settings import Settings
 from tests.support.processes import INSECURE
 from tests.support.secrets import PEPPER, write_secret
 

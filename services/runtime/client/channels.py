@@ -10,10 +10,10 @@ import grpc
 import structlog
 
 from services.runtime.certificates import check_tls_files
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Signature, signature_of
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
 
 LOOK_SECONDS = 5.0
 """Seconds between two checks for changed files. Each check costs three system calls."""

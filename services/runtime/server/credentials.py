@@ -8,8 +8,8 @@ from typing import cast
 import grpc
 
 from services.runtime.certificates import check_tls_files
+from services.runtime.configuration.tls import TlsSettings
 from services.runtime.reloading import ReloadedFiles
-from services.runtime.settings import TlsSettings
 
 
 class ServerCredentials:

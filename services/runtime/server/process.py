@@ -10,11 +10,11 @@ import structlog
 from prometheus_client import start_http_server
 
 from services.runtime.addresses import is_loopback, split_address
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
-from services.runtime.settings import Settings
 from services.runtime.tuning import freeze_heap
-from services.runtime.variables import BadSetting
 
 _log = structlog.get_logger(__name__)
 

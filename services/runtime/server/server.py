@@ -18,6 +18,8 @@ from services.runtime.addresses import is_loopback, split_address
 from services.runtime.background import Background
 from services.runtime.certificates import check_tls_files
 from services.runtime.clock import Clock, SystemClock
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Reloads
 from services.runtime.server.access.identify import Identifier
@@ -33,8 +35,6 @@ from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
 
 MAX_METADATA_BYTES = 16 * 1024
 

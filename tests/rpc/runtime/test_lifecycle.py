@@ -16,11 +16,12 @@ from hutong.results.v1.upload_pb2 import UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.process import serve
 from services.runtime.server.server import running, start
 from services.runtime.server.service import Service
-from services.runtime.settings import Settings, TlsSettings
-from services.runtime.variables import BadSetting
 from tests.support.fake_service import Gate, answer, pretend
 from tests.support.servers import settings_for
 from tests.support.waiting import TIMEOUT_SECONDS

@@ -11,9 +11,9 @@ from hutong.results.v1.lab_service_pb2 import GetLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 
 from services.runtime.client.channels import open_channel
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.server import start
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.fake_service import pretend
 from tests.support.servers import serving, settings_for

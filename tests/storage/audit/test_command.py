@@ -20,7 +20,7 @@ from services.domain.subject import Pepper
 from services.runtime.audit import AuditKind, CallAudit, Subject
 from services.runtime.caller import Caller
 from services.runtime.clock import SystemClock
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.engine import Database, open_database
 from services.storage.migrate import SERVICES
 from services.verification.schema import audit as tables

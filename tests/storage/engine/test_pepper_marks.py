@@ -7,7 +7,7 @@ from sqlalchemy import Table, insert, text
 
 from services.domain.subject import CLASS_RULE, Pepper
 from services.results.records.tables import pepper_marks as marks_of_results
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import downgrade, upgrade

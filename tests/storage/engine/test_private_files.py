@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import Settings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
 from services.storage.private_files import check_private_files, find_open_files
 from tests.support.processes import hutongd, run
 

@@ -31,8 +31,8 @@ from services.domain.instant import HOUR, to_timestamp
 from services.policy.main import open_policy
 from services.results.main import open_results
 from services.runtime.clock import SystemClock
+from services.runtime.configuration.settings import Settings
 from services.runtime.server.timing import ServerTiming
-from services.runtime.settings import Settings
 from services.verification.main import open_verification
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.databases import MakeUrl

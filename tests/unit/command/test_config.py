@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.command.config import check_settings, example, show_settings
-from services.runtime.settings import DECLARED, Settings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.settings import DECLARED, Settings
+from services.runtime.configuration.variables import BadSetting
 
 EXAMPLE = Path(__file__).parents[3] / "deploy/hutong.toml"
 

@@ -15,7 +15,7 @@ from services.command.doctor import diagnose
 from services.command.findings import Finding, Level, report, worst
 from services.command.tls import check_certificates
 from services.command.version import find_version, version_text
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.migrate import upgrade
 from tests.support.certificates import Authority
 from tests.support.ports import free_address, free_addresses

@@ -19,7 +19,7 @@ from services.runtime.background import Job
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 
 if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub

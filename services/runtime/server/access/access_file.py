@@ -16,9 +16,9 @@ import yaml
 from services.domain.instant import DAY, MINUTE, Instant, shanghai_day, shanghai_day_start
 from services.domain.region import NATION, is_region, parent, within
 from services.runtime.caller import LOCAL, Caller
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT, Budget
 from services.runtime.server.access.names import ROLES, parse_caller
-from services.runtime.variables import BadSetting
 
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-(?:(24):(00)|([01][0-9]|2[0-3]):([0-5][0-9]))")
 _LIMITS = tuple(one.name for one in fields(Budget))

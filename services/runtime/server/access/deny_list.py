@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
-from services.runtime.variables import BadSetting
 
 _SERIAL = re.compile(r"[0-9A-Fa-f]{2}(:?[0-9A-Fa-f]{2}){0,19}|[0-9A-Fa-f]{1,40}")
 """A serial number in hexadecimal as openssl prints it, perhaps with colons: at most 20 bytes (RFC 5280)."""

@@ -16,11 +16,11 @@ from services.domain.subject import Pepper
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
+from services.runtime.configuration.settings import Settings
 from services.runtime.reloading import ReloadedFiles
 from services.runtime.server.access.certificates import Certificates
 from services.runtime.server.access.deny_list import DenyList, read_deny_list
 from services.runtime.server.access.tokens import BadToken, Tokens, read_keys
-from services.runtime.settings import Settings
 
 _BEARER = "bearer "
 

@@ -19,8 +19,8 @@ from services.domain.document import canonical_document
 from services.domain.instant import SECOND, Instant
 from services.domain.subject import Pepper
 from services.runtime.caller import EDGE, Caller
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller
-from services.runtime.variables import BadSetting
 
 MAX_LIFE_SECONDS = 600
 """The longest time between a token's `iat` and `exp`, so that a stolen token is of little use."""

@@ -12,6 +12,7 @@ from services.domain.errors import HutongError, PermissionDenied
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.clock import Clock
+from services.runtime.configuration.settings import Settings
 from services.runtime.reloading import ReloadedFiles
 from services.runtime.server.access.access_file import NO_RULES, AccessRules, read_access_file
 from services.runtime.server.access.budgets import UNITS, Account, Accounts
@@ -20,7 +21,6 @@ from services.runtime.server.batches import answer_others
 from services.runtime.server.interceptors.authorization import describe_method, read_rules
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.settings import Settings
 
 CountMisses = Callable[[Message], int]
 """Returns the number of persons in a response without any record."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.variables import BadSetting
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import make_tubes
 from tests.support.results.node import results_node

@@ -8,9 +8,9 @@ import pytest
 
 from services.domain.instant import HOUR, MINUTE, shanghai_day, shanghai_day_start
 from services.runtime.caller import LOCAL, Caller
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.access_file import NO_RULES, AccessRules, read_access_file
 from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT
-from services.runtime.variables import BadSetting
 
 MIDNIGHT = shanghai_day_start(shanghai_day(1_700_000_000_000_000))
 GATE, LAB = Caller("gate", "gates/410105/7", "410105"), Caller("lab", "labs/91410100MA0000001X")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.deny_list import read_deny_list
-from services.runtime.variables import BadSetting
 
 
 def test_a_line_is_a_serial_number_or_a_caller(tmp_path: Path) -> None:

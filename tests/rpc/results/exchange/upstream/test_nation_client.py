@@ -38,7 +38,7 @@ from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call
 from services.runtime.client.channels import open_channel as open_apart
 from services.runtime.client.reconnecting import ReconnectingStub
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from tests.support.results.country import HENAN
 from tests.support.servers import bare_channel, bare_server
 from tests.support.waiting import turns, until

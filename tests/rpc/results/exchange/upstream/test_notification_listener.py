@@ -37,7 +37,7 @@ from services.results.timing import ResultsTiming
 from services.runtime.background import Background
 from services.runtime.client.channels import open_channel
 from services.runtime.client.reconnecting import ReconnectingStub
-from services.runtime.settings import Settings
+from services.runtime.configuration.settings import Settings
 from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, Country, open_country

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from services.runtime.variables import BadSetting, Declared
+from services.runtime.configuration.variables import BadSetting, Declared
 
 _KINDS = {"int": (int,), "float": (int, float), "bool": (bool,)}
 _WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}

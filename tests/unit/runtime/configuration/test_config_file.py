@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.runtime.settings import Settings, given_texts
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.settings import Settings, given_texts
+from services.runtime.configuration.variables import BadSetting
 
 
 def written(directory: Path, text: str) -> Path:

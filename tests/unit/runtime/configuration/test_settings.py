@@ -12,8 +12,8 @@ import pytest
 from services.domain.document import Document
 from services.domain.region import is_region
 from services.runtime.addresses import is_loopback, split_address
-from services.runtime.settings import VARIABLES, Settings
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.settings import VARIABLES, Settings
+from services.runtime.configuration.variables import BadSetting
 
 POSTGRESQL = "postgresql://hutong:t0psecret@db.example/results?sslpassword=als0secret"
 

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 
 from services.domain.subject import Pepper
-from services.runtime.variables import BadSetting
+from services.runtime.configuration.variables import BadSetting
 
 _LEAST_BYTES = 32
 """The length of a SHA-256 hash. A shorter secret would be easier to guess than the hash."""

@@ -15,9 +15,10 @@ from typing import Any
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
-from services.runtime.config_file import read_config_file, suggestion
-from services.runtime.pepper_file import read_or_make_pepper, read_pepper
-from services.runtime.variables import (
+from services.runtime.configuration.config_file import read_config_file, suggestion
+from services.runtime.configuration.pepper_file import read_or_make_pepper, read_pepper
+from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
     Variable,
@@ -39,41 +40,6 @@ from services.runtime.variables import (
 
 MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""
-
-
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """Transport security. Without any file the transport is plain text, on loopback and under HUTONG_INSECURE only."""
-
-    certificate_file: Path | None = variable(
-        "PEM certificate chain of this node, as a server and as a client", read_file, optional=True
-    )
-    key_file: Path | None = variable("PEM private key of the certificate", read_file, optional=True)
-    client_ca_file: Path | None = variable(
-        "PEM authorities of the client certificates that callers must show (mutual TLS)", read_file, optional=True
-    )
-    node_ca_file: Path | None = variable(
-        "PEM authorities of the certificates of nodes; each must have signed them itself",
-        read_file,
-        default_words="none: no certificate is a node's",
-        optional=True,
-    )
-    server_ca_file: Path | None = variable(
-        "PEM authorities that this node trusts to certify the servers it calls",
-        read_file,
-        default_words="the system's",
-        optional=True,
-    )
-
-    @property
-    def serves_tls(self) -> bool:
-        """Whether this node's servers use TLS."""
-        return self.certificate_file is not None
-
-    @property
-    def calls_tls(self) -> bool:
-        """Whether this node calls other services and nodes over TLS."""
-        return self.serves_tls or self.server_ca_file is not None
 
 
 @dataclass(frozen=True, slots=True)

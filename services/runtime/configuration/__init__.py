@@ -1,0 +1,1 @@
+"""Settings: their declarations, the TOML file, and the file of the pepper."""

@@ -1,0 +1,43 @@
+"""The settings of transport security."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.runtime.configuration.variables import read_file, variable
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Transport security. Without any file the transport is plain text, on loopback and under HUTONG_INSECURE only."""
+
+    certificate_file: Path | None = variable(
+        "PEM certificate chain of this node, as a server and as a client", read_file, optional=True
+    )
+    key_file: Path | None = variable("PEM private key of the certificate", read_file, optional=True)
+    client_ca_file: Path | None = variable(
+        "PEM authorities of the client certificates that callers must show (mutual TLS)", read_file, optional=True
+    )
+    node_ca_file: Path | None = variable(
+        "PEM authorities of the certificates of nodes; each must have signed them itself",
+        read_file,
+        default_words="none: no certificate is a node's",
+        optional=True,
+    )
+    server_ca_file: Path | None = variable(
+        "PEM authorities that this node trusts to certify the servers it calls",
+        read_file,
+        default_words="the system's",
+        optional=True,
+    )
+
+    @property
+    def serves_tls(self) -> bool:
+        """Whether this node's servers use TLS."""
+        return self.certificate_file is not None
+
+    @property
+    def calls_tls(self) -> bool:
+        """Whether this node calls other services and nodes over TLS."""
+        return self.serves_tls or self.server_ca_file is not None
