@@ -80,7 +80,7 @@ _NEVER: Instant = -(1 << 62)
 def find_clearing(weighed: Iterable[Weighed], valid: Iterable[Weighed], items: ItemRules) -> list[Weighed]:
     """Return the evidence that counts and would clear every positive that governs if it were recorded.
 
-    No record is among it, because a record that clears has done so.
+    The list holds no record, because a record that clears a positive has already cleared it.
     """
     governing = [one for one in weighed if one.use == pb.EVIDENCE_USE_GOVERNS]
     newest = max(one.sample_time for one in governing)

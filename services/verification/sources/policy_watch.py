@@ -1,4 +1,4 @@
-"""Watches Policy: reports each jurisdiction whose policies changed, and says whether it would report a change now."""
+"""Watches Policy. Reports each jurisdiction whose policies changed, and says whether it would report a change now."""
 
 from __future__ import annotations
 
