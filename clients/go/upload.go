@@ -156,7 +156,8 @@ func (s *UploadSession) stream(
 			return true, fromStatus(status.New(codes.Unknown, text))
 		}
 		if err != nil {
-			return true, FromError(err)
+			// Once every batch is acknowledged, an error at the end of the stream changes nothing.
+			return !flight.isFinished(), FromError(err)
 		}
 		first := flight.first()
 		first.Response = response

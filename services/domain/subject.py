@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 
 from services.domain.document import Document, has_check_character
 
@@ -13,6 +14,8 @@ _TELEPHONE = re.compile(
     # A mobile number, such as 138 0013 8000, or a landline with its area code, such as 010-6655 4433 or (0435) 3512345.
     r"(?:1[3-9]\d[ -]?\d{4}[ -]?\d{4}|[(\uff08]?0[1-9]\d{1,2}[)\uff09]?[ -]?\d{3,4}[ -]?\d{4})(?![\dA-Za-z])"
 )
+_HALF_WIDTH = str.maketrans("０１２３４５６７８９Ｘｘ＋－（）\u3000", "0123456789Xx+-() ")
+"""Full-width characters of numbers, as an input method for Chinese writes them, and what they stand for."""
 _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
@@ -94,7 +97,7 @@ def mask_free_text(text: str) -> str:
 
 def mask_telephone_numbers(text: str) -> str:
     """Mask every telephone number of mainland China in a free text, without what may be part of a longer number."""
-    return _TELEPHONE.sub(lambda match: _mask_telephone(match.group()), text)
+    return _mask_each(_TELEPHONE, _mask_telephone, text)
 
 
 def _mask_telephone(number: str) -> str:
@@ -105,4 +108,12 @@ def _mask_telephone(number: str) -> str:
 
 def mask_resident_numbers(text: str) -> str:
     """Mask every resident identity card number in a free text."""
-    return _RESIDENT_NUMBER.sub(lambda match: mask_number(match.group()), text)
+    return _mask_each(_RESIDENT_NUMBER, mask_number, text)
+
+
+def _mask_each(pattern: re.Pattern[str], mask: Callable[[str], str], text: str) -> str:
+    """Mask every match of a pattern, in full-width characters too. `mask` keeps the length."""
+    for match in pattern.finditer(text.translate(_HALF_WIDTH)):
+        start, end = match.span()
+        text = text[:start] + mask(text[start:end]) + text[end:]
+    return text

@@ -254,6 +254,20 @@ def test_paper_that_was_shown_goes_with_a_report_of_refusal(hutong: Shell) -> No
     assert hutong.json(*report)["assessment"] != "REFUSAL_ASSESSMENT_UNLAWFUL"
 
 
+def test_a_report_of_refusal_may_say_where_the_person_came_from(hutong: Shell) -> None:
+    """25 hours after the report, Tonghua may refuse people of its own province alone. Not told is not known."""
+    where = ("--region", "220502", "--purpose", "enter-jurisdiction", "--at", "2022-08-10T23:00:00+08:00")
+    shown = (
+        "channel=paper-report,lab=labs/91370100MA000LAB0H,report_number=JN-0003,report_time=2022-08-09T22:00:00+08:00"
+    )
+    report = ("refusal", "report", "--number", UNKNOWN_CARD, *where, "--ground", "expired", "--evidence", shown)
+    assessments = [
+        hutong.json(*report, *origin)["assessment"].removeprefix("REFUSAL_ASSESSMENT_")
+        for origin in ((), ("--arriving-from", "370200"), ("--arriving-from", "220100"))
+    ]
+    assert assessments == ["UNLAWFUL", "UNLAWFUL", "NOT_UNLAWFUL"]
+
+
 def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: tuple[str, ...], tmp_path: Path) -> None:
     """A reported refusal reaches the supervisor's table."""
     when = "2022-08-10T23:00:00+08:00"

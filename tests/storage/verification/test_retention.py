@@ -83,7 +83,7 @@ async def test_a_number_is_found_however_it_is_typed(sqlite_url: MakeUrl) -> Non
     """Full-width characters and spaces around a number are kept with the decision. No time shows that it is old."""
     database = open_database(sqlite_url("verification"))
     typed = [stored(NOW, evidence=[PresentedEvidence(report_number=number)]) for number in (" Ｒ１　", "R2")]
-    await DecisionStore(database).keep_decisions(typed)
+    await DecisionStore(database).keep_answers([KeptAnswer(decision, None) for decision in typed])
     purge = Purge(HORIZON, NOW, uuid7(), lambda names: names & {("", "R1")})  # type: ignore[operator]
     assert purge_verification(database, AGES, purge).decisions == 1
     with database.engine.connect() as connection:

@@ -47,10 +47,12 @@ class FakeUploads(UploadServiceServicer):
         before_commit: called with the number of the batch, counted over all streams, before the commit. A returned
             status ends the stream.
         before_answer: the same, between the commit and the acknowledgement.
+        at_end: a status that ends each stream when all its frames are read.
     """
 
     before_commit: Callable[[int], status_pb2.Status | None] = lambda _: None
     before_answer: Callable[[int], status_pb2.Status | None] = lambda _: None
+    at_end: status_pb2.Status | None = None
     tubes: list[str] = field(default_factory=list)
     streams: int = 0
     batches: int = 0
@@ -72,6 +74,8 @@ class FakeUploads(UploadServiceServicer):
             self.tubes += [tube.tube_code for tube in batch.tubes][len(self.tubes) - batch.offset :]
             self._fail_if_chosen(self.before_answer, context)
             yield self._acknowledge(batch, replayed)
+        if self.at_end:
+            context.abort_with_status(rpc_status.to_status(self.at_end))
 
     def GetUpload(self, request: GetUploadRequest, context: grpc.ServicerContext) -> GetUploadResponse:
         if not self.tubes:

@@ -79,6 +79,13 @@ async def test_service_that_lost_what_it_acknowledged_is_found_out() -> None:
         await upload(fake, window=1)
 
 
+async def test_failure_after_the_last_acknowledgement_changes_nothing() -> None:
+    """Everything is stored, so nothing is sent again."""
+    fake = FakeUploads(at_end=UNAVAILABLE)
+    assert await upload(fake) == list(range(10))
+    assert fake.streams == 1
+
+
 async def test_acknowledgement_does_not_wait_for_the_source() -> None:
     """The source gives its second batch only after the caller has the first acknowledgement."""
     acknowledged = asyncio.Event()

@@ -180,6 +180,14 @@ def test_only_the_window_is_kept_in_memory() -> None:
             assert taken <= sent.batch.note + 3
 
 
+def test_failure_after_the_last_acknowledgement_changes_nothing() -> None:
+    """Everything is stored, so nothing is sent again."""
+    fake = FakeUploads(at_end=UNAVAILABLE)
+    waits = Waits()
+    assert upload(fake, waits) == list(range(10))
+    assert (fake.streams, waits.waited) == (1, [])
+
+
 def test_acknowledgement_does_not_wait_for_the_source() -> None:
     """The source gives its second batch only after the caller has the first acknowledgement."""
     acknowledged = threading.Event()

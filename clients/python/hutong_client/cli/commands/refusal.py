@@ -47,6 +47,7 @@ def refusal() -> None:
 @click.option("--region", required=True, help="The region of the refusal, GB/T 2260.")
 @click.option("--venue", default="", help="The name of the venue.")
 @click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
+@click.option("--arriving-from", default="", help="The region the person came from, GB/T 2260.  [default: not known]")
 @click.option("--at", "refuse_time", type=INSTANT, required=True, help="The time of the refusal.")
 @click.option(
     "--ground", "grounds", type=GROUND, multiple=True, required=True, help="A ground: " + ", ".join(GROUND.words) + "."
@@ -62,6 +63,7 @@ def report(
     region: str,
     venue: str,
     purpose: int,
+    arriving_from: str,
     refuse_time: Timestamp,
     grounds: Sequence[int],
     evidence: Sequence[PresentedEvidence],
@@ -78,6 +80,7 @@ def report(
         region=region,
         venue=venue,
         purpose=purpose_pb2.Purpose.ValueType(purpose),
+        arriving_from=arriving_from,
         refuse_time=refuse_time,
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
         decision=decision,
