@@ -50,7 +50,7 @@ def series_segments(revisions: Iterable[Revision], known: Instant | None = None)
     """Return when each revision of one series is in force.
 
     At an instant the revision with the greatest start at or before it is in force; of two with the same start, the
-    later revision. Once that one has ended, no revision is in force, not even an older one.
+    later revision. Once that revision has ended, no revision of the series is in force, not even an older one.
     """
     by_start: dict[Instant, Revision] = {}
     for revision in sorted(revisions, key=lambda revision: revision.revision):
@@ -90,7 +90,7 @@ def origin_class(region: str, arriving_from: str) -> int:
 def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
     """Return the answer for an unknown origin: the common one if both classes agree, otherwise both.
 
-    It holds in the intersection of the two intervals, because outside it one of the classes may change.
+    The answer holds in the intersection of the two intervals. Outside it the answer for one class may change.
     """
     start, end = _later(same.start, other.start), _earlier(same.end, other.end)
     if same.effective == other.effective:
@@ -269,7 +269,8 @@ def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
 def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
     """Return the policy that governs inside a jurisdiction; None if there is none.
 
-    A policy that names the purpose comes before one for all purposes, then one for this origin before one for any.
+    A policy that names the purpose comes before a policy for all purposes. Among equals, a policy for this origin comes
+    before a policy for any origin.
     Publication refuses ties, so the name decides only between policies that were stored by other means.
     """
     candidates = [revision for revision in revisions if not revision.floor]
