@@ -36,10 +36,10 @@ from services.results.exchange.downstream.missing_report_routing import NationRo
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver
-from services.results.exchange.downstream.servicer import ExchangeServicer
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
-from services.results.exchange.home_register import record_homes
+from services.results.exchange.homes.register import record_homes
+from services.results.exchange.servicer import ExchangeServicer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.store import UpstreamStore

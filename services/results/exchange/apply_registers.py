@@ -8,7 +8,7 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.arrival import Arrival
-from services.results.exchange.home_register import store_homes
+from services.results.exchange.homes.register import store_homes
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.queries import lab_values
 from services.results.labs.tables import lab_standings, labs

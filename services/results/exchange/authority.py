@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Connection
 
 from services.results.exchange.arrival import FormedTubes
-from services.results.exchange.home_register import find_foreign_labs
+from services.results.exchange.homes.register import find_foreign_labs
 from services.results.exchange.model import Change, Replica
 from services.results.labs.model import Lab
 

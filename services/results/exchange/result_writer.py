@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, update
 
 from services.domain.region import NATION
 from services.results.exchange.arrival import Applied, Arrival
-from services.results.exchange.home_register import is_home
+from services.results.exchange.homes.register import is_home
 from services.results.exchange.model import Replica
 from services.results.exchange.reconcile import Reconciliation, reconcile
 from services.results.records.bulk import Bulk, CommitColumns, claim_all

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select, update
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, Span
 from services.results.exchange import tables
-from services.results.exchange.home_register import note_joined
+from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
 from services.storage.upsert import insert_if_absent
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.region import NATION, ancestry, within
-from services.results.exchange.homes import Home, deepest_node, find_home
+from services.results.exchange.homes.find import Home, deepest_node, find_home
 from tests.support.results.factories import CENTRAL_USCC, OTHER_USCC, USCC
 
 regions = st.sampled_from(["220000", "220500", "220501", "410000", "410100", "410105", "370000", "110000", "100000"])

@@ -15,7 +15,7 @@ from services.domain.instant import Instant
 from services.domain.region import prefix
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.exchange import tables
-from services.results.exchange.homes import Home, find_home
+from services.results.exchange.homes.find import Home, find_home
 from services.results.labs.tables import labs
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 

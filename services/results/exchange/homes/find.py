@@ -1,6 +1,6 @@
 """The home of a laboratory: the node that may speak for it (docs/architecture.md, "Authority over content").
 
-These functions are pure. `home_register` reads and stores what they need at the nation.
+These functions are pure. `register` reads and stores what they need at the nation.
 """
 
 from __future__ import annotations
