@@ -99,9 +99,9 @@ _POSTGRESQL_NEWEST = (
 
 
 def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
-    """Return the newest revision of each report. It is nearly always the wanted one, and its key leads to it."""
+    """Return each report's newest revision, which is nearly always the wanted one. The report's key points to it."""
     if connection.dialect.name == "postgresql":
-        # Directly through the driver and in binary format, as in look-ups: that is faster.
+        # Calling the driver directly, in binary format, is faster. Look-ups do the same.
         driver: Any = connection.connection.driver_connection
         found: list[Row] = driver.execute(_POSTGRESQL_NEWEST, (lab, " ".join(numbers)), binary=True).fetchall()
         return found
