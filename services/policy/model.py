@@ -47,7 +47,7 @@ class ShortestWindow:
 class Window:
     """How long a negative result counts, from a basis. Exactly one of duration and calendar_days is set.
 
-    The window of a floor has neither. Its basis is 0 if the floor states none.
+    The window of a floor has neither, and its basis is 0 if the floor states no basis.
     """
 
     basis: int = 0
@@ -99,7 +99,7 @@ class Requirement:
 
     @property
     def uses_own_window(self) -> bool:
-        """Whether the policy's window applies to an item, because not all accepted items have one of their own."""
+        """Whether the policy's window applies to an item, because not all accepted items have windows of their own."""
         return not self.accepted or any(one.window is None for one in self.accepted)
 
     def windows(self) -> Iterator[tuple[str, Window]]:

@@ -29,7 +29,7 @@ from services.verification.verify.tables import decisions
 deletion_counts = deletion_counts_table(metadata, "verification")
 
 _STEP = 500
-"""Rows that one transaction examines. A decision's inputs have some kilobytes."""
+"""The most rows that one transaction examines. The inputs of a decision take some kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,7 @@ def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Viola
 
 
 def _breached_field(override: FloorOverride, revision: Revision) -> str:
-    """Return the path of the field that a floor would replace, with the index of the accepted item if it is of one."""
+    """Return the path of the field that a floor would replace, with the index of its accepted item, if any."""
     if not override.item:
         return f"policy.{override.field}"
     items = [describe_item(one.item) for one in revision.requirement.accepted]

@@ -57,6 +57,6 @@ def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant
 
 
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
-    """Return the revisions in force from a region up to below `place`. They govern there before those of `place`."""
+    """Return the revisions in force from `region` up to below `place`. These govern before revisions of `place`."""
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

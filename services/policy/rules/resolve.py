@@ -1,8 +1,8 @@
 """Policy resolution (docs/policy.md §2 to §5). Pure.
 
 A question is a region, a purpose, an origin and an instant. The jurisdictions are searched from the region up to the
-nation. The first one that has a policy for the question governs, and the floors of all of them bind. For each kind of
-question the answers of all time are computed once as a timeline, so that a question costs one bisection.
+nation. The first jurisdiction that has a policy for the question governs, and the floors of all of them bind. For each
+kind of question the answers of all time are computed once as a timeline, so that a question costs one bisection.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def origin_class(region: str, arriving_from: str) -> int:
 
 
 def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
-    """Return the answer for an unknown origin: the common one if both classes agree, otherwise both.
+    """Return the answer for an unknown origin: the common answer if both classes agree, otherwise both answers.
 
     The answer holds in the intersection of the two intervals. Outside it the answer for one class may change.
     """
@@ -225,7 +225,7 @@ class PolicyBook:
 
 
 class _Timeline:
-    """The answers of all time to one kind of question, each from its start until the start of the next one."""
+    """The answers of all time to one kind of question, each from its start until the next answer starts."""
 
     __slots__ = ("_answers", "_starts")
 

@@ -1,7 +1,7 @@
 """Keeps the policy book in the memory of this process up to date. Each change replaces the book as a whole.
 
-Questions are answered from memory. A publication of this process is in the cache before it is acknowledged. Those of
-other processes on the same database are found by polling for the newest sequence.
+Questions are answered from memory. A publication of this process is in the cache before it is acknowledged.
+Publications of other processes on the same database are found by polling for the newest sequence.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class PolicyPublisher:
         return self._with_token(response)
 
     async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
-        """Check a withdrawal and, unless it is only to be validated, withdraw one revision from now on."""
+        """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on."""
         region, policy_id, number = parse_policy(request.name)
         if number is None:
             raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
@@ -159,7 +159,7 @@ class PolicyPublisher:
         return _withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
 
     def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
-        """Return the revision to publish, or the published one with the same start and content.
+        """Return the revision to publish, or the published revision with the same start and content.
 
         Raises the errors of `check_publication`.
         """

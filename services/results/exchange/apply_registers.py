@@ -23,8 +23,8 @@ _homes = tables.lab_homes
 def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
     """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before.
 
-    Return whether the registration is a new conflict. It is one if another node has registered the laboratory and the
-    home is unknown. Then the entries of neither node count.
+    Return whether the registration is a new conflict: another node has registered the laboratory, and no home is known.
+    In a conflict the entries of neither node count.
     """
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}

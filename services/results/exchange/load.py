@@ -54,7 +54,7 @@ Row: TypeAlias = Any
 
 def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
     """Return what an entry names, as far as it is still stored."""
-    # Retention leaves empty names in place of those that it has erased.
+    # Retention replaces the names of erased reports by empty names.
     names = [name for name, _ in entry.reports if name]
     if entry.kind == ChangeKind.RESULTS:
         yield from (to_replica(entry.lab, row) for row in find_rows(connection, entry))

@@ -1,4 +1,6 @@
-"""Subscriptions to subjects. The nation has its nodes' and its own marks of adverse subjects; a province has its own.
+"""Subscriptions to subjects.
+
+The nation stores those of its nodes, and its own as marks of adverse subjects. A province stores its own.
 
 A subscription lasts while any result of the subject is kept here, and for at least one retention period after it was
 made or last renewed.

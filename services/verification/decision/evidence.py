@@ -14,9 +14,9 @@ def canonical_report_number(number: str) -> str:
 
 
 def is_same_instant(shown: Instant, recorded: Instant) -> bool:
-    """Return whether a shown time equals the recorded one.
+    """Return whether a shown time equals the recorded time.
 
-    Times are equal if they lie in the same second. A shown time with zero seconds also equals a recorded one in the
+    Times are equal if they lie in the same second. A shown time with zero seconds also equals a recorded time in the
     same minute, because paper prints no seconds.
     """
     if shown // SECOND == recorded // SECOND:

@@ -147,7 +147,7 @@ class Window(NamedTuple):
 class ShortestWindow(NamedTuple):
     """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`; the other one is None.
 
-    It counts from the basis of the window beside it.
+    It counts from the same basis as the window of the negative.
     """
 
     duration: Span | None
@@ -213,7 +213,7 @@ class EffectivePolicy(NamedTuple):
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether a policy governs and asks for no result, or a floor lifts what it asks for."""
+        """Whether no result is asked for, because the policy in force asks for none or a floor lifts."""
         return self.is_lifted or (bool(self.governing) and self.required is None)
 
 

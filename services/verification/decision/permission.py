@@ -40,7 +40,7 @@ def describe_sources(sources: Iterable[SourceStatus]) -> int:
 
 
 def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
-    """Return the grounds of a refusal for lack of a valid result. A forbidden one among them forbids the refusal."""
+    """Return the grounds of a refusal for lack of a valid result. If one of them is forbidden, so is the refusal."""
     found = [refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF]
     uses = set(uses)
     if pb.EVIDENCE_USE_EXPIRED in uses:

@@ -18,7 +18,7 @@ def find_governing(
     """Return the positive that governs; None if none stands. Mark every positive with its use.
 
     A recorded positive of an adverse item stands inside the policy's adverse window, until a recorded negative with a
-    later sample time clears it. Among those that stand, a positive governs before a positive pool, then a
+    later sample time clears it. Among the standing ones, a positive governs before a positive pool, then a
     weightier item before a lighter one, then a later sample time before an earlier one.
     """
     adverse: list[Weighed] = []

@@ -51,7 +51,7 @@ class Weighed:
     is_sampling: bool = False
     """Whether it counts as a sampling record, even if it has a report."""
     lab: str = ""
-    """For evidence: its laboratory, by the code that it shows or found by its name; empty if it is not known."""
+    """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
     is_comparable: bool = True
     """Whether evidence identifies a report, by a laboratory and a number. Other evidence never counts."""
 

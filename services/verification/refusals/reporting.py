@@ -152,7 +152,7 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     """Check a report that already satisfies the rules of its .proto. Return its canonical document; None without one.
 
     Raises:
-        InvalidArgument: the report has faults; it lists all of them.
+        InvalidArgument: the report has faults; the error lists all of them.
     """
     found: list[Violation] = []
     check_region(request.region, "region", found)

@@ -101,7 +101,7 @@ def outweighs_what_was_shown(reason: Reason) -> bool:
 def forbidden_among(
     grounds: Iterable[Ground], forbidden_here: Collection[Ground], *, entitled: bool | None
 ) -> tuple[Ground, ...]:
-    """Return those of the grounds that are forbidden there.
+    """Return the grounds of a refusal that are forbidden there.
 
     Demanding a repeat test counts only if the person was entitled. Otherwise the demanded test is not a repeat.
     """

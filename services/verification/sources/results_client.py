@@ -1,4 +1,4 @@
-"""The client of Results. Look-ups that arrive together share one call. A late answer counts as Results unavailable."""
+"""The client of Results. Look-ups that arrive together share one call. If it is late, Results counts as unavailable."""
 
 from __future__ import annotations
 

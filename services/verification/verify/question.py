@@ -154,7 +154,7 @@ def looked_up_items(look_up: LookupLatestRequest) -> Collection[str]:
 
 
 def is_looked_up(evidence: Evidence, items: Collection[str]) -> bool:
-    """Whether Results is asked for the record of evidence, if `items` are looked up."""
+    """Return whether Results is asked for the record of evidence if `items` are looked up."""
     return evidence.item in items
 
 

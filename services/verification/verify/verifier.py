@@ -98,7 +98,7 @@ class Verifier:
         self._keeper: Coalescer[KeptAnswer, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
-        """Answer one question. Its look-up shares a call with others that arrive at the same time."""
+        """Answer one question. Its look-up shares a call with look-ups that arrive at the same time."""
         question = self._read(request, self._clock.now())
         message, kept = await self._conclude(question)
         answer = kept_answer(question, message, kept, current_audit.get(), self._pepper)

@@ -1,4 +1,4 @@
-"""Subjects with adverse results: the nation marks them, and names each to the nodes from which it has their results.
+"""Marks subjects with adverse results at the nation, and names each subject to the nodes that sent its results.
 
 A mark is a subscription of the nation to the subject. The query that finds subscribers also finds marks. A batch
 without an adverse result, and without a node's first result of a marked subject, therefore costs no further statement.

@@ -136,7 +136,7 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
 
 
 def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
-    """Check a watch's position and delete the notifications before it. The one at the position stays to identify it.
+    """Check a watch's position and delete the notifications before it. The one at the position stays, to identify it.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.

@@ -71,7 +71,7 @@ class NationClient:
                 plain.append(self._coalescer.ask(question))
                 continue
             if question.token not in by_token:
-                # The nation waits for what the token stands for as long as the call allows.
+                # The nation waits, as long as the call allows, for what the token stands for.
                 by_token[question.token] = Coalescer(partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH)
             with_token.append(by_token[question.token].ask(question))
         loop = asyncio.get_running_loop()

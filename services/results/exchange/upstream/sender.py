@@ -188,7 +188,7 @@ class Sender:
                 for frame in frames:
                     await self._send_frame(call, frame, unanswered, slots)
                 loop_time = asyncio.get_running_loop().time()
-                # While there is a backlog, a checkpoint only reports its size, so one for each heartbeat is enough.
+                # With a backlog a checkpoint only reports its size, so one checkpoint for each heartbeat is enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
                     await self._send_frame(call, checkpoint_frame(now, page.backlog), unanswered, slots)
                     last_beat = loop_time
