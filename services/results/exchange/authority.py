@@ -43,7 +43,7 @@ def set_aside_foreign(
     _log.warning(
         "a node sent changes of laboratories at home in another node; they were set aside",
         node=sender,
-        reason="NOT_ITS_OWN",
+        set_aside="NOT_ITS_OWN",
         results=results,
         registrations=labs,
     )
