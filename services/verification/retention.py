@@ -127,7 +127,7 @@ def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Ins
 
 
 def _oldest_copy(inputs: DecisionInputs) -> Instant:
-    """Return the earliest reference time of the reports that a decision copies or names; without any, its own time."""
+    """Return the earliest reference time of the reports that a decision copies or names, or else its own time."""
     return min([from_timestamp(time) for time in _times(inputs)], default=from_timestamp(inputs.evaluate_time))
 
 

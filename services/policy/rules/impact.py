@@ -26,8 +26,8 @@ def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: 
     """Yield the kinds of question whose answer a new or withdrawn revision changes.
 
     Only the revision's jurisdiction, and regions below it with policies of their own, are examined. Every other region
-    has the answers of the nearest of them above it. An answer names the policy that governs and the floors that bind.
-    It changes if it names the revision, or the revision of the same series that was in force instead. The answers
+    has the answers of the nearest examined region above it. An answer names the policy that governs and the floors that
+    bind. It changes if it names the revision, or the revision of the same series that was in force instead. The answers
     therefore need not be computed.
     """
     pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]

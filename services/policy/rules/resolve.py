@@ -136,7 +136,7 @@ class PolicyBook:
         return book
 
     def known_at(self, known: Instant, region: str) -> PolicyBook:
-        """Return the book of what was published and not withdrawn at an instant, as far as it matters in a region."""
+        """Return the book of what was published and not withdrawn at an instant, for questions about a region."""
         return PolicyBook((one for place in ancestry(region) for one in self._all_of(place)), known)
 
     def _put(self, revisions: Iterable[Revision], known: Instant | None) -> set[str]:

@@ -105,7 +105,7 @@ def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[
 
 
 def _is_covered(floor: Revision, others: list[Revision]) -> bool:
-    """Return whether the shortest window of another floor is at least as long."""
+    """Return whether another floor has a shortest window that is at least as long as this floor's."""
     shortest = floor.requirement.shortest
     windows = (other.requirement.shortest for other in others)
     return shortest is not None and any(window and not ends_earlier(window, shortest) for window in windows)

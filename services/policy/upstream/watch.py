@@ -75,7 +75,7 @@ class UpstreamWatch:
     async def restore(self) -> None:
         """Read the position that an earlier process of this province stored.
 
-        Answers then state from the start up to when the nation's policies are known.
+        Even the first answers can then state up to when the nation's policies are known.
         """
         async with self._restoring:
             if self._position is None:

@@ -40,7 +40,7 @@ _STATES = frozenset(result_pb2.ResultState.values()) - {result_pb2.RESULT_STATE_
 
 
 def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
-    """Check tubes against the limits of uploads. Raise InvalidArgument with the column."""
+    """Check tubes against the limits of uploads. Raise InvalidArgument that names the column."""
     _require(is_uscc(tubes.lab), "tubes.lab")
     _require(1 <= tubes.key_version <= key_version, "tubes.key_version")
     _check_times([tubes.upload_time], now, "tubes.upload_time")
@@ -50,7 +50,7 @@ def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
 
 
 def check_change(change: Change, key_version: int, now: Instant) -> None:
-    """Check a change. Raise InvalidArgument with the field. Links are not checked, because they have no texts."""
+    """Check a change. Raise InvalidArgument that names the field. Links have no texts, so they are not checked."""
     if isinstance(change, Replica):
         _check_replica(change, key_version, now)
     elif isinstance(change, Lab):

@@ -56,7 +56,7 @@ class SharedColumns(NamedTuple):
 
 
 class ReplicaTubes(NamedTuple):
-    """First revisions of one commit that are still active, by tube. Most changes are these, so they are in columns.
+    """First revisions of one commit that are still active, in columns by tube. Nearly all changes are of this kind.
 
     `sizes` gives the number of persons in each tube. The columns of persons run through all tubes in order.
     """

@@ -1,6 +1,6 @@
 """Canonical order of a decision's inputs, so that arrival order cannot change the outcome. Pure.
 
-Evidence is ordered by its channel last, so the channel decides only between pieces that are equal in all else.
+The channel is the last key in the order of evidence. It decides only between pieces that are equal in everything else.
 """
 
 from __future__ import annotations

@@ -263,7 +263,7 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, wei
 
 
 def _why_unknown(inputs: Inputs, items: ItemRules) -> Reason | None:
-    """Return why it is not known that there is no valid result; None if it is known."""
+    """Return why there may be a valid result that was not seen; None if there is certainly none."""
     if inputs.cut_items and any(item in items.accepted for item in inputs.cut_items):
         return pb.DECISION_REASON_HISTORY_CUT
     if has_unanswered(inputs.sources):

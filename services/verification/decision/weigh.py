@@ -49,7 +49,7 @@ class Weighed:
     differing_fields: tuple[str, ...] = ()
     next_step: NextStep | None = None
     is_sampling: bool = False
-    """Whether it counts as a sampling record, even if it has a report."""
+    """Whether the record or evidence counts as a sampling record, even if it has a report."""
     lab: str = ""
     """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
     is_comparable: bool = True

@@ -1,4 +1,4 @@
-"""The client of Results. Look-ups that arrive together share one call. If it is late, Results counts as unavailable."""
+"""The client of Results. Look-ups that arrive together share a call. Results counts as unavailable if it is late."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class SubjectLookup:
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         reports, by_name = reports_to_find(claims)
         matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
-        # The numbers of all subjects are put together, because few results have the number of another subject's claim.
+        # All subjects share one set of numbers, because few results have the number of another subject's claim.
         numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT
         for results, keys in zip(matches.by_subject, matches.subjects, strict=True):

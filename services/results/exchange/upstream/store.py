@@ -48,7 +48,7 @@ class UpstreamStore:
         return await self._database.read(outbox.read_page, sent, self._jurisdiction)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
-        """Count the unacknowledged commits. `acknowledged` is their number by writer; None stands for the record."""
+        """Count the unacknowledged commits. `acknowledged` has the positions by writer; None means the stored ones."""
         return await self._database.read(acknowledgements.count_unacknowledged, acknowledged)
 
     async def record_acknowledged(self, commits: Sequence[AcknowledgedCommit]) -> None:
