@@ -26,8 +26,8 @@ class Changes:
     Attributes:
         sequence: the sequence of the last change.
         revisions: each revision once, with the sequence of its last change, in the order of these sequences.
-        commit_times: the commit time of every change, by sequence. It exposes a sequence of another history of this
-            log, for example of the log before a restore.
+        commit_times: the commit time of every change, by sequence. Another commit time under a sequence means another
+            history of this log, for example the log before a restore.
     """
 
     sequence: int
@@ -70,7 +70,7 @@ def _append_change(connection: Connection, revision: Revision, now: Instant) -> 
 
 def read_changes(connection: Connection, after: int) -> Changes:
     """Read everything that changed after a sequence."""
-    # The times are read first and bound the second query. A change committed between the two belongs to the next call.
+    # The times are read first and bound the second query. A change committed between both belongs to the next call.
     times = select(_changes.c.sequence, _changes.c.commit_time).where(_changes.c.sequence > after)
     commit_times = {int(row.sequence): int(row.commit_time) for row in connection.execute(times)}
     if not commit_times:
@@ -102,7 +102,7 @@ def read_changes(connection: Connection, after: int) -> Changes:
 
 
 def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]
-    """Return a revision from its row. A row without a hash gets one here: it was stored before hashes by number."""
+    """Return a revision from its row. A row from before hashes by number has no hash, so the hash is computed here."""
     statement = Statement(row.region, row.policy_id, policy_pb2.Policy.FromString(row.statement))
     revision = revision_from_proto(statement, row.revision, row.publish_time, row.retroactive_reason, row.content_hash)
     return replace(

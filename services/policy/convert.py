@@ -75,8 +75,8 @@ def _clear_added(policy: policy_pb2.Policy) -> None:
 def content_hash(revision: Revision) -> str:
     """Return the SHA-256 of what the authority stated. Equal policies have equal hashes.
 
-    It is computed from the encoded message, which has numbers of fields and of enum values. Renaming a field therefore
-    does not change it, and neither does the order in which a caller lists purposes.
+    The hash is computed from the encoded message, which names fields and enum values by number. Renaming a field
+    therefore does not change the hash, and neither does the order in which a caller lists purposes.
     """
     policy = revision_to_proto(revision)
     policy.name = format_policy(revision.region, revision.policy_id)
@@ -87,7 +87,7 @@ def content_hash(revision: Revision) -> str:
 def revision_from_proto(
     statement: Statement, revision: int, publish_time: Instant, retroactive_reason: str = "", hashed: str = ""
 ) -> Revision:
-    """Return a revision of a statement. `hashed` is its content hash if that is known already.
+    """Return a revision of a statement. `hashed` is its content hash if the hash is known already.
 
     This does not check whether the revision may be published.
     """
@@ -118,7 +118,7 @@ def _unhashed_revision(statement: Statement, revision: int, publish_time: Instan
 
 
 def received_revision_from_proto(policy: policy_pb2.Policy, statement: Statement) -> Revision:
-    """Return a revision that another node sent. `statement` is that of the message."""
+    """Return a revision that another node sent. `statement` is the statement of `policy`."""
     revision = revision_from_proto(
         statement, policy.revision, from_timestamp(policy.publish_time), policy.retroactive_reason, policy.content_hash
     )
@@ -148,7 +148,7 @@ def _requirement_from_proto(policy: policy_pb2.Policy) -> Requirement:
 
 
 def _item_from_name(name: str) -> str:
-    """Return the id of an item. A malformed name stays as it is, because publication tells it with all other faults."""
+    """Return the id of an item. A malformed name stays as it is, and publication reports it with all other faults."""
     try:
         return parse_item(name)
     except InvalidArgument:

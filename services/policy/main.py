@@ -33,7 +33,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def _read_policies(database: Database, cache: PolicyBookCache) -> None:
-    """Read everything. If the database is unavailable or not migrated, the health check reads it later."""
+    """Read all policies. If the database is unavailable or not migrated, the health check reads them later."""
     try:
         await database.check()
         await cache.refresh()

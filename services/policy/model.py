@@ -18,7 +18,7 @@ SAME_PROVINCE = policy_pb2.TRAVELER_ORIGIN_SAME_PROVINCE
 OTHER_PROVINCE = policy_pb2.TRAVELER_ORIGIN_OTHER_PROVINCE
 
 UNKNOWN_ORIGIN = policy_pb2.TRAVELER_ORIGIN_UNSPECIFIED
-"""The class of a person whose origin is not known: either of the other two."""
+"""The class of a person whose origin is not known, so that either of the other two classes may apply."""
 
 SeriesKey = tuple[str, str]
 """The region and policy id that all revisions of one policy share."""
@@ -47,7 +47,7 @@ class ShortestWindow:
 class Window:
     """How long a negative result counts, from a basis. Exactly one of duration and calendar_days is set.
 
-    The window of a floor has neither. Its basis is 0 if the floor states none.
+    The window of a floor has neither, and its basis is 0 if the floor states no basis.
     """
 
     basis: int = 0
@@ -67,7 +67,7 @@ NO_WINDOW = Window()
 
 @dataclass(frozen=True, slots=True)
 class AcceptedItem:
-    """The id of a test item whose negative satisfies a policy, and its window; None for the policy's window."""
+    """The id of a test item whose negative satisfies a policy, and the item's window; None for the policy's window."""
 
     item: str
     window: Window | None = None
@@ -77,14 +77,14 @@ class AcceptedItem:
 class Requirement:
     """What a policy asks for: a negative result, or no result (`is_test` is False).
 
-    A policy that asks for a result has a window. A floor that asks for none lifts. A floor may set `shortest`,
-    and states no items.
+    A policy that asks for a result has a window. A floor that asks for no result lifts. A floor may set `shortest`, and
+    lists no items.
 
     Attributes:
         window: how long a result counts if its item has no window of its own.
         accepted: the items whose negatives satisfy the policy. Empty means only the default item.
         adverse_items: the ids of the items whose positives stand against the person, the weightiest first. Empty means
-            the accepted ones in their order.
+            the accepted items in their order.
         adverse_window: how long after sampling a positive stands; None means until it is cleared.
     """
 
@@ -99,7 +99,7 @@ class Requirement:
 
     @property
     def uses_own_window(self) -> bool:
-        """Whether the policy's window applies to an item, because not all accepted items have one of their own."""
+        """Whether the policy's window applies to an item, because not all accepted items have windows of their own."""
         return not self.accepted or any(one.window is None for one in self.accepted)
 
     def windows(self) -> Iterator[tuple[str, Window]]:
@@ -139,9 +139,9 @@ class Revision:
     withdraw_reason: str = ""
     content_hash: str = ""
     actor: str | None = None
-    """The name of the caller that published it at this node; None if it is not known."""
+    """The name of the caller that published the revision at this node; None if it is not known."""
     withdraw_actor: str | None = None
-    """The name of the caller that withdrew it at this node; None if it is not known."""
+    """The name of the caller that withdrew the revision at this node; None if it is not known."""
 
     @property
     def series(self) -> SeriesKey:
@@ -178,7 +178,7 @@ class FloorOverride:
         floor: the name of the floor's revision.
         policy: the name of the policy's revision.
         item: the name of the accepted item that has the window; empty for the policy's window, LIFT and CHANNELS.
-        start: when the floor begins to replace it, or ceases to; set only in the answer to a publication or withdrawal.
+        start: when the floor begins or ceases to replace it; set only in answers to publications and withdrawals.
     """
 
     field: str
@@ -192,7 +192,7 @@ class FloorOverride:
 
 @dataclass(frozen=True, slots=True)
 class FloorWindow:
-    """A shortest window that binds, and the name of the floor's revision that sets it."""
+    """A shortest window that binds, and the name of the revision of the floor that sets it."""
 
     shortest: ShortestWindow
     floor: str
@@ -200,9 +200,9 @@ class FloorWindow:
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """What applies to one kind of question. requirement is None if no policy is in force and no floor lifts.
+    """What applies to one kind of question. `requirement` is None if no policy is in force and no floor lifts.
 
-    `lifting_floor` is the floor because of which nothing is asked; empty if there is none.
+    `lifting_floor` is the floor by which no result is asked for; empty if there is none.
     """
 
     requirement: Requirement | None
@@ -223,7 +223,7 @@ class Effective:
 class Answer:
     """What applies, and the widest interval [start, end) in which the clock alone cannot change it.
 
-    None means unbounded (docs/policy.md §5).
+    A start or end of None is unbounded (docs/policy.md §5).
     """
 
     effective: Effective
@@ -235,8 +235,8 @@ class Answer:
 class AnswerByOrigin:
     """Both answers for a person of unknown origin, if the answers for the two origins differ.
 
-    `forbidden_grounds` are the grounds that one or both of them forbid. The answer holds in [start, end), the
-    intersection of the two intervals.
+    `forbidden_grounds` are the grounds that one or both of the answers forbid. The whole holds in [start, end), the
+    intersection of their intervals.
     """
 
     same_province: Answer

@@ -30,7 +30,7 @@ policies = Table(
     Column("publish_time", BigInteger, nullable=False),
     Column("withdraw_time", BigInteger),
     Column("withdraw_reason", String(500), nullable=False),
-    # The names of the callers; NULL if another node published or withdrew it, or before callers had names.
+    # The names of the callers; NULL if another node published or withdrew the revision, or before callers had names.
     Column("actor", String(100)),
     Column("withdraw_actor", String(100)),
 )

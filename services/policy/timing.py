@@ -1,4 +1,4 @@
-"""Waits of the Policy service, and the size of what they are for."""
+"""Waits of the Policy service, and the size of its transactions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from services.runtime.client.reconnect import Backoff
 
 @dataclass(frozen=True, slots=True)
 class PolicyTiming:
-    """Waits, in seconds, and one size.
+    """Waits in seconds, and the size of a transaction.
 
     Attributes:
         heartbeat_seconds: the longest wait between two messages to a watcher. A watcher may use its cached answers as

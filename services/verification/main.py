@@ -50,13 +50,13 @@ async def open_verification(
 
     Raises:
         BadSetting: the pepper is not the one that the database was filled under.
-        UnusableDatabase: its subject keys are of an older rule of document classes.
+        UnusableDatabase: its subject keys were made by an older rule of document classes.
     """
     clock = clock or SystemClock()
     pepper = settings.pepper()
     database = await open_migrated("verification", settings)
     check = checking_pepper(database, pepper_marks, pepper)
-    # An unavailable database or an old schema does not prevent the start: the health check repeats both checks.
+    # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
     try:
         await check()
     except Unavailable:

@@ -1,6 +1,7 @@
 """Retention of Verification: removes old decisions, reported refusals and remembered requests.
 
-Stored decisions have copies of results. A copy is removed with the results themselves, however young the decision is.
+A stored decision contains copies of results. When one of these results is removed, the decision is removed too,
+however young it is.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from services.verification.verify.tables import decisions
 deletion_counts = deletion_counts_table(metadata, "verification")
 
 _STEP = 500
-"""Rows that one transaction examines. A decision's inputs have some kilobytes."""
+"""The most rows that one transaction examines. The inputs of a decision take some kilobytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Removed:
 
 
 ReportName: TypeAlias = tuple[str, str]
-"""Code of the laboratory and report number. The code is empty if evidence does not name the laboratory by its code."""
+"""Code of the laboratory and report number. The code is empty if evidence does not show it."""
 
 
 class Purge(NamedTuple):
@@ -60,8 +61,8 @@ class Purge(NamedTuple):
         horizon: the results' horizon.
         now: the time from which ages count.
         deletion_id: the id of the deletion record, under which the removed rows are counted.
-        find_removed: returns those reports that the purge removes from Results. Evidence may name a report with a wrong
-            time or none, so that its own times do not show that it is removed.
+        find_removed: returns those of the given reports that the purge removes from Results. The times in evidence may
+            be wrong or absent, so they cannot show this.
     """
 
     horizon: Instant
@@ -73,20 +74,21 @@ class Purge(NamedTuple):
 def purge_verification(database: Database, ages: RetentionAges, purge: Purge) -> Removed:
     """Remove rows beyond their age, and decisions that copy or name a report that the results' purge removes.
 
-    Call it while Results has the keys of these reports. It may be stopped at any time; the next one removes the rest.
+    Call it while Results still has the keys of these reports. A purge may be stopped at any time; the next one removes
+    the rest.
     """
     counts = DeletionCounts(deletion_counts, purge.deletion_id)
     oldest = purge.now - ages.requests, purge.now - ages.refusals
     return Removed(
         _repeat(database, decisions.c.uuid, partial(_remove_decisions, counts, purge, purge.now - ages.decisions)),
         _repeat(database, refusals.c.uuid, partial(_remove_refusals, counts, purge.now - ages.refusals)),
-        # An answer holds the refusal itself, and goes with it.
+        # A remembered answer contains the refusal, so it is kept no longer than the refusal.
         database.write_now(_remove_requests, counts, max(oldest)),
     )
 
 
 def _repeat(database: Database, uuid: Column[str], step: Callable[[Connection, list[str]], int]) -> int:
-    """Run a step for all rows of a table by their UUIDs, a transaction for each few. Return how many were removed."""
+    """Run a step for all rows of a table, _STEP rows in each transaction. Return how many rows were removed."""
     count, after = 0, ""
     while True:
         found = database.read_now(_next_uuids, uuid, after)
@@ -125,7 +127,7 @@ def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Ins
 
 
 def _oldest_copy(inputs: DecisionInputs) -> Instant:
-    """Return the earliest reference time of the reports that a decision copies or names; its own time without any."""
+    """Return the earliest reference time of the reports that a decision copies or names, or else its own time."""
     return min([from_timestamp(time) for time in _times(inputs)], default=from_timestamp(inputs.evaluate_time))
 
 
@@ -137,7 +139,7 @@ def _times(inputs: DecisionInputs) -> Iterator[Timestamp]:
             if field.message_type is TestResult.DESCRIPTOR:
                 reports += [value] if isinstance(value, TestResult) else value
     for report in reports:
-        # The reference time of a result is its report time, or its sample time without one.
+        # The reference time of a result is its report time; without a report time, its sample time.
         if report.HasField("report_time"):
             yield report.report_time
         elif report.HasField("sample_time"):
@@ -145,7 +147,7 @@ def _times(inputs: DecisionInputs) -> Iterator[Timestamp]:
 
 
 def _names_shown(inputs: DecisionInputs) -> Iterator[ReportName]:
-    """Yield the reports that evidence names. Records have times of their own."""
+    """Yield the reports that evidence names. Records are left out, because their times are known."""
     for shown in inputs.evidence:
         if shown.report_number:
             code = shown.lab.removeprefix("labs/")

@@ -1,4 +1,4 @@
-"""All tables of the Verification service, for Alembic: each wing declares its own."""
+"""All tables of the Verification service, for Alembic. Each package declares its own tables."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a floor does to a policy below it, always in the holder's favour (docs/policy.md §4). Pure.
 
-A floor lifts (nothing is asked), or says that results count from the report and for how long at least. Its shortest
-window is united with the policy's window and does not take its place: 90 hours in place of three calendar days would
-shorten some results.
+A floor lifts, so that no result is asked for, or it says that results count from the report time, and for how long at
+least. The floor's shortest window applies beside the policy's window and does not replace it, because 90 hours in
+place of three calendar days would shorten some results.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ BASIS = "test_required.window.basis"
 WINDOW = "test_required.window"
 LIFT = "test_required"
 CHANNELS = "channels"
-"""What a floor replaces, as `FloorOverride.field` names it. BASIS and WINDOW may be those of an accepted item."""
+"""The fields that a floor replaces, as in `FloorOverride.field`. BASIS and WINDOW may be those of an accepted item."""
 
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 
 
 def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
-    """Yield what a floor replaces in a policy for a purpose and origin of both. A floor replaces nothing in a floor."""
+    """Yield what a floor replaces in a policy for a purpose and origin that both cover; nothing in another floor."""
     if lower.floor:
         return
     asked, says = lower.requirement, floor.requirement
@@ -44,7 +44,7 @@ def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
 
 
 def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[FloorOverride, ...]]:
-    """Return a policy as the floors change it, and what each of them replaced, the lift first.
+    """Return a policy as the floors change it, and what each floor replaced, the lift first.
 
     The floors cover one purpose and origin of the policy. Shortest windows do not change the policy's own window.
     """
@@ -65,7 +65,7 @@ def bind(policy: Revision, floors: Sequence[Revision]) -> tuple[Revision, tuple[
 
 
 def _count_from_report(asked: Requirement) -> Requirement:
-    """Return a requirement of which every window that applies counts from the report time."""
+    """Return a requirement with every window that applies changed to count from the report time."""
 
     def counted(window: Window) -> Window:
         return replace(window, basis=REPORT_TIME)
@@ -78,15 +78,15 @@ def _count_from_report(asked: Requirement) -> Requirement:
 
 
 def find_lift(floors: Sequence[Revision]) -> Revision | None:
-    """Return the first floor by which nothing is asked."""
+    """Return the first floor by which no result is asked for."""
     return next((floor for floor in floors if not floor.requirement.is_test), None)
 
 
 def ends_earlier(window: Window | ShortestWindow, shortest: ShortestWindow) -> bool:
     """Return whether some result expires earlier by the window than by the shortest window, from the same basis.
 
-    N calendar days last from 24 N hours and a microsecond, for a result of the last microsecond of a day, to
-    24 (N + 1) hours, for a result of midnight. They never include their last instant.
+    N calendar days last at least 24 N hours and a microsecond, for a result from the last microsecond of a day, and at
+    most 24 (N + 1) hours, for a result from midnight. They never include their last instant.
     """
     if window.calendar_days is not None and shortest.calendar_days is not None:
         return window.calendar_days < shortest.calendar_days

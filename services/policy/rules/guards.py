@@ -23,7 +23,7 @@ from services.policy.rules.floors import (
 from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, series_segments
 
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
-"""How far in the past a policy may begin without a reason. It covers the time from writing "now" to sending it."""
+"""How far in the past a policy may begin without a reason. A caller that writes "now" has this time to send it."""
 
 
 _ASKED = "policy.test_required"
@@ -72,7 +72,7 @@ def _lengths(requirement: Requirement) -> Iterator[tuple[Span | None, str]]:
 
 
 def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
-    """Yield the faults in the windows of a policy that requires a result. Floors and other policies differ in them."""
+    """Yield the faults in the windows of a policy that requires a result. Floors have rules of their own."""
     has_length = requirement.window.has_length
     if floor and has_length:
         text = "a floor has no length: the hours are each place's own; how long at least is its shortest_window"
@@ -159,7 +159,7 @@ def check_jurisdiction(region: str, jurisdiction: str) -> None:
 def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
     """Check that a revision may be withdrawn.
 
-    It may not if that brings an older revision back into force that ties with another policy.
+    It may not if the withdrawal brings an older revision back into force that ties with another policy.
 
     Raises:
         FailedPrecondition: AMBIGUOUS, with each tie. The older revision or the other policy has to be withdrawn first.
@@ -203,7 +203,7 @@ def find_overridden(revision: Revision, book: PolicyBook) -> list[FloorOverride]
 def _segments_that_meet(revision: Revision, book: PolicyBook) -> Iterator[Segment]:
     """Yield the segments of other series in the same region, above it and below it.
 
-    Those above matter too, because a floor of a province also binds the nation's policies there.
+    Segments above the region matter too, because a floor of a province also binds the nation's policies there.
     """
     for region in sorted(book.regions):
         if are_on_one_way(region, revision.region):
@@ -235,7 +235,7 @@ def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Viola
 
 
 def _breached_field(override: FloorOverride, revision: Revision) -> str:
-    """Return the path of what a floor would replace in a policy, with the index of its accepted item if it has one."""
+    """Return the path of the field that a floor would replace, with the index of its accepted item, if any."""
     if not override.item:
         return f"policy.{override.field}"
     items = [describe_item(one.item) for one in revision.requirement.accepted]

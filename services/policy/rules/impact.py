@@ -25,9 +25,10 @@ class Change:
 def find_changes(revision: Revision, before: PolicyBook, after: PolicyBook, at: Instant) -> Iterator[Change]:
     """Yield the kinds of question whose answer a new or withdrawn revision changes.
 
-    Only its jurisdiction and regions below it with policies of their own are examined, because other regions answer as
-    the nearest one above them. An answer names the policy that governs and the floors that bind. It changes if the
-    revision, or the one of its series that it replaces, is among these names, so the answers need not be computed.
+    Only the revision's jurisdiction, and regions below it with policies of their own, are examined. Every other region
+    has the answers of the nearest examined region above it. An answer names the policy that governs and the floors that
+    bind. It changes if it names the revision, or the revision of the same series that was in force instead. The answers
+    therefore need not be computed.
     """
     pairs = [(book, _in_force(book, revision, at)) for book in (before, after)]
     if pairs[0][1] == pairs[1][1]:
@@ -56,6 +57,6 @@ def _governs(one: Revision, book: PolicyBook, kind: tuple[int, int], at: Instant
 
 
 def _nearer(region: str, place: str, book: PolicyBook, at: Instant) -> list[Revision]:
-    """Return the revisions of a region and those between it and `place` that govern before one of `place` does."""
+    """Return the revisions in force from `region` up to below `place`. These govern before revisions of `place`."""
     below = takewhile(lambda step: step != place, ancestry(region))
     return [it.revision for step in below for it in book.segments(step) if it.holds(at) and not it.revision.floor]

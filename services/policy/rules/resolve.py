@@ -1,8 +1,8 @@
 """Policy resolution (docs/policy.md §2 to §5). Pure.
 
 A question is a region, a purpose, an origin and an instant. The jurisdictions are searched from the region up to the
-nation. The first one that has a policy for the question governs, and the floors of all of them bind. For each kind of
-question the answers of all time are computed once as a timeline, so that a question costs one bisection.
+nation. The first jurisdiction that has a policy for the question governs, and the floors of all of them bind. For each
+kind of question the answers of all time are computed once as a timeline, so that a question costs one bisection.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def series_segments(revisions: Iterable[Revision], known: Instant | None = None)
     """Return when each revision of one series is in force.
 
     At an instant the revision with the greatest start at or before it is in force; of two with the same start, the
-    later revision. Once that one has ended, no revision is in force, not even an older one.
+    later revision. Once that revision has ended, no revision of the series is in force, not even an older one.
     """
     by_start: dict[Instant, Revision] = {}
     for revision in sorted(revisions, key=lambda revision: revision.revision):
@@ -88,9 +88,9 @@ def origin_class(region: str, arriving_from: str) -> int:
 
 
 def unite_classes(same: Answer, other: Answer) -> Answer | AnswerByOrigin:
-    """Return the answer for an unknown origin: the common one if both classes agree, otherwise both.
+    """Return the answer for an unknown origin: the common answer if both classes agree, otherwise both answers.
 
-    It holds in the intersection of the two intervals, because outside it one of the classes may change.
+    The answer holds in the intersection of the two intervals. Outside it the answer for one class may change.
     """
     start, end = _later(same.start, other.start), _earlier(same.end, other.end)
     if same.effective == other.effective:
@@ -136,7 +136,7 @@ class PolicyBook:
         return book
 
     def known_at(self, known: Instant, region: str) -> PolicyBook:
-        """Return the book of what was published and not withdrawn at an instant, as far as it matters in a region."""
+        """Return the book of what was published and not withdrawn at an instant, for questions about a region."""
         return PolicyBook((one for place in ancestry(region) for one in self._all_of(place)), known)
 
     def _put(self, revisions: Iterable[Revision], known: Instant | None) -> set[str]:
@@ -225,7 +225,7 @@ class PolicyBook:
 
 
 class _Timeline:
-    """The answers of all time to one kind of question, each from its start until the start of the next one."""
+    """The answers of all time to one kind of question, each from its start until the next answer starts."""
 
     __slots__ = ("_answers", "_starts")
 
@@ -269,7 +269,8 @@ def _compose(in_force: Sequence[Sequence[Revision]], origin: int) -> Effective:
 def most_specific(revisions: Sequence[Revision], origin: int) -> Revision | None:
     """Return the policy that governs inside a jurisdiction; None if there is none.
 
-    A policy that names the purpose comes before one for all purposes, then one for this origin before one for any.
+    A policy that names the purpose comes before a policy for all purposes. Among equals, a policy for this origin comes
+    before a policy for any origin.
     Publication refuses ties, so the name decides only between policies that were stored by other means.
     """
     candidates = [revision for revision in revisions if not revision.floor]

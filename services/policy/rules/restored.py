@@ -24,13 +24,13 @@ KINDS = tuple((purpose, origin) for purpose in PURPOSES for origin in (SAME_PROV
 def find_restored(
     revision: Revision, before: PolicyBook, after: PolicyBook, since: Instant | None = None
 ) -> list[FloorOverride]:
-    """Return what floors of the revision's series no longer override, with the start, by policy and start.
+    """Return what floors of the revision's series no longer override, and from when, ordered by policy and start.
 
     Args:
         revision: the revision that is published or withdrawn.
         before: the book without this change.
         after: the book with it.
-        since: gaps that end by this instant are left out, and no start lies before it; None for no such limit.
+        since: the earliest start to return. Gaps that end by this instant are left out. None for no such limit.
     """
     found: dict[tuple[str, str, str, str], FloorOverride] = {}
     for gap in _gaps(revision, before, after):
@@ -47,7 +47,7 @@ def find_restored(
 def _gaps(revision: Revision, before: PolicyBook, after: PolicyBook) -> Iterator[Segment]:
     """Yield the intervals in which floors of the series were in force before the change and no longer are.
 
-    The end of the new revision itself, if it is a floor, is an empty interval [end, end).
+    If the new revision is a floor with an end, yield the empty interval [end, end) for it.
     """
     standing = {one.revision.revision: one for one in series_segments(after.series(*revision.series))}
     for old in series_segments(before.series(*revision.series)):
@@ -74,7 +74,7 @@ def _find_in_gap(gap: Segment, book: PolicyBook) -> Iterator[FloorOverride]:
 
 
 def _find_in_life(gap: Segment, lower: Segment, place: str, book: PolicyBook) -> Iterator[FloorOverride]:
-    """Yield what comes back of one policy, at the beginning of a gap or when another floor ends within it."""
+    """Yield what comes back of one policy, at the beginning of a gap or when another floor ends within the gap."""
     if not any(find_replaced(gap.revision, lower.revision)):
         return
     others = [one for step in ancestry(place) for one in book.segments(step) if one.revision.floor]
@@ -105,7 +105,7 @@ def _find_freed(floor: Revision, lower: Revision, at: Instant, others: Sequence[
 
 
 def _is_covered(floor: Revision, others: list[Revision]) -> bool:
-    """Return whether the shortest window of another floor is at least as long."""
+    """Return whether another floor has a shortest window that is at least as long as this floor's."""
     shortest = floor.requirement.shortest
     windows = (other.requirement.shortest for other in others)
     return shortest is not None and any(window and not ends_earlier(window, shortest) for window in windows)

@@ -1,7 +1,7 @@
 """Keeps the policy book in the memory of this process up to date. Each change replaces the book as a whole.
 
-Questions are answered from memory. A publication of this process is in the cache before it is acknowledged. Those of
-other processes on the same database are found by polling for the newest sequence.
+Questions are answered from memory. A publication of this process is in the cache before it is acknowledged.
+Publications of other processes on the same database are found by polling for the newest sequence.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PolicyBookCache:
     def __init__(self, store: PolicyStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        # Every change in order, and for each revision the sequence of its last change. Watchers get only the last one.
+        # Every change in order, and the sequence of each revision's last change. Watchers get only that last change.
         self._sequences: list[int] = []
         self._changed: list[Revision] = []
         self._last: dict[RevisionKey, int] = {}
@@ -54,7 +54,7 @@ class PolicyBookCache:
     async def poll(self, seconds: float) -> None:
         """Look for publications of other processes until cancelled. A background job.
 
-        The first read is the health check's, which waits until the database is migrated.
+        The health check does the first read, once the database is migrated.
         """
         while True:
             await asyncio.sleep(seconds)
@@ -69,7 +69,7 @@ class PolicyBookCache:
     async def refresh(self, nation_as_of: Instant | None = None) -> None:
         """Read everything committed before this call.
 
-        `nation_as_of` is the instant up to which the nation's policies are among it.
+        `nation_as_of` is the instant up to which the nation's policies are committed here.
         """
         async with self._refreshing:
             asked = self._clock.now()

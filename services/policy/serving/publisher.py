@@ -50,12 +50,12 @@ from services.runtime.server.validation import find_violations
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
 END = "policy.effective_end_time"
-"""The field named for the only rule about a whole policy: its end is after its start."""
+"""The field of faults against the only rule about a whole policy: its end is after its start."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
 """Stands for the content hash of a policy that breaks rules and is refused without being hashed."""
 MAX_LISTED = 500
-"""The most impacts or overrides in an answer. An impact takes about a kilobyte, and a message four million bytes."""
+"""The most impacts or overrides in an answer. An impact takes about a kilobyte; a message may take four million."""
 
 
 class Draft(NamedTuple):
@@ -67,7 +67,7 @@ class Draft(NamedTuple):
 
 
 class Actor(NamedTuple):
-    """Who publishes or withdraws: the caller's name if it is known, and whether it may see such names."""
+    """The caller that publishes or withdraws: its name if known, and whether it may see such names."""
 
     name: str | None
     may_see: bool
@@ -104,7 +104,7 @@ class PolicyPublisher:
         return self._with_token(response)
 
     async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
-        """Check a withdrawal and, unless it is only to be validated, withdraw one revision from now on."""
+        """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on."""
         region, policy_id, number = parse_policy(request.name)
         if number is None:
             raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
@@ -159,7 +159,7 @@ class PolicyPublisher:
         return _withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
 
     def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
-        """Return the revision to publish, or the published one with the same start and content.
+        """Return the revision to publish, or the published revision with the same start and content.
 
         Raises the errors of `check_publication`.
         """
@@ -178,7 +178,7 @@ class PolicyPublisher:
     def _with_token(self, response: R) -> R:
         """Set the consistency token of an answer and return it.
 
-        Its instant is that of the refreshed cache, so it lies after the commit and every watcher is sent it too.
+        The token's instant is that of the refreshed cache. It lies after the commit, and every watcher receives it too.
         """
         response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._cache.as_of))
         return response

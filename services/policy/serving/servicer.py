@@ -129,10 +129,10 @@ class PolicyAdminServicer(PolicyAdminServiceServicer):
 
 
 def _require_nation() -> None:
-    """Return if the caller may write floors, which bind every region below.
+    """Check that the caller may write floors, which bind every region below.
 
     Raises:
-        PermissionDenied: NOT_PERMITTED, the caller is the authority of less than the nation.
+        PermissionDenied: NOT_PERMITTED, the caller is not the nation's authority.
     """
     call = current_call.get()
     if call is not None and call.caller.role != LOCAL and call.caller.region != NATION:

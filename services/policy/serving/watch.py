@@ -23,7 +23,7 @@ from services.policy.timing import PolicyTiming
 from services.runtime.server.service import Drain
 
 _CURSOR = re.compile(r"([0-9]{1,18})(?:-([0-9]{1,18}))?")
-"""A change's sequence and its commit time. The time differs if a restored database has given the sequence again."""
+"""A change's sequence and commit time. The time differs if a restored database has used the sequence again."""
 _NO_TIME = -1
 """Commit time of a cursor that has none. No change has it."""
 
@@ -41,7 +41,7 @@ class Watch:
         """Send everything after the request's cursor until the watcher leaves or the server drains.
 
         Raises:
-            InvalidArgument: the cursor has another form.
+            InvalidArgument: the cursor is malformed.
             OutOfRange: CURSOR_TOO_OLD, the cursor is of another history.
             Unavailable: SHUTTING_DOWN, the server drains.
         """

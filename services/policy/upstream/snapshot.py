@@ -18,7 +18,7 @@ class SnapshotUpdate:
     """The revisions received since the last checkpoint.
 
     Attributes:
-        is_whole: whether the watch began without a cursor, so that the update holds everything the nation has.
+        is_whole: whether the watch began without a cursor, so that the update holds everything that the nation has.
         received: the nation's own revisions, in order. Revisions that the nation has for other jurisdictions are
             dropped.
         left_out: the names of revisions that are not valid here. A newer nation may send what this version does not
@@ -49,11 +49,11 @@ class SnapshotUpdate:
 
 
 def _validate(policy: policy_pb2.Policy) -> ReceivedRevision:
-    """Check that a revision could have been published and that its hash is that of its content.
+    """Check that a revision could have been published, and that its hash is the hash of its content.
 
     Raises:
-        InvalidArgument: it could not, or the hash is another one.
-        ValueError: it holds a time outside the range of timestamps, so that it has no hash.
+        InvalidArgument: the revision could not have been published, or its hash differs.
+        ValueError: the revision holds a time outside the range of timestamps, so that it has no hash.
     """
     statement = bare_statement(policy)
     check(statement.policy)

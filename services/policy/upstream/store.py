@@ -27,8 +27,8 @@ _positions = tables.upstream_positions
 class UpstreamPosition(NamedTuple):
     """A province's position in the watch of the nation's policies.
 
-    `cursor` is the nation's, or empty if everything is to be sent again. `as_of_time` is an instant by the nation's
-    clock.
+    `cursor` is the nation's cursor, or empty if everything is to be sent again. `as_of_time` is an instant by the
+    nation's clock.
     """
 
     cursor: str
@@ -36,7 +36,7 @@ class UpstreamPosition(NamedTuple):
 
 
 class ReceivedRevision(NamedTuple):
-    """A revision as the nation sent it, and the statement it was made from."""
+    """A revision as the nation sent it, and the statement that it was made from."""
 
     revision: Revision
     statement: Statement
@@ -57,8 +57,9 @@ class UpstreamStore:
     ) -> list[str]:
         """Store revisions as the nation has them, and the position after them, in one transaction.
 
-        A stored revision is never replaced. Return the names of the revisions that the nation sends differently. If
-        there are any, the position is stored without its cursor, so that the next process compares everything again.
+        A stored revision is never replaced. Return the names of the stored revisions that differ from the
+        nation's. If there are any, the position is stored without its cursor, so that the next process compares
+        everything again.
         """
         return await self._database.write(_receive, revisions, position, now)
 
@@ -80,7 +81,7 @@ def _receive(
 
 
 def _receive_one(connection: Connection, received: ReceivedRevision, now: Instant) -> bool:
-    """Store a revision or its withdrawal. Return False if the stored revision differs; it stays as it is."""
+    """Store a revision or its withdrawal. Return False if the stored revision differs; then store nothing."""
     revision = received.revision
     query = select(_policies).where(
         _policies.c.region == revision.region,
@@ -103,5 +104,5 @@ def _receive_one(connection: Connection, received: ReceivedRevision, now: Instan
 
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(position._asdict())).rowcount == 0:
-        # Another process may have inserted its position at this moment. That position is as good.
+        # Another process may have inserted its position at this moment. Either position will do.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **position._asdict()))

@@ -1,4 +1,4 @@
-"""Watches the nation's policies and floors for a province. Stored ones hold while the nation is unavailable."""
+"""Watches the nation's policies and floors for a province. Stored copies apply while the nation is unavailable."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DIFFERENCES = Gauge(
 )
 
 _CURSOR_REFUSED = (grpc.StatusCode.OUT_OF_RANGE.name, grpc.StatusCode.INVALID_ARGUMENT.name)
-"""Codes for a cursor that the nation does not know, because it was restored from a backup or is another node.
+"""Codes for a cursor that the nation does not know, because the nation was restored from a backup or is another node.
 
 The next watch begins without a cursor and receives everything again.
 """
@@ -75,7 +75,7 @@ class UpstreamWatch:
     async def restore(self) -> None:
         """Read the position that an earlier process of this province stored.
 
-        Answers then say from the start up to when the nation's policies are known.
+        Even the first answers can then state up to when the nation's policies are known.
         """
         async with self._restoring:
             if self._position is None:

@@ -2,8 +2,8 @@
 
 Changes of one writer arrive in order; changes of several writers arrive in any order. A report belongs to the node that
 received it first, unless its laboratory's home sends it later. Its greatest revision counts, whichever revision arrives
-first. A node that was restored from an older copy may send another revision with a known number. Of the two the one
-written later counts; the nation stores it under the next number.
+first. A node that was restored from an older copy may send another revision with a known number. The revision that was
+written later counts, and the nation stores it under the next number.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class ChangeApplier:
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
-        At the nation, changes that are not the sender's to make are set aside before.
-        Every call takes its locks in the same order. Nothing is committed here: the caller's transaction decides.
+        At the nation, changes that are not the sender's to make are first set aside. Every call takes its locks in the
+        same order. The caller commits.
         """
         applied = Applied()
         if arrival.at_nation:
@@ -92,7 +92,7 @@ def _store_results(
     arrival: Arrival,
     applied: Applied,
 ) -> None:
-    """Store tubes in bulk where all of their reports are new, and everything else result by result."""
+    """Store tubes in bulk if all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
     kept = [
         change
@@ -136,7 +136,7 @@ def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes
     """Store a laboratory's tubes in bulk if every report is new here. Otherwise store nothing and return False."""
     rows = [row for formed in some for row in formed.rows]
     rows.sort(key=attrgetter("report_number"))
-    # A number that occurs twice among them fails like a number that is stored already.
+    # A number that occurs twice in the tubes fails like a number that is stored already.
     if not claim_all(connection, bulk, rows):
         return False
     national_receive_time = arrival.now if arrival.at_nation else None
@@ -160,6 +160,6 @@ def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) ->
 
 
 def select_uploads(changes: Sequence[Change]) -> list[Replica]:
-    """Return the reports as their laboratories uploaded them: no sampling records, corrections or recalls."""
+    """Return the reports that laboratories uploaded, without sampling records, corrections and recalls."""
     replicas = [change for change in changes if isinstance(change, Replica) and change.result.outcome != PENDING]
     return [replica for replica in replicas if replica.result.revision == (2 if replica.sampling_hash else 1)]

@@ -23,8 +23,8 @@ _homes = tables.lab_homes
 def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
     """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before.
 
-    Return whether the registration is a new conflict: another node has registered the laboratory, and its home is
-    unknown. The entries of neither node count then.
+    Return whether the registration is a new conflict: another node has registered the laboratory, and no home is known.
+    In a conflict the entries of neither node count.
     """
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}
@@ -34,7 +34,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
     is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1
     _add_standings(connection, lab, sender)
     store_homes(connection, [lab.uscc])
-    # The home replaces what another node stated before. A registration of the nation itself stays.
+    # The home's statement replaces that of another node. A registration by the nation itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
     connection.execute(update(_labs).where(*at_home).values(**stated))
     return is_new and connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar() == ""
@@ -68,7 +68,8 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
 def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> bool:
     """Store a link between two documents, or its end. A link that has ended stays ended.
 
-    Return whether the link is the sender's. The nation stores no others: a node ends only links that it has made.
+    Return whether the link is the sender's. The nation stores no other link, because only the node that made a link
+    ends it.
     """
     if arrival.at_nation and link.source_node not in ("", arrival.sender):
         return False

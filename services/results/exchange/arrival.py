@@ -17,7 +17,7 @@ from services.results.records.model import ACTIVE, NewResult, is_adverse
 class Arrival(NamedTuple):
     """The arrival of changes at `node` from `sender`, at the instant `now`.
 
-    At the nation `now` becomes the national receive time of the results.
+    At the nation, `now` becomes the national receive time of the results.
     """
 
     node: str

@@ -1,7 +1,7 @@
 """Authority over content: at the nation, changes that are not the sender's to make are set aside.
 
-A node speaks for the laboratories at home in it. What it sends of another node's laboratory is not stored and harms
-nothing else in its batch. It is counted for the node.
+A node speaks for the laboratories whose home it is. What it sends about another node's laboratory is not stored, but
+counted for the sender. The rest of the batch is stored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Authorized(NamedTuple):
-    """The part of a batch that its sender may send, and the number of changes that were set aside."""
+    """The part of a batch that its sender may send, and the number of changes that are set aside."""
 
     changes: Sequence[Change]
     tubes: Sequence[FormedTubes]

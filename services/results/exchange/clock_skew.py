@@ -7,9 +7,9 @@ import structlog
 from services.domain.instant import MINUTE, SECOND, Span
 
 SKEW_TO_REPORT: Span = MINUTE
-"""A larger skew is logged. Decisions tolerate one minute; beyond it they may differ from node to node."""
+"""A larger skew is logged. Decisions tolerate one minute; beyond it, nodes may decide differently."""
 SKEW_TO_CLEAR: Span = MINUTE // 2
-"""Clocks agree again below half the limit, so that a skew that hovers about the limit is not logged every second."""
+"""Clocks agree again below half the limit, so that a skew that stays near the limit is not logged every second."""
 
 _log = structlog.get_logger(__name__)
 
@@ -22,7 +22,7 @@ class ClockSkewMonitor:
         self._differs = False
 
     def note(self, skew: Span) -> None:
-        """Take a measurement of how far the province's clock is ahead. Log a change between agreeing and differing."""
+        """Take a measurement of how far the province's clock is ahead. Log if clocks begin to differ or agree."""
         differs = abs(skew) > (SKEW_TO_CLEAR if self._differs else SKEW_TO_REPORT)
         if differs == self._differs:
             return

@@ -58,7 +58,7 @@ def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> Non
 
 
 def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:
-    """Fill an empty message with tubes. Nearly all replicated results cross in this form."""
+    """Fill an empty message with tubes. Nearly all replicated results are sent in this form."""
     message.lab = format_lab(tubes.lab)
     message.key_version = tubes.key_version
     set_timestamp(message.upload_time, tubes.upload_time)
@@ -119,9 +119,9 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
 
 
 _PLAIN_COLUMNS = ("tube_code", "pool_size", "specimen", "method", "outcome", "sample_region", "sample_site")
-"""Columns of a tube that cross unchanged."""
+"""Columns of a tube that are sent unchanged."""
 _TIME_COLUMNS = ("sample_time", "receive_time", "test_time", "report_time")
-"""Columns of a tube that cross in microseconds, with 0 for a time that is missing."""
+"""Columns of a tube that are sent in microseconds, with 0 for a missing time."""
 
 
 def _keys(joined: bytes) -> list[bytes]:
@@ -129,7 +129,7 @@ def _keys(joined: bytes) -> list[bytes]:
 
 
 def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
-    """Return a replicated result. InvalidArgument for one that no node can have sent."""
+    """Return a replicated result. Raise InvalidArgument for a result that no node can have sent."""
     lab, source_node = message.lab.removeprefix(_LAB), message.source_node.removeprefix(_NODE)
     report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
     if len(message.subject_key) != KEY_LENGTH or message.key_version < 1:
@@ -178,7 +178,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
 
 
 def change_from_proto(message: replica_pb2.ReplicatedChange) -> Change:
-    """Return a replicated change. InvalidArgument for one that no node can have sent."""
+    """Return a replicated change. Raise InvalidArgument for a change that no node can have sent."""
     kind = message.WhichOneof("change")
     if kind == "result":
         return replica_from_proto(message.result)
@@ -220,7 +220,7 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
 
 
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
-    """Return a link, without masks and reasons. InvalidArgument for one that no node can have sent."""
+    """Return a link, without masks and reasons. Raise InvalidArgument for a link that no node can have sent."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
         raise InvalidArgument.field("link", "has no name or no two subject keys")
     return DocumentLink(

@@ -2,7 +2,7 @@
 
 A node is trusted for its own results, not for their form. What no upload accepts must not enter the nation's store,
 because every node reads that store. The limits are wide enough for an honest node of another version or with a wrong
-clock: a refused batch is sent again, and blocks everything after it.
+clock, because a refused batch is sent again and blocks everything after it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _END_OF_STANDINGS: Instant = 253_402_300_800_000_000
 MAX_POOL = 20
 """The largest pool: a tube made for 20 persons."""
 MAX_KIND = 1_000
-"""The largest number of a specimen or method. It is far above the known ones, for those that a newer version adds."""
+"""The largest number of a specimen or method. It is far above the known numbers, to admit those of newer versions."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")
@@ -40,7 +40,7 @@ _STATES = frozenset(result_pb2.ResultState.values()) - {result_pb2.RESULT_STATE_
 
 
 def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
-    """Check tubes against the limits of uploads. InvalidArgument names the column."""
+    """Check tubes against the limits of uploads. Raise InvalidArgument that names the column."""
     _require(is_uscc(tubes.lab), "tubes.lab")
     _require(1 <= tubes.key_version <= key_version, "tubes.key_version")
     _check_times([tubes.upload_time], now, "tubes.upload_time")
@@ -50,7 +50,7 @@ def check_tubes(tubes: ReplicaTubes, key_version: int, now: Instant) -> None:
 
 
 def check_change(change: Change, key_version: int, now: Instant) -> None:
-    """Check a change against the limits. InvalidArgument names the field. Links have no texts and pass unchecked."""
+    """Check a change. Raise InvalidArgument that names the field. Links have no texts, so they are not checked."""
     if isinstance(change, Replica):
         _check_replica(change, key_version, now)
     elif isinstance(change, Lab):
@@ -63,7 +63,7 @@ def check_change(change: Change, key_version: int, now: Instant) -> None:
 
 
 def check_instant(instant: Instant, now: Instant, field: str) -> Instant:
-    """Return the time that a node states for a past event. InvalidArgument if it is too early or too far ahead."""
+    """Return the time that a node states for a past event. Raise InvalidArgument if it is too early or too late."""
     _check_times([instant], now, field)
     return instant
 
@@ -98,7 +98,7 @@ def _check_lab(lab: Lab, now: Instant) -> None:
 
 
 def _check_columns(columns: dict[str, tuple[object, ...]], now: Instant, field: str) -> None:
-    """Check the columns that tubes and single results share. A column at a time: most of its values are equal."""
+    """Check the columns that tubes and single results share, each as a whole, because most of its values are equal."""
     _check_texts(columns["tube_code"], _CODE, f"{field}.tube_code")
     _check_texts(columns["sample_region"], _REGION, f"{field}.sample_region")
     _check_texts(columns["sample_site"], _SITE, f"{field}.sample_site")

@@ -54,7 +54,7 @@ Row: TypeAlias = Any
 
 def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
     """Return what an entry names, as far as it is still stored."""
-    # Retention leaves empty names in place of those that it has erased.
+    # Retention replaces the names of erased reports by empty names.
     names = [name for name, _ in entry.reports if name]
     if entry.kind == ChangeKind.RESULTS:
         yield from (to_replica(entry.lab, row) for row in find_rows(connection, entry))
@@ -99,9 +99,9 @@ _POSTGRESQL_NEWEST = (
 
 
 def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
-    """Return the newest revision of each report. It is nearly always the wanted one, and its key leads to it."""
+    """Return each report's newest revision, which is nearly always the wanted one. The report's key points to it."""
     if connection.dialect.name == "postgresql":
-        # Directly through the driver and in binary format, as in look-ups: that is faster.
+        # Calling the driver directly, in binary format, is faster. Look-ups do the same.
         driver: Any = connection.connection.driver_connection
         found: list[Row] = driver.execute(_POSTGRESQL_NEWEST, (lab, " ".join(numbers)), binary=True).fetchall()
         return found

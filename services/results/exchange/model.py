@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from services.results.records.model import Method, Outcome, Specimen
 
 MAX_CHANGES = 3_000
-"""Persons and changes in one batch, which one transaction stores. With the longest texts this many exceed the 4 MiB of
-a gRPC message, so senders limit a batch by bytes too."""
+"""The most persons and changes in one batch, which one transaction stores. With the longest texts this many exceed the
+4 MiB of a gRPC message, so senders limit a batch by bytes too."""
 
 
 class Replica(NamedTuple):
@@ -56,7 +56,7 @@ class SharedColumns(NamedTuple):
 
 
 class ReplicaTubes(NamedTuple):
-    """First revisions of one commit that are still active, by tube. They are in columns: nearly all changes are these.
+    """First revisions of one commit that are still active, in columns by tube. Nearly all changes are of this kind.
 
     `sizes` gives the number of persons in each tube. The columns of persons run through all tubes in order.
     """
@@ -126,7 +126,7 @@ class AdverseSubject(NamedTuple):
 
 
 Change: TypeAlias = Replica | DocumentLink | Lab | MissingReport | AdverseSubject
-"""One change that crosses: a link without masks and reasons, a laboratory with its whole history."""
+"""One change that is sent. A link has no masks and reasons. A laboratory has its whole history."""
 
 
 class WriterPosition(NamedTuple):
@@ -141,8 +141,9 @@ class Node(NamedTuple):
     """A node as the nation knows it.
 
     Attributes:
-        as_of_time: by the node's clock; everything that it acknowledged before is here. None before a checkpoint.
-        contact_time: by the nation's clock, when the node last sent something.
+        as_of_time: everything that the node acknowledged before this instant of its clock is here. None before its
+            first checkpoint.
+        contact_time: when the node last sent something, by the nation's clock.
         backlog: commits that the node has not sent yet.
         clock_skew: how far the node's clock is ahead.
         conflict_count: reports that the node sent with another content than is stored here.

@@ -1,7 +1,7 @@
-"""Reconcile a received revision whose number is known: a replay, one that was overtaken, or a conflict.
+"""Reconcile a received revision whose number is known: a replay, a late revision, or a conflict.
 
-A conflict arises when a node was restored from an older copy and continued from there. Of the two revisions with one
-number the one written later by the node's clock counts.
+A conflict arises when a node was restored from an older copy and continued from there. Two revisions then have one
+number. The revision that was written later by the node's clock counts.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ class Reconciliation(Enum):
     """How a received revision is treated."""
 
     KNOWN = auto()
-    """It is stored, or the newest revision here has the same content."""
+    """The revision is stored, or the newest revision here has the same content."""
     MISSING = auto()
-    """A newer revision arrived first: it is added to the history."""
+    """A newer revision arrived first. The received one is added to the history."""
     CONFLICTS = auto()
     """Another revision with its number is stored, and the report stays as it is."""
     SUCCEEDS = auto()
-    """Another revision with its number is stored. This one was written later: it becomes the report's next revision."""
+    """Another revision with its number is stored. The received one was written later and becomes the next revision."""
 
 
 def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconciliation:
@@ -38,7 +38,7 @@ def reconcile(received: StoredResult, history: Sequence[StoredResult]) -> Reconc
     newest = history[-1]
     if received.state == newest.state and _content(received) == _content(newest):
         return Reconciliation.KNOWN
-    # Later revisions of that node arrive too, and are reconciled then.
+    # Later revisions of the sender arrive too, and are reconciled when they arrive.
     overtaken = received.state == SUPERSEDED or received.upload_time <= newest.upload_time
     # Uploading the original report again does not undo later revisions.
     repeated = received.revision == 1 and _content(received) == _content(same_number)

@@ -1,7 +1,7 @@
 """Store replicated results of one laboratory. Storing the same results again has no further effect.
 
-A report belongs to the node that received it first, unless its laboratory's home sends it later: then it belongs to the
-home. Its greatest revision counts, whichever revision arrives first.
+A report belongs to the node that received it first. If its laboratory's home sends it later, it belongs to the home.
+Its greatest revision counts, whichever revision arrives first.
 A node that was restored from an older copy may send another revision under a number that is known already. The
 revision that was written later counts, and the nation stores it under the next number.
 """
@@ -56,7 +56,7 @@ class ResultWriter:
         self._rows: dict[int, NewResult] = {}
 
     def write(self, replicas: list[Replica]) -> None:
-        """Write new reports in bulk, and others as newer or older revisions of stored reports."""
+        """Write new reports in bulk, and other replicas as newer or older revisions of stored reports."""
         first: dict[str, Replica] = {}
         again: list[Replica] = []
         for replica in replicas:
@@ -132,10 +132,10 @@ class ResultWriter:
         self._succeed(present, further)
 
     def _find_taken(self, replicas: Sequence[Replica], newest: dict[tuple[str, str], StoredResult]) -> set[str]:
-        """Return the numbers that another node has used, and that its reports must leave to these.
+        """Return the numbers under which the replicas replace reports of another node.
 
-        At the nation these are reports of the laboratory's home. At a province both are copies, and the nation sends
-        the report that it keeps.
+        At the nation these replicas come from the laboratory's home. At a province both reports are copies, and the
+        nation sends the one that it keeps.
         """
         present = {number: kept.source_node for (_, number), kept in newest.items()}
         taken = {

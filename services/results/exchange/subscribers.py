@@ -1,7 +1,9 @@
-"""Subscriptions to subjects: at the nation those of its nodes and its marks of adverse subjects, at a province its own.
+"""Subscriptions to subjects.
 
-A subscription lasts while any result of the subject is kept here, and at least one retention period from when it was
-last made or renewed.
+The nation stores those of its nodes, and its own as marks of adverse subjects. A province stores its own.
+
+A subscription lasts while any result of the subject is kept here, and for at least one retention period after it was
+made or last renewed.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from services.results.records.tables import results
 _subscriptions = tables.subscriptions
 _results = results
 _STEP = 1_000
-"""Subjects that one transaction checks."""
+"""The most subjects that one transaction checks."""
 KEYS_AT_ONCE = 500
-"""Keys in one statement on SQLite. On PostgreSQL they are one parameter."""
+"""The most keys in one statement on SQLite. On PostgreSQL all keys are one parameter."""
 
 
 def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> None:
@@ -44,7 +46,7 @@ def add_rows(connection: Connection, pairs: Collection[tuple[bytes, str]], now: 
 
 
 def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
-    """Return the nodes that subscribe to each of these subjects; among them, at the nation, the nation for a mark."""
+    """Return the nodes that subscribe to each of these subjects. At the nation, NATION among them is a mark."""
     statement = "SELECT subject_key, node FROM subscriptions WHERE subject_key"
     query = select(_subscriptions.c.subject_key, _subscriptions.c.node)
     found: dict[bytes, list[str]] = {}
@@ -67,10 +69,10 @@ def fetch_by_keys(
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:
-    """End the next subscriptions made or renewed before the horizon whose subjects have no results from then on.
+    """End the next subscriptions that were made or renewed before the horizon, if their subjects have no newer results.
 
-    Results of all the subject's documents count. `after` is the last key that was checked before. Return the last key
-    that was checked now, or None when no keys are left, and how many subscriptions ended.
+    Results of all documents of a subject count. `after` is the last key that an earlier call checked. Return the last
+    key that this call checked, or None if no keys are left, and how many subscriptions ended.
     """
     old = select(_subscriptions.c.subject_key).where(
         _subscriptions.c.subject_key > after, _subscriptions.c.subscribe_time < horizon
@@ -87,7 +89,7 @@ def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) ->
     )
     kept = set(connection.execute(query.distinct()).scalars())
     ended = [key for key, subject in subjects.items() if kept.isdisjoint(subject)]
-    # Not if it was renewed meanwhile.
+    # A subscription that was renewed meanwhile does not end.
     expired = (_subscriptions.c.subject_key.in_(ended), _subscriptions.c.subscribe_time < horizon)
     count = connection.execute(delete(_subscriptions).where(*expired)).rowcount if ended else 0
     return keys[-1], count

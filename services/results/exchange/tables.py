@@ -20,7 +20,7 @@ nodes = Table(
     "nodes",
     metadata,
     Column("node", String(6), primary_key=True),
-    # By the node's clock: everything acknowledged there before this is here. NULL before its first checkpoint.
+    # Everything that the node acknowledged before this instant of its clock is here. NULL before the first checkpoint.
     Column("as_of_time", BigInteger),
     Column("contact_time", BigInteger, nullable=False),
     Column("backlog", BigInteger, nullable=False),
@@ -46,8 +46,8 @@ replicated_positions = Table(
     Column("commit_time", BigInteger),
 )
 
-# At the nation, which nodes have registered a laboratory: its home alone, once that is known. Its missing reports are
-# listed at these nodes.
+# At the nation, the nodes that have registered a laboratory; once it has a firm home, the home alone. The laboratory's
+# missing reports are listed at these nodes.
 lab_homes = Table(
     "lab_homes",
     metadata,
@@ -55,15 +55,15 @@ lab_homes = Table(
     Column("node", String(6), primary_key=True),
 )
 
-# At the nation, the subjects whose results a node keeps up to date: those that it has imported, and adverse subjects of
-# which it has results. A row of the nation itself marks a subject that has had a positive result. At a province, the
-# subjects whose results it keeps up to date; `node` is then the nation, which notifies it.
+# The subjects whose results a node keeps up to date. At the nation, these are the subjects that a node has imported,
+# and adverse subjects of which it has results. A row of the nation itself marks a subject that has had a positive
+# result. At a province, these are its own subjects, and `node` is the nation, which notifies it.
 subscriptions = Table(
     "subscriptions",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
     Column("node", String(6), primary_key=True),
-    # When it was made or last renewed. It ends when that is before the horizon and no result of the subject is kept.
+    # When the subscription was made or last renewed. It ends once this is before the horizon and no result is kept.
     Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
 )
 
@@ -86,6 +86,6 @@ notification_positions = Table(
     metadata,
     Column("node", String(6), primary_key=True),
     Column("processed", BigInteger, nullable=False),
-    # When the nation committed the last of them: shows whether it was restored from an older copy. NULL for none.
+    # When the nation committed the last of them. Shows whether the nation was restored from a copy. NULL for none.
     Column("commit_time", BigInteger),
 )

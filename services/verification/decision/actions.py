@@ -32,7 +32,7 @@ REGISTER = pb.GATE_ACTION_LET_IN_AND_REGISTER
 ASK_AGAIN = pb.GATE_ACTION_ASK_AGAIN
 MAY_BE_REFUSED = pb.GATE_ACTION_MAY_BE_REFUSED
 NEW_ANSWER = pb.GATE_ACTION_UNSPECIFIED
-"""What a gate does after asking again is what the new answer says."""
+"""After asking again, the gate does what the new answer says."""
 
 _NOT_REQUIRED = pb.DECISION_OUTCOME_NOT_REQUIRED
 _RECOGNIZED = pb.DECISION_OUTCOME_RECOGNIZED
@@ -44,8 +44,8 @@ class GateRow(NamedTuple):
     """One row of the table.
 
     Attributes:
-        rule_may_refuse: whether the policy permits refusal; None matches either.
-        heard: the flags of this module that match: the row applies if one of them is set.
+        rule_may_refuse: whether the policy permits refusal; None matches both.
+        heard: flags of this module that describe the sources. The row applies if one of them is set.
         then_action: what the gate does if the action is to ask again and the new answer is the same.
     """
 
@@ -165,7 +165,7 @@ ROWS: tuple[GateRow, ...] = (
 def gate_row(
     outcome: DecisionOutcome, reason: Reason, heard: int, *, refusal_permitted: bool, rule_may_refuse: bool
 ) -> GateRow:
-    """Return the first row that matches. Every decision that the rules can make has one.
+    """Return the first row that matches. Every decision that the rules can make has a matching row.
 
     Raises:
         LookupError: no row matches, which is a fault of the table.

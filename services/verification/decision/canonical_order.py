@@ -1,6 +1,6 @@
 """Canonical order of a decision's inputs, so that arrival order cannot change the outcome. Pure.
 
-In the order of evidence the channel comes last, so that it never decides between pieces that differ in anything else.
+The channel is the last key in the order of evidence. It decides only between pieces that are equal in everything else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EvidenceOrder: TypeAlias = tuple[str, str, str, int, _Optional, _Optional, str, 
 
 
 def order_of_record(record: Record) -> RecordOrder:
-    """Return the sort key of a record: name, then revision. The rest matters only if a source contradicts itself."""
+    """Return the sort key of a record: name, then revision. Other fields matter only if a source contradicts itself."""
     rest = (
         record.state,
         record.outcome,
@@ -32,7 +32,7 @@ def order_of_record(record: Record) -> RecordOrder:
 
 
 def order_of_evidence(pair: tuple[Evidence, Claim]) -> EvidenceOrder:
-    """Return the sort key of evidence: its report, then what it shows, then what was found of it, then its channel."""
+    """Return the sort key of evidence: its report, then what it shows, then what Results found, then its channel."""
     evidence, claim = pair
     return (
         evidence.lab,

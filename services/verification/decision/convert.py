@@ -80,7 +80,7 @@ _POLICY = "/policy"
 
 
 def source_name(message: lookup_pb2.DataSource | next_step_pb2.NextStep) -> str:
-    """Return the name of a source: the node's name with "/results" or "/policy" appended. Empty if there is none."""
+    """Return the name of a source: the node's name with "/results" or "/policy" appended; empty if none is named."""
     if message.results_service:
         return message.results_service + _RESULTS
     if message.policy_service:
@@ -89,7 +89,7 @@ def source_name(message: lookup_pb2.DataSource | next_step_pb2.NextStep) -> str:
 
 
 def mend_sources(message: decision_pb2.Decision | decision_pb2.DecisionInputs) -> None:
-    """Set the sources of a stored message by their kind. In older messages `node` holds the whole name."""
+    """Set the field for each source's kind in a stored message. In older messages `node` holds the whole name."""
     for source in message.sources:
         set_source(source, source_name(source))
     if isinstance(message, decision_pb2.Decision):

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     )
 
 RULES_VERSION = 6
-"""Stored with each decision. Every change after which the same inputs may give another answer raises it."""
+"""The version of the rules, stored with each decision. Raise it if the same inputs may give another answer."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD),
@@ -65,14 +65,14 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
     (pb.EVIDENCE_USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
-"""The reason for a lack by the uses of what was weighed, the strongest first. If none matches, it is NO_RESULT."""
+"""Why no result counts, by the uses of what was weighed, the strongest reason first; NO_RESULT if no use matches."""
 
 
 _COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.EVIDENCE_USE_OTHER_ITEM})
 
 
 def decide(inputs: Inputs) -> Decision:
-    """Decide. The order of records, evidence and sources has no effect.
+    """Return the decision on the inputs. The order of records, evidence and sources has no effect.
 
     If the origin is not known and the policies differ, each policy decides over the same look-up, and the better
     decision for the holder is the answer. Which one is better depends on the records. Grounds that one policy forbids
@@ -130,7 +130,7 @@ def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
 
 
 def _only_compared(one: Weighed) -> Weighed:
-    """Return weighed evidence where only records may count: it may equal or contradict a record, nothing more."""
+    """Return weighed evidence for a decision in which only records count. It can only equal or contradict a record."""
     if one.use in _COMPARED:
         return one
     return Weighed(one.subject, pb.EVIDENCE_USE_NOT_NEEDED)
@@ -157,7 +157,7 @@ def _recognize(inputs: Inputs, weighed: list[Weighed], valid: list[Weighed]) -> 
     """Recognise the result that expires last (end of step 4)."""
     for one in valid:
         one.use = pb.EVIDENCE_USE_OTHER_EXPIRES_LATER
-    # max() returns the first of equals, and they are in canonical order.
+    # max() returns the first of equal results, and `valid` is in canonical order.
     used = valid[0] if len(valid) == 1 else max(valid, key=_preference)
     used.use = pb.EVIDENCE_USE_USED
     recorded = isinstance(used.subject, Record)
@@ -226,9 +226,9 @@ def _steps_for(evidence: Iterable[Weighed], action: NextStepAction) -> list[Next
 def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, weighed: list[Weighed]) -> Decision:
     """Decide if nothing counts.
 
-    This is a lack only if no evidence is left that may count, no result may be hidden, every source answered and the
-    nation was asked. Otherwise the outcome is undetermined. A lack is explained only by accepted items and by what
-    contradicts its record.
+    The person lacks a result only if no evidence is left that may count, no result may be hidden, every source answered
+    and the nation was asked. Otherwise the outcome is undetermined. Only accepted items, and evidence that contradicts
+    its record, explain a lack.
     """
     not_comparable = [one for one in weighed if one.use == pb.EVIDENCE_USE_NOT_COMPARABLE]
     if not_comparable:
@@ -263,7 +263,7 @@ def _explain_lack(inputs: Inputs, policy: EffectivePolicy, items: ItemRules, wei
 
 
 def _why_unknown(inputs: Inputs, items: ItemRules) -> Reason | None:
-    """Return why it is not known that there is no valid result; None if it is known."""
+    """Return why there may be a valid result that was not seen; None if there is certainly none."""
     if inputs.cut_items and any(item in items.accepted for item in inputs.cut_items):
         return pb.DECISION_REASON_HISTORY_CUT
     if has_unanswered(inputs.sources):
@@ -333,7 +333,7 @@ def _gate_row(inputs: Inputs, outcome: DecisionOutcome, reason: Reason, refusal_
     if policy is None:
         heard = POLICY_UNKNOWN
     elif outcome == pb.DECISION_OUTCOME_RECOGNIZED:
-        # The row does not depend on which sources answered.
+        # The row of a recognition does not depend on which sources answered.
         heard = ALL_ANSWERED
     else:
         heard = describe_sources(inputs.sources)

@@ -14,9 +14,9 @@ def canonical_report_number(number: str) -> str:
 
 
 def is_same_instant(shown: Instant, recorded: Instant) -> bool:
-    """Return whether a shown time equals the recorded one.
+    """Return whether a shown time equals the recorded time.
 
-    Times are equal if they lie in the same second. A shown time with zero seconds also equals a recorded one in the
+    Times are equal if they lie in the same second. A shown time with zero seconds also equals a recorded time in the
     same minute, because paper prints no seconds.
     """
     if shown // SECOND == recorded // SECOND:
@@ -25,10 +25,10 @@ def is_same_instant(shown: Instant, recorded: Instant) -> bool:
 
 
 def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
-    """Return the fields in which evidence contradicts the record of its report. A field that is not shown never does.
+    """Return the fields in which evidence contradicts the record of its report. A field not shown never differs.
 
-    If either the evidence or the record is PENDING and the other is not, outcome and report time are not compared,
-    because one is a sampling record and the other the report that follows it.
+    If only one of the two is PENDING, outcome and report time are not compared, because one is a sampling record and
+    the other the report that follows it.
     """
     differing = []
     one_stage = (evidence.outcome == PENDING) == (record.outcome == PENDING)
@@ -42,12 +42,12 @@ def differing_fields(evidence: Evidence, record: Record) -> tuple[str, ...]:
 
 
 def is_ahead_of_record(evidence: Evidence, record: Record) -> bool:
-    """Return whether the evidence is a report whose record is still the sampling record: it is not uploaded yet."""
+    """Return whether evidence is a report that is not uploaded yet, so that its record is still the sampling record."""
     return record.outcome == PENDING and evidence.outcome != PENDING
 
 
 def is_same_as_record(evidence: Evidence, record: Record) -> bool:
-    """Return whether evidence shows what the record says: nothing differs, and the evidence is not ahead of it."""
+    """Return whether evidence shows what the record says: no field differs, and it is not ahead of the record."""
     return not differing_fields(evidence, record) and not is_ahead_of_record(evidence, record)
 
 

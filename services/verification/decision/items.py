@@ -26,7 +26,7 @@ class ItemRules(NamedTuple):
 
 
 def item_rules(required: Requirement) -> ItemRules:
-    """Return a policy's rules about items. Without any list they are those of the default item alone."""
+    """Return a policy's rules about items. If the policy lists no items, only the default item has rules."""
     if not required.accepted and not required.adverse_items:
         return _DEFAULT
     return _rules(required.accepted, required.adverse_items)

@@ -46,7 +46,7 @@ INCONCLUSIVE = outcome_pb2.OUTCOME_INCONCLUSIVE
 ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
-"""Standings under which a report does not count. A laboratory this node does not know is never among them."""
+"""Standings under which a report does not count. A laboratory that this node does not know has none of them."""
 
 REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 SAMPLE_TIME = policy_pb2.VALIDITY_BASIS_SAMPLE_TIME
@@ -67,7 +67,8 @@ NATIONAL_RESULTS = f"{format_node(NATION)}/results"
 class Record(NamedTuple):
     """One revision of a recorded result. `name` is "labs/{uscc}/results/{report_number}" without the revision.
 
-    `lab_standing` is the laboratory's at report time, at sampling time for PENDING. `item` is the id of the test item.
+    `lab_standing` is the laboratory's standing at report time, or at sample time if the outcome is PENDING. `item` is
+    the id of the test item.
     """
 
     name: str
@@ -85,7 +86,7 @@ class Record(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What the holder shows. Empty texts and None stand for what it does not show.
+    """A piece of evidence that the holder shows. Empty texts and None stand for what the evidence does not show.
 
     Attributes:
         lab_name: the laboratory's name as printed. It is not read if `lab` is set.
@@ -105,12 +106,13 @@ class Claim(NamedTuple):
     """What Results found of the report that a piece of evidence names.
 
     Attributes:
-        state: whether the report has a record, and whether it is this person's.
-        record: the record if it is this person's; otherwise None.
+        state: whether the report has a record, and whether the record is this person's.
+        record: the report's record if it is this person's; otherwise None.
         lab_standing: the laboratory's standing at the report time that the evidence shows.
-        retention_start_time: set if that report time lies before it, because older results have been removed.
+        retention_start_time: the instant before which results have been removed; set only if that report time lies
+            before it.
         lab: the laboratory that the evidence names by code or by name, "labs/{uscc}"; empty if it is not known.
-        possible: if the laboratory is not known, this person's records of the number.
+        possible: this person's records with the report number, if the laboratory is not known.
     """
 
     state: ClaimedReportMatchState
@@ -134,7 +136,7 @@ class SourceStatus(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How long a negative counts: `duration` or `calendar_days` of Asia/Shanghai, the other one is None."""
+    """How long a negative counts: `duration`, or `calendar_days` of Asia/Shanghai. The other one is None."""
 
     duration: Span | None
     calendar_days: int | None
@@ -145,7 +147,7 @@ class Window(NamedTuple):
 class ShortestWindow(NamedTuple):
     """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`; the other one is None.
 
-    It counts from the basis of the window beside it.
+    It counts from the same basis as the window of the negative.
     """
 
     duration: Span | None
@@ -154,14 +156,14 @@ class ShortestWindow(NamedTuple):
 
 
 class AcceptedItem(NamedTuple):
-    """An item whose negative satisfies a policy. `window` None: it counts for as long as the policy's window says."""
+    """An item whose negative satisfies a policy. If `window` is None, the policy's window applies."""
 
     item: str
     window: Window | None = None
 
 
 class Requirement(NamedTuple):
-    """A negative result is asked for. `sampling_proof_window` None: a sampling record does not count at all.
+    """A policy's request for a negative result. If `sampling_proof_window` is None, a sampling record does not count.
 
     A negative counts until the later of its window and each of `shortest_windows`, which floors set.
 
@@ -196,8 +198,8 @@ NO_DOCUMENT = PolicyDocument()
 class EffectivePolicy(NamedTuple):
     """What applies at the place for the purpose.
 
-    `governing` is empty when no rule is in force; otherwise `required` is None when no result is asked for. If a floor
-    lifts, nothing is asked, whether or not a rule is in force: then `is_lifted`, and `floor` is that one.
+    `governing` is empty if no policy is in force. A policy in force asks for no result if `required` is None.
+    `is_lifted` means that the floor `floor` lifts, so no result is asked for, whether or not a policy is in force.
     """
 
     governing: str
@@ -211,7 +213,7 @@ class EffectivePolicy(NamedTuple):
 
     @property
     def asks_nothing(self) -> bool:
-        """Whether a policy governs and asks for no result, or a floor lifts what it asks for."""
+        """Whether no result is asked for, because the policy in force asks for none or a floor lifts."""
         return self.is_lifted or (bool(self.governing) and self.required is None)
 
 
@@ -220,13 +222,14 @@ CLOCK_SKEW: Span = MINUTE
 
 
 class Inputs(NamedTuple):
-    """Everything a decision is made from. `claims` pairs with `evidence`; `policy` None: its source did not answer.
+    """Everything that a decision is made from. Each claim belongs to the evidence at the same index.
 
     Attributes:
+        policy: what applies; None if Policy did not answer.
         elsewhere: the policy for people of another province, if the origin is not known and the policies differ; then
             `policy` is that for people of the same province.
-        own_records_alone: the question is whether the node's own records recognise the person; evidence only explains.
-        cut_items: the items of which the limit of the look-up may hide what counted at a use time in the past.
+        own_records_alone: whether only the node's own records may count. Evidence then only explains the decision.
+        cut_items: the items for which the limit of the look-up may hide a result that counted at a past use time.
     """
 
     use_time: Instant
@@ -272,9 +275,9 @@ class Decision(NamedTuple):
     """A decision with its explanation.
 
     Attributes:
-        result: the name of the record's revision that it rests on; empty if it rests on none.
+        result: the name of the record's revision that the decision rests on; empty if it rests on none.
         policy: the policy that was applied.
-        item: the id of the test item of the result that it rests on.
+        item: the id of the test item of the result that the decision rests on.
         assumed_origin: the origin that this policy is for, if the origin was not known and the policies differ.
     """
 

@@ -20,7 +20,7 @@ _FOR_A_POSITIVE = (refusal_ground_pb2.REFUSAL_GROUND_POSITIVE_RESULT,)
 def was_nation_asked(sources: Iterable[SourceStatus]) -> bool:
     """Return whether the nation was asked, even if it did not answer.
 
-    It is asked unless the scope is LOCAL. At the nation's own node it always counts as asked.
+    The nation is asked unless the scope is LOCAL. At the nation's own node it always counts as asked.
     """
     return any(source.source == NATIONAL_RESULTS and _was_asked(source) for source in sources)
 
@@ -40,7 +40,7 @@ def describe_sources(sources: Iterable[SourceStatus]) -> int:
 
 
 def grounds_of_lack(uses: Iterable[EvidenceUse]) -> tuple[Ground, ...]:
-    """Return the grounds of a refusal for lack of a valid result. It is permitted only if none of them is forbidden."""
+    """Return the grounds of a refusal for lack of a valid result. If one of them is forbidden, so is the refusal."""
     found = [refusal_ground_pb2.REFUSAL_GROUND_NO_PROOF]
     uses = set(uses)
     if pb.EVIDENCE_USE_EXPIRED in uses:
@@ -56,7 +56,7 @@ def may_refuse_for_positive(policy: EffectivePolicy, sources: Iterable[SourceSta
 
 
 def may_refuse_for_lack(policy: EffectivePolicy, sources: Iterable[SourceStatus], uses: Iterable[EvidenceUse]) -> bool:
-    """Return whether the place may refuse for lack of a valid result. `uses` are those of all weighed items."""
+    """Return whether the place may refuse for lack of a valid result. `uses` has the use of all that was weighed."""
     return _may_refuse(policy, sources, grounds_of_lack(uses))
 
 

@@ -18,7 +18,7 @@ def find_governing(
     """Return the positive that governs; None if none stands. Mark every positive with its use.
 
     A recorded positive of an adverse item stands inside the policy's adverse window, until a recorded negative with a
-    later sample time clears it. Among those that stand, a positive governs before a positive pool, then a
+    later sample time clears it. Among the standing ones, a positive governs before a positive pool, then a
     weightier item before a lighter one, then a later sample time before an earlier one.
     """
     adverse: list[Weighed] = []
@@ -80,7 +80,7 @@ _NEVER: Instant = -(1 << 62)
 def find_clearing(weighed: Iterable[Weighed], valid: Iterable[Weighed], items: ItemRules) -> list[Weighed]:
     """Return the evidence that counts and would clear every positive that governs if it were recorded.
 
-    No record is among it, because a record that clears has done so.
+    The list holds no record, because a record that clears a positive has already cleared it.
     """
     governing = [one for one in weighed if one.use == pb.EVIDENCE_USE_GOVERNS]
     newest = max(one.sample_time for one in governing)

@@ -1,7 +1,7 @@
 """Finds the negatives and sampling records that count at the use time, inside their windows. Pure.
 
 Evidence may lack one of its times. A missing report time is not before the sample time, and a missing sample time is
-not after the report time. If this does not tell whether evidence counts, it is NOT_COMPARABLE.
+not after the report time. If these bounds do not settle whether evidence counts, it is NOT_COMPARABLE.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _hold_to_window(
 def _hold_without_basis(one: Weighed, window: Window, required: Requirement, use_time: Instant) -> EvidenceUse:
     """Return the use of evidence that does not show the basis of the window.
 
-    Its other time is the earliest that a missing report time can be, or the latest that a missing sample time can be.
+    The other time is a bound: a sample time is the earliest possible report time, and a report time is the latest
+    possible sample time.
     """
     counts_from_report = window.basis == REPORT_TIME
     bound = one.subject.sample_time if counts_from_report else one.subject.report_time
@@ -93,16 +94,16 @@ def _hold_without_basis(one: Weighed, window: Window, required: Requirement, use
 def _was_sampled_only(one: Weighed) -> bool:
     """Return whether a report was not issued yet at the use time, so that it still was a sampling record.
 
-    Otherwise someone admitted on a sampling record would be refused once the report arrives. A future positive never
-    admits anyone.
+    Without this rule a person admitted on a sampling record would be refused once the report arrives. A positive report
+    never counts as a sampling record.
     """
     return one.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and one.subject.outcome in _WAS_UNKNOWN
 
 
 def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs, unless: EvidenceUse) -> EvidenceUse:
-    """Return USABLE if it counts as a sampling record at the use time; otherwise its use, which is `unless` as a rule.
+    """Return USABLE if it counts as a sampling record at the use time, otherwise `unless`.
 
-    The window begins at the sample time.
+    The window begins at the sample time. Without a sample time the use may also be NOT_COMPARABLE.
     """
     window = required.sampling_proof_window
     if window is None:

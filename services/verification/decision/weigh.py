@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from services.verification.decision.model import EvidenceUse, Standing
 
 CLOCK_TOLERANCE: Span = 5 * MINUTE
-"""A time further ahead of this node's clock is impossible. Laboratories' clocks are less exact than servers'."""
+"""A time further ahead of this node's clock than this is impossible. Clocks of laboratories are less exact."""
 
 USABLE = pb.EVIDENCE_USE_UNSPECIFIED
-"""The use of a record or piece of evidence until a step sets another one. No decision that is sent contains it."""
+"""The use of a record or piece of evidence until a step sets another use. No decision that is sent contains it."""
 
 _NEVER: Instant = -(1 << 62)
 """An instant before every other."""
@@ -49,11 +49,11 @@ class Weighed:
     differing_fields: tuple[str, ...] = ()
     next_step: NextStep | None = None
     is_sampling: bool = False
-    """Whether it counts as a sampling record, even if it has a report."""
+    """Whether the record or evidence counts as a sampling record, even if it has a report."""
     lab: str = ""
-    """For evidence: its laboratory, by the code that it shows or found by its name; empty if it is not known."""
+    """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
     is_comparable: bool = True
-    """Whether evidence identifies a report, by a laboratory and a number. If not, it never counts."""
+    """Whether evidence identifies a report, by a laboratory and a number. Other evidence never counts."""
 
     @property
     def sample_time(self) -> Instant:
@@ -63,7 +63,7 @@ class Weighed:
 
 
 def weigh_record(record: Record, items: Collection[str], inputs: Inputs) -> Weighed:
-    """Return a record weighed: usable, or with the reason why it cannot count. `items` are those the policy weighs."""
+    """Return a record as USABLE, or with the reason why it cannot count. `items` are those that the policy weighs."""
     if record.item not in items:
         return Weighed(record, pb.EVIDENCE_USE_OTHER_ITEM)
     if record.state != ACTIVE:
@@ -78,11 +78,11 @@ def weigh_evidence(
     items: Collection[str],
     inputs: Inputs,
 ) -> Weighed:
-    """Return a piece of evidence weighed.
+    """Return a piece of evidence with its use.
 
-    Evidence of an item that the policy does not weigh, or whose record is of another item than itself, has no effect.
-    Other evidence equals its record, contradicts it, or has none. Without a record it counts as much as a record would.
-    Evidence that identifies no report may equal a record of its number, and contradicts none.
+    Evidence has no effect if the policy does not weigh its item, or if its record is of another item. Other evidence
+    equals its record, contradicts its record, or has no record. Without a record it counts as much as a record would.
+    Evidence that identifies no report may equal a record with its report number, but cannot contradict one.
 
     Args:
         evidence: what the holder shows.
@@ -109,7 +109,8 @@ def weigh_evidence(
         return _contradiction(evidence, lab, ("person",))
     one = Weighed(evidence, _fault_of_evidence(evidence, claim, inputs), lab=lab)
     if claim.retention_start_time is None:
-        # Before the retention start time the record may have been removed, and then Results rejects an upload.
+        # No upload is advised before the retention start time, because Results may have removed the record and would
+        # reject the upload.
         one.next_step = NextStep(next_step_pb2.NEXT_STEP_ACTION_UPLOAD_REPORT, lab, evidence.report_number)
     return one
 
@@ -117,7 +118,7 @@ def weigh_evidence(
 def _weigh_unidentified(
     evidence: Evidence, claim: Claim, lab: str, records: Mapping[tuple[str, str], Record], inputs: Inputs
 ) -> Weighed:
-    """Return evidence weighed that identifies no report. A later step marks it if it would count."""
+    """Return evidence that identifies no report, with its use. A later step marks it if it would count."""
     for possible in claim.possible:
         record = records.get((possible.lab, possible.report_number))
         if record is not None and record.item == evidence.item and is_same_as_record(evidence, record):
@@ -137,7 +138,7 @@ def _contradiction(evidence: Evidence, lab: str, differing: tuple[str, ...]) -> 
 def _fault_of_evidence(evidence: Evidence, claim: Claim, inputs: Inputs) -> EvidenceUse:
     """Return why evidence cannot count whatever its outcome is; USABLE if it can, or if it shows no time.
 
-    Without a time the laboratory's standing is that of now, which says nothing of the time of the report.
+    Without a time the laboratory's standing is that of now, which says nothing about the time of the report.
     """
     if evidence.sample_time is None and evidence.report_time is None:
         return USABLE

@@ -137,8 +137,8 @@ class RefusalReporter:
     ) -> bool:
         """Return whether the shown decision counts for this refusal.
 
-        It counts if its region is that of the refusal, and so are its purpose and its person as far as they are known.
-        It does not count if the decision made for the report found a positive, which replaces it.
+        It counts if it has the region of the refusal, and the purpose and person as far as these are known. It does not
+        count if the decision made for the report found a positive, because that decision replaces it.
         """
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
@@ -152,7 +152,7 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     """Check a report that already satisfies the rules of its .proto. Return its canonical document; None without one.
 
     Raises:
-        InvalidArgument: the report has faults; it lists all of them.
+        InvalidArgument: the report has faults; the error lists all of them.
     """
     found: list[Violation] = []
     check_region(request.region, "region", found)

@@ -27,12 +27,12 @@ _REPEAT_TEST = refusal_ground_pb2.REFUSAL_GROUND_REPEAT_TEST_DEMANDED
 _POSITIVE = frozenset({decision_pb2.DECISION_REASON_POSITIVE_RESULT, decision_pb2.DECISION_REASON_PENDING_RECHECK})
 
 SPEAKS_FOR: Span = HOUR
-"""How long after its use time a decision still counts for a refusal, because people argue before they are refused."""
+"""How long after its use time a decision counts for a refusal. People argue before they are refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A person's report that a valid result was not recognised. Of the person it contains only a keyed hash.
+    """A person's report that a valid result was not recognised. It identifies the person only by a keyed hash.
 
     Attributes:
         decision: the UUID of the decision by which it was assessed; empty if there was none.
@@ -79,8 +79,8 @@ def was_refusable(
 ) -> bool | None:
     """Return whether a decision permitted the refusal; None if it does not say.
 
-    A decision that was shown at the place binds it, whatever its outcome. A decision that is made for the report only
-    afterwards and is UNDETERMINED says nothing about what was known then.
+    A decision that was shown binds the place, whatever the outcome. A decision that was made later, for the report, and
+    is UNDETERMINED says nothing about what was known at the refusal.
     """
     if refuse_time < use_time or refuse_time - use_time > SPEAKS_FOR:
         return None
@@ -90,10 +90,10 @@ def was_refusable(
 
 
 def outweighs_what_was_shown(reason: Reason) -> bool:
-    """Return whether a decision made for the time of refusal replaces the one that was shown before.
+    """Return whether a decision made for the time of refusal replaces the decision that was shown before.
 
-    It does if it found a positive, because a recognition ends with one. It then counts even if other sources did not
-    answer.
+    It replaces the shown decision if it found a positive, because a positive ends a recognition. It then counts even if
+    other sources did not answer.
     """
     return reason in _POSITIVE
 
@@ -101,9 +101,9 @@ def outweighs_what_was_shown(reason: Reason) -> bool:
 def forbidden_among(
     grounds: Iterable[Ground], forbidden_here: Collection[Ground], *, entitled: bool | None
 ) -> tuple[Ground, ...]:
-    """Return those of the grounds that are forbidden there.
+    """Return the grounds of a refusal that are forbidden there.
 
-    Demanding a repeat test counts only if the person was entitled. Otherwise the demanded test is a first one.
+    Demanding a repeat test counts only if the person was entitled. Otherwise the demanded test is not a repeat.
     """
     return tuple(
         ground for ground in grounds if ground in forbidden_here and (ground != _REPEAT_TEST or entitled is True)

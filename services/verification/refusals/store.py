@@ -37,9 +37,9 @@ _C = refusals.c
 
 @dataclass(frozen=True, slots=True)
 class RefusalFilter:
-    """Selects reports. An empty field selects all.
+    """A filter of reports. An empty field matches all reports.
 
-    `is_open` None selects open and answered reports. `from_region` leaves out the regions whose codes come before it.
+    `is_open` None matches open and answered reports. `from_region` leaves out the regions whose codes come before it.
     """
 
     region: str = ""
@@ -146,7 +146,7 @@ class RefusalStore:
 
 
 def _subjects(refusal: Refusal) -> Sequence[bytes]:
-    """Return whom a report is about, for the audit."""
+    """Return the subjects of a report, for the audit."""
     return () if refusal.subject_key is None else (refusal.subject_key,)
 
 

@@ -11,7 +11,7 @@ from services.verification.schema import metadata
 refusals = Table(
     "refusals",
     metadata,
-    # Of version 7, so that UUIDs are in the order of the reports.
+    # UUIDs of version 7 sort in the order of the reports.
     Column("uuid", String(36), primary_key=True),
     Column("region", String(6), nullable=False),
     Column("venue", String(200), nullable=False),

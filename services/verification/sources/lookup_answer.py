@@ -31,7 +31,7 @@ _PLAIN_FIELDS = (
     "source_node",
     "lab_standing",
 )
-"""Columns whose values are those of the result's field of the same name."""
+"""Columns that hold the values of the result's fields with the same names."""
 _TIME_FIELDS = ("sample_time", "receive_time", "test_time", "report_time", "upload_time", "national_receive_time")
 """Fields whose columns hold microseconds, 0 if absent, and end in `_micros`."""
 

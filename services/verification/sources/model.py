@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from services.verification.decision.model import Ground
 
 PolicyKey: TypeAlias = tuple[str, int, str]
-"""The part of a question that selects policies: region, purpose and province of origin. No policy knows a finer one."""
+"""The part of a question that selects policies: region, purpose and province of origin.
+
+No policy distinguishes origins within a province.
+"""
 
 
 class PolicyQuestion(NamedTuple):
@@ -56,8 +59,8 @@ class PolicyAnswer:
         as_of_time: up to when the publications behind the answer are complete.
         nation_as_of_time: the same for the national node's publications, by its clock; 0 if unknown.
         ask_time: when the question was sent, in seconds of the event loop's clock.
-        epoch: the epoch of the watch at that time, which reports changes only to answers of its current epoch; or
-            UNWATCHED.
+        epoch: the epoch of the watch at that time, or UNWATCHED. The watch reports changes only to answers of its
+            current epoch.
         items: the names of the items to look up, those that any of the policies weighs; empty for the default item
             alone.
         is_settled_by_own_records: whether the node's own records can settle a question without the nation. They can if

@@ -8,11 +8,11 @@ from services.domain.region import NATION, within
 from services.verification.sources.model import UNWATCHED, PolicyAnswer, PolicyKey, PolicyQuestion
 
 MAX_REGIONS = 4_000
-"""Regions in the cache. GB/T 2260 has fewer in force."""
+"""The most regions in the cache. GB/T 2260 has fewer regions in force."""
 MAX_ANSWERS_PER_REGION = 2_000
-"""Keys of one region in the cache. Twelve purposes by 34 provinces of origin are 408."""
+"""The most keys of one region in the cache. Twelve purposes by 34 provinces of origin are 408."""
 MAX_INTERVALS = 8
-"""Answers of one key in the cache, for different use times."""
+"""The most answers of one key in the cache, for different use times."""
 
 
 class PolicyCache:
@@ -51,16 +51,16 @@ class PolicyCache:
         _end_watch({key: [one for one in before if all(one is not other for other in answers[key])]})
 
     def drop(self, jurisdiction: str) -> None:
-        """Drop every answer that a policy of the jurisdiction may have affected: its own and all below it.
+        """Drop every answer that a policy of the jurisdiction may have affected: its own answers and all below it.
 
-        A decision that is being made with such an answer no longer claims that the answer is of now.
+        A decision that is being made with such an answer no longer claims that the answer is current.
         """
         for region in [region for region in self._regions if within(region, jurisdiction)]:
             _end_watch(self._regions.pop(region))
 
 
 def _end_watch(answers: Mapping[PolicyKey, Sequence[PolicyAnswer]]) -> None:
-    """Mark answers that leave the cache: a later change is no longer applied to them."""
+    """Mark answers that leave the cache, because later changes are no longer applied to them."""
     for of_key in answers.values():
         for known in of_key:
             known.epoch = UNWATCHED

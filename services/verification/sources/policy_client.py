@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class PolicyClient:
-    """Asks this node's Policy, and only if no cached answer may be used."""
+    """Asks this node's Policy if no cached answer may be used."""
 
     def __init__(
         self, open_channel: OpenChannel, jurisdiction: str, clock: Clock, timing: SourceTiming | None = None
@@ -151,9 +151,9 @@ class PolicyClient:
         )
 
     async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | None]:
-        """Ask once for each key, because questions that share a batch mostly have the same key and about the same time.
+        """Ask once for each key, because most questions of a batch have the same key and about the same time.
 
-        Questions that the answer of their key does not cover are asked in a second call.
+        Questions whose time is not covered by the answer to their key are asked in a second call.
         """
         first = {question.key: question for question in reversed(questions)}
         known = dict(zip(first, await self._ask(list(first.values())), strict=True))

@@ -1,4 +1,4 @@
-"""Watches Policy: reports each jurisdiction whose policies changed, and says whether it would report a change now."""
+"""Watches Policy. Reports each jurisdiction whose policies changed, and says whether it would report a change now."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class PolicyWatch:
     async def _watch(self) -> None:
         """Open one watch and read it until it ends.
 
-        It has its own connection, which is closed with it, so that a half-open connection is never used again.
+        Each watch has its own connection and closes it at its end, so that a half-open connection is never used again.
         """
         in_snapshot = not self._cursor
         async with self._open_channel() as channel:

@@ -1,4 +1,4 @@
-"""The client of Results. Look-ups that arrive together share one call. A late answer counts as Results unavailable."""
+"""The client of Results. Look-ups that arrive together share a call. Results counts as unavailable if it is late."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ Answer = LookupAnswer | None
 
 
 BATCHES_AT_ONCE = 2
-"""Calls of `look_up_each` under way at once, local and nationwide ones each.
+"""The most calls of `look_up_each` at once, for local and for nationwide look-ups each.
 
-More would only wait in Results, and that wait would look like a failure.
+More calls would only wait in Results, and that wait would look like a failure.
 """
 _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INVALID_ARGUMENT})
 """Codes with which one faulty look-up fails its whole batch. The batch is halved until only that look-up fails."""
@@ -53,8 +53,7 @@ class ResultsClient:
             self._look_up_batch, in_flight=4, on_late=self._give_up
         )
         self._region = jurisdiction
-        # A look-up with another node's token may have to wait for that node's commits, so it shares its call with no
-        # other.
+        # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
         self._unshared: Coalescer[LookupLatestRequest, Answer] = Coalescer(
             self._look_up_batch, max_batch=1, in_flight=64, on_late=self._give_up
         )
@@ -79,8 +78,8 @@ class ResultsClient:
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
         """Return whether a look-up has a consistency token of another node.
 
-        For such a token Results asks the nation, whatever the scope is, and may wait for the other node's commits. It
-        sees its own commits at once.
+        For such a token Results asks the nation, whatever the scope is, and may wait for the other node's commits. For
+        a token of this node Results does not wait.
         """
         freshness = read_token(look_up.at_least_as_fresh)
         return freshness is not None and freshness.region != self._region
@@ -90,7 +89,7 @@ class ResultsClient:
     ) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
-        They share one call, except those with other nodes' tokens. Of these, look-ups with the same token share a call.
+        Look-ups without another node's token share one call. Look-ups with the same such token share a call too.
         """
         by_token: dict[str, Coalescer[LookupLatestRequest, Answer]] = {}
         waiting: dict[int, asyncio.Future[Answer]] = {}

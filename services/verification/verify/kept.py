@@ -1,4 +1,4 @@
-"""What must be stored before an answer leaves: the decision, if it is kept, and the row of the audit."""
+"""What must be stored before an answer is sent: the decision, if it is kept, and the row of the audit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""
 
 _OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in pb.DecisionOutcome.items()}
-"""The words of outcomes in the audit."""
+"""The names of outcomes in the audit."""
 
 
 def kept_answer(
@@ -27,7 +27,7 @@ def kept_answer(
     audit: CallAudit | None,
     pepper: Pepper,
 ) -> KeptAnswer | None:
-    """Return what must be stored before an answer leaves; None if nothing. Outside a call nothing is recorded."""
+    """Return what must be stored before an answer is sent; None if nothing. Outside a call the audit has no row."""
     if audit is None:
         return None if kept is None else KeptAnswer(kept, None)
     asked = question.policy
@@ -37,7 +37,7 @@ def kept_answer(
 
 
 async def keep_each(store: DecisionStore, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
-    """Store what replies need in one write. If it fails, each of these replies becomes the error."""
+    """Store what replies need in one write. If the write fails, each of these replies becomes the error."""
     if to_keep:
         try:
             await store.keep_answers([answer for _, answer in to_keep])

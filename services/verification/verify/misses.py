@@ -7,7 +7,7 @@ from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyResponse, StreamVerifyResponse, VerifyResponse
 
 _MISSES = {decision_pb2.DECISION_REASON_NO_RESULT, decision_pb2.DECISION_REASON_NATION_NOT_ASKED}
-"""Reasons of decisions for which nothing counted. Where the nation is unavailable, everybody would seem missed."""
+"""Reasons of misses. An unavailable nation is not among them, because every answer would then be a miss."""
 
 
 def count_misses(response: Message) -> int:

@@ -28,10 +28,10 @@ from services.verification.sources.model import PolicyQuestion
 LOOKED_AT = 10
 """How many results from inside and from outside the region are looked up.
 
-Ten daily tests reach further back than any window, also for a use time some days ago.
+Ten daily tests reach further back than any window.
 """
 LOOKED_AT_OF_THE_PAST = 20
-"""The same for a use time in the past, because tests after it come first. A look-up returns no more."""
+"""The number for a use time in the past, because later tests come first. A look-up returns no more than this."""
 PAST: Span = DAY
 """A use time this long ago or longer is in the past. No person takes `LOOKED_AT` tests in less time."""
 
@@ -41,8 +41,8 @@ class Question(NamedTuple):
 
     Attributes:
         document: the canonical document.
-        look_up: the request to Results, with the document as it was sent. It is of the default item alone until
-            `set_items` names others.
+        look_up: the request to Results, with the document as it was sent. It asks for the default item alone until
+            `set_items` names other items.
         own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
             suffice.
     """
@@ -83,7 +83,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     if found or document is None:
         raise InvalidArgument.of(found)
     look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
-    # The name is not sent on, because results are found by type and number alone.
+    # The name is not sent to Results, because results are found by type and number alone.
     look_up.document.CopyFrom(request.document)
     look_up.document.name = ""
     # If the scope is unset, the node's own records are looked up first.
@@ -154,7 +154,7 @@ def looked_up_items(look_up: LookupLatestRequest) -> Collection[str]:
 
 
 def is_looked_up(evidence: Evidence, items: Collection[str]) -> bool:
-    """Whether Results is asked for the record of evidence, if `items` are looked up."""
+    """Return whether Results is asked for the record of evidence if `items` are looked up."""
     return evidence.item in items
 
 

@@ -38,7 +38,7 @@ def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQ
     """Decide if the answers suffice. Return None if the nation has to be asked first.
 
     If the scope is unset, the node's own records alone decide, without evidence. They suffice if the result is
-    recognised or none is required. They never do where a positive that the nation does not make known may stand.
+    recognised or none is required. They never suffice if a positive may stand that the nation does not make known.
     """
     if not question.own_records_first or answers.results is None or answers.policy is None:
         return decide_from(question, answers)
@@ -53,7 +53,7 @@ def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQ
 def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:
     """Change a look-up to nationwide scope and return it.
 
-    It is changed in place. That is safe because the node's own answer to it has already been received.
+    The change in place is safe, because the node's own answer to the look-up has already been received.
     """
     look_up.scope = LOOKUP_SCOPE_NATIONWIDE
     return look_up
@@ -62,7 +62,7 @@ def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:
 def with_nation(answers: SourceAnswers, found: LookupAnswer | None) -> SourceAnswers:
     """Return the answers with those of the nationwide look-up in place of the node's own.
 
-    Without a nationwide answer the node's own stay, and the nation is among their sources as unavailable.
+    Without a nationwide answer the node's own answers stay, and the nation is among their sources as unavailable.
     """
     if found is not None:
         return answers._replace(results=found)

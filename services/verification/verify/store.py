@@ -35,15 +35,15 @@ class StoredDecision:
 
 
 _CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
-"""Reasons for UNDETERMINED that are cases to follow up. The others are an absence, such as that of a source."""
+"""Reasons for UNDETERMINED that need a follow-up. The other reasons say that something is absent, such as a source."""
 
 
 def must_be_kept(decision: Decision) -> bool:
     """Return whether a decision is stored even if the caller does not ask for it.
 
-    Stored are NOT_RECOGNIZED and decisions for which evidence was weighed. Others are not stored, so that the system
-    knows as little as possible of where people go. UNDETERMINED for an absence alone says nothing of the person, and an
-    outage would store one for every question.
+    NOT_RECOGNIZED and decisions for which evidence was weighed are stored. Others are not, so that the system knows as
+    little as possible of where people go. An UNDETERMINED decision for an absence alone says nothing of the person, and
+    in an outage every question would store one.
     """
     if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
         return True
@@ -54,7 +54,7 @@ def must_be_kept(decision: Decision) -> bool:
 
 
 class KeptAnswer(NamedTuple):
-    """What must be stored before an answer leaves. Either part is None if there is nothing to store.
+    """What must be stored before an answer is sent. Either part is None if it has nothing to store.
 
     Attributes:
         decision: the decision, if it is kept.

@@ -33,7 +33,7 @@ Answered = StreamVerifyResponse | Unanswered
 """The answer to a question, or the question itself if the nation still has to be asked."""
 
 QUESTIONS_AT_ONCE = 64
-"""Questions of one stream under way. At this limit the stream is not read, so flow control stops the gate."""
+"""The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""
 
 
 class VerificationStream:
@@ -152,7 +152,7 @@ class _Stream:
         return None
 
     def end(self) -> None:
-        """Stop reading questions. Those under way are still answered."""
+        """Stop reading questions. Questions that were read are still answered."""
         self._reader.cancel()
 
     def abandon(self) -> None:

@@ -22,5 +22,5 @@ decisions = Table(
     Column("key_version", SmallInteger),
 )
 
-# The pepper and the rule of document classes that the tags and subject keys were made with, as a mark.
+# A mark of the pepper and of the rule of document classes that tags and subject keys were made with.
 pepper_marks = pepper_marks_table(metadata, "verification_pepper_marks")

@@ -1,6 +1,7 @@
 """Answers questions.
 
-Asks Policy and Results at the same time, decides, and stores a decision that must be kept before the answer is sent.
+The verifier asks Policy and Results at the same time, and decides. It sends an answer only after it has stored the
+decision, if the decision must be kept.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ class Verifier:
         self._keeper: Coalescer[KeptAnswer, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
-        """Answer one question. Its look-up shares a call with others that arrive at the same time."""
+        """Answer one question. Its look-up shares a call with look-ups that arrive at the same time."""
         question = self._read(request, self._clock.now())
         message, kept = await self._conclude(question)
         answer = kept_answer(question, message, kept, current_audit.get(), self._pepper)
@@ -121,7 +122,7 @@ class Verifier:
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
 
-        They share look-ups and writes.
+        The questions share look-ups and writes.
         """
         response = BatchVerifyResponse()
         audits = [current_audit.get()] * len(batch.requests)
@@ -131,10 +132,10 @@ class Verifier:
     async def answer_each(
         self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
     ) -> None:
-        """Answer as `verify_each`, into empty messages that the caller gives, one for each question.
+        """Answer as `verify_each`, into the caller's empty messages, one for each question.
 
-        `audits` are those of the questions' calls. If decisions or rows of the audit that must be stored cannot be,
-        their replies are errors. The other replies are not affected.
+        `audits` are those of the questions' calls. If a decision or a row of the audit cannot be stored, its reply is
+        an error. The other replies are not affected.
         """
         await self.answer_rest(await self.answer_by_own_records(batch, replies, audits))
 
@@ -306,7 +307,7 @@ class Verifier:
     def _read(self, request: VerifyRequest, now: Instant) -> Question:
         """Decode a request.
 
-        With another node's consistency token Results asks the nation at once, so no second look-up follows.
+        If the request has another node's consistency token, Results asks the nation at once. No second look-up follows.
         """
         question = question_from_proto(request, now)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):

@@ -1,1 +1,1 @@
-"""This node as the upper end of a link: it receives changes of the nodes below, answers and notifies them."""
+"""This node as the upper end of a link: it receives changes of the nodes below, answers them and notifies them."""

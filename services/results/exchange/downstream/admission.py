@@ -1,4 +1,4 @@
-"""Admission of the nodes that call the nation. Whether a certificate is a node's is checked before (access.permits)."""
+"""Admission of the nodes that call the nation. `access.permits` has already checked that the caller is a node."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class NodeAdmission:
         """Return the region of the calling node; `field` is the request's field that names the node.
 
         Raises:
-            InvalidArgument: the name is no node's.
-            FailedPrecondition: NOT_AN_UPSTREAM, this is not the national node, or the caller is no province's node.
+            InvalidArgument: the name is not a node's name.
+            FailedPrecondition: NOT_AN_UPSTREAM, this node is not the nation, or the caller is not a province's node.
         """
         region = parse_node(node, field)
         if self._jurisdiction != NATION:

@@ -1,11 +1,11 @@
-"""Subjects with adverse results: the nation marks them, and names each to the nodes from which it has their results.
+"""Marks subjects with adverse results at the nation, and names each subject to the nodes that sent its results.
 
-A mark is a subscription of the nation to the subject. It is found by the query that finds subscribers, so that a batch
-without an adverse result, and without a node's first result of a marked subject, costs no further statement.
+A mark is a subscription of the nation to the subject. The query that finds subscribers also finds marks. A batch
+without an adverse result, and without a node's first result of a marked subject, therefore costs no further statement.
 
-Marks and first results of a node must not miss each other. A commit that marks a subject for the first time therefore
-waits for all commits that looked up subscribers before it, and those that look later see its mark. Everything after the
-mark is left to the node's subscription.
+A mark and a node's first result must not miss each other. A commit that marks a subject for the first time therefore
+waits for all commits that looked up subscribers before it. Commits that look them up later see the mark. The node's
+subscription takes care of everything after the mark.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _subscriptions = tables.subscriptions
 def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange]) -> set[bytes]:
     """Return the subjects of adverse results that are not marked yet. If there are any, wait for other commits.
 
-    It costs nothing without adverse results. Call it before subscribers are looked up.
+    The function costs nothing without adverse results. Call it before subscribers are looked up.
     """
     adverse = {key for change in changes for key in change.adverse_keys}
     if not adverse:
@@ -53,7 +53,7 @@ def subscribe_adverse(
 ) -> dict[str, list[bytes]]:
     """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
 
-    A node is not named a subject that has one document and no results of other nodes: it has everything already.
+    A subject with one document and no results of other nodes is not named to its node, which has everything already.
     """
     concerned = set(unmarked)
     if marked := {key for key, nodes in subscribers.items() if NATION in nodes}:
@@ -83,7 +83,7 @@ def subscribe_adverse(
 def _find_unsubscribed(
     change: LoggedChange, marked: Collection[bytes], subscribers: Mapping[bytes, Collection[str]]
 ) -> set[bytes]:
-    """Return the marked subjects of a change whose sender does not subscribe to them; of a link both documents."""
+    """Return a change's marked subjects to which its sender does not subscribe; for a link, both documents."""
     keys = set(change.subject_keys)
     if change.kind is ChangeKind.LINKS:
         return set() if keys.isdisjoint(marked) else keys
@@ -103,7 +103,7 @@ def _find_sources(connection: Connection, subject_keys: Collection[bytes]) -> di
 
 
 def find_missed_subjects(connection: Connection, node: str) -> list[bytes]:
-    """Return all adverse subjects of a node that begins without a cursor, unless all its notifications are kept."""
+    """Return all adverse subjects of a node that begins without a cursor; none if all its notifications are kept."""
     newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
     oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
     if not newest or oldest == 1:

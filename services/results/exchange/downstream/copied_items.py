@@ -1,7 +1,7 @@
-"""Which results a node gets as copies of other nodes' results, by their items.
+"""Selects by item the results of other nodes that a node gets as copies.
 
-Copies are of the items whose positives are announced, for example nucleic acid and antigen of SARS-CoV-2. A result of
-any other item stays where it is, and a look-up that names its item finds it at the nation.
+A node gets copies for items whose positives are announced, for example nucleic acid and antigen of SARS-CoV-2. Results
+of other items are not copied. A look-up that names such an item finds them at the nation.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _Change = TypeVar("_Change", bound=Change)
 
 
 def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_Change]) -> list[_Change]:
-    """Return the changes without results that the node gets no copies of.
+    """Return the changes, leaving out results of which the node gets no copies.
 
     A result of an item that is not announced is left out, unless another revision of its report is of an announced item
-    or came from the node itself. The node may have that revision, and then it needs the correction or the recall.
+    or came from the node itself. The node may have that revision, and then needs its correction or recall.
     """
     others = [
         change.result for change in changes if isinstance(change, Replica) and not is_announced(change.result.item)
@@ -43,7 +43,7 @@ def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_
 
 
 def _find_reports_of_node(connection: Connection, node: str, subject_keys: Sequence[bytes]) -> set[ReportName]:
-    """Return the reports of these subjects of which any revision is announced or came from the node."""
+    """Return the reports of these subjects with a revision that is of an announced item or came from the node."""
     found: set[ReportName] = set()
     query = select(_results.c.lab, _results.c.report_number, _results.c.item, _results.c.source_node)
     for start in range(0, len(subject_keys), KEYS_AT_ONCE):

@@ -26,17 +26,17 @@ Nodes send a checkpoint every second, so sixty of them are missing then.
 MAX_LAG: Span = 5 * MINUTE
 """A node that is further behind is unavailable, because the results that it has not sent yet are unknown here."""
 LISTED_FOR: Span = 30 * DAY
-"""A node that sent nothing for longer is no source any more: its newest results are older than any window."""
+"""A node that sent nothing for longer is not listed as a source. Its newest results are older than any window."""
 LONGEST_WAIT_SECONDS = 5.0
-"""The longest a look-up waits for nodes to catch up with its tokens, if its caller allows as much."""
+"""The longest that a look-up waits for nodes to catch up with its tokens, if its caller allows as much time."""
 _WAIT_SHARE = 0.7
 """Share of the caller's time for waiting. The rest is for the look-up, or for NOT_FRESH_ENOUGH to arrive in time."""
 _POLL_SECONDS = 0.05
-"""Between two reads of the nodes. All calls that wait read at the same instants, and so share each read."""
+"""The wait between two reads of the nodes. All waiting calls read at the same instants, and so share each read."""
 
 
 class NodeRegistry:
-    """What the nation knows of its nodes. At a province there are none: only the province itself is a source."""
+    """What the nation knows of its nodes. A province has no nodes, so only the province itself is a source."""
 
     def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock) -> None:
         self._store = store
@@ -45,7 +45,7 @@ class NodeRegistry:
         self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
 
     async def sources(self) -> list[DataSource]:
-        """Return this node and each node that replicates to it as sources. Call it before reading the results."""
+        """Return this node, and each node that replicates to it, as sources. Call this before reading the results."""
         now = self._clock.now()
         sources = [_source(self._jurisdiction, now)]
         for node in await self._read_nodes():
@@ -58,10 +58,10 @@ class NodeRegistry:
         return sources
 
     async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
-        """Wait until everything that the tokens stand for is here, as long as the present call allows.
+        """Wait until everything that the tokens stand for is here, but no longer than the present call allows.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, it did not arrive in time; metadata names the node.
+            Unavailable: NOT_FRESH_ENOUGH, something did not arrive in time; the metadata names the node.
         """
         wanted: dict[str, int] = {}
         for token in tokens:

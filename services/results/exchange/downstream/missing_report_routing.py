@@ -1,4 +1,4 @@
-"""Routing of missing reports at the nation: each is sent to the nodes that have registered its laboratory."""
+"""Routing of missing reports at the nation: each report goes to the nodes that have registered its laboratory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NationRouter:
         self._limits = limits
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store reports shown here and notify the home nodes of their laboratories.
+        """Store reports that were shown at the nation, and notify the home nodes of their laboratories.
 
         Return how many were dropped for want of capacity.
         """
@@ -33,12 +33,12 @@ class NationRouter:
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
-        """Store reports that a node sent. Return those that home nodes of laboratories must be notified of."""
+        """Store reports that a node sent. Return the reports that home nodes must be notified of."""
         sound = [report._replace(raising_node=sender) for report in select_uploadable(reports)]
         return _store_at_nation(connection, sound, self._limits)[0]
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
-        """Stop listing reports of laboratories that a node has registered since. Return them for that node."""
+        """Stop listing reports of laboratories that a node has now registered. Return the reports for that node."""
         table = missing_reports
         handover = update(table).where(table.c.lab.in_(usccs), table.c.passed_on.is_(False)).values(passed_on=True)
         columns = [table.c[name] for name in MissingReport._fields]

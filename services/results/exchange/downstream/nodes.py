@@ -1,4 +1,4 @@
-"""The nation's nodes: up to when the changes of each are here, and how many commits of its writers are durable."""
+"""The nation's nodes: up to when each node's changes are here, and how many commits of its writers are durable."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
 def open_log(
     connection: Connection, log: NodeLog, removed: Sequence[WriterPosition], skew: Span, now: Instant
 ) -> list[WriterPosition]:
-    """Return the positions of a log's writers that are durable here, and record the contact and the node's clock skew.
+    """Return the durable positions of a log's writers. Record the contact with the node and its clock skew.
 
-    Commits that the node has removed since (`removed`) count as durable, because they cannot be sent any more.
+    Commits that the node has removed (`removed`) count as durable, because they cannot be sent any more.
     """
     add_node(connection, log.node, now)
     connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(contact_time=now, clock_skew=skew))
@@ -60,9 +60,9 @@ def add_node(connection: Connection, region: str, now: Instant) -> None:
 def record_checkpoint(
     connection: Connection, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None, now: Instant
 ) -> None:
-    """Record a node's checkpoint: that it is alive, and how many commits it still has to send.
+    """Record a node's checkpoint: the node is alive, and has `backlog` commits still to send.
 
-    Without a backlog the checkpoint also brings `as_of_time` and the clock skew; otherwise both are None.
+    Only a checkpoint without a backlog brings `as_of_time` and the clock skew. Otherwise both are None.
     """
     values: dict[str, object] = {"contact_time": now, "backlog": backlog}
     if as_of_time is not None:
@@ -73,7 +73,7 @@ def record_checkpoint(
 
 
 def add_counts(connection: Connection, counts: Mapping[tuple[str, str], int]) -> None:
-    """Add to the counts of nodes. `counts` has them by node and column."""
+    """Add to the counts of nodes. The keys of `counts` are node and column."""
     for (region, column), count in sorted(counts.items()):
         raised = {column: _nodes.c[column] + count}
         connection.execute(update(_nodes).where(_nodes.c.node == region).values(raised))

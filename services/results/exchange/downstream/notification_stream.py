@@ -1,4 +1,4 @@
-"""SubscribeSubjects and WatchNotifications, served by the nation to the nodes."""
+"""The nation's side of SubscribeSubjects and WatchNotifications."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ from services.storage.engine import Database
 from services.storage.pepper_marks import pepper_mark
 
 MAX_MESSAGE_CHANGES = 1_000
-"""Changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""
+"""The most changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""
 MAX_WATCHES = 256
-"""Concurrent watches in one process: several for each of the provinces."""
+"""The most concurrent watches in one process: several for each of the provinces."""
 _DRAIN_CHECK_SECONDS = 0.5
 """How often a waiting watch checks whether the server drains."""
 _SETTLE_SECONDS = 0.005
-"""Between two checks whether the transactions that a new subscription waits for have ended."""
+"""The wait between two checks whether the transactions that a new subscription waits for have ended."""
 
 _log = structlog.get_logger(__name__)
 
@@ -149,7 +149,7 @@ class NotificationStream:
                 await self._wait(region, seen)
 
     def _messages(self, notification: Notification, before: int) -> Iterator[WatchNotificationsResponse]:
-        """Return a notification as one message or several. Only the last one moves the cursor."""
+        """Return a notification as one message or several. Only the last message moves the cursor."""
         message = self._message(before)
         for index, change in enumerate(notification.changes):
             if index and index % MAX_MESSAGE_CHANGES == 0:
@@ -170,7 +170,7 @@ class NotificationStream:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """Occupy one of the slots for watches. While any is occupied, the poller runs."""
+        """Occupy a slot for a watch. The poller runs while any slot is occupied."""
         if self._watches >= self._max_watches:
             raise ResourceExhausted("OVERLOADED", "there are too many watches; watch again a little later")
         self._watches += 1
@@ -195,7 +195,7 @@ class NotificationStream:
             await asyncio.sleep(self._timing.notification_poll)
 
     async def _wait(self, region: str, seen: int) -> None:
-        """Wait for a number other than `seen`, at most until the next check for a drain."""
+        """Wait until the newest number differs from `seen`, at most until the next check for a drain."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_CHECK_SECONDS):
                 while self._newest.get(region, 0) == seen:

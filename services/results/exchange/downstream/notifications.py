@@ -1,8 +1,8 @@
 """Notifications of the nation to its nodes: changes to subscribed subjects, adverse subjects, missing reports.
 
-A commit that concerns a node takes the next numbers from the node's row and locks the row until it ends. Numbers are
-therefore in the order of commits, and a watcher that has received 7 has received 6. All transactions lock nodes in one
-order.
+A transaction that concerns a node takes the next numbers from the node's row, and locks the row until it commits.
+Numbers are therefore in the order of commits, and a watcher that has received 7 has received 6. All transactions lock
+nodes in the same order.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _subscriptions = tables.subscriptions
 
 
 class Notification(NamedTuple):
-    """One notification with its changes, without those that retention has removed. One for a subscription has none."""
+    """A notification with those of its changes that are still stored. One for a new subscription has no changes."""
 
     position: NotificationPosition
     changes: Sequence[Change]
@@ -48,8 +48,8 @@ class Notification(NamedTuple):
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
     """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
-    This is a subscriber of the nation's change log. A node is not notified of changes that it sent itself. While there
-    are no subscriptions, it costs one query.
+    The nation's change log calls this function. A node is not notified of changes that it sent itself. While there are
+    no subscriptions, the function costs one query.
     """
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     by_node = defaultdict(lambda: defaultdict(list))
@@ -76,7 +76,7 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
 def _pair_with_subscribers(
     change: LoggedChange, subscribers: Mapping[bytes, Sequence[str]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
-    """Return each name of a change with each node that subscribes to its subject; a link once for each node."""
+    """Yield each name of a change with each node that subscribes to its subject; a link once for each node."""
     if change.kind is ChangeKind.LINKS:
         (name,) = change.names
         for node in {node for key in change.subject_keys for node in subscribers.get(key, ())}:
@@ -90,8 +90,8 @@ def _pair_with_subscribers(
 def note_subscription(connection: Connection, node: str, now: Instant) -> None:
     """Add an empty notification for a new subscription of a node.
 
-    A nation that is restored from a copy without the subscription does not know the node's position either, so the node
-    subscribes again. Call it after all other writes of the transaction, because it locks the node's row.
+    If the nation is restored from a copy without the subscription, it does not know the node's position either, so the
+    node subscribes again. Call this after all other writes of the transaction, because it locks the node's row.
     """
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
@@ -121,7 +121,7 @@ def _append(
 
 def has_subscriptions(connection: Connection) -> bool:
     """Return whether there are subscriptions. A node that subscribes later waits for the present transaction."""
-    # The lock is taken before the query, so a subscription that the query misses is committed later and waits for it.
+    # The lock is taken before the query. A subscription that the query misses commits later, and waits for this lock.
     share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return connection.execute(select(literal(1)).select_from(_subscriptions).limit(1)).first() is not None
 
@@ -136,7 +136,7 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
 
 
 def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
-    """Check a watch's position and delete the notifications before it. The last one stays to identify the position.
+    """Check a watch's position and delete the notifications before it. The one at the position stays, to identify it.
 
     Raises:
         OutOfRange: CURSOR_TOO_OLD, the position is unknown here, or notifications after it are gone.
@@ -176,7 +176,7 @@ def newest_numbers(connection: Connection) -> dict[str, int]:
 
 
 def read_notifications(connection: Connection, node: str, after: int) -> list[Notification]:
-    """Return the next notifications to a node after a number, at most PAGE, without results of other items."""
+    """Return the next notifications to a node after a number, at most PAGE, without results of items not copied."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
     notifications = []
     for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all():

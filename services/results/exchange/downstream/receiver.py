@@ -1,4 +1,4 @@
-"""The nation's end of a replication: it makes each frame durable and answers it while the next ones arrive."""
+"""The nation's end of a replication. It makes each frame durable and answers it while the next frames arrive."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ from services.runtime.server.service import Drain
 from services.storage.pepper_marks import pepper_mark
 
 START_SECONDS = 30.0
-"""How long a stream may stay without its first frame."""
+"""How long a stream may stay open without its first frame."""
 
 DECODED_AHEAD = 2
-"""Decoded frames that wait while the one before them commits."""
+"""The most decoded frames that wait while an earlier frame commits."""
 
 _log = structlog.get_logger(__name__)
 
 
 class _Waiting(NamedTuple):
-    """A frame and its content, once that is decoded."""
+    """A frame and its decoded content."""
 
     frame: ReplicateRequest
     decoded: asyncio.Future[Decoded]
 
 
 class ReplicationReceiver:
-    """Receives the changes of provinces and has them stored."""
+    """Receives the changes of provinces, and stores them."""
 
     def __init__(self, store: DownstreamStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
         self._store = store
@@ -62,7 +62,7 @@ class ReplicationReceiver:
     ) -> AsyncIterator[ReplicateResponse]:
         """Answer a stream frame by frame until it ends. gRPC flow control slows the sender down while frames wait.
 
-        `admit` returns the region of the node that the first frame names, or raises for one that may not replicate.
+        `admit` returns the region of the node that the first frame names. It raises if the node may not replicate.
 
         Raises:
             DeadlineExceeded: DEADLINE, there was no first frame in time.
@@ -156,7 +156,7 @@ class ReplicationReceiver:
         skew: Span | None = None
         if checkpoint.HasField("as_of_time"):
             as_of_time = check_instant(from_timestamp(checkpoint.as_of_time), now, "checkpoint.as_of_time")
-            # The instant is read just before the frame is sent, so a delayed frame makes its node's clock look late.
+            # The node reads the instant just before it sends the frame, so a delay makes the node's clock look late.
             skew = as_of_time - now
             clock.note(skew)
         await self._store.record_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
@@ -167,7 +167,7 @@ class ReplicationReceiver:
         return ReplicateResponse(positions=acknowledged, commit_time=to_timestamp(now))
 
     def _decode(self, frame: ReplicateRequest, sender: str) -> Decoded:
-        """Decode and check a frame's batch. InvalidArgument for a frame that no node can have sent."""
+        """Decode and check a frame's batch. Raise InvalidArgument for a frame that no node can have sent."""
         if frame.HasField("start"):
             raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
         batch = frame.batch

@@ -24,7 +24,7 @@ from services.storage.engine import Database
 
 SET_ASIDE = Counter("hutong_replicated_set_aside_total", "Changes of nodes that were set aside", ["node", "reason"])
 _REASONS = {"not_its_own_count": "NOT_ITS_OWN", "second_registration_count": "SECOND_REGISTRATION"}
-"""The reason for which the changes that a column counts were set aside."""
+"""The reason why changes were set aside, by the column that counts them."""
 
 
 class Decoded(NamedTuple):
@@ -40,7 +40,7 @@ def _count(applied: Applied) -> int:
 
 
 class DownstreamStore:
-    """Stores in the database the nodes below this one and the batches that they replicate."""
+    """Stores the nodes below this one and the batches that they replicate."""
 
     def __init__(
         self, database: Database, clock: Clock, applier: ChangeApplier, partitions: PartitionMaintainer
@@ -85,7 +85,7 @@ class DownstreamStore:
         now = self._clock.now()
         committed, counts = await self._database.write(self._apply, log, batch, decoded, now)
         if counts:
-            # In a transaction of its own, because notifications lock the rows of nodes in their order.
+            # The counts have their own transaction, because notifications lock the rows of nodes in a fixed order.
             await self._database.write(nodes.add_counts, counts)
         for (node, column), count in counts.items():
             if reason := _REASONS.get(column):

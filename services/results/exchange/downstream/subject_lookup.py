@@ -1,4 +1,4 @@
-"""LookupSubjects: what the nation knows of subjects, by their keys."""
+"""LookupSubjects: what the nation knows about subjects, by their keys."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ class SubjectLookup:
         self._clock = clock
 
     async def look_up(self, request: LookupSubjectsRequest) -> LookupSubjectsResponse:
-        """Answer for all keys with one read of the store, after waiting for what the request's tokens stand for.
+        """Answer for all keys with one read of the store, after everything that the request's tokens stand for is here.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, that did not arrive in time.
+            Unavailable: NOT_FRESH_ENOUGH, something did not arrive in time.
             InvalidArgument: BATCH_TOO_LARGE, the answer exceeds the size of a message; or a malformed field.
         """
         region = parse_node(request.node)
@@ -51,7 +51,7 @@ class SubjectLookup:
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         reports, by_name = reports_to_find(claims)
         matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
-        # Whose claim it is does not matter: only few results have the number of another subject's claim.
+        # All subjects share one set of numbers, because few results have the number of another subject's claim.
         numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT
         for results, keys in zip(matches.by_subject, matches.subjects, strict=True):
@@ -103,7 +103,7 @@ class SubjectLookup:
         items: Collection[str],
         now: Instant,
     ) -> None:
-        """Write what is known of a claim into an empty message: for its laboratory, or each one of its name."""
+        """Write what is known of a claim into an empty message, for its laboratory or for each one with its name."""
         if claim.lab:
             self._fill_claim_of(message, claim.lab, claim, matches, items, now)
             return
@@ -129,9 +129,9 @@ class SubjectLookup:
 
 
 def _without_content(result: StoredResult) -> StoredResult:
-    """Return a result without what it says. The asking node only needs to know its subject and its item.
+    """Return a result without its content. The asking node needs only the subject and the item.
 
-    The instants that a replicated result must have are all the reference time.
+    The instants that a replicated result must have are set to the reference time.
     """
     time = result.reference_time
     return result._replace(

@@ -41,7 +41,8 @@ class SubscribedSubject(NamedTuple):
 def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> list[list[bytes]]:
     """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given one first.
 
-    A new subscription uses a notification number, so that a known position implies known subscriptions.
+    A new subscription takes a notification number. A nation that knows the node's position therefore also knows the
+    node's subscriptions.
     """
     linked = find_linked(connection, subject_keys)
     subjects = [linked.get(key, [key]) for key in subject_keys]
@@ -59,7 +60,7 @@ def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[byt
 def find_open_transactions(connection: Connection) -> set[str]:
     """Return the open transactions that have looked up subscribers.
 
-    On SQLite there is none that could have missed a subscription, because it runs one write transaction at a time.
+    On SQLite none can have missed a subscription, because SQLite runs one write transaction at a time.
     """
     if connection.dialect.name == "sqlite":
         return set()

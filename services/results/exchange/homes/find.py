@@ -33,7 +33,7 @@ def find_home(uscc: str, nodes: Collection[str], recorded_region: str | None, re
     Args:
         uscc: the laboratory's GB 32100 code.
         nodes: the regions of all nodes below the nation.
-        recorded_region: the region under which the nation's own register lists the laboratory; None if it does not.
+        recorded_region: the region under which the nation's own register lists the laboratory; None if not listed.
         registrants: the nodes that have registered the laboratory.
     """
     if recorded_region is not None:
@@ -47,8 +47,8 @@ def find_home(uscc: str, nodes: Collection[str], recorded_region: str | None, re
 
 
 def deepest_node(region: str, nodes: Collection[str]) -> str:
-    """Return the deepest of the nodes whose region contains this one; empty if there is none below the nation.
+    """Return the deepest node whose region contains `region`; empty if no node below the nation does.
 
-    A code that is in no table still lies in a province: its first two digits name the province.
+    A code that is in no table still lies in a province, because its first two digits name the province.
     """
     return next((code for code in ancestry(region) if code in nodes and code != NATION), "")

@@ -1,7 +1,7 @@
 """The homes of laboratories in the nation's database.
 
-A laboratory's home is stored with it, because every look-up of its standing needs it. It is computed again when a node
-registers the laboratory, when the nation's own register does, and when a node joins.
+The home is stored with its laboratory, because every look-up of the laboratory's standing needs it. It is computed
+again when a node or the nation's own register adds the laboratory, and when a node joins.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def is_home(connection: Connection, uscc: str, node: str) -> bool:
 
 
 def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: str) -> set[str]:
-    """Return those of the laboratories whose home is certainly another node than the sender."""
+    """Return those of the laboratories whose firm home is another node than the sender."""
     stored = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.home == sender)
     doubtful = set(usccs).difference(connection.execute(stored).scalars()) if usccs else set()
     homes = read_homes(connection, doubtful) if doubtful else {}
@@ -52,7 +52,7 @@ def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: st
 def store_homes(connection: Connection, usccs: Collection[str]) -> set[str]:
     """Compute the homes of registered laboratories and store them. Return the nodes that became a home.
 
-    A node that is not the firm home of a laboratory is no registrant any more.
+    Once a laboratory has a firm home, other nodes are no longer its registrants.
     """
     homes = read_homes(connection, usccs)
     query = select(labs.c.uscc, labs.c.home).where(labs.c.uscc.in_(usccs)).order_by(labs.c.uscc)
@@ -72,7 +72,7 @@ def store_homes(connection: Connection, usccs: Collection[str]) -> set[str]:
 def note_joined(connection: Connection, node: str) -> None:
     """Compute the homes of the laboratories in the region of a node that has joined.
 
-    Registrations that run at the same time end first, so that each of them is seen here or sees the node.
+    The lock waits for concurrent registrations. Each registration is therefore seen here, or sees the node.
     """
     lock_until_commit(connection, AdvisoryLock.HOMES)
     code, region = func.substr(labs.c.uscc, 3, 6), labs.c.region
@@ -83,7 +83,7 @@ def note_joined(connection: Connection, node: str) -> None:
 
 
 def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:
-    """Compute the home of a laboratory that the nation itself has registered. A subscriber of the nation's change log.
+    """Compute the home of a laboratory that the nation itself has registered. The nation's change log calls this.
 
     The new home may have sent reports that were set aside. The nation therefore forgets how far the node has sent its
     log, and the node sends everything again.

@@ -1,1 +1,1 @@
-"""This node as the lower end of a link: it sends changes to the node above, asks it, and applies its notifications."""
+"""This node as the lower end of a link. It sends changes and look-ups to the node above, and applies notifications."""

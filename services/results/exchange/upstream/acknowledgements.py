@@ -1,7 +1,7 @@
-"""At a province, which of its results have reached the nation, and when.
+"""A province's record of which of its results have reached the nation, and when.
 
-Each acknowledged commit leaves one row, which its results find by laboratory and upload time. Writing the nationwide
-time into every result would write the whole store twice.
+Each acknowledged commit has one row. A result finds the row of its commit by laboratory and upload time. Writing the
+national receive time into every result would write the whole store twice.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def read_acknowledged(connection: Connection, writer_id: int) -> int:
 def count_unacknowledged(connection: Connection, acknowledged: Mapping[int, int] | None) -> int:
     """Count the commits that the nation has not acknowledged.
 
-    `acknowledged` gives the acknowledged commits of each writer; None stands for what is recorded here. Commits that
-    retention has removed do not count, because they cannot be sent any more.
+    `acknowledged` gives the number of acknowledged commits of each writer; None stands for what is recorded here.
+    Commits that retention has removed do not count, because they cannot be sent any more.
     """
     if acknowledged is None:
         acknowledged = dict(connection.execute(select(_positions.c.writer_id, _positions.c.acknowledged)).all())

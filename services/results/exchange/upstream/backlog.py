@@ -1,4 +1,4 @@
-"""The backlog: commits of a province that the nation has not acknowledged. It is counted while disconnected too."""
+"""The backlog: commits of a province that the nation has not acknowledged. It is also counted while disconnected."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _log = structlog.get_logger(__name__)
 class Backlog:
     """Keeps the gauge of the backlog up to date.
 
-    While this process sends, the positions that the nation returned to it count: a nation that was restored from a
-    backup has less than it had acknowledged before. Otherwise the recorded acknowledgements count.
+    While this process sends, the positions that the nation returned to it count, because a nation that was restored
+    from a backup has less than it had acknowledged. Otherwise the recorded acknowledgements count.
     """
 
     def __init__(self, store: UpstreamStore, timing: ResultsTiming) -> None:

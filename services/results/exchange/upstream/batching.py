@@ -58,7 +58,7 @@ class _Packer:
         self._complete.append(commit)
 
     def _add_tubes(self, tubes: ReplicaTubes) -> None:
-        """Add tubes to the batch, or halves if they are too large. They are filled in place and measured once."""
+        """Add tubes to the batch, in halves if they are too large. The message is filled in place and measured once."""
         message = self._batch.tubes.add()
         fill_tubes(message, tubes)
         persons = len(tubes.report_numbers)
@@ -82,7 +82,7 @@ class _Packer:
             self._add_change(change)
 
     def _fits(self, message: ReplicatedTubes | ReplicatedChange, count: int) -> bool:
-        """Count a message as part of the batch. Return False if it is too large here and can be moved or divided."""
+        """Count a message as part of the batch. Return False if it does not fit and can be moved or divided."""
         size = message.ByteSize()
         if self._bytes + size > self._max_bytes and (self._bytes or count > 1):
             return False
@@ -111,7 +111,7 @@ class _Packer:
 
 
 def checkpoint_frame(now: Instant, backlog: int) -> Frame:
-    """Return a checkpoint. Without a backlog it says that everything committed before `now` was sent."""
+    """Return a checkpoint. Without a backlog it states that everything committed before `now` was sent."""
     checkpoint = ReplicateCheckpoint(backlog=backlog)
     if backlog:
         return Frame(ReplicateRequest(checkpoint=checkpoint))

@@ -1,4 +1,4 @@
-"""The client for look-ups at the nation. Concurrent look-ups share one call; a late answer counts as none."""
+"""The client for look-ups at the nation. Concurrent look-ups share one call. A late answer counts as no answer."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 MAX_BATCH = 250
-"""Subjects in one call. The answers, with ten results inside and ten outside the region each, stay below 4 MiB."""
+"""The most subjects in one call. Answers with ten results inside and ten outside the region each stay below 4 MiB."""
 CALLS_AT_ONCE = 4
-"""Concurrent calls for questions without tokens. Questions that wait behind them are given up in time, unasked."""
+"""The most concurrent calls for questions without tokens. A question that waits too long for a call is not asked."""
 NATION_SECONDS = 1.0
-"""The longest a look-up waits for the nation. Verification gives Results twice this time, so that a decision can still
-use local results when the nation does not answer."""
+"""The longest that a look-up waits for the nation. Verification gives Results twice this time, so that a decision can
+still use local results when the nation does not answer."""
 OPEN_SECONDS = 0.1
 """The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
 
@@ -71,7 +71,7 @@ class NationClient:
                 plain.append(self._coalescer.ask(question))
                 continue
             if question.token not in by_token:
-                # The nation waits for what the token stands for as long as the call allows.
+                # The nation waits, as long as the call allows, for what the token stands for.
                 by_token[question.token] = Coalescer(partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH)
             with_token.append(by_token[question.token].ask(question))
         loop = asyncio.get_running_loop()
@@ -88,7 +88,7 @@ class NationClient:
         return [_outcome(next(token_answers if question.token else plain_answers)) for question in questions]
 
     def _give_up(self, futures: Sequence[asyncio.Future[SubjectAnswer | None]]) -> None:
-        """Answer the open questions with None. Those not asked yet are dropped; calls in progress continue.
+        """Answer the open questions with None. Questions not asked yet are dropped; calls in progress continue.
 
         A late answer of such a call closes the circuit breaker again.
         """
@@ -148,7 +148,7 @@ class NationClient:
         try:
             answers = _pair(questions, response)
         except (HutongError, ValueError):
-            # The answer is malformed, perhaps of another version: it counts as none.
+            # A malformed answer, perhaps of another version, counts as no answer.
             self._breaker.record_failure("an answer that cannot be read")
             return [None] * len(questions)
         self._breaker.record_success()
@@ -182,7 +182,7 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
 
 
 def _claim_to_proto(claim: ReportClaim) -> ClaimedReport:
-    """Return a claim as it is sent. Each node forms its own normal form of a name."""
+    """Return the message of a claim. It has the name as shown, because each node forms the normal form itself."""
     message = ClaimedReport(report_number=claim.report_number)
     if claim.lab:
         message.lab = format_lab(claim.lab)

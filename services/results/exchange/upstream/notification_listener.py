@@ -83,7 +83,8 @@ class NotificationListener:
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
-            # A different stored position was moved by another process of this node: only the one used here is too old.
+            # If the stored position differs, another process of this node has moved it. Then only the position that was
+            # used here is too old.
             if position == await self._store.read_position():
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
                 await self._resubscribe(position)
@@ -102,7 +103,7 @@ class NotificationListener:
         request = WatchNotificationsRequest(node=self._node, cursor=position.number, pepper_mark=self._mark)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))
-        # Each watch has its own connection, so that a half-open one is closed with its watch.
+        # Each watch has its own connection, so that a half-open connection is closed with its watch.
         async with self._open_channel() as channel:
             call = ExchangeServiceStub(channel).WatchNotifications(request)
             while loop.time() < until:
@@ -151,7 +152,7 @@ def _key_to_subscribe(change: Change) -> bytes | None:
 
 
 def _known_changes(messages: Sequence[ReplicatedChange]) -> list[Change]:
-    """Return the changes, without kinds that this version does not know and without malformed ones."""
+    """Return the changes, without malformed changes and without kinds that this version does not know."""
     changes = []
     for message in messages:
         try:

@@ -1,4 +1,4 @@
-"""At a province, the store of the nation's notifications, of the position among them, and of its subscriptions."""
+"""A province's store of the nation's notifications, of the position among them, and of its own subscriptions."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class NotificationStore:
         position: NotificationPosition | None = None,
         subscribed: Sequence[bytes] = (),
     ) -> Applied:
-        """Store changes, the keys that were subscribed to for them, and the position after them unless it is None.
+        """Store changes, the keys that were subscribed to for them, and, unless it is None, the position after them.
 
         All of it is stored in one transaction.
 
@@ -89,9 +89,9 @@ class NotificationStore:
 
 
 def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Change]:
-    """Return results with the masked number of other results of the same document here. The nation has no masks.
+    """Return results with the masked number that this node has for their document. The nation has no masks.
 
-    The document was given here when the results were first imported, or to a laboratory of this node. If no result was
+    The mask was made when the document was given for the first import or to a laboratory of this node. If no result was
     stored then, there is no mask yet.
     """
     keys = {change.result.subject_key for change in changes if isinstance(change, Replica)}
@@ -117,6 +117,6 @@ def _restart(connection: Connection, position: NotificationPosition | None) -> N
     new = insert_if_absent(connection, _positions)
     connection.execute(new.values(node=NATION, processed=0, commit_time=None))
     if position is not None:
-        # Not if another process of this node has reset it meanwhile.
+        # Nothing is reset if another process of this node has done so meanwhile.
         old = update(_positions).where(_ROW, _positions.c.processed == position.number)
         connection.execute(old.values(processed=0, commit_time=None))

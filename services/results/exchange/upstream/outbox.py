@@ -34,7 +34,7 @@ _writers = change_writers
 _identity = log_identity
 
 _PAGE_RESULTS = 10_000
-"""Results that one read returns: about ten megabytes. A larger commit is read whole."""
+"""The most results that one read returns: about ten megabytes. A larger commit is read whole."""
 _SNAPSHOT_STEP = 10_000
 """Links that one entry of a snapshot names: a page of the outbox."""
 
@@ -86,7 +86,7 @@ def removed_positions(connection: Connection) -> list[WriterPosition]:
 
 
 def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) -> bool:
-    """Return whether the nation's positions are of this log. They are not if this store is an older copy of it."""
+    """Return whether the nation's positions are of this log. They are not if this store is an older copy of the log."""
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for position in positions:
         writer = writers.get(position.writer)
@@ -101,7 +101,7 @@ def is_of_this_log(connection: Connection, positions: Sequence[WriterPosition]) 
 
 
 def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Page:
-    """Return the next commits after those that were sent; `sent` counts these for each writer."""
+    """Return the next commits to send. `sent` is the number of commits already sent, by writer."""
     newest: dict[int, int] = dict(connection.execute(select(_writers.c.writer_id, _writers.c.newest_sequence)).all())
     cursor: Cursor = {writer: Position(offset) for writer, offset in sent.items()}
     entries = read_log(connection, cursor, _PAGE_RESULTS).entries

@@ -1,4 +1,4 @@
-"""A province's end of a replication: it sends every commit to the nation, in order, until the nation acknowledges it.
+"""A province's end of a replication. It sends every commit to the nation, in order, until the nation acknowledges it.
 
 The nation returns the positions from which to continue, so neither side has to remember anything about a crash. A few
 batches are sent ahead of their answers. A stream that is not answered in time is closed and opened again.
@@ -37,7 +37,7 @@ from services.runtime.clock import Clock
 from services.storage.pepper_marks import pepper_mark
 
 BATCHES_UNDER_WAY = 4
-"""Frames that may be unanswered: the nation decodes one while it commits another, and the rest are on the network."""
+"""The most unanswered frames. The nation decodes one while it commits another, and the rest are on the network."""
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
@@ -46,11 +46,11 @@ _log = structlog.get_logger(__name__)
 
 
 class _LogRenewed(Exception):
-    """The log has a new identity, because the nation knows a later state of the old one than this store has."""
+    """The log has a new identity, because the nation knows a later state of the log than this store has."""
 
 
 class Sender:
-    """Sends this node's changes to the nation. Of several processes of a node only one sends."""
+    """Sends this node's changes to the nation. Only one process of a node sends."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Sender:
             raise TimeoutError("the stream ended before a frame was written") from None
         finally:
             CONNECTED.set(0)
-        # Another process of this node sends. It reports the backlog and the lag, so this one reports neither.
+        # Another process of this node sends. It reports the backlog and the lag, so this process reports neither.
         self._backlog.forget()
         self._reached = None
         await asyncio.sleep(self._timing.sender_standby)
@@ -175,7 +175,7 @@ class Sender:
     async def _send_frames(
         self, call: Any, sent: dict[int, int], unanswered: deque[Frame], slots: asyncio.Semaphore
     ) -> None:
-        """Send new commits, and a checkpoint whenever all are sent. The next page is read while one is sent."""
+        """Send new commits, and a checkpoint whenever all are sent. The next page is read while a page is sent."""
         last_beat = 0.0
         reading = asyncio.ensure_future(self._read_frames(sent))
         try:
@@ -188,7 +188,7 @@ class Sender:
                 for frame in frames:
                     await self._send_frame(call, frame, unanswered, slots)
                 loop_time = asyncio.get_running_loop().time()
-                # While there is a backlog, a checkpoint only reports its size, so one for each heartbeat is enough.
+                # With a backlog a checkpoint only reports its size, so one checkpoint for each heartbeat is enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
                     await self._send_frame(call, checkpoint_frame(now, page.backlog), unanswered, slots)
                     last_beat = loop_time
@@ -199,7 +199,7 @@ class Sender:
             reading.cancel()
 
     async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[Frame]]:
-        """Read the next page. The instant is taken first: every commit before it is in the page or in its backlog."""
+        """Read the next page. The instant is taken first, so every commit before it is in the page or its backlog."""
         now = self._clock.now()
         page = await self._store.read_page(sent)
         return now, page, await asyncio.to_thread(pack, page, now, self._limits.replication_batch_bytes)

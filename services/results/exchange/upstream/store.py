@@ -32,7 +32,7 @@ class UpstreamStore:
         return await self._database.read(outbox.removed_positions)
 
     async def is_of_this_log(self, positions: Sequence[WriterPosition]) -> bool:
-        """Return whether the nation's positions are of this log. They are not if this store is an older copy of it."""
+        """Return whether the nation's positions are of this log. They are not if this store is an older copy."""
         return await self._database.read(outbox.is_of_this_log, positions)
 
     async def renew_log_id(self) -> None:
@@ -44,11 +44,11 @@ class UpstreamStore:
         await self._database.write(outbox.append_registers, self._clock.now())
 
     async def read_page(self, sent: Mapping[int, int]) -> Page:
-        """Return the next commits after those that were sent; `sent` counts these for each writer."""
+        """Return the next commits to send. `sent` is the number of commits already sent, by writer."""
         return await self._database.read(outbox.read_page, sent, self._jurisdiction)
 
     async def count_unacknowledged(self, acknowledged: Mapping[int, int] | None) -> int:
-        """Count the unacknowledged commits. `acknowledged` is by writer; None stands for the recorded positions."""
+        """Count the unacknowledged commits. `acknowledged` has the positions by writer; None means the stored ones."""
         return await self._database.read(acknowledgements.count_unacknowledged, acknowledged)
 
     async def record_acknowledged(self, commits: Sequence[AcknowledgedCommit]) -> None:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
 
 MAX_SUBSCRIBED = 20
-"""Subjects in one call. With 200 results each the answer nearly always fits a message; otherwise the call is halved."""
+"""The most subjects in one call. With 200 results each, nearly every answer fits a message; else the call is halved."""
 _SHARE = 0.8
-"""Share of the caller's time for the call. The rest is for storing the results and for the answer's way back."""
+"""Share of the caller's time for the call. The rest is for storing the results and for returning the answer."""
 
 _log = structlog.get_logger(__name__)
 
