@@ -35,4 +35,4 @@ class MissingReport(NamedTuple):
     report_number: str
     create_time: Instant
     raising_node: str
-    """The region of the node where it was raised."""
+    """The region of the node where the holder showed the report."""
