@@ -87,7 +87,7 @@ from services.storage.process_lock import try_sqlite_process_lock
 
 
 class Stores:
-    """The stores of the Results service on one database, connected by the change log.
+    """The stores of the Results service on one database. They share one change log.
 
     `secret` is the key of the hashes by which repeated requests are recognised. `node` is the region of this node.
     `joined` says that the node replicates to the nation.

@@ -6,8 +6,8 @@ transaction locks its writer's row until it commits. Numbers and commits therefo
 A cursor has one number for each writer. There are never more writers than there were concurrent transactions.
 
 The turn of an entry is a Lamport timestamp. Turns order the entries of different writers. An entry's turn is greater
-than the turn of every commit that had ended when the entry was made, whatever the clocks say. In order of turn, an
-entry therefore comes after every entry that was committed before it was made.
+than the turn of every commit that had ended when the entry was made, whatever the clocks say. An entry therefore comes,
+in order of turn, after every entry that was committed before it was made.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def _read_keys(connection: Connection, writer_id: int, after: int, newest: int, 
     if not rows or rows[0].sequence != after + 1:
         # Retention removed the next entry after the writers were read.
         raise _too_old(connection, writer_id)
-    # Entries older than turns have only their commit times. A clock that was set back may have disordered these times.
-    # The running maximum keeps each entry after the earlier entries of its writer.
+    # Entries that are older than the column `turn` have only their commit times. A clock that was set back may have
+    # disordered these times. The running maximum keeps each entry after the earlier entries of its writer.
     turns = accumulate(((row.turn, row.commit_time) for row in rows), max)
     return [_EntryKey(turn, writer_id, row.sequence) for turn, row in zip(turns, rows, strict=True)]
 

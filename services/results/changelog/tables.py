@@ -35,7 +35,8 @@ changes = Table(
     Column("reports", LargeBinary, nullable=False),
     # What the list contains: services.results.changelog.model.ChangeKind.
     Column("kind", SmallInteger, nullable=False, server_default="0"),
-    # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than turns.
+    # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than this
+    # column.
     Column("turn", BigInteger, nullable=False, server_default="0"),
 )
 

@@ -31,7 +31,8 @@ class FoundClaim(NamedTuple):
         standing: its laboratory's standing at the claimed report time.
         region: its laboratory's region; empty if unknown.
         is_comparable: whether laboratory and number are known.
-        record: this person's record of it, with its laboratory's standing at its own time; None if there is none.
+        record: this person's record of the report, with its laboratory's standing at its reference time; None if there
+            is none.
         is_others: whether there is a record, but of another person.
         possible: this person's records with the claimed number, if the laboratory is not known.
     """

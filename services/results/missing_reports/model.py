@@ -13,7 +13,7 @@ class ShownReport(NamedTuple):
     lab: str
     report_number: str
     report_time: Instant | None
-    """As the holder states it; None if not stated."""
+    """The report time that the holder states; None if the holder states none."""
     claim_time: Instant
 
 

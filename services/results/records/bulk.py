@@ -46,7 +46,7 @@ class Bulk(Protocol):
         ...
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Return the stored keys and lock them: no other transaction can revise these reports until the commit."""
+        """Lock the stored keys until the commit and return them. No other transaction can then revise the reports."""
         ...
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:

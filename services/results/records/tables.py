@@ -18,7 +18,7 @@ results = Table(
     "results",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
-    # The report time, or the sample time while PENDING. Orders results; PostgreSQL partitions by it.
+    # The report time, or the sample time while PENDING. Results are ordered by it, and PostgreSQL partitions by it.
     Column("reference_time", BigInteger, nullable=False),
     Column("lab", String(18), nullable=False),
     Column("report_number", String(64), nullable=False),

@@ -12,9 +12,9 @@ class ResultsAges:
     """How long each kind of row of Results is kept at most. Results themselves are kept until the horizon passes them.
 
     Attributes:
-        uploads: after the last batch of an upload; its rejections go with it.
+        uploads: uploads, after their last batch. Their rejections are removed with them.
         requests: remembered request ids.
-        missing_reports: after a report was shown for the first time.
+        missing_reports: missing reports, after they were shown for the first time.
         links: links of documents, after their end. Active links are kept.
         changes: entries of the change log. A node with an upstream keeps those that the upstream has not acknowledged.
         exchange: notifications to other nodes, and positions in change logs that no node has any more.

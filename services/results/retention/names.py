@@ -1,7 +1,7 @@
 """Erase the numbers of removed reports from rows that are kept: lists of reports, and remembered answers.
 
 A report that was uploaded late is removed long before the entry of the change log that names it. A cursor counts the
-reports of an entry, so the list keeps its length: an empty name replaces each erased number.
+reports of an entry, so an empty name replaces each erased number, and the list keeps its length.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from services.storage.engine import Database
 class UploadStore:
     """Uploads and their reports. Every write is durable when it returns.
 
-    If `node` is given, `find_stored` finds reports that another node received first.
+    If `node` is given, `find_stored` also returns which reports another node received.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
 @dataclass(frozen=True, slots=True)
 class _PendingBatch:
-    """A batch that is being validated, and how to validate all of it again."""
+    """A batch that is being validated, and the function that validates all of it again."""
 
     batch: asyncio.Future[ValidatedBatch]
     revalidate: Callable[[], Awaitable[ValidatedBatch]]

@@ -278,6 +278,6 @@ def conflict(position: int, item: str, stored_item: str) -> Violation:
 
 
 def not_the_origin(position: int, region: str) -> Violation:
-    """Return the fault of a result whose sampling record another node received. It must be uploaded at that node."""
+    """Return the fault of a result whose sampling record another node received. That node must get the result."""
     text = f"its sampling record was received by {format_node(region)}: upload its result there"
     return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

@@ -77,7 +77,7 @@ class ChangeBatch:
 
 
 def read_batch(connection: Connection, labs: LabCache, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-    """Return the changes after a cursor, up to `limit` results. OutOfRange as in `read_log`."""
+    """Return the changes after a cursor, up to `limit` results. Raises OutOfRange as `read_log` does."""
     page = read_log(connection, cursor, limit)
     bounds = list(_bounds(page.entries, cursor, limit))
     found = _find_results(connection, labs, bounds, now)

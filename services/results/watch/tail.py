@@ -2,8 +2,8 @@
 
 One poller reads new changes: at once after a commit of this process, and within a tenth of a second after a commit of
 another process. It keeps the newest changes in a window of limited size, from which up-to-date readers are served. A
-reader that is behind the window, because it is new or slow, reads the database itself. Only two do so at once, in small
-pages, and a reader holds no more than one page, however slow it is.
+reader that is behind the window, because it is new or slow, reads the database itself. Only two readers do so at once,
+in small pages. A reader holds no more than one page, however slow it is.
 
     async with tail.open(cursor) as reader:
         page = await reader.next(seconds)
@@ -126,7 +126,7 @@ class ChangeTail:
             return self.window
 
     async def read(self, cursor: Cursor) -> ChangePage:
-        """Return a page from the database. OutOfRange if the cursor is too old or of another log."""
+        """Return a page from the database. Raises OutOfRange if the cursor is too old or of another log."""
         async with self._database_slots:
             now = self._clock.now()
             batch = await self._log.read_changes(cursor, now, self.limits.page)

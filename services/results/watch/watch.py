@@ -39,7 +39,7 @@ class Watch:
         self._watchers = 0
 
     async def watch(self, request: WatchResultsRequest) -> AsyncIterator[WatchResultsResponse]:
-        """Send the changes after the request's cursor that the filter takes, until the watcher ends the call.
+        """Send the changes after the request's cursor, filtered, until the watcher ends the call.
 
         Without a cursor the stream begins with the oldest entry.
 
@@ -62,7 +62,7 @@ class Watch:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """Occupy a slot for a watcher. ResourceExhausted if none is free."""
+        """Occupy a slot for a watcher. Raises ResourceExhausted if none is free."""
         if self._watchers >= self._most:
             raise ResourceExhausted(
                 "OVERLOADED",
