@@ -15,8 +15,7 @@ from services.domain.region import within
 from services.results.records.model import ACTIVE, NEGATIVE, POOL_POSITIVE, POSITIVE, StoredResult
 
 DEFAULT_LIMIT = 3
-"""The newest three from inside and three from outside the province, as reported on 11 August 2022
-(docs/decision.md)."""
+"""The newest three from inside and three from outside the province, as the report of 11 August 2022 says."""
 MAX_PER_SUBJECT = 200
 """How many of the newest results of each document and item are read: more than six months of daily tests."""
 
