@@ -1,4 +1,4 @@
-"""Conversion of message fields that several wings share."""
+"""Conversion of message fields that several packages share."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_interval(interval: Interval) -> tuple[Instant | None, Instant | None]:
 def token(node: str, now: Instant) -> str:
     """Return the consistency token for everything that this node committed before now.
 
-    Take `now` after the commit. With an earlier instant a reader elsewhere could consider the token met before the
-    commit has reached it.
+    Read `now` after the commit. With an earlier instant, another node could take the token as met before the commit has
+    reached that node.
     """
     return encode_token(Freshness("results", node, now))

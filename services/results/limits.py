@@ -10,17 +10,18 @@ class ResultsLimits:
     """Sizes of steps and capacities.
 
     Attributes:
-        recall_step: reports that one transaction of a recall examines. Uploads go on between two of them.
+        recall_step: reports that one transaction of a recall examines. Uploads go on between two transactions.
         listing_scan: reports of a laboratory that one page of a listing examines.
-        missing_reports_per_lab: open missing reports of one laboratory. Invented report numbers cannot fill more.
+        missing_reports_per_lab: open missing reports of one laboratory. Invented report numbers can fill no more than
+            this.
         missing_reports: all stored missing reports, about ten megabytes.
-        unregistered_missing_reports: those of laboratories that are not registered here. Invented codes leave half of
-            the table to registered ones.
-        replication_batch_bytes: content of a replicated batch: half of the 4 MiB of a gRPC message, so that the frame's
-            own bytes fit too. A larger single change is sent alone. The largest, a laboratory with a long history, is
-            far below 4 MiB.
-        dry_run_reports: reports that all dry runs of a process keep in memory, to find those that come twice. They take
-            about 200 MB.
+        unregistered_missing_reports: missing reports of laboratories that are not registered here. Invented codes can
+            fill only half of the table.
+        replication_batch_bytes: content of a replicated batch. It is half of the 4 MiB of a gRPC message, so that the
+            frame's own bytes fit too. A single change above the limit is sent alone. The largest change, a laboratory
+            with a long history, is far below 4 MiB.
+        dry_run_reports: reports that all dry runs of a process keep in memory, to find reports that come twice. They
+            take about 200 MB.
     """
 
     recall_step: int = 2_000

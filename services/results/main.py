@@ -87,10 +87,10 @@ from services.storage.process_lock import try_sqlite_process_lock
 
 
 class Stores:
-    """The stores of the Results service on one database, connected by the change log.
+    """The stores of the Results service on one database. They share one change log.
 
-    `secret` is the key of the hashes that recognise repeated requests. `node` is the region of this node. `joined` says
-    that the node replicates to the nation.
+    `secret` is the key of the hashes by which repeated requests are recognised. `node` is the region of this node.
+    `joined` says that the node replicates to the nation.
     """
 
     def __init__(
@@ -136,12 +136,13 @@ async def open_results(
 ) -> Service:
     """Open the Results service on the database of its settings.
 
-    Several processes may serve one PostgreSQL database. A SQLite database has one: it alone sends to the nation, wakes
-    its watchers at once and enforces the quotas, and commits of a second one would compete for SQLite's lock.
+    Several processes may serve one PostgreSQL database. Only one process may serve a SQLite database. It alone sends to
+    the nation, wakes its watchers at once and enforces the quotas. The commits of a second process would compete for
+    SQLite's lock.
 
     Raises:
-        UnusableDatabase: another process serves this SQLite database, or its subject keys are of an older rule.
-        BadSetting: the pepper is not the one that the database was filled under.
+        UnusableDatabase: another process serves this SQLite database, or its subject keys were made by an older rule.
+        BadSetting: the database was filled under another pepper.
     """
     serving = contextlib.ExitStack()
     try:
@@ -161,7 +162,7 @@ async def _open_results(
     pepper = settings.pepper()
     database = await open_migrated("results", settings)
     check = checking_pepper(database, pepper_marks, pepper)
-    # An unavailable database or an old schema does not prevent the start: the health check repeats both checks.
+    # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
     try:
         await check()
     except Unavailable:
@@ -277,7 +278,7 @@ async def _open_results(
         ),
         check=check,
         close=close,
-        # The workers start first, because a backlog would take the processor time that they need for it.
+        # The workers start first, because work on a backlog would take the processor time that they need to start.
         start=pool.warm,
         background=(stores.partitions.run, missing_reports.run, audit.run, *(link.jobs if link is not None else ())),
         drain=drain,

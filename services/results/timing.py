@@ -13,30 +13,37 @@ class ResultsTiming:
 
     Attributes:
         watch_heartbeat: the longest silence of a watch of results.
-        tail_poll: between two reads of the change log for commits of other processes, and so the longest delay of one.
-        tail_gather: between a commit of this process and the read of the change log, so that commits of a busy moment
-            are read together.
-        partition_interval: between two checks for missing partitions. A partition is ready weeks before its month.
-        partition_retry: after a failed check. At start the database may be unavailable, or its schema old.
+        tail_poll: the time between two reads of the change log for commits of other processes. Watchers get such a
+            commit at most this much later.
+        tail_gather: the time between a commit of this process and the read of the change log, so that one read takes
+            the commits of a busy moment.
+        partition_interval: the time between two checks for missing partitions. A partition is ready weeks before its
+            month.
+        partition_retry: the pause after a failed check. At start the database may be unavailable, or its schema old.
         partition_tries: attempts to create the partition of a batch. After the last one, at most 12 seconds later, the
             upload fails with UNAVAILABLE.
-        partition_try_pause: between two attempts, in which the transactions that queued behind the last one go on.
-        missing_report_pause: between two transactions: a flood of claims costs at most five small ones a second.
-        missing_report_retry: after a failed transaction.
-        sender_idle: between two reads of the change log while nothing is new, and so the longest delay of a change.
-        sender_heartbeat: between two checkpoints while nothing is new or there is a backlog, and so the longest wait
-            for a token that stands for nothing new.
-        sender_answer: a stream whose frame is not answered for this long is taken as broken.
-        sender_standby: between two tries of this process to become the sender of its node.
-        sender_backoff: after a replication failed.
-        backlog_count: between two counts of the backlog. A count reads one row for each writer of the change log.
-        listener_silence: a watch of notifications is closed after this silence: three missing heartbeats, which are
-            promised every five seconds.
-        listener_renewal: how long one watch of notifications is kept. The position that starts the next one lets the
-            node above delete what precedes it.
-        listener_backoff: after a watch failed.
+        partition_try_pause: the time between two attempts. Transactions that queued behind the last attempt go on
+            meanwhile.
+        missing_report_pause: the time between two transactions, so that a flood of claims costs at most five small
+            transactions a second.
+        missing_report_retry: the pause after a failed transaction.
+        sender_idle: the time between two reads of the change log while nothing is new. A change is sent at most this
+            much later.
+        sender_heartbeat: the time between two checkpoints while nothing is new or there is a backlog. A token that
+            stands for nothing new is met at most this much later.
+        sender_answer: a stream counts as broken if a frame is not answered for this long.
+        sender_standby: the time between two tries of this process to become the sender of its node.
+        sender_backoff: the pauses after a replication failed.
+        backlog_count: the time between two counts of the backlog. A count reads one row for each writer of the change
+            log.
+        listener_silence: a watch of notifications is closed after this silence. Three heartbeats are then missing,
+            because one is promised every five seconds.
+        listener_renewal: how long one watch of notifications is kept. The next watch starts with a position, and the
+            node above may then delete the notifications before it.
+        listener_backoff: the pauses after a watch failed.
         subscribe: the longest a call to subscribe may take.
-        notification_poll: between two reads for new notifications, shared by all watches, and so their longest delay.
+        notification_poll: the time between two reads for new notifications, which all watches share. A notification is
+            sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
     """
 

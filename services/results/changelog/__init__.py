@@ -1,1 +1,1 @@
-"""The change log: one entry for each commit, in the order of its writer."""
+"""The change log: one entry for each commit, numbered within its writer."""

@@ -1,13 +1,13 @@
 """The change log: one entry for each commit, numbered within its writer, so that no reader ever skips a change.
 
-A cursor over one shared sequence skips rows, because numbers are drawn before commits: a reader that has seen 7 never
-returns for a 6 that commits later. Here a transaction locks a writer's row until its commit. Numbers and commits
-therefore have the same order within a writer, and a cursor is one number for each writer. There are never more writers
-than there were concurrent transactions.
+One sequence for all transactions would make readers skip entries, because a transaction draws its number before it
+commits. A reader that has seen 7 never returns for a 6 that commits later. Here each entry belongs to a writer, and a
+transaction locks its writer's row until it commits. Numbers and commits therefore have the same order within a writer.
+A cursor has one number for each writer. There are never more writers than there were concurrent transactions.
 
-An entry's turn, a Lamport timestamp, orders the entries of different writers. It is greater than the turn of every
-commit that had ended when the entry was made, whatever the clocks say. A reader that has read up to a turn has
-therefore read, for each change, every change before it.
+The turn of an entry is a Lamport timestamp. Turns order the entries of different writers. An entry's turn is greater
+than the turn of every commit that had ended when the entry was made, whatever the clocks say. An entry therefore comes,
+in order of turn, after every entry that was committed before it was made.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from services.results.changelog import tables
 from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, LoggedChange, LogPage, Position
 
 MAX_ENTRIES = 20
-"""Entries of one writer that one read takes, which bounds its memory for any number of unread entries."""
+"""Entries of one writer that one read takes. They bound the memory of a read, however many entries are unread."""
 MAX_RESULTS = 5_000
-"""Reports that one read takes (some ten megabytes of results), or more if the first entry alone has more."""
+"""Reports that one read takes: some ten megabytes of results. If the first entry alone has more, the read takes them
+all."""
 LOADED_FIRST = 4
-"""Entries that are fetched first; each further fetch takes twice as many. Most reads reach their limit after a few."""
+"""Entries that the first fetch takes. Each further fetch takes twice as many. Most reads need only a few entries."""
 REMOVED_STEP = 1_000
 """Entries of one writer that one transaction removes. On SQLite uploads wait for that transaction."""
 
@@ -39,7 +40,7 @@ _writers = tables.change_writers
 
 
 class _EntryKey(NamedTuple):
-    """The position of an entry among those of all writers. Turn and commit time order it first."""
+    """The sort key of an entry among those of all writers. `turn` contains the turn and the commit time."""
 
     turn: tuple[int, Instant]
     writer_id: int
@@ -47,7 +48,7 @@ class _EntryKey(NamedTuple):
 
 
 Subscriber: TypeAlias = Callable[[Connection, Sequence[LoggedChange], Instant], None]
-"""Receives changes in the transaction that makes them, after its writes and before its entries in the log."""
+"""A function that a transaction calls with its changes, after its writes and before its entries in the log."""
 
 
 class ChangeLog:
@@ -57,7 +58,7 @@ class ChangeLog:
         self._subscribers = tuple(subscribers)
 
     def record(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-        """Notify subscribers, then log each change. Call it last, because the transaction holds a writer from here."""
+        """Notify subscribers, then log each change. Call it last, because it locks a writer until the commit."""
         self.notify(connection, changes, now)
         for change in changes:
             append_entry(connection, change.lab, change.names, now, change.kind)
@@ -76,7 +77,7 @@ def append_entry(
     now: Instant,
     kind: ChangeKind = ChangeKind.RESULTS,
 ) -> None:
-    """Log what the transaction changed. Call it last, because the transaction holds a writer from here."""
+    """Log what the transaction changed. Call it last, because it locks a writer until the commit."""
     if not reports:
         return
     writer_id, sequence, turn = _acquire_writer(connection, now)
@@ -104,11 +105,12 @@ def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
 
 
 def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
-    """Lock a writer until the commit, a new one if none is free. Return its id, next number and the entry's turn."""
+    """Lock a free or a new writer until the commit. Return its id, and the sequence and the turn of the entry."""
     free = select(_writers.c.writer_id).order_by(_writers.c.writer_id).limit(1).with_for_update(skip_locked=True)
     others = _writers.alias("others")
     newest_turn = select(func.coalesce(func.max(others.c.newest_turn), 0)).scalar_subquery()
-    # The writer's own turn counts too, because another transaction may have used it since the statement began.
+    # The writer's own turn is compared too, because another transaction may have used this writer since the statement
+    # began.
     greatest = func.max if connection.dialect.name == "sqlite" else func.greatest
     acquired = connection.execute(
         update(_writers)
@@ -139,7 +141,7 @@ def newest_cursor(connection: Connection) -> Cursor:
 
 
 def read_entries(connection: Connection, cursor: Cursor) -> list[Entry]:
-    """Return the entries of `read_log`."""
+    """Return the entries that `read_log` finds."""
     return read_log(connection, cursor).entries
 
 
@@ -151,10 +153,11 @@ def read_log(
     At most `max_entries` entries of one writer are read.
 
     Each entry comes after all entries that had been committed when it was made. On PostgreSQL every statement here sees
-    a later state than the one before. The first one reads each writer's newest number, which bounds the others.
+    a later state than the statement before. The first statement reads each writer's newest sequence, and the others
+    read no further than that.
 
     Raises:
-        OutOfRange: CURSOR_TOO_OLD, an entry after the cursor is removed, or the cursor is of another log.
+        OutOfRange: CURSOR_TOO_OLD, an entry after the cursor was removed, or the cursor is of another log.
     """
     writers = {row.writer_id: row for row in connection.execute(select(_writers))}
     for writer_id in cursor.keys() - writers.keys():
@@ -170,7 +173,7 @@ def read_log(
             keys += found
             if found[-1].sequence < writer.newest_sequence:
                 limits.append(found[-1].turn)
-    # If one writer has more entries than were read, later entries of other writers may belong behind the unread ones.
+    # Unread entries of one writer may come before entries of other writers that were read. The next read returns those.
     keys = sorted(key for key in keys if not limits or key.turn <= min(limits))
     entries = _load(connection, keys, cursor, MAX_RESULTS if limit is None else limit)
     return LogPage(entries, not limits and len(entries) == len(keys))
@@ -185,10 +188,10 @@ def _read_keys(connection: Connection, writer_id: int, after: int, newest: int, 
         .limit(limit)
     ).all()
     if not rows or rows[0].sequence != after + 1:
-        # Removed since the writers were read.
+        # Retention removed the next entry after the writers were read.
         raise _too_old(connection, writer_id)
-    # Entries from before turns were introduced have only their times, which a clock that was set back may disorder.
-    # The running maximum keeps each after the earlier ones of its writer.
+    # Entries that are older than the column `turn` have only their commit times. A clock that was set back may have
+    # disordered these times. The running maximum keeps each entry after the earlier entries of its writer.
     turns = accumulate(((row.turn, row.commit_time) for row in rows), max)
     return [_EntryKey(turn, writer_id, row.sequence) for turn, row in zip(turns, rows, strict=True)]
 
@@ -202,7 +205,7 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
         for key in keys[start : start + size]:
             row = found.get((key.writer_id, key.sequence))
             if row is None:
-                # Removed since its key was read.
+                # Retention removed the entry after its key was read.
                 raise _too_old(connection, key.writer_id)
             entry = Entry(
                 row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
@@ -216,7 +219,7 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
 
 
 def _load_rows(connection: Connection, keys: Sequence[_EntryKey]) -> dict[tuple[int, int], Any]:
-    """Return stored entries by key. The caller unpacks the reports, the costliest part, only of entries it returns."""
+    """Return the rows of entries by key. The caller unpacks, at great cost, only the reports that it returns."""
     columns = tuple_(_changes.c.writer_id, _changes.c.sequence)
     query = select(_changes).where(columns.in_([(key.writer_id, key.sequence) for key in keys]))
     return {(row.writer_id, row.sequence): row for row in connection.execute(query)}
@@ -240,10 +243,10 @@ def remove_entries(
     *,
     up_to: int | None = None,
 ) -> tuple[int, bool]:
-    """Remove a writer's first entries up to the first one not committed before an instant, or after `up_to`.
+    """Remove a writer's oldest entries, if they were committed before an instant and are not after `up_to`.
 
-    Returns how many were removed, and whether there may be more to remove. The removed entries are always the first
-    ones without a gap, so that one number says which cursors are too old.
+    Returns how many were removed, and whether there may be more to remove. The removal stops at the first entry that is
+    kept. One number therefore says which cursors are too old.
     """
     query = (
         select(_changes.c.sequence, _changes.c.commit_time)

@@ -11,9 +11,9 @@ from services.domain.instant import Instant
 
 
 class ChangeKind(IntEnum):
-    """What an entry of the log lists. Watchers of results skip all kinds but the first.
+    """What an entry of the log lists. Watchers of results skip all kinds but RESULTS.
 
-    ADVERSE_SUBJECTS occurs in notifications of the nation alone.
+    ADVERSE_SUBJECTS occurs only in the nation's notifications.
     """
 
     RESULTS = 0
@@ -24,7 +24,7 @@ class ChangeKind(IntEnum):
 
 
 class Position(NamedTuple):
-    """A reader's position with one writer: its last processed entry, and how many reports of the next are processed."""
+    """A reader's position with one writer: the last processed entry, and how many reports of the next are processed."""
 
     sequence: int
     processed: int = 0
@@ -33,14 +33,14 @@ class Position(NamedTuple):
 BEGINNING = Position(0)
 
 Cursor = dict[int, Position]
-"""Writer → position. A writer that is missing is at BEGINNING."""
+"""A reader's position with each writer, by the writer's id. For a missing writer it is BEGINNING."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One commit: the reports of a laboratory and the revisions they got, in the order of the upload.
 
-    In entries of other kinds `reports` lists the changed links, laboratories or missing reports, with revision 0.
+    If `kind` is not RESULTS, `reports` lists the changed links, laboratories or missing reports, with revision 0.
     """
 
     writer_id: int
@@ -51,13 +51,13 @@ class Entry:
     kind: ChangeKind = ChangeKind.RESULTS
 
     def count_processed(self, cursor: Cursor) -> int:
-        """Return how many of the entry's reports a cursor has processed, for a cursor before the entry's end."""
+        """Return how many of the entry's reports are processed at a cursor that is before the entry's end."""
         position = cursor.get(self.writer_id, BEGINNING)
         return min(position.processed, len(self.reports)) if position.sequence == self.sequence - 1 else 0
 
 
 class LogPage(NamedTuple):
-    """The entries of one read, and whether the log had no more."""
+    """The entries of one read. `is_complete` says that the log had no more."""
 
     entries: list[Entry]
     is_complete: bool
@@ -70,10 +70,11 @@ class LoggedChange:
     Attributes:
         kind: what `names` lists.
         lab: the laboratory of results and missing reports; empty for links and laboratories.
-        names: report numbers with the revisions written, in the order of the upload; other ids and codes with 0.
+        names: for results the report numbers and written revisions, in the order of the upload; for other kinds ids,
+            codes or report numbers, with 0.
         subject_keys: for results the subject of each name; for a link the subjects of both documents.
         source: the region of the node that sent the change; empty for a change made here.
-        is_new: whether the transaction registered the laboratory that is named.
+        is_new: whether the transaction registered the named laboratory.
         adverse_keys: the subjects of those results that count and are positive.
     """
 

@@ -6,8 +6,8 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, S
 
 from services.results.schema import metadata
 
-# Writers of the change log. A transaction holds a writer's row from its entry to its commit, so that a writer's entries
-# are committed in the order of their sequence.
+# Writers of the change log. A transaction locks its writer's row from its entry to its commit. A writer's entries are
+# therefore committed in the order of their sequence.
 change_writers = Table(
     "change_writers",
     metadata,
@@ -31,11 +31,12 @@ changes = Table(
     Column("commit_time", BigInteger, nullable=False),
     # Empty for links and laboratories.
     Column("lab", String(18), nullable=False),
-    # zlib over JSON: [[report_number, revision], …] in the order of the upload; links and laboratories [[id, 0], …].
+    # JSON compressed by zlib: [[report_number, revision], …] in the order of the upload, or [[id, 0], …].
     Column("reports", LargeBinary, nullable=False),
     # What the list contains: services.results.changelog.model.ChangeKind.
     Column("kind", SmallInteger, nullable=False, server_default="0"),
-    # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than turns.
+    # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than this
+    # column.
     Column("turn", BigInteger, nullable=False, server_default="0"),
 )
 

@@ -14,7 +14,7 @@ from services.runtime.call import current_actor
 
 
 def correction_from_proto(request: CorrectResultRequest) -> Correction:
-    """Return the correction of a request. Raises InvalidArgument for a name with a revision: only the newest counts."""
+    """Return the correction of a request. Raises InvalidArgument if the report's name contains a revision."""
     lab, report_number, revision = parse_result(request.name)
     if revision is not None:
         raise InvalidArgument.field("name", "names a revision; a correction concerns the newest", "MALFORMED_NAME")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Correction:
     """A correction of one report.
 
-    The sample time, the report time and the item do not change if `sample_time`, `reissue_time` or `item` is None.
+    If `sample_time`, `reissue_time` or `item` is None, the sample time, the report time or the item does not change.
     """
 
     lab: str
@@ -31,9 +31,9 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """A recall of a laboratory's reports with a reference time in [start_time, end_time), an outcome and an item.
+    """A recall of a laboratory's reports with a reference time in [start_time, end_time).
 
-    Without outcomes it recalls reports of any outcome, and without items reports of any item.
+    Only reports with one of `outcomes` and one of `items` are recalled. An empty tuple stands for all.
     """
 
     lab: str

@@ -1,7 +1,7 @@
 """Recalls: their steps, and their progress.
 
 If the request has an id, each step stores the progress in its own transaction. Calls with the same id, concurrent or
-repeated after an interruption, continue from there, and each returns the count of the whole request.
+repeated after an interruption, continue from the stored progress. Each call returns the count of the whole request.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from services.storage.collation import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
 PROGRESS = "RecallResults progress"
-"""The method under which the progress of a recall is remembered."""
+"""The method name with which the table of request ids stores the progress of a recall."""
 _requests = requests
 _results = results
 _keys = report_keys
@@ -52,8 +52,8 @@ class Progress:
 class RecallSteps:
     """The steps of recalls.
 
-    `secret` keys the stored hash of requests. If `node` is not empty, only reports that it received are recalled.
-    A step examines `step_size` reports, whose keys are locked meanwhile.
+    `secret` is the key of the stored hash of requests. If `node` is not empty, only reports that this node received are
+    recalled. A step examines `step_size` reports and locks their keys until its commit.
     """
 
     def __init__(self, change_log: ChangeLog, secret: bytes, step_size: int, node: str = "") -> None:
@@ -104,10 +104,10 @@ class RecallSteps:
 def recall_step(
     connection: Connection, recall: Recall, after: str, now: Instant, *, dry_run: bool, step_size: int, node: str = ""
 ) -> tuple[list[RecalledReport], str | None]:
-    """Recall what matches among the next `step_size` reports after `after`. With `node` only reports it received.
+    """Recall the matching reports among the next `step_size` after the report number `after`.
 
-    Returns the recalled reports (in a dry run those that would be), and the report number after which to continue,
-    None at the end.
+    If `node` is not empty, only reports that this node received are recalled. Returns the recalled reports (in a dry
+    run those that would be recalled), and the report number after which to continue, None at the end.
     """
     step = (_keys.c.lab == recall.lab, _keys.c.report_number > after)
     last = connection.execute(
@@ -120,7 +120,8 @@ def recall_step(
             _keys.c.reference_time >= recall.start_time,
             _keys.c.reference_time < recall.end_time,
             _keys.c.outcome != RECALLED_OUTCOME,
-            # Retention removes reports before the horizon, and what it has counted must not change.
+            # Retention removes reports before the horizon. A purge has counted their revisions, and the count must not
+            # change.
             _keys.c.reference_time >= func.coalesce(HORIZON.scalar_subquery(), _keys.c.reference_time),
         )
         # Keys are locked in the order in which uploads claim them, so that two transactions never deadlock.
@@ -134,13 +135,14 @@ def recall_step(
         # Keys have no item. The newest revision has it.
         query = query.where(select(_results.c.lab).where(IS_NEWEST, _results.c.item.in_(recall.items)).exists())
     if node:
-        # The source node of a report recalls it, and this node's copy follows.
+        # Only the source node of a report recalls it. A copy here is recalled when that node's change arrives.
         query = query.where(~select(_results.c.lab).where(IS_NEWEST, _results.c.source_node != node).exists())
-    # Locking the keys before reading results shows what concurrent transactions have committed for these reports.
+    # The keys are locked before the results are read, so that the read sees what concurrent transactions have
+    # committed.
     found = connection.execute(query if dry_run else query.with_for_update()).all()
     if found and not dry_run:
         are_found = and_(_keys.c.lab == recall.lab, _keys.c.report_number.in_([row.report_number for row in found]))
-        # Lets PostgreSQL skip all partitions of other months.
+        # This condition lets PostgreSQL skip the partitions of other months.
         interval = (_results.c.reference_time >= recall.start_time, _results.c.reference_time < recall.end_time)
         write_next_revisions(connection, and_(are_found, *interval), {"state": RECALLED}, now)
         advance_keys(connection, are_found, {"outcome": RECALLED_OUTCOME}, recall.reason, now, recall.actor)

@@ -1,7 +1,7 @@
 """Rules of corrections, as pure functions.
 
-A correction supersedes the newest revision and keeps the history. It must never make an issued report valid for longer,
-neither by a later report time nor, where validity counts from sampling, by a later sample time.
+A correction supersedes the newest revision and keeps the history. It must never make an issued report valid for longer.
+A later report time would do so, and so would a later sample time where validity counts from sampling.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     if correction.outcome == PENDING:
         report_time = None
         if any(old.outcome != PENDING for old in history):
-            # Otherwise the result could be uploaded again, with a later report time.
+            # A sampling record accepts an upload of its result. That upload could then have a later report time.
             text = "a report that was issued does not become a sampling record again"
             raise InvalidArgument.field("outcome", text, "CONFLICT")
     next_ = newest._replace(
@@ -85,7 +85,7 @@ def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
 
 
 def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> list[Violation]:
-    """Return a violation for each time that is later than the earliest one of earlier revisions with this outcome."""
+    """Return a violation for each time that is later than the same time of an earlier revision with this outcome."""
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
         if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:

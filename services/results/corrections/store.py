@@ -58,7 +58,7 @@ class CorrectionStore:
 
     async def correct(self, correction: Correction, request: IdempotentRequest[StoredResult, M]) -> M:
         """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""
-        # Times further ahead are refused below, so they need no partition.
+        # Later times are refused below, so they need no partition.
         latest = request.now + FUTURE_TOLERANCE
         moved = [correction.reissue_time, correction.sample_time]
         await self._partitions.prepare([time for time in moved if time is not None and time <= latest])

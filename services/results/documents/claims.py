@@ -1,7 +1,8 @@
-"""Decide which documents count as one subject, since links of other nodes are claims (docs/architecture.md §4.6).
+"""Decide which documents count as one subject. Links of other nodes are only claims (docs/architecture.md §4.6).
 
-A node can state false results of any person under its own laboratories. A link must give it no more than that.
-Therefore a link of another node counts for a document only beside results of that node.
+A node can state false results of any person under its own laboratories. A false link must do no more harm than false
+results. Therefore a link of another node counts only if that node has results of the subject too, as `find_documents`
+says.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from services.domain.region import NATION
 
 MAX_LINKED = 16
-"""Documents that one subject may have: more than any subject holds. It ends chains of wrong links."""
+"""Documents that one subject may have: more than any person holds. The limit ends chains of wrong links."""
 
 TRUSTED = frozenset({"", NATION})
 """The source nodes of links that always count: this node, and the nation."""
@@ -28,10 +29,10 @@ class Neighbour(NamedTuple):
 def find_documents(
     start: bytes, neighbours: Mapping[bytes, Sequence[Neighbour]], sources: Mapping[bytes, Collection[str]]
 ) -> list[bytes]:
-    """Return the documents that count as one subject with `start`, itself first, at most MAX_LINKED.
+    """Return the documents that count as one subject with `start`: `start` first, at most MAX_LINKED.
 
-    A link of another node counts if that node has results of `start`. If no node has any, it counts if the node has
-    results of a document that its own links connect with `start`.
+    A link of another node counts if that node has results of `start`. If no node has results of `start`, the link
+    counts if its node has results of a document that the node's own links connect with `start`.
 
     Args:
         start: the document in question.

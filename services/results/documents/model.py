@@ -22,7 +22,7 @@ class DocumentLink:
 
     Attributes:
         actor: the name of the caller that linked them; None if it is not known.
-        unlink_actor: the name of the caller that ended the link, in the same way.
+        unlink_actor: the name of the caller that ended the link; None if it is not known or the link is active.
         source_node: the region of the node that made the link; empty for this node.
     """
 

@@ -78,7 +78,7 @@ def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     """Link two documents. Return the active link if this node has linked them already, in either direction.
 
-    A link of another node is no reason not to make one: of two links of one pair both stay.
+    If only another node has linked them, this node makes its own link, and both links stay.
 
     Raises:
         FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
@@ -119,9 +119,10 @@ def unlink_documents(
     now: int,
     actor: str | None = None,
 ) -> DocumentLink:
-    """End the links of two documents, which stay in history. Raises NotFound if they are not linked.
+    """End the links of two documents. Raises NotFound if they are not linked.
 
-    Return this node's own link, or else another node's. The end of another node's link is known here alone.
+    Ended links stay in the history. Return this node's own link, or another node's if this node has none. No other node
+    learns that its link was ended here.
     """
     _lock_links(connection)
     existing = _find_active(connection, document, linked)
@@ -137,7 +138,7 @@ def unlink_documents(
 def list_links(
     connection: Connection, subject_key: bytes, before: tuple[int, str] | None, limit: int
 ) -> list[DocumentLink]:
-    """Return a document's links, ended ones too, newest first, after the one of `before` (create time and id)."""
+    """Return a document's links, ended ones too, newest first. Begin after the link `before` (create time and id)."""
     query = (
         select(_links)
         .where(or_(_links.c.subject_key == subject_key, _links.c.linked_subject_key == subject_key))
@@ -161,8 +162,8 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
 def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
     """Return, for each document that is linked, the keys of all documents of its subject, its own first.
 
-    Documents without links are left out. Needs one statement, one more for each further link of a chain, and one more
-    if another node made any of the links.
+    Documents without links are left out. The search takes one statement, one more for each further link of a chain, and
+    one more if another node made any of the links.
     """
     neighbours: dict[bytes, list[Neighbour]] = {}
     frontier = set(subject_keys)
@@ -223,7 +224,7 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> No
 
 
 def _lock_links(connection: Connection) -> None:
-    """Let one transaction at a time change links. A link that does not exist yet has no row that could be locked."""
+    """Lock all links until the commit, because a link that does not exist yet has no row to lock."""
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
 

@@ -24,7 +24,7 @@ document_links = Table(
     Column("unlink_reason", String(500), nullable=False),
     # The node that made the link; empty for this node.
     Column("source_node", String(6), nullable=False, server_default=""),
-    # The names of the callers; NULL if another node made or ended the link, or before callers had names.
+    # The callers' names. NULL if another node made or ended the link, or if the row is older than names of callers.
     Column("actor", String(100)),
     Column("unlink_actor", String(100)),
     Index("ix_document_links_subject_key", "subject_key"),

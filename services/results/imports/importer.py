@@ -89,7 +89,8 @@ class Importer:
         now = self._clock.now()
 
         def run() -> ImportResultsResponse:
-            # The given key is subscribed to even if the nation has no results: later ones are notified.
+            # The given document is subscribed to even if the nation has no results of it, so that later results are
+            # notified.
             add_subscriptions(connection, NATION, [key, *subject_keys], now)
             applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
             answer = self._answer(connection, key, subject_keys, len(applied.stored))
@@ -132,7 +133,7 @@ class Importer:
 
 
 def _with_mask(replica: Replica, key: bytes, number: str) -> Replica:
-    """Set the masked number of a replica whose subject is this document. Results of linked documents stay unchanged."""
+    """Set the masked number of a copy if its subject is this document. Copies of linked documents stay unchanged."""
     if replica.result.subject_key != key:
         return replica
     return replica._replace(result=replica.result._replace(masked_number=mask_number(number)))

@@ -9,7 +9,7 @@ from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportRes
 from services.results.imports.importer import Importer
 
 Context = Any
-"""grpc.aio.ServicerContext. Interceptors have used it already; the methods below do not need it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class ImportServicer:

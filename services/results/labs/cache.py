@@ -19,7 +19,7 @@ KEPT_FOR: Span = SECOND
 
 
 class LabCache:
-    """Laboratories by code, read again once they are older than `KEPT_FOR`. Used from the database's threads."""
+    """Laboratories by code, read again once they are older than `KEPT_FOR`. The database's threads use the cache."""
 
     def __init__(self) -> None:
         self._labs: dict[str, tuple[Instant, Lab]] = {}
@@ -29,7 +29,7 @@ class LabCache:
         return len(self._labs)
 
     def refresh(self, connection: Connection, usccs: Iterable[str], now: Instant) -> None:
-        """Read those of the laboratories that are not cached or were read longer than `KEPT_FOR` ago."""
+        """Read the laboratories that are not cached, and those that were read longer than `KEPT_FOR` ago."""
         stale = [uscc for uscc in set(usccs) if uscc not in self._labs or now - self._labs[uscc][0] >= KEPT_FOR]
         if not stale:
             return

@@ -21,7 +21,7 @@ def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
 
 
 def query_from_proto(request: lab_service_pb2.ListLabsRequest) -> LabQuery:
-    """Return the filter of a listing. Raises InvalidArgument for an unknown region or a name without a character."""
+    """Return the filter of a listing. Raises InvalidArgument if a region is unknown or a name is blank."""
     return LabQuery(
         known_region(request.region, "region") if request.region else "",
         _form(request.display_name, "display_name"),
@@ -30,7 +30,7 @@ def query_from_proto(request: lab_service_pb2.ListLabsRequest) -> LabQuery:
 
 
 def _form(name: str, field: str) -> str:
-    """Return the normal form of a name that is searched for; empty if none is."""
+    """Return the normal form of the name to search for; empty if the request has none."""
     form = normal_form(name)
     if name and not form:
         raise InvalidArgument.field(field, "has no visible character")

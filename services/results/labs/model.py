@@ -17,7 +17,7 @@ STANDING_UNKNOWN = lab_pb2.LAB_STANDING_UNSPECIFIED
 AUTHORIZED = lab_pb2.LAB_STANDING_AUTHORIZED
 
 NOT_AUTHORIZED = frozenset({lab_pb2.LAB_STANDING_SUSPENDED, lab_pb2.LAB_STANDING_REVOKED})
-"""Standings under which a report does not count. STANDING_UNKNOWN says nothing against a laboratory."""
+"""Standings under which a report does not count. STANDING_UNKNOWN is left out: it says nothing against a laboratory."""
 
 WARNED = lab_pb2.LAB_STANDING_WARNED
 
@@ -27,7 +27,7 @@ MAY_REPORT = frozenset({AUTHORIZED, WARNED})
 
 @dataclass(frozen=True, slots=True)
 class StandingChange:
-    """One entry of a laboratory's history. With effective_time None it holds from the beginning.
+    """One entry of a laboratory's history. If `effective_time` is None, the standing holds from the beginning.
 
     Attributes:
         actor: the name of the caller that recorded it; None if it is not known. It is not compared, because other nodes
@@ -48,7 +48,7 @@ class LabQuery:
     Attributes:
         region: laboratories in this region and below.
         normal_name: the registered name in normal form.
-        normal_prefix: what the registered name in normal form begins with.
+        normal_prefix: the beginning of the registered name in normal form.
     """
 
     region: str = ""
@@ -69,11 +69,12 @@ class Lab:
     changes: tuple[StandingChange, ...]
 
     def standing_at(self, instant: Instant) -> Standing:
-        """Return the standing at an instant, which is that of the entry with the greatest effective time up to it.
+        """Return the standing at an instant, from the entry with the latest effective time up to that instant.
 
         If several entries have that time, the last recorded one counts. Before the first effective time the standing is
-        REVOKED, because the laboratory was not authorised to issue reports then. Without any entry it is unknown: at
-        the nation, no node has said anything of the laboratory that counts.
+        REVOKED, because the laboratory was not authorised to issue reports then. Without any entry the standing is
+        unknown. The nation may have no entry, because it leaves out entries of nodes that are not the laboratory's
+        home.
         """
         if not self.changes:
             return STANDING_UNKNOWN

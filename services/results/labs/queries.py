@@ -18,7 +18,7 @@ from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
 MAX_OF_ONE_NAME = 10
-"""How many laboratories of one name are found, the first in order of code. A paper's name rarely fits more than one."""
+"""Laboratories of one name that are found: the first in order of code. A name on a paper rarely fits more than one."""
 _LAST_CHARACTER = "\U0010ffff"
 
 
@@ -113,7 +113,7 @@ def list_labs(connection: Connection, query: LabQuery, after: str, limit: int) -
 
 
 def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict[str, list[str]]:
-    """Return the codes of the laboratories of each name in normal form, at most MAX_OF_ONE_NAME of each, in order."""
+    """Return, for each name in normal form, the codes of at most MAX_OF_ONE_NAME laboratories, in order."""
     labs = tables.labs
     number = func.row_number().over(partition_by=labs.c.normal_name, order_by=labs.c.uscc).label("number")
     of_names = select(labs.c.normal_name, labs.c.uscc, number).where(labs.c.normal_name.in_(sorted(normal_names)))
@@ -139,7 +139,7 @@ def _within(region: str) -> ColumnElement[bool]:
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
-    """Return laboratories with the entries that count: of this node, of the nation, and of the laboratory's home."""
+    """Return laboratories with the entries that count: those of this node, the nation and the laboratory's home."""
     standings, labs = tables.lab_standings, tables.labs
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
     counts = or_(standings.c.source_node.in_(("", NATION)), standings.c.source_node == labs.c.home)

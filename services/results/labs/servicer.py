@@ -82,10 +82,10 @@ class LabServicer(LabServiceServicer):
 
 
 def _require_nation() -> None:
-    """Return if the caller may write the nation's register, which says where a laboratory is at home.
+    """Check that the caller may write the nation's register, which decides the home of each laboratory.
 
     Raises:
-        PermissionDenied: NOT_PERMITTED, the caller is the supervisor of less than the nation.
+        PermissionDenied: NOT_PERMITTED, the caller supervises a smaller region than the nation.
     """
     call = current_call.get()
     if call is not None and call.caller.region not in ("", NATION):

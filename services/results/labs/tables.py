@@ -18,9 +18,10 @@ labs = Table(
     Column("create_time", BigInteger, nullable=False),
     # At the nation, the node from which the row came; empty for a laboratory that this node registered itself.
     Column("source_node", String(6), nullable=False, server_default=""),
-    # At the nation, the node whose standings count beside the nation's own (docs/architecture.md); empty for none.
+    # At the nation, the laboratory's home, whose standings count beside the nation's own (docs/architecture.md §4.6).
+    # Empty if the laboratory has no home.
     Column("home", String(6), nullable=False, server_default=""),
-    # The normal form of display_name. Ordered by code point, so that the index serves prefixes too.
+    # The normal form of display_name. The order by code point lets the index find prefixes too.
     Column(
         "normal_name",
         String(MAX_LENGTH).with_variant(String(MAX_LENGTH, collation="C"), "postgresql"),
@@ -43,6 +44,6 @@ lab_standings = Table(
     Column("record_time", BigInteger, nullable=False),
     # The node that sent the entry; empty for one that was recorded here.
     Column("source_node", String(6), nullable=False, server_default=""),
-    # The caller's name; NULL if another node recorded the entry, or before callers had names.
+    # The caller's name. NULL if another node recorded the entry, or if the entry is older than names of callers.
     Column("actor", String(100)),
 )

@@ -1,7 +1,8 @@
-"""What was found of a claimed report: its laboratory, by code or by name, and its record. Pure.
+"""Find the laboratory and the record of a claimed report. Pure functions.
 
-A laboratory and a number together identify a report. A name stands for the laboratories that bear it in the register of
-this node or of the nation. If several bear it, the one with this person's record of the number counts.
+A laboratory and a number together identify a report. A claim may give a name in place of the laboratory's code. The
+name stands for every laboratory that bears it in the register of this node or of the nation. If several laboratories
+bear it, the one with a record of this person under the number counts.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 MAX_POSSIBLE = 10
-"""Records of the claimed number that are returned if the laboratory is unknown. Nearly always there is one at most."""
+"""Records of the claimed number that are returned if the laboratory is unknown. There is rarely more than one."""
 
 
 class FoundClaim(NamedTuple):
     """What was found of one claimed report.
 
     Attributes:
-        lab: the code of its laboratory; empty if it is not known or not the only one.
+        lab: the code of its laboratory; empty if no laboratory or several may be meant.
         standing: its laboratory's standing at the claimed report time.
         region: its laboratory's region; empty if unknown.
         is_comparable: whether laboratory and number are known.
-        record: this person's record of it, with its laboratory's standing at its own time; None if there is none.
-        is_others: whether there is a record, and it is another person's.
-        possible: this person's records of the number, if the laboratory is not known.
+        record: this person's record of the report, with its laboratory's standing at its reference time; None if there
+            is none.
+        is_others: whether there is a record, but of another person.
+        possible: this person's records with the claimed number, if the laboratory is not known.
     """
 
     lab: str
@@ -54,7 +56,10 @@ class _OfLab(NamedTuple):
 
 
 def reports_to_find(claims: Collection[ReportClaim]) -> tuple[list[ReportName], list[NamedReport]]:
-    """Return the reports that claims name by code, and those by name; without a number too. Each once, in order."""
+    """Return the reports that claims name by code, and those by name, each once and in order.
+
+    A claim without a number is returned too.
+    """
     by_code = {(claim.lab, claim.report_number) for claim in claims if claim.lab}
     by_name = {(claim.normal_name, claim.report_number) for claim in claims if claim.normal_name}
     return sorted(by_code), sorted(by_name)

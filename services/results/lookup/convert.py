@@ -23,7 +23,7 @@ def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
 
 
 def claims_from_proto(claimed: Iterable[lookup_pb2.ClaimedReport]) -> tuple[ReportClaim, ...]:
-    """Return claimed reports. Raises InvalidArgument for a wrong code, and if one states nothing to be found by."""
+    """Return claimed reports. Raises InvalidArgument for a wrong code or an empty claim."""
     return tuple([_claim_from_proto(claim, f"claimed_reports[{index}]") for index, claim in enumerate(claimed)])
 
 
@@ -51,7 +51,7 @@ def fill_claim(
     Args:
         message: the empty message.
         found: what was found.
-        items: the items that are looked up. Of others no content is returned.
+        items: the items that are looked up. Records of other items are returned without content.
         subject_key: the key of the document that is looked up.
         masked_number: its masked number.
     """

@@ -49,8 +49,8 @@ def list_by_lab(
 ) -> tuple[list[StoredResult], LabPosition | None]:
     """Return a laboratory's results after a position, in order of report number, each report's newest revision first.
 
-    Returns at most `limit` results, fewer if `scan` reports were examined for them, and the position after which to
-    continue, None at the end.
+    Returns at most `limit` results, and the position after which to continue, None at the end. There may be fewer
+    results, because at most `scan` reports are examined.
     """
     number, revision = after
     of_lab = _keys.c.lab == lab
@@ -83,7 +83,7 @@ def list_by_lab(
 def _key_conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
     """Return conditions on a report's key that exclude reports without a matching revision.
 
-    A key has most of the newest revision's fields, and little of older ones.
+    A key has most fields of the newest revision, and nearly none of older revisions.
     """
     if SUPERSEDED in query.states:
         return [_keys.c.revision > 1] if set(query.states) == {SUPERSEDED} else []

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 NOTHING = "*"
-"""Sent to other nodes in place of a number or name that contains a resident identity number. It matches nothing."""
+"""The text that other nodes get in place of a number or name with a resident identity number. It matches nothing."""
 
 
 class _Question:
@@ -60,14 +60,14 @@ class _Question:
 
     Raises:
         InvalidArgument: a field is invalid.
-        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so that this one never meets it.
+        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so this service never meets it.
     """
 
     __slots__ = ("claims", "items", "leaves_out_nation", "limit", "masked_number", "nationwide", "subject_key", "token")
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
-        # Every read of this node's database sees all commits that were acknowledged before it, so a token of this node
-        # is always met. A token of another node needs the nation, which knows what other nodes have committed.
+        # Every read of this node's database sees all commits that were acknowledged before the read, so a token of this
+        # node is always met. A token of another node needs the nation, which knows what other nodes have committed.
         freshness = decode_token(request.at_least_as_fresh, now)
         if freshness is not None and freshness.service != "results":
             raise not_fresh(format_node(jurisdiction))
@@ -78,7 +78,7 @@ class _Question:
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
-        # Without a scope the caller has not chosen LOCAL, so the answer says that the nation was not asked.
+        # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
         # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
         self.masked_number = mask_number(document.number) if self.nationwide else ""
@@ -127,13 +127,13 @@ class LookupHandler:
         return response
 
     async def look_up_each(self, batch: BatchLookupLatestRequest) -> BatchLookupLatestResponse:
-        """Answer several look-ups in order, each by an answer or an error of its own, from one read of the store."""
+        """Answer several look-ups in order, from one read of the store. Each gets an answer or an error of its own."""
         response = BatchLookupLatestResponse()
         await self._answer_each(batch, response, None)
         return response
 
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
-        """Answer as `look_up_each`, with local look-ups that claim no report in columns."""
+        """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns."""
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)
         return response
@@ -144,7 +144,7 @@ class LookupHandler:
         response: BatchLookupLatestResponse | BatchLookupColumnsResponse,
         columns: LookupColumns | None,
     ) -> None:
-        """Fill an empty response with answers. With `columns`, local look-ups that claim no report are put there."""
+        """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
         now = self._clock.now()
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
@@ -255,7 +255,7 @@ class LookupHandler:
     def _pick(
         self, question: _Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
     ) -> LatestResults:
-        # Look-ups that share a read may ask for other items.
+        # Other look-ups that share the read may ask for further items.
         wanted = [result for result in results if result.item in question.items]
         return pick_latest(
             wanted, self._jurisdiction, question.limit, lambda result: standing_of(result) not in NOT_AUTHORIZED
@@ -271,7 +271,7 @@ class LookupHandler:
         own_results: Sequence[RemoteMatch],
         now: Instant,
     ) -> None:
-        """Answer claimed reports, by this node's records and, if the nation was asked, by those it returned."""
+        """Answer claimed reports from this node's records and from those that the nation returned, if it was asked."""
         wanted = [match for match in own_results if match.result.item in question.items] if question.claims else ()
         for claim, remote in zip_longest(question.claims, nationwide):
             found = find_claim(claim, matches, remote, wanted, keys, now)
@@ -280,7 +280,7 @@ class LookupHandler:
                 continue
             report_time = claim.report_time
             if matches.horizon is not None and report_time is not None and report_time < matches.horizon:
-                # No missing report is recorded, because an upload before the horizon would be refused.
+                # The report is not stored as missing, because uploads of reports before the horizon are refused.
                 set_timestamp(message.retention_start_time, matches.horizon)
             else:
                 response.next_steps.append(_upload_report((found.lab, claim.report_number), now))

@@ -1,7 +1,7 @@
 """Merging of this node's and the nation's results of one subject, as pure functions.
 
-If both have a report, the greater revision counts, and this node's if they are equal. If both know the laboratory, the
-stricter standing counts.
+If both have a report, the greater revision counts. If the revisions are equal, this node's counts. If both know the
+laboratory, the stricter standing counts.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class ResultQuery:
     items: tuple[str, ...] = ()
 
     def takes(self, result: StoredResult) -> bool:
-        """Whether a result matches the filter."""
+        """Return whether a result matches the filter."""
         return (
             result.state in self.states
             and (not self.outcomes or result.outcome in self.outcomes)
@@ -46,15 +46,15 @@ SubjectPosition = tuple[int, str, str, int]
 
 
 NamedReport = tuple[str, str]
-"""A laboratory's name in normal form and a report number, empty if none is claimed."""
+"""A laboratory's name in normal form, and a report number. The number is empty if the claim has none."""
 
 
 class ReportClaim(NamedTuple):
-    """A report that a holder claims to have. Empty texts and None stand for what it does not show.
+    """A report that a holder claims to have. Empty texts and None stand for what the holder does not show.
 
     Attributes:
         lab: the code of its laboratory.
-        lab_name: the laboratory's name as printed; not read if `lab` is set.
+        lab_name: the laboratory's name as printed; ignored if `lab` is set.
     """
 
     lab: str
@@ -81,7 +81,7 @@ class LocalMatches:
         horizon: the horizon of retention if a named report was not found, else None.
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
 
-    `standing_at` and `region_of` answer for the laboratories of these results and reports.
+    `standing_at` and `region_of` know only the laboratories of these results and reports.
     """
 
     by_subject: Sequence[Sequence[StoredResult]]
@@ -100,7 +100,7 @@ class Listing:
     Attributes:
         results: the results, in the order of the listing.
         standing_at: returns the standing of one of their laboratories at an instant.
-        horizon: the horizon of retention, which only a page has.
+        horizon: the horizon of retention; None if nothing was removed, or if this is not a page.
         next_position: the position after which the next page of a laboratory begins; None at the end.
     """
 
@@ -113,7 +113,7 @@ class Listing:
 class SubjectQuestion(NamedTuple):
     """A question about one subject's results and claimed reports.
 
-    `token` is the caller's consistency token. Results of other items than `items` are not wanted.
+    `token` is the caller's consistency token. `items` are the items whose results are wanted.
     """
 
     subject_key: bytes

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _NATION = format_node(NATION)
 LAGGING: Span = 10 * SECOND
-"""How far a node may be behind the nation without being listed as a source of its own."""
+"""How far behind a node may be before it is listed as a source of its own."""
 
 
 class NationwideRecords(Protocol):
@@ -40,16 +40,16 @@ class NationwideRecords(Protocol):
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
         """Ask the nation, and return its answers in order. None stands for an answer that did not come in time.
 
-        Unavailable stands for a question with a consistency token that the nation did not meet in time.
+        Unavailable stands for the answer to a question whose consistency token the nation did not meet in time.
         """
         ...
 
 
 class NodeFreshness(Protocol):
-    """Completeness of this node's store with respect to the nodes below it."""
+    """How complete this node's store is for each of the nodes below it."""
 
     async def sources(self) -> list[DataSource]:
-        """Return this node, and each that replicates to it, as sources. Call it before reading results."""
+        """Return this node, and each node that replicates to it, as sources. Call it before reading results."""
         ...
 
     async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
@@ -61,7 +61,7 @@ class SubjectMatches(NamedTuple):
     """What this node's store has for one subject.
 
     Attributes:
-        matches: the whole read, in which the standing of laboratories and claimed reports are found.
+        matches: the whole read, with the standing of laboratories and the claimed reports.
         results: the subject's results, newest report first.
         keys: the keys of all of its documents.
         time: the instant of the read.
@@ -92,7 +92,7 @@ class LookupResult(NamedTuple):
 
 
 class NationwideLookup:
-    """Looks up subjects here and at the nation. `nation` is None at a node without one, and at the nation itself."""
+    """Looks up subjects here and at the nation. `nation` is None at the nation and at a node without an upstream."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class NationwideLookup:
         return result
 
     async def look_up_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[LookupResult | HutongError]:
-        """Look up several subjects, in order, by one read that is not shared. Returns errors in place of results."""
+        """Look up several subjects in order, by a read that is not shared. Errors stand in place of results."""
         return await self._look_up(questions, self._read) if questions else ()
 
     async def _look_up(
@@ -135,7 +135,7 @@ class NationwideLookup:
         asking = asyncio.ensure_future(self._ask_nation(questions))
         try:
             if self._jurisdiction == NATION:
-                # At the nation this waits until the store meets the tokens, so the store must be read afterwards.
+                # At the nation, `asking` waits until the store meets the tokens. The store must be read after that.
                 await asking
             found = await read(list(questions))
             answers = await asking
@@ -218,7 +218,7 @@ class NationwideLookup:
         for (index, _), answer in zip(missing, more, strict=True):
             so_far = completed[index]
             if isinstance(so_far, SubjectAnswer):
-                # Without the second answer the first one is incomplete, which counts as no answer.
+                # If the second answer is missing, the first one is incomplete and counts as no answer.
                 completed[index] = _extended(so_far, answer) if isinstance(answer, SubjectAnswer) else None
         return completed
 
@@ -284,11 +284,11 @@ def _extended(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
 
 
 def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
-    """Return the nation's sources as a look-up at a node returns them, the nation first.
+    """Return the nation's sources in the short form that a look-up at another node returns, the nation first.
 
-    The nation stands for all nodes that are connected to it. Its instant is the earliest one up to which any of them is
-    complete. Nodes that are disconnected or more than LAGGING behind are listed too. The `asking` node is left out,
-    because it has its own results.
+    The nation stands for all nodes that are connected to it. Its instant is the earliest of the instants up to which
+    these nodes are complete. Nodes that are disconnected or more than LAGGING behind are also listed by themselves. The
+    `asking` node is left out, because it has its own results.
     """
     (nation, *others) = sources
     others = [source for source in others if source.node != asking]

@@ -1,7 +1,7 @@
 """Choice of the results that a look-up returns, as pure functions.
 
-A limit must never hide what governs a decision. A positive that no negative has cleared is therefore returned even
-beyond the limit, and so is the negative that clears a positive within it.
+A limit must never hide a result that governs a decision. A positive that no negative has cleared is therefore returned
+even beyond the limit. A negative beyond the limit is returned if it clears a positive within the limit.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from services.domain.region import within
 from services.results.records.model import ACTIVE, NEGATIVE, POOL_POSITIVE, POSITIVE, StoredResult
 
 DEFAULT_LIMIT = 3
-"""The newest three from inside and from outside the province, as the report of 11 August 2022 says."""
+"""The newest three from inside and three from outside the province, as the report of 11 August 2022 says."""
 MAX_PER_SUBJECT = 200
 """How many of the newest results of each document and item are read: more than six months of daily tests."""
 
 
 class LatestResults(NamedTuple):
-    """A subject's newest results, newest report first, by whether the specimen was taken in the jurisdiction."""
+    """A subject's newest results, newest report first, split by whether the specimen was taken in the jurisdiction."""
 
     in_region: Sequence[StoredResult]
     out_of_region: Sequence[StoredResult]
@@ -30,11 +30,11 @@ class LatestResults(NamedTuple):
 def pick_latest(
     newest_first: Sequence[StoredResult], jurisdiction: str, limit: int, may_report: Callable[[StoredResult], bool]
 ) -> LatestResults:
-    """Pick at most `limit` results from the jurisdiction and `limit` from outside, and those that must not be hidden.
+    """Pick at most `limit` results from the jurisdiction and `limit` from outside, and those that no limit may hide.
 
-    Each item has its own limit, and only negatives of its own item clear a positive.
-    `may_report` says whether a result's laboratory was authorised at its time. Results that do not count (recalled, or
-    without that authorisation) are picked only if others do not reach the limit, and never clear a positive.
+    Each item has its own limit, and only a negative of the same item clears a positive. `may_report` says whether a
+    result's laboratory was authorised at its time. Results that do not count (recalled, or without that authorisation)
+    are picked only if the others do not reach the limit. They never clear a positive.
     """
     if len(newest_first) <= limit:
         picked: Sequence[StoredResult] = newest_first
@@ -62,7 +62,7 @@ def _find_required(results: Sequence[StoredResult], of_item: Sequence[bool], cou
     """Return the indexes of an item's results that no limit may hide."""
     counts = list(map(and_, of_item, counting))
     negatives = [index for index, result in enumerate(results) if counts[index] and result.outcome == NEGATIVE]
-    # One of these two expires last, whether a policy counts from the report or from sampling.
+    # The first of these expires last if a policy counts from the report, the second if it counts from sampling.
     needed = {negatives[0], max(negatives, key=lambda index: results[index].sample_time)} if negatives else set()
     newest_sample = max((results[index].sample_time for index in needed), default=None)
     for index, result in enumerate(results):

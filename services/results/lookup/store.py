@@ -27,7 +27,7 @@ from services.storage.engine import Database
 class LookupStore:
     """Reads results.
 
-    `joined` says that the node replicates to the nation. Results then have their nationwide time.
+    `joined` says that the node replicates to the nation. Results then have a national receive time.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class LookupStore:
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 
-        Subjects' results are of these items alone. The named reports are found whatever their item. `by_name` names a
-        report by the name of its laboratory, in place of the code.
+        Results of subjects are found only if they are of these items. The named reports are found whatever their item.
+        `reports` names a laboratory by its code, `by_name` by its name.
         """
 
         def work(connection: Connection) -> LocalMatches:

@@ -38,8 +38,8 @@ def find_subjects(
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
     """Return, for each subject in order, the keys of all of its documents, the given one first, and its newest results.
 
-    Results are newest report first, at most MAX_PER_SUBJECT of each document and item. Subjects without linked
-    documents, which nearly all are, take one statement for each item.
+    Results are newest report first, at most MAX_PER_SUBJECT of each document and item. Nearly all subjects have no
+    linked documents, and take one statement for each item.
     """
     newest, linked_keys = _find(connection, subject_keys, items)
     if not linked_keys:
@@ -64,8 +64,8 @@ def _find(
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Return the newest results of each document, and those of the documents that are linked to any other.
 
-    Each item is read by itself, so that many results of one item hide none of another. Look-ups nearly always ask for
-    one item.
+    Each item is read by itself, so that many results of one item hide no result of another. Look-ups nearly always ask
+    for one item.
     """
     find = _find_sqlite if connection.dialect.name == "sqlite" else _find_postgresql
     of_items = [find(connection, keys, item) for item in items]
@@ -99,14 +99,14 @@ def _find_postgresql(
 def _find_sqlite(
     connection: Connection, keys: Sequence[bytes], item: str
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """Find results by one statement for each document. SQLite runs in this process, so none costs a round trip."""
+    """Find results by one statement for each document. SQLite runs in this process, so none is a round trip."""
     driver: Any = connection.connection.driver_connection
     found = [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key, item))] for key in keys]
     return found, find_with_links(connection, keys)
 
 
 def _merge(lists: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:
-    """Return several lists of one subject's results together, newest report first."""
+    """Merge several lists of one subject's results into one, newest report first."""
     if len(lists) == 1:
         return list(lists[0])
     results = [result for results in lists for result in results]

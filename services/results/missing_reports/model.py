@@ -13,7 +13,7 @@ class ShownReport(NamedTuple):
     lab: str
     report_number: str
     report_time: Instant | None
-    """As the holder states it; None if not stated."""
+    """The report time that the holder states; None if the holder states none."""
     claim_time: Instant
 
 
@@ -35,4 +35,4 @@ class MissingReport(NamedTuple):
     report_number: str
     create_time: Instant
     raising_node: str
-    """The region of the node where it was raised."""
+    """The region of the node where the holder showed the report."""

@@ -1,4 +1,4 @@
-"""The queue of missing reports. They are stored in the background, so that no decision waits for it."""
+"""The queue of missing reports. It stores them in the background, so that no decision waits for the database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MAX_WAITING = 2_000
 BATCH = 500
 """Claims that one transaction stores."""
 MEMORY: Span = HOUR
-"""How long a stored claim is remembered, and not stored again."""
+"""How long a stored claim is remembered. A remembered claim is not stored again."""
 MAX_REMEMBERED = 20_000
 """Claims that are remembered. Beyond this the oldest are forgotten first."""
 
@@ -63,7 +63,7 @@ class MissingReportQueue:
         self._last_removal: Instant | None = None
 
     def remember(self, lab: str, report_number: str, report_time: Instant | None, now: Instant) -> None:
-        """Queue a claim that no source has a record of. Never waits; a claim beyond the capacity is dropped."""
+        """Queue a claim of which no source has a record. This never waits. A claim beyond the capacity is dropped."""
         name = (lab, report_number)
         written = self._recent.get(name)
         if name in self._waiting or (written is not None and now - written < MEMORY):
@@ -75,7 +75,7 @@ class MissingReportQueue:
         self._has_claims.set()
 
     async def run(self) -> None:
-        """Store claims until cancelled. Claims that still wait then are lost until shown again. A background job."""
+        """Store claims until cancelled. Claims still queued then are lost until shown again. A background job."""
         while True:
             await self._has_claims.wait()
             try:
@@ -84,7 +84,7 @@ class MissingReportQueue:
             except HutongError as error:
                 _log.warning("missing reports not stored", reason=error.reason)
                 await asyncio.sleep(self._timing.missing_report_retry)
-            except Exception:  # noqa: BLE001 - the same claims must not fail again for ever
+            except Exception:  # noqa: BLE001 - the queue is emptied, so that its claims do not fail for ever
                 _log.exception("missing reports dropped", count=len(self._waiting))
                 DROPPED.labels("failure").inc(len(self._waiting))
                 self._waiting.clear()
@@ -113,7 +113,7 @@ class MissingReportQueue:
     def raise_reports(self, connection: Connection, claims: Sequence[ShownReport], now: Instant) -> int:
         """Store claims made at this node, and pass on those of other nodes' laboratories.
 
-        Return how many were dropped for want of capacity.
+        Return how many were dropped because a capacity was used up.
         """
         sound = select_sound(claims, self._jurisdiction, read_horizon(connection))
         return self._router.raise_reports(connection, sound, now)

@@ -1,4 +1,4 @@
-"""Routing of missing reports: which node lists one."""
+"""Routing of missing reports to the node that lists them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MissingReportRouter(Protocol):
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
         """Store reports shown at this node and pass on those of other nodes' laboratories.
 
-        Return how many were dropped for want of capacity.
+        Return how many were dropped because a capacity was used up.
         """
         ...
 
@@ -33,7 +33,7 @@ class MissingReportRouter(Protocol):
         ...
 
     def receive_labs(self, connection: Connection, usccs: Collection[str], /) -> list[MissingReport]:
-        """Take note that a node has sent these laboratories. Return the missing reports that it must be notified of."""
+        """Stop listing reports of laboratories that a node has registered. Return them to notify that node."""
         ...
 
 
@@ -48,7 +48,7 @@ class UpwardRouter:
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
         """Store reports shown here, and log those of other nodes' laboratories for the nation.
 
-        Without an upstream all are listed here. Return how many were dropped for want of capacity.
+        Without an upstream all are listed here. Return how many were dropped because a capacity was used up.
         """
         if not self._has_upstream:
             return store_missing(connection, reports, (), self._limits)[1]
@@ -60,7 +60,7 @@ class UpwardRouter:
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], _sender: str) -> list[MissingReport]:
-        """List reports that the nation sent. It sends one only to the nodes that have registered its laboratory."""
+        """List reports from the nation. The nation sends each only to nodes that have registered the laboratory."""
         store_missing(connection, select_uploadable(reports), (), self._limits)
         return []
 

@@ -15,7 +15,7 @@ from services.runtime.page_tokens import PageTokens, page_size
 from services.storage.engine import Database
 
 Context = Any
-"""grpc.aio.ServicerContext. Interceptors have used it already; the methods below do not need it."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 _POSITION = (int, str, str)
 

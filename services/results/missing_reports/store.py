@@ -1,7 +1,7 @@
 """Missing reports in the database: reports that holders have shown and that no node has a record of.
 
-The node that has registered the laboratory lists the missing report. It is closed once the report has a key here.
-Readers check this; an upload writes nothing for it.
+The node that has registered the laboratory lists the missing report. The missing report is closed once the report has a
+key in `report_keys`. Readers check for the key, so an upload writes nothing to close it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.r
 
 
 def can_be_missing(lab: str, report_number: str) -> bool:
-    """Return whether a laboratory could upload a report under this number, and a holder could have read it from one.
+    """Return whether a laboratory could upload a report under this number and a holder could read the number on it.
 
-    Texts typed in place of a number have no digit or repeat one character. The number of an identity card is no report
-    number.
+    Texts that were typed in place of a number often have no digit or repeat one character. The number of an identity
+    card is no report number.
     """
     return (
         is_report_number(report_number)
@@ -49,7 +49,7 @@ def can_be_missing(lab: str, report_number: str) -> bool:
 
 
 def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | None) -> list[MissingReport]:
-    """Return the claims of a node that a laboratory could upload and retention would keep, as missing reports."""
+    """Return a node's claims as missing reports, if a laboratory could upload them and retention would keep them."""
     sound = {
         (claim.lab, claim.report_number): MissingReport(claim.lab, claim.report_number, claim.claim_time, node)
         for claim in claims
@@ -80,9 +80,9 @@ def store_missing(
     """Store reports that are new here and have no record.
 
     Reports of the laboratories in `passed_on` are not listed here. Return the stored reports, and how many were dropped
-    for want of capacity.
+    because a capacity was used up.
     """
-    # Every writer inserts in this order, so that two writers of the same reports cannot deadlock.
+    # Every transaction inserts in this order, so that two transactions with the same reports cannot deadlock.
     wanted = {(report.lab, report.report_number): report for report in sorted(reports)}
     for name in _known(connection, list(wanted)):
         del wanted[name]
@@ -132,7 +132,7 @@ class _Capacity:
         )
 
     def reserve(self, lab: str) -> bool:
-        """Reserve capacity for a report. Return whether there was any."""
+        """Reserve capacity for a report. Return False if none is left."""
         is_unregistered = lab in self._unregistered
         if self._for_lab[lab] <= 0 or self._in_all <= 0 or (is_unregistered and self._for_unregistered <= 0):
             return False
@@ -185,9 +185,9 @@ def remove_old(connection: Connection, before: Instant) -> None:
 
 
 def remove_with_keys(connection: Connection, horizon: Instant) -> int:
-    """Delete missing reports closed by a report that retention is about to remove. They would be open again.
+    """Delete missing reports that are closed by reports which retention is about to remove.
 
-    Return how many there were.
+    Without the keys of those reports they would be open again. Return how many were deleted.
     """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     return connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon))).rowcount

@@ -6,17 +6,17 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table
 
 from services.results.schema import metadata
 
-# Reports that a holder has shown and that had no record. One is closed once the report has a key in report_keys; its
-# row does not change.
+# Reports that a holder has shown and that had no record. A missing report is closed once the report has a key in
+# report_keys. Its row does not change.
 missing_reports = Table(
     "missing_reports",
     metadata,
     Column("lab", String(18), primary_key=True),
     Column("report_number", String(64), primary_key=True),
     Column("create_time", BigInteger, nullable=False),
-    # The region of the node where it was raised.
+    # The region of the node where the holder showed the report.
     Column("raising_node", String(6), nullable=False),
-    # Whether the report was sent to another node, which has registered the laboratory. Then it is not listed here.
+    # Whether the report was sent to the node that has registered the laboratory. If so, this node does not list it.
     Column("passed_on", Boolean, nullable=False),
     Index("ix_missing_reports_create_time", "create_time"),
 )

@@ -1,1 +1,1 @@
-"""The store of results: tables, rows, revisions, partitions and what every reader asks."""
+"""The store of results: tables, rows, revisions, partitions and the queries that all readers share."""

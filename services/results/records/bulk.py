@@ -46,7 +46,7 @@ class Bulk(Protocol):
         ...
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """As `find_keys`, with the keys locked: no other transaction can revise these reports until the commit."""
+        """Lock the stored keys until the commit and return them. No other transaction can then revise the reports."""
         ...
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
@@ -55,7 +55,7 @@ class Bulk(Protocol):
 
 
 class PostgresqlBulk:
-    """Writes by COPY, and by arrays where a condition or an answer is needed, which COPY does not have."""
+    """Writes by COPY, which takes no condition and gives no answer. Statements that need one take arrays."""
 
     _RESULT_COLUMNS = (*VALIDATED_COLUMNS, *COMMIT_COLUMNS)
 
@@ -64,7 +64,7 @@ class PostgresqlBulk:
         _copy(connection, "report_keys", KEY_COLUMNS, "".join([row.key_row for row in rows]))
 
     def insert_free_keys(self, connection: Connection, lab: str, rows: Sequence[NewResult]) -> set[str]:
-        """Claim free numbers. If an open transaction has claimed one, wait for its end to know whether it is free."""
+        """Claim free numbers. If an open transaction has claimed a number, wait until that transaction ends."""
         inserted = connection.exec_driver_sql(
             f"INSERT INTO report_keys ({', '.join(KEY_COLUMNS)})"
             " SELECT %s, n, k, t, 1, o, h"
@@ -82,7 +82,7 @@ class PostgresqlBulk:
         return {row[0] for row in inserted}
 
     _FIND = f"{_FIND_KEYS} WHERE lab = %s AND report_number = ANY (%s::text[])"
-    # Every statement locks keys in the same order (claims too), so that two uploads never deadlock.
+    # Every statement that locks or claims keys does so in the same order, so that two uploads never deadlock.
     _HOLD = f'{_FIND} ORDER BY report_number COLLATE "C" FOR UPDATE'
 
     def find_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
@@ -141,7 +141,7 @@ class SqliteBulk:
         return found
 
     def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Find keys. The one write transaction locks the whole database."""
+        """Find keys. They need no lock, because a write transaction locks the whole database."""
         return self.find_keys(connection, lab, report_numbers)
 
     def insert_results(self, connection: Connection, rows: Sequence[NewResult], commit: CommitColumns) -> None:
@@ -154,7 +154,7 @@ class SqliteBulk:
             commit.national_receive_time,
         )
         results = [
-            (subject_key, number) + subject + tube_columns + commit_values  # noqa: RUF005 - joined, not unpacked: half the time
+            (subject_key, number) + subject + tube_columns + commit_values  # noqa: RUF005 - joining takes half the time
             for _, _, number, subject_key, _, _, _, _, (subject, tube_columns), _ in rows
         ]
         connection.exec_driver_sql(self._INSERT_RESULT, results)
@@ -188,5 +188,8 @@ def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> 
 
 
 def _is_taken(error: Exception) -> bool:
-    """Whether an insert failed because a key exists. COPY bypasses SQLAlchemy and fails with the driver's error."""
+    """Return whether an insert failed because a key exists.
+
+    COPY bypasses SQLAlchemy and fails with the driver's error.
+    """
     return isinstance(error, IntegrityError | UniqueViolation)

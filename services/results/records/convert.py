@@ -51,9 +51,10 @@ def fill_stored_columns(message: result_pb2.TestResult | replica_pb2.ReplicatedR
 
 
 def fill_result(message: result_pb2.TestResult, result: StoredResult, lab_standing: Standing) -> None:
-    """Fill an empty message that already has its place in a response.
+    """Fill an empty message that is already part of a response.
 
-    Every look-up converts results, and copying a finished message into the response would cost more than all the rest.
+    Every look-up converts results, and copying a finished message into the response would cost more than the rest of
+    the conversion.
     """
     message.name = format_result(result.lab, result.report_number)
     message.masked_name = result.masked_name

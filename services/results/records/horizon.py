@@ -1,4 +1,4 @@
-"""The horizon of retention. Results with an earlier reference time are removed; reads and writes there are errors."""
+"""The horizon of retention. Results with an earlier reference time are removed. Reading or writing them is an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def require_not_removed(connection: Connection, reference_time: Instant) -> None
     """Check that a reference time is not before the horizon.
 
     Raises:
-        FailedPrecondition: BEFORE_HORIZON, it is.
+        FailedPrecondition: BEFORE_HORIZON, it is before the horizon.
     """
     horizon = read_horizon(connection)
     if horizon is not None and reference_time < horizon:
@@ -40,7 +40,7 @@ def require_not_removed(connection: Connection, reference_time: Instant) -> None
 
 
 def absent(name: str, horizon: Instant | None) -> NotFound:
-    """Return the error for a report without a record. It names the horizon, because retention may have removed it."""
+    """Return the error for a report without a record. It names the horizon, which may be why the report is absent."""
     if horizon is None:
         return NotFound.resource(name)
     since = format_instant(horizon)

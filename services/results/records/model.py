@@ -42,9 +42,9 @@ ReportName = tuple[str, str]
 
 
 def is_adverse(outcome: Outcome, item: str) -> bool:
-    """Return whether a result may stand against its person. The nation then makes it known to other nodes.
+    """Return whether the nation announces a result to other nodes, because it may stand against its subject.
 
-    A positive of an item that is not announced is kept here. Where a policy lists such an item as adverse, Verification
+    The nation keeps a positive of any other item to itself. If a policy lists such an item as adverse, Verification
     asks the nation each time.
     """
     return outcome in _ADVERSE and is_announced(item)
@@ -70,7 +70,7 @@ class NewResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReportKey:
-    """A row of `report_keys` without its name: the subject, and the newest revision."""
+    """A row of `report_keys` without the report's name: its subject and its newest revision."""
 
     subject_key: bytes
     reference_time: Instant

@@ -1,8 +1,8 @@
 """PostgreSQL partitions of `results`, one for each month of Asia/Shanghai in which reports were issued.
 
-The running service makes them ahead. A batch of a month that this process does not know yet makes the partition in a
-transaction of its own before the batch's. The number of partitions stays small, because no result is older than
-December 2019 or newer than now.
+The running service makes partitions ahead. If a batch has results of a month that this process does not know yet, the
+partition is made first, in a transaction of its own. The number of partitions stays small, because no result is older
+than December 2019 or newer than now.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from services.results.records.horizon import read_horizon
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 LOCK_MS = 300
-"""How long one attempt waits for transactions that change the table. Others queue behind it for as long."""
+"""Milliseconds that one attempt waits for transactions that change the table. Others queue behind it meanwhile."""
 
 Month = tuple[int, int]
 """Year and month."""
@@ -51,7 +51,7 @@ def months_of(instants: Collection[Instant]) -> set[Month]:
 
 
 def months_ahead(instant: Instant) -> set[Month]:
-    """Return the months that must be ready at an instant: its own and the next."""
+    """Return the months that must be ready at an instant: the current month and the next."""
     month = month_of(instant)
     return {month, month_after(month)}
 
@@ -93,7 +93,7 @@ def find_missing(connection: Connection, months: Iterable[Month]) -> set[Month]:
 def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
     """Make the missing partitions of these months, except those that retention has removed.
 
-    Returns False, with nothing done, if another transaction changes or analyses the table at the moment.
+    Returns False and makes nothing if another transaction is changing or analysing the table.
     """
     if connection.dialect.name != "postgresql":
         return True
@@ -115,7 +115,7 @@ def make_partitions(connection: Connection, months: Iterable[Month]) -> bool:
 def _make_partition(connection: Connection, name: str, start: Instant, end: Instant) -> None:
     """Create a table and attach it. Neither step waits for readers and writers or blocks them.
 
-    CREATE TABLE ... PARTITION OF needs an exclusive lock on `results`: while it waited for one long reader, every later
+    CREATE TABLE ... PARTITION OF needs an exclusive lock on `results`. While it waited for one long reader, every later
     reader and writer would wait behind it.
     """
     connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE results INCLUDING ALL)")

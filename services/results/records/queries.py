@@ -63,7 +63,8 @@ def get_result(connection: Connection, lab: str, report_number: str, revision: i
     horizon = read_horizon(connection)
     if horizon is not None and newest is None:
         raise removed(horizon)
-    # A copy from another node may have come without its older revisions, so it is not certain that this was removed.
+    # A copy from another node may have come without its older revisions, so it is not certain that retention removed
+    # this one.
     raise absent(name, horizon)
 
 

@@ -19,7 +19,7 @@ _keys = tables.report_keys
 def write_next_revisions(
     connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Supersede the newest revisions by ones that differ in the `stated` columns. The caller has locked their keys."""
+    """Supersede the newest revisions by ones with the `stated` columns changed. The caller has locked the keys."""
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}
     values |= {"revision": _results.c.revision + 1, "upload_time": literal(now), "national_receive_time": null()}
     columns = [column.name for column in _results.columns]
@@ -38,7 +38,7 @@ def advance_keys(
     now: Instant,
     actor: str | None = None,
 ) -> None:
-    """Advance keys to the revisions that `write_next_revisions` wrote, and store who made each and the reason."""
+    """Advance keys to the revisions that `write_next_revisions` wrote, and store the actor and the reason of each."""
     connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
     columns = ["lab", "report_number", "revision", "reason", "record_time", "actor"]
     stated_by = literal(actor, tables.revision_reasons.c.actor.type)
@@ -48,7 +48,7 @@ def advance_keys(
 
 
 def remove_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> None:
-    """Remove these reports with all revisions and keys, so that their numbers are free. The caller holds the keys."""
+    """Remove these reports with all revisions and keys, which frees their numbers. The caller has locked the keys."""
     reasons = tables.revision_reasons
     for start in range(0, len(report_numbers), 500):
         of_key = and_(_keys.c.lab == lab, _keys.c.report_number.in_(report_numbers[start : start + 500]))

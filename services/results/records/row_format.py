@@ -126,8 +126,8 @@ class CopyRows:
 class TupleRows:
     """Tuples of statement parameters: one tuple for the subject, one for the tube.
 
-    They lack the columns that are fields of `NewResult`. All persons of a tube share its tuple, which is transferred
-    only once from the validating process.
+    They lack the columns that are fields of `NewResult`. All persons of a tube share its tuple, which the validating
+    process sends only once.
     """
 
     def form_tube(self, tube: TubeColumns) -> tuple[object, ...]:
@@ -151,7 +151,7 @@ class TupleRows:
     def form_key(
         self, lab: str, report_number: str, subject_key: bytes, reference_time: int, outcome: int, content_hash: bytes
     ) -> None:
-        """Return None. `NewResult` has every column of the key but the laboratory, which is in its result row."""
+        """Return None, because `NewResult` and its result row together have every column of the key."""
 
     def form_result(self, subject: SubjectColumns, tube_columns: tuple[object, ...]) -> TupleRow:
         """Return the subject's columns that are not fields of `NewResult`, and the tube's columns."""

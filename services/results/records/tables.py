@@ -1,9 +1,9 @@
 """Tables of results. They contain identities only as keyed hashes and masks.
 
 `results` has one index and no constraint, because each index costs a third of the bulk load. The primary key of
-`report_keys` makes reports unique instead. This narrow table has for every report its subject and the reference time of
-its newest revision. A unique constraint on `results` would have to include the reference time, by which the table is
-partitioned, so it would not notice the same report with a report time in another month.
+`report_keys` makes reports unique instead. That narrow table has the subject of every report and the reference time of
+its newest revision. A unique constraint on `results` would have to include the reference time, because the table is
+partitioned by it. The constraint would not notice the same report with a report time in another month.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ results = Table(
     "results",
     metadata,
     Column("subject_key", LargeBinary(KEY_LENGTH), nullable=False),
-    # The report time, or the sample time while PENDING. Orders results; PostgreSQL partitions by it.
+    # The report time, or the sample time while PENDING. Results are ordered by it, and PostgreSQL partitions by it.
     Column("reference_time", BigInteger, nullable=False),
     Column("lab", String(18), nullable=False),
     Column("report_number", String(64), nullable=False),
@@ -75,11 +75,11 @@ revision_reasons = Table(
     Column("revision", Integer, primary_key=True),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
-    # The name of the caller that corrected or recalled the report; NULL before callers had names.
+    # The name of the caller that corrected or recalled the report. NULL if the row is older than names of callers.
     Column("actor", String(100)),
 )
 
-# A mark of the pepper, and of the rule of document classes, by which the store's subject keys were made.
+# A mark of the pepper and of the rule of document classes. Both were used to make the store's subject keys.
 pepper_marks = pepper_marks_table(metadata, "pepper_marks")
 
 # Deletion records, which are kept for ever: one for each purge.
@@ -94,6 +94,6 @@ deletions = Table(
     Column("result_count", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("delete_time", BigInteger, nullable=False),
-    # The operator's login name as "local:{name}"; NULL before it was recorded.
+    # The operator's login name as "local:{name}"; NULL if the row is older than this column.
     Column("actor", String(100)),
 )

@@ -1,1 +1,1 @@
-"""Retention: purges, and the records of them."""
+"""Retention: purges and their deletion records."""

@@ -9,13 +9,13 @@ from services.domain.instant import DAY, Instant, Span
 
 @dataclass(frozen=True, slots=True)
 class ResultsAges:
-    """How long each kind of row of Results is kept at most, besides results themselves, which the horizon removes.
+    """How long each kind of row of Results is kept at most. Results themselves are kept until the horizon passes them.
 
     Attributes:
-        uploads: after the last batch of an upload; its rejections go with it.
+        uploads: uploads, after their last batch. Their rejections are removed with them.
         requests: remembered request ids.
-        missing_reports: after a report was shown for the first time.
-        links: links of documents, after their end. Links that stand are kept.
+        missing_reports: missing reports, after they were shown for the first time.
+        links: links of documents, after their end. Active links are kept.
         changes: entries of the change log. A node with an upstream keeps those that the upstream has not acknowledged.
         exchange: notifications to other nodes, and positions in change logs that no node has any more.
     """
@@ -30,13 +30,13 @@ class ResultsAges:
 
 @dataclass(frozen=True, slots=True)
 class PurgePace:
-    """How a purge leaves time to others.
+    """How much a purge does at once, so that other work goes on.
 
     Attributes:
         step_size: rows that one transaction examines. On SQLite uploads wait for that transaction.
         entries: lists of reports that one read decodes. A list has up to some ten thousand reports.
         drop_tries: attempts to drop a month that is being read, or to empty SQLite's log.
-        drop_pause: between two attempts, in seconds.
+        drop_pause: the pause between two attempts, in seconds.
     """
 
     step_size: int = 5_000

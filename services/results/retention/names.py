@@ -1,7 +1,7 @@
 """Erase the numbers of removed reports from rows that are kept: lists of reports, and remembered answers.
 
 A report that was uploaded late is removed long before the entry of the change log that names it. A cursor counts the
-reports of an entry, so an erased number leaves an empty place in the list.
+reports of an entry, so an empty name replaces each erased number, and the list keeps its length.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database
 
 LISTS = (changes, notifications)
-"""Tables with lists of names of one encoding."""
+"""Tables with lists of names that `pack_reports` has encoded."""
 ERASED = ("", 0)
-"""Stands in a list for a name that was erased."""
+"""The item that replaces an erased name in a list."""
 
 _AT_ONCE = 500
 """Names in one statement."""
@@ -50,7 +50,7 @@ class _Page(NamedTuple):
 def erase_from_lists(database: Database, counts: DeletionCounts, table: Table, entries: int) -> None:
     """Erase the names of reports and subjects that are not stored any more from all lists of a table.
 
-    Reads decode `entries` lists at once. Only lists with such names are written.
+    One read decodes `entries` lists. Only lists with such names are written.
     """
     after: RowKey | None = ()
     while after is not None:
@@ -76,7 +76,7 @@ def _read_lists(connection: Connection, table: Table, entries: int, after: RowKe
 
 
 def _find_known(connection: Connection, kind: ChangeKind, lab: str, names: Collection[str]) -> set[str] | None:
-    """Return those of the names that are stored; None if the names of this kind are not of reports or subjects."""
+    """Return those of the names that are stored; None if this kind lists neither reports nor subjects."""
     match kind:
         case ChangeKind.RESULTS:
             return _find_numbers(connection, report_keys, lab, names)
@@ -133,7 +133,7 @@ def _forget(
 
 
 def find_reports(connection: Connection, names: Collection[ReportName], *conditions: Any) -> set[ReportName]:
-    """Return those of the reports that have a key, with further conditions if given."""
+    """Return those of the reports that have a key that meets the conditions."""
     by_lab: dict[str, list[str]] = {}
     for lab, number in names:
         by_lab.setdefault(lab, []).append(number)
@@ -165,4 +165,4 @@ _NAMES_IN_ANSWERS: Mapping[str, Callable[[bytes], Iterable[ReportName]]] = {
     ImportResultsRequest.__name__: lambda answer: map(_name, ImportResultsResponse.FromString(answer).test_results),
     PROGRESS: _names_in_progress,
 }
-"""The remembered answers that name reports, by method."""
+"""The function that returns the reports named in a remembered answer, by method."""

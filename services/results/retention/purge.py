@@ -2,8 +2,8 @@
 
 On PostgreSQL a purge drops whole months, on SQLite it deletes rows. The deletion record is kept for ever. It contains
 the count of removed revisions and a SHA-256 over their names: one name a line, ordered by laboratory and report number
-(both in byte order) and revision. An operator with a list of names can thereby show that exactly these were removed.
-What was removed from each store is counted in the transactions that remove it.
+(both in byte order) and revision. An operator with a list of names can show by this hash that exactly these revisions
+were removed. Each transaction that removes rows also counts them, by store.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ RowPosition = tuple[Any, ...]
 
 
 class ReportPosition(NamedTuple):
-    """The position of a pass over all reports: the last one's name."""
+    """The position of a pass over all reports: the name of the last report."""
 
     lab: str
     report_number: str
@@ -73,13 +73,13 @@ def purge(
 ) -> Deletion:
     """Remove every result with a reference time before a horizon, and all data that belongs to it or is beyond its age.
 
-    The horizon is `older_than`, on PostgreSQL the beginning of its month. It is set first, so that nothing before it is
-    stored any more. Then everything is counted, so that the record is complete before anything is removed. A purge may
-    be stopped at any time; the next one removes the rest, under a record of its own. Only one purge runs at a time,
-    because two would count the same results. `actor` is who asked for it.
+    The horizon is `older_than` on SQLite, and the beginning of its month on PostgreSQL. The horizon is set first, so
+    that nothing before it is stored any more. Then everything is counted, so that the record is complete before
+    anything is removed. A purge may be stopped at any time. The next purge removes the rest, under a record of its own.
+    Only one purge runs at a time, because two would count the same results. `actor` is the name of the operator.
 
-    `before_removal` gets the complete record while every report still has its key. At a node that has an upstream,
-    changes that the upstream does not know are kept beyond their age.
+    `before_removal` is called with the complete record while every report still has its key. At a node with an
+    upstream, changes that the upstream does not have yet are kept beyond their age.
 
     Raises:
         Unavailable: OVERLOADED, another purge is under way, or a month or SQLite's log was read without pause.
@@ -136,7 +136,7 @@ def _end_subscriptions(counts: DeletionCounts, connection: Connection, horizon: 
 def _remove_changes(
     database: Database, counts: DeletionCounts, deletion: Deletion, ages: ResultsAges, *, has_upstream: bool
 ) -> None:
-    """Remove the beginning of the change log: what the horizon or its own age has passed."""
+    """Remove the entries of the change log that are before the horizon or beyond their own age."""
     own_age = deletion.delete_time - ages.changes
     for writer_id in database.read_now(list_writers):
         while database.write_now(_remove_entries, counts, writer_id, deletion.horizon, None):
@@ -155,7 +155,7 @@ def _remove_entries(
 
 
 def _set_horizon(connection: Connection, deletion: Deletion) -> None:
-    """Set the horizon. Waits for open transactions of uploads and corrections; all later ones see it."""
+    """Set the horizon after the end of all open uploads and corrections. All later transactions see the horizon."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("LOCK TABLE uploads, report_keys IN EXCLUSIVE MODE")
     connection.execute(insert(deletions).values(asdict(deletion)))
@@ -221,8 +221,8 @@ def _delete_keys(
     conditions = [key > tuple_(*after), _keys.c.reference_time < horizon, or_(_keys.c.revision == 1, ~kept)]
     if last is not None:
         conditions.append(key <= tuple_(*last))
-    # Locked before they are deleted, because an upload may be revising some of them, and in the order in which uploads
-    # claim them, so that the two never deadlock.
+    # The keys are locked before they are deleted, because an upload may be revising some of the reports. They are
+    # locked in the order in which uploads claim them, so that the two never deadlock.
     names = select(_keys.c.lab, _keys.c.report_number).where(*conditions)
     held = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number)).with_for_update()
     deleted = connection.execute(
@@ -242,7 +242,7 @@ def _delete_keys(
 
 
 def _delete_results(step_size: int, connection: Connection, horizon: Instant, after: int) -> int | None:
-    """Delete those of the next rows of SQLite's table that lie before the horizon. Return the last examined row id."""
+    """Delete results before the horizon among the next rows of SQLite's table. Return the last examined row id."""
     last: int | None = connection.execute(
         text("SELECT rowid FROM results WHERE rowid > :after ORDER BY rowid LIMIT 1 OFFSET :step"),
         {"after": after, "step": step_size - 1},

@@ -1,4 +1,4 @@
-"""The stores of Results that a purge empties beside results and their keys, each with a condition for old rows."""
+"""The stores of Results that a purge clears of old rows, besides results and their keys."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class PurgedStore(NamedTuple):
 def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     """Yield the stores in the order in which they are purged.
 
-    A row goes once it is before the results' horizon or beyond the store's own age. Links go by their age alone.
+    A row is removed once it is before the results' horizon or beyond the store's own age. Links are removed by their
+    age alone.
     """
     now, horizon = deletion.delete_time, deletion.horizon
     rejections, reasons, positions = upload_rejections, revision_reasons, replicated_positions
@@ -52,14 +53,14 @@ def list_stores(deletion: Deletion, ages: ResultsAges) -> Iterator[PurgedStore]:
     yield PurgedStore(national_delays, national_delays.c.report_hour < horizon // HOUR)
     yield PurgedStore(national_receive_times, national_receive_times.c.upload_time < horizon)
     yield PurgedStore(requests, requests.c.create_time < max(horizon, now - ages.requests))
-    # A node that was unavailable for so long subscribes to every subject again. The newest notification identifies the
-    # position of a node that has them all, so it has no age of its own.
+    # A node that was unavailable for longer than this age subscribes to every subject again. The newest notification of
+    # a node has no age, because it is the position of a node that has received all notifications.
     newest = select(nodes.c.newest_notification).where(nodes.c.node == notifications.c.node).scalar_subquery()
     is_passed = and_(notifications.c.commit_time < now - ages.exchange, notifications.c.number < newest)
     yield PurgedStore(notifications, or_(notifications.c.commit_time < horizon, is_passed))
-    # A node that was restored from a backup has a new log, and never sends from the old one again.
+    # A node that was restored from a backup has a new log. It never sends from the old log again.
     is_unused = or_(positions.c.commit_time.is_(None), positions.c.commit_time < now - ages.exchange)
     yield PurgedStore(positions, and_(is_unused, is_replaced))
     yield PurgedStore(document_links, document_links.c.unlink_time < now - ages.links)
-    # Batches from before the horizon was set no longer count as known. If one is sent again, it is validated again.
+    # Batches that were stored before the horizon was set no longer count as known. A repeated batch is validated again.
     yield PurgedStore(known_batches, known_batches.c.commit_time <= now)

@@ -1,4 +1,4 @@
-"""The table of what purges removed from each store of Results."""
+"""The table of how many rows purges removed from each store of Results."""
 
 from __future__ import annotations
 

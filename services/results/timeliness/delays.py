@@ -1,7 +1,7 @@
 """Delays from report to upload, and from upload to the nation, counted by class as results come in.
 
-Each class is 5 % wider than the one before. A quantile read from the counts is therefore at most 5 % too long, and its
-cost does not depend on the number of results.
+The longest delay of a class is 5 % longer than that of the class before. A quantile that is read from the counts is
+therefore at most 5 % too long. Reading it costs the same for any number of results.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Summary(NamedTuple):
 
 
 def delay_class(delay: Span) -> int:
-    """Return the class of a delay. 0 is up to one second, and negative delays, which clock skew causes."""
+    """Return the class of a delay. Class 0 has delays up to one second and negative ones, which clock skew causes."""
     seconds = max(delay, 0) / SECOND
     return int(math.log(seconds) / _LOG_GROWTH) + 1 if seconds > 1 else 0
 
@@ -157,7 +157,8 @@ def timeliness_of(
     counts: Counter[int], to_nation: Counter[int], last_upload_time: Instant | None, late: Span
 ) -> Timeliness:
     """Return the summary of persons counted by class of delay; `late` is the longest delay that is not late."""
-    # Only classes entirely beyond the threshold count, so that no result within it is called late.
+    # A class counts as late only if all its delays are beyond the threshold, so that no result within it counts as
+    # late.
     late_count = sum(persons for class_, persons in counts.items() if class_ and longest_of_class(class_ - 1) >= late)
     return Timeliness(counts.total(), _quantiles(counts), _quantiles(to_nation), late_count, last_upload_time)
 
@@ -168,7 +169,7 @@ def _quantiles(counts: Counter[int]) -> Quantiles | None:
 
 
 def quantile_of(counts: Counter[int], total: int, share: float) -> Span:
-    """Return the longest delay of the class in which the share is reached."""
+    """Return the longest delay of the first class up to which `share` of all persons are counted."""
     classes = sorted(counts)
     seen = accumulate(counts[class_] for class_ in classes)
     return longest_of_class(

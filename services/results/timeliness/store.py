@@ -32,8 +32,8 @@ class TimelinessStore:
     ) -> Summary:
         """Return a page of a region's laboratories, in order of code, with codes after `after`.
 
-        With `after` None the page begins with the sum of all laboratories. `after` is "" if that sum filled the page
-        before. Raises as `require_kept`.
+        If `after` is None, the page begins with the sum of all laboratories. If that sum filled the page before,
+        `after` is "". Raises as `require_kept`.
         """
 
         def work(connection: Connection) -> Summary:

@@ -19,7 +19,8 @@ delays = Table(
     Column("last_upload_time", BigInteger, nullable=False),
 )
 
-# At a province, when a commit reached the nation. Laboratory and upload time of a result identify its commit.
+# At a province, the time at which a commit reached the nation. A result's laboratory and upload time identify its
+# commit.
 national_receive_times = Table(
     "national_receive_times",
     metadata,
@@ -28,7 +29,7 @@ national_receive_times = Table(
     Column("national_receive_time", BigInteger, nullable=False),
 )
 
-# Delays from upload to the nation, as `delays`.
+# Delays from upload to the nation, in the form of `delays`.
 national_delays = Table(
     "national_delays",
     metadata,

@@ -1,7 +1,7 @@
 """Claims report numbers, so that every report is stored once.
 
-Uniqueness is enforced by the primary key of `report_keys`, not by checking first: numbers are inserted, and only failed
-inserts are compared with what is stored.
+The primary key of `report_keys` enforces this. Numbers are inserted without a check, and only results whose insert
+failed are compared with the stored ones.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Comparison:
     Attributes:
         revised: results that follow a sampling record, with that record's key.
         duplicate_count: results that are stored already.
-        conflicts: rejections of the others.
-        conflicting: the report numbers of the others.
+        conflicts: rejections of all other results.
+        conflicting: the report numbers of these rejected results.
     """
 
     revised: list[tuple[NewResult, ReportKey]] = field(default_factory=list)
@@ -57,12 +57,12 @@ class Comparison:
 
 
 class StoredReports(NamedTuple):
-    """What the keys of stored reports do not contain, by report number.
+    """Fields of stored reports that their keys do not contain, by report number.
 
     Attributes:
         items: the id of each report's item.
-        foreign: the source node's region of each report that another node received. The result of such a sampling
-            record must be uploaded at that node.
+        foreign: the source node's region of each report that another node received. If such a report is a sampling
+            record, its result must be uploaded at that node.
     """
 
     items: dict[str, str]
@@ -89,7 +89,7 @@ def claim_reports(
 ) -> Claims:
     """Claim the report numbers of results that `source_node` received.
 
-    With `likely_free` all are inserted at once first. Only if that fails are the free ones found.
+    If `likely_free` is set, all numbers are first inserted at once. The free numbers are found only if that fails.
 
     Raises:
         RemovedMeanwhile: a report number was taken, and then its report was removed.
@@ -133,13 +133,13 @@ def _compare_with_stored(
     comparison = compare_reports(dict(known), rows)
     if not comparison.revised and not comparison.conflicts:
         return comparison
-    # Compared again under the lock, because another stream may have committed the same results meanwhile.
+    # The results are compared again under the lock, because another stream may have committed the same ones meanwhile.
     to_revise = {row.report_number for row, _ in comparison.revised}
     held = bulk.hold_keys(connection, lab, list(to_revise)) if to_revise else {}
     if len(held) < len(to_revise):
         raise RemovedMeanwhile
     stored = find_stored(connection, lab, sorted(to_revise | comparison.conflicting), source_node)
-    # Results that the same batch has just claimed are not stored yet.
+    # `find_stored` does not find results that this batch has just claimed, because they are not stored yet.
     stored.items.update((row.report_number, row.item) for row in fresh if row.report_number in numbers)
     return compare_reports(known | held, rows, stored)
 
@@ -166,8 +166,8 @@ def compare_reports(
 ) -> Comparison:
     """Separate duplicates, results of sampling records, and conflicts, in the order of the upload.
 
-    `known` is updated: once a sampling record has got its result from a row, later rows are compared with that result.
-    Without `stored` the items of stored reports count as equal to those of the rows, and no report as foreign.
+    `known` is updated. Once a row is the result of a sampling record, later rows are compared with that result. If
+    `stored` is None, every stored report counts as one of the same item that this node received.
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}

@@ -203,7 +203,7 @@ def _store_digest(
 def _advance_upload(
     connection: Connection, position: UploadPosition, end: int, counts: tuple[int, int, int], now: Instant
 ) -> None:
-    """Set the upload's committed offset to `end`; `counts` are the persons accepted, duplicate and rejected."""
+    """Set the upload's committed offset to `end`, and add `counts` of accepted, duplicate and rejected persons."""
     uploads = tables.uploads
     accepted, duplicates, rejected = counts
     connection.execute(
@@ -226,7 +226,7 @@ def _record_changes(
     stored: Sequence[tuple[NewResult, int]],
     now: Instant,
 ) -> None:
-    """Record what was stored in the delays of the laboratory and in the change log."""
+    """Count the stored results in the laboratory's delays, and log them in the change log."""
     record_delays(connection, position.lab, [row.reference_time for row, _ in stored if row.outcome != PENDING], now)
     names = [(row.report_number, revision) for row, revision in stored]
     keys = [row.subject_key for row, _ in stored]

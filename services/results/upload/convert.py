@@ -34,7 +34,7 @@ def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
 
 
 def _item_of(tube: upload_pb2.Tube) -> str:
-    """Return the id of a tube's item. A malformed name is a fault of the contract's rules, which reject the tube."""
+    """Return the id of a tube's item. If it is malformed, return the default: the contract's rules reject the tube."""
     try:
         return parse_item(tube.item)
     except InvalidArgument:

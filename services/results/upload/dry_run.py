@@ -43,9 +43,9 @@ class DryRunBudget:
 
 
 class DryRun:
-    """One upload with `validate_only`. Its reports are compared with the store and with those it was sent before.
+    """One upload with `validate_only`. Its reports are compared with the store and with its own earlier reports.
 
-    At its end it releases its capacity.
+    The dry run releases its capacity when it ends.
     """
 
     def __init__(self, lab: str, store: UploadStore, budget: DryRunBudget) -> None:
@@ -53,7 +53,7 @@ class DryRun:
         self._store = store
         self._budget = budget
         self._seen: dict[str, ReportKey] = {}
-        # The items of new reports. The default item, which nearly all have, is left out.
+        # The items of new reports. Reports of the default item, which are nearly all, are left out.
         self._items: dict[str, str] = {}
         self._offset = 0
 
@@ -91,7 +91,7 @@ class DryRun:
         if comparison.revised or comparison.conflicts:
             unequal = comparison.conflicting | {row.report_number for row, _ in comparison.revised}
             stored = await self._store.find_stored(self._lab, sorted(unequal))
-            # A report that is not stored came in an earlier batch of this dry run, or comes first in this one.
+            # If a report is not stored, it came earlier in this dry run: in an earlier batch or in this one.
             for number in unequal - stored.items.keys():
                 stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
             expected = dict(known)

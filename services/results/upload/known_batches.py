@@ -1,10 +1,10 @@
-"""Recognises batches that are stored, so that a laboratory's repeated day is hardly validated or compared again.
+"""Recognises stored batches, so that a laboratory that sends its day again causes little work.
 
 A batch is known by a keyed hash over its tubes, in any upload and at any offset. The hash is stored in the transaction
-that commits the batch, together with the tubes that had a rejection. Those are validated again each time, so that a
-hash never stands for more than what is stored. The laboratory's standings, the horizon of retention and the admitted
-items are part of the hash, because they could change the validation of stored tubes. After such a change no earlier
-batch is known.
+that commits the batch, together with the tubes that had a rejection. Those tubes are validated again each time, so that
+a hash never stands for more than what is stored. The laboratory's standings, the horizon of retention and the admitted
+items are part of the hash, because they could change the validation of stored tubes. After a change of any of these, no
+earlier batch is known.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class KnownBatch:
 
     Attributes:
         unstored: indexes of the tubes that had a rejection.
-        horizon: the horizon of retention under which the others are stored. Under a later one they may be removed.
+        horizon: the horizon of retention under which the other tubes are stored. Under a later horizon they may be
+            removed.
     """
 
     unstored: Sequence[int]
@@ -48,10 +49,11 @@ class KnownBatch:
 def batch_digest(pepper: Pepper, lab: Lab, items: Sequence[str], tubes: bytes) -> bytes:
     """Return the keyed hash of a batch's serialized tubes under a laboratory's standings and the admitted items.
 
-    It is keyed because a batch may be one tube of one person, whose data could otherwise be found by trying.
+    The hash is keyed, because a batch may be one tube of one person. Trying out values could otherwise reveal that
+    person's data.
     """
     standings = repr([(change.standing, change.effective_time) for change in lab.changes])
-    # The default item alone adds nothing, so that batches stored before uploads had items are still recognised.
+    # The default item alone adds nothing, so that batches from before uploads had items are still recognised.
     admitted = "" if list(items) == [DEFAULT_ITEM] else repr(sorted(items))
     key = hashlib.sha256(b"batch" + pepper.secret + standings.encode() + admitted.encode()).digest()
     return hashlib.blake2b(tubes, key=key, digest_size=DIGEST_LENGTH).digest()

@@ -68,7 +68,8 @@ class Rejection:
 class UploadPosition:
     """The identity of an upload.
 
-    `reports_are_new` says whether all its reports have been new so far. Then the next ones are claimed all at once.
+    `reports_are_new` says whether all its reports have been new so far. If they have, the next reports are claimed all
+    at once.
     """
 
     lab: str
@@ -86,7 +87,7 @@ class ValidatedBatch:
         person_counts: how many persons each of its tubes has.
         results: the valid results.
         rejections: the invalid items, with all their faults.
-        digest: the keyed hash of its tubes, by which it is recognised later; empty if it shall not be.
+        digest: the keyed hash of its tubes, by which it is recognised later; empty if it is not to be recognised.
         known_tubes: indexes of the tubes that are stored completely and were not validated again.
         known_horizon: the horizon of retention under which they are stored.
     """
@@ -113,7 +114,7 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """The state of an upload. The offset counts tubes, the other counts persons."""
+    """The state of an upload. The offset counts tubes. The other numbers count persons."""
 
     lab: str
     upload_id: str

@@ -1,10 +1,11 @@
-"""Fairness between laboratories: one whose client is stuck in a loop is slowed down and does not disturb the others.
+"""Quotas of laboratories, so that a laboratory whose client is stuck in a loop does not slow down the others.
 
 A laboratory's streams take turns, so that eight streams get no greater share than one. Each laboratory has three limits
 per process: concurrent streams, persons per second, and duplicates per day. A stream above the rate waits, and flow
-control passes the wait on to its sender. Above the duplicates the stream ends with RetryInfo, and so does every new one
-until that time. A client that ignores RetryInfo is held for some seconds before it is refused again, because otherwise
-it would retry a thousand times a second. The counts are in memory, and a restart resets them.
+control passes the wait on to its sender. A stream above the duplicates ends with RetryInfo, and so does every new
+stream until the time in RetryInfo. If a client ignores RetryInfo, its new stream is held for some seconds before it is
+refused, because otherwise the client would retry a thousand times a second. The counts are in memory, and a restart
+resets them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from services.runtime.clock import Clock
 PENALTY: Span = MINUTE
 """How long a laboratory waits after it has used up its duplicates: long enough to slow a loop to one batch a minute."""
 REFUSAL_SECONDS = 5.0
-"""How long a refused stream is held before its error is returned. Each new stream sends as much as the flow-control
-window allows at once, which other laboratories notice if it happens every second."""
+"""How long a refused stream is held before its error is returned. Each new stream sends at once as much as the
+flow-control window allows. A new stream every second would slow down other laboratories."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,9 @@ class Quotas:
         """Wait until the laboratory may send this many more persons."""
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()
-        # One second's worth may come at once. After that each batch waits until the rate allows those before it. The
-        # wait is at most the time that the last batch was worth, so that a clock set back does not stall the upload.
+        # The persons that the rate allows in one second may come at once. After them each batch waits until the rate
+        # allows the batches before it. The wait is at most the time that the rate gives the last batch, so that a clock
+        # set back does not stall the upload.
         wait = min(account.paid_until - now - SECOND, account.last_price)
         account.last_price = persons * SECOND // self._limits.persons_per_second
         account.paid_until = max(account.paid_until, now) + account.last_price

@@ -1,7 +1,8 @@
 """Answers replayed tubes, those below an upload's committed offset, without storing anything.
 
-The offset alone acknowledges no person. A person whose report is stored as it was sent is a duplicate. A rejection is
-returned again, and so is one that is found now. Any other person shows that the tubes belong to another upload.
+Each person is checked, because a tube may differ from the one that was sent before. A person whose report is stored as
+it was sent is a duplicate. A stored rejection is returned again, and a new rejection is returned too. Any other person
+shows that the tubes belong to another upload.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def replay_tubes(
 class _RejectionSet:
     """Rejections by item.
 
-    A rejection of a whole tube replaces those of its persons. Of two rejections of one item the first added stays.
+    A rejection of a whole tube replaces those of its persons. If an item gets two rejections, the first stays.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class _RejectionSet:
 
 
 def upload_id_reused(offset: int) -> InvalidArgument:
-    """Return the error for tubes below the committed offset that are not those that were sent there before."""
+    """Return the error for tubes below the committed offset that differ from the tubes sent before."""
     text = f"was used before for other tubes: the one at {offset} is not stored; upload under a new id"
     violation = Violation("start.upload_id", "UPLOAD_ID_REUSED", text)
     return InvalidArgument(
@@ -156,7 +157,7 @@ def find_rejections(connection: Connection, position: UploadPosition, offset: in
 
 
 def delete_rejections(connection: Connection, position: UploadPosition) -> None:
-    """Delete the rejections of an earlier upload with this id, which retention has removed."""
+    """Delete the rejections that remain of an earlier upload with this id. Retention has removed that upload."""
     connection.execute(
         delete(_rejections).where(_rejections.c.lab == position.lab, _rejections.c.upload_id == position.upload_id)
     )

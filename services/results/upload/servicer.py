@@ -19,7 +19,7 @@ from services.results.upload.store import UploadStore
 from services.results.upload.stream import UploadReceiver
 
 Context = Any
-"""A grpc.aio.ServicerContext. The interceptors have used it already; the methods do not."""
+"""A grpc.aio.ServicerContext. Only the interceptors use it."""
 
 
 class UploadServicer(UploadServiceServicer):

@@ -25,7 +25,7 @@ from services.storage.engine import Database
 class UploadStore:
     """Uploads and their reports. Every write is durable when it returns.
 
-    If `node` is given, `find_stored` finds reports that another node received first.
+    If `node` is given, `find_stored` also returns which reports another node received.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class UploadStore:
         return await self._database.read(read_horizon)
 
     async def get_upload(self, lab: str, upload_id: str) -> Upload:
-        """Return the state of an upload. NotFound if nothing of it was committed."""
+        """Return the state of an upload. Raises NotFound if nothing of it was committed."""
         return await self._database.read(get_upload, lab, upload_id)
 
 
 def get_upload(connection: Connection, lab: str, upload_id: str) -> Upload:
-    """Return the state of an upload. NotFound if nothing of it was committed."""
+    """Return the state of an upload. Raises NotFound if nothing of it was committed."""
     uploads = tables.uploads
     query = select(uploads).where(uploads.c.lab == lab, uploads.c.upload_id == upload_id)
     row = connection.execute(query).one_or_none()

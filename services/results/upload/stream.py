@@ -34,14 +34,14 @@ from services.runtime.server.service import Drain
 
 VALIDATED_AHEAD = 2
 """Batches whose validation is under way or done while an earlier batch commits. Together with the batch that commits
-and the batch just read, a stream holds at most four batches in memory. Flow control then holds the laboratory back."""
+and the batch just read, a stream holds at most four batches in memory. Flow control then makes the laboratory wait."""
 
 UPLOAD_METHOD = "/hutong.results.v1.UploadService/UploadResults"
 
 
 @dataclass(frozen=True, slots=True)
 class _PendingBatch:
-    """A batch that is being validated, and how to validate all of it again."""
+    """A batch that is being validated, and the function that validates all of it again."""
 
     batch: asyncio.Future[ValidatedBatch]
     revalidate: Callable[[], Awaitable[ValidatedBatch]]
@@ -66,13 +66,13 @@ class UploadReceiver:
     pepper: Pepper
     dry_runs: DryRunBudget
     start_seconds: float
-    """How long a stream may delay its first frame. Until that frame it counts against no laboratory's limits."""
+    """How long a stream may delay its first frame. Until then the stream counts against no laboratory's limits."""
 
     async def receive(self, frames: AsyncIterator[UploadResultsRequest]) -> AsyncIterator[UploadResultsResponse]:
         """Receive an upload from its first frame to its last, and yield one response for each batch."""
         start = await self._first_frame(frames)
-        # The laboratory is checked before the quotas, so that they keep counts for registered laboratories only. The
-        # number of other names has no limit.
+        # The laboratory is checked before the quotas, so that the quotas keep counts only for registered laboratories.
+        # Callers could name any number of others.
         lab = await self._require_lab(parse_lab(start.lab, "start.lab"))
         async with self.quotas.stream(lab.uscc):
             async for response in self._receive_batches(start, lab, frames):
@@ -101,7 +101,7 @@ class UploadReceiver:
 
     @contextlib.contextmanager
     def _committing(self, position: UploadPosition, validate_only: bool) -> Iterator[_Commit]:
-        """Return the function that commits a batch; with validate_only, one that returns what a commit would."""
+        """Return the function that commits a batch or, with validate_only, only returns what a commit would."""
         if not validate_only:
             yield lambda batch: self.store.commit_batch(position, batch, self.clock.now())
             return
@@ -184,7 +184,7 @@ class UploadReceiver:
                 expected = max(expected, batch.offset + len(batch.tubes))
                 now = self.clock.now()
                 if now - read_time >= KEPT_FOR:
-                    # Read again, because a stream may last for days and the laboratory may be suspended meanwhile.
+                    # The laboratory is read again, because it may be suspended while a stream lasts for days.
                     lab, read_time = await self._require_lab(lab.uscc), now
                 async with self.quotas.reading(lab.uscc):
                     pending = await self._begin_validation(lab, items, now, batch, validate_only)
@@ -199,7 +199,7 @@ class UploadReceiver:
     ) -> _PendingBatch:
         """Start the validation of a batch in the background.
 
-        Only those tubes of a known batch are validated that are not stored.
+        If the batch is known, only the tubes that are not stored are validated.
         """
         person_counts = [len(tube.persons) for tube in batch.tubes]
         offset = batch.offset
@@ -207,7 +207,7 @@ class UploadReceiver:
         tubes = batch.SerializeToString()
         digest = b"" if validate_only else batch_digest(self.pepper, lab, items, tubes)
         known = await self.store.find_known_batch(lab.uscc, digest) if digest else None
-        # Stored tubes do not count here, because they cost next to nothing and duplicates have a limit of their own.
+        # Stored tubes do not count here, because they cost hardly any work, and duplicates have a limit of their own.
         unvalidated = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))
         revalidate = partial(self._validate, lab, items, now, offset, tubes, digest)

@@ -49,7 +49,7 @@ TubeFaults = Mapping[int, Sequence[tuple[int, Violation]]]
 class _Shared(NamedTuple):
     """The parts that all persons of a valid tube share, made once for all of them.
 
-    `statement` is the hash of the tube's statement. Each person's content hash continues a copy of it.
+    `statement` is the hash object of `tube_statement`. Each person's content hash continues a copy of it.
     """
 
     tube_index: int
@@ -205,7 +205,7 @@ class BatchValidator:
 
 
 def _holds_number(field: str) -> Violation:
-    """Return the fault of a code that contains a document number, which would be stored and shown to every reader."""
+    """Return the fault of a code that contains a document number, because every reader would see the number."""
     text = "holds a resident identity card number: codes and report numbers must be the laboratory's own"
     return Violation(field, "INVALID_FIELD", text)
 
@@ -269,7 +269,7 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
 
 
 def conflict(position: int, item: str, stored_item: str) -> Violation:
-    """Return the fault of a report that is stored with other content. If the items differ, the fault is the item."""
+    """Return the fault of a report that is stored with other content. If the items differ, the fault names the item."""
     if item != stored_item:
         text = f"this report is stored with {describe_item(stored_item)}; use CorrectResult to change its item"
         return Violation("item", "CONFLICT", text)
@@ -278,6 +278,6 @@ def conflict(position: int, item: str, stored_item: str) -> Violation:
 
 
 def not_the_origin(position: int, region: str) -> Violation:
-    """Return the fault of a report whose sampling record another node received. It has to be uploaded there."""
+    """Return the fault of a result whose sampling record another node received. That node must get the result."""
     text = f"its sampling record was received by {format_node(region)}: upload its result there"
     return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

@@ -91,7 +91,7 @@ def _join_results(validated: ValidatedBatch, columns: _Columns) -> ValidatedBatc
 
 
 class ValidationPool:
-    """Validates batches, one in each worker at a time. With no workers a thread of the server does it, as in tests."""
+    """Validates batches, one in each worker at a time. Without workers, as in tests, a server thread does it."""
 
     def __init__(self, context: WorkerContext, workers: int) -> None:
         self._worker_context = context
@@ -124,7 +124,7 @@ class ValidationPool:
     async def warm(self) -> None:
         """Start the workers and wait until all are ready, so that the first upload need not wait."""
         loop = asyncio.get_running_loop()
-        # Each task starts a worker unless one is idle. The first worker that is ready may run all tasks.
+        # Each task starts a worker unless one is idle. `_ready` is awaited too, because one worker may run all tasks.
         starting = [loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)]
         try:
             async with asyncio.timeout(START_SECONDS):

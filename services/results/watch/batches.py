@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 _Bounds = tuple[Entry, int, int]
-"""An entry, with the indexes of the first of its reports and of the one after the last."""
+"""An entry, the index of its first wanted report, and the index after the last wanted report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,11 @@ class ChangeSlice:
 
     @property
     def position(self) -> Position:
-        """The position of the entry's writer after this slice."""
+        """The reader's position with the entry's writer after this slice."""
         return self.position_at(self.end)
 
     def position_at(self, index: int) -> Position:
-        """Return the position of the entry's writer before the report with an index."""
+        """Return the reader's position with the entry's writer before the report with this index."""
         ended = index >= len(self.entry.reports)
         return Position(self.entry.sequence) if ended else Position(self.entry.sequence - 1, index)
 
@@ -77,7 +77,7 @@ class ChangeBatch:
 
 
 def read_batch(connection: Connection, labs: LabCache, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
-    """Return the changes after a cursor, up to `limit` results. OutOfRange as in `read_log`."""
+    """Return the changes after a cursor, up to `limit` results. Raises OutOfRange as `read_log` does."""
     page = read_log(connection, cursor, limit)
     bounds = list(_bounds(page.entries, cursor, limit))
     found = _find_results(connection, labs, bounds, now)
@@ -105,7 +105,7 @@ def _find_results(
 
 
 def _bounds(entries: Sequence[Entry], cursor: Cursor, limit: int) -> Iterator[_Bounds]:
-    """Return for each entry the bounds of its reports after a cursor, up to `limit` reports together."""
+    """Return, for each entry, the bounds of its reports after a cursor, up to `limit` reports of all entries."""
     remaining = limit
     for entry in entries:
         start = entry.count_processed(cursor)

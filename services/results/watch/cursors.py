@@ -22,7 +22,7 @@ def encode_cursor(cursor: Cursor) -> str:
 
 
 def decode_cursor(text: str) -> Cursor:
-    """Return the cursor that a text of `encode_cursor` stands for; InvalidArgument for any other text."""
+    """Return the cursor that a text of `encode_cursor` stands for. Raises InvalidArgument for any other text."""
     try:
         packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
         unpacking = zlib.decompressobj()
@@ -35,7 +35,7 @@ def decode_cursor(text: str) -> Cursor:
 
 
 def _numbers(position: list[object]) -> list[int]:
-    """Return a writer, a sequence and a count within the database's ranges. ValueError for anything else."""
+    """Return a writer, a sequence and a count within the database's ranges. Raises ValueError for anything else."""
     numbers = [number for number in position if type(number) is int and 0 <= number < 2**63]
     if numbers != position or numbers[0] >= 2**31:
         raise ValueError

@@ -11,7 +11,7 @@ from services.storage.engine import Database
 
 
 class WatchStore:
-    """Reads from the database the change log, with the results that its entries name."""
+    """Reads the change log from the database, with the results that its entries name."""
 
     def __init__(self, database: Database, labs: LabCache) -> None:
         self._database = database
@@ -28,7 +28,7 @@ class WatchStore:
     async def read_changes(self, cursor: Cursor, now: Instant, limit: int) -> ChangeBatch:
         """Return the changes after a cursor, up to `limit` results. `now` is used for standings.
 
-        If one change was committed before another began, it comes first.
+        A change that was committed before another change began comes first.
 
         Raises:
             OutOfRange: CURSOR_TOO_OLD, the cursor is too old or of another log.

@@ -1,9 +1,9 @@
 """The tail of the change log, read once for all of its readers.
 
-One poller reads new changes: at once after a commit of this process, and within a tenth of a second after one of
+One poller reads new changes: at once after a commit of this process, and within a tenth of a second after a commit of
 another process. It keeps the newest changes in a window of limited size, from which up-to-date readers are served. A
-reader that is behind the window, because it is new or slow, reads the database itself. Only two do so at once, in small
-pages, and a reader holds no more than one page, however slow it is.
+reader that is behind the window, because it is new or slow, reads the database itself. Only two readers do so at once,
+in small pages. A reader holds no more than one page, however slow it is.
 
     async with tail.open(cursor) as reader:
         page = await reader.next(seconds)
@@ -39,8 +39,8 @@ class TailLimits:
         read: results that the poller reads at once: about three megabytes.
         window: results that the window holds: about fifteen megabytes.
         page: results of one page, which is what a slow reader holds.
-        database_reads: readers behind the window that may read the database at once. Half of its threads stay free for
-            look-ups.
+        database_reads: readers behind the window that may read the database at once. Half of the database's threads
+            stay free for look-ups.
     """
 
     read: int = 2_000
@@ -68,11 +68,11 @@ class Log(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """The next changes for a reader. No change comes before one that was acknowledged before it began.
+    """The next changes for a reader. A change comes after every change that was acknowledged before it began.
 
     Attributes:
         slices: slices of commits of every kind, in the order in which they are sent. `ChangeSlice.position` is the
-            position of the commit's writer afterwards.
+            reader's position with the commit's writer afterwards.
         as_of_time: with this page the reader has everything that was acknowledged before this instant. None while
             there is more to come.
     """
@@ -108,7 +108,7 @@ class ChangeTail:
 
     @contextlib.asynccontextmanager
     async def open(self, cursor: Cursor) -> AsyncIterator[TailReader]:
-        """Open a reader that begins after a cursor. It is closed when the block ends."""
+        """Open a reader that begins after a cursor. The reader is closed when the block ends."""
         self._open_readers += 1
         try:
             yield TailReader(self, cursor)
@@ -126,7 +126,7 @@ class ChangeTail:
             return self.window
 
     async def read(self, cursor: Cursor) -> ChangePage:
-        """Return a page from the database. OutOfRange if the cursor is too old or of another log."""
+        """Return a page from the database. Raises OutOfRange if the cursor is too old or of another log."""
         async with self._database_slots:
             now = self._clock.now()
             batch = await self._log.read_changes(cursor, now, self.limits.page)
@@ -168,7 +168,7 @@ class TailReader:
         self._tail = tail
         self._cursor = dict(cursor)
         self._as_of: Instant = 0
-        # The window that serves this reader, and its position there. None while it reads the database.
+        # The window that serves this reader; None while the reader reads the database. `_position` is its next slice.
         self._window: _Window | None = None
         self._position = 0
 
@@ -187,7 +187,7 @@ class TailReader:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(until):
                     await window.moved.wait()
-        # The window begins before the read, so that it holds what is committed meanwhile.
+        # The window starts before the database is read, so that the window holds what is committed meanwhile.
         window = await self._tail.start()
         read = await self._tail.read(self._cursor)
         page = self._page(read.slices, read.as_of_time)
@@ -216,7 +216,7 @@ class _Window:
         self.reach = dict(floor)
         self.first = 0
         self.as_of: Instant = 0
-        # Set when there is more, and then replaced by a new event.
+        # This event is set when slices are added, and then replaced by a new event.
         self.moved = asyncio.Event()
         self._is_closed = False
 
@@ -243,12 +243,12 @@ class _Window:
             self.moved = asyncio.Event()
 
     def close(self) -> None:
-        """Close the window: nothing more is added, and its readers read the database."""
+        """Close the window. Nothing more is added, and its readers read the database."""
         self._is_closed = True
         self.moved.set()
 
     def reaches(self, cursor: Cursor) -> bool:
-        """Return whether the window holds everything after a cursor that the poller has read."""
+        """Return whether the window holds everything that the poller has read after a cursor."""
         return all(cursor.get(writer, BEGINNING) >= position for writer, position in self._floor.items())
 
     def still_holds(self, position: int) -> bool:
@@ -256,7 +256,7 @@ class _Window:
         return not self._is_closed and position >= self.first
 
     def slices_after(self, position: int, cursor: Cursor, limit: int) -> tuple[list[ChangeSlice], int]:
-        """Return slices from a number on and after a cursor, up to `limit` results, and the next number."""
+        """Return the slices from a number on that lie after a cursor, up to `limit` results, and the next number."""
         taken: list[ChangeSlice] = []
         while limit > 0 and position < self.end:
             slice_ = self._slices[position - self.first]
@@ -271,5 +271,5 @@ class _Window:
 
 
 def _weight(slice_: ChangeSlice) -> int:
-    """Return the weight of a slice in results. The entry itself weighs about as much as five."""
+    """Return the weight of a slice in results. The entry itself weighs about as much as five results."""
     return len(slice_.results) + 5

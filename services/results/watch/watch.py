@@ -24,11 +24,11 @@ from services.results.watch.tail import ChangeTail
 from services.runtime.server.service import Drain
 
 RETRY_AFTER: Span = 5 * SECOND
-"""When a watcher ought to try again if every slot is occupied."""
+"""How long a watcher ought to wait before it tries again if every slot is occupied."""
 
 
 class Watch:
-    """Streams the change log to watchers, each from its own cursor, up to `most` of them at once."""
+    """Streams the change log to at most `most` watchers at once, each from its own cursor."""
 
     def __init__(self, store: WatchStore, tail: ChangeTail, drain: Drain, most: int, timing: ResultsTiming) -> None:
         self._timing = timing
@@ -39,7 +39,7 @@ class Watch:
         self._watchers = 0
 
     async def watch(self, request: WatchResultsRequest) -> AsyncIterator[WatchResultsResponse]:
-        """Send every change after the request's cursor that its filter takes, until the watcher ends the call.
+        """Send the changes after the request's cursor, filtered, until the watcher ends the call.
 
         Without a cursor the stream begins with the oldest entry.
 
@@ -62,7 +62,7 @@ class Watch:
 
     @contextlib.contextmanager
     def _slot(self) -> Iterator[None]:
-        """Occupy a slot for a watcher. ResourceExhausted if none is free."""
+        """Occupy a slot for a watcher. Raises ResourceExhausted if none is free."""
         if self._watchers >= self._most:
             raise ResourceExhausted(
                 "OVERLOADED",
@@ -77,7 +77,7 @@ class Watch:
             self._watchers -= 1
 
     async def _stream(self, cursor: Cursor, wants: _Filter) -> AsyncIterator[WatchResultsResponse]:
-        """Return messages until the server drains. Each carries the cursor after it."""
+        """Return messages until the server drains. Each message contains the cursor after it."""
         now = asyncio.get_running_loop().time
         last_sent, checkpoint_due = now(), True
         async with self._tail.open(cursor) as reader:
@@ -87,7 +87,8 @@ class Watch:
                     for message in _messages_of(slice_, cursor, wants):
                         yield message
                         last_sent, checkpoint_due = now(), True
-                # A checkpoint follows once all is sent, then as a heartbeat, also while the filter drops changes.
+                # A checkpoint is sent once everything is sent. Later checkpoints are heartbeats, also while the filter
+                # drops changes.
                 reached = page.as_of_time
                 if (reached is not None and checkpoint_due) or now() - last_sent >= self._timing.watch_heartbeat:
                     checkpoint = Checkpoint(as_of_time=None if reached is None else to_timestamp(reached))
@@ -115,7 +116,7 @@ class _Filter:
 
 
 def _messages_of(slice_: ChangeSlice, cursor: Cursor, wants: _Filter) -> Iterator[WatchResultsResponse]:
-    """Return the results that the filter takes. The cursor moves with each, and finally behind the slice."""
+    """Return the results that the filter takes. Move `cursor` behind each result, and at the end behind the slice."""
     writer = slice_.entry.writer_id
     for index, found in enumerate(slice_.results, slice_.start):
         if found is not None and wants.takes(found[0]):
