@@ -110,6 +110,8 @@ async def test_a_denied_caller_is_out_on_an_open_connection(by: str, node: Node)
         with capture_logs() as logs:
             assert (await failure_of(stream.read()))[:2] == UNKNOWN
             assert (await failure_of(LabServiceStub(channel).GetLab(GET_LAB)))[:2] == UNKNOWN
+            # A call is logged only after its answer has left.
+            await until(lambda: sum(line["event"] == "call" for line in logs) == 2)
         calls = [line for line in logs if line["event"] == "call"]
         assert [(line["caller"], line["reason"]) for line in calls] == [(LAB_NAME, "NOT_AUTHENTICATED")] * 2
         await other_stream.write(UploadResultsRequest())
