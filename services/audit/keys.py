@@ -62,7 +62,7 @@ class AuditKeys:
         return "" if found is None else f"{found.group(1)}/{self.hide(name)}"
 
     def head(self, sealed: bytes) -> bytes:
-        """Return the head of a seal. Who can write the database but does not have the key cannot make one."""
+        """Return the head of a seal. Without the key a head cannot be made, even with write access to the database."""
         return hmac.digest(self._key, b"head" + sealed, sha256)
 
 

@@ -26,9 +26,9 @@ ROWS = 5_000
 
 
 def purge_audit(database: Database, tables: AuditTables, keys: AuditKeys, region: str, now: Instant) -> int:
-    """Remove what is older than its chain is kept. Return how many rows were removed.
+    """Remove the rows that have been kept as long as their chain requires, with their seals. Return how many rows.
 
-    It may be stopped at any time; the next one removes the rest. The newest seal of a chain always stays.
+    It may be stopped at any time; the next purge removes the rest. The newest seal of a chain always stays.
     """
     trail = Trail(database, tables, keys, region, FixedClock(now))
     count = 0

@@ -180,7 +180,7 @@ class Sealer:
         return True
 
     def _log_heads(self) -> None:
-        """Write the newest heads to the log, where who can write the database may not reach them."""
+        """Write the newest heads to the log, which a person who changes the database may be unable to change."""
         now = self._clock.now()
         if now - self._logged < self._timing.log:
             return
@@ -210,7 +210,7 @@ def last_seal(connection: Connection, tables: AuditTables, chain: int) -> Seal |
 
 
 def _sealed(connection: Connection, tables: AuditTables, writer_id: int) -> tuple[int, bytes]:
-    """Return the last sequence of a writer that a seal covers, and its digest there."""
+    """Return the last sealed sequence of a writer, and the writer's digest after that row."""
     seals = tables.seals.c
     query = select(seals.last_sequence, seals.digest).where(seals.writer_id == writer_id)
     row = connection.execute(query.order_by(seals.last_sequence.desc()).limit(1)).first()

@@ -25,7 +25,10 @@ REPORT_TIME = policy_pb2.VALIDITY_BASIS_REPORT_TIME
 
 
 def find_replaced(floor: Revision, lower: Revision) -> Iterator[FloorOverride]:
-    """Yield what a floor replaces in a policy for a purpose and origin that both cover; nothing in another floor."""
+    """Yield what a floor replaces in a lower policy, for a purpose and origin that both policies cover.
+
+    A floor replaces nothing in another floor.
+    """
     if lower.floor:
         return
     asked, says = lower.requirement, floor.requirement

@@ -1,4 +1,4 @@
-"""The statements of every look-up: the newest results of subjects, by all of their documents."""
+"""The SQL of every look-up: the newest results of subjects under all of their linked documents."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ class ChangeSlice:
 
 @dataclass(frozen=True, slots=True)
 class ChangeBatch:
-    """What one read of the change log returned; `is_complete` says that nothing more was committed then."""
+    """What one read of the change log returned; `is_complete` says that it left no committed change unread."""
 
     slices: list[ChangeSlice]
     is_complete: bool

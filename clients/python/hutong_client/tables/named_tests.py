@@ -60,7 +60,7 @@ def name_tests(text: str) -> dict[str, str]:
 
 
 def find_named_test(result_title: str, others: Sequence[str]) -> str:
-    """Return the test of the rows that name none, as a cell of check_project would name it; empty if nothing names one.
+    """Return the test for rows that name none, worded as in the column check_project; empty if no text names a test.
 
     Args:
         result_title: the title of the column of results, which outweighs the other texts.

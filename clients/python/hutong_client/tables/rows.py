@@ -18,8 +18,8 @@ class Sheet(NamedTuple):
     Attributes:
         position: its position among the sheets that are read, from 0.
         name: its name; empty if the file has no other sheet that is read.
-        test: the test of the rows that name none, as a cell of check_project would name it; empty if the sheet names no
-            test.
+        test: the test that the sheet names for its rows that name none, worded as in the column check_project; empty if
+            the sheet names no test.
     """
 
     position: int = 0

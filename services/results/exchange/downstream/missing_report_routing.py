@@ -26,7 +26,7 @@ class NationRouter:
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
         """Store reports that were shown at the nation, and notify the home nodes of their laboratories.
 
-        Return how many were dropped for want of capacity.
+        Return how many were dropped because the queue was full.
         """
         passed_on, found_no_capacity = _store_at_nation(connection, reports, self._limits)
         self._change_log.notify(connection, missing_report_changes(passed_on), now)
@@ -48,7 +48,7 @@ class NationRouter:
 def _store_at_nation(
     connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
-    """Return the newly stored reports whose laboratory has a home node, and the number dropped for want of capacity."""
+    """Return the newly stored reports whose laboratory has a home node, and how many the full queue dropped."""
     query = select(lab_homes.c.uscc, lab_homes.c.node).where(lab_homes.c.uscc.in_({report.lab for report in reports}))
     at_home = {(row.uscc, row.node) for row in connection.execute(query)} if reports else set()
     elsewhere = {lab for lab, _ in at_home}

@@ -97,7 +97,7 @@ def _region_in(name: str) -> str:
 
 
 def subjects_of(reader: RequestReader | None, request: object) -> Sequence[Subject]:
-    """Return what a request is about; one empty entry for a stream of requests or one that cannot be read."""
+    """Return what a request is about; a single empty Subject if it is a stream or cannot be read."""
     if reader is None or not isinstance(request, Message):
         return [Subject()]
     return reader.read(request)

@@ -91,9 +91,9 @@ class Rules:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
         cost: what the contract says of the cost of a call.
-        person: the path of the document of the person that a request, or an item of a batch, is about; empty if there
-            is none.
-        batch: the field of the items if the method is a batch whose items are ruled one by one; else empty.
+        person: the path to the document of the person concerned, in the request or in an item of its batch; empty if no
+            grant names a document.
+        batch: the field that holds the items, if each item of a batch is ruled on separately; else empty.
     """
 
     def __init__(self, access: Access) -> None:
