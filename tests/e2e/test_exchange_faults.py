@@ -34,7 +34,7 @@ from tests.support.results.uploaders import BATCH, Laboratories
 from tests.support.verification.node import Node
 from tests.support.waiting import random_instant, until
 
-ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "16"))
+ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "10"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 REGIONS = ("410000", "370000", "220000")
 TIMEOUT_SECONDS = 120.0

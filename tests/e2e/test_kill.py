@@ -21,7 +21,7 @@ from tests.support.ports import free_address
 from tests.support.results.uploaders import Laboratories
 from tests.support.waiting import random_instant
 
-ROUNDS = int(os.environ.get("KILL_ROUNDS", "20"))
+ROUNDS = int(os.environ.get("KILL_ROUNDS", "12"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 MOST_BATCHES = 10
 """Fewer batches than these are acknowledged between two kills. In a tenth of the rounds none: it dies as it starts."""
