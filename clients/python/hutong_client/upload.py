@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
@@ -29,6 +29,8 @@ MAX_BATCH_BYTES = 1024 * 1024 - 4096
 WINDOW = 4
 """Batches in flight: the service commits one, validates one and queues one while the client writes one."""
 
+Stub = TypeVar("Stub")
+"""The stub of UploadService, of the synchronous or the asyncio API."""
 Note = TypeVar("Note")
 """The caller's data that is returned with a batch's acknowledgement, such as the rows of its file."""
 
@@ -60,8 +62,18 @@ class UploadLost(HutongError):
     """The service holds fewer tubes than it acknowledged, because its database was restored. Start a new upload."""
 
 
-class UploadSession:
-    """One upload of one laboratory.
+class SessionOptions(TypedDict, total=False):
+    """The optional arguments of `SessionBase`."""
+
+    validate_only: bool
+    items: Sequence[str]
+    window: int
+    retry_policy: RetryPolicy | None
+    on_retry: Callable[[HutongError, float], None] | None
+
+
+class SessionBase(Generic[Stub]):
+    """What the upload sessions of the synchronous and the asyncio API share.
 
     Args:
         uploads: the service, as `Connection.uploads`.
@@ -77,7 +89,7 @@ class UploadSession:
 
     def __init__(
         self,
-        uploads: UploadServiceStub,
+        uploads: Stub,
         lab: str,
         upload_id: str,
         *,
@@ -97,6 +109,26 @@ class UploadSession:
     def name(self) -> str:
         """The upload's resource name, "labs/{uscc}/uploads/{upload_id}"."""
         return f"{self._start.lab}/uploads/{self._start.upload_id}"
+
+    def _next_wait(self, tries: Tries, error: HutongError) -> float:
+        """Return the seconds until the next try, or raise the error if no retry is allowed."""
+        if not error.can_be_retried or self._start.validate_only:
+            raise error
+        seconds = tries.next_wait(error)
+        if self._on_retry:
+            self._on_retry(error, seconds)
+        return seconds
+
+
+def check_held(upload: Upload | None, offset: int) -> None:
+    """Raise UploadLost if the service holds less of an upload than it acknowledged."""
+    committed = upload.committed_offset if upload else 0
+    if committed < offset:
+        raise UploadLost(f"{offset} tubes were acknowledged, and the service holds {committed} of them")
+
+
+class UploadSession(SessionBase[UploadServiceStub]):
+    """One upload of one laboratory. `SessionBase` documents the arguments."""
 
     def send(self, batches: Iterable[Batch[Note]], offset: int = 0) -> Iterator[Acknowledged[Note]]:
         """Send batches and yield each once, in order, when it is durable.
@@ -158,19 +190,11 @@ class UploadSession:
         except HutongError as error:
             self._wait(tries, error)
             return False
-        committed = upload.committed_offset if upload else 0
-        if committed < offset:
-            raise UploadLost(f"{offset} tubes were acknowledged, and the service holds {committed} of them")
+        check_held(upload, offset)
         return True
 
     def _wait(self, tries: Tries, error: HutongError) -> None:
-        """Wait before the next try, or raise the error if no retry is allowed."""
-        if not error.can_be_retried or self._start.validate_only:
-            raise error
-        seconds = tries.next_wait(error)
-        if self._on_retry:
-            self._on_retry(error, seconds)
-        self._retry_policy.sleep(seconds)
+        self._retry_policy.sleep(self._next_wait(tries, error))
 
 
 class _InFlight(Generic[Note]):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Generic
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 from hutong.results.v1.upload_pb2 import Upload, UploadStart
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest
 
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.errors import ConnectionCut, HutongError, NotFound
-from hutong_client.retry import RetryPolicy, Tries
-from hutong_client.upload import WINDOW, Acknowledged, Batch, Note, UploadLost, make_frame
+from hutong_client.retry import Tries
+from hutong_client.upload import Acknowledged, Batch, Note, SessionBase, SessionOptions, check_held, make_frame
 
 if TYPE_CHECKING:
     from hutong.results.v1.upload_service_pb2_grpc import UploadServiceAsyncStub
@@ -21,20 +21,11 @@ if TYPE_CHECKING:
 Batches = Iterable[Batch[Note]] | AsyncIterable[Batch[Note]]
 
 
-class UploadSession:
-    """One upload of one laboratory.
+class UploadSession(SessionBase["UploadServiceAsyncStub"]):
+    """One upload of one laboratory. `hutong_client.upload.SessionBase` documents the other arguments.
 
     Args:
-        uploads: the service, as `Connection.uploads`.
-        lab: "labs/{uscc}".
-        upload_id: an id chosen by the sender; a session with the same id resumes the upload.
-        validate_only: a dry run: validate everything and store nothing. It cannot be resumed and fails at the first
-            break.
-        items: the items that the upload admits besides the default item, as "items/sars-cov-2-antigen".
-        window: the greatest number of batches that may wait for their acknowledgement.
-        retry_policy: how long to retry after transient failures. Its `sleep` is not used.
-        on_retry: called before each retry with the failure and the seconds until the next try.
-        sleep: waits a number of seconds.
+        sleep: waits a number of seconds, in place of the retry policy's `sleep`.
     """
 
     def __init__(
@@ -43,24 +34,11 @@ class UploadSession:
         lab: str,
         upload_id: str,
         *,
-        validate_only: bool = False,
-        items: Sequence[str] = (),
-        window: int = WINDOW,
-        retry_policy: RetryPolicy | None = None,
-        on_retry: Callable[[HutongError, float], None] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        **options: Unpack[SessionOptions],
     ) -> None:
-        self._uploads = uploads
-        self._start = UploadStart(lab=lab, upload_id=upload_id, validate_only=validate_only, items=items)
-        self._window = window
-        self._retry_policy = retry_policy or RetryPolicy()
-        self._on_retry = on_retry
+        super().__init__(uploads, lab, upload_id, **options)
         self._sleep = sleep
-
-    @property
-    def name(self) -> str:
-        """The upload's resource name, "labs/{uscc}/uploads/{upload_id}"."""
-        return f"{self._start.lab}/uploads/{self._start.upload_id}"
 
     async def send(self, batches: Batches[Note], offset: int = 0) -> AsyncIterator[Acknowledged[Note]]:
         """Send batches and yield each once, in order, when it is durable.
@@ -123,19 +101,11 @@ class UploadSession:
         except HutongError as error:
             await self._wait(tries, error)
             return False
-        committed = upload.committed_offset if upload else 0
-        if committed < offset:
-            raise UploadLost(f"{offset} tubes were acknowledged, and the service holds {committed} of them")
+        check_held(upload, offset)
         return True
 
     async def _wait(self, tries: Tries, error: HutongError) -> None:
-        """Wait before the next try, or raise the error if no retry is allowed."""
-        if not error.can_be_retried or self._start.validate_only:
-            raise error
-        seconds = tries.next_wait(error)
-        if self._on_retry:
-            self._on_retry(error, seconds)
-        await self._sleep(seconds)
+        await self._sleep(self._next_wait(tries, error))
 
 
 class _InFlight(Generic[Note]):
