@@ -166,9 +166,9 @@ class _GateActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GateAction
     GATE_ACTION_LET_IN_AND_REGISTER: _GateAction.ValueType  # 2
     """Let the holder in and register the case: keep the decision's name, so that an officer can follow it up."""
     GATE_ACTION_ASK_AGAIN: _GateAction.ValueType  # 3
-    """Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
-    UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
-    one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+    """Ask once more, at once and with a bounded wait. If the answer is the same, do `then_action`. If a call fails with
+    UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection, the system is at fault. If it
+    fails with INVALID_ARGUMENT, the number or the paper has to be typed again. In both cases ask again, then LET_IN.
     """
     GATE_ACTION_MAY_BE_REFUSED: _GateAction.ValueType  # 4
     """The place may refuse the holder. Given exactly if refusal_permitted."""
@@ -182,9 +182,9 @@ GATE_ACTION_LET_IN: GateAction.ValueType  # 1
 GATE_ACTION_LET_IN_AND_REGISTER: GateAction.ValueType  # 2
 """Let the holder in and register the case: keep the decision's name, so that an officer can follow it up."""
 GATE_ACTION_ASK_AGAIN: GateAction.ValueType  # 3
-"""Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
-UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
-one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+"""Ask once more, at once and with a bounded wait. If the answer is the same, do `then_action`. If a call fails with
+UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection, the system is at fault. If it
+fails with INVALID_ARGUMENT, the number or the paper has to be typed again. In both cases ask again, then LET_IN.
 """
 GATE_ACTION_MAY_BE_REFUSED: GateAction.ValueType  # 4
 """The place may refuse the holder. Given exactly if refusal_permitted."""
@@ -232,8 +232,8 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_LAB_NOT_AUTHORIZED: _EvidenceUse.ValueType  # 5
     """Its laboratory was not authorised at report time."""
     EVIDENCE_USE_NOT_YET_REPORTED: _EvidenceUse.ValueType  # 6
-    """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
-    counts as one until then and has another use.
+    """Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+    counts as a sampling record until its report time and has another use.
     """
     EVIDENCE_USE_TIMES_IMPOSSIBLE: _EvidenceUse.ValueType  # 7
     """Its times are out of order or lie in the future."""
@@ -260,8 +260,8 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_NOT_RECORDED: _EvidenceUse.ValueType  # 17
     """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
     EVIDENCE_USE_OTHER_ITEM: _EvidenceUse.ValueType  # 18
-    """A test of another item than those that the place asks for, or shown as one of these while its record is of another
-    item. It has no effect.
+    """The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
+    record is of another item. It has no effect.
     """
     EVIDENCE_USE_NOT_ADVERSE: _EvidenceUse.ValueType  # 19
     """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
@@ -289,8 +289,8 @@ EVIDENCE_USE_RECALLED: EvidenceUse.ValueType  # 4
 EVIDENCE_USE_LAB_NOT_AUTHORIZED: EvidenceUse.ValueType  # 5
 """Its laboratory was not authorised at report time."""
 EVIDENCE_USE_NOT_YET_REPORTED: EvidenceUse.ValueType  # 6
-"""Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
-counts as one until then and has another use.
+"""Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+counts as a sampling record until its report time and has another use.
 """
 EVIDENCE_USE_TIMES_IMPOSSIBLE: EvidenceUse.ValueType  # 7
 """Its times are out of order or lie in the future."""
@@ -317,8 +317,8 @@ EVIDENCE_USE_NOT_NEEDED: EvidenceUse.ValueType  # 16
 EVIDENCE_USE_NOT_RECORDED: EvidenceUse.ValueType  # 17
 """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 EVIDENCE_USE_OTHER_ITEM: EvidenceUse.ValueType  # 18
-"""A test of another item than those that the place asks for, or shown as one of these while its record is of another
-item. It has no effect.
+"""The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
+record is of another item. It has no effect.
 """
 EVIDENCE_USE_NOT_ADVERSE: EvidenceUse.ValueType  # 19
 """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
@@ -422,25 +422,26 @@ class Decision(_message.Message):
     basis: Global___DecisionBasis.ValueType
     """On what a recognition rests."""
     result: _builtins.str
-    """The record it rests on, or the positive that governs, "labs/{uscc}/results/{report_number}@{revision}"; empty for
-    presented evidence and where there is none.
+    """The record that the decision rests on, or the positive that governs,
+    "labs/{uscc}/results/{report_number}@{revision}". Empty if it rests on presented evidence or on nothing.
     """
     governing_policy: _builtins.str
     """The policy that governs, "jurisdictions/{region}/policies/{policy_id}@{revision}"; empty when none is in force. With a
     floor that lifts the outcome is NOT_REQUIRED all the same.
     """
     floor_policy: _builtins.str
-    """The floor that binds it: the one that lifts the requirement if one does, otherwise that of the highest authority;
-    empty when none does.
+    """The binding floor: the one that lifts the requirement if there is one, otherwise that of the highest authority.
+    Empty if no floor binds.
     """
     refusal_permitted: _builtins.bool
-    """Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
-    was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,
-    EXPIRED if anything that was weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
+    """Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
+    asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
+    a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
+    if anything contradicts its record.
     """
     assumed_origin: _policy_pb2.TravelerOrigin.ValueType
-    """Whose rule was applied, if the origin is not known and the rules for the two origins differ: the more favourable one
-    for the holder, once the records are known. UNSPECIFIED otherwise.
+    """The origin whose rule was applied, if the origin is not known and the rules for the two origins differ. It is the
+    origin with the better decision for the holder, which depends on the records. UNSPECIFIED otherwise.
     """
     action: Global___GateAction.ValueType
     """What the gate does."""
@@ -464,7 +465,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def considered(self) -> _containers.RepeatedCompositeFieldContainer[Global___Considered]:
-        """Everything that was weighed, and what became of it."""
+        """Everything that was weighed, and how it was used."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
@@ -559,8 +560,8 @@ class ClaimedRecord(_message.Message):
 
     @_builtins.property
     def retention_start_time(self) -> _timestamp_pb2.Timestamp:
-        """As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
-        retention keeps nothing. Then nobody is asked to upload it.
+        """As in hutong.results.v1.ClaimedReportMatch: set if the evidence's report time lies before this instant, because
+        nothing from before it is kept. Then no laboratory is asked to upload the report.
         """
 
     @_builtins.property
@@ -608,13 +609,15 @@ class DecisionInputs(_message.Message):
     region: _builtins.str
     """Where it was asked, GB/T 2260."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """What for; UNSPECIFIED in decisions of before it was kept."""
+    """The purpose; UNSPECIFIED in decisions that are older than this field."""
     own_records_alone: _builtins.bool
-    """The node's own records alone recognised the person: the nation was not asked, and evidence only explains."""
+    """Whether the node's own records alone recognised the person. The nation was then not asked, and evidence only
+    explains the decision.
+    """
     history_cut: _builtins.bool
     """The limit of the look-up may have hidden what counted at a time of use in the past."""
     rules_version: _builtins.int
-    """The version of the rules that made the decision; 0 in decisions of before it was kept."""
+    """The version of the rules that made the decision; 0 in decisions that are older than this field."""
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
         """The instant for which it was asked."""

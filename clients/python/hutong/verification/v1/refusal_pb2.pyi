@@ -52,11 +52,11 @@ class _RefusalAssessmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ref
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_ASSESSMENT_UNSPECIFIED: _RefusalAssessment.ValueType  # 0
     REFUSAL_ASSESSMENT_UNLAWFUL: _RefusalAssessment.ValueType  # 1
-    """On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
-    with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+    """The ground is forbidden there, or the place was not permitted to refuse the person at that instant: the person had
+    a recognised result, no result was asked for, or the decision did not permit it.
     """
     REFUSAL_ASSESSMENT_NOT_UNLAWFUL: _RefusalAssessment.ValueType  # 2
-    """On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
+    """The ground is not forbidden, and the place was permitted to refuse the person."""
     REFUSAL_ASSESSMENT_UNDETERMINED: _RefusalAssessment.ValueType  # 3
     """What is known does not show it."""
 
@@ -65,11 +65,11 @@ class RefusalAssessment(_RefusalAssessment, metaclass=_RefusalAssessmentEnumType
 
 REFUSAL_ASSESSMENT_UNSPECIFIED: RefusalAssessment.ValueType  # 0
 REFUSAL_ASSESSMENT_UNLAWFUL: RefusalAssessment.ValueType  # 1
-"""On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
-with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+"""The ground is forbidden there, or the place was not permitted to refuse the person at that instant: the person had
+a recognised result, no result was asked for, or the decision did not permit it.
 """
 REFUSAL_ASSESSMENT_NOT_UNLAWFUL: RefusalAssessment.ValueType  # 2
-"""On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
+"""The ground is not forbidden, and the place was permitted to refuse the person."""
 REFUSAL_ASSESSMENT_UNDETERMINED: RefusalAssessment.ValueType  # 3
 """What is known does not show it."""
 Global___RefusalAssessment: _TypeAlias = RefusalAssessment  # noqa: Y015
@@ -106,8 +106,8 @@ class Refusal(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision it was assessed by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
-    in, where that outweighs it or the one shown is of something else.
+    """The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
+    one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
     """
     assessment: Global___RefusalAssessment.ValueType
     """Whether it was lawful."""
@@ -129,8 +129,8 @@ class Refusal(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED only if the person was entitled:
-        with a recognised result, or where none was asked.
+        """Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+        person was entitled, by a recognised result or because none was asked for.
         """
 
     @_builtins.property
