@@ -339,7 +339,10 @@ def equals(shown: Any, record: Any) -> bool:
 
 
 def possible_starts(subject: Any, window: Any, use: datetime) -> list[datetime]:
-    """Return the earliest and the latest instant from which a negative may count; once, if it is shown."""
+    """Return the earliest and the latest instant from which a negative may count.
+
+    They are equal if the paper shows the instant.
+    """
     sampled, reported = subject.sample_time, subject.report_time
     if window.basis == 1:
         if reported is not None:
