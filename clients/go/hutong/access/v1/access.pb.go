@@ -226,7 +226,7 @@ func (Cost) EnumDescriptor() ([]byte, []int) {
 // Who may call an RPC.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The grants. A call needs one of them. Without a grant nobody may call the RPC over the network.
+	// The grants. A call needs one of them. An RPC without a grant cannot be called over the network.
 	Grants []*Grant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
 	// Whether a response may contain something about a person.
 	ReadsPerson bool `protobuf:"varint,2,opt,name=reads_person,json=readsPerson,proto3" json:"reads_person,omitempty"`

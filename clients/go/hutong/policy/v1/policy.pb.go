@@ -631,7 +631,7 @@ type Policy struct {
 	Source *PolicySource `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// The purposes it covers; none for all.
 	Purposes []v1.Purpose `protobuf:"varint,5,rep,packed,name=purposes,proto3,enum=hutong.type.v1.Purpose" json:"purposes,omitempty"`
-	// Whom it covers. Default ANY.
+	// The origins of the people whom it covers. Default ANY.
 	Origin TravelerOrigin `protobuf:"varint,6,opt,name=origin,proto3,enum=hutong.policy.v1.TravelerOrigin" json:"origin,omitempty"`
 	// What it asks for.
 	//
@@ -642,9 +642,9 @@ type Policy struct {
 	Requirement isPolicy_Requirement `protobuf_oneof:"requirement"`
 	// The channels by which a result may be shown; none for all. A floor's channels are always accepted.
 	Channels []v1.Channel `protobuf:"varint,9,rep,packed,name=channels,proto3,enum=hutong.type.v1.Channel" json:"channels,omitempty"`
-	// Grounds on which nobody may be refused. The grounds of a floor are always forbidden.
+	// Grounds on which no person may be refused. The grounds of a floor are always forbidden.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,10,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
+	// Advice that binds no person, as "three tests in five days after arrival"; at most 10 of 300 characters without control
 	// characters.
 	Advice []string `protobuf:"bytes,11,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
@@ -948,9 +948,9 @@ func (x *BasisOverride) GetItem() string {
 // Channels that a floor added to those of a lower policy.
 type ChannelsOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those of the lower policy.
+	// The channels of the lower policy.
 	Stated []v1.Channel `protobuf:"varint,1,rep,packed,name=stated,proto3,enum=hutong.type.v1.Channel" json:"stated,omitempty"`
-	// Those that apply.
+	// The channels that apply.
 	Applied       []v1.Channel `protobuf:"varint,2,rep,packed,name=applied,proto3,enum=hutong.type.v1.Channel" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1325,9 +1325,9 @@ type EffectivePolicy struct {
 	Requirement isEffectivePolicy_Requirement `protobuf_oneof:"requirement"`
 	// The channels by which a result may be shown, the floors' among them; none for all.
 	Channels []v1.Channel `protobuf:"varint,3,rep,packed,name=channels,proto3,enum=hutong.type.v1.Channel" json:"channels,omitempty"`
-	// Grounds on which nobody may be refused, the floors' among them.
+	// Grounds on which no person may be refused, the floors' among them.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,4,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// Advice that binds nobody.
+	// Advice that binds no person.
 	Advice []string `protobuf:"bytes,5,rep,name=advice,proto3" json:"advice,omitempty"`
 	// The policy that governs, "…@{revision}"; empty when none is in force.
 	Governing string `protobuf:"bytes,6,opt,name=governing,proto3" json:"governing,omitempty"`
@@ -1537,7 +1537,7 @@ type isEffectivePolicy_Requirement interface {
 }
 
 type EffectivePolicy_NotRequired struct {
-	// Nothing.
+	// No result is asked for.
 	NotRequired *NotRequired `protobuf:"bytes,1,opt,name=not_required,json=notRequired,proto3,oneof"`
 }
 
@@ -1557,7 +1557,7 @@ type PoliciesByOrigin struct {
 	SameProvince *EffectivePolicy `protobuf:"bytes,1,opt,name=same_province,json=sameProvince,proto3" json:"same_province,omitempty"`
 	// What applies to a person of another province, exactly as if that origin were stated.
 	OtherProvince *EffectivePolicy `protobuf:"bytes,2,opt,name=other_province,json=otherProvince,proto3" json:"other_province,omitempty"`
-	// Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid.
+	// Grounds on which no person of unknown origin may be refused: those that one or both of the policies forbid.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,3,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
 	// The start of the interval in which the clock alone can change neither policy. Absent if the interval has no start.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`

@@ -111,11 +111,11 @@ func (x *PublishPolicyRequest) GetImpactTime() *timestamppb.Timestamp {
 // An answer that a publication or withdrawal changes.
 type PolicyImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where, GB/T 2260.
+	// The region, a GB/T 2260 code.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
-	// For whom.
+	// The origin.
 	Origin TravelerOrigin `protobuf:"varint,3,opt,name=origin,proto3,enum=hutong.policy.v1.TravelerOrigin" json:"origin,omitempty"`
 	// What applied.
 	Before *EffectivePolicy `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`

@@ -421,12 +421,12 @@ type ResolvePolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The place, a six-digit GB/T 2260 code. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
 	// The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
 	// known. Then effective_policy is set if the rules for both origins agree, and by_origin otherwise.
 	ArrivingFrom string `protobuf:"bytes,3,opt,name=arriving_from,json=arrivingFrom,proto3" json:"arriving_from,omitempty"`
-	// For which instant; absent means now.
+	// The instant that is asked about; absent means now.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// Answer from the revisions that were published and not yet withdrawn at this instant; absent means those of now.
 	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`

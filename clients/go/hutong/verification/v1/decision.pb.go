@@ -31,9 +31,9 @@ type DecisionOutcome int32
 
 const (
 	DecisionOutcome_DECISION_OUTCOME_UNSPECIFIED DecisionOutcome = 0
-	// It is.
+	// The result is recognised.
 	DecisionOutcome_DECISION_OUTCOME_RECOGNIZED DecisionOutcome = 1
-	// It is not, and the reason lies in the result itself.
+	// The result is not recognised, and the reason lies in the result itself.
 	DecisionOutcome_DECISION_OUTCOME_NOT_RECOGNIZED DecisionOutcome = 2
 	// No result is asked for.
 	DecisionOutcome_DECISION_OUTCOME_NOT_REQUIRED DecisionOutcome = 3
@@ -86,7 +86,7 @@ func (DecisionOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{0}
 }
 
-// Why. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
+// Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
 // local code" or "not tested here".
 type DecisionReason int32
 
@@ -104,7 +104,7 @@ const (
 	DecisionReason_DECISION_REASON_PENDING_RECHECK DecisionReason = 5
 	// NOT_RECOGNIZED: the assay gave no usable answer.
 	DecisionReason_DECISION_REASON_INCONCLUSIVE_RESULT DecisionReason = 6
-	// NOT_RECOGNIZED: the result was taken back.
+	// NOT_RECOGNIZED: the result was recalled.
 	DecisionReason_DECISION_REASON_RESULT_RECALLED DecisionReason = 7
 	// NOT_RECOGNIZED: the laboratory was not authorised when it issued the report.
 	DecisionReason_DECISION_REASON_LAB_NOT_AUTHORIZED DecisionReason = 8
@@ -264,15 +264,15 @@ func (GateAction) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{2}
 }
 
-// On what a recognition rests.
+// What a recognition rests on.
 type DecisionBasis int32
 
 const (
-	// On neither: nothing was recognised.
+	// Nothing was recognised.
 	DecisionBasis_DECISION_BASIS_UNSPECIFIED DecisionBasis = 0
-	// On a record.
+	// A record.
 	DecisionBasis_DECISION_BASIS_RECORD DecisionBasis = 1
-	// On evidence in hand that has no record yet.
+	// Presented evidence that has no record yet.
 	DecisionBasis_DECISION_BASIS_PRESENTED DecisionBasis = 2
 )
 
@@ -324,11 +324,11 @@ const (
 	EvidenceUse_EVIDENCE_USE_UNSPECIFIED EvidenceUse = 0
 	// The decision rests on it.
 	EvidenceUse_EVIDENCE_USE_USED EvidenceUse = 1
-	// Valid too, but another stays valid longer.
+	// It is valid too, but another one stays valid longer.
 	EvidenceUse_EVIDENCE_USE_OTHER_EXPIRES_LATER EvidenceUse = 2
-	// Outside the window at the time of use.
+	// The time of use lies outside its window.
 	EvidenceUse_EVIDENCE_USE_EXPIRED EvidenceUse = 3
-	// Taken back.
+	// It was recalled.
 	EvidenceUse_EVIDENCE_USE_RECALLED EvidenceUse = 4
 	// Its laboratory was not authorised at report time.
 	EvidenceUse_EVIDENCE_USE_LAB_NOT_AUTHORIZED EvidenceUse = 5
@@ -346,7 +346,7 @@ const (
 	EvidenceUse_EVIDENCE_USE_NOT_COMPARABLE EvidenceUse = 10
 	// A sampling record where the place does not take it, or takes it no longer.
 	EvidenceUse_EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED EvidenceUse = 11
-	// No usable answer of the assay.
+	// The assay gave no usable answer.
 	EvidenceUse_EVIDENCE_USE_INCONCLUSIVE EvidenceUse = 12
 	// A positive, or a positive pool, that governs.
 	EvidenceUse_EVIDENCE_USE_GOVERNS EvidenceUse = 13
@@ -453,7 +453,7 @@ func (EvidenceUse) EnumDescriptor() ([]byte, []int) {
 // One thing that was weighed.
 type Considered struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is.
+	// What was weighed.
 	//
 	// Types that are valid to be assigned to Subject:
 	//
@@ -573,16 +573,16 @@ func (*Considered_Result) isConsidered_Subject() {}
 
 func (*Considered_Evidence) isConsidered_Subject() {}
 
-// An answer that explains itself.
+// The answer to a question, with its explanation.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision).
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether the result is recognised.
 	Outcome DecisionOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=hutong.verification.v1.DecisionOutcome" json:"outcome,omitempty"`
-	// Why.
+	// The reason of the outcome.
 	Reason DecisionReason `protobuf:"varint,3,opt,name=reason,proto3,enum=hutong.verification.v1.DecisionReason" json:"reason,omitempty"`
-	// On what a recognition rests.
+	// What a recognition rests on.
 	Basis DecisionBasis `protobuf:"varint,4,opt,name=basis,proto3,enum=hutong.verification.v1.DecisionBasis" json:"basis,omitempty"`
 	// The record that the decision rests on, or the positive that governs,
 	// "labs/{uscc}/results/{report_number}@{revision}". Empty if it rests on presented evidence or on nothing.
@@ -601,16 +601,16 @@ type Decision struct {
 	Considered []*Considered `protobuf:"bytes,10,rep,name=considered,proto3" json:"considered,omitempty"`
 	// Each source that was asked, how it answered and how old its answer is.
 	Sources []*v1.DataSource `protobuf:"bytes,11,rep,name=sources,proto3" json:"sources,omitempty"`
-	// What somebody ought to do.
+	// Advice on what to do next.
 	NextSteps []*v1.NextStep `protobuf:"bytes,12,rep,name=next_steps,json=nextSteps,proto3" json:"next_steps,omitempty"`
-	// The place's advice; binds nobody.
+	// The place's advice, which binds no person.
 	Advice []string `protobuf:"bytes,13,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
 	// asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
 	// a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
 	// if anything contradicts its record.
 	RefusalPermitted bool `protobuf:"varint,14,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
-	// Grounds on which nobody may be refused here.
+	// Grounds on which no person may be refused here.
 	ForbiddenGrounds []v11.RefusalGround `protobuf:"varint,15,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
 	// The instant for which it was asked.
 	UseTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
@@ -846,7 +846,7 @@ func (x *Decision) GetItem() string {
 // The record that a piece of evidence names, as it was found (hutong.results.v1.ClaimedReportMatch).
 type ClaimedRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose record it is, if there is one.
+	// Whether there is a record, and whether it is this person's.
 	State v1.ClaimedReportMatchState `protobuf:"varint,1,opt,name=state,proto3,enum=hutong.results.v1.ClaimedReportMatchState" json:"state,omitempty"`
 	// The record, when it is this person's.
 	TestResult *v1.TestResult `protobuf:"bytes,2,opt,name=test_result,json=testResult,proto3" json:"test_result,omitempty"`
@@ -948,11 +948,11 @@ type DecisionInputs struct {
 	Records []*v1.TestResult `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
 	// The evidence that was presented.
 	Evidence []*PresentedEvidence `protobuf:"bytes,5,rep,name=evidence,proto3" json:"evidence,omitempty"`
-	// For each piece of evidence what was found of it.
+	// What was found of each piece of evidence, in order.
 	Claims []*ClaimedRecord `protobuf:"bytes,6,rep,name=claims,proto3" json:"claims,omitempty"`
 	// Each source that was asked.
 	Sources []*v1.DataSource `protobuf:"bytes,7,rep,name=sources,proto3" json:"sources,omitempty"`
-	// Where it was asked, GB/T 2260.
+	// The place that was asked about, a GB/T 2260 code.
 	Region string `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
 	// The purpose; UNSPECIFIED in decisions that are older than this field.
 	Purpose v11.Purpose `protobuf:"varint,9,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`

@@ -41,7 +41,7 @@ type PresentedEvidence struct {
 	// stand for ASCII ones. A text that no upload accepts as a report number is an INVALID_FIELD, and so is an identity
 	// number.
 	ReportNumber string `protobuf:"bytes,3,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
-	// What it says.
+	// The outcome on it.
 	Outcome v1.Outcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=hutong.type.v1.Outcome" json:"outcome,omitempty"`
 	// The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. An absent time counts
 	// as not later than report_time. Evidence that has expired if counted from the report time has therefore expired.

@@ -87,7 +87,7 @@ func (SummaryPeriod) EnumDescriptor() ([]byte, []int) {
 
 type ReportRefusalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where, GB/T 2260 six digits.
+	// The place, a six-digit GB/T 2260 code.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// The place's name, at most 200 characters. Optional.
 	Venue string `protobuf:"bytes,2,opt,name=venue,proto3" json:"venue,omitempty"`
@@ -95,7 +95,7 @@ type ReportRefusalRequest struct {
 	Purpose v1.Purpose `protobuf:"varint,3,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
 	// When it happened, not in the future.
 	RefuseTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=refuse_time,json=refuseTime,proto3" json:"refuse_time,omitempty"`
-	// On what grounds, 1 to 10.
+	// The grounds, 1 to 10.
 	Grounds []v1.RefusalGround `protobuf:"varint,5,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
 	// The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
 	// purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
@@ -365,11 +365,11 @@ type ListRefusalsRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only in this region or below it; empty for all.
+	// Only reports of this region or below it; empty for all.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
-	// Only with one of these grounds; none for all.
+	// Only reports with one of these grounds; empty for all.
 	Grounds []v1.RefusalGround `protobuf:"varint,4,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
-	// Only in one of these states; none for all.
+	// Only reports in one of these states; empty for all.
 	States []RefusalState `protobuf:"varint,5,rep,packed,name=states,proto3,enum=hutong.verification.v1.RefusalState" json:"states,omitempty"`
 	// Only reports with one of these assessments; empty for all.
 	Assessments []RefusalAssessment `protobuf:"varint,6,rep,packed,name=assessments,proto3,enum=hutong.verification.v1.RefusalAssessment" json:"assessments,omitempty"`
@@ -626,7 +626,7 @@ type SummarizeRefusalsRequest struct {
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only in this region or below it; empty for all.
+	// Only reports of this region or below it; empty for all.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	// Refusals that happened in this interval. Both ends are needed, and the end is after the start.
 	Interval *interval.Interval `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
@@ -704,11 +704,11 @@ func (x *SummarizeRefusalsRequest) GetPeriod() SummaryPeriod {
 // Counts of some reports.
 type RefusalCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reports.
+	// The number of reports.
 	RefusalCount int64 `protobuf:"varint,1,opt,name=refusal_count,json=refusalCount,proto3" json:"refusal_count,omitempty"`
-	// Of these, assessed as unlawful.
+	// How many of them were assessed as unlawful.
 	UnlawfulCount int64 `protobuf:"varint,2,opt,name=unlawful_count,json=unlawfulCount,proto3" json:"unlawful_count,omitempty"`
-	// Of these, not answered yet.
+	// How many of them are not answered yet.
 	OpenCount int64 `protobuf:"varint,3,opt,name=open_count,json=openCount,proto3" json:"open_count,omitempty"`
 	// The median time from report to answer, over answered ones; absent when none is.
 	MedianTimeToAnswer *durationpb.Duration `protobuf:"bytes,4,opt,name=median_time_to_answer,json=medianTimeToAnswer,proto3" json:"median_time_to_answer,omitempty"`
@@ -838,7 +838,7 @@ type RefusalSummary struct {
 	Interval *interval.Interval `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
 	// All its reports, each once.
 	Total *RefusalCounts `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
-	// By ground, in the order of RefusalGround. A report is counted under each ground that it names.
+	// The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names.
 	Grounds       []*GroundSummary `protobuf:"bytes,4,rep,name=grounds,proto3" json:"grounds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -38,7 +38,7 @@ type RefusalServiceClient interface {
 	// NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
 	// second report.
 	ReportRefusal(ctx context.Context, in *ReportRefusalRequest, opts ...grpc.CallOption) (*ReportRefusalResponse, error)
-	// Reads one report. NOT_FOUND.
+	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(ctx context.Context, in *GetRefusalRequest, opts ...grpc.CallOption) (*GetRefusalResponse, error)
 	// Lists reports, newest first, paged (AIP-158).
 	ListRefusals(ctx context.Context, in *ListRefusalsRequest, opts ...grpc.CallOption) (*ListRefusalsResponse, error)
@@ -120,7 +120,7 @@ type RefusalServiceServer interface {
 	// NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
 	// second report.
 	ReportRefusal(context.Context, *ReportRefusalRequest) (*ReportRefusalResponse, error)
-	// Reads one report. NOT_FOUND.
+	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(context.Context, *GetRefusalRequest) (*GetRefusalResponse, error)
 	// Lists reports, newest first, paged (AIP-158).
 	ListRefusals(context.Context, *ListRefusalsRequest) (*ListRefusalsResponse, error)

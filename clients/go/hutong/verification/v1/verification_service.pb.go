@@ -90,7 +90,7 @@ type VerifyRequest struct {
 	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// The place that checks, a six-digit GB/T 2260 code. The policy of this place applies.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,3,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
 	// The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
 	// known. If the rules for the two origins then differ, both are applied, and the better decision for the holder is

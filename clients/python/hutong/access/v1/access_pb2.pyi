@@ -154,7 +154,7 @@ class Access(_message.Message):
     """What a call costs the service."""
     @_builtins.property
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]:
-        """The grants. A call needs one of them. Without a grant nobody may call the RPC over the network."""
+        """The grants. A call needs one of them. An RPC without a grant cannot be called over the network."""
 
     def __init__(
         self,

@@ -75,11 +75,11 @@ class PolicyImpact(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where, GB/T 2260."""
+    """The region, a GB/T 2260 code."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what."""
+    """The purpose."""
     origin: _policy_pb2.TravelerOrigin.ValueType
-    """For whom."""
+    """The origin."""
     @_builtins.property
     def before(self) -> _policy_pb2.EffectivePolicy:
         """What applied."""

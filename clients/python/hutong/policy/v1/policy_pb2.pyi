@@ -346,7 +346,7 @@ class Policy(_message.Message):
     title: _builtins.str
     """What people call it, 1 to 200 characters without control characters."""
     origin: Global___TravelerOrigin.ValueType
-    """Whom it covers. Default ANY."""
+    """The origins of the people whom it covers. Default ANY."""
     floor: _builtins.bool
     """Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
     policy governs there. It acts only in the holder's favour: it lifts (not_required), or states a basis, a
@@ -386,11 +386,11 @@ class Policy(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody may be refused. The grounds of a floor are always forbidden."""
+        """Grounds on which no person may be refused. The grounds of a floor are always forbidden."""
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
+        """Advice that binds no person, as "three tests in five days after arrival"; at most 10 of 300 characters without control
         characters.
         """
 
@@ -487,11 +487,11 @@ class ChannelsOverride(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def stated(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
-        """Those of the lower policy."""
+        """The channels of the lower policy."""
 
     @_builtins.property
     def applied(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
-        """Those that apply."""
+        """The channels that apply."""
 
     def __init__(
         self,
@@ -685,7 +685,7 @@ class EffectivePolicy(_message.Message):
     """
     @_builtins.property
     def not_required(self) -> Global___NotRequired:
-        """Nothing."""
+        """No result is asked for."""
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
@@ -697,11 +697,11 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody may be refused, the floors' among them."""
+        """Grounds on which no person may be refused, the floors' among them."""
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Advice that binds nobody."""
+        """Advice that binds no person."""
 
     @_builtins.property
     def lower_floors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -804,7 +804,7 @@ class PoliciesByOrigin(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid."""
+        """Grounds on which no person of unknown origin may be refused: those that one or both of the policies forbid."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

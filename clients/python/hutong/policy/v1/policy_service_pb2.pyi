@@ -221,14 +221,14 @@ class ResolvePolicyRequest(_message.Message):
     region: _builtins.str
     """The place, a six-digit GB/T 2260 code. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what."""
+    """The purpose."""
     arriving_from: _builtins.str
     """The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
     known. Then effective_policy is set if the rules for both origins agree, and by_origin otherwise.
     """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
-        """For which instant; absent means now."""
+        """The instant that is asked about; absent means now."""
 
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:

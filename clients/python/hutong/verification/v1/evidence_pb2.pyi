@@ -49,7 +49,7 @@ class PresentedEvidence(_message.Message):
     number.
     """
     outcome: _outcome_pb2.Outcome.ValueType
-    """What it says."""
+    """The outcome on it."""
     item: _builtins.str
     """What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
     an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).

@@ -35,7 +35,7 @@ class _RefusalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalS
     """Answered by the jurisdiction."""
 
 class RefusalState(_RefusalState, metaclass=_RefusalStateEnumTypeWrapper):
-    """How a report of non-recognition stands."""
+    """Whether a reported refusal is answered."""
 
 REFUSAL_STATE_UNSPECIFIED: RefusalState.ValueType  # 0
 REFUSAL_STATE_OPEN: RefusalState.ValueType  # 1
@@ -58,7 +58,7 @@ class _RefusalAssessmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ref
     REFUSAL_ASSESSMENT_NOT_UNLAWFUL: _RefusalAssessment.ValueType  # 2
     """The ground is not forbidden, and the place was permitted to refuse the person."""
     REFUSAL_ASSESSMENT_UNDETERMINED: _RefusalAssessment.ValueType  # 3
-    """What is known does not show it."""
+    """It is not known whether the refusal was lawful."""
 
 class RefusalAssessment(_RefusalAssessment, metaclass=_RefusalAssessmentEnumTypeWrapper):
     """Whether a refusal was lawful, as far as is known."""
@@ -71,7 +71,7 @@ a recognised result, no result was asked for, or the decision did not permit it.
 REFUSAL_ASSESSMENT_NOT_UNLAWFUL: RefusalAssessment.ValueType  # 2
 """The ground is not forbidden, and the place was permitted to refuse the person."""
 REFUSAL_ASSESSMENT_UNDETERMINED: RefusalAssessment.ValueType  # 3
-"""What is known does not show it."""
+"""It is not known whether the refusal was lawful."""
 Global___RefusalAssessment: _TypeAlias = RefusalAssessment  # noqa: Y015
 
 @_typing.final
@@ -100,7 +100,7 @@ class Refusal(_message.Message):
     name: _builtins.str
     """"refusals/{uuid7}"."""
     region: _builtins.str
-    """Where, GB/T 2260."""
+    """The place, a GB/T 2260 code."""
     venue: _builtins.str
     """The place's name, as the person gave it."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -112,7 +112,7 @@ class Refusal(_message.Message):
     assessment: Global___RefusalAssessment.ValueType
     """Whether it was lawful."""
     state: Global___RefusalState.ValueType
-    """How it stands."""
+    """Whether it is answered."""
     statement: _builtins.str
     """The person's own words, as given."""
     answer: _builtins.str
@@ -125,7 +125,7 @@ class Refusal(_message.Message):
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """On what grounds, as the person was told."""
+        """The grounds that were stated to the person."""
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:

@@ -71,7 +71,7 @@ class ReportRefusalRequest(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where, GB/T 2260 six digits."""
+    """The place, a six-digit GB/T 2260 code."""
     venue: _builtins.str
     """The place's name, at most 200 characters. Optional."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -94,7 +94,7 @@ class ReportRefusalRequest(_message.Message):
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """On what grounds, 1 to 10."""
+        """The grounds, 1 to 10."""
 
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
@@ -210,14 +210,14 @@ class ListRefusalsRequest(_message.Message):
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
-    """Only in this region or below it; empty for all."""
+    """Only reports of this region or below it; empty for all."""
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Only with one of these grounds; none for all."""
+        """Only reports with one of these grounds; empty for all."""
 
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_refusal_pb2.RefusalState.ValueType]:
-        """Only in one of these states; none for all."""
+        """Only reports in one of these states; empty for all."""
 
     @_builtins.property
     def assessments(self) -> _containers.RepeatedScalarFieldContainer[_refusal_pb2.RefusalAssessment.ValueType]:
@@ -336,7 +336,7 @@ class SummarizeRefusalsRequest(_message.Message):
     page_token: _builtins.str
     """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
-    """Only in this region or below it; empty for all."""
+    """Only reports of this region or below it; empty for all."""
     period: Global___SummaryPeriod.ValueType
     """How to divide the interval. By default there is one row for the whole interval."""
     @_builtins.property
@@ -371,11 +371,11 @@ class RefusalCounts(_message.Message):
     OPEN_COUNT_FIELD_NUMBER: _builtins.int
     MEDIAN_TIME_TO_ANSWER_FIELD_NUMBER: _builtins.int
     refusal_count: _builtins.int
-    """Reports."""
+    """The number of reports."""
     unlawful_count: _builtins.int
-    """Of these, assessed as unlawful."""
+    """How many of them were assessed as unlawful."""
     open_count: _builtins.int
-    """Of these, not answered yet."""
+    """How many of them are not answered yet."""
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
         """The median time from report to answer, over answered ones; absent when none is."""
@@ -446,7 +446,7 @@ class RefusalSummary(_message.Message):
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroundSummary]:
-        """By ground, in the order of RefusalGround. A report is counted under each ground that it names."""
+        """The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names."""
 
     def __init__(
         self,

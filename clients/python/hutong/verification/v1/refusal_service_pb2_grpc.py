@@ -79,7 +79,7 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetRefusal(self, request, context):
-        """Reads one report. NOT_FOUND.
+        """Reads one report. NOT_FOUND if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

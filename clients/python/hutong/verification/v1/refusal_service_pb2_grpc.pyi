@@ -42,7 +42,7 @@ class RefusalServiceStub:
     second report.
     """
     GetRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]
-    """Reads one report. NOT_FOUND."""
+    """Reads one report. NOT_FOUND if there is none."""
     ListRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]
     """Lists reports, newest first, paged (AIP-158)."""
     AnswerRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]
@@ -68,7 +68,7 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     second report.
     """
     GetRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]  # type: ignore[assignment]
-    """Reads one report. NOT_FOUND."""
+    """Reads one report. NOT_FOUND if there is none."""
     ListRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]  # type: ignore[assignment]
     """Lists reports, newest first, paged (AIP-158)."""
     AnswerRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]  # type: ignore[assignment]
@@ -103,7 +103,7 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.GetRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.GetRefusalResponse, _abc.Awaitable[_refusal_service_pb2.GetRefusalResponse]]:
-        """Reads one report. NOT_FOUND."""
+        """Reads one report. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
     def ListRefusals(

@@ -68,7 +68,7 @@ class VerifyRequest(_message.Message):
     region: _builtins.str
     """The place that checks, a six-digit GB/T 2260 code. The policy of this place applies."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what."""
+    """The purpose."""
     arriving_from: _builtins.str
     """The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
     known. If the rules for the two origins then differ, both are applied, and the better decision for the holder is
