@@ -15,9 +15,13 @@ class Purpose(Enum):
     """What a sub-key is for. The text is part of the derivation, so it must never change or be used twice."""
 
     AUDIT = "audit"
+    DECISION_TAGS = "decision tags"
     HOLDER_TOKENS = "holder tokens"
+    KNOWN_BATCHES = "known batches"
+    MARK = "mark"
     NAME_HASHES = "name hashes"
     PAGE_TOKENS = "page tokens"
+    REQUEST_MEMORY = "request memory"
 
 
 def subkey(secret: bytes, purpose: Purpose, version: int = 1, part: str = "") -> bytes:
