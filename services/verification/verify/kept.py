@@ -8,7 +8,7 @@ from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse, VerifyItem
 
 from services.domain.subject import Pepper
-from services.runtime.audit import AuditKind, CallAudit, Subject
+from services.runtime.audit import CallAudit
 from services.runtime.server.status import to_status
 from services.verification.verify.question import Question
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
@@ -30,10 +30,10 @@ def kept_answer(
     """Return what must be stored before an answer is sent; None if nothing. Outside a call the audit has no row."""
     if audit is None:
         return None if kept is None else KeptAnswer(kept, None)
-    asked = question.policy
-    subject = Subject("", pepper.subject_key(question.document), asked.purpose, asked.region)
     audit.is_recorded = True
-    return KeptAnswer(kept, (audit.trail, audit.event(AuditKind.READ, subject, outcome=_OUTCOMES[decision.outcome])))
+    asked, key = question.policy, pepper.subject_key(question.document)
+    event = audit.read_of(key, asked.purpose, asked.region, _OUTCOMES[decision.outcome])
+    return KeptAnswer(kept, (audit.trail, event))
 
 
 async def keep_each(store: DecisionStore, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
