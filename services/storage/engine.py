@@ -59,7 +59,7 @@ class Database:
 
     Attributes:
         engine: for writes and long reads.
-        reading_engine: for `read`; on SQLite the same engine.
+        reading_engine: for `read`, and on PostgreSQL for `write_alone`, in autocommit; on SQLite the same engine.
         written: set when a write of this process is durable; a reader that waits for new rows clears it.
     """
 
@@ -152,7 +152,7 @@ class Database:
         self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
     ) -> R:
         try:
-            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            with self.reading_engine.connect() as connection:
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error

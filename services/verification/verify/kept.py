@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse, VerifyItem
@@ -36,12 +37,19 @@ def kept_answer(
     return KeptAnswer(kept, (audit.trail, event))
 
 
-async def keep_each(store: DecisionStore, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
+class Unkept(NamedTuple):
+    """A reply that must not be sent before something is stored."""
+
+    reply: Reply
+    answer: KeptAnswer
+
+
+async def keep_each(store: DecisionStore, unkept: Sequence[Unkept]) -> None:
     """Store what replies need in one write. If the write fails, each of these replies becomes the error."""
-    if to_keep:
+    if unkept:
         try:
-            await store.keep_answers([answer for _, answer in to_keep])
+            await store.keep_answers([answer for _, answer in unkept])
         except Exception as error:  # noqa: BLE001 - the failure of these replies must not fail the others
             status = to_status(error)
-            for reply, _ in to_keep:
+            for reply, _ in unkept:
                 reply.error.CopyFrom(status)
