@@ -1,4 +1,4 @@
-"""Regions that the library lacks or an operator adds, and the policies in force there (tests/scenarios/regions.yaml)."""
+"""Regions that the library lacks or an operator adds, and what governs there (tests/scenarios/regions.yaml)."""
 
 from __future__ import annotations
 
