@@ -1,5 +1,5 @@
-# A bare machine needs only make and Python 3.11 or newer, and Go for stubs, check-clients and check. Every target
-# installs what else it needs.
+# A bare machine needs only make and Python 3.11 or newer, Go and Node.js for stubs, and the tools of each client to test
+# it. Every target installs what else it needs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,6 +12,11 @@ CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-conf
 # Envoy, which serves HTTP/JSON and gRPC-Web, has an environment of its own too.
 WEB_VENV  := .venv-web
 WEB_READY := $(WEB_VENV)/.ready
+# Packages of the TypeScript client, as its lock file has them.
+NODE_READY := clients/typescript/node_modules/.package-lock.json
+# The clients whose tool is installed are tested. In CI all must be.
+CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript)
+UNTESTED := $(filter-out $(CLIENTS),go typescript)
 TOOLS  := .tools
 # Tests run side by side, a worker for each core; each worker has databases of its own.
 SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
@@ -19,7 +24,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-tools lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -74,14 +79,30 @@ test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and Po
 check-web: $(READY) $(WEB_READY) ## Test HTTP/JSON and gRPC-Web through a real Envoy
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m pytest tests/web $(ARGS)
 
-check-clients: $(READY) $(PROTOS_READY) ## Test the clients of other languages; needs Go
-	@command -v go >/dev/null || { echo "Go is not installed: the Go client cannot be tested."; exit 1; }
+$(NODE_READY): clients/typescript/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js is not installed: the TypeScript client cannot be built."; exit 1; }
+	@echo "Installing the packages of the TypeScript client (once) ..."
+	@cd clients/typescript && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+check-clients: $(READY) $(addprefix check-,$(CLIENTS)) ## Test the clients of other languages whose tool is installed; CI has all
+	@for client in $(UNTESTED); do echo "The tool of clients/$$client is not installed: it is not tested."; done
+	@test -z "$(UNTESTED)" || test -z "$$CI"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check-go: $(PROTOS_READY)
 	@rm -rf build/fresh-go && mkdir -p build/fresh-go
 	@cd clients/go && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-go
 	@diff -r build/fresh-go/hutong clients/go/hutong || { echo "Stale Go stubs: run make stubs"; exit 1; }
 	@cd clients/go && unformatted=$$(gofmt -l . | grep -v '\.pb\.go$$'; true) && test -z "$$unformatted" || { echo "Run gofmt on $$unformatted"; exit 1; }
 	@cd clients/go && go vet ./... && go test ./...
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check-typescript: $(PROTOS_READY) $(NODE_READY)
+	@rm -rf build/fresh-typescript && mkdir -p build/fresh-typescript
+	@cd clients/typescript && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-typescript
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb build/fresh-typescript/src/gen/service-config.ts
+	@diff -r build/fresh-typescript/src/gen clients/typescript/src/gen || { echo "Stale TypeScript stubs: run make stubs"; exit 1; }
+	@cd clients/typescript && npm test --silent
 
 check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
@@ -104,8 +125,10 @@ protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
 
-stubs: protos ## Regenerate the stubs of all languages; needs Go
+stubs: protos $(NODE_READY) ## Regenerate the stubs of all languages; needs Go and Node.js
 	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
+	@cd clients/typescript && rm -rf src/gen && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb clients/typescript/src/gen/service-config.ts
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
@@ -166,4 +189,4 @@ wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python
 
 clean: ## Remove what the other targets made, except the data in .hutong
-	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(TOOLS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(TOOLS) build clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
