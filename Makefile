@@ -76,7 +76,7 @@ test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and Po
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
 	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web --ignore=tests/clients --ignore=tests/tools $(SIDE_BY_SIDE) $(ARGS)
 
-check-web: $(READY) $(WEB_READY) ## Test HTTP/JSON and gRPC-Web through a real Envoy
+check-web: $(READY) $(WEB_READY) $(if $(shell command -v npm),$(NODE_READY)) ## Test HTTP/JSON and gRPC-Web through a real Envoy, from a browser too
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m pytest tests/web $(ARGS)
 
 $(NODE_READY): clients/typescript/package-lock.json
