@@ -24,7 +24,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -107,7 +107,7 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
-check: lint types protos-fresh test check-web check-clients ## Run what CI runs: lint, types, protos-fresh and all tests
+check: lint types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, types, protos-fresh and all tests
 
 lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the import layers
 	@$(BIN)/ruff check .
@@ -125,10 +125,11 @@ protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
 
-stubs: protos $(NODE_READY) ## Regenerate the stubs of all languages; needs Go and Node.js
+stubs: protos api $(READY) $(NODE_READY) ## Regenerate the stubs of all languages; needs Go and Node.js
 	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
 	@cd clients/typescript && rm -rf src/gen && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb clients/typescript/src/gen/service-config.ts
+	@$(BIN)/python -m deploy.envoy.openapi build/api/openapi.swagger.json > deploy/envoy/openapi.yaml
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
@@ -142,6 +143,14 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ fro
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py build/fresh/hutong.binpb build/fresh/service-config.json
 	@for table in $(CHANNEL_TABLES); do cmp build/fresh/service-config.json $$table || { echo "Stale $$table: run make protos"; exit 1; }; done
 	@for package in hutong buf; do diff -r -x py.typed -x service-config.json -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
+
+api: $(PROTOS_READY) ## Write the documentation of the whole contract to build/api/api.md; needs Go
+	@rm -rf build/api && mkdir -p build/api
+	@cd protos/docs && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/api
+
+openapi-fresh: $(READY) $(if $(filter go,$(CLIENTS)),api) ## Fail if the OpenAPI document of what Envoy serves differs from the protos
+	@if [ -z "$(filter go,$(CLIENTS))" ]; then echo "Go is not installed: deploy/envoy/openapi.yaml is not checked."; test -z "$$CI"; else \
+	  $(BIN)/python -m deploy.envoy.openapi build/api/openapi.swagger.json | cmp - deploy/envoy/openapi.yaml || { echo "Stale OpenAPI document: run make stubs"; exit 1; }; fi
 
 breaking: $(PROTOS_READY) ## Fail if the contract breaks clients of the last release (protos/released)
 	@if [ -f protos/released/hutong.binpb ]; then \
