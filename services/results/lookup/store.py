@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from services.domain.instant import Instant
+from services.domain.instant import SECOND, Instant, Span
 from services.domain.names import DEFAULT_ITEM
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
@@ -22,6 +22,9 @@ from services.results.records.queries import find_reports, get_result
 from services.results.timeliness.arrivals import with_national_receive_times
 from services.runtime.clock import Clock
 from services.storage.engine import Database
+
+HORIZON_KEPT_FOR: Span = SECOND
+"""How long the horizon is cached. Look-ups need it, and it changes with a purge only."""
 
 
 class LookupStore:
@@ -38,6 +41,7 @@ class LookupStore:
         self._labs = labs
         self._limits = limits
         self._joined = joined
+        self._last_horizon: tuple[Instant, Instant | None] | None = None
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
         """Return one result, in its newest revision unless one is named. Raises as `queries.get_result`."""
@@ -74,7 +78,7 @@ class LookupStore:
             by_report = find_reports(connection, sorted(wanted)) if wanted else {}
             named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in wanted}
             self._labs.refresh(connection, named, now)
-            horizon = read_horizon(connection) if len(by_report) < len(wanted) else None
+            horizon = self._horizon(connection, now, is_exact=len(by_report) < len(wanted))
             return LocalMatches(
                 by_subject,
                 by_report,
@@ -108,6 +112,13 @@ class LookupStore:
             return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
         return await self._database.read(work)
+
+    def _horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
+        """Return the horizon of retention, as it was up to HORIZON_KEPT_FOR ago unless it must be exact."""
+        last = self._last_horizon
+        if is_exact or last is None or not 0 <= now - last[0] < HORIZON_KEPT_FOR:
+            self._last_horizon = last = (now, read_horizon(connection))
+        return last[1]
 
     def _list(
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None
