@@ -13,8 +13,10 @@ CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-conf
 WEB_VENV  := .venv-web
 WEB_READY := $(WEB_VENV)/.ready
 TOOLS  := .tools
-# Tests run side by side, a worker for each core; each worker has databases of its own.
-SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
+# Tests run side by side; each worker has databases of its own. Workers often wait for timers, processes and the disk, so
+# there are three for two cores. Unit tests hardly wait, so `make quick` has a worker for each core.
+WORKERS      ?= $(shell $(PYTHON) -c 'import os; print(min(8, ((os.cpu_count() or 1) * 3 + 1) // 2))')
+SIDE_BY_SIDE ?= -n $(WORKERS) --dist worksteal
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
@@ -65,7 +67,7 @@ certs: $(READY) ## Make development certificates in .hutong/certs: two authoriti
 	@$(BIN)/python -m clients.examples.certificates .hutong/certs
 
 quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal tests/unit tests/contract $(ARGS)
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
