@@ -55,8 +55,8 @@ class PostgresServer:
         self._directory = directory
         self.url: str = self.server.get_uri()
         self._templates: set[str] = set()
-        # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor time
-        # of copying the files. Copying the files is slower if each of the hundreds of files is synced.
+        # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor
+        # time of copying the files. Copying the files is slower if each of the hundreds of files is synced.
         self._strategy = "wal_log" if synced else "file_copy"
         self._count = itertools.count()
         if not synced:
