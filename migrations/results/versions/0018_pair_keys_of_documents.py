@@ -1,6 +1,6 @@
 """Add the pairs of keys of documents with links, for the time in which the key rotates.
 
-Revision: 0018, after 0015
+Revision: 0018, after 0016
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0018"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
