@@ -63,7 +63,17 @@ class _Question:
         Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so this service never meets it.
     """
 
-    __slots__ = ("claims", "items", "leaves_out_nation", "limit", "masked_number", "nationwide", "subject_key", "token")
+    __slots__ = (
+        "claims",
+        "items",
+        "leaves_out_nation",
+        "limit",
+        "masked_number",
+        "nationwide",
+        "other_key",
+        "subject_key",
+        "token",
+    )
 
     def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
         # Every read of this node's database sees all commits that were acknowledged before the read, so a token of this
@@ -75,6 +85,7 @@ class _Question:
         elsewhere = freshness is not None and freshness.region != jurisdiction
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
+        self.other_key = pepper.other_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
@@ -93,7 +104,7 @@ class _Question:
             )
             for claim in self.claims
         )
-        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items)
+        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items, self.other_key)
 
 
 class LookupHandler:
@@ -201,7 +212,12 @@ class LookupHandler:
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in (*plain, *questions)]
         items = sorted({item for question in (*plain, *questions) for item in question.items})
-        matches = await self._store.find_subjects(keys, reports, now, items, by_name)
+        others = {
+            question.subject_key: question.other_key
+            for question in (*plain, *questions)
+            if question.other_key is not None
+        }
+        matches = await self._store.find_subjects(keys, reports, now, items, by_name, others)
 
         def standing_of(result: StoredResult) -> Standing:
             return matches.standing_at(result.lab, result.reference_time)
