@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
+from services.results.changelog.lives import find_lost
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
 from services.results.labs.queries import find_by_names
@@ -21,6 +22,7 @@ from services.results.records.model import ReportName, StoredResult
 from services.results.records.queries import find_reports, get_result
 from services.results.timeliness.arrivals import with_national_receive_times
 from services.runtime.clock import Clock
+from services.runtime.consistency import LogPosition
 from services.storage.engine import Database
 
 
@@ -87,6 +89,10 @@ class LookupStore:
             )
 
         return await self._database.read(work)
+
+    async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
+        """Return those positions of this node's log whose commits a restore has lost."""
+        return await self._database.read(find_lost, positions)
 
     async def list_by_subject(
         self, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
