@@ -8,11 +8,12 @@ from google.rpc import code_pb2
 from hutong.audit.v1.audit_event_pb2 import AuditEvent
 from hutong.type.v1.purpose_pb2 import Purpose
 
+from services.audit.model import StoredEvent
 from services.domain.instant import MINUTE, format_instant, to_timestamp
 from services.runtime.audit import AuditKind
 
 
-def event_to_proto(row: Any) -> AuditEvent:
+def event_to_proto(row: StoredEvent) -> AuditEvent:
     """Return the message of a row. It does not have the tag of the person."""
     return AuditEvent(
         name=event_name(row),
@@ -33,12 +34,12 @@ def event_to_proto(row: Any) -> AuditEvent:
     )
 
 
-def event_name(row: Any) -> str:
+def event_name(row: StoredEvent) -> str:
     """Return the resource name of a row."""
     return f"auditEvents/{row.writer_id}-{row.sequence}"
 
 
-def event_to_object(row: Any, service: str) -> dict[str, Any]:
+def event_to_object(row: StoredEvent, service: str) -> dict[str, Any]:
     """Return a row as a JSON object of the command. Empty fields are left out."""
     stated = {
         "service": service,

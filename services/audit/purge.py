@@ -41,15 +41,16 @@ def purge_audit(database: Database, tables: AuditTables, keys: AuditKeys, region
 def _remove_step(
     connection: Connection, tables: AuditTables, keys: AuditKeys, trail: Trail, chain: Chain, now: Instant
 ) -> int:
-    seals, rows = tables.seals, tables.rows
+    seals = tables.seals
     query = select(seals).where(seals.c.chain == int(chain)).order_by(seals.c.number).limit(SEALS + 1)
     found = [Seal._make(row) for row in connection.execute(query)]
     count = 0
     for seal, kept in pairwise(found):
         if seal.time >= now - KEPT[chain] or count >= ROWS or not _release_writer(connection, tables, seal):
             break
-        of_seal = rows.c.sequence.between(seal.first_sequence, seal.last_sequence)
-        connection.execute(delete(rows).where(rows.c.writer_id == seal.writer_id, of_seal))
+        for table in (tables.rows, tables.packs):
+            of_seal = table.c.sequence.between(seal.first_sequence, seal.last_sequence)
+            connection.execute(delete(table).where(table.c.writer_id == seal.writer_id, of_seal))
         connection.execute(delete(seals).where(seals.c.chain == int(chain), seals.c.number == seal.number))
         count += seal.last_sequence - seal.first_sequence + 1
         first_kept = kept

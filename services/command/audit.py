@@ -82,8 +82,8 @@ def who_read(
         for row in find_events(connection, tables, keys, subject_keys, now, decided):
             print(orjson.dumps(event_to_object(row, name)).decode(), file=output)
         for bulk in count_bulk_reads(connection, tables):
-            sums = {"service": name, "bulk": True, **{str(key): value for key, value in bulk._mapping.items()}}
-            print(orjson.dumps(sums, default=int).decode(), file=output)
+            sums = {"service": name, "bulk": True, **bulk._asdict()}
+            print(orjson.dumps(sums).decode(), file=output)
 
 
 def purge_audits(settings: Settings, now: Instant) -> dict[str, int]:
