@@ -20,8 +20,10 @@ from services.domain.instant import DAY, Instant
 from services.domain.region import NATION, prefix
 from services.runtime.audit import AuditKind
 
-_STEP = 100
-"""Rows that are read at once. A pack takes up to 100 kB."""
+_PAGE_STEP = 20
+"""Rows that a listing reads at once. A pack takes up to 100 kB, and often fills a page."""
+_STEP = 200
+"""Rows that are read at once where all are read."""
 _AT_ONCE = 500
 """Tags or names of one statement. SQLite takes 32,766 parameters."""
 
@@ -63,10 +65,14 @@ def list_events(
     connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, limit: int
 ) -> list[StoredEvent]:
     """Return at most `limit` events after a position, by time."""
-    found = merge(
-        _find_rows(connection, tables, wanted, after), _find_packed(connection, tables, wanted, after), key=_place
-    )
-    return list(islice(found, limit))
+    return list(islice(_find(connection, tables, wanted, after, _PAGE_STEP), limit))
+
+
+def _find(
+    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
+) -> Iterator[StoredEvent]:
+    rows = _find_rows(connection, tables, wanted, after, step)
+    return merge(rows, _find_packed(connection, tables, wanted, after, step), key=_place)
 
 
 def _place(event: StoredEvent) -> Position:
@@ -74,7 +80,7 @@ def _place(event: StoredEvent) -> Position:
 
 
 def _find_rows(
-    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position
+    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
 ) -> Iterator[StoredEvent]:
     """Yield the events that have rows of their own, by time."""
     rows = tables.rows
@@ -86,12 +92,12 @@ def _find_rows(
     if wanted.caller:
         conditions.append(rows.c.caller == wanted.caller)
     columns = [rows.c[name] for name in StoredEvent._fields]
-    for row in _read(connection, rows, columns, conditions, after):
+    for row in _read(connection, rows, columns, step, conditions, after):
         yield StoredEvent._make(row)
 
 
 def _find_packed(
-    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position
+    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
 ) -> Iterator[StoredEvent]:
     """Yield the events of packs, by time."""
     packs = tables.packs
@@ -105,7 +111,7 @@ def _find_packed(
         conditions.append(packs.c.has_denials.is_(true()))
     # The pack in whose middle a page ended begins before the position.
     ends = packs.c.sequence + packs.c.event_count - 1
-    for row in _read(connection, packs, [packs.c[name] for name in Pack._fields], conditions, after, ends):
+    for row in _read(connection, packs, [packs.c[name] for name in Pack._fields], step, conditions, after, ends):
         for event in unpack_events(Pack._make(row)):
             is_wanted = (
                 event.region.startswith(region)
@@ -129,11 +135,12 @@ def _read(
     connection: Connection,
     table: Table,
     columns: Sequence[ColumnElement[Any]],
+    step: int,
     conditions: Sequence[ColumnElement[bool]] = (),
     after: Position = BEGINNING,
     last_sequence: ColumnElement[int] | None = None,
 ) -> Iterator[Any]:
-    """Yield rows whose last sequence comes after a position, by time, `_STEP` in each statement."""
+    """Yield rows whose last sequence comes after a position, by time, `step` in each statement."""
     order = (table.c.time, table.c.writer_id, table.c.sequence)
     while True:
         later = or_(
@@ -146,20 +153,18 @@ def _read(
         )
         # Implied by the condition above, in a form for which the index is used.
         from_time = table.c.time >= after.time
-        query = select(*columns, *order).where(from_time, later, *conditions).order_by(*order).limit(_STEP)
+        query = select(*columns, *order).where(from_time, later, *conditions).order_by(*order).limit(step)
         found = connection.execute(query).all()
         for row in found:
             yield row[: len(columns)]
-        if len(found) < _STEP:
+        if len(found) < step:
             return
         after, last_sequence = Position(*found[-1][len(columns) :]), None
 
 
 def export_events(connection: Connection, tables: AuditTables, since: Instant) -> Iterator[StoredEvent]:
     """Yield all events from an instant on, by time."""
-    wanted = EventFilter(start_time=since)
-    rows = _find_rows(connection, tables, wanted, BEGINNING)
-    return merge(rows, _find_packed(connection, tables, wanted, BEGINNING), key=_place)
+    return _find(connection, tables, EventFilter(start_time=since), BEGINNING, _STEP)
 
 
 def find_events(
@@ -251,4 +256,4 @@ def count_bulk_reads(connection: Connection, tables: AuditTables) -> list[BulkRe
 
 def _all_packs(connection: Connection, tables: AuditTables) -> Iterator[Pack]:
     packs = tables.packs
-    return map(Pack._make, _read(connection, packs, [packs.c[name] for name in Pack._fields]))
+    return map(Pack._make, _read(connection, packs, [packs.c[name] for name in Pack._fields], _STEP))

@@ -102,7 +102,7 @@ class Database:
         return done
 
     async def write_alone(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)`, whose one statement is a transaction of its own. It is durable when this returns.
+        """Run `work(connection, ...)`, whose one statement is a transaction, durable when this returns.
 
         On PostgreSQL this takes one round trip, where `write` takes three. Each round trip of a busy process also waits
         until its event loop lets another thread run.

@@ -20,7 +20,8 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
 from services.verification.verify.kept import Reply, Unkept
-from services.verification.verify.verifier import Unanswered, Verifier
+from services.verification.verify.scope import Unanswered
+from services.verification.verify.verifier import Verifier
 
 
 class Asked(NamedTuple):
