@@ -90,9 +90,10 @@ class VerificationServiceServicer(object):
     def StreamVerify(self, request_iterator, context):
         """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
         may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-        repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-        user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-        connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+        repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
+        has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
+        So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
+        (UNAUTHENTICATED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,9 +49,10 @@ class VerificationServiceStub:
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
     """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
     may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-    repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-    user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-    connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+    repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
+    has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
+    So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
+    (UNAUTHENTICATED).
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -79,9 +80,10 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
     """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
     may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-    repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-    user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-    connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+    repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
+    has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
+    So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
+    (UNAUTHENTICATED).
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -124,9 +126,10 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
         """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
         may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-        repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-        user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-        connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+        repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
+        has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
+        So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
+        (UNAUTHENTICATED).
         """
 
     @_abc_1.abstractmethod
