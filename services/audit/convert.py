@@ -17,7 +17,7 @@ def event_to_proto(row: StoredEvent) -> AuditEvent:
     """Return the message of a row. It does not have the tag of the person."""
     return AuditEvent(
         name=event_name(row),
-        kind=row.kind,
+        kind=row.kind,  # type: ignore[arg-type]
         event_time=to_timestamp(row.time),
         request_id=row.request_id,
         role=row.role,
@@ -25,7 +25,7 @@ def event_to_proto(row: StoredEvent) -> AuditEvent:
         on_behalf_of=row.on_behalf_of,
         peer=row.peer,
         method=row.method,
-        purpose=row.purpose,
+        purpose=row.purpose,  # type: ignore[arg-type]
         region=row.region,
         object=row.object,
         code=code_pb2.Code.Name(row.code),

@@ -89,10 +89,10 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
     What is removed is counted under the id of the deletion record.
     """
     now = deletion.delete_time
-    for name, database in {"results": results, **others}.items():
+    for name, audited in {"results": results, **others}.items():
         tables, keys = audit_of(settings, name)
         counts = DeletionCounts(_COUNTS[name], deletion.deletion_id)
-        purge_audit(database, tables, keys, settings.jurisdiction, now, counts)
+        purge_audit(audited, tables, keys, settings.jurisdiction, now, counts)
     if (database := others.get("verification")) is not None:
 
         def find_removed(names: Collection[ReportName]) -> Collection[ReportName]:

@@ -108,7 +108,8 @@ class VerificationStream:
         answers = _empty_answers(asked)
         audits = [one.audit for one in asked]
         rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, audits)
-        unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in (*rest, *unkept)}
+        unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in rest}
+        unready |= {id(one.reply): one for one in unkept}
         return [unready.get(id(answer), answer) for answer in answers]
 
     async def _keep(self, answers: Sequence[Answered | BaseException]) -> Sequence[Answered | BaseException]:
