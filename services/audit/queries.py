@@ -175,7 +175,7 @@ def find_events(
     now: Instant,
     names: Sequence[str] = (),
 ) -> list[StoredEvent]:
-    """Return all events about a person, known by the subject keys of their documents, by time.
+    """Return all events about a person in order of time. The subject keys of the person's documents are given.
 
     `names` are resource names that are about the person too, such as decisions, whose events have no tag.
 

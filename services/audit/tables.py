@@ -52,7 +52,7 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         # Counts the writer's rows from 1, without a gap.
         Column("sequence", BigInteger, primary_key=True, autoincrement=False),
         Column("kind", SmallInteger, nullable=False),
-        # Of reads and denials only the minute.
+        # Reads and denials have only their minute.
         Column("time", BigInteger, nullable=False),
         Column("request_id", String(64), nullable=False),
         Column("role", String(16), nullable=False),

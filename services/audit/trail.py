@@ -52,7 +52,8 @@ class Trail:
         self._clock = clock
         self._statements = _Statements(tables)
         self._together: Coalescer[tuple[Sequence[AuditEvent], Also | None], None] = Coalescer(self._record_batch)
-        # The writer of this process's reads. None before the first and after a failure, which may have been committed.
+        # The writer of this process's reads. None before the first read, and after a failed write, which may have been
+        # committed nevertheless.
         self._own: _Writer | None = None
 
     def now(self) -> Instant:
