@@ -88,14 +88,6 @@ class VerificationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamVerify(self, request_iterator, context):
-<<<<<<< HEAD
-        """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-        repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
-        has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
-        So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
-        (UNAUTHENTICATED).
-=======
         """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
         answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
         and the stream goes on. Clients must not repeat the call automatically, as with Verify: after a break the gate asks
@@ -103,7 +95,6 @@ class VerificationServiceServicer(object):
         and with a question about one person more than the caller's budget allows (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). It
         also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or token
         expires (UNAUTHENTICATED).
->>>>>>> main
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

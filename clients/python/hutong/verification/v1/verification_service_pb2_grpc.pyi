@@ -47,14 +47,6 @@ class VerificationServiceStub:
     repeat it automatically, as with Verify.
     """
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
-<<<<<<< HEAD
-    """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-    repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
-    has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
-    So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
-    (UNAUTHENTICATED).
-=======
     """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
     answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
     and the stream goes on. Clients must not repeat the call automatically, as with Verify: after a break the gate asks
@@ -62,7 +54,6 @@ class VerificationServiceStub:
     and with a question about one person more than the caller's budget allows (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). It
     also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or token
     expires (UNAUTHENTICATED).
->>>>>>> main
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -88,14 +79,6 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     repeat it automatically, as with Verify.
     """
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
-<<<<<<< HEAD
-    """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-    repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
-    has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
-    So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
-    (UNAUTHENTICATED).
-=======
     """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
     answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
     and the stream goes on. Clients must not repeat the call automatically, as with Verify: after a break the gate asks
@@ -103,7 +86,6 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     and with a question about one person more than the caller's budget allows (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). It
     also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or token
     expires (UNAUTHENTICATED).
->>>>>>> main
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -144,14 +126,6 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_verification_service_pb2.StreamVerifyRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
-<<<<<<< HEAD
-        """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-        repeated, as Verify: after a break the gate asks again what was not answered. A question about one person too many
-        has its error too (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). A question about another's region or user ends the stream.
-        So does the end of the connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token
-        (UNAUTHENTICATED).
-=======
         """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
         answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
         and the stream goes on. Clients must not repeat the call automatically, as with Verify: after a break the gate asks
@@ -159,7 +133,6 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         and with a question about one person more than the caller's budget allows (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). It
         also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or token
         expires (UNAUTHENTICATED).
->>>>>>> main
         """
 
     @_abc_1.abstractmethod
