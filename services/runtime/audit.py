@@ -121,6 +121,7 @@ class CallAudit:
         "_request_id",
         "_stated",
         "_subjects",
+        "_subjects_of_question",
         "is_hidden",
         "is_recorded",
         "subject_keys",
@@ -135,6 +136,7 @@ class CallAudit:
         caller: Caller,
         on_behalf_of: str,
         subjects: Callable[[], Sequence[Subject]],
+        subjects_of_question: Callable[[Any], Sequence[Subject]] = lambda _: [Subject()],
     ) -> None:
         self.trail = trail
         self.is_recorded = False
@@ -147,6 +149,7 @@ class CallAudit:
         self._stated: tuple[str, str, str, str, str, str] | None = None
         self._on_behalf_of = on_behalf_of
         self._subjects = subjects
+        self._subjects_of_question = subjects_of_question
 
     @property
     def is_inner(self) -> bool:
@@ -188,6 +191,11 @@ class CallAudit:
             outcome,
             count,
         )
+
+    async def record_refusal(self, question: Any, code: int) -> None:
+        """Store the rows of a refused question of the call's stream. Raises Unavailable."""
+        about = self._subjects_of_question(question)
+        await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
 
     def read_of(self, key: bytes, purpose: int, region: str, outcome: str) -> AuditEvent:
         """Return the row of a decision about one person, as `event` does, in half the time: each answer needs one."""
