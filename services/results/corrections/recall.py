@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import ListValue
 from sqlalchemy import Connection, and_, func, select, update
 
 from services.domain.instant import Instant
+from services.domain.names import format_lab
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.corrections.model import Recall
@@ -88,7 +89,7 @@ class RecallSteps:
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
         self._change_log.record(connection, [change], request.now)
         if found:
-            record_change(connection, count=len(found))
+            record_change(connection, format_lab(recall.lab), count=len(found))
         return progress
 
     def _step(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -53,16 +53,34 @@ class DocumentStore:
         linked: LinkedDocument,
         reason: str,
         request: IdempotentRequest[DocumentLink, M],
+        also: Callable[[Connection], None] | None = None,
     ) -> M:
-        """Unlink two documents for the current caller. Raises NotFound if they are not linked."""
+        """Unlink two documents for the current caller. `also` is called at the end of the transaction.
+
+        Raises:
+            NotFound: they are not linked.
+        """
         actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
             ended = unlink_documents(connection, document, linked, reason, request.now, actor)
             self._change_log.record(connection, [link_change(ended)], request.now)
+            if also is not None:
+                also(connection)
             return ended
 
         return await self._writer.write(request, run)
+
+    async def find_active(self, document: LinkedDocument, linked: LinkedDocument) -> DocumentLink:
+        """Return the link that unlinking two documents would end. Raises NotFound if they are not linked."""
+        found = await self._database.read(_find_active, document, linked)
+        if not found:
+            raise _not_linked()
+        return found[0]
+
+    async def find(self, link_id: str) -> DocumentLink | None:
+        """Return a link; None if retention has removed it."""
+        return next(iter(await self._database.read(find_links, [link_id])), None)
 
     async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
         """Return a document's links, ended ones too, newest first."""
@@ -127,7 +145,7 @@ def unlink_documents(
     _lock_links(connection)
     existing = _find_active(connection, document, linked)
     if not existing:
-        raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
+        raise _not_linked()
     ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
     which = _links.c.link_id.in_([link.link_id for link in existing])
     connection.execute(update(_links).where(which).values(ended))
@@ -221,6 +239,10 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> No
             "unlink documents that were linked by mistake first",
             metadata={"limit": str(MAX_LINKED), "count": str(count)},
         )
+
+
+def _not_linked() -> NotFound:
+    return NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
 
 
 def _lock_links(connection: Connection) -> None:

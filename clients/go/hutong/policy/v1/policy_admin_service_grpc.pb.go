@@ -38,13 +38,16 @@ type PolicyAdminServiceClient interface {
 	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
 	// where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
 	// begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-	// withdraws floors (NOT_PERMITTED).
+	// withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller of that authority
+	// (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and answers as with
+	// validate_only, with `pending_change`. A floor whose start has passed when it is approved needs a
+	// retroactive_reason like any other.
 	PublishPolicy(ctx context.Context, in *PublishPolicyRequest, opts ...grpc.CallOption) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
 	// force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
 	// in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
 	// with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-	// lists what comes back into force.
+	// lists what comes back into force. The withdrawal of a floor needs a second approver, as in PublishPolicy.
 	WithdrawPolicy(ctx context.Context, in *WithdrawPolicyRequest, opts ...grpc.CallOption) (*WithdrawPolicyResponse, error)
 }
 
@@ -91,13 +94,16 @@ type PolicyAdminServiceServer interface {
 	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
 	// where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
 	// begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-	// withdraws floors (NOT_PERMITTED).
+	// withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller of that authority
+	// (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and answers as with
+	// validate_only, with `pending_change`. A floor whose start has passed when it is approved needs a
+	// retroactive_reason like any other.
 	PublishPolicy(context.Context, *PublishPolicyRequest) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
 	// force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
 	// in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
 	// with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-	// lists what comes back into force.
+	// lists what comes back into force. The withdrawal of a floor needs a second approver, as in PublishPolicy.
 	WithdrawPolicy(context.Context, *WithdrawPolicyRequest) (*WithdrawPolicyResponse, error)
 	mustEmbedUnimplementedPolicyAdminServiceServer()
 }

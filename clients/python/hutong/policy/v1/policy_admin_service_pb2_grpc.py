@@ -61,7 +61,10 @@ class PolicyAdminServiceServicer(object):
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
         where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
         begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-        withdraws floors (NOT_PERMITTED).
+        withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller of that authority
+        (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and answers as with
+        validate_only, with `pending_change`. A floor whose start has passed when it is approved needs a
+        retroactive_reason like any other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,7 +75,7 @@ class PolicyAdminServiceServicer(object):
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
         with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-        lists what comes back into force.
+        lists what comes back into force. The withdrawal of a floor needs a second approver, as in PublishPolicy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,14 +43,17 @@ class PolicyAdminServiceStub:
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
     where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
     begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-    withdraws floors (NOT_PERMITTED).
+    withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller of that authority
+    (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and answers as with
+    validate_only, with `pending_change`. A floor whose start has passed when it is approved needs a
+    retroactive_reason like any other.
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
     with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-    lists what comes back into force.
+    lists what comes back into force. The withdrawal of a floor needs a second approver, as in PublishPolicy.
     """
 
 @_typing.type_check_only
@@ -68,14 +71,17 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
     where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
     begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-    withdraws floors (NOT_PERMITTED).
+    withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller of that authority
+    (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and answers as with
+    validate_only, with `pending_change`. A floor whose start has passed when it is approved needs a
+    retroactive_reason like any other.
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
     force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
     in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
     with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-    lists what comes back into force.
+    lists what comes back into force. The withdrawal of a floor needs a second approver, as in PublishPolicy.
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -96,7 +102,10 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
         where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
         begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-        withdraws floors (NOT_PERMITTED).
+        withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller of that authority
+        (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and answers as with
+        validate_only, with `pending_change`. A floor whose start has passed when it is approved needs a
+        retroactive_reason like any other.
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +118,7 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
         in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
         with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-        lists what comes back into force.
+        lists what comes back into force. The withdrawal of a floor needs a second approver, as in PublishPolicy.
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
