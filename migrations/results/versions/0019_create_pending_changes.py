@@ -1,6 +1,6 @@
 """Create the pending changes, which wait for a second approver.
 
-Revision: 0019, after 0015
+Revision: 0019, after 0016
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0015"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
