@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 from hutong.approval.v1 import pending_change_pb2
@@ -31,8 +32,17 @@ from services.storage.idempotency import answer_once, find_answer
 
 Decide = Callable[[Connection], None]
 """Approves the change within a transaction. Call it after all other statements."""
-Make = Callable[[PendingChange, Decide], Awaitable[int]]
-"""Makes an approved change and calls `Decide` in its first transaction. Returns how many results it changed, or 1."""
+
+
+class Made(NamedTuple):
+    """What an approved change did: how many results were recalled, 1 for other changes, and the consistency token."""
+
+    changed_count: int
+    consistency_token: str = ""
+
+
+Make = Callable[[PendingChange, Decide], Awaitable[Made]]
+"""Makes an approved change, and calls `Decide` in its first transaction."""
 
 
 class Approvals:
@@ -105,6 +115,7 @@ class Approvals:
             "",
             None,
             0,
+            "",
         )
         name = format_pending_change(change.change_id)
 
@@ -157,8 +168,8 @@ class Approvals:
         if state not in {State.PENDING, State.APPROVED}:
             raise not_pending(state)
         _act_for(change.proposer)
-        count = await self._makers[change.method](change, partial(self._approve, change, caller.name))
-        await self._database.write(complete, self._table, change.change_id, count, self._clock.now())
+        made = await self._makers[change.method](change, partial(self._approve, change, caller.name))
+        await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
         return await self.find(name)
 
     async def reject(self, name: str, reason: str) -> PendingChange:

@@ -62,6 +62,7 @@ class PendingChange:
     reject_reason: str
     complete_time: Instant | None
     changed_count: int
+    consistency_token: str
 
     def state_at(self, now: Instant) -> State:
         """Return how the change stands: LAPSED if nobody decided in time."""

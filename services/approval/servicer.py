@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from hutong.approval.v1.approval_service_pb2 import (
@@ -34,10 +33,7 @@ _DECIDERS = {"supervisor", "authority"}
 
 
 class ApprovalServicer(ApprovalServiceServicer):
-    """Lists, approves and rejects the pending changes of one service.
-
-    `freshness` returns the consistency token for everything that was committed before the call.
-    """
+    """Lists, approves and rejects the pending changes of one service."""
 
     def __init__(
         self,
@@ -46,14 +42,12 @@ class ApprovalServicer(ApprovalServiceServicer):
         table: Table,
         tokens: PageTokens,
         clock: Clock,
-        freshness: Callable[[], str],
     ) -> None:
         self._approvals = approvals
         self._database = database
         self._table = table
         self._tokens = tokens
         self._clock = clock
-        self._freshness = freshness
 
     async def ListPendingChanges(
         self, request: ListPendingChangesRequest, context: Context
@@ -82,7 +76,7 @@ class ApprovalServicer(ApprovalServiceServicer):
     async def ApproveChange(self, request: ApproveChangeRequest, context: Context) -> ApproveChangeResponse:
         change = await self._approvals.approve(request.name)
         return ApproveChangeResponse(
-            pending_change=self._approvals.to_proto(change), consistency_token=self._freshness()
+            pending_change=self._approvals.to_proto(change), consistency_token=change.consistency_token
         )
 
     async def RejectChange(self, request: RejectChangeRequest, context: Context) -> RejectChangeResponse:

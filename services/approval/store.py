@@ -77,10 +77,12 @@ def decide(
     return False
 
 
-def complete(connection: Connection, table: Table, change_id: str, count: int, now: Instant) -> None:
+def complete(connection: Connection, table: Table, change_id: str, count: int, token: str, now: Instant) -> None:
     """Note that an approved change was made as a whole. The first note stands."""
     open_ = (table.c.change_id == change_id, table.c.complete_time.is_(None))
-    connection.execute(update(table).where(*open_).values(complete_time=now, changed_count=count))
+    connection.execute(
+        update(table).where(*open_).values(complete_time=now, changed_count=count, consistency_token=token)
+    )
 
 
 def not_pending(state: State) -> FailedPrecondition:

@@ -20,6 +20,7 @@ from services.policy.serving.floor_approvals import FloorApprovals
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
+from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
 from services.policy.timing import PolicyTiming
@@ -29,7 +30,6 @@ from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
-from services.runtime.consistency import Freshness, encode_token
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Drain, Registration, Service
 from services.storage.engine import Database
@@ -78,25 +78,20 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     approvals = Approvals(database, tables.pending_changes, tables.requests, clock, settings.approval_hours * HOUR)
     publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock)
 
-    def freshness() -> str:
-        return encode_token(Freshness("policy", settings.jurisdiction, cache.as_of))
-
     return Service(
         name="policy",
         registrations=(
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(cache, PolicyResolver(cache, clock), watch),
+                PolicyServicer(cache, PolicyResolver(cache, clock), watch, TokenCheck(cache, settings.jurisdiction)),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",
                 add_PolicyAdminServiceServicer_to_server,
                 PolicyAdminServicer(publisher, FloorApprovals(approvals, publisher), cache),
             ),
-            approval_registration(
-                ApprovalServicer(approvals, database, tables.pending_changes, PageTokens(), clock, freshness)
-            ),
+            approval_registration(ApprovalServicer(approvals, database, tables.pending_changes, PageTokens(), clock)),
             audit.registration,
         ),
         check=check,

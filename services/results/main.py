@@ -47,7 +47,6 @@ from services.results.exchange.servicer import ExchangeServicer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.store import UpstreamStore
-from services.results.fields import token
 from services.results.idempotency import requests
 from services.results.imports.importer import Importer
 from services.results.imports.servicer import ImportServicer
@@ -200,9 +199,7 @@ async def _open_results(
     lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
     tail = ChangeTail(stores.watch, clock, drain, database.written, timing)
     watch = Watch(stores.watch, tail, drain, settings.watchers, timing)
-    pool = ValidationPool(
-        WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
-    )
+    pool = ValidationPool(WorkerContext.of(pepper, database.engine.dialect.name), settings.upload_workers)
     quotas = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
     receiver = UploadReceiver(
         stores.uploads,
@@ -235,14 +232,13 @@ async def _open_results(
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
     approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secret)
-    unlinking = UnlinkApprovals(approvals, stores.documents, clock)
-    recalling = RecallApprovals(approvals, database, stores.corrections, stores.labs, clock, limits.unapproved_recall)
+    unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
+    recalling = RecallApprovals(
+        approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall
+    )
     documents = DocumentLinkServicer(stores.documents, unlinking, pepper, tokens, clock)
     missing = MissingReportServicer(database, tokens)
     admin = ResultsAdminServicer(stores.corrections, recalling, stores.labs, settings.jurisdiction, clock)
-
-    def newest_token() -> str:
-        return token(settings.jurisdiction, clock.now())
 
     async def owner_of(name: str) -> Owner:
         if name.startswith("pendingChanges/"):
@@ -290,7 +286,7 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
-            approval_registration(ApprovalServicer(approvals, database, pending_changes, tokens, clock, newest_token)),
+            approval_registration(ApprovalServicer(approvals, database, pending_changes, tokens, clock)),
             audit.registration,
         ),
         check=check,

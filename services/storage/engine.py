@@ -26,6 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND
 from services.storage.errors import UnusableDatabase
+from services.storage.life import begin_life
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -254,7 +255,13 @@ def create_service_engine(url: str) -> Engine:
         if not parsed.database or parsed.database == ":memory:":
             raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
         make_directory(Path(parsed.database).absolute().parent)
-        engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2, hide_parameters=True)
+        engine = create_engine(
+            parsed,
+            pool_size=READ_THREADS + 1,
+            max_overflow=2,
+            hide_parameters=True,
+            execution_options=begin_life(),
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

@@ -1,6 +1,6 @@
 """Create the pending changes, which wait for a second approver.
 
-Revision: 0019, after 0016
+Revision: 0019, after 0021
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0019"
-down_revision = "0016"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("reject_reason", sa.String(length=256), nullable=False),
         sa.Column("complete_time", sa.BigInteger(), nullable=True),
         sa.Column("changed_count", sa.BigInteger(), nullable=False),
+        sa.Column("consistency_token", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("change_id", name=op.f("pk_results_pending_changes")),
     )
 

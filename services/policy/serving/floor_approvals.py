@@ -11,7 +11,7 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
     WithdrawPolicyResponse,
 )
 
-from services.approval.approvals import Approvals, Decide
+from services.approval.approvals import Approvals, Decide, Made
 from services.approval.convert import unpack
 from services.approval.model import PendingChange, Proposal
 from services.domain.names import parse_policy
@@ -62,19 +62,19 @@ class FloorApprovals:
         response.pending_change.CopyFrom(self._approvals.to_proto(change))
         return response
 
-    async def _make_publication(self, change: PendingChange, approve: Decide) -> int:
+    async def _make_publication(self, change: PendingChange, approve: Decide) -> Made:
         request = PublishPolicyRequest()
         unpack(change, request)
         request.request_id = change.change_id
-        await self._publisher.publish(request, approve)
-        return 1
+        response = await self._publisher.publish(request, approve)
+        return Made(1, response.consistency_token)
 
-    async def _make_withdrawal(self, change: PendingChange, approve: Decide) -> int:
+    async def _make_withdrawal(self, change: PendingChange, approve: Decide) -> Made:
         request = WithdrawPolicyRequest()
         unpack(change, request)
         request.request_id = change.change_id
-        await self._publisher.withdraw(request, approve)
-        return 1
+        response = await self._publisher.withdraw(request, approve)
+        return Made(1, response.consistency_token)
 
 
 def _validating(request: R) -> R:

@@ -10,7 +10,7 @@ from hutong.approval.v1.approval_service_pb2 import ListPendingChangesRequest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from sqlalchemy import func, select
 
-from services.approval.approvals import Approvals, Decide
+from services.approval.approvals import Approvals, Decide, Made
 from services.approval.convert import unpack
 from services.approval.model import PendingChange, Proposal, State
 from services.approval.servicer import ApprovalServicer
@@ -53,7 +53,7 @@ class Withdrawals:
         self.made: list[tuple[str, str | None]] = []
         self.failures = 0
 
-    async def _make(self, change: PendingChange, approve: Decide) -> int:
+    async def _make(self, change: PendingChange, approve: Decide) -> Made:
         request = WithdrawPolicyRequest()
         unpack(change, request)
         await self.database.write(approve)
@@ -61,7 +61,7 @@ class Withdrawals:
             self.failures -= 1
             raise Unavailable("DATABASE_UNAVAILABLE", "cut off")
         self.made.append((request.name, current_actor()))
-        return 1
+        return Made(1, "token")
 
     async def propose(self, request_id: str = "", reason: str = "a slip") -> PendingChange:
         """Propose a withdrawal as Li."""
@@ -76,7 +76,7 @@ class Withdrawals:
 
     async def list(self, **fields: object) -> list[str]:
         """Return the ids of the listed changes."""
-        rest = (self.database, tables.pending_changes, PageTokens(), self.clock, lambda: "")
+        rest = (self.database, tables.pending_changes, PageTokens(), self.clock)
         request = ListPendingChangesRequest(**fields)  # type: ignore[arg-type]
         response = await ApprovalServicer(self.approvals, *rest).ListPendingChanges(request, None)
         return [change.name.partition("/")[2] for change in response.pending_changes]
@@ -96,7 +96,8 @@ async def test_a_change_is_proposed_once_and_made_once(withdrawals: Withdrawals)
     with pytest.raises(InvalidArgument, match="other content"):
         await withdrawals.propose(A_REQUEST_ID, reason="another")
     done = await withdrawals.approve(change)
-    assert (done.state, done.decider, done.changed_count) == (State.APPROVED, WANG.name, 1)
+    assert (done.state, done.decider) == (State.APPROVED, WANG.name)
+    assert (done.changed_count, done.consistency_token) == (1, "token")
     assert await withdrawals.approve(change) == done
     assert withdrawals.made == [(NAME, LI.name)]
     request = WithdrawPolicyRequest(name=NAME, reason="a slip", request_id=A_REQUEST_ID)

@@ -299,7 +299,7 @@ type ApproveChangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The change, approved.
 	PendingChange *PendingChange `protobuf:"bytes,1,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
-	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change.
+	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. Empty for an unlinking.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

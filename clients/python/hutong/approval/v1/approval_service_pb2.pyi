@@ -150,7 +150,7 @@ class ApproveChangeResponse(_message.Message):
     PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change."""
+    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. Empty for an unlinking."""
     @_builtins.property
     def pending_change(self) -> _pending_change_pb2.PendingChange:
         """The change, approved."""

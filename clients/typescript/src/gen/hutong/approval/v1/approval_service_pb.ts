@@ -161,7 +161,7 @@ export type ApproveChangeResponse = Message<"hutong.approval.v1.ApproveChangeRes
   pendingChange?: PendingChange | undefined;
 
   /**
-   * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change.
+   * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. Empty for an unlinking.
    *
    * @generated from field: string consistency_token = 2;
    */

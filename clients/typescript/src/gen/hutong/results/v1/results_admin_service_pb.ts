@@ -104,8 +104,8 @@ export type CorrectResultResponse = Message<"hutong.results.v1.CorrectResultResp
   testResult?: TestResult | undefined;
 
   /**
-   * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-   * returns a newer token.
+   * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request with
+   * its request_id returns the same token.
    *
    * @generated from field: string consistency_token = 2;
    */
@@ -196,7 +196,7 @@ export type RecallResultsResponse = Message<"hutong.results.v1.RecallResultsResp
 
   /**
    * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-   * returns a newer token. Empty with validate_only.
+   * with its request_id returns the same token. Empty with validate_only.
    *
    * @generated from field: string consistency_token = 2;
    */
