@@ -2,7 +2,7 @@
 
 Commits from before have no life. Positions of other nodes' lives are known from the next commit of each on.
 
-Revision: 0021, after 0015
+Revision: 0020, after 0019
 """
 
 from __future__ import annotations
