@@ -15,8 +15,8 @@ WEB_READY := $(WEB_VENV)/.ready
 # Packages of the TypeScript client, as its lock file has them.
 NODE_READY := clients/typescript/node_modules/.package-lock.json
 # The clients whose tool is installed are tested. In CI all must be.
-CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript)
-UNTESTED := $(filter-out $(CLIENTS),go typescript)
+CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript) $(if $(shell command -v mvn),java)
+UNTESTED := $(filter-out $(CLIENTS),go typescript java)
 TOOLS  := .tools
 # Tests run side by side, a worker for each core; each worker has databases of its own.
 SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
@@ -24,7 +24,7 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb build/fresh-typescript/src/gen/service-config.ts
 	@diff -r build/fresh-typescript/src/gen clients/typescript/src/gen || { echo "Stale TypeScript stubs: run make stubs"; exit 1; }
 	@cd clients/typescript && npm test --silent
+
+check-java:
+	@cd clients/java && mvn -B -q -ntp test
 
 check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
@@ -198,4 +201,4 @@ wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python
 
 clean: ## Remove what the other targets made, except the data in .hutong
-	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(TOOLS) build clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(TOOLS) build clients/typescript/node_modules clients/typescript/dist clients/java/target .pytest_cache .mypy_cache .ruff_cache .hypothesis
