@@ -151,6 +151,10 @@ class CallAudit:
         self._subjects = subjects
         self._subjects_of_question = subjects_of_question
 
+    def act_for(self, proposer: str) -> None:
+        """Name the caller that proposed the change which this call approves, in the rows from here on."""
+        self._on_behalf_of = proposer
+
     @property
     def is_inner(self) -> bool:
         """Whether Verification makes the call for another caller. Verification itself records that caller's read."""
@@ -218,7 +222,13 @@ current_audit: ContextVar[CallAudit | None] = ContextVar("current_audit", defaul
 
 
 def record_change(
-    connection: Any, name: str = "", *, subject_keys: Sequence[bytes] = (), region: str = "", count: int = 1
+    connection: Any,
+    name: str = "",
+    *,
+    subject_keys: Sequence[bytes] = (),
+    region: str = "",
+    count: int = 1,
+    outcome: str = "",
 ) -> None:
     """Store the row of a change in its transaction, one for each subject. Call it last, after all other statements.
 
@@ -231,7 +241,12 @@ def record_change(
     if subject_keys:
         stated = [stated[0]._replace(key=key) for key in subject_keys]
     events = [
-        audit.event(AuditKind.CHANGE, one._replace(name=name or one.name, region=region or one.region), count=count)
+        audit.event(
+            AuditKind.CHANGE,
+            one._replace(name=name or one.name, region=region or one.region),
+            count=count,
+            outcome=outcome,
+        )
         for one in stated
     ]
     audit.trail.insert(connection, events)
