@@ -15,6 +15,7 @@ from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
+from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
 from services.policy.tables import audit as audit_tables
@@ -75,7 +76,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(cache, PolicyResolver(cache, clock), watch),
+                PolicyServicer(cache, PolicyResolver(cache, clock), watch, TokenCheck(cache, settings.jurisdiction)),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",

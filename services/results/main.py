@@ -47,6 +47,7 @@ from services.results.idempotency import requests
 from services.results.imports.importer import Importer
 from services.results.imports.servicer import ImportServicer
 from services.results.labs.cache import LabCache
+from services.results.labs.queries import fill_normal_names
 from services.results.labs.servicer import LabServicer
 from services.results.labs.store import LabStore
 from services.results.limits import ResultsLimits
@@ -165,6 +166,7 @@ async def _open_results(
     # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
     try:
         await check()
+        await database.write(fill_normal_names)
     except Unavailable:
         pass
     except (BadSetting, UnusableDatabase):
@@ -192,9 +194,7 @@ async def _open_results(
     lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
     tail = ChangeTail(stores.watch, clock, drain, database.written, timing)
     watch = Watch(stores.watch, tail, drain, settings.watchers, timing)
-    pool = ValidationPool(
-        WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
-    )
+    pool = ValidationPool(WorkerContext.of(pepper, database.engine.dialect.name), settings.upload_workers)
     quotas = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
     receiver = UploadReceiver(
         stores.uploads,

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
-from services.policy.changes import insert_revision, write_withdrawal
+from services.policy.changes import insert_revision, newest_position, write_withdrawal
 from services.policy.convert import (
     Statement,
     answer_to_proto,
@@ -44,7 +44,7 @@ from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.store import PolicyStore
 from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness, encode_token
+from services.runtime.consistency import CommitPosition, encode_token
 from services.runtime.server.validation import find_violations
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
@@ -101,7 +101,7 @@ class PolicyPublisher:
             request, lambda connection: self._publish(connection, draft, now, by), PublishPolicyResponse, now
         )
         await self._cache.refresh()
-        return self._with_token(response)
+        return response
 
     async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
         """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on."""
@@ -121,7 +121,7 @@ class PolicyPublisher:
             now,
         )
         await self._cache.refresh()
-        return self._with_token(response)
+        return response
 
     def _publish(self, connection: Connection, draft: Draft, now: Instant, by: Actor) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
@@ -130,7 +130,8 @@ class PolicyPublisher:
         if checked.is_new:
             checked = Checked(replace(checked.revision, actor=by.name), is_new=True)
             insert_revision(connection, checked.revision, draft.statement, now)
-        return _answer(draft.request, checked, book, with_actors=by.may_see)
+        response = _answer(draft.request, checked, book, with_actors=by.may_see)
+        return self._with_token(connection, response)
 
     def _validate(self, draft: Draft) -> PublishPolicyResponse:
         """Return the answer that a publication would have."""
@@ -149,7 +150,8 @@ class PolicyPublisher:
         book = self._cache.read_book(connection)
         withdrawn = replace(_withdraw(request, named, book, now), withdraw_actor=by.name)
         write_withdrawal(connection, withdrawn, now)
-        return _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
+        response = _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
+        return self._with_token(connection, response)
 
     def _validate_withdrawal(
         self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
@@ -175,12 +177,13 @@ class PolicyPublisher:
         check_publication(Publication(revision, self._jurisdiction, now), book, broken_rules)
         return Checked(revision, is_new=True)
 
-    def _with_token(self, response: R) -> R:
-        """Set the consistency token of an answer and return it.
+    def _with_token(self, connection: Connection, response: R) -> R:
+        """Set the consistency token of an answer, within the transaction of the change, and return the answer.
 
-        The token's instant is that of the refreshed cache. It lies after the commit, and every watcher receives it too.
+        The token names the last change of the log. If a policy was published already, this covers that publication.
         """
-        response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._cache.as_of))
+        commit = CommitPosition("policy", self._jurisdiction, newest_position(connection))
+        response.consistency_token = encode_token(commit)
         return response
 
 

@@ -37,6 +37,7 @@ from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.listing import TOKENS, list_policies
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
+from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.runtime.call import current_call, may_see_actors
 from services.runtime.caller import LOCAL
@@ -51,7 +52,8 @@ Context = Any
 class PolicyServicer(PolicyServiceServicer):
     """PolicyService: reads and resolves policies."""
 
-    def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch) -> None:
+    def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch, token_check: TokenCheck) -> None:
+        self._token_check = token_check
         self._cache = cache
         self._resolver = resolver
         self._watch = watch
@@ -85,20 +87,24 @@ class PolicyServicer(PolicyServiceServicer):
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
+        await self._token_check.require(request.at_least_as_fresh)
         return self._resolver.resolve(request)
 
     async def BatchResolvePolicies(
         self, request: BatchResolvePoliciesRequest, context: Context
     ) -> BatchResolvePoliciesResponse:
-        return BatchResolvePoliciesResponse(items=[self._resolve_item(question) for question in request.requests])
+        return BatchResolvePoliciesResponse(items=[await self._resolve_item(question) for question in request.requests])
 
-    def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
+    async def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
         try:
             check(question)
+            if question.at_least_as_fresh:
+                await self._token_check.require(question.at_least_as_fresh)
             response = self._resolver.resolve(question)
+            sequence = self._cache.sequence
             if response.HasField("by_origin"):
-                return ResolvePolicyItem(by_origin=response.by_origin)
-            return ResolvePolicyItem(effective_policy=response.effective_policy)
+                return ResolvePolicyItem(by_origin=response.by_origin, sequence=sequence)
+            return ResolvePolicyItem(effective_policy=response.effective_policy, sequence=sequence)
         except HutongError as error:
             return ResolvePolicyItem(error=to_status(error))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
+from services.results.changelog.lives import find_lost
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
 from services.results.labs.queries import find_by_names
@@ -21,6 +22,7 @@ from services.results.records.model import ReportName, StoredResult
 from services.results.records.queries import find_reports, get_result
 from services.results.timeliness.arrivals import with_national_receive_times
 from services.runtime.clock import Clock
+from services.runtime.consistency import LogPosition
 from services.storage.engine import Database
 
 
@@ -55,15 +57,16 @@ class LookupStore:
         now: Instant,
         items: Sequence[str] = (DEFAULT_ITEM,),
         by_name: Sequence[NamedReport] = (),
+        other_keys: Mapping[bytes, bytes] | None = None,
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 
         Results of subjects are found only if they are of these items. The named reports are found whatever their item.
-        `reports` names a laboratory by its code, `by_name` by its name.
+        `reports` names a laboratory by its code, `by_name` by its name. `other_keys` is as in `subjects.find_subjects`.
         """
 
         def work(connection: Connection) -> LocalMatches:
-            subjects, by_subject = find_subjects(connection, subject_keys, items)
+            subjects, by_subject = find_subjects(connection, subject_keys, items, other_keys)
             if self._joined:
                 stamped = iter(
                     with_national_receive_times(connection, [result for one in by_subject for result in one])
@@ -87,14 +90,20 @@ class LookupStore:
 
         return await self._database.read(work)
 
+    async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
+        """Return those positions of this node's log whose commits a restore has lost."""
+        return await self._database.read(find_lost, positions)
+
     async def list_by_subject(
-        self, subject_key: bytes, query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
+        self, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
     ) -> Listing:
-        """Return results of a subject, given any of its documents, newest report first."""
+        """Return results of a subject, newest report first, given the keys of any one of its documents."""
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            keys = find_linked(connection, [subject_key]).get(subject_key, [subject_key])
+            first = subject_keys[0]
+            pairs = [(first, other) for other in subject_keys[1:]]
+            keys = find_linked(connection, [first], pairs).get(first, subject_keys)
             return self._list(connection, list_by_subjects(connection, keys, query, after, limit), now, horizon)
 
         return await self._database.read(work)

@@ -347,7 +347,9 @@ def possible_starts(subject: Any, window: Any, use: datetime) -> list[datetime]:
     if window.basis == 1:
         if reported is not None:
             return [moment(reported)]
-        return [EPOCH if sampled is None else moment(sampled), use]
+        earliest = EPOCH if sampled is None else moment(sampled)
+        # A sample time may be up to a minute ahead of the time of use, and no report is issued before its sample.
+        return [earliest, max(earliest, use)]
     if sampled is not None:
         return [moment(sampled)]
     return [EPOCH, use if reported is None else moment(reported)]

@@ -23,7 +23,7 @@ from services.results.lookup.pick import DEFAULT_LIMIT, pick_latest
 from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness, decode_token
+from services.runtime.consistency import CommitPosition, decode_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 
 
@@ -66,11 +66,10 @@ class SubjectLookup:
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
         return response
 
-    def _tokens(self, request: LookupSubjectsRequest) -> list[Freshness]:
-        now = self._clock.now()
+    def _tokens(self, request: LookupSubjectsRequest) -> list[CommitPosition]:
         tokens = []
         for index, text in enumerate(request.at_least_as_fresh):
-            token = decode_token(text, now, f"at_least_as_fresh[{index}]")
+            token = decode_token(text, f"at_least_as_fresh[{index}]")
             if token is not None and token.service == "results":
                 tokens.append(token)
         return tokens

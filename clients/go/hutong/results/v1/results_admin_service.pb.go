@@ -134,8 +134,8 @@ type CorrectResultResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new revision.
 	TestResult *TestResult `protobuf:"bytes,1,opt,name=test_result,json=testResult,proto3" json:"test_result,omitempty"`
-	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-	// returns a newer token.
+	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request with
+	// its request_id returns the same token.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -292,7 +292,7 @@ type RecallResultsResponse struct {
 	// counts only the rest.
 	RecalledCount int64 `protobuf:"varint,1,opt,name=recalled_count,json=recalledCount,proto3" json:"recalled_count,omitempty"`
 	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-	// returns a newer token. Empty with validate_only.
+	// with its request_id returns the same token. Empty with validate_only.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache

@@ -84,8 +84,8 @@ class CorrectResultResponse(_message.Message):
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-    returns a newer token.
+    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request with
+    its request_id returns the same token.
     """
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
@@ -171,7 +171,7 @@ class RecallResultsResponse(_message.Message):
     """
     consistency_token: _builtins.str
     """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-    returns a newer token. Empty with validate_only.
+    with its request_id returns the same token. Empty with validate_only.
     """
     def __init__(
         self,
