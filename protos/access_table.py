@@ -31,8 +31,8 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 `HUTONG_INSECURE` may call everything. How a caller shows its role is in [tls.md](tls.md).
 
 - *own laboratory, own region, own user, itself*: what the named field must name, seen from the caller. A region inside
-  the caller's region is the caller's too. An object belongs to the region of its laboratory, its decision, its refusal
-  or its pending change.
+  the caller's region is the caller's too. An object belongs to the region of its laboratory, decision, refusal or
+  pending change.
 - *and in*: a second field that must be the user's too if the request states it. The token says which documents are.
 - *case*: the call must name its case as `hutong-case` in its metadata.
 - *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.

@@ -440,7 +440,7 @@ type TestRequired struct {
 	// How long a result counts if its item has no window of its own. Required in a policy. In a floor it has only a
 	// basis, and is absent if the floor leaves the basis to each place.
 	Window *ValidityWindow `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
-	// How long after sampling a PENDING record counts as proof; absent where it does not count at all.
+	// How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor.
 	SamplingProofWindow *durationpb.Duration `protobuf:"bytes,2,opt,name=sampling_proof_window,json=samplingProofWindow,proto3" json:"sampling_proof_window,omitempty"`
 	// Whether a person without a recognised result may be turned away. Default false: they are let in, and advised.
 	RefusalPermitted bool `protobuf:"varint,3,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`

@@ -225,7 +225,7 @@ class TestRequired(_message.Message):
 
     @_builtins.property
     def sampling_proof_window(self) -> _duration_pb2.Duration:
-        """How long after sampling a PENDING record counts as proof; absent where it does not count at all."""
+        """How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor."""
 
     @_builtins.property
     def shortest_window(self) -> Global___ShortestWindow:

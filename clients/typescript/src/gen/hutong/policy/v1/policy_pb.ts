@@ -183,7 +183,7 @@ export type TestRequired = Message<"hutong.policy.v1.TestRequired"> & {
   window?: ValidityWindow | undefined;
 
   /**
-   * How long after sampling a PENDING record counts as proof; absent where it does not count at all.
+   * How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor.
    *
    * @generated from field: google.protobuf.Duration sampling_proof_window = 2;
    */
