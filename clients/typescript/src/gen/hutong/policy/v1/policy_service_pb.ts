@@ -229,8 +229,8 @@ export type ResolvePolicyRequest = Message<"hutong.policy.v1.ResolvePolicyReques
 
   /**
    * The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
-   * rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
-   * lost. Empty for no requirement.
+   * rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
+   * unless the metadata says that the write is lost. Empty for no requirement.
    *
    * @generated from field: string at_least_as_fresh = 6;
    */
@@ -336,7 +336,7 @@ export type ResolvePolicyItem = Message<"hutong.policy.v1.ResolvePolicyItem"> & 
   } | { case: undefined; value?: undefined };
 
   /**
-   * How many publications and withdrawals this node knew when it answered, in the count of PolicyCheckpoint.sequence.
+   * How many publications and withdrawals this node knew when it answered, counted as in PolicyCheckpoint.sequence.
    *
    * @generated from field: int64 sequence = 4;
    */
@@ -445,16 +445,16 @@ export type PolicyCheckpoint = Message<"hutong.policy.v1.PolicyCheckpoint"> & {
   node: string;
 
   /**
-   * How many publications and withdrawals this node has known: all of them were sent. After a restore the count goes on
-   * from a smaller number, and every watch ends.
+   * How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
+   * ends every watch.
    *
    * @generated from field: int64 sequence = 4;
    */
   sequence: bigint;
 
   /**
-   * How far the lives of this node's database have come; in the first checkpoint of a watch all of them, later those
-   * that changed. A province meets consistency tokens of the national node by them.
+   * The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
+   * and a later one has those that changed. A province compares the national node's consistency tokens with them.
    *
    * @generated from field: repeated hutong.policy.v1.PolicyLife lives = 5;
    */
@@ -526,7 +526,7 @@ export type WatchPoliciesResponse = Message<"hutong.policy.v1.WatchPoliciesRespo
   } | { case: undefined; value?: undefined };
 
   /**
-   * Give it back to go on after this message.
+   * The cursor with which to resume after this message.
    *
    * @generated from field: string cursor = 3;
    */
