@@ -21,7 +21,7 @@ export const file_hutong_access_v1_access: GenFile = /*@__PURE__*/
  */
 export type Access = Message<"hutong.access.v1.Access"> & {
   /**
-   * The grants. A call needs one of them. Without a grant nobody may call the RPC over the network.
+   * The grants. A call needs one of them. An RPC without a grant cannot be called over the network.
    *
    * @generated from field: repeated hutong.access.v1.Grant grants = 1;
    */
@@ -72,8 +72,8 @@ export type Grant = Message<"hutong.access.v1.Grant"> & {
   /**
    * The path of the field that `bind` is about, like "start.lab" or "requests[].region". An item of a batch that the
    * grant does not permit is answered with an error of its own. In a stream the first message is checked, and every
-   * later one that states the field. Empty: BIND_ANY about the request as a whole. BIND_ANY with a field permits only
-   * requests that state the field.
+   * later one that states the field. Empty only with BIND_ANY, which then permits every request. BIND_ANY with a field
+   * permits only requests that state the field.
    *
    * @generated from field: string field = 3;
    */
@@ -88,17 +88,18 @@ export type Grant = Message<"hutong.access.v1.Grant"> & {
   needsCase: boolean;
 
   /**
-   * Whether the field may be absent. A filter by laboratory or region is then set to what is the caller's own, also if
-   * a list of laboratories names others. A request with an absent document is about no person.
+   * Whether the field may be absent. An absent filter by laboratory or region is set to the caller's own. A filter that
+   * lists several laboratories is set to the caller's own laboratory. A request with an absent document is about no
+   * person.
    *
    * @generated from field: bool may_omit = 5;
    */
   mayOmit: boolean;
 
   /**
-   * With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it: a document that
-   * the token names as another one of the user (claim `hutong_other_documents`), or the name of an object that is about
-   * any of the user's documents.
+   * With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it. A document
+   * must be one that the token names as another of the user's (claim `hutong_other_documents`). The name of an object
+   * must be that of an object about one of the user's documents.
    *
    * @generated from field: string also = 6;
    */
@@ -148,28 +149,31 @@ export enum Role {
   APP = 3,
 
   /**
-   * The authority that publishes the policies of a region and of those below it: /authorities/{region}.
+   * The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+   * /authorities/{region}/{id} for one of its officers.
    *
    * @generated from enum value: ROLE_AUTHORITY = 4;
    */
   AUTHORITY = 4,
 
   /**
-   * The supervisor of a region and of those below it: /supervisors/{region}.
+   * The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+   * officers. Approval by a second caller needs officers with names of their own.
    *
    * @generated from enum value: ROLE_SUPERVISOR = 5;
    */
   SUPERVISOR = 5,
 
   /**
-   * The node of a province, at the national node: /nodes/{region}.
+   * A province's node, which calls the national node: /nodes/{region}.
    *
    * @generated from enum value: ROLE_NODE = 6;
    */
   NODE = 6,
 
   /**
-   * The Verification service of the same node: /services/verification, or the node's own certificate at the node itself.
+   * The Verification service of the same node: /services/verification. A caller that shows the node's own certificate
+   * has this role too.
    *
    * @generated from enum value: ROLE_VERIFICATION = 7;
    */
@@ -190,7 +194,7 @@ export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
   enumDesc(file_hutong_access_v1_access, 0);
 
 /**
- * What a field of the request must be to the caller.
+ * What a field of the request must name, seen from the caller.
  *
  * @generated from enum hutong.access.v1.Bind
  */

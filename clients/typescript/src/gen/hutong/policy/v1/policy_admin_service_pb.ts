@@ -10,6 +10,8 @@ import { file_google_api_resource } from "../../../google/api/resource_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
+import type { PendingChange } from "../../approval/v1/pending_change_pb.js";
+import { file_hutong_approval_v1_pending_change } from "../../approval/v1/pending_change_pb.js";
 import type { EffectivePolicy, FloorOverride, Policy, TravelerOrigin } from "./policy_pb.js";
 import { file_hutong_policy_v1_policy } from "./policy_pb.js";
 import type { Purpose } from "../../type/v1/purpose_pb.js";
@@ -21,15 +23,15 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/policy/v1/policy_admin_service.proto.
  */
 export const file_hutong_policy_v1_policy_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("CitodXRvbmcvcG9saWN5L3YxL3BvbGljeV9hZG1pbl9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIuEBChRQdWJsaXNoUG9saWN5UmVxdWVzdBI0CgZwb2xpY3kYASABKAsyGC5odXRvbmcucG9saWN5LnYxLlBvbGljeUIK4kEBArpIA9gBAxIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABARIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEioKEnJldHJvYWN0aXZlX3JlYXNvbhgEIAEoCUIOukgLcgnY6oHKBgEY9AMSLwoLaW1wYWN0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIt8BCgxQb2xpY3lJbXBhY3QSDgoGcmVnaW9uGAEgASgJEigKB3B1cnBvc2UYAiABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlEjAKBm9yaWdpbhgDIAEoDjIgLmh1dG9uZy5wb2xpY3kudjEuVHJhdmVsZXJPcmlnaW4SMQoGYmVmb3JlGAQgASgLMiEuaHV0b25nLnBvbGljeS52MS5FZmZlY3RpdmVQb2xpY3kSMAoFYWZ0ZXIYBSABKAsyIS5odXRvbmcucG9saWN5LnYxLkVmZmVjdGl2ZVBvbGljeSK6AgoVUHVibGlzaFBvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EjIKCW92ZXJyaWRlcxgCIAMoCzIfLmh1dG9uZy5wb2xpY3kudjEuRmxvb3JPdmVycmlkZRIvCgdpbXBhY3RzGAMgAygLMh4uaHV0b25nLnBvbGljeS52MS5Qb2xpY3lJbXBhY3QSGQoRY29uc2lzdGVuY3lfdG9rZW4YBCABKAkSFAoMaW1wYWN0X2NvdW50GAUgASgFEhYKDm92ZXJyaWRlX2NvdW50GAYgASgFEjEKCHJlc3RvcmVkGAcgAygLMh8uaHV0b25nLnBvbGljeS52MS5GbG9vck92ZXJyaWRlEhYKDnJlc3RvcmVkX2NvdW50GAggASgFItsBChVXaXRoZHJhd1BvbGljeVJlcXVlc3QSMgoEbmFtZRgBIAEoCUIk4kEBAvpBEwoRaHV0b25nLm9yZy9Qb2xpY3m6SAfIAQFyAhh4EiUKBnJlYXNvbhgCIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGPQDEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSLwoLaW1wYWN0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIu8BChZXaXRoZHJhd1BvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EhkKEWNvbnNpc3RlbmN5X3Rva2VuGAIgASgJEi8KB2ltcGFjdHMYAyADKAsyHi5odXRvbmcucG9saWN5LnYxLlBvbGljeUltcGFjdBIUCgxpbXBhY3RfY291bnQYBCABKAUSMQoIcmVzdG9yZWQYBSADKAsyHy5odXRvbmcucG9saWN5LnYxLkZsb29yT3ZlcnJpZGUSFgoOcmVzdG9yZWRfY291bnQYBiABKAUykAIKElBvbGljeUFkbWluU2VydmljZRJ+Cg1QdWJsaXNoUG9saWN5EiYuaHV0b25nLnBvbGljeS52MS5QdWJsaXNoUG9saWN5UmVxdWVzdBonLmh1dG9uZy5wb2xpY3kudjEuUHVibGlzaFBvbGljeVJlc3BvbnNlIhyQAgKK0xgVChEIBBADGgtwb2xpY3kubmFtZRgCEnoKDldpdGhkcmF3UG9saWN5EicuaHV0b25nLnBvbGljeS52MS5XaXRoZHJhd1BvbGljeVJlcXVlc3QaKC5odXRvbmcucG9saWN5LnYxLldpdGhkcmF3UG9saWN5UmVzcG9uc2UiFZACAorTGA4KCggEEAMaBG5hbWUYAkJqChRvcmcuaHV0b25nLnBvbGljeS52MVABWj1naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcG9saWN5L3YxO3BvbGljeXYxqgIQSHV0b25nLlBvbGljeS5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_policy_v1_policy, file_hutong_type_v1_purpose, file_hutong_type_v1_rules]);
+  fileDesc("CitodXRvbmcvcG9saWN5L3YxL3BvbGljeV9hZG1pbl9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIuEBChRQdWJsaXNoUG9saWN5UmVxdWVzdBI0CgZwb2xpY3kYASABKAsyGC5odXRvbmcucG9saWN5LnYxLlBvbGljeUIK4kEBArpIA9gBAxIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABARIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEioKEnJldHJvYWN0aXZlX3JlYXNvbhgEIAEoCUIOukgLcgnY6oHKBgEY9AMSLwoLaW1wYWN0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIt8BCgxQb2xpY3lJbXBhY3QSDgoGcmVnaW9uGAEgASgJEigKB3B1cnBvc2UYAiABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlEjAKBm9yaWdpbhgDIAEoDjIgLmh1dG9uZy5wb2xpY3kudjEuVHJhdmVsZXJPcmlnaW4SMQoGYmVmb3JlGAQgASgLMiEuaHV0b25nLnBvbGljeS52MS5FZmZlY3RpdmVQb2xpY3kSMAoFYWZ0ZXIYBSABKAsyIS5odXRvbmcucG9saWN5LnYxLkVmZmVjdGl2ZVBvbGljeSL1AgoVUHVibGlzaFBvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EjIKCW92ZXJyaWRlcxgCIAMoCzIfLmh1dG9uZy5wb2xpY3kudjEuRmxvb3JPdmVycmlkZRIvCgdpbXBhY3RzGAMgAygLMh4uaHV0b25nLnBvbGljeS52MS5Qb2xpY3lJbXBhY3QSGQoRY29uc2lzdGVuY3lfdG9rZW4YBCABKAkSFAoMaW1wYWN0X2NvdW50GAUgASgFEhYKDm92ZXJyaWRlX2NvdW50GAYgASgFEjEKCHJlc3RvcmVkGAcgAygLMh8uaHV0b25nLnBvbGljeS52MS5GbG9vck92ZXJyaWRlEhYKDnJlc3RvcmVkX2NvdW50GAggASgFEjkKDnBlbmRpbmdfY2hhbmdlGAkgASgLMiEuaHV0b25nLmFwcHJvdmFsLnYxLlBlbmRpbmdDaGFuZ2Ui2wEKFVdpdGhkcmF3UG9saWN5UmVxdWVzdBIyCgRuYW1lGAEgASgJQiTiQQEC+kETChFodXRvbmcub3JnL1BvbGljebpIB8gBAXICGHgSJQoGcmVhc29uGAIgASgJQhXiQQECukgOyAEBcgnY6oHKBgEY9AMSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQESFQoNdmFsaWRhdGVfb25seRgEIAEoCBIvCgtpbXBhY3RfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiqgIKFldpdGhkcmF3UG9saWN5UmVzcG9uc2USKAoGcG9saWN5GAEgASgLMhguaHV0b25nLnBvbGljeS52MS5Qb2xpY3kSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkSLwoHaW1wYWN0cxgDIAMoCzIeLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5SW1wYWN0EhQKDGltcGFjdF9jb3VudBgEIAEoBRIxCghyZXN0b3JlZBgFIAMoCzIfLmh1dG9uZy5wb2xpY3kudjEuRmxvb3JPdmVycmlkZRIWCg5yZXN0b3JlZF9jb3VudBgGIAEoBRI5Cg5wZW5kaW5nX2NoYW5nZRgHIAEoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlMpACChJQb2xpY3lBZG1pblNlcnZpY2USfgoNUHVibGlzaFBvbGljeRImLmh1dG9uZy5wb2xpY3kudjEuUHVibGlzaFBvbGljeVJlcXVlc3QaJy5odXRvbmcucG9saWN5LnYxLlB1Ymxpc2hQb2xpY3lSZXNwb25zZSIckAICitMYFQoRCAQQAxoLcG9saWN5Lm5hbWUYAhJ6Cg5XaXRoZHJhd1BvbGljeRInLmh1dG9uZy5wb2xpY3kudjEuV2l0aGRyYXdQb2xpY3lSZXF1ZXN0GiguaHV0b25nLnBvbGljeS52MS5XaXRoZHJhd1BvbGljeVJlc3BvbnNlIhWQAgKK0xgOCgoIBBADGgRuYW1lGAJCagoUb3JnLmh1dG9uZy5wb2xpY3kudjFQAVo9Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3BvbGljeS92MTtwb2xpY3l2MaoCEEh1dG9uZy5Qb2xpY3kuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_approval_v1_pending_change, file_hutong_policy_v1_policy, file_hutong_type_v1_purpose, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.policy.v1.PublishPolicyRequest
  */
 export type PublishPolicyRequest = Message<"hutong.policy.v1.PublishPolicyRequest"> & {
   /**
-   * The policy; its output-only fields are ignored. Its own rules are applied together with those of its jurisdiction
-   * and of the floors above it, so that one answer names all faults.
+   * The policy; its output-only fields are ignored. It is checked at once by itself, against the other policies of its
+   * jurisdiction, and against the floors above it, so that one answer names all faults.
    *
    * @generated from field: hutong.policy.v1.Policy policy = 1;
    */
@@ -43,21 +45,21 @@ export type PublishPolicyRequest = Message<"hutong.policy.v1.PublishPolicyReques
   requestId: string;
 
   /**
-   * Check it, store nothing: the answer or error is that of a real publication. Default false.
+   * Check the publication and store nothing. The answer or error is that of a real publication. Default false.
    *
    * @generated from field: bool validate_only = 3;
    */
   validateOnly: boolean;
 
   /**
-   * Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL.
+   * Why it begins in the past; required if it begins more than 5 minutes ago. At most 500 characters without NUL.
    *
    * @generated from field: string retroactive_reason = 4;
    */
   retroactiveReason: string;
 
   /**
-   * With it, impacts and impact_count list which answers change at this instant. Absent for none.
+   * The instant for which impacts and impact_count say which answers change. Absent for none.
    *
    * @generated from field: google.protobuf.Timestamp impact_time = 5;
    */
@@ -78,21 +80,21 @@ export const PublishPolicyRequestSchema: GenMessage<PublishPolicyRequest> = /*@_
  */
 export type PolicyImpact = Message<"hutong.policy.v1.PolicyImpact"> & {
   /**
-   * Where, GB/T 2260.
+   * The region, a GB/T 2260 code.
    *
    * @generated from field: string region = 1;
    */
   region: string;
 
   /**
-   * For what.
+   * The purpose.
    *
    * @generated from field: hutong.type.v1.Purpose purpose = 2;
    */
   purpose: Purpose;
 
   /**
-   * For whom.
+   * The origin.
    *
    * @generated from field: hutong.policy.v1.TravelerOrigin origin = 3;
    */
@@ -132,57 +134,65 @@ export type PublishPolicyResponse = Message<"hutong.policy.v1.PublishPolicyRespo
   policy?: Policy | undefined;
 
   /**
-   * For a floor: what it overrides in lower policies, from when. For another policy: what floors override in it, those
-   * that begin later among them. The first 500, by region.
+   * If the policy is a floor: what it overrides in lower policies, and from when. Otherwise: what floors override in
+   * the policy, also floors that begin later. The first 500, by region.
    *
    * @generated from field: repeated hutong.policy.v1.FloorOverride overrides = 2;
    */
   overrides: FloorOverride[];
 
   /**
-   * Which answers change at impact_time and how, by region, purpose and origin, for the policy's jurisdiction and those
-   * below it that have policies (one that has none answers as the nearest above it); the first 500.
+   * The answers that change at impact_time, by region, purpose and origin; the first 500. They are those of the
+   * policy's jurisdiction and of those below it that have policies. A jurisdiction without policies has the answers of
+   * the nearest one above it.
    *
    * @generated from field: repeated hutong.policy.v1.PolicyImpact impacts = 3;
    */
   impacts: PolicyImpact[];
 
   /**
-   * Hand it to a decision as at_least_as_fresh. Empty with validate_only.
+   * Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only.
    *
    * @generated from field: string consistency_token = 4;
    */
   consistencyToken: string;
 
   /**
-   * How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time.
+   * How many answers change at impact_time, including those beyond the first 500; 0 without impact_time.
    *
    * @generated from field: int32 impact_count = 5;
    */
   impactCount: number;
 
   /**
-   * How many overrides there are in all, those beyond the first 500 among them.
+   * How many overrides there are, including those beyond the first 500.
    *
    * @generated from field: int32 override_count = 6;
    */
   overrideCount: number;
 
   /**
-   * What comes back into force because a floor ends by this publication: by its own effective_end_time, or because it
-   * takes the place of another revision. Each says what `floor` overrides in `policy` no longer from start_time on, and no
-   * other floor overrides instead for at least one purpose and origin. The first 500, by region.
+   * What comes back into force because this publication ends a floor: by the floor's own effective_end_time, or because
+   * the new revision replaces it. In each entry `floor` no longer overrides `policy` from start_time on, and for at
+   * least one purpose and origin no other floor does so instead. The first 500, by region.
    *
    * @generated from field: repeated hutong.policy.v1.FloorOverride restored = 7;
    */
   restored: FloorOverride[];
 
   /**
-   * How many there are in all, those beyond the first 500 among them.
+   * How many there are, including those beyond the first 500.
    *
    * @generated from field: int32 restored_count = 8;
    */
   restoredCount: number;
+
+  /**
+   * The publication waits for a second approver, or was decided since; absent if it needed none.
+   *
+   * @generated from field: hutong.approval.v1.PendingChange pending_change = 9;
+   */
+  pendingChange?: PendingChange | undefined;
 };
 
 /**
@@ -218,14 +228,14 @@ export type WithdrawPolicyRequest = Message<"hutong.policy.v1.WithdrawPolicyRequ
   requestId: string;
 
   /**
-   * Check it, store nothing: the answer or error is that of a real withdrawal. Default false.
+   * Check the withdrawal and store nothing. The answer or error is that of a real withdrawal. Default false.
    *
    * @generated from field: bool validate_only = 4;
    */
   validateOnly: boolean;
 
   /**
-   * With it, impacts and impact_count list which answers change at this instant. Absent for none.
+   * The instant for which impacts and impact_count say which answers change. Absent for none.
    *
    * @generated from field: google.protobuf.Timestamp impact_time = 5;
    */
@@ -251,39 +261,46 @@ export type WithdrawPolicyResponse = Message<"hutong.policy.v1.WithdrawPolicyRes
   policy?: Policy | undefined;
 
   /**
-   * Hand it to a decision as at_least_as_fresh. Empty with validate_only.
+   * Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only.
    *
    * @generated from field: string consistency_token = 2;
    */
   consistencyToken: string;
 
   /**
-   * As in PublishPolicyResponse: which answers change at impact_time and how; the first 500.
+   * The answers that change at impact_time, as in PublishPolicyResponse; the first 500.
    *
    * @generated from field: repeated hutong.policy.v1.PolicyImpact impacts = 3;
    */
   impacts: PolicyImpact[];
 
   /**
-   * How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time.
+   * How many answers change at impact_time, including those beyond the first 500; 0 without impact_time.
    *
    * @generated from field: int32 impact_count = 4;
    */
   impactCount: number;
 
   /**
-   * As in PublishPolicyResponse: what comes back into force because a floor ends by this withdrawal, from now on.
+   * What comes back into force from now on because this withdrawal ends a floor, as in PublishPolicyResponse.
    *
    * @generated from field: repeated hutong.policy.v1.FloorOverride restored = 5;
    */
   restored: FloorOverride[];
 
   /**
-   * How many there are in all, those beyond the first 500 among them.
+   * How many there are, including those beyond the first 500.
    *
    * @generated from field: int32 restored_count = 6;
    */
   restoredCount: number;
+
+  /**
+   * The withdrawal waits for a second approver, or was decided since; absent if it needed none.
+   *
+   * @generated from field: hutong.approval.v1.PendingChange pending_change = 7;
+   */
+  pendingChange?: PendingChange | undefined;
 };
 
 /**
@@ -294,22 +311,26 @@ export const WithdrawPolicyResponseSchema: GenMessage<WithdrawPolicyResponse> = 
   messageDesc(file_hutong_policy_v1_policy_admin_service, 4);
 
 /**
- * How authorities put rules into force and take them back.
+ * Publishes and withdraws policies. Authorities call it.
  *
  * @generated from service hutong.policy.v1.PolicyAdminService
  */
 export const PolicyAdminService: GenService<{
   /**
-   * Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
-   * province by its watch of the national node alone, and what the national node keeps for a province stays there.
-   * Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-   * stands answers that revision, also when others with other starts came after it. The error names everything
-   * that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
-   * else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-   * AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
-   * where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-   * begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-   * withdraws floors (NOT_PERMITTED).
+   * Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
+   * node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
+   * watch of the national node. What the national node publishes for a province stays at the national node. If the
+   * content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
+   * with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
+   * breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
+   * (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
+   * AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+   * start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
+   * than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
+   * nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+   * of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+   * answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+   * alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
    *
    * @generated from rpc hutong.policy.v1.PolicyAdminService.PublishPolicy
    */
@@ -319,11 +340,12 @@ export const PolicyAdminService: GenService<{
     output: typeof PublishPolicyResponseSchema;
   },
   /**
-   * Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-   * force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
-   * in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-   * with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-   * lists what comes back into force.
+   * Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
+   * in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
+   * the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
+   * the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
+   * answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+   * a second approver, as in PublishPolicy.
    *
    * @generated from rpc hutong.policy.v1.PolicyAdminService.WithdrawPolicy
    */

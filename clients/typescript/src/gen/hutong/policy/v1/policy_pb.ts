@@ -183,7 +183,7 @@ export type TestRequired = Message<"hutong.policy.v1.TestRequired"> & {
   window?: ValidityWindow | undefined;
 
   /**
-   * How long after sampling a PENDING record counts as proof; absent where it does not count at all.
+   * How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor.
    *
    * @generated from field: google.protobuf.Duration sampling_proof_window = 2;
    */
@@ -326,7 +326,7 @@ export type Policy = Message<"hutong.policy.v1.Policy"> & {
   purposes: Purpose[];
 
   /**
-   * Whom it covers. Default ANY.
+   * The origins of the people whom it covers. Default ANY.
    *
    * @generated from field: hutong.policy.v1.TravelerOrigin origin = 6;
    */
@@ -339,7 +339,7 @@ export type Policy = Message<"hutong.policy.v1.Policy"> & {
    */
   requirement: {
     /**
-     * Nothing. In a floor: nothing may be asked for its purposes and origins.
+     * No result is asked for. In a floor: none may be asked for, for the floor's purposes and origins.
      *
      * @generated from field: hutong.policy.v1.NotRequired not_required = 7;
      */
@@ -363,14 +363,14 @@ export type Policy = Message<"hutong.policy.v1.Policy"> & {
   channels: Channel[];
 
   /**
-   * Grounds on which nobody may be refused. A floor's are always forbidden.
+   * Grounds on which no person may be refused. The grounds of a floor are always forbidden.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround forbidden_grounds = 10;
    */
   forbiddenGrounds: RefusalGround[];
 
   /**
-   * Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
+   * Advice that binds no person, as "three tests in five days after arrival"; at most 10 of 300 characters without control
    * characters.
    *
    * @generated from field: repeated string advice = 11;
@@ -501,14 +501,14 @@ export const BasisOverrideSchema: GenMessage<BasisOverride> = /*@__PURE__*/
  */
 export type ChannelsOverride = Message<"hutong.policy.v1.ChannelsOverride"> & {
   /**
-   * Those of the lower policy.
+   * The channels of the lower policy.
    *
    * @generated from field: repeated hutong.type.v1.Channel stated = 1;
    */
   stated: Channel[];
 
   /**
-   * Those that apply.
+   * The channels that apply.
    *
    * @generated from field: repeated hutong.type.v1.Channel applied = 2;
    */
@@ -624,7 +624,7 @@ export type FloorOverride = Message<"hutong.policy.v1.FloorOverride"> & {
   } | { case: undefined; value?: undefined };
 
   /**
-   * The floor that says so, "jurisdictions/{region}/policies/{policy_id}@{revision}".
+   * The floor that replaces it, "jurisdictions/{region}/policies/{policy_id}@{revision}".
    *
    * @generated from field: string floor = 4;
    */
@@ -666,7 +666,7 @@ export type FloorWindow = Message<"hutong.policy.v1.FloorWindow"> & {
   shortestWindow?: ShortestWindow | undefined;
 
   /**
-   * The floor that says so, "…@{revision}".
+   * The floor that sets it, "…@{revision}".
    *
    * @generated from field: string floor = 2;
    */
@@ -693,7 +693,7 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
    */
   requirement: {
     /**
-     * Nothing.
+     * No result is asked for.
      *
      * @generated from field: hutong.policy.v1.NotRequired not_required = 1;
      */
@@ -717,14 +717,14 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
   channels: Channel[];
 
   /**
-   * Grounds on which nobody may be refused, the floors' among them.
+   * Grounds on which no person may be refused, the floors' among them.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround forbidden_grounds = 4;
    */
   forbiddenGrounds: RefusalGround[];
 
   /**
-   * Advice that binds nobody.
+   * Advice that binds no person.
    *
    * @generated from field: repeated string advice = 5;
    */
@@ -738,14 +738,14 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
   governing: string;
 
   /**
-   * The floor of the highest authority that binds it, "…@{revision}"; empty when none does.
+   * The binding floor of the highest authority, "…@{revision}"; empty when no floor binds.
    *
    * @generated from field: string floor = 7;
    */
   floor: string;
 
   /**
-   * Floors of lower authorities that bind it too, from the nation downwards.
+   * The binding floors of lower authorities, from the nation downwards.
    *
    * @generated from field: repeated string lower_floors = 8;
    */
@@ -759,8 +759,8 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
   overrides: FloorOverride[];
 
   /**
-   * From this instant until just before end_time the clock alone cannot change the answer. Absent if it has held for
-   * ever.
+   * The start of the interval in which the clock alone cannot change the answer, but only a publication or a
+   * withdrawal. Absent if the interval has no start.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 10;
    */
@@ -775,8 +775,8 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
 
   /**
    * The instant up to which the publications behind the answer are complete, by the clock of the node that answers. An
-   * answer from a cache has an older instant. At a province this covers what has arrived there; nation_as_of_time says
-   * how far that reaches.
+   * answer from a cache has an older instant. At a province this covers only publications that have arrived there;
+   * nation_as_of_time says up to when those of the nation have.
    *
    * @generated from field: google.protobuf.Timestamp as_of_time = 12;
    */
@@ -785,7 +785,7 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
   /**
    * Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
    * province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
-   * last known policies go on to hold.
+   * last known policies continue to apply.
    *
    * @generated from field: google.protobuf.Timestamp nation_as_of_time = 13;
    */
@@ -856,15 +856,14 @@ export type PoliciesByOrigin = Message<"hutong.policy.v1.PoliciesByOrigin"> & {
   otherProvince?: EffectivePolicy | undefined;
 
   /**
-   * Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid.
+   * Grounds on which no person of unknown origin may be refused: those that one or both of the policies forbid.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround forbidden_grounds = 3;
    */
   forbiddenGrounds: RefusalGround[];
 
   /**
-   * From this instant until just before end_time the clock alone can change neither policy. Absent if both have held
-   * for ever.
+   * The start of the interval in which the clock alone can change neither policy. Absent if the interval has no start.
    *
    * @generated from field: google.protobuf.Timestamp start_time = 4;
    */

@@ -39,7 +39,7 @@ export const file_hutong_verification_v1_decision: GenFile = /*@__PURE__*/
  */
 export type Considered = Message<"hutong.verification.v1.Considered"> & {
   /**
-   * What it is.
+   * What was weighed.
    *
    * @generated from oneof hutong.verification.v1.Considered.subject
    */
@@ -98,7 +98,7 @@ export const ConsideredSchema: GenMessage<Considered> = /*@__PURE__*/
   messageDesc(file_hutong_verification_v1_decision, 0);
 
 /**
- * An answer that explains itself.
+ * The answer to a question, with its explanation.
  *
  * @generated from message hutong.verification.v1.Decision
  */
@@ -118,22 +118,22 @@ export type Decision = Message<"hutong.verification.v1.Decision"> & {
   outcome: DecisionOutcome;
 
   /**
-   * Why.
+   * The reason of the outcome.
    *
    * @generated from field: hutong.verification.v1.DecisionReason reason = 3;
    */
   reason: DecisionReason;
 
   /**
-   * On what a recognition rests.
+   * What a recognition rests on.
    *
    * @generated from field: hutong.verification.v1.DecisionBasis basis = 4;
    */
   basis: DecisionBasis;
 
   /**
-   * The record it rests on, or the positive that governs, "labs/{uscc}/results/{report_number}@{revision}"; empty for
-   * presented evidence and where there is none.
+   * The record that the decision rests on, or the positive that governs,
+   * "labs/{uscc}/results/{report_number}@{revision}". Empty if it rests on presented evidence or on nothing.
    *
    * @generated from field: string result = 5;
    */
@@ -162,15 +162,15 @@ export type Decision = Message<"hutong.verification.v1.Decision"> & {
   governingPolicy: string;
 
   /**
-   * The floor that binds it: the one that lifts the requirement if one does, otherwise that of the highest authority;
-   * empty when none does.
+   * The binding floor: the one that lifts the requirement if there is one, otherwise that of the highest authority.
+   * Empty if no floor binds.
    *
    * @generated from field: string floor_policy = 9;
    */
   floorPolicy: string;
 
   /**
-   * Everything that was weighed, and what became of it.
+   * Everything that was weighed, and how it was used.
    *
    * @generated from field: repeated hutong.verification.v1.Considered considered = 10;
    */
@@ -184,30 +184,31 @@ export type Decision = Message<"hutong.verification.v1.Decision"> & {
   sources: DataSource[];
 
   /**
-   * What somebody ought to do.
+   * Advice on what to do next.
    *
    * @generated from field: repeated hutong.results.v1.NextStep next_steps = 12;
    */
   nextSteps: NextStep[];
 
   /**
-   * The place's advice; binds nobody.
+   * The place's advice, which binds no person.
    *
    * @generated from field: repeated string advice = 13;
    */
   advice: string[];
 
   /**
-   * Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
-   * was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,
-   * EXPIRED if anything that was weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
+   * Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
+   * asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
+   * a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
+   * if anything contradicts its record.
    *
    * @generated from field: bool refusal_permitted = 14;
    */
   refusalPermitted: boolean;
 
   /**
-   * Grounds on which nobody may be refused here.
+   * Grounds on which no person may be refused here.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround forbidden_grounds = 15;
    */
@@ -228,8 +229,8 @@ export type Decision = Message<"hutong.verification.v1.Decision"> & {
   evaluateTime?: Timestamp | undefined;
 
   /**
-   * Whose rule was applied, if the origin is not known and the rules for the two origins differ: the more favourable one
-   * for the holder, once the records are known. UNSPECIFIED otherwise.
+   * The origin whose rule was applied, if the origin is not known and the rules for the two origins differ. It is the
+   * origin with the better decision for the holder, which depends on the records. UNSPECIFIED otherwise.
    *
    * @generated from field: hutong.policy.v1.TravelerOrigin assumed_origin = 18;
    */
@@ -300,7 +301,7 @@ export const DecisionSchema: GenMessage<Decision> = /*@__PURE__*/
  */
 export type ClaimedRecord = Message<"hutong.verification.v1.ClaimedRecord"> & {
   /**
-   * Whose record it is, if there is one.
+   * Whether there is a record, and whether it is this person's.
    *
    * @generated from field: hutong.results.v1.ClaimedReportMatchState state = 1;
    */
@@ -321,8 +322,8 @@ export type ClaimedRecord = Message<"hutong.verification.v1.ClaimedRecord"> & {
   labStanding: LabStanding;
 
   /**
-   * As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
-   * retention keeps nothing. Then nobody is asked to upload it.
+   * As in hutong.results.v1.ClaimedReportMatch: set if the evidence's report time lies before this instant, because
+   * nothing from before it is kept. Then no laboratory is asked to upload the report.
    *
    * @generated from field: google.protobuf.Timestamp retention_start_time = 4;
    */
@@ -392,7 +393,7 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   evidence: PresentedEvidence[];
 
   /**
-   * For each piece of evidence what was found of it.
+   * What was found of each piece of evidence, in order.
    *
    * @generated from field: repeated hutong.verification.v1.ClaimedRecord claims = 6;
    */
@@ -406,14 +407,14 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   sources: DataSource[];
 
   /**
-   * Where it was asked, GB/T 2260.
+   * The place that was asked about, a GB/T 2260 code.
    *
    * @generated from field: string region = 8;
    */
   region: string;
 
   /**
-   * What for; UNSPECIFIED in decisions of before it was kept.
+   * The purpose; UNSPECIFIED in decisions that are older than this field.
    *
    * @generated from field: hutong.type.v1.Purpose purpose = 9;
    */
@@ -427,21 +428,22 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   byOrigin?: PoliciesByOrigin | undefined;
 
   /**
-   * The node's own records alone recognised the person: the nation was not asked, and evidence only explains.
+   * Whether the node's own records alone recognised the person. The nation was then not asked, and evidence only
+   * explains the decision.
    *
    * @generated from field: bool own_records_alone = 11;
    */
   ownRecordsAlone: boolean;
 
   /**
-   * The limit of the look-up may have hidden what counted at a time of use in the past.
+   * The limit of the look-up or the nation's retention may have hidden what counted at the time of use.
    *
    * @generated from field: bool history_cut = 12;
    */
   historyCut: boolean;
 
   /**
-   * The version of the rules that made the decision; 0 in decisions of before it was kept.
+   * The version of the rules that made the decision; 0 in decisions that are older than this field.
    *
    * @generated from field: int32 rules_version = 13;
    */
@@ -475,14 +477,14 @@ export enum DecisionOutcome {
   UNSPECIFIED = 0,
 
   /**
-   * It is.
+   * The result is recognised.
    *
    * @generated from enum value: DECISION_OUTCOME_RECOGNIZED = 1;
    */
   RECOGNIZED = 1,
 
   /**
-   * It is not, and the reason lies in the result itself.
+   * The result is not recognised, and the reason lies in the result itself.
    *
    * @generated from enum value: DECISION_OUTCOME_NOT_RECOGNIZED = 2;
    */
@@ -496,7 +498,8 @@ export enum DecisionOutcome {
   NOT_REQUIRED = 3,
 
   /**
-   * It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder.
+   * It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+   * holder.
    *
    * @generated from enum value: DECISION_OUTCOME_UNDETERMINED = 4;
    */
@@ -510,8 +513,8 @@ export const DecisionOutcomeSchema: GenEnum<DecisionOutcome> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_decision, 0);
 
 /**
- * Why. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
- * local code" or "not tested here".
+ * Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+ * say "not found in the local code" or "not tested here".
  *
  * @generated from enum hutong.verification.v1.DecisionReason
  */
@@ -564,7 +567,7 @@ export enum DecisionReason {
   INCONCLUSIVE_RESULT = 6,
 
   /**
-   * NOT_RECOGNIZED: the result was taken back.
+   * NOT_RECOGNIZED: the result was recalled.
    *
    * @generated from enum value: DECISION_REASON_RESULT_RECALLED = 7;
    */
@@ -621,7 +624,8 @@ export enum DecisionReason {
   NATION_NOT_ASKED = 14,
 
   /**
-   * UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help.
+   * UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+   * removed old results since (DataSource.retention_start_time). Asking again does not help.
    *
    * @generated from enum value: DECISION_REASON_HISTORY_CUT = 15;
    */
@@ -676,9 +680,9 @@ export enum GateAction {
   LET_IN_AND_REGISTER = 2,
 
   /**
-   * Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
-   * UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
-   * one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+   * Ask once more, at once and with a bounded wait. If the answer is the same, do `then_action`. If a call fails with
+   * UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection, the system is at fault. If it
+   * fails with INVALID_ARGUMENT, the number or the paper has to be typed again. In both cases ask again, then LET_IN.
    *
    * @generated from enum value: GATE_ACTION_ASK_AGAIN = 3;
    */
@@ -699,27 +703,27 @@ export const GateActionSchema: GenEnum<GateAction> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_decision, 2);
 
 /**
- * On what a recognition rests.
+ * What a recognition rests on.
  *
  * @generated from enum hutong.verification.v1.DecisionBasis
  */
 export enum DecisionBasis {
   /**
-   * On neither: nothing was recognised.
+   * Nothing was recognised.
    *
    * @generated from enum value: DECISION_BASIS_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,
 
   /**
-   * On a record.
+   * A record.
    *
    * @generated from enum value: DECISION_BASIS_RECORD = 1;
    */
   RECORD = 1,
 
   /**
-   * On evidence in hand that has no record yet.
+   * Presented evidence that has no record yet.
    *
    * @generated from enum value: DECISION_BASIS_PRESENTED = 2;
    */
@@ -751,21 +755,21 @@ export enum EvidenceUse {
   USED = 1,
 
   /**
-   * Valid too, but another stays valid longer.
+   * It is valid too, but another one stays valid longer.
    *
    * @generated from enum value: EVIDENCE_USE_OTHER_EXPIRES_LATER = 2;
    */
   OTHER_EXPIRES_LATER = 2,
 
   /**
-   * Outside the window at the time of use.
+   * The time of use lies outside its window.
    *
    * @generated from enum value: EVIDENCE_USE_EXPIRED = 3;
    */
   EXPIRED = 3,
 
   /**
-   * Taken back.
+   * It was recalled.
    *
    * @generated from enum value: EVIDENCE_USE_RECALLED = 4;
    */
@@ -779,8 +783,8 @@ export enum EvidenceUse {
   LAB_NOT_AUTHORIZED = 5,
 
   /**
-   * Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
-   * counts as one until then and has another use.
+   * Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+   * counts as a sampling record until its report time and has another use.
    *
    * @generated from enum value: EVIDENCE_USE_NOT_YET_REPORTED = 6;
    */
@@ -823,7 +827,7 @@ export enum EvidenceUse {
   SAMPLING_PROOF_NOT_ACCEPTED = 11,
 
   /**
-   * No usable answer of the assay.
+   * The assay gave no usable answer.
    *
    * @generated from enum value: EVIDENCE_USE_INCONCLUSIVE = 12;
    */
@@ -865,8 +869,8 @@ export enum EvidenceUse {
   NOT_RECORDED = 17,
 
   /**
-   * A test of another item than those that the place asks for, or shown as one of these while its record is of another
-   * item. It has no effect.
+   * The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
+   * record is of another item. It has no effect.
    *
    * @generated from enum value: EVIDENCE_USE_OTHER_ITEM = 18;
    */

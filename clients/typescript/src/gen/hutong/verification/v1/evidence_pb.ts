@@ -47,31 +47,32 @@ export type PresentedEvidence = Message<"hutong.verification.v1.PresentedEvidenc
   lab: string;
 
   /**
-   * The report number on it, at most 64 characters. Spaces around it are nothing and full-width letters and digits stand
-   * for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD, and so is an identity number.
+   * The report number on it, at most 64 characters. Surrounding spaces are ignored, and full-width letters and digits
+   * stand for ASCII ones. A text that no upload accepts as a report number is an INVALID_FIELD, and so is an identity
+   * number.
    *
    * @generated from field: string report_number = 3;
    */
   reportNumber: string;
 
   /**
-   * What it says.
+   * The outcome on it.
    *
    * @generated from field: hutong.type.v1.Outcome outcome = 4;
    */
   outcome: Outcome;
 
   /**
-   * The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. It is then taken to be no
-   * later than report_time: evidence that has expired counted from the report time has expired.
+   * The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. An absent time counts
+   * as not later than report_time. Evidence that has expired if counted from the report time has therefore expired.
    *
    * @generated from field: google.protobuf.Timestamp sample_time = 5;
    */
   sampleTime?: Timestamp | undefined;
 
   /**
-   * The report time on it; absent when it shows none (and for PENDING). It is then taken to be no earlier than
-   * sample_time: evidence that counts from the sampling time counts.
+   * The report time on it; absent when it shows none, and for PENDING. An absent time counts as not earlier than
+   * sample_time. Evidence that counts if counted from the sampling time therefore counts.
    *
    * @generated from field: google.protobuf.Timestamp report_time = 6;
    */

@@ -35,7 +35,7 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   name: string;
 
   /**
-   * Where, GB/T 2260.
+   * The place, a GB/T 2260 code.
    *
    * @generated from field: string region = 2;
    */
@@ -63,23 +63,23 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   refuseTime?: Timestamp | undefined;
 
   /**
-   * On what grounds, as the person was told.
+   * The grounds that were stated to the person.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround grounds = 6;
    */
   grounds: RefusalGround[];
 
   /**
-   * Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED only if the person was entitled:
-   * with a recognised result, or where none was asked.
+   * Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+   * person was entitled, by a recognised result or because none was asked for.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround forbidden_grounds = 7;
    */
   forbiddenGrounds: RefusalGround[];
 
   /**
-   * The decision it was assessed by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
-   * in, where that outweighs it or the one shown is of something else.
+   * The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
+   * one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
    *
    * @generated from field: string decision = 8;
    */
@@ -93,7 +93,7 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   assessment: RefusalAssessment;
 
   /**
-   * How it stands.
+   * Whether it is answered.
    *
    * @generated from field: hutong.verification.v1.RefusalState state = 10;
    */
@@ -143,7 +143,7 @@ export const RefusalSchema: GenMessage<Refusal> = /*@__PURE__*/
   messageDesc(file_hutong_verification_v1_refusal, 0);
 
 /**
- * How a report of non-recognition stands.
+ * Whether a reported refusal is answered.
  *
  * @generated from enum hutong.verification.v1.RefusalState
  */
@@ -186,22 +186,22 @@ export enum RefusalAssessment {
   UNSPECIFIED = 0,
 
   /**
-   * On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
-   * with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+   * The ground is forbidden there, or the place was not permitted to refuse the person at that instant: the person had
+   * a recognised result, no result was asked for, or the decision did not permit it.
    *
    * @generated from enum value: REFUSAL_ASSESSMENT_UNLAWFUL = 1;
    */
   UNLAWFUL = 1,
 
   /**
-   * On a ground that is not forbidden, against a person whom the place was permitted to refuse.
+   * The ground is not forbidden, and the place was permitted to refuse the person.
    *
    * @generated from enum value: REFUSAL_ASSESSMENT_NOT_UNLAWFUL = 2;
    */
   NOT_UNLAWFUL = 2,
 
   /**
-   * What is known does not show it.
+   * It is not known whether the refusal was lawful.
    *
    * @generated from enum value: REFUSAL_ASSESSMENT_UNDETERMINED = 3;
    */

@@ -36,7 +36,7 @@ export const file_hutong_verification_v1_refusal_service: GenFile = /*@__PURE__*
  */
 export type ReportRefusalRequest = Message<"hutong.verification.v1.ReportRefusalRequest"> & {
   /**
-   * Where, GB/T 2260 six digits.
+   * The place, a six-digit GB/T 2260 code.
    *
    * @generated from field: string region = 1;
    */
@@ -64,15 +64,15 @@ export type ReportRefusalRequest = Message<"hutong.verification.v1.ReportRefusal
   refuseTime?: Timestamp | undefined;
 
   /**
-   * On what grounds, 1 to 10.
+   * The grounds, 1 to 10.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround grounds = 5;
    */
   grounds: RefusalGround[];
 
   /**
-   * The decision that was shown there, "decisions/{uuid7}". Optional. It counts for nothing if it is of another place or
-   * purpose, or of another person than document. It does not outweigh a positive result at the instant of refusal.
+   * The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
+   * purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
    *
    * @generated from field: string decision = 6;
    */
@@ -100,16 +100,17 @@ export type ReportRefusalRequest = Message<"hutong.verification.v1.ReportRefusal
   requestId: string;
 
   /**
-   * What the person showed there, at most 10, weighed as VerifyRequest.evidence is: paper counts as a record does. Needs
-   * document. Without it somebody of whom no record is found counts as having shown nothing.
+   * The results that the person showed there, at most 10. They are weighed as VerifyRequest.evidence is, so paper
+   * counts as a record does. Requires document. Without evidence, a person without a record counts as having shown
+   * nothing.
    *
    * @generated from field: repeated hutong.verification.v1.PresentedEvidence evidence = 10;
    */
   evidence: PresentedEvidence[];
 
   /**
-   * From where the person came, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: the report
-   * is assessed by the better rule for the person.
+   * The region that the person came from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
+   * known. The report is then assessed by the better rule for the person.
    *
    * @generated from field: string arriving_from = 11;
    */
@@ -185,42 +186,42 @@ export const GetRefusalResponseSchema: GenMessage<GetRefusalResponse> = /*@__PUR
  */
 export type ListRefusalsRequest = Message<"hutong.verification.v1.ListRefusalsRequest"> & {
   /**
-   * At most this many; 0 means 50, larger than 500 means 500.
+   * The largest number of items to return. 0 means 50; more than 500 means 500.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The next_page_token of the page before; empty for the first. Bound to the other fields of the request.
+   * The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only in this region or below it; empty for all.
+   * Only reports of this region or below it; empty for all.
    *
    * @generated from field: string region = 3;
    */
   region: string;
 
   /**
-   * Only with one of these grounds; none for all.
+   * Only reports with one of these grounds; empty for all.
    *
    * @generated from field: repeated hutong.type.v1.RefusalGround grounds = 4;
    */
   grounds: RefusalGround[];
 
   /**
-   * Only in one of these states; none for all.
+   * Only reports in one of these states; empty for all.
    *
    * @generated from field: repeated hutong.verification.v1.RefusalState states = 5;
    */
   states: RefusalState[];
 
   /**
-   * Only with one of these assessments; none for all.
+   * Only reports with one of these assessments; empty for all.
    *
    * @generated from field: repeated hutong.verification.v1.RefusalAssessment assessments = 6;
    */
@@ -253,7 +254,7 @@ export type ListRefusalsResponse = Message<"hutong.verification.v1.ListRefusalsR
   refusals: Refusal[];
 
   /**
-   * Give it back for the next page; empty at the end.
+   * The page_token for the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -324,21 +325,21 @@ export const AnswerRefusalResponseSchema: GenMessage<AnswerRefusalResponse> = /*
  */
 export type SummarizeRefusalsRequest = Message<"hutong.verification.v1.SummarizeRefusalsRequest"> & {
   /**
-   * At most this many; 0 means 50, larger than 500 means 500.
+   * The largest number of items to return. 0 means 50; more than 500 means 500.
    *
    * @generated from field: int32 page_size = 1;
    */
   pageSize: number;
 
   /**
-   * The next_page_token of the page before; empty for the first. Bound to the other fields of the request.
+   * The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
    *
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
 
   /**
-   * Only in this region or below it; empty for all.
+   * Only reports of this region or below it; empty for all.
    *
    * @generated from field: string region = 3;
    */
@@ -352,7 +353,7 @@ export type SummarizeRefusalsRequest = Message<"hutong.verification.v1.Summarize
   interval?: Interval | undefined;
 
   /**
-   * How to split the interval up. Default one row for all of it.
+   * How to divide the interval. By default there is one row for the whole interval.
    *
    * @generated from field: hutong.verification.v1.SummaryPeriod period = 5;
    */
@@ -373,21 +374,21 @@ export const SummarizeRefusalsRequestSchema: GenMessage<SummarizeRefusalsRequest
  */
 export type RefusalCounts = Message<"hutong.verification.v1.RefusalCounts"> & {
   /**
-   * Reports.
+   * The number of reports.
    *
    * @generated from field: int64 refusal_count = 1;
    */
   refusalCount: bigint;
 
   /**
-   * Of these, assessed as unlawful.
+   * How many of them were assessed as unlawful.
    *
    * @generated from field: int64 unlawful_count = 2;
    */
   unlawfulCount: bigint;
 
   /**
-   * Of these, not answered yet.
+   * How many of them are not answered yet.
    *
    * @generated from field: int64 open_count = 3;
    */
@@ -464,7 +465,7 @@ export type RefusalSummary = Message<"hutong.verification.v1.RefusalSummary"> & 
   total?: RefusalCounts | undefined;
 
   /**
-   * By ground, in the order of RefusalGround. A report is counted under each ground that it names.
+   * The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names.
    *
    * @generated from field: repeated hutong.verification.v1.GroundSummary grounds = 4;
    */
@@ -490,7 +491,7 @@ export type SummarizeRefusalsResponse = Message<"hutong.verification.v1.Summariz
   refusalSummaries: RefusalSummary[];
 
   /**
-   * Give it back for the next page; empty at the end.
+   * The page_token for the next page; empty on the last page.
    *
    * @generated from field: string next_page_token = 2;
    */
@@ -546,15 +547,17 @@ export const SummaryPeriodSchema: GenEnum<SummaryPeriod> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_refusal_service, 0);
 
 /**
- * The message board: people report where they were refused, jurisdictions answer, supervisors see.
+ * Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+ * counts.
  *
  * @generated from service hutong.verification.v1.RefusalService
  */
 export const RefusalService: GenService<{
   /**
-   * Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-   * Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-   * with the same request_id returns the first answer; without one it is a second report.
+   * Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+   * recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+   * NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+   * second report.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.ReportRefusal
    */
@@ -564,7 +567,7 @@ export const RefusalService: GenService<{
     output: typeof ReportRefusalResponseSchema;
   },
   /**
-   * Reads one report. NOT_FOUND.
+   * Reads one report. NOT_FOUND if there is none.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.GetRefusal
    */
@@ -595,8 +598,8 @@ export const RefusalService: GenService<{
     output: typeof AnswerRefusalResponseSchema;
   },
   /**
-   * Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-   * comes in meanwhile is in the pages after it.
+   * Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+   * that comes in meanwhile is counted in later pages only.
    *
    * @generated from rpc hutong.verification.v1.RefusalService.SummarizeRefusals
    */

@@ -42,32 +42,35 @@ export type VerifyRequest = Message<"hutong.verification.v1.VerifyRequest"> & {
   document?: IdentityDocument | undefined;
 
   /**
-   * The place that checks, GB/T 2260 six digits: its window counts.
+   * The place that checks, a six-digit GB/T 2260 code. The policy of this place applies.
    *
    * @generated from field: string region = 2;
    */
   region: string;
 
   /**
-   * For what.
+   * The purpose.
    *
    * @generated from field: hutong.type.v1.Purpose purpose = 3;
    */
   purpose: Purpose;
 
   /**
-   * From where the person comes, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: where the
-   * rules for the two origins differ, both are tried and the answer is the better one for the holder.
+   * The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
+   * known. If the rules for the two origins then differ, both are applied, and the better decision for the holder is
+   * the answer.
    *
    * @generated from field: string arriving_from = 4;
    */
   arrivingFrom: string;
 
   /**
-   * The instant of use, as a departure; absent means now. Asked about now, a report counts that was issued up to a minute
-   * ahead of this node's clock: another node's may be ahead by so much. Of a time over a day ago the newest 20 results in
-   * and as many outside the node's region are looked at. Where earlier ones may have been left out, since no negative
-   * among them was issued by then, the outcome is UNDETERMINED (HISTORY_CUT) and not a lack.
+   * The instant of use, for example of a departure; absent means now. For a question about now, a report that was
+   * issued up to a minute ahead of this node's clock counts, because another node's clock may be ahead by as much. For
+   * an instant more than a day ago, the newest 20 results from inside the node's region and the newest 20 from outside
+   * are read. If older results may have been left out, because no negative among those read was issued by that instant,
+   * the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. So it is if the nation has removed results that could
+   * still count at that instant.
    *
    * @generated from field: google.protobuf.Timestamp use_time = 5;
    */
@@ -81,27 +84,28 @@ export type VerifyRequest = Message<"hutong.verification.v1.VerifyRequest"> & {
   evidence: PresentedEvidence[];
 
   /**
-   * How far to look for records. Unset asks as far as the answer needs: the node's own records first, and if these alone
-   * do not recognise the person the nation too, once, within the caller's remaining time and at most 1.2 seconds. LOCAL
-   * never asks the nation, and so never finds a lack.
+   * How far to look for records. If it is unset, the node's own records are read first. If these alone do not recognise
+   * the person, the nation is asked once, within the caller's remaining time and at most 1.2 seconds. LOCAL never asks
+   * the nation, so the answer is never a lack.
    *
    * @generated from field: hutong.results.v1.LookupScope scope = 7;
    */
   scope: LookupScope;
 
   /**
-   * The token of an upload, a correction or a publication: the decision never rests on an older world. One of another
-   * node makes the question NATIONWIDE, whatever its scope, and waits within the caller's deadline; when that world is not
-   * seen in time nothing is held against the holder: that node, or the nation, is a source that did not answer. Empty for
-   * none.
+   * The consistency token of an upload, a correction or a publication. The decision is never made from an older state.
+   * A token of another node makes the question NATIONWIDE whatever its scope is, and the call waits for that state
+   * within the caller's deadline. If it is not seen in time, nothing is held against the holder: that node, or the
+   * nation, is listed as a source that did not answer. Empty for no requirement.
    *
    * @generated from field: string at_least_as_fresh = 8;
    */
   atLeastAsFresh: string;
 
   /**
-   * Store the decision whatever it is. Default false: NOT_RECOGNIZED and decisions for which evidence was weighed are
-   * stored, others not. UNDETERMINED for an absence alone (of a source, of the nation's answer, of a policy) is not.
+   * Whether to store the decision whatever it is. By default only NOT_RECOGNIZED and decisions for which evidence was
+   * weighed are stored. UNDETERMINED is not stored by default if only something is absent: a source, the nation's
+   * answer or a policy.
    *
    * @generated from field: bool store_decision = 9;
    */
@@ -174,7 +178,7 @@ export type VerifyItem = Message<"hutong.verification.v1.VerifyItem"> & {
     case: "decision";
   } | {
     /**
-     * Why it could not be made, with the details a unary call would have carried.
+     * Why the decision could not be made, with the same details as a failed Verify.
      *
      * @generated from field: google.rpc.Status error = 2;
      */
@@ -425,8 +429,8 @@ export const ReplayComparisonSchema: GenEnum<ReplayComparison> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_verification_service, 0);
 
 /**
- * Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
- * a status other than OK only says that the question could not be put.
+ * Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+ * the policy and an expiry. A status other than OK only says that the question could not be answered.
  *
  * @generated from service hutong.verification.v1.VerificationService
  */
@@ -434,8 +438,8 @@ export const VerificationService: GenService<{
   /**
    * Decides for one person. A source that does not answer is named in the decision, never held against the holder.
    * INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-   * be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-   * decision of its own, and one that is stored is stored each time.
+   * be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+   * makes a decision of its own, and a decision that is stored is stored each time.
    *
    * @generated from rpc hutong.verification.v1.VerificationService.Verify
    */
@@ -445,9 +449,9 @@ export const VerificationService: GenService<{
     output: typeof VerifyResponseSchema;
   },
   /**
-   * Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-   * must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-   * as Verify.
+   * Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+   * decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+   * repeat it automatically, as with Verify.
    *
    * @generated from rpc hutong.verification.v1.VerificationService.BatchVerify
    */
@@ -457,11 +461,13 @@ export const VerificationService: GenService<{
     output: typeof BatchVerifyResponseSchema;
   },
   /**
-   * Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-   * may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-   * repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-   * user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-   * connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+   * Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+   * answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+   * and the stream goes on. So does a question about one person more than the caller's budget allows
+   * (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+   * the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+   * caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+   * token expires (UNAUTHENTICATED).
    *
    * @generated from rpc hutong.verification.v1.VerificationService.StreamVerify
    */
