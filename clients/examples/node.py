@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hutong_client import Tls
 
 SERVICES = ("results", "policy", "verification")
+ALL = "all"
+"""Stands for all three services in one process, which starts in half the processor time of three."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -26,6 +28,8 @@ class NotServing(RuntimeError):
 
 class Node:
     """The processes of one node. Each writes its log to `{service}.log` beside its database.
+
+    A service is "results", "policy", "verification", or ALL.
 
     Args:
         data_dir: the directory of the databases and logs.
@@ -67,8 +71,9 @@ class Node:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
-        for service in services or SERVICES:
-            self._await_serving(service)
+        for process in services or SERVICES:
+            for service in SERVICES if process == ALL else [process]:
+                self._await_serving(service, process)
 
     def kill(self, service: str) -> None:
         """Kill a service with SIGKILL."""
@@ -92,14 +97,14 @@ class Node:
         """Return the process id of each running service."""
         return {service: process.pid for service, process in self._processes.items()}
 
-    def _await_serving(self, service: str) -> None:
+    def _await_serving(self, service: str, process: str) -> None:
         until = time.monotonic() + _START_SECONDS
         address = self.addresses[service]
         with (
             grpc.secure_channel(address, self._tls.credentials()) if self._tls else grpc.insecure_channel(address)
         ) as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            while time.monotonic() < until and self._processes[service].poll() is None:
+            while time.monotonic() < until and self._processes[process].poll() is None:
                 try:
                     answer = health.Check(  # type: ignore[attr-defined] # the type stubs declare no method
                         health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True
@@ -109,7 +114,7 @@ class Node:
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
                 time.sleep(0.05)
-        end_of_log = self._log(service).read_text(encoding="utf-8", errors="replace")[-2000:]
+        end_of_log = self._log(process).read_text(encoding="utf-8", errors="replace")[-2000:]
         raise NotServing(f"{service} does not serve at {self.addresses[service]}:\n{end_of_log}")
 
     def _log(self, service: str) -> Path:

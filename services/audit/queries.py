@@ -92,7 +92,7 @@ def find_events(
     now: Instant,
     names: Sequence[str] = (),
 ) -> list[Any]:
-    """Return all rows about a person, known by the subject keys of their documents, by time.
+    """Return all rows about a person in order of time. The subject keys of the person's documents are given.
 
     `names` are resource names that are about the person too, such as decisions, whose rows have no tag.
 
@@ -126,7 +126,7 @@ def count_bulk_reads(connection: Connection, tables: AuditTables) -> list[Any]:
             rows.kind == int(AuditKind.READ),
             rows.subject_tag.is_(None),
             rows.item_count > 0,
-            # One person's, who is found by the name.
+            # Reads of a decision are about one person, whom the decision's name reveals.
             ~rows.object.startswith("decisions/"),
         )
         .group_by(rows.role, rows.caller, rows.method)

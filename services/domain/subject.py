@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from services.domain.document import Document, has_check_character
+from services.domain.subkeys import Purpose, subkey
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 _TELEPHONE = re.compile(
@@ -31,21 +32,28 @@ with every change of `Document.document_class`, so that stores and nodes of anot
 class Pepper:
     """The nation's secret key for hashing documents, and its version. It is the same at every node."""
 
-    __slots__ = ("_inner", "_keyed", "_outer", "secret", "version")
+    __slots__ = ("_inner", "_keyed", "_outer", "_subkeys", "secret", "version")
 
     def __init__(self, secret: bytes, version: int = 1) -> None:
         self.secret = secret
         self.version = version
+        self._subkeys: dict[Purpose, bytes] = {}
         # HMAC's two keyed states (RFC 2104) are computed once. Copying them halves the cost of a subject key, and every
         # person of every upload and look-up needs one.
         block = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
-        name_key = hashlib.sha256(b"name" + secret).digest()
-        self._keyed = hashlib.blake2b(key=name_key, digest_size=KEY_LENGTH)
+        self._keyed = hashlib.blake2b(key=self.subkey(Purpose.NAME_HASHES), digest_size=KEY_LENGTH)
 
     def __repr__(self) -> str:
         return f"Pepper(version={self.version})"
+
+    def subkey(self, purpose: Purpose) -> bytes:
+        """Return the sub-key for a purpose. It is derived once."""
+        found = self._subkeys.get(purpose)
+        if found is None:
+            found = self._subkeys[purpose] = subkey(self.secret, purpose, self.version)
+        return found
 
     def subject_key(self, document: Document) -> bytes:
         """Return the first 16 bytes of HMAC-SHA-256 over document class and canonical number."""

@@ -47,6 +47,7 @@ from services.results.idempotency import requests
 from services.results.imports.importer import Importer
 from services.results.imports.servicer import ImportServicer
 from services.results.labs.cache import LabCache
+from services.results.labs.queries import fill_normal_names
 from services.results.labs.servicer import LabServicer
 from services.results.labs.store import LabStore
 from services.results.limits import ResultsLimits
@@ -165,6 +166,7 @@ async def _open_results(
     # An unavailable database or an old schema does not prevent the start, because the health check repeats both checks.
     try:
         await check()
+        await database.write(fill_normal_names)
     except Unavailable:
         pass
     except (BadSetting, UnusableDatabase):

@@ -29,6 +29,9 @@ class AuditKind(IntEnum):
     DENIAL = 3
 
 
+_READ = int(AuditKind.READ)
+
+
 class AuditEvent(NamedTuple):
     """A row of the audit without its number. The contract describes each field (`hutong.audit.v1.AuditEvent`).
 
@@ -185,6 +188,16 @@ class CallAudit:
             outcome,
             count,
         )
+
+    def read_of(self, key: bytes, purpose: int, region: str, outcome: str) -> AuditEvent:
+        """Return the row of a decision about one person, as `event` does, in half the time: each answer needs one."""
+        trail = self.trail
+        time = trail.now()
+        time -= time % MINUTE
+        stated = self._stated
+        if stated is None:
+            stated = self._stated = self._state(trail.hide(self._request_id))
+        return AuditEvent(_READ, time, *stated, purpose, region, "", trail.subject_tag(key, time), 0, outcome, 1)
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller

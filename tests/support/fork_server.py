@@ -69,7 +69,7 @@ def fork_server(log: Path, **variables: str) -> Iterator[ForkServer]:
 
 def serve_commands() -> None:
     """Fork and kill services by the commands on standard input."""
-    # Imported here because an import above would cost the tests the same time.
+    # Imported here, because the tests import this module too and would take as long.
     import alembic.command  # noqa: F401
 
     import services.__main__

@@ -2,7 +2,7 @@
 
 Changes from before have no life.
 
-Revision: 0011, after 0008
+Revision: 0011, after 0009
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 

@@ -55,7 +55,7 @@ def commit_batch(
 
     Raises:
         OutOfRange: UPLOAD_GAP, the batch begins beyond the committed offset.
-        InvalidArgument: UPLOAD_ID_REUSED, other tubes were sent before below the committed offset.
+        InvalidArgument: UPLOAD_ID_REUSED, the tubes below the committed offset differ from those that were sent before.
         RemovedMeanwhile: retention has removed results since the batch was validated; validate it again.
     """
     committed, horizon = _lock_upload(connection, position, now)

@@ -19,6 +19,7 @@ from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
+from services.verification.verify.kept import Reply, Unkept
 from services.verification.verify.verifier import Unanswered, Verifier
 
 
@@ -29,8 +30,9 @@ class Asked(NamedTuple):
     audit: CallAudit | None
 
 
-Answered = StreamVerifyResponse | Unanswered
-"""The answer to a question, or the question itself if the nation still has to be asked."""
+Answered = Reply | Unanswered | Unkept
+"""The answer to a question; or the question itself if the nation still has to be asked; or an answer that needs to be
+stored before it is sent."""
 
 QUESTIONS_AT_ONCE = 64
 """The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""
@@ -42,7 +44,7 @@ class VerificationStream:
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
         self._drain = drain
-        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records)
+        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records, finish=self._keep)
         # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
         # this node can answer.
         self._nationwide: Coalescer[Asked, Answered] = Coalescer(self._answer_together, in_flight=4)
@@ -100,11 +102,15 @@ class VerificationStream:
 
     async def _answer_by_own_records(self, asked: list[Asked]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
-        rest = await self._verifier.answer_by_own_records(_batch(asked), answers, [one.audit for one in asked])
-        if not rest:
-            return answers
-        unanswered = {id(one.reply): one for one in rest}
-        return [unanswered.get(id(answer), answer) for answer in answers]
+        audits = [one.audit for one in asked]
+        rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, audits)
+        unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in (*rest, *unkept)}
+        return [unready.get(id(answer), answer) for answer in answers]
+
+    async def _keep(self, answers: Sequence[Answered | BaseException]) -> Sequence[Answered | BaseException]:
+        """Store what answers need. The next batch is looked up and decided meanwhile."""
+        await self._verifier.keep([answer for answer in answers if isinstance(answer, Unkept)])
+        return [answer.reply if isinstance(answer, Unkept) else answer for answer in answers]
 
     async def _answer_rest(self, rest: list[Unanswered]) -> Sequence[StreamVerifyResponse]:
         await self._verifier.answer_rest(rest)

@@ -59,7 +59,7 @@ ELSEWHERE = {
     "supervisor": f"supervisors/{OTHER_REGION}",
     "authority": "authorities/000000",
 }
-"""Callers of some roles to whom the other objects belong."""
+"""For some roles, another caller of the role, to which the objects of the other region belong."""
 ISSUER, AUDIENCE = "https://sign-in.example/realms/hutong", "hutong"
 CASE = ("hutong-case", "case-1")
 USER, OTHER_USER = 1, 2
@@ -117,7 +117,7 @@ class Guarded:
         return "authorization", f"Bearer {jwt.encode(header, made, self.issuer, algorithms=['ES256'])}"
 
     def metadata(self, name: str) -> tuple[tuple[str, str], ...]:
-        """Return the metadata with which a caller is at its most powerful: a case, and an app's user."""
+        """Return the metadata that permits a caller the most: a case, and for an app a token of a user."""
         return (CASE, self.token(self.certificate(name))) if name.startswith("apps/") else (CASE,)
 
 

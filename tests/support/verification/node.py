@@ -1,4 +1,4 @@
-"""The nation's node for tests of Verification: three services as processes, to be stopped, frozen and killed."""
+"""The nation's node for tests of Verification: processes that a test can stop, freeze and kill."""
 
 from __future__ import annotations
 
@@ -40,13 +40,17 @@ from tests.support.secrets import write_secret
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
+ALL = "all"
 START_SECONDS = 30
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 """Resident numbers of made-up persons, born in the 1800s."""
 
 
 class Node:
-    """Three processes on free ports of loopback, with SQLite databases in one directory unless `urls` names others."""
+    """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
+
+    A name is that of a service with a process of its own, or ALL for one process with all three.
+    """
 
     def __init__(self, directory: Path, **urls: str) -> None:
         self.directory = directory
@@ -62,6 +66,7 @@ class Node:
                 "HUTONG_PEPPER_FILE": str(pepper),
                 "HUTONG_JURISDICTION": "000000",
                 "HUTONG_DRAIN_SECONDS": "2",
+                "HUTONG_UPLOAD_WORKERS": "0",
                 **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
                 **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
             }
@@ -72,7 +77,8 @@ class Node:
         for name in names:
             self._processes[name] = self._spawn(name)
         for name in names:
-            await self._wait_until_serving(name)
+            for service in SERVICES if name == ALL else [name]:
+                await self._wait_until_serving(service)
 
     async def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """Send a signal to a service and wait until it has ended."""

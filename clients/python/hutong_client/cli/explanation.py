@@ -117,8 +117,8 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     facts = [("Policy", decision.governing_policy), ("Floor", decision.floor_policy)]
     lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
-    if document := describe_source(decision.governing_source):
-        lines.append(f"  Document: {document}")
+    documents = [("Document", decision.governing_source), ("Document of the floor", decision.floor_source)]
+    lines += [f"  {what}: {document}" for what, source in documents if (document := describe_source(source))]
     if decision.assumed_origin:
         lines.append(
             f"  Origin not known; the better policy is for people from {describe_origin(decision.assumed_origin)}"

@@ -28,16 +28,16 @@ const (
 
 type PublishPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The policy; its output-only fields are ignored. Its own rules are applied together with those of its jurisdiction
-	// and of the floors above it, so that one answer names all faults.
+	// The policy; its output-only fields are ignored. It is checked at once by itself, against the other policies of its
+	// jurisdiction, and against the floors above it, so that one answer names all faults.
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	// A UUID of the caller's (AIP-155). Optional.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Check it, store nothing: the answer or error is that of a real publication. Default false.
+	// Check the publication and store nothing. The answer or error is that of a real publication. Default false.
 	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	// Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL.
+	// Why it begins in the past; required if it begins more than 5 minutes ago. At most 500 characters without NUL.
 	RetroactiveReason string `protobuf:"bytes,4,opt,name=retroactive_reason,json=retroactiveReason,proto3" json:"retroactive_reason,omitempty"`
-	// With it, impacts and impact_count list which answers change at this instant. Absent for none.
+	// The instant for which impacts and impact_count say which answers change. Absent for none.
 	ImpactTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=impact_time,json=impactTime,proto3" json:"impact_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -111,11 +111,11 @@ func (x *PublishPolicyRequest) GetImpactTime() *timestamppb.Timestamp {
 // An answer that a publication or withdrawal changes.
 type PolicyImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where, GB/T 2260.
+	// The region, a GB/T 2260 code.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
-	// For whom.
+	// The origin.
 	Origin TravelerOrigin `protobuf:"varint,3,opt,name=origin,proto3,enum=hutong.policy.v1.TravelerOrigin" json:"origin,omitempty"`
 	// What applied.
 	Before *EffectivePolicy `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
@@ -194,23 +194,24 @@ type PublishPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision as stored, or as it would be with validate_only.
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	// For a floor: what it overrides in lower policies, from when. For another policy: what floors override in it, those
-	// that begin later among them. The first 500, by region.
+	// If the policy is a floor: what it overrides in lower policies, and from when. Otherwise: what floors override in
+	// the policy, also floors that begin later. The first 500, by region.
 	Overrides []*FloorOverride `protobuf:"bytes,2,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// Which answers change at impact_time and how, by region, purpose and origin, for the policy's jurisdiction and those
-	// below it that have policies (one that has none answers as the nearest above it); the first 500.
+	// The answers that change at impact_time, by region, purpose and origin; the first 500. They are those of the
+	// policy's jurisdiction and of those below it that have policies. A jurisdiction without policies has the answers of
+	// the nearest one above it.
 	Impacts []*PolicyImpact `protobuf:"bytes,3,rep,name=impacts,proto3" json:"impacts,omitempty"`
-	// Hand it to a decision as at_least_as_fresh. Empty with validate_only.
+	// Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only.
 	ConsistencyToken string `protobuf:"bytes,4,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
-	// How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time.
+	// How many answers change at impact_time, including those beyond the first 500; 0 without impact_time.
 	ImpactCount int32 `protobuf:"varint,5,opt,name=impact_count,json=impactCount,proto3" json:"impact_count,omitempty"`
-	// How many overrides there are in all, those beyond the first 500 among them.
+	// How many overrides there are, including those beyond the first 500.
 	OverrideCount int32 `protobuf:"varint,6,opt,name=override_count,json=overrideCount,proto3" json:"override_count,omitempty"`
-	// What comes back into force because a floor ends by this publication: by its own effective_end_time, or because it
-	// takes the place of another revision. Each says what `floor` overrides in `policy` no longer from start_time on, and no
-	// other floor overrides instead for at least one purpose and origin. The first 500, by region.
+	// What comes back into force because this publication ends a floor: by the floor's own effective_end_time, or because
+	// the new revision replaces it. In each entry `floor` no longer overrides `policy` from start_time on, and for at
+	// least one purpose and origin no other floor does so instead. The first 500, by region.
 	Restored []*FloorOverride `protobuf:"bytes,7,rep,name=restored,proto3" json:"restored,omitempty"`
-	// How many there are in all, those beyond the first 500 among them.
+	// How many there are, including those beyond the first 500.
 	RestoredCount int32 `protobuf:"varint,8,opt,name=restored_count,json=restoredCount,proto3" json:"restored_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -310,9 +311,9 @@ type WithdrawPolicyRequest struct {
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// A UUID of the caller's (AIP-155). Optional.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Check it, store nothing: the answer or error is that of a real withdrawal. Default false.
+	// Check the withdrawal and store nothing. The answer or error is that of a real withdrawal. Default false.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	// With it, impacts and impact_count list which answers change at this instant. Absent for none.
+	// The instant for which impacts and impact_count say which answers change. Absent for none.
 	ImpactTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=impact_time,json=impactTime,proto3" json:"impact_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -387,15 +388,15 @@ type WithdrawPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision with its withdrawal, or as it would be with validate_only.
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	// Hand it to a decision as at_least_as_fresh. Empty with validate_only.
+	// Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
-	// As in PublishPolicyResponse: which answers change at impact_time and how; the first 500.
+	// The answers that change at impact_time, as in PublishPolicyResponse; the first 500.
 	Impacts []*PolicyImpact `protobuf:"bytes,3,rep,name=impacts,proto3" json:"impacts,omitempty"`
-	// How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time.
+	// How many answers change at impact_time, including those beyond the first 500; 0 without impact_time.
 	ImpactCount int32 `protobuf:"varint,4,opt,name=impact_count,json=impactCount,proto3" json:"impact_count,omitempty"`
-	// As in PublishPolicyResponse: what comes back into force because a floor ends by this withdrawal, from now on.
+	// What comes back into force from now on because this withdrawal ends a floor, as in PublishPolicyResponse.
 	Restored []*FloorOverride `protobuf:"bytes,5,rep,name=restored,proto3" json:"restored,omitempty"`
-	// How many there are in all, those beyond the first 500 among them.
+	// How many there are, including those beyond the first 500.
 	RestoredCount int32 `protobuf:"varint,6,opt,name=restored_count,json=restoredCount,proto3" json:"restored_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

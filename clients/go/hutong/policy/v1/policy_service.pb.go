@@ -32,11 +32,12 @@ type PolicyEventType int32
 
 const (
 	PolicyEventType_POLICY_EVENT_TYPE_UNSPECIFIED PolicyEventType = 0
-	// Nothing new: it was there before the watch began.
+	// The revision was there before the watch began.
 	PolicyEventType_POLICY_EVENT_TYPE_SNAPSHOT PolicyEventType = 1
 	// It was published.
 	PolicyEventType_POLICY_EVENT_TYPE_PUBLISHED PolicyEventType = 2
-	// It was withdrawn. The watch may have sent no event of its publication, if one followed the other closely.
+	// It was withdrawn. If the withdrawal closely followed the publication, the watch may have sent no event of the
+	// publication.
 	PolicyEventType_POLICY_EVENT_TYPE_WITHDRAWN PolicyEventType = 3
 )
 
@@ -175,9 +176,9 @@ func (x *GetPolicyResponse) GetPolicy() *Policy {
 
 type ListPoliciesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many; 0 means 50, larger than 500 means 500.
+	// The largest number of items to return. 0 means 50; more than 500 means 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before; empty for the first. Bound to the other fields of the request.
+	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only those of this jurisdiction, "jurisdictions/{region}"; empty for all.
 	Jurisdiction string `protobuf:"bytes,3,opt,name=jurisdiction,proto3" json:"jurisdiction,omitempty"`
@@ -249,7 +250,7 @@ type ListPoliciesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The policies, by name.
 	Policies []*Policy `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
-	// Give it back for the next page; empty at the end.
+	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -301,9 +302,9 @@ func (x *ListPoliciesResponse) GetNextPageToken() string {
 
 type ListPolicyRevisionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many; 0 means 50, larger than 500 means 500.
+	// The largest number of items to return. 0 means 50; more than 500 means 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before; empty for the first. Bound to the other fields of the request.
+	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// "jurisdictions/{region}/policies/{policy_id}".
 	Name          string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
@@ -366,7 +367,7 @@ type ListPolicyRevisionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revisions, newest first, withdrawn ones too.
 	Policies []*Policy `protobuf:"bytes,1,rep,name=policies,proto3" json:"policies,omitempty"`
-	// Give it back for the next page; empty at the end.
+	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -418,16 +419,16 @@ func (x *ListPolicyRevisionsResponse) GetNextPageToken() string {
 
 type ResolvePolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where, GB/T 2260 six digits. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region.
+	// The place, a six-digit GB/T 2260 code. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
-	// From where the person comes, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: then
-	// effective_policy is set if the rules for both origins agree, and by_origin otherwise.
+	// The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
+	// known. Then effective_policy is set if the rules for both origins agree, and by_origin otherwise.
 	ArrivingFrom string `protobuf:"bytes,3,opt,name=arriving_from,json=arrivingFrom,proto3" json:"arriving_from,omitempty"`
-	// For which instant; absent means now.
+	// The instant that is asked about; absent means now.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
-	// By what was published, and not yet withdrawn, at this instant; absent means by what is known now.
+	// Answer from the revisions that were published and not yet withdrawn at this instant; absent means those of now.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
 	// rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
@@ -738,7 +739,7 @@ type ResolvePolicyItem_EffectivePolicy struct {
 }
 
 type ResolvePolicyItem_Error struct {
-	// Why it could not be answered, with the details a unary call would have carried.
+	// Why the question could not be answered, with the same details as a failed ResolvePolicy.
 	Error *status.Status `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 
@@ -800,7 +801,7 @@ func (x *BatchResolvePoliciesResponse) GetItems() []*ResolvePolicyItem {
 
 type WatchPoliciesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The cursor of the last message that was dealt with; empty for a snapshot first.
+	// The cursor of the last message that was processed; empty to begin with a snapshot.
 	Cursor        string `protobuf:"bytes,1,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -988,7 +989,7 @@ type PolicyEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What became of it.
 	Type PolicyEventType `protobuf:"varint,1,opt,name=type,proto3,enum=hutong.policy.v1.PolicyEventType" json:"type,omitempty"`
-	// The revision as it stands now. One of the snapshot may be withdrawn.
+	// The revision as it is now. A revision of the snapshot may be withdrawn.
 	Policy        *Policy `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -150,8 +150,8 @@ const (
 	ClaimedReportMatchState_CLAIMED_REPORT_MATCH_STATE_NOT_FOUND ClaimedReportMatchState = 3
 	// There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned.
 	ClaimedReportMatchState_CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM ClaimedReportMatchState = 4
-	// The claim does not identify a report: it states no number, or no laboratory, or a name that no laboratory bears, or
-	// one that several bear of which not exactly one has a report of that number of this person.
+	// The claim does not identify a report. It states no number, no laboratory, or a name that no laboratory bears. Or
+	// several laboratories bear the name, and not exactly one of them has a report of this person under the number.
 	ClaimedReportMatchState_CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE ClaimedReportMatchState = 5
 )
 

@@ -351,8 +351,8 @@ class ClaimedReportRecord(_message.Message):
 
     @_builtins.property
     def by_lab(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedReportRecord]:
-        """For a claim that states a laboratory's name in place of lab: one entry for each laboratory that bears this name here,
-        at most 10, as if the claim stated that laboratory.
+        """Set if the claim states a laboratory's name in place of lab. It has one entry for each laboratory of this name
+        here, at most 10, as if the claim stated that laboratory.
         """
 
     def __init__(

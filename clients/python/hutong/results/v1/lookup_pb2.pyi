@@ -92,8 +92,8 @@ class _ClaimedReportMatchStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrappe
     CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM: _ClaimedReportMatchState.ValueType  # 4
     """There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned."""
     CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE: _ClaimedReportMatchState.ValueType  # 5
-    """The claim does not identify a report: it states no number, or no laboratory, or a name that no laboratory bears, or
-    one that several bear of which not exactly one has a report of that number of this person.
+    """The claim does not identify a report. It states no number, no laboratory, or a name that no laboratory bears. Or
+    several laboratories bear the name, and not exactly one of them has a report of this person under the number.
     """
 
 class ClaimedReportMatchState(_ClaimedReportMatchState, metaclass=_ClaimedReportMatchStateEnumTypeWrapper):
@@ -109,8 +109,8 @@ CLAIMED_REPORT_MATCH_STATE_NOT_FOUND: ClaimedReportMatchState.ValueType  # 3
 CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM: ClaimedReportMatchState.ValueType  # 4
 """There is a record, and it belongs to this person, but its item was not looked up. Its content is not returned."""
 CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE: ClaimedReportMatchState.ValueType  # 5
-"""The claim does not identify a report: it states no number, or no laboratory, or a name that no laboratory bears, or
-one that several bear of which not exactly one has a report of that number of this person.
+"""The claim does not identify a report. It states no number, no laboratory, or a name that no laboratory bears. Or
+several laboratories bear the name, and not exactly one of them has a report of this person under the number.
 """
 Global___ClaimedReportMatchState: _TypeAlias = ClaimedReportMatchState  # noqa: Y015
 
