@@ -30,13 +30,18 @@ with every change of `Document.document_class`, so that stores and nodes of anot
 
 
 class Pepper:
-    """The nation's secret key for hashing documents, and its version. It is the same at every node."""
+    """The nation's secret key for hashing documents, and its version. It is the same at every node.
 
-    __slots__ = ("_inner", "_keyed", "_outer", "_subkeys", "secret", "version")
+    Attributes:
+        other: while the nation changes its secret, the pepper of the other version, whose rows are looked up too.
+    """
 
-    def __init__(self, secret: bytes, version: int = 1) -> None:
+    __slots__ = ("_inner", "_keyed", "_outer", "_subkeys", "other", "secret", "version")
+
+    def __init__(self, secret: bytes, version: int = 1, other: Pepper | None = None) -> None:
         self.secret = secret
         self.version = version
+        self.other = other
         self._subkeys: dict[Purpose, bytes] = {}
         # HMAC's two keyed states (RFC 2104) are computed once. Copying them halves the cost of a subject key, and every
         # person of every upload and look-up needs one.
@@ -63,6 +68,10 @@ class Pepper:
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()[:KEY_LENGTH]
+
+    def other_key(self, document: Document) -> bytes | None:
+        """Return the subject key under the other version; None if there is no other version."""
+        return None if self.other is None else self.other.subject_key(document)
 
     def name_hash(self, name: str) -> bytes:
         """Return the keyed BLAKE2b of 16 bytes over the name, in lower case without spaces; empty for an empty name."""

@@ -194,9 +194,7 @@ async def _open_results(
     lookup = LookupHandler(stores.lookup, pepper, settings.jurisdiction, clock, missing_reports, nationwide)
     tail = ChangeTail(stores.watch, clock, drain, database.written, timing)
     watch = Watch(stores.watch, tail, drain, settings.watchers, timing)
-    pool = ValidationPool(
-        WorkerContext(pepper.secret, pepper.version, database.engine.dialect.name), settings.upload_workers
-    )
+    pool = ValidationPool(WorkerContext.of(pepper, database.engine.dialect.name), settings.upload_workers)
     quotas = Limits(settings.lab_streams, settings.lab_persons_per_second, settings.lab_duplicates_per_day)
     receiver = UploadReceiver(
         stores.uploads,

@@ -2,7 +2,7 @@
 
 Commits from before have no life. Positions of other nodes' lives are known from the next commit of each on.
 
-Revision: 0021, after 0016
+Revision: 0021, after 0015
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0021"
-down_revision = "0016"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

@@ -63,10 +63,12 @@ class DocumentLinkServicer:
     async def ListLinkedDocuments(
         self, request: ListLinkedDocumentsRequest, context: Context
     ) -> ListLinkedDocumentsResponse:
-        key = self._pepper.subject_key(document_from_proto(request.document))
+        document = document_from_proto(request.document)
+        other = self._pepper.other_key(document)
+        keys = [self._pepper.subject_key(document), *(() if other is None else (other,))]
         position = self._tokens.position(request, (int, str))
         size = page_size(request.page_size)
-        links = await self._store.list_links(key, (position[0], position[1]) if position else None, size + 1)
+        links = await self._store.list_links(keys, (position[0], position[1]) if position else None, size + 1)
         shown = links[:size]
         token = self._tokens.issue(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
         return ListLinkedDocumentsResponse(

@@ -70,6 +70,7 @@ class _Question:
         "limit",
         "masked_number",
         "nationwide",
+        "other_key",
         "own_position",
         "subject_key",
         "token",
@@ -85,6 +86,7 @@ class _Question:
         self.own_position = None if commit is None or elsewhere else commit.position
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
+        self.other_key = pepper.other_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
@@ -103,7 +105,7 @@ class _Question:
             )
             for claim in self.claims
         )
-        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items)
+        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items, self.other_key)
 
 
 class LookupHandler:
@@ -222,7 +224,12 @@ class LookupHandler:
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in (*plain, *questions)]
         items = sorted({item for question in (*plain, *questions) for item in question.items})
-        matches = await self._store.find_subjects(keys, reports, now, items, by_name)
+        others = {
+            question.subject_key: question.other_key
+            for question in (*plain, *questions)
+            if question.other_key is not None
+        }
+        matches = await self._store.find_subjects(keys, reports, now, items, by_name, others)
 
         def standing_of(result: StoredResult) -> Standing:
             return matches.standing_at(result.lab, result.reference_time)

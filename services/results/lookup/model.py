@@ -113,7 +113,8 @@ class Listing:
 class SubjectQuestion(NamedTuple):
     """A question about one subject's results and claimed reports.
 
-    `token` is the caller's consistency token. `items` are the items whose results are wanted.
+    `token` is the caller's consistency token. `items` are the items whose results are wanted. `other_key` is the
+    subject's key under the other key version, which this node looks up too while the key rotates.
     """
 
     subject_key: bytes
@@ -121,6 +122,7 @@ class SubjectQuestion(NamedTuple):
     claims: tuple[ReportClaim, ...] = ()
     token: str = ""
     items: tuple[str, ...] = (DEFAULT_ITEM,)
+    other_key: bytes | None = None
 
 
 class RemoteMatch(NamedTuple):

@@ -168,7 +168,8 @@ class NationwideLookup:
         now = self._clock.now()
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in questions]
-        matches = await self._store.find_subjects(keys, reports, now, all_items(questions), by_name)
+        others = other_keys(questions)
+        matches = await self._store.find_subjects(keys, reports, now, all_items(questions), by_name, others)
         pairs = zip(matches.by_subject, matches.subjects, strict=True)
         return [SubjectMatches(matches, results, keys, now) for results, keys in pairs]
 
@@ -268,6 +269,11 @@ class NationwideLookup:
 def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
     """Return the items that any of the questions asks for. One read answers all of them."""
     return sorted({item for question in questions for item in question.items})
+
+
+def other_keys(questions: Iterable[SubjectQuestion]) -> dict[bytes, bytes]:
+    """Return the keys of the other key version by those of the current one; none unless the key rotates."""
+    return {one.subject_key: one.other_key for one in questions if one.other_key is not None}
 
 
 def not_fresh(node: str) -> Unavailable:

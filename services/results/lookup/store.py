@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
@@ -57,15 +57,16 @@ class LookupStore:
         now: Instant,
         items: Sequence[str] = (DEFAULT_ITEM,),
         by_name: Sequence[NamedReport] = (),
+        other_keys: Mapping[bytes, bytes] | None = None,
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 
         Results of subjects are found only if they are of these items. The named reports are found whatever their item.
-        `reports` names a laboratory by its code, `by_name` by its name.
+        `reports` names a laboratory by its code, `by_name` by its name. `other_keys` is as in `subjects.find_subjects`.
         """
 
         def work(connection: Connection) -> LocalMatches:
-            subjects, by_subject = find_subjects(connection, subject_keys, items)
+            subjects, by_subject = find_subjects(connection, subject_keys, items, other_keys)
             if self._joined:
                 stamped = iter(
                     with_national_receive_times(connection, [result for one in by_subject for result in one])
@@ -94,13 +95,15 @@ class LookupStore:
         return await self._database.read(find_lost, positions)
 
     async def list_by_subject(
-        self, subject_key: bytes, query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
+        self, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
     ) -> Listing:
-        """Return results of a subject, given any of its documents, newest report first."""
+        """Return results of a subject, newest report first, given the keys of any one of its documents."""
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            keys = find_linked(connection, [subject_key]).get(subject_key, [subject_key])
+            first = subject_keys[0]
+            pairs = [(first, other) for other in subject_keys[1:]]
+            keys = find_linked(connection, [first], pairs).get(first, subject_keys)
             return self._list(connection, list_by_subjects(connection, keys, query, after, limit), now, horizon)
 
         return await self._database.read(work)

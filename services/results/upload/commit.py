@@ -13,6 +13,7 @@ from services.domain.instant import Instant
 from services.domain.names import format_upload
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
+from services.results.documents.store import record_linked_pairs
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for
 from services.results.records.horizon import HORIZON
 from services.results.records.model import PENDING, SUPERSEDED, NewResult, ReportKey, is_adverse
@@ -148,6 +149,9 @@ def _store_results(
     columns = CommitColumns(now, position.source_node)
     if claims.fresh:
         bulk.insert_results(connection, claims.fresh, columns)
+        record_linked_pairs(
+            connection, [(row.subject_key, row.other.subject_key) for row in claims.fresh if row.other is not None]
+        )
     for row, known in claims.others.revised:
         _revise(connection, bulk, position.lab, row, known, columns)
     stored = [(row, 1) for row in sorted(claims.fresh, key=ITEM_INDEX)]

@@ -61,11 +61,12 @@ def batch_digest(pepper: Pepper, lab: Lab, items: Sequence[str], tubes: bytes) -
     return hashlib.blake2b(tubes, key=key, digest_size=DIGEST_LENGTH).digest()
 
 
-def find_known(connection: Connection, lab: str, digest: bytes) -> KnownBatch | None:
-    """Return a known batch by its digest; None if it is not known."""
+def find_known(connection: Connection, lab: str, digests: Sequence[bytes]) -> KnownBatch | None:
+    """Return a known batch by its digest under each key version; None if it is not known."""
     horizon = read_horizon(connection)
-    mine = (_batches.c.lab == lab, _batches.c.digest == _under_horizon(horizon, digest))
-    tubes = connection.execute(select(_batches.c.rejected_tubes).where(*mine)).scalar()
+    stored = [_under_horizon(horizon, digest) for digest in digests]
+    mine = (_batches.c.lab == lab, _batches.c.digest.in_(stored))
+    tubes = connection.execute(select(_batches.c.rejected_tubes).where(*mine).limit(1)).scalar()
     return None if tubes is None else KnownBatch(list(map(int, tubes.split())), horizon)
 
 

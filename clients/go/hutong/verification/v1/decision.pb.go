@@ -37,7 +37,8 @@ const (
 	DecisionOutcome_DECISION_OUTCOME_NOT_RECOGNIZED DecisionOutcome = 2
 	// No result is asked for.
 	DecisionOutcome_DECISION_OUTCOME_NOT_REQUIRED DecisionOutcome = 3
-	// It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder.
+	// It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+	// holder.
 	DecisionOutcome_DECISION_OUTCOME_UNDETERMINED DecisionOutcome = 4
 )
 
@@ -86,8 +87,8 @@ func (DecisionOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{0}
 }
 
-// Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
-// local code" or "not tested here".
+// Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+// say "not found in the local code" or "not tested here".
 type DecisionReason int32
 
 const (

@@ -42,7 +42,9 @@ class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decis
     DECISION_OUTCOME_NOT_REQUIRED: _DecisionOutcome.ValueType  # 3
     """No result is asked for."""
     DECISION_OUTCOME_UNDETERMINED: _DecisionOutcome.ValueType  # 4
-    """It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder."""
+    """It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+    holder.
+    """
 
 class DecisionOutcome(_DecisionOutcome, metaclass=_DecisionOutcomeEnumTypeWrapper):
     """Whether a person's result is recognised here, now, for this purpose."""
@@ -55,7 +57,9 @@ DECISION_OUTCOME_NOT_RECOGNIZED: DecisionOutcome.ValueType  # 2
 DECISION_OUTCOME_NOT_REQUIRED: DecisionOutcome.ValueType  # 3
 """No result is asked for."""
 DECISION_OUTCOME_UNDETERMINED: DecisionOutcome.ValueType  # 4
-"""It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder."""
+"""It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+holder.
+"""
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
 
 class _DecisionReason:
@@ -107,8 +111,8 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
-    """Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
-    local code" or "not tested here".
+    """Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+    say "not found in the local code" or "not tested here".
     """
 
 DECISION_REASON_UNSPECIFIED: DecisionReason.ValueType  # 0

@@ -498,7 +498,8 @@ export enum DecisionOutcome {
   NOT_REQUIRED = 3,
 
   /**
-   * It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder.
+   * It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+   * holder.
    *
    * @generated from enum value: DECISION_OUTCOME_UNDETERMINED = 4;
    */
@@ -512,8 +513,8 @@ export const DecisionOutcomeSchema: GenEnum<DecisionOutcome> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_decision, 0);
 
 /**
- * Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
- * local code" or "not tested here".
+ * Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+ * say "not found in the local code" or "not tested here".
  *
  * @generated from enum hutong.verification.v1.DecisionReason
  */
