@@ -11,6 +11,7 @@ from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_t
 
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
+from services.domain.region import NATION
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
@@ -47,7 +48,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     clock, timing = clock or SystemClock(), timing or PolicyTiming()
     database = await open_migrated("policy", settings)
     store = PolicyStore(database)
-    cache = PolicyBookCache(store, clock)
+    cache = PolicyBookCache(store, clock, is_province=settings.jurisdiction != NATION)
     await _read_policies(database, cache)
     audit = ServiceAudit(database, audit_tables, b"", settings.jurisdiction, clock)
     drain = Drain()
@@ -63,7 +64,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
-        if upstream is not None and cache.nation_as_of is None:
+        if upstream is not None and not cache.nation_as_of:
             await upstream.restore()
 
     async def close() -> None:
