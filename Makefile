@@ -18,8 +18,8 @@ SUPPLY_READY := $(SUPPLY_VENV)/.ready
 # Packages of the TypeScript client, as its lock file has them.
 NODE_READY := clients/typescript/node_modules/.package-lock.json
 # The clients whose tool is installed are tested. In CI all must be.
-CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript)
-UNTESTED := $(filter-out $(CLIENTS),go typescript)
+CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript) $(if $(shell command -v mvn),java)
+UNTESTED := $(filter-out $(CLIENTS),go typescript java)
 TOOLS  := .tools
 # Tests run side by side; each worker has databases of its own. Workers often wait for timers, processes and the disk, so
 # there are three for two cores. Unit tests hardly wait, so `make quick` has a worker for each core.
@@ -30,7 +30,7 @@ GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint licences types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -115,6 +115,9 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb build/fresh-typescript/src/gen/service-config.ts
 	@diff -r build/fresh-typescript/src/gen clients/typescript/src/gen || { echo "Stale TypeScript stubs: run make stubs"; exit 1; }
 	@cd clients/typescript && npm test --silent
+
+check-java:
+	@cd clients/java && mvn -B -q -ntp test
 
 check-tools: $(READY) ## Check the model of the exchange with spin, and open, correct and save rejected rows with LibreOffice; tests without their tool are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
@@ -236,4 +239,4 @@ vulnerabilities: $(SUPPLY_READY) ## Ask for known vulnerabilities of all locked 
 	@$(SUPPLY_VENV)/bin/python deploy/supply/vulnerabilities.py
 
 clean: ## Remove what the other targets made, except the data in .hutong
-	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(SUPPLY_VENV) $(TOOLS) build dist clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(SUPPLY_VENV) $(TOOLS) build dist clients/typescript/node_modules clients/typescript/dist clients/java/target .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -52,6 +53,12 @@ class Node:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The environment of this node's services."""
+        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
+        return self.environment | own | self._variables
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of this process with the addresses of this node and no other HUTONG_ variable."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
@@ -60,20 +67,19 @@ class Node:
 
     def start(self, *services: str) -> None:
         """Start services, all three by default, and wait until the health check of each is SERVING."""
-        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
         for service in services or SERVICES:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
-                self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
-                    [sys.executable, "-m", "services", "serve", service],
-                    env=self.environment | own | self._variables,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+                self._processes[service] = self.spawn(service, self.settings, log)
         for process in services or SERVICES:
             for service in SERVICES if process == ALL else [process]:
                 self._await_serving(service, process)
+
+    def spawn(self, service: str, environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the process of a service without waiting for it."""
+        command = [sys.executable, "-m", "services", "serve", service]
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(command, env=environment, stdin=nothing, stdout=log, stderr=log)  # noqa: S603 - ours
 
     def kill(self, service: str) -> None:
         """Kill a service with SIGKILL."""
@@ -127,9 +133,10 @@ def running_node(
     addresses: Mapping[str, str] | None = None,
     services: Sequence[str] = SERVICES,
     variables: Mapping[str, str] | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[Node]:
     """Run a node, or some of its services, until the block ends. The default addresses are free loopback ports."""
-    node = Node(data_dir, addresses or free_addresses(), variables)
+    node = Node(data_dir, addresses or free_addresses(), variables, tls)
     try:
         node.start(*services)
         yield node

@@ -102,10 +102,8 @@ class Database:
         self.written.set()
         return done
 
-    async def write_alone(
-        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Run `work(connection, ...)`, whose one statement is a transaction of its own. It is durable when this returns.
+    async def write_alone(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)`, whose one statement is a transaction, durable when this returns.
 
         On PostgreSQL this takes one round trip, where `write` takes three. Each round trip of a busy process also waits
         until its event loop lets another thread run.
@@ -149,9 +147,7 @@ class Database:
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
 
-    def _write_alone_now(
-        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    def _write_alone_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with self.reading_engine.connect() as connection:
                 return work(connection, *args, **kwargs)

@@ -29,11 +29,12 @@ from hutong.policy.v1.policy_service_pb2 import (
 )
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
 
-from services.domain.errors import HutongError, NotFound, PermissionDenied
+from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied
 from services.domain.names import parse_policy
 from services.domain.region import NATION
 from services.policy.convert import revision_to_proto
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.floor_approvals import FloorApprovals
 from services.policy.serving.listing import TOKENS, list_policies
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
@@ -118,20 +119,31 @@ class PolicyServicer(PolicyServiceServicer):
 class PolicyAdminServicer(PolicyAdminServiceServicer):
     """PolicyAdminService: publishes and withdraws policies."""
 
-    def __init__(self, publisher: PolicyPublisher, cache: PolicyBookCache) -> None:
+    def __init__(self, publisher: PolicyPublisher, floors: FloorApprovals, cache: PolicyBookCache) -> None:
         self._publisher = publisher
+        self._floors = floors
         self._cache = cache
 
     async def PublishPolicy(self, request: PublishPolicyRequest, context: Context) -> PublishPolicyResponse:
-        if request.policy.floor:
+        if request.policy.floor or self._is_floor(request.policy.name):
             _require_nation()
+            return await self._floors.publish(request)
         return await self._publisher.publish(request)
 
     async def WithdrawPolicy(self, request: WithdrawPolicyRequest, context: Context) -> WithdrawPolicyResponse:
-        region, policy_id, _ = parse_policy(request.name)
-        if any(revision.floor for revision in self._cache.book.series(region, policy_id)):
+        if self._is_floor(request.name):
             _require_nation()
+            return await self._floors.withdraw(request)
         return await self._publisher.withdraw(request)
+
+    def _is_floor(self, name: str) -> bool:
+        """Whether any revision of a series is a floor. Another revision in its place would end the floor."""
+        try:
+            region, policy_id, _ = parse_policy(name)
+        except InvalidArgument:
+            # The publisher refuses the name together with the other faults.
+            return False
+        return any(revision.floor for revision in self._cache.book.series(region, policy_id))
 
 
 def _require_nation() -> None:

@@ -13,6 +13,7 @@ from google.protobuf.struct_pb2 import ListValue
 from sqlalchemy import Connection, and_, func, select, update
 
 from services.domain.instant import Instant
+from services.domain.names import format_lab
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.corrections.model import Recall, Recalled
@@ -98,7 +99,7 @@ class RecallSteps:
         if request_id:
             _store_progress(connection, request_id, progress)
         if found:
-            record_change(connection, count=len(found))
+            record_change(connection, format_lab(recall.lab), count=len(found))
         return progress
 
     def _step(

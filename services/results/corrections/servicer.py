@@ -12,6 +12,7 @@ from hutong.results.v1.results_admin_service_pb2 import (
 )
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceServicer
 
+from services.results.corrections.approval import RecallApprovals
 from services.results.corrections.convert import correction_from_proto, recall_from_proto
 from services.results.corrections.model import Corrected, Recalled
 from services.results.corrections.store import CorrectionStore
@@ -28,8 +29,11 @@ Context = Any
 class ResultsAdminServicer(ResultsAdminServiceServicer):
     """Corrections and recalls."""
 
-    def __init__(self, store: CorrectionStore, labs: LabStore, jurisdiction: str, clock: Clock) -> None:
+    def __init__(
+        self, store: CorrectionStore, approvals: RecallApprovals, labs: LabStore, jurisdiction: str, clock: Clock
+    ) -> None:
         self._store = store
+        self._approvals = approvals
         self._labs = labs
         self._jurisdiction = jurisdiction
         self._clock = clock
@@ -51,6 +55,9 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
     async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
         now = self._clock.now()
         recall = recall_from_proto(request)
+        proposed = await self._approvals.propose(request)
+        if proposed is not None:
+            return self._approvals.respond(proposed)
 
         def encode(recalled: Recalled) -> RecallResultsResponse:
             response = RecallResultsResponse(recalled_count=recalled.report_count)

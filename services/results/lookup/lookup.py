@@ -235,7 +235,7 @@ class LookupHandler:
             return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
-            _fill_source(columns.sources.add(), self._node, now)
+            _fill_source(columns.sources.add(), self._node, now, matches.horizon)
             if any(question.leaves_out_nation for question in plain):
                 _fill_not_asked(columns.sources.add())
             latest = [
@@ -247,7 +247,7 @@ class LookupHandler:
         found = zip(questions, responses, matches.by_subject[rest], matches.subjects[rest], strict=True)
         for question, response, results, subject_keys in found:
             self._fill_latest(question, response, results, standing_of)
-            _fill_source(response.sources.add(), self._node, now)
+            _fill_source(response.sources.add(), self._node, now, matches.horizon)
             if question.leaves_out_nation:
                 _fill_not_asked(response.sources.add())
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
@@ -315,10 +315,12 @@ class LookupHandler:
                 self._missing_reports.remember(found.lab, claim.report_number, report_time, now)
 
 
-def _fill_source(source: DataSource, node: str, now: Instant) -> None:
+def _fill_source(source: DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
     source.node = node
     source.state = SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)
+    if horizon is not None:
+        set_timestamp(source.retention_start_time, horizon)
 
 
 def _fill_not_asked(source: DataSource) -> None:

@@ -259,9 +259,15 @@ class NationwideLookup:
     def _sources(self, found: SubjectMatches, answer: SubjectAnswer | None) -> list[DataSource]:
         own = DataSource(node=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
         set_timestamp(own.as_of_time, found.time)
+        if found.matches.horizon is not None:
+            set_timestamp(own.retention_start_time, found.matches.horizon)
         if answer is not None:
             sources = condense_sources(answer.sources, own.node)
-            return sources if self._jurisdiction == NATION else [own, *sources]
+            if self._jurisdiction != NATION:
+                return [own, *sources]
+            if own.HasField("retention_start_time"):
+                sources[0].retention_start_time.CopyFrom(own.retention_start_time)
+            return sources
         state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
         return [own, DataSource(node=_NATION, state=state)]
 
@@ -309,6 +315,8 @@ def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSou
     complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
     condensed = DataSource(node=nation.node, state=SOURCE_STATE_OK)
     set_timestamp(condensed.as_of_time, complete)
+    if nation.HasField("retention_start_time"):
+        condensed.retention_start_time.CopyFrom(nation.retention_start_time)
     late = [
         source
         for source in others

@@ -9,7 +9,7 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant
+from services.domain.instant import Instant, set_timestamp
 from services.domain.names import DEFAULT_ITEM, format_lab, parse_items, parse_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_replica
@@ -51,6 +51,8 @@ class SubjectLookup:
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         reports, by_name = reports_to_find(claims)
         matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
+        if matches.horizon is not None:
+            set_timestamp(response.sources[0].retention_start_time, matches.horizon)
         # All subjects share one set of numbers, because few results have the number of another subject's claim.
         numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT

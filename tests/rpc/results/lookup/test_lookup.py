@@ -356,3 +356,8 @@ async def test_no_laboratory_is_asked_to_upload_what_retention_has_removed(node:
     assert [each.HasField("retention_start_time") for each in response.claims] == [True, False, False, False]
     assert response.claims[0].retention_start_time == to_timestamp(horizon)
     assert [each.report_number for each in response.next_steps] == ["R8", "R9"]
+    batch = BatchLookupColumnsRequest(requests=[ask(1)])
+    columns = (await node.internal_lookup.BatchLookupColumns(batch)).columns
+    nationwide = await node.results.LookupLatest(ask(1, scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE))
+    for own in (response.sources[0], columns.sources[0], nationwide.sources[0]):
+        assert own.retention_start_time == to_timestamp(horizon)

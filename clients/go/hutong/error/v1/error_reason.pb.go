@@ -184,6 +184,16 @@ const (
 	// A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 	// Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 52
+	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
+	// PERMISSION_DENIED.
+	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+	ErrorReason_ERROR_REASON_SAME_APPROVER ErrorReason = 60
+	// The change is decided already or has lapsed. FAILED_PRECONDITION.
+	// Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPSED"}}
+	ErrorReason_ERROR_REASON_NOT_PENDING ErrorReason = 61
+	// The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
+	// Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
+	ErrorReason_ERROR_REASON_CHANGE_GREW ErrorReason = 62
 )
 
 // Enum value maps for ErrorReason.
@@ -235,6 +245,9 @@ var (
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
 		44: "ERROR_REASON_BUDGET_EXCEEDED",
 		52: "ERROR_REASON_STREAM_REPLACED",
+		60: "ERROR_REASON_SAME_APPROVER",
+		61: "ERROR_REASON_NOT_PENDING",
+		62: "ERROR_REASON_CHANGE_GREW",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -283,6 +296,9 @@ var (
 		"ERROR_REASON_NOT_AUTHENTICATED":         43,
 		"ERROR_REASON_BUDGET_EXCEEDED":           44,
 		"ERROR_REASON_STREAM_REPLACED":           52,
+		"ERROR_REASON_SAME_APPROVER":             60,
+		"ERROR_REASON_NOT_PENDING":               61,
+		"ERROR_REASON_CHANGE_GREW":               62,
 	}
 )
 
@@ -317,7 +333,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xfe\v\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xda\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -365,7 +381,10 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
 	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12 \n" +
-	"\x1cERROR_REASON_STREAM_REPLACED\x104Bf\n" +
+	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12\x1e\n" +
+	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
+	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
+	"\x18ERROR_REASON_CHANGE_GREW\x10>Bf\n" +
 	"\x13org.hutong.error.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/error/v1;errorv1\xaa\x02\x0fHutong.Error.V1b\x06proto3"
 
 var (

@@ -221,6 +221,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
     Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
+    ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
+    """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
+    PERMISSION_DENIED.
+    Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+    """
+    ERROR_REASON_NOT_PENDING: _ErrorReason.ValueType  # 61
+    """The change is decided already or has lapsed. FAILED_PRECONDITION.
+    Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPSED"}}
+    """
+    ERROR_REASON_CHANGE_GREW: _ErrorReason.ValueType  # 62
+    """The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
+    Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
@@ -429,5 +442,18 @@ Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":
 ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 52
 """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
+"""
+ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
+"""The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
+PERMISSION_DENIED.
+Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+"""
+ERROR_REASON_NOT_PENDING: ErrorReason.ValueType  # 61
+"""The change is decided already or has lapsed. FAILED_PRECONDITION.
+Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPSED"}}
+"""
+ERROR_REASON_CHANGE_GREW: ErrorReason.ValueType  # 62
+"""The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
+Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -100,7 +100,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     nation answered.
     """
     DECISION_REASON_HISTORY_CUT: _DecisionReason.ValueType  # 15
-    """UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+    """UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+    removed old results since (DataSource.retention_start_time). Asking again does not help.
+    """
     DECISION_REASON_EVIDENCE_NOT_COMPARABLE: _DecisionReason.ValueType  # 16
     """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
     the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -147,7 +149,9 @@ DECISION_REASON_NATION_NOT_ASKED: DecisionReason.ValueType  # 14
 nation answered.
 """
 DECISION_REASON_HISTORY_CUT: DecisionReason.ValueType  # 15
-"""UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+"""UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+removed old results since (DataSource.retention_start_time). Asking again does not help.
+"""
 DECISION_REASON_EVIDENCE_NOT_COMPARABLE: DecisionReason.ValueType  # 16
 """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
 the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -619,7 +623,7 @@ class DecisionInputs(_message.Message):
     explains the decision.
     """
     history_cut: _builtins.bool
-    """The limit of the look-up may have hidden what counted at a time of use in the past."""
+    """The limit of the look-up or the nation's retention may have hidden what counted at the time of use."""
     rules_version: _builtins.int
     """The version of the rules that made the decision; 0 in decisions that are older than this field."""
     @_builtins.property

@@ -436,7 +436,7 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   ownRecordsAlone: boolean;
 
   /**
-   * The limit of the look-up may have hidden what counted at a time of use in the past.
+   * The limit of the look-up or the nation's retention may have hidden what counted at the time of use.
    *
    * @generated from field: bool history_cut = 12;
    */
@@ -624,7 +624,8 @@ export enum DecisionReason {
   NATION_NOT_ASKED = 14,
 
   /**
-   * UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help.
+   * UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+   * removed old results since (DataSource.retention_start_time). Asking again does not help.
    *
    * @generated from enum value: DECISION_REASON_HISTORY_CUT = 15;
    */
