@@ -1,6 +1,6 @@
 """Number the replication streams of each node, so that batches of an earlier one are refused.
 
-Revision: 0030, after 0021
+Revision: 0021, after 0020
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0030"
-down_revision = "0021"
+revision = "0021"
+down_revision = "0020"
 branch_labels = None
 depends_on = None
 
