@@ -30,7 +30,7 @@ GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api include openapi-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api include openapi-fresh breaking release soak soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -119,7 +119,7 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 check-java:
 	@cd clients/java && mvn -B -q -ntp test
 
-check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
+check-tools: $(READY) ## Check the model of the exchange with spin, and open, correct and save rejected rows with LibreOffice; tests without their tool are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
@@ -192,6 +192,9 @@ soak: $(READY) ## Run for an hour: kill Results 500 times on each engine, break 
 	@LYING_CHANGES=17000 $(BIN)/python -m pytest tests/rpc/results/exchange/test_lying_node.py $(ARGS)
 	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
+
+soak-protocol: $(READY) ## Search the model of the exchange with more cuts; takes some minutes and up to 8 GiB
+	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2}" HUTONG_MODEL_MEMORY=8000 HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
 
 soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
