@@ -30,7 +30,7 @@ GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api include openapi-fresh breaking release soak soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -102,7 +102,7 @@ check-clients: $(READY) $(addprefix check-,$(CLIENTS)) ## Test the clients of ot
 	@test -z "$(UNTESTED)" || test -z "$$CI"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
 
-check-go: $(PROTOS_READY)
+check-go: $(PROTOS_READY) include
 	@rm -rf build/fresh-go && mkdir -p build/fresh-go
 	@cd clients/go && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-go
 	@diff -r build/fresh-go/hutong clients/go/hutong || { echo "Stale Go stubs: run make stubs"; exit 1; }
@@ -166,6 +166,12 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ fro
 api: $(PROTOS_READY) ## Write the documentation of the whole contract to build/api/api.md; needs Go
 	@rm -rf build/api && mkdir -p build/api
 	@cd protos/docs && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/api
+
+include: $(PROTOS_READY) $(TOOLS)/grpcurl ## Write the protos with all that they import to build/include, and compile them; needs Go
+	@rm -rf build/include && mkdir -p build/include
+	@for command in list $(foreach symbol,hutong.error.v1.ErrorReason google.rpc.Code google.rpc.RetryInfo,"describe $(symbol)"); do \
+	  $(TOOLS)/grpcurl -protoset clients/hutong.binpb -proto-out-dir build/include $$command >/dev/null || exit 1; done
+	@cd build/include && $(CURDIR)/$(PROTOS_VENV)/bin/python -m grpc_tools.protoc -I. --descriptor_set_out=/dev/null $$(cd ../../protos && find hutong -name '*.proto')
 
 openapi-fresh: $(READY) $(if $(filter go,$(CLIENTS)),api) ## Fail if the OpenAPI document of what Envoy serves differs from the protos
 	@if [ -z "$(filter go,$(CLIENTS))" ]; then echo "Go is not installed: deploy/envoy/openapi.yaml is not checked."; test -z "$$CI"; else \

@@ -198,7 +198,8 @@ var (
 	//
 	// optional bool item_name = 220729013;
 	E_ItemName = &file_hutong_type_v1_rules_proto_extTypes[12]
-	// The id of a life of a database. Empty for what was written before lives had ids.
+	// The id of a life of a database. A life begins whenever the database may have been restored from a copy. Empty for
+	// what was written before lives had ids.
 	//
 	// optional bool life_id = 220729021;
 	E_LifeId = &file_hutong_type_v1_rules_proto_extTypes[13]

@@ -118,7 +118,8 @@ export const item_name: GenExtension<StringRules, boolean> = /*@__PURE__*/
   extDesc(file_hutong_type_v1_rules, 12);
 
 /**
- * The id of a life of a database. Empty for what was written before lives had ids.
+ * The id of a life of a database. A life begins whenever the database may have been restored from a copy. Empty for
+ * what was written before lives had ids.
  *
  * @generated from extension: optional bool life_id = 220729021;
  */
