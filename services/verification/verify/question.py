@@ -24,6 +24,7 @@ from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import Evidence
 from services.verification.sources.model import PolicyQuestion
+from services.verification.verify.asker import FULL, View
 
 LOOKED_AT = 10
 """How many results from inside and from outside the region are looked up.
@@ -45,6 +46,7 @@ class Question(NamedTuple):
             `set_items` names other items.
         own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
             suffice.
+        view: how much of the decision the answer has.
     """
 
     document: Document
@@ -55,13 +57,16 @@ class Question(NamedTuple):
     evaluate_time: Instant
     store_decision: bool
     own_records_first: bool
+    view: View = FULL
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"
 
 
-def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
+def question_from_proto(request: VerifyRequest, now: Instant, view: View = FULL) -> Question:
     """Decode a request that already satisfies the validation rules of its .proto.
+
+    `view` is how much of the decision the answer will have.
 
     Raises:
         InvalidArgument: a document number, region, laboratory or time is wrong, with all faults at once; or the token
@@ -113,6 +118,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         now,
         request.store_decision,
         not request.scope,
+        view,
     )
 
 

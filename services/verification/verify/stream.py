@@ -15,18 +15,18 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 
 from services.domain.errors import InvalidArgument
-from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
+from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.verifier import Unanswered, Verifier
 
 
 class Asked(NamedTuple):
-    """A question of a stream, with the audit of the stream's call."""
+    """A question of a stream, with its asker."""
 
     question: StreamVerifyRequest
-    audit: CallAudit | None
+    asker: Asker
 
 
 Answered = StreamVerifyResponse | Unanswered
@@ -95,12 +95,12 @@ class VerificationStream:
 
     async def _answer_together(self, asked: list[Asked]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
-        await self._verifier.answer_each(_batch(asked), answers, [one.audit for one in asked])
+        await self._verifier.answer_each(_batch(asked), answers, [one.asker for one in asked])
         return answers
 
     async def _answer_by_own_records(self, asked: list[Asked]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
-        rest = await self._verifier.answer_by_own_records(_batch(asked), answers, [one.audit for one in asked])
+        rest = await self._verifier.answer_by_own_records(_batch(asked), answers, [one.asker for one in asked])
         if not rest:
             return answers
         unanswered = {id(one.reply): one for one in rest}
@@ -129,7 +129,7 @@ class _Stream:
         self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self._under_way: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
-        self._audit = current_audit.get()
+        self._asker = current_asker()
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
 
@@ -166,7 +166,7 @@ class _Stream:
             await self._capacity.acquire()
             future: asyncio.Future[Any]
             if question.HasField("request"):
-                future = self._streams.ask(Asked(question, self._audit))
+                future = self._streams.ask(Asked(question, self._asker))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))

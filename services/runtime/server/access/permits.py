@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Access, Grant
@@ -24,6 +24,8 @@ _BINDS = {
     access_pb2.BIND_OWN_USER: "own user",
     access_pb2.BIND_OWN_NODE: "own node",
 }
+
+View: TypeAlias = access_pb2.View.ValueType
 
 KeyOf = Callable[[Any], bytes]
 """Returns the subject key of an IdentityDocument message."""
@@ -105,10 +107,15 @@ class Rules:
         self._grants: dict[str, list[_Bound]] = {}
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
+        self._views = {_role(grant): grant.view for grant in access.grants}
 
     def of(self, role: str) -> Sequence[_Bound]:
         """Return the grants of a role."""
         return self._grants.get(role, ())
+
+    def view_of(self, role: str) -> View:
+        """Return the most that a role may see of the response; VIEW_UNSPECIFIED if the response has no views."""
+        return self._views.get(role, access_pb2.VIEW_UNSPECIFIED)
 
     def is_stated(self, caller: Caller, frame: Any) -> bool:
         """Whether a later message of a stream states a field that the caller's grants are about."""

@@ -33,7 +33,8 @@ const (
 // Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
 // a status other than OK only says that the question could not be put.
 type VerificationServiceClient interface {
-	// Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+	// sees the minimal view of a decision, an app the full view of its user's.
 	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
 	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
 	// decision of its own, and one that is stored is stored each time.
@@ -122,7 +123,8 @@ func (c *verificationServiceClient) ReplayDecision(ctx context.Context, in *Repl
 // Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
 // a status other than OK only says that the question could not be put.
 type VerificationServiceServer interface {
-	// Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+	// sees the minimal view of a decision, an app the full view of its user's.
 	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
 	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
 	// decision of its own, and one that is stored is stored each time.

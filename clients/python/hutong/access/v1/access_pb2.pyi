@@ -107,6 +107,30 @@ BIND_OWN_NODE: Bind.ValueType  # 5
 """The calling node."""
 Global___Bind: _TypeAlias = Bind  # noqa: Y015
 
+class _View:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_View.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIEW_UNSPECIFIED: _View.ValueType  # 0
+    """Not stated: the most that the caller may see."""
+    VIEW_MINIMAL: _View.ValueType  # 1
+    """The fields with the option `minimal`: what a gate needs in order to act."""
+    VIEW_FULL: _View.ValueType  # 2
+    """All fields."""
+
+class View(_View, metaclass=_ViewEnumTypeWrapper):
+    """How much of a response the caller sees."""
+
+VIEW_UNSPECIFIED: View.ValueType  # 0
+"""Not stated: the most that the caller may see."""
+VIEW_MINIMAL: View.ValueType  # 1
+"""The fields with the option `minimal`: what a gate needs in order to act."""
+VIEW_FULL: View.ValueType  # 2
+"""All fields."""
+Global___View: _TypeAlias = View  # noqa: Y015
+
 class _Cost:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -179,6 +203,7 @@ class Grant(_message.Message):
     NEEDS_CASE_FIELD_NUMBER: _builtins.int
     MAY_OMIT_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     """The role of the caller. The caller's certificate or token states it, never the message."""
     bind: Global___Bind.ValueType
@@ -202,6 +227,11 @@ class Grant(_message.Message):
     the token names as another one of the user (claim `hutong_other_documents`), or the name of an object that is about
     any of the user's documents.
     """
+    view: Global___View.ValueType
+    """The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
+    PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
+    views.
+    """
     def __init__(
         self,
         *,
@@ -211,15 +241,19 @@ class Grant(_message.Message):
         needs_case: _builtins.bool = ...,
         may_omit: _builtins.bool = ...,
         also: _builtins.str = ...,
+        view: Global___View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "role", b"role", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Grant: _TypeAlias = Grant  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+MINIMAL_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
 """Who may call the RPC, and what a call means for the people in the data and for the service."""
+minimal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Whether VIEW_MINIMAL has the field. A response in that view sets no other field of the message."""

@@ -384,7 +384,9 @@ Global___Considered: _TypeAlias = Considered  # noqa: Y015
 
 @_typing.final
 class Decision(_message.Message):
-    """An answer that explains itself."""
+    """An answer that explains itself. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why, until when and
+    by which rule, but nothing of what was weighed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from hutong.access.v1 import access_pb2 as _access_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
@@ -65,6 +66,7 @@ class VerifyRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     STORE_DECISION_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The place that checks, GB/T 2260 six digits: its window counts."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -88,6 +90,8 @@ class VerifyRequest(_message.Message):
     """Store the decision whatever it is. Default false: NOT_RECOGNIZED and decisions for which evidence was weighed are
     stored, others not. UNDETERMINED for an absence alone (of a source, of the nation's answer, of a policy) is not.
     """
+    view: _access_pb2.View.ValueType
+    """How much of the decision to return. Unset: the most that the caller may see. The stored decision is always whole."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
         """The person."""
@@ -116,10 +120,11 @@ class VerifyRequest(_message.Message):
         scope: _lookup_pb2.LookupScope.ValueType = ...,
         at_least_as_fresh: _builtins.str = ...,
         store_decision: _builtins.bool = ...,
+        view: _access_pb2.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_least_as_fresh", b"at_least_as_fresh", "document", b"document", "evidence", b"evidence", "purpose", b"purpose", "region", b"region", "scope", b"scope", "store_decision", b"store_decision", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_least_as_fresh", b"at_least_as_fresh", "document", b"document", "evidence", b"evidence", "purpose", b"purpose", "region", b"region", "scope", b"scope", "store_decision", b"store_decision", "use_time", b"use_time", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,16 +297,20 @@ class GetDecisionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}"."""
+    view: _access_pb2.View.ValueType
+    """How much to return. Unset: the most that the caller may see."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        view: _access_pb2.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -319,7 +328,7 @@ class GetDecisionResponse(_message.Message):
 
     @_builtins.property
     def inputs(self) -> _decision_pb2.DecisionInputs:
-        """What it was made from."""
+        """What it was made from. Absent in VIEW_MINIMAL."""
 
     def __init__(
         self,
@@ -340,16 +349,20 @@ class ReplayDecisionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}"."""
+    view: _access_pb2.View.ValueType
+    """How much of the decision to return. Unset: the most that the caller may see. The whole decisions are compared."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        view: _access_pb2.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
