@@ -38,6 +38,9 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 - *minimal view, full view*: the most that the caller sees of a decision, and what it sees if it states no `view`. The
   minimal view has only the fields of `Decision` with the option `minimal`. A question that asks for more is refused by
   itself, in a batch and on a stream too.
+- *with the name*: the document in the question must state the name too. The operator may let callers of the role ask by
+  the bare number: an entry under `grants` in the access file with `bare_number: true`
+  ([operations.md](operations.md)).
 - *persons*: a response may contain something about a person.
 
 Health (`grpc.health.v1`) answers every certificate of the client authorities. Reflection answers operators.
@@ -83,6 +86,7 @@ def _grant(grant: Grant) -> str:
     also = f", and in {grant.also}" if grant.also else ""
     view = f", {access_pb2.View.Name(grant.view).removeprefix('VIEW_').lower()} view" if grant.view else ""
     more = f"{', may be absent' if grant.may_omit else ''}{also}{', case' if grant.needs_case else ''}{view}"
+    more += ", with the name" if grant.needs_name else ""
     return f"{role}: {BINDS[grant.bind]}{field}{more}"
 
 

@@ -29,7 +29,18 @@ UNKNOWN = Caller("", fault="the call was not identified")
 class Call:
     """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
-    __slots__ = ("caller", "case", "code", "deadline", "reason", "request_id", "trace", "view")
+    __slots__ = (
+        "bare_number",
+        "caller",
+        "case",
+        "code",
+        "deadline",
+        "needs_name",
+        "reason",
+        "request_id",
+        "trace",
+        "view",
+    )
 
     def __init__(self, request_id: str, trace: Trace | None = None, case: str = "") -> None:
         self.request_id = request_id
@@ -40,6 +51,9 @@ class Call:
         self.trace = trace
         # The most that the caller may see of the answer (hutong.access.v1.View); 0 until Authorization has set it.
         self.view = access_pb2.VIEW_UNSPECIFIED
+        # Whether the contract asks the caller for names, and whether the access file lets it ask without them.
+        self.needs_name = False
+        self.bare_number = False
         self.code = "OK"
         self.reason = ""
         # In seconds of the event loop's clock; None for a stream without a deadline.

@@ -33,6 +33,7 @@ from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
 from services.results.lookup.convert import claims_from_proto, fill_claim, with_mask
+from services.results.lookup.fitting import find_claimed, fitting
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
 from services.results.lookup.nationwide import LookupResult, NationwideLookup, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
@@ -63,9 +64,27 @@ class _Question:
         Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so this service never meets it.
     """
 
-    __slots__ = ("claims", "items", "leaves_out_nation", "limit", "masked_number", "nationwide", "subject_key", "token")
+    __slots__ = (
+        "claims",
+        "items",
+        "leaves_out_nation",
+        "limit",
+        "masked_number",
+        "name_hash",
+        "nationwide",
+        "subject_key",
+        "token",
+    )
 
-    def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
+    def __init__(
+        self,
+        request: LookupLatestRequest,
+        pepper: Pepper,
+        jurisdiction: str,
+        now: Instant,
+        *,
+        compares_name: bool = False,
+    ) -> None:
         # Every read of this node's database sees all commits that were acknowledged before the read, so a token of this
         # node is always met. A token of another node needs the nation, which knows what other nodes have committed.
         freshness = decode_token(request.at_least_as_fresh, now)
@@ -75,6 +94,8 @@ class _Question:
         elsewhere = freshness is not None and freshness.region != jurisdiction
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
+        # Empty if any name fits.
+        self.name_hash = pepper.name_hash(request.document.name) if compares_name else b""
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
@@ -133,7 +154,10 @@ class LookupHandler:
         return response
 
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
-        """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns."""
+        """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns.
+
+        If a document states a name that fits no result of the person, the answer is that of a person without results.
+        """
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)
         return response
@@ -154,7 +178,7 @@ class LookupHandler:
             try:
                 if fault is not None:
                     raise fault
-                question = _Question(request, self._pepper, self._jurisdiction, now)
+                question = _Question(request, self._pepper, self._jurisdiction, now, compares_name=columns is not None)
             except HutongError as error:
                 response.items.add().error.CopyFrom(to_status(error))
                 item_indexes.append(index)
@@ -211,13 +235,15 @@ class LookupHandler:
             if any(question.leaves_out_nation for question in plain):
                 _fill_not_asked(columns.sources.add())
             latest = [
-                self._pick(question, results, standing_of)
+                self._pick(question, fitting(question.name_hash, results)[0], standing_of)
                 for question, results in zip(plain, matches.by_subject, strict=False)
             ]
             fill_columns(columns, latest, standing_of)
         rest = slice(len(plain), None)
         found = zip(questions, responses, matches.by_subject[rest], matches.subjects[rest], strict=True)
-        for question, response, results, subject_keys in found:
+        for question, response, all_results, all_keys in found:
+            claimed = find_claimed(question.claims, matches) if question.name_hash else ()
+            results, subject_keys = fitting(question.name_hash, all_results, all_keys, claimed)
             self._fill_latest(question, response, results, standing_of)
             _fill_source(response.sources.add(), self._node, now)
             if question.leaves_out_nation:
@@ -227,17 +253,19 @@ class LookupHandler:
 
     def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
         """Answer a nationwide question."""
+        results = [one.result for one in answer.results]
+        claimed = find_claimed(question.claims, answer.found.matches, answer.claims) if question.name_hash else ()
+        stored, keys = fitting(question.name_hash, results, answer.keys, claimed)
         standings = {(one.result.lab, one.result.report_number): one.standing for one in answer.results}
         self._fill_latest(
             question,
             response,
-            [with_mask(one.result, question.subject_key, question.masked_number) for one in answer.results],
+            [with_mask(result, question.subject_key, question.masked_number) for result in stored],
             lambda result: standings[result.lab, result.report_number],
         )
         response.sources.extend(answer.sources)
-        self._fill_claims(
-            question, response, answer.keys, answer.found.matches, answer.claims, answer.results, answer.found.time
-        )
+        own_results = answer.results if stored else ()
+        self._fill_claims(question, response, keys, answer.found.matches, answer.claims, own_results, answer.found.time)
 
     def _fill_latest(
         self,

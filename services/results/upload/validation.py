@@ -133,9 +133,9 @@ class BatchValidator:
         tube_index, reference_time, outcome, statement, of_tube, item = shared
         lab, number = self.lab.uscc, person.report_number
         subject_key = self.pepper.subject_key(document)
-        name_hash = self.pepper.name_hash(person.name)
+        stated_name, name_hash = self.pepper.hash_stated_name(person.name)
         stated = statement.copy()
-        stated.update(subject_key + name_hash)
+        stated.update(subject_key + stated_name)
         content_hash = stated.digest()
         names = (mask_name(person.name), mask_number(document.number))
         return NewResult(

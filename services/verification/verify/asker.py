@@ -24,11 +24,15 @@ class Asker(NamedTuple):
         audit: the audit of the call; None outside a call.
         role: the caller's role.
         most: the most that the caller may see.
+        compares_name: whether the name in a question is compared. It is not if the user has signed in.
+        needs_name: whether a question must state a name.
     """
 
     audit: CallAudit | None = None
     role: str = LOCAL
     most: View = FULL
+    compares_name: bool = True
+    needs_name: bool = False
 
     def view_of(self, asked: View) -> View:
         """Return the view for an answer.
@@ -50,4 +54,7 @@ def current_asker() -> Asker:
     call = current_call.get()
     if call is None or call.caller.role == LOCAL:
         return Asker(current_audit.get())
-    return Asker(current_audit.get(), call.caller.role, call.view or MINIMAL)
+    needs_name = call.needs_name
+    return Asker(
+        current_audit.get(), call.caller.role, call.view or MINIMAL, needs_name, needs_name and not call.bare_number
+    )

@@ -129,7 +129,6 @@ class _Stream:
         self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self._under_way: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
-        self._asker = current_asker()
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
 
@@ -166,7 +165,7 @@ class _Stream:
             await self._capacity.acquire()
             future: asyncio.Future[Any]
             if question.HasField("request"):
-                future = self._streams.ask(Asked(question, self._asker))
+                future = self._streams.ask(Asked(question, current_asker()))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))

@@ -100,7 +100,7 @@ class Verifier:
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
         """Decide one question. Return the whole decision, and what must be stored before it is sent (None: nothing)."""
-        return await self._conclude(self._read(request, self._clock.now(), Asker()))
+        return await self._conclude(self._read(request, self._clock.now(), Asker(compares_name=False)))
 
     async def _conclude(self, question: Question) -> tuple[pb.Decision, StoredDecision | None]:
         message = pb.Decision()
@@ -278,7 +278,7 @@ class Verifier:
             PermissionDenied: the asker may not see as much as it asks for.
             InvalidArgument: a field is wrong.
         """
-        question = question_from_proto(request, now, asker.view_of(request.view))
+        question = question_from_proto(request, now, asker)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question

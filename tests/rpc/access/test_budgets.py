@@ -35,6 +35,9 @@ grants:
     regions: [{REGION}]
   - role: gate
     regions: ["{OTHER_REGION}"]
+  - role: gate
+    regions: ["220503"]
+    bare_number: true
 quotas:
   - role: gate
     persons_an_hour: {PERSONS}
@@ -134,6 +137,20 @@ async def test_a_stream_ends_at_one_person_too_many(guarded: Guarded) -> None:
     assert (await failure_of(stub.StreamVerify(iter([]), timeout=30).read()))[:2] == EXHAUSTED
     await stream.write(StreamVerifyRequest(correlation_id="3", request=question(3)))
     assert (await failure_of(stream.read()))[:2] == EXHAUSTED
+
+
+async def test_the_file_lets_some_gates_ask_by_the_bare_number(guarded: Guarded) -> None:
+    """The other gates must state the name, on a stream too."""
+    asked = question(1)
+    asked.document.name = ""
+    assert (await failure_of((await gate(guarded, "names")).Verify(asked)))[2] == ["document.name"]
+    asked.region = "220503"
+    stub = VerificationServiceStub(await guarded.channel("verification", "gates/220503/turnstile"))
+    assert (await stub.Verify(asked)).HasField("decision")
+    stream = stub.StreamVerify(timeout=30)
+    await stream.write(StreamVerifyRequest(request=asked))
+    assert (await stream.read()).HasField("decision")
+    stream.cancel()
 
 
 async def test_the_file_is_read_again_and_narrows(guarded: Guarded, access_file: Path) -> None:

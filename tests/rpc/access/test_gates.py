@@ -1,4 +1,4 @@
-"""What gates and apps see of a decision, by real servers over mutual TLS."""
+"""What gates must state and what gates and apps see of a decision, by real servers over mutual TLS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from hutong.verification.v1.verification_service_pb2 import (
     VerifyRequest,
 )
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
+from sqlalchemy import create_engine
 
+from services.verification.schema import metadata
+from services.verification.verify.convert import COMPARE_NAME
 from tests.support.access.guarded import CALLERS, CASE, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
@@ -155,3 +158,63 @@ async def test_an_officer_sees_all_of_a_stored_decision_unless_it_asks_for_less(
         again = await stub.ReplayDecision(ReplayDecisionRequest(name=name, view=view), metadata=(CASE,))
         assert again.comparison == 1
         assert (beyond_minimal(again.decision) == set()) is is_cut
+
+
+async def test_a_gate_states_number_and_name(guarded: Guarded) -> None:
+    """A question without a name is refused by itself, and a mask is no name."""
+    stub = await stub_of(guarded, CALLERS["gate"])
+    bare, masked = question(), question()
+    bare.document.name, masked.document.name = "", "王*"
+    for answers in await ask_in_all_ways(stub, [bare, masked, question()]):
+        assert [getattr(answer, "code", None) for answer in answers[:2]] == [code_pb2.INVALID_ARGUMENT] * 2
+        assert isinstance(answers[2], Decision)
+    invalid = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["document.name"])
+    assert await failure_of(stub.Verify(bare)) == invalid
+    # All faults are told at once.
+    bare.region = "220599"
+    assert (await failure_of(stub.Verify(bare)))[2] == ["document.name", "region"]
+
+
+async def test_another_name_is_answered_as_a_person_without_results(guarded: Guarded) -> None:
+    """And with as many rows. Every lack advises comparing number and name with the document."""
+    stub = await stub_of(guarded, CALLERS["gate"])
+    other, variant = question(), question()
+    other.document.name, variant.document.name = "李四", " 王\u3000芳"
+    for answers in await ask_in_all_ways(stub, [other, question(STRANGER), variant]):
+        wrong, stranger, right = answers
+        for answer in (wrong, stranger):
+            answer.ClearField("name")
+        assert wrong == stranger
+        assert isinstance(wrong, Decision)
+        assert wrong.reason == decision_pb2.DECISION_REASON_NO_RESULT
+        assert list(wrong.advice) == ["show the code", COMPARE_NAME]
+        assert isinstance(right, Decision)
+        assert right.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
+        assert list(right.advice) == ["show the code"]
+    added = []
+    for one in (other, question(STRANGER)):
+        before = rows_of(guarded)
+        await stub.Verify(one)
+        added.append([after - count for after, count in zip(rows_of(guarded), before, strict=True)])
+    assert added[0] == added[1]
+    assert any(added[0])
+
+
+def rows_of(guarded: Guarded) -> list[int]:
+    """Return the number of rows in each table of Verification."""
+    engine = create_engine(guarded.settings.verification.database_url)
+    with engine.connect() as connection:
+        tables = sorted(metadata.tables)
+        counts = [connection.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one() for table in tables]
+    engine.dispose()
+    return counts
+
+
+async def test_the_name_of_a_user_who_signed_in_is_not_compared(guarded: Guarded) -> None:
+    app = CALLERS["app"]
+    stub = await stub_of(guarded, app)
+    for name in ("", "somebody else"):
+        asked = question()
+        asked.document.name = name
+        decision = (await stub.Verify(asked, metadata=guarded.metadata(app))).decision
+        assert decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED

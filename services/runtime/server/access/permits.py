@@ -92,6 +92,7 @@ class Rules:
     Attributes:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
+        names: the roles that must state a name with a document.
         cost: what the contract says of the cost of a call.
         person: the path to the document of the person concerned, in the request or in an item of its batch; empty if no
             grant names a document.
@@ -107,6 +108,7 @@ class Rules:
         self._grants: dict[str, list[_Bound]] = {}
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
+        self.names = frozenset(_role(it) for it in access.grants if it.needs_name)
         self._views = {_role(grant): grant.view for grant in access.grants}
 
     def of(self, role: str) -> Sequence[_Bound]:

@@ -364,7 +364,11 @@ type Grant struct {
 	// The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
 	// PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
 	// views.
-	View          View `protobuf:"varint,7,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
+	View View `protobuf:"varint,7,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
+	// Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
+	// name is compared with those of the person's results (VerifyRequest.document). The operator's access file
+	// (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+	NeedsName     bool `protobuf:"varint,8,opt,name=needs_name,json=needsName,proto3" json:"needs_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -448,6 +452,13 @@ func (x *Grant) GetView() View {
 	return View_VIEW_UNSPECIFIED
 }
 
+func (x *Grant) GetNeedsName() bool {
+	if x != nil {
+		return x.NeedsName
+	}
+	return false
+}
+
 var file_hutong_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -491,7 +502,7 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"\x06Access\x12/\n" +
 	"\x06grants\x18\x01 \x03(\v2\x17.hutong.access.v1.GrantR\x06grants\x12!\n" +
 	"\freads_person\x18\x02 \x01(\bR\vreadsPerson\x12*\n" +
-	"\x04cost\x18\x03 \x01(\x0e2\x16.hutong.access.v1.CostR\x04cost\"\xef\x01\n" +
+	"\x04cost\x18\x03 \x01(\x0e2\x16.hutong.access.v1.CostR\x04cost\"\x8e\x02\n" +
 	"\x05Grant\x12*\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.hutong.access.v1.RoleR\x04role\x12*\n" +
 	"\x04bind\x18\x02 \x01(\x0e2\x16.hutong.access.v1.BindR\x04bind\x12\x14\n" +
@@ -500,7 +511,9 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"needs_case\x18\x04 \x01(\bR\tneedsCase\x12\x19\n" +
 	"\bmay_omit\x18\x05 \x01(\bR\amayOmit\x12\x12\n" +
 	"\x04also\x18\x06 \x01(\tR\x04also\x12*\n" +
-	"\x04view\x18\a \x01(\x0e2\x16.hutong.access.v1.ViewR\x04view*\xa9\x01\n" +
+	"\x04view\x18\a \x01(\x0e2\x16.hutong.access.v1.ViewR\x04view\x12\x1d\n" +
+	"\n" +
+	"needs_name\x18\b \x01(\bR\tneedsName*\xa9\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bROLE_LAB\x10\x01\x12\r\n" +

@@ -113,7 +113,9 @@ const (
 	DecisionReason_DECISION_REASON_NOT_YET_REPORTED DecisionReason = 9
 	// NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look.
 	DecisionReason_DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD DecisionReason = 10
-	// NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them.
+	// NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
+	// name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
+	// with the document.
 	DecisionReason_DECISION_REASON_NO_RESULT DecisionReason = 11
 	// UNDETERMINED: no policy is in force for this place, purpose and instant.
 	DecisionReason_DECISION_REASON_NO_POLICY_IN_FORCE DecisionReason = 12
@@ -605,7 +607,7 @@ type Decision struct {
 	Sources []*v1.DataSource `protobuf:"bytes,11,rep,name=sources,proto3" json:"sources,omitempty"`
 	// What somebody ought to do.
 	NextSteps []*v1.NextStep `protobuf:"bytes,12,rep,name=next_steps,json=nextSteps,proto3" json:"next_steps,omitempty"`
-	// The place's advice; binds nobody.
+	// The place's advice, and for NO_RESULT that of the service; binds nobody.
 	Advice []string `protobuf:"bytes,13,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
 	// was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,

@@ -86,7 +86,10 @@ func (ReplayComparison) EnumDescriptor() ([]byte, []int) {
 
 type VerifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The person.
+	// The person. A gate states number and name, or INVALID_FIELD. If the name, in its normal form (docs/identifiers.md §4),
+	// is that of none of the person's results under any of the linked documents, the answer is that of a person without
+	// results. A result without a name fits every name. An app's question is about the user who signed in, and its name is
+	// not compared.
 	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// The place that checks, GB/T 2260 six digits: its window counts.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
@@ -891,16 +894,16 @@ const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\x1dREPLAY_COMPARISON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bREPLAY_COMPARISON_IDENTICAL\x10\x01\x12\x1f\n" +
 	"\x1bREPLAY_COMPARISON_DIFFERENT\x10\x02\x12!\n" +
-	"\x1dREPLAY_COMPARISON_OTHER_RULES\x10\x032\xb0\x06\n" +
-	"\x13VerificationService\x12\x86\x01\n" +
-	"\x06Verify\x12%.hutong.verification.v1.VerifyRequest\x1a&.hutong.verification.v1.VerifyResponse\"-\x8a\xd3\x18&\n" +
-	"\x0e\b\x02\x10\x03\x1a\x06region8\x01\n" +
-	"\x10\b\x03\x10\x04\x1a\bdocument8\x02\x10\x01\x18\x02\x90\x02\x00\x12\xab\x01\n" +
-	"\vBatchVerify\x12*.hutong.verification.v1.BatchVerifyRequest\x1a+.hutong.verification.v1.BatchVerifyResponse\"C\x8a\xd3\x18<\n" +
-	"\x19\b\x02\x10\x03\x1a\x11requests[].region8\x01\n" +
-	"\x1b\b\x03\x10\x04\x1a\x13requests[].document8\x02\x10\x01\x18\x03\x90\x02\x00\x12\xac\x01\n" +
-	"\fStreamVerify\x12+.hutong.verification.v1.StreamVerifyRequest\x1a,.hutong.verification.v1.StreamVerifyResponse\"=\x8a\xd3\x186\n" +
-	"\x16\b\x02\x10\x03\x1a\x0erequest.region8\x01\n" +
+	"\x1dREPLAY_COMPARISON_OTHER_RULES\x10\x032\xb6\x06\n" +
+	"\x13VerificationService\x12\x88\x01\n" +
+	"\x06Verify\x12%.hutong.verification.v1.VerifyRequest\x1a&.hutong.verification.v1.VerifyResponse\"/\x8a\xd3\x18(\n" +
+	"\x10\b\x02\x10\x03\x1a\x06region8\x01@\x01\n" +
+	"\x10\b\x03\x10\x04\x1a\bdocument8\x02\x10\x01\x18\x02\x90\x02\x00\x12\xad\x01\n" +
+	"\vBatchVerify\x12*.hutong.verification.v1.BatchVerifyRequest\x1a+.hutong.verification.v1.BatchVerifyResponse\"E\x8a\xd3\x18>\n" +
+	"\x1b\b\x02\x10\x03\x1a\x11requests[].region8\x01@\x01\n" +
+	"\x1b\b\x03\x10\x04\x1a\x13requests[].document8\x02\x10\x01\x18\x03\x90\x02\x00\x12\xae\x01\n" +
+	"\fStreamVerify\x12+.hutong.verification.v1.StreamVerifyRequest\x1a,.hutong.verification.v1.StreamVerifyResponse\"?\x8a\xd3\x188\n" +
+	"\x18\b\x02\x10\x03\x1a\x0erequest.region8\x01@\x01\n" +
 	"\x18\b\x03\x10\x04\x1a\x10request.document8\x02\x10\x01\x18\x03\x90\x02\x00(\x010\x01\x12\x93\x01\n" +
 	"\vGetDecision\x12*.hutong.verification.v1.GetDecisionRequest\x1a+.hutong.verification.v1.GetDecisionResponse\"+\x8a\xd3\x18$\n" +
 	"\x0e\b\x05\x10\x03\x1a\x04name \x018\x02\n" +

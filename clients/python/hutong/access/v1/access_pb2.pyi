@@ -204,6 +204,7 @@ class Grant(_message.Message):
     MAY_OMIT_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
     VIEW_FIELD_NUMBER: _builtins.int
+    NEEDS_NAME_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     """The role of the caller. The caller's certificate or token states it, never the message."""
     bind: Global___Bind.ValueType
@@ -232,6 +233,11 @@ class Grant(_message.Message):
     PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
     views.
     """
+    needs_name: _builtins.bool
+    """Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
+    name is compared with those of the person's results (VerifyRequest.document). The operator's access file
+    (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+    """
     def __init__(
         self,
         *,
@@ -242,10 +248,11 @@ class Grant(_message.Message):
         may_omit: _builtins.bool = ...,
         also: _builtins.str = ...,
         view: Global___View.ValueType = ...,
+        needs_name: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "role", b"role", "view", b"view"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "needs_name", b"needs_name", "role", b"role", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

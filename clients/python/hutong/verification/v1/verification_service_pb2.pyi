@@ -94,7 +94,11 @@ class VerifyRequest(_message.Message):
     """How much of the decision to return. Unset: the most that the caller may see. The stored decision is always whole."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person."""
+        """The person. A gate states number and name, or INVALID_FIELD. If the name, in its normal form (docs/identifiers.md §4),
+        is that of none of the person's results under any of the linked documents, the answer is that of a person without
+        results. A result without a name fits every name. An app's question is about the user who signed in, and its name is
+        not compared.
+        """
 
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
