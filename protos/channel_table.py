@@ -3,6 +3,8 @@
 The retries follow the idempotency levels of the contract. `make protos` runs this after generating the stubs.
 
     python protos/channel_table.py clients/hutong.binpb clients/service-config.json
+
+An output named *.ts is a TypeScript module, because browsers and Node load JSON modules in different ways.
 """
 
 from __future__ import annotations
@@ -64,7 +66,10 @@ def main(descriptors: str, *outputs: str) -> None:
     """Write the table of a descriptor set to each of the files."""
     table = channel_table(FileDescriptorSet.FromString(Path(descriptors).read_bytes()))
     for output in outputs:
-        Path(output).write_text(table, encoding="utf-8")
+        text = table
+        if output.endswith(".ts"):
+            text = f"// Made by protos/channel_table.py.\nexport const table = {table.rstrip()} as const;\n"
+        Path(output).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -182,7 +182,8 @@ def _first_rejected(rejects: Path) -> dict[str, str]:
 def _ask_for_decisions(connection: Connection) -> None:
     """Print the first decision in full, and the outcome, reason, policy and next steps of the others.
 
-    The use of records and evidence is printed where the story expects a certain use.
+    If the origin was not known, this is said. The use of records and evidence is printed where the story expects a
+    certain use.
     """
 
     @cache
@@ -200,7 +201,14 @@ def _ask_for_decisions(connection: Connection) -> None:
                 line for line in lines if line.startswith("  Floor:") and scene.expected.floor and line not in lines[:3]
             ]
             weighed = [line for line in lines if line.startswith("    ") and scene.expected.use]
-            lines = [*lines[:3], *floor, *weighed, *(f"  To do: {item.description}" for item in decision.next_steps)]
+            origin = [line for line in lines if line.startswith("  Origin not known")]
+            lines = [
+                *lines[:3],
+                *origin,
+                *floor,
+                *weighed,
+                *(f"  To do: {item.description}" for item in decision.next_steps),
+            ]
         print("\n".join(["", f"{number:2}. {scene.title}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:

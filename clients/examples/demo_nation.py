@@ -28,6 +28,7 @@ from hutong.results.v1 import (
     import_service_pb2,
     lab_service_pb2,
     lookup_pb2,
+    missing_report_service_pb2,
     result_pb2,
     results_admin_service_pb2,
     results_service_pb2,
@@ -41,7 +42,7 @@ from hutong_client.errors import HutongError
 from clients.examples.day import LAB
 from clients.examples.demo import DAY, POLICIES
 from clients.examples.generate_day import PEOPLE
-from clients.examples.node import Node, NotServing, free_addresses, running_node
+from clients.examples.node import ALL, SERVICES, Node, NotServing, free_addresses, running_node
 from clients.examples.stage import CALL_SECONDS, StoryDiffers, announce, run_hutong
 from clients.examples.story import LABS, Expected, Report, ask, find_travellers, timestamp
 
@@ -88,7 +89,9 @@ class Country:
         if self.nodes:
             nation = self.nodes["Nation"].addresses
             variables |= {"HUTONG_UPSTREAM": nation["results"], "HUTONG_UPSTREAM_POLICY": nation["policy"]}
-        node = self._stack.enter_context(running_node(self._where / name, free_addresses(), variables=variables))
+        # The nation's services run in processes of their own, because Results and Policy are killed by themselves.
+        services = [ALL] if self.nodes else SERVICES
+        node = self._stack.enter_context(running_node(self._where / name, free_addresses(), services, variables))
         self.nodes[name] = node
         self.calls[name] = self._stack.enter_context(connect(environment=node.environment))
         return node
@@ -241,11 +244,14 @@ def _show_missing_report(country: Country) -> None:
         country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="PRESENTED", next_step="UPLOAD_REPORT")
     )
 
-    def listed_as_missing() -> bool:
-        listed = run_hutong(country.nodes["Jilin"], "missing-reports")["missing_reports"]
-        return any(item["report_number"] == unknown.report_number for item in listed)
-
-    _await("the missing report in Jilin", listed_as_missing)
+    missing = country.calls["Jilin"].missing_reports
+    request = missing_report_service_pb2.ListMissingReportsRequest()
+    _await(
+        "the missing report in Jilin", lambda: missing.ListMissingReports(request, timeout=CALL_SECONDS).missing_reports
+    )
+    listed = run_hutong(country.nodes["Jilin"], "missing-reports")["missing_reports"]
+    if [item["report_number"] for item in listed] != [unknown.report_number]:
+        raise StoryDiffers(f"Jilin should list {unknown.report_number} as missing")
     print(f"    hutong missing-reports in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
 
 

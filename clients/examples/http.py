@@ -125,6 +125,8 @@ def _running_envoy(envoy: str, node: Node, where: Path, listen: str, admin: str)
         "--token-keys": where / "keys.json",
         "--token-issuer": ISSUER,
         "--token-audience": AUDIENCE,
+        # The page of the TypeScript client: npm run page.
+        "--origin": "http://127.0.0.1:8081",
     }
     words = [str(word) for pair in options.items() for word in pair]
     config = where / "envoy.yaml"

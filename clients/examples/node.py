@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hutong_client import Tls
 
 SERVICES = ("results", "policy", "verification")
+ALL = "all"
+"""Stands for all three services in one process, which starts in half the processor time of three."""
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -26,6 +28,8 @@ class NotServing(RuntimeError):
 
 class Node:
     """The processes of one node. Each writes its log to `{service}.log` beside its database.
+
+    A service is "results", "policy", "verification", or ALL.
 
     Args:
         data_dir: the directory of the databases and logs.
@@ -48,6 +52,12 @@ class Node:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The environment of this node's services."""
+        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
+        return self.environment | own | self._variables
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of this process with the addresses of this node and no other HUTONG_ variable."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
@@ -56,19 +66,19 @@ class Node:
 
     def start(self, *services: str) -> None:
         """Start services, all three by default, and wait until the health check of each is SERVING."""
-        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
         for service in services or SERVICES:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
                 self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "services", "serve", service],
-                    env=self.environment | own | self._variables,
+                    env=self.settings,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                 )
-        for service in services or SERVICES:
-            self._await_serving(service)
+        for process in services or SERVICES:
+            for service in SERVICES if process == ALL else [process]:
+                self._await_serving(service, process)
 
     def kill(self, service: str) -> None:
         """Kill a service with SIGKILL."""
@@ -92,14 +102,14 @@ class Node:
         """Return the process id of each running service."""
         return {service: process.pid for service, process in self._processes.items()}
 
-    def _await_serving(self, service: str) -> None:
+    def _await_serving(self, service: str, process: str) -> None:
         until = time.monotonic() + _START_SECONDS
         address = self.addresses[service]
         with (
             grpc.secure_channel(address, self._tls.credentials()) if self._tls else grpc.insecure_channel(address)
         ) as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            while time.monotonic() < until and self._processes[service].poll() is None:
+            while time.monotonic() < until and self._processes[process].poll() is None:
                 try:
                     answer = health.Check(  # type: ignore[attr-defined] # the type stubs declare no method
                         health_pb2.HealthCheckRequest(), timeout=1.0, wait_for_ready=True
@@ -109,7 +119,7 @@ class Node:
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
                 time.sleep(0.05)
-        end_of_log = self._log(service).read_text(encoding="utf-8", errors="replace")[-2000:]
+        end_of_log = self._log(process).read_text(encoding="utf-8", errors="replace")[-2000:]
         raise NotServing(f"{service} does not serve at {self.addresses[service]}:\n{end_of_log}")
 
     def _log(self, service: str) -> Path:
@@ -122,9 +132,10 @@ def running_node(
     addresses: Mapping[str, str] | None = None,
     services: Sequence[str] = SERVICES,
     variables: Mapping[str, str] | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[Node]:
     """Run a node, or some of its services, until the block ends. The default addresses are free loopback ports."""
-    node = Node(data_dir, addresses or free_addresses(), variables)
+    node = Node(data_dir, addresses or free_addresses(), variables, tls)
     try:
         node.start(*services)
         yield node

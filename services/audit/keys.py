@@ -7,16 +7,15 @@ import re
 from hashlib import blake2b, sha256
 from typing import Any
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from services.domain.instant import Instant, shanghai_day
+from services.domain.subkeys import Purpose, subkey
 
 TAG_LENGTH = 16
 """Bytes of a tag, as of a subject key."""
 _PLAIN = re.compile(
     r"labs/[0-9A-Z]{18}(?:/uploads/[0-9A-Za-z._-]{1,64})?"
     r"|nodes/[0-9]{6}"
+    r"|pendingChanges/[0-9a-f-]{36}"
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
 )
 """Names that are stored as they are: they name no person's result, decision or complaint."""
@@ -26,14 +25,15 @@ _COLLECTION = re.compile(r"(?:labs/[0-9A-Z]{18}/)?(results|missingReports|decisi
 class AuditKeys:
     """Makes the hashes of one service's audit.
 
-    The key is HKDF-SHA256 of the pepper's secret, with the service's name, so that tags of two services do not match.
+    The key is a sub-key of the pepper's secret for this service, so that tags of two services do not match.
     Policy has no pepper and stores nothing of persons. Its secret is empty, so that its heads are plain hashes.
     """
 
     def __init__(self, secret: bytes, service: str) -> None:
-        derive = HKDF(SHA256(), 32, salt=None, info=f"hutong audit {service}".encode())
-        self._key = derive.derive(secret)
+        self._key = subkey(secret, Purpose.AUDIT, part=service)
         self._of_day: tuple[int, Any] = (-1, None)
+        # Prepared once, because each Verify hides its request id.
+        self._text = blake2b(b"text", key=self._key, digest_size=TAG_LENGTH)
 
     def subject_tag(self, subject_key: bytes, day: int) -> bytes:
         """Return the tag of a person on one day. The tags of two days do not show that they are of one person."""
@@ -48,7 +48,9 @@ class AuditKeys:
 
     def hide(self, text: str) -> str:
         """Return the hash of a text as hexadecimal."""
-        return hmac.digest(self._key, b"text" + text.encode(), sha256)[:TAG_LENGTH].hex()
+        state = self._text.copy()
+        state.update(text.encode())
+        return state.hexdigest()
 
     def name_object(self, name: str) -> str:
         """Return a resource name as it is stored. A name that could point to a person is hashed.

@@ -31,6 +31,28 @@ def chain_of(kind: int) -> Chain:
     return Chain.CHANGES if kind == AuditKind.CHANGE else Chain.READS
 
 
+class StoredEvent(NamedTuple):
+    """An event with its number: the fields of `services.runtime.audit.AuditEvent` after the writer and the sequence."""
+
+    writer_id: int
+    sequence: int
+    kind: int
+    time: Instant
+    request_id: str
+    role: str
+    caller: str
+    on_behalf_of: str
+    peer: str
+    method: str
+    purpose: int
+    region: str
+    object: str
+    subject_tag: bytes | None
+    code: int
+    outcome: str
+    item_count: int
+
+
 class Seal(NamedTuple):
     """A seal as it is stored (`services.audit.tables`)."""
 

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 
 from services.audit.keys import TAG_LENGTH
 
@@ -18,13 +30,15 @@ class AuditTables:
 
     Attributes:
         service: the service's name.
-        rows: one row for each event.
+        rows: one row for each change. Rows of reads are from before reads were packed.
+        packs: one row for the reads and denials that were stored together (`services.audit.packs`).
         writers: what numbers and chains the rows. At most one transaction uses a writer.
         seals: the hash chain over the rows.
     """
 
     service: str
     rows: Table
+    packs: Table
     writers: Table
     seals: Table
 
@@ -38,7 +52,7 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         # Counts the writer's rows from 1, without a gap.
         Column("sequence", BigInteger, primary_key=True, autoincrement=False),
         Column("kind", SmallInteger, nullable=False),
-        # Of reads and denials only the minute.
+        # Reads and denials have only their minute.
         Column("time", BigInteger, nullable=False),
         Column("request_id", String(64), nullable=False),
         Column("role", String(16), nullable=False),
@@ -56,6 +70,24 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("outcome", String(32), nullable=False),
         Column("item_count", BigInteger, nullable=False),
         Index(f"ix_{service}_audit_time", "time", "writer_id", "sequence"),
+        sqlite_with_rowid=False,
+    )
+    packs = Table(
+        f"{service}_audit_reads",
+        metadata,
+        Column("writer_id", Integer, primary_key=True, autoincrement=False),
+        # The sequence of the first event. The writer's other events follow without a gap.
+        Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+        Column("event_count", Integer, nullable=False),
+        # The minute of all events.
+        Column("time", BigInteger, nullable=False),
+        # Whether any event is a denial, so that a listing of denials skips the other packs.
+        Column("has_denials", Boolean, nullable=False),
+        # The tags of the persons, 16 bytes for each event, zeros for an event without a person.
+        Column("tags", LargeBinary, nullable=False),
+        # The other fields as JSON, by column.
+        Column("events", Text, nullable=False),
+        Index(f"ix_{service}_audit_reads_time", "time", "writer_id", "sequence"),
         sqlite_with_rowid=False,
     )
     writers = Table(
@@ -89,4 +121,4 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
         Index(f"ix_{service}_audit_seals_writer", "writer_id", "last_sequence"),
     )
-    return AuditTables(service, rows, writers, seals)
+    return AuditTables(service, rows, packs, writers, seals)

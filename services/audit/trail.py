@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, select
 
 from services.audit.keys import AuditKeys, day_of
 from services.audit.model import Chain
+from services.audit.packs import Pack, chain_pack, pack_events, split_events
 from services.audit.rows import BEGINNING, COLUMNS, chain_rows, row_text
 from services.audit.tables import AuditTables
 from services.domain.instant import Instant
@@ -51,7 +52,8 @@ class Trail:
         self._clock = clock
         self._statements = _Statements(tables)
         self._together: Coalescer[tuple[Sequence[AuditEvent], Also | None], None] = Coalescer(self._record_batch)
-        # The writer of this process's reads. None before the first and after a failure, which may have been committed.
+        # The writer of this process's reads. None before the first read, and after a failed write, which may have been
+        # committed nevertheless.
         self._own: _Writer | None = None
 
     def now(self) -> Instant:
@@ -102,12 +104,19 @@ class Trail:
         if events:
             await self._together.ask((events, also))
 
+    def record_now(self, events: Sequence[AuditEvent]) -> None:
+        """Store the rows of a command's reads, in the calling thread and under a writer of their own."""
+        self._database.write_now(self._store, None, events, (), is_alone=False)
+
     async def _record_batch(self, batch: list[tuple[Sequence[AuditEvent], Also | None]]) -> Sequence[None]:
         events = [event for events, _ in batch for event in events]
         besides = [also for _, also in batch if also is not None]
         own, self._own = self._own, None
         try:
-            self._own = await self._database.write(self._store, own, events, besides)
+            if own is not None and not besides:
+                self._own = await self._database.write_alone(self._statements.append_packs, own, events)
+            else:
+                self._own = await self._database.write(self._store, own, events, besides)
         except _WriterTaken:
             # Another process uses the writer. It keeps it, and this one takes a new one.
             self._own = await self._database.write(self._store, None, events, besides, is_alone=False)
@@ -126,7 +135,7 @@ class Trail:
             also(connection)
         if own is None:
             own = (self._newest_writer(connection) if is_alone else None) or self._new_writer(connection, Chain.READS)
-        return self._statements.append(connection, own, events)
+        return self._statements.append_packs(connection, own, events)
 
     def _newest_writer(self, connection: Connection) -> _Writer | None:
         """Return the newest writer of reads; None if there is none. Another process may use it."""
@@ -155,6 +164,15 @@ class _Statements:
             " WHERE writer_id = %s AND newest_sequence = %s"
         )
         self._advance_sqlite = self._advance.replace("%s", "?")
+        packs = tables.packs.name
+        listed = ", ".join(f'"{column}"' for column in Pack._fields)
+        marks = ", ".join(["%s"] * (len(Pack._fields) - 1))
+        self._insert_pack = f"INSERT INTO {packs} ({listed}) VALUES ({'?, ' * (len(Pack._fields) - 1)}?)"  # noqa: S608
+        # One statement, so that the transaction takes one round trip.
+        self._append_pack = (
+            f"WITH advanced AS ({self._advance} RETURNING writer_id)"  # noqa: S608 - names of tables and columns
+            f" INSERT INTO {packs} ({listed}) SELECT writer_id, {marks} FROM advanced"
+        )
 
     def append(self, connection: Connection, writer: _Writer, events: Sequence[AuditEvent]) -> _Writer:
         """Append rows to a writer. Return its new state.
@@ -179,3 +197,23 @@ class _Statements:
         with driver.cursor() as cursor, cursor.copy(self._copy) as copy:
             copy.write(("\n".join(texts) + "\n").encode())
         return after
+
+    def append_packs(self, connection: Connection, writer: _Writer, events: Sequence[AuditEvent]) -> _Writer:
+        """Append the events of reads and denials to a writer, in packs. Return its new state.
+
+        Raises:
+            _WriterTaken: the writer is not in the state that is given. The transaction must be rolled back.
+        """
+        is_sqlite = connection.dialect.name == "sqlite"
+        for together in split_events(events):
+            writer_id, newest, digest = writer
+            pack = pack_events(writer_id, newest + 1, together)
+            writer = _Writer(writer_id, pack.last_sequence, chain_pack(digest, pack))
+            advanced = (writer.sequence, writer.digest, writer_id, newest)
+            if is_sqlite:
+                if connection.exec_driver_sql(self._advance_sqlite, advanced).rowcount != 1:
+                    raise _WriterTaken
+                connection.exec_driver_sql(self._insert_pack, tuple(pack))
+            elif connection.exec_driver_sql(self._append_pack, (*advanced, *pack[1:])).rowcount != 1:
+                raise _WriterTaken
+        return writer

@@ -88,14 +88,15 @@ def _schema(settings: Settings, service: str) -> Finding:
 
 def _pepper(settings: Settings) -> Finding:
     generated = settings.data_dir / "pepper"
-    if settings.pepper_file is None and settings.results.database_url.startswith("sqlite") and not generated.exists():
+    is_embedded = settings.pepper_source.kind == "embedded"
+    if is_embedded and settings.results.database_url.startswith("sqlite") and not generated.exists():
         return Finding("pepper", Level.OK, f"{generated} does not exist yet; the first start makes it")
     try:
         pepper = settings.pepper()
     except BadSetting as error:
         return Finding("pepper", Level.FAULT, str(error))
-    file = settings.pepper_file or generated
-    if is_open_to_others(file):
+    file = generated if is_embedded else settings.pepper_file
+    if file is not None and is_open_to_others(file):
         return Finding("pepper", Level.WARNING, f"other users may read {file}: chmod 600 {file}")
     with contextlib.suppress(exc.SQLAlchemyError, HutongError):
         mark = _stored_mark(settings.results.database_url, pepper.version)

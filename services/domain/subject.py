@@ -9,6 +9,7 @@ from collections.abc import Callable
 from services.domain import person_name
 from services.domain.document import Document, has_check_character
 from services.domain.person_name import person_name_form
+from services.domain.subkeys import Purpose, subkey
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
 _TELEPHONE = re.compile(
@@ -34,23 +35,35 @@ with every change of `Document.document_class`, so that stores and nodes of anot
 
 
 class Pepper:
-    """The nation's secret key for hashing documents, and its version. It is the same at every node."""
+    """The nation's secret key for hashing documents, and its version. It is the same at every node.
 
-    __slots__ = ("_inner", "_keyed", "_outer", "secret", "version")
+    Attributes:
+        other: while the nation changes its secret, the pepper of the other version, whose rows are looked up too.
+    """
 
-    def __init__(self, secret: bytes, version: int = 1) -> None:
+    __slots__ = ("_inner", "_keyed", "_outer", "_subkeys", "other", "secret", "version")
+
+    def __init__(self, secret: bytes, version: int = 1, other: Pepper | None = None) -> None:
         self.secret = secret
         self.version = version
+        self.other = other
+        self._subkeys: dict[Purpose, bytes] = {}
         # HMAC's two keyed states (RFC 2104) are computed once. Copying them halves the cost of a subject key, and every
         # person of every upload and look-up needs one.
         block = (hashlib.sha256(secret).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
         self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
-        name_key = hashlib.sha256(b"name" + secret).digest()
-        self._keyed = hashlib.blake2b(key=name_key, digest_size=KEY_LENGTH)
+        self._keyed = hashlib.blake2b(key=self.subkey(Purpose.NAME_HASHES), digest_size=KEY_LENGTH)
 
     def __repr__(self) -> str:
         return f"Pepper(version={self.version})"
+
+    def subkey(self, purpose: Purpose) -> bytes:
+        """Return the sub-key for a purpose. It is derived once."""
+        found = self._subkeys.get(purpose)
+        if found is None:
+            found = self._subkeys[purpose] = subkey(self.secret, purpose, self.version)
+        return found
 
     def subject_key(self, document: Document) -> bytes:
         """Return the first 16 bytes of HMAC-SHA-256 over document class and canonical number."""
@@ -61,10 +74,22 @@ class Pepper:
         outer.update(inner.digest())
         return outer.digest()[:KEY_LENGTH]
 
+    def other_key(self, document: Document) -> bytes | None:
+        """Return the subject key under the other version; None if there is no other version."""
+        return None if self.other is None else self.other.subject_key(document)
+
     def name_hash(self, name: str) -> bytes:
         """Return the version of the normal form and a keyed hash of the name's form; empty for a name without form."""
         form = person_name_form(name)
         return _NAME_VERSION + self._hash_name(form) if form else b""
+
+    def name_hashes(self, name: str) -> tuple[bytes, ...]:
+        """Return `name_hash` under this version and the other one, if there is one; empty for a name without form."""
+        form = person_name_form(name)
+        if not form:
+            return ()
+        own = _NAME_VERSION + self._hash_name(form)
+        return (own,) if self.other is None else (own, self.other.name_hash(name))
 
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.

@@ -13,6 +13,7 @@ import orjson
 from google.protobuf.message import Message
 
 from services.domain.errors import InvalidArgument
+from services.domain.subkeys import Purpose, subkey
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
@@ -33,7 +34,7 @@ class PageTokens:
     """
 
     def __init__(self, secret: bytes = b"") -> None:
-        self._key = hashlib.blake2b(secret, digest_size=32, person=b"page tokens").digest()
+        self._key = subkey(secret, Purpose.PAGE_TOKENS)
 
     def issue(self, request: Message, position: Sequence[str | int]) -> str:
         """Return the token of the page after a position."""

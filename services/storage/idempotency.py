@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, St
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant
+from services.domain.subkeys import Purpose, subkey
 from services.runtime.audit import record_request
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
@@ -160,4 +161,5 @@ def find_answer(
 
 def _content_hash(request: Message, secret: bytes) -> bytes:
     content = request.SerializeToString(deterministic=True)
-    return hashlib.blake2b(content, key=secret[:64], digest_size=32).digest()
+    key = subkey(secret, Purpose.REQUEST_MEMORY) if secret else b""
+    return hashlib.blake2b(content, key=key, digest_size=32).digest()

@@ -1,17 +1,19 @@
-"""Check that a store's keyed hashes fit the configured pepper and this version's rule of document classes.
+"""Check that a store's keyed hashes fit the configured pepper and this version's rules.
 
-A subject's rows would not be found with another pepper or by another rule. The store keeps a mark: a keyed hash over
-constants and the number of the rule. The mark identifies the pepper and reveals nothing of it.
+The rules are those of document classes and of sub-keys. A subject's rows would not be found with another pepper or by
+other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
+identifies the pepper and reveals nothing of it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, SmallInteger, Table, select
 
 from services.domain.subject import CLASS_RULE, Pepper
+from services.domain.subkeys import Purpose
 from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
@@ -33,18 +35,24 @@ def pepper_marks_table(metadata: MetaData, name: str) -> Table:
     )
 
 
-def pepper_mark(pepper: Pepper, class_rule: int = CLASS_RULE) -> bytes:
-    """Return the mark of a pepper and a rule of document classes. The mark of the first rule does not name the rule."""
+def pepper_mark(pepper: Pepper) -> bytes:
+    """Return the mark of a pepper by this version's rules."""
+    marked = b"hutong, classes %d" % CLASS_RULE
+    return hashlib.blake2b(marked, key=pepper.subkey(Purpose.MARK), digest_size=MARK_LENGTH).digest()
+
+
+def older_marks(pepper: Pepper) -> Iterator[bytes]:
+    """Yield the marks of a pepper by the rules of older versions, which derived their sub-keys without HKDF."""
     key = hashlib.sha256(b"mark" + pepper.secret).digest()
-    marked = b"hutong" if class_rule == 1 else b"hutong, classes %d" % class_rule
-    return hashlib.blake2b(marked, key=key, digest_size=MARK_LENGTH).digest()
+    for marked in (b"hutong", b"hutong, classes 2"):
+        yield hashlib.blake2b(marked, key=key, digest_size=MARK_LENGTH).digest()
 
 
 def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callable[[], Awaitable[None]]:
     """Return the database's health check. It also checks once that the store's subject keys fit this process.
 
-    The check raises BadSetting for another pepper, UnusableDatabase for an older rule of document classes, and
-    Unavailable if the database does not answer.
+    The check raises BadSetting for another pepper, UnusableDatabase for a mark by older rules, and Unavailable if the
+    database does not answer.
     """
     confirmed = False
 
@@ -70,7 +78,7 @@ def _known_mark(connection: Connection, marks: Table, pepper: Pepper) -> bytes:
 
 
 def check_mark(known: bytes, pepper: Pepper) -> None:
-    """Check that a store's mark is that of a pepper and of this version's rule of document classes.
+    """Check that a store's mark is that of a pepper by this version's rules.
 
     Raises:
         BadSetting: the store was filled under another pepper.
@@ -78,12 +86,12 @@ def check_mark(known: bytes, pepper: Pepper) -> None:
     """
     if known == pepper_mark(pepper):
         return
-    if known == UNMARKED or any(known == pepper_mark(pepper, rule) for rule in range(1, CLASS_RULE)):
+    if known == UNMARKED or known in older_marks(pepper):
         raise UnusableDatabase(
-            "the subject keys of this database were made by an older rule of document classes and would not match: "
-            "start with a new database and let the laboratories upload again"
+            "the keyed hashes of this database were made by an older rule of document classes or of sub-keys and would "
+            "not match: start with a new database and let the laboratories upload again"
         )
     raise BadSetting(
         "the pepper is not the one that this database was filled under, and would find nobody: "
-        "give the right HUTONG_PEPPER_FILE"
+        "give the right HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
     )

@@ -35,7 +35,8 @@ def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[str
             yield f"{name}: every user of this machine can use {secret}: chmod o-rwx {secret}"
     files = [file for service in services if (file := find_sqlite_file(settings.service(service).database_url))]
     folder = settings.data_dir
-    keeps_pepper = settings.pepper_file is None and find_sqlite_file(settings.results.database_url) is not None
+    is_embedded = settings.pepper_source.kind == "embedded"
+    keeps_pepper = is_embedded and find_sqlite_file(settings.results.database_url) is not None
     is_used = keeps_pepper or any(_is_inside(file, folder) for file in files)
     if is_used and folder.is_dir() and _is_open(folder, stat.S_IRWXG | stat.S_IRWXO, stat.S_IXGRP | stat.S_IXOTH):
         yield f"HUTONG_DATA_DIR: other users of this machine can use {folder}: chmod 700 {folder}"

@@ -1,15 +1,21 @@
-"""Compares look-ups in a large store with look-ups in a small one: the same persons, with five results each."""
+"""Compares look-ups in a large store with look-ups in a small one: the same persons, with five results each.
+
+Look-ups during a rotation of the key are compared with those without, by CPU time.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
 import psycopg
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.type.v1 import identity_pb2
@@ -18,8 +24,12 @@ from sqlalchemy import Connection, make_url
 from services.domain.document import canonical_document
 from services.domain.instant import DAY, Instant
 from services.domain.subject import Pepper
+from services.results.lookup.lookup import LookupHandler
+from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.subjects import find_newest
+from services.results.main import Stores
 from services.results.records.partitions import make_partitions, months_of
+from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.bench.measure import Measurement
 from tests.bench.nodes import PEPPER, bench_node
@@ -33,6 +43,10 @@ ASKED = SMALL // RESULTS_PER_PERSON
 BATCH = 500
 ROUNDS = 40
 CALLS = 2_000
+ROTATION_BATCHES = 10
+"""Batches of one turn. They take half a second of CPU time, which the kernel counts in hundredths of a second."""
+ROTATION_TURNS = 5
+"""How often all batches are asked in turn with and without a second key version."""
 FIRST: Instant = 1_656_604_800_000_000
 """The first of July 2022 in Asia/Shanghai. Results are spread over 60 days, so that both stores have two partitions."""
 DAYS = 60
@@ -70,7 +84,58 @@ def bench_lookups(directory: Path, postgres: PostgresServer, rows: int) -> list[
         begun = time.monotonic()
         load(url, size, keys)
         print(f"lookups: {size:,} rows loaded in {time.monotonic() - begun:.0f} s")
-    return [_measure_store(urls, keys, rows), _measure_service(directory, urls, documents, rows)]
+    return [
+        _measure_store(urls, keys, rows),
+        _measure_service(directory, urls, documents, rows),
+        measure_rotation(urls[0], documents),
+    ]
+
+
+def measure_rotation(url: str, documents: Sequence[identity_pb2.IdentityDocument]) -> Measurement:
+    """Compare batches of look-ups under two key versions with the same under one, alternately.
+
+    All results are of the older version. CPU time is that of this process and of its database connections.
+    """
+    taken: list[list[float]] = [[], []]
+    old = Pepper(PEPPER)
+    database = open_database(url)
+    clock = SystemClock()
+    store = Stores(database, clock, PEPPER).lookup
+    # Local look-ups without claimed reports use neither of the two.
+    unused: Any = None
+    nationwide = NationwideLookup(store, "410000", clock, unused, None)
+    handlers = [
+        LookupHandler(store, pepper, "410000", clock, unused, nationwide)
+        for pepper in (old, Pepper(PEPPER[::-1] + b"new", 2, old))
+    ]
+    asked = [LookupLatestRequest(document=it) for it in documents[: ROTATION_BATCHES * BATCH]]
+    batches = [
+        BatchLookupColumnsRequest(requests=asked[start : start + BATCH]) for start in range(0, len(asked), BATCH)
+    ]
+    with psycopg.connect(make_url(url).render_as_string(hide_password=False)) as connection:
+        server = psutil.Process(connection.info.backend_pid).parent()
+        assert server is not None
+
+    def used() -> float:
+        return time.process_time() + sum(sum(one.cpu_times()[:2]) for one in server.children())
+
+    async def ask(handler: LookupHandler) -> None:
+        for batch in batches:
+            await handler.look_up_columns(batch)
+
+    async def measure() -> None:
+        for handler in handlers:
+            await ask(handler)
+        for _ in range(ROTATION_TURNS):
+            for handler, times in zip(handlers, taken, strict=True):
+                begun = used()
+                await ask(handler)
+                times.append(used() - begun)
+
+    asyncio.run(measure())
+    database.close()
+    one, two = (len(asked) / statistics.median(times) for times in taken)
+    return Measurement("look-ups while the key rotates", two, "one key version", one, "persons/s of CPU", SLOWER)
 
 
 def load(url: str, rows: int, keys: Sequence[bytes]) -> None:

@@ -117,7 +117,7 @@ def resource_types() -> Iterator[str]:
 def test_every_language_has_its_package(file: FileDescriptorProto) -> None:
     """Packages follow one convention. A later change would break the imports of every client."""
     parts = file.package.split(".")
-    assert file.options.go_package == f"github.com/hutong/hutong/gen/go/{'/'.join(parts)};{''.join(parts[1:])}"
+    assert file.options.go_package == f"github.com/hutong/hutong/clients/go/{'/'.join(parts)};{''.join(parts[1:])}"
     assert file.options.java_package == f"org.{file.package}"
     assert file.options.java_multiple_files
     assert file.options.csharp_namespace == ".".join(part.capitalize() for part in parts)

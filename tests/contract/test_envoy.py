@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import yaml
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from deploy.envoy.configure import DESCRIPTORS, main, served_methods
@@ -29,3 +31,16 @@ def test_administration_uploads_and_exchange_are_left_out() -> None:
     served = {method.name for method in served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))}
     assert served >= SERVED
     assert not [name for name in served if any(word in name for word in LEFT_OUT)]
+
+
+def test_openapi_document_has_every_served_method() -> None:
+    """With the types of its request and answer, and nothing else."""
+    made = yaml.load(Path("deploy/envoy/openapi.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+    served = served_methods(FileDescriptorSet.FromString(DESCRIPTORS.read_bytes()))
+    assert list(made["paths"]) == [f"/{method.name}" for method in served]
+    used = set(re.findall(r"#/definitions/([\w.]+)", str(made)))
+    assert used == set(made["definitions"])
+    answers = {name: path["post"]["responses"]["200"]["schema"] for name, path in made["paths"].items()}
+    assert [answers[f"/{method.name}"].get("type") == "array" for method in served] == [
+        method.is_stream for method in served
+    ]

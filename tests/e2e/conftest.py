@@ -10,8 +10,8 @@ from clients.examples.node import Node, running_node
 from tests.support.ports import free_addresses
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """A fresh node for the tests of one module."""
+@pytest.fixture(scope="session")
+def empty_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node on which no test writes."""
     with running_node(tmp_path_factory.mktemp("node"), free_addresses()) as running:
         yield running

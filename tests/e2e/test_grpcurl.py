@@ -6,11 +6,13 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from clients.examples.node import Node
+from clients.examples.node import Node, running_node
+from tests.support.ports import free_addresses
 from tests.support.processes import run as run_command
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,13 @@ def answers(output: str) -> list[dict[str, object]]:
 def shown() -> set[str]:
     """The methods that the scripts call."""
     return {method for path in SCRIPTS for method in re.findall(r"hutong\.\w+\.v1\.\w+/\w+", path.read_text("utf-8"))}
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node that begins empty."""
+    with running_node(tmp_path_factory.mktemp("node"), free_addresses()) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

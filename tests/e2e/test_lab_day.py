@@ -52,10 +52,16 @@ def upload(node: Node, day: Path, *options: str) -> dict[str, Any]:
     return answer
 
 
-def expected() -> dict[int, str]:
-    """The reason of each row that is listed as wrong, by its line."""
-    with demo.DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
-        return {int(row["line"]): row["expected"] for row in csv.DictReader(file)}
+class Expected:
+    """What must be stored and rejected of the first `lines` lines of the day's file."""
+
+    def __init__(self, lines: int) -> None:
+        with demo.DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
+            wrong = {int(row["line"]): row["expected"] for row in csv.DictReader(file)}
+        wrong = {line: reason for line, reason in wrong.items() if line <= lines}
+        self.duplicates = Counter(wrong.values())["DUPLICATE"]
+        self.rejected = {line: reason for line, reason in wrong.items() if reason != "DUPLICATE"}
+        self.accepted = lines - 1 - len(wrong)
 
 
 def rejected(path: str) -> dict[int, str]:
@@ -67,9 +73,15 @@ def rejected(path: str) -> dict[int, str]:
     return found
 
 
-EXPECTED = expected()
-DUPLICATES = Counter(EXPECTED.values())["DUPLICATE"]
-REJECTED = {line: reason for line, reason in EXPECTED.items() if reason != "DUPLICATE"}
+LINES = demo.DAY.read_text(encoding="utf-8").splitlines(keepends=True)
+WHOLE = Expected(len(LINES))
+
+
+def first_lines() -> list[str]:
+    """About a quarter of the day's file, with whole tubes only."""
+    tubes = [row["tube_code"] for row in csv.DictReader(LINES)]
+    end = next(index for index in range(5000, len(tubes)) if tubes[index] != tubes[index - 1])
+    return LINES[: 1 + end]
 
 
 @pytest.fixture
@@ -78,50 +90,59 @@ def day(tmp_path: Path) -> Path:
     return Path(shutil.copy(demo.DAY, tmp_path))
 
 
+@pytest.fixture
+def part(tmp_path: Path) -> Path:
+    """The first lines of the day's file in a directory of its own."""
+    path = tmp_path / demo.DAY.name
+    path.write_text("".join(first_lines()), encoding="utf-8")
+    return path
+
+
 def test_day_is_stored_once_and_wrong_rows_are_reported(tmp_path: Path, day: Path) -> None:
     """Every good row is accepted, every bad row is rejected for exactly its reason; again, nothing is stored twice."""
     with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)
         first = upload(node, day)
-        assert (first["accepted"], first["duplicates"]) == (PEOPLE, DUPLICATES)
-        assert rejected(first["rejects_file"]) == REJECTED
-        assert first["rejected_by_reason"] == Counter(REJECTED.values())
+        assert WHOLE.accepted == PEOPLE
+        assert (first["accepted"], first["duplicates"]) == (PEOPLE, WHOLE.duplicates)
+        assert rejected(first["rejects_file"]) == WHOLE.rejected
+        assert first["rejected_by_reason"] == Counter(WHOLE.rejected.values())
 
         again = upload(node, day)
         assert again["upload"] != first["upload"]
-        assert (again["accepted"], again["duplicates"]) == (0, PEOPLE + DUPLICATES)
-        assert rejected(again["rejects_file"]) == REJECTED
+        assert (again["accepted"], again["duplicates"]) == (0, PEOPLE + WHOLE.duplicates)
+        assert rejected(again["rejects_file"]) == WHOLE.rejected
 
 
-def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, day: Path) -> None:
+def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
     """SIGKILL to the command in the midst of its file: --resume ends where an undisturbed upload ends."""
     with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)
-        with begun(node, day) as process:
+        with begun(node, part) as process:
             process.kill()
             process.wait(30)
-        assert not json.loads(journal_of(day).read_text("utf-8"))["finished"]
-        assert_same_state(node, day, upload(node, day, "--resume"))
+        assert not json.loads(journal_of(part).read_text("utf-8"))["finished"]
+        assert_same_state(node, part, upload(node, part, "--resume"))
 
 
-def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, day: Path) -> None:
+def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
     """SIGKILL to Results in the midst of a file: once it is back the command goes on by itself and ends the same."""
     with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
         register_lab(node)
-        with begun(node, day) as process:
+        with begun(node, part) as process:
             node.kill("results")
             node.start("results")
             output, _ = process.communicate(timeout=120)
         assert process.returncode == PARTLY
-        assert_same_state(node, day, json.loads(output))
+        assert_same_state(node, part, json.loads(output))
 
 
 @contextlib.contextmanager
-def begun(node: Node, day: Path) -> Iterator[subprocess.Popen[str]]:
+def begun(node: Node, part: Path) -> Iterator[subprocess.Popen[str]]:
     """An upload that runs on its own; the block begins when part of the file is acknowledged and part is not."""
-    journal = journal_of(day)
+    journal = journal_of(part)
     options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    with started(command(day, "--batch-size", "50"), env=node.environment, **options) as process:
+    with started(command(part, "--batch-size", "10"), env=node.environment, **options) as process:
 
         def is_begun() -> bool:
             assert process.poll() is None, "the upload ended before it could be disturbed"
@@ -131,9 +152,10 @@ def begun(node: Node, day: Path) -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
-def assert_same_state(node: Node, day: Path, answer: dict[str, Any]) -> None:
+def assert_same_state(node: Node, part: Path, answer: dict[str, Any]) -> None:
     """Counts and rejected rows are those of an undisturbed upload, and all that ought to be stored is."""
-    assert (answer["accepted"], answer["duplicates"]) == (PEOPLE, DUPLICATES)
-    assert rejected(answer["rejects_file"]) == REJECTED
-    again = upload(node, day)
-    assert (again["accepted"], again["duplicates"]) == (0, PEOPLE + DUPLICATES)
+    expected = Expected(len(first_lines()))
+    assert (answer["accepted"], answer["duplicates"]) == (expected.accepted, expected.duplicates)
+    assert rejected(answer["rejects_file"]) == expected.rejected
+    again = upload(node, part)
+    assert (again["accepted"], again["duplicates"]) == (0, expected.accepted + expected.duplicates)

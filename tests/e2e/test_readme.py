@@ -34,21 +34,21 @@ def environment(node: Node) -> dict[str, str]:
     return node.environment | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_python_example_runs(node: Node) -> None:
+def test_python_example_runs(empty_node: Node) -> None:
     """The client example asks a fresh node, where no rule is in force, and prints the answer."""
     example = block("python", "connect() as node")
-    done = run([sys.executable, "-c", example], env=environment(node), timeout=60)
+    done = run([sys.executable, "-c", example], env=environment(empty_node), timeout=60)
     assert done.returncode == 0, done.stderr
     assert len(example.strip().splitlines()) <= 12
 
 
-def test_hutong_example_runs(node: Node) -> None:
+def test_hutong_example_runs(empty_node: Node) -> None:
     """The command gets an answer: undetermined, since a fresh node has no rules. The number is in no argument."""
     (command,) = [line for line in block("", "hutong verify").splitlines() if line.startswith("hutong verify")]
     (number,) = re.findall(r"# type (\d+)", command)
     arguments = shlex.split(command, comments=True)
     assert number not in arguments
-    done = run(arguments, env=environment(node), given=f"{number}\n", timeout=60)
+    done = run(arguments, env=environment(empty_node), given=f"{number}\n", timeout=60)
     assert done.returncode == 5, done.stdout + done.stderr
     assert "NO_POLICY_IN_FORCE" in done.stdout
 
@@ -56,11 +56,11 @@ def test_hutong_example_runs(node: Node) -> None:
 @pytest.mark.skipif(
     shutil.which("grpcurl") is None, reason="grpcurl is not here; make .tools/grpcurl builds it with Go"
 )
-def test_grpcurl_example_runs(node: Node) -> None:
+def test_grpcurl_example_runs(empty_node: Node) -> None:
     """The grpcurl call finds the service by reflection."""
     script = "grpcurl" + block("", "grpcurl -plaintext").partition("grpcurl")[2]
     for name, address in PORTS.items():
-        script = script.replace(address, node.addresses[name])
+        script = script.replace(address, empty_node.addresses[name])
     done = run(["sh", "-c", script], timeout=60)
     assert done.returncode == 0, done.stderr
     assert "DECISION_REASON_NO_POLICY_IN_FORCE" in done.stdout

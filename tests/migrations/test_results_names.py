@@ -173,5 +173,5 @@ def check_reads(database: Database) -> None:
     assert [tuple(position) for position in database.write_now(open_log, log, [], 0, NOW)] == [(1, 3, NOW)]
     assert database.read_now(read_position) == NotificationPosition(7, NOW)
     assert [one.national_receive_time for one in database.read_now(with_national_receive_times, [result])] == [NOW + 1]
-    (link,) = database.read_now(list_links, KEY, None, 9)
+    (link,) = database.read_now(list_links, [KEY], None, 9)
     assert (link.unlink_time, link.unlink_reason) == (NOW + 1, "mistaken")

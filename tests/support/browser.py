@@ -67,18 +67,18 @@ class Browser:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def open(self, file: Path, *, width: int = 1100, dark: bool = False, paper: bool = False) -> None:
-        """Open a page at a width in CSS pixels and wait until it is loaded."""
+    def open(self, page: Path | str, *, width: int = 1100, dark: bool = False, paper: bool = False) -> None:
+        """Open a file or URL at a width in CSS pixels and wait until it is loaded."""
         features = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
         self.call("Emulation.setEmulatedMedia", media="print" if paper else "screen", features=features)
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while (event := self._read()).get("method") != "Page.loadEventFired":
             self._record(event)
 
     def evaluate(self, expression: str) -> Any:
-        """Return the value of a JavaScript expression in the page."""
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        """Return the value of a JavaScript expression in the page, or what its promise resolves to."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 

@@ -1,6 +1,7 @@
 """An event loop whose time passes at once: when nothing is left to do, it goes on to the next timer.
 
-For code that waits by the loop and does no input or output. `pass_time` there is what a sleep is elsewhere.
+It is for code that waits by the loop and does no input or output. A test that calls `pass_time` lets time pass as a
+sleep would.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 _A_TURN = 1e-6
-"""What a turn of the loop takes: code that lets others go first, turn after turn, is to come to an end."""
+"""Seconds that one turn of the loop takes.
+
+Time must pass in each turn, so that code that only yields to other tasks until a deadline comes to an end.
+"""
 
 
 class _Selector(selectors.DefaultSelector):

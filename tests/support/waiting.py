@@ -8,12 +8,15 @@ import threading
 from collections.abc import Awaitable, Callable
 
 TIMEOUT_SECONDS = 30.0
-"""How long anything may take that takes a fraction of it on an idle machine. Only what hangs takes longer."""
+"""The longest that a test waits for anything.
+
+On an idle machine everything takes a fraction of it, so only what hangs takes longer.
+"""
 _POLL_SECONDS = 0.01
 
 
 async def until(condition: Callable[[], Awaitable[bool] | bool], seconds: float = TIMEOUT_SECONDS) -> None:
-    """Wait for a condition; fails the test when it does not come."""
+    """Wait until a condition holds; fail the test if it does not in time."""
     async with asyncio.timeout(seconds):
         while True:
             holds = condition()
@@ -38,5 +41,5 @@ async def turns(count: int = 5) -> None:
 
 
 def random_instant(chance: random.Random, most_seconds: float) -> None:
-    """Let a random time pass, for a fault that is to come anywhere in what is under way."""
+    """Let a random time pass, so that a fault comes at any point of the work under way."""
     threading.Event().wait(chance.uniform(0, most_seconds))

@@ -1,4 +1,7 @@
-"""How much a database works for a call, in its own units: what a wall clock would show on an idle machine."""
+"""Counts how much a database works for a call, in units of its own.
+
+Unlike seconds, the count does not depend on the load of the machine.
+"""
 
 from __future__ import annotations
 

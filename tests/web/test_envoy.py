@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import struct
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -22,6 +24,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest, Verif
 from joserfc.jwk import ECKey
 
 from deploy.envoy.configure import main
+from tests.support import browser
 from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, REGION, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
 from tests.support.ports import free_address
@@ -50,10 +53,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """An Envoy before the guarded services."""
+    """An Envoy before the guarded services, and the address whose pages may call it."""
 
     url: str
     guarded: Guarded
+    page: str
 
     async def post(self, method: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
         """Call a method; a dictionary is sent as JSON. Underscores in names of headers are hyphens."""
@@ -92,7 +96,7 @@ async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: Sqlite
     """The national node and an Envoy that checks tokens and serves plain HTTP on loopback."""
     directory = tmp_path_factory.mktemp("web")
     async with open_guarded(directory, sqlite_databases.make) as guarded:
-        edge, listen = guarded.certificate(CALLERS["edge"]), free_address()
+        edge, listen, page = guarded.certificate(CALLERS["edge"]), free_address(), free_address()
         options = {
             "listen": listen,
             "admin": free_address(),
@@ -105,10 +109,11 @@ async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: Sqlite
             "origin": ORIGIN,
         } | guarded.addresses
         config = directory / "envoy.yaml"
-        config.write_text(main([word for name, value in options.items() for word in (f"--{name}", value)]))
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        config.write_text(main([*words, "--origin", f"http://{page}"]))
         command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
         with started(command):
-            made = Web(f"http://{listen}", guarded)
+            made = Web(f"http://{listen}", guarded, page)
             await until(lambda: _answers(listen))
             yield made
 
@@ -228,6 +233,44 @@ async def test_pages_of_allowed_origins_alone_may_call(web: Web) -> None:
     allowed = await web.preflight(ORIGIN)
     assert allowed.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-origin" not in (await web.preflight("https://other.example")).headers
+
+
+_FILL_IN = """new Promise((resolve) => {
+  const output = document.querySelector("output");
+  new MutationObserver(() => resolve(output.textContent)).observe(output, { childList: true });
+  const form = document.querySelector("form");
+  for (const [name, value] of Object.entries(%s)) form.elements[name].value = value;
+  form.requestSubmit();
+})"""
+"""Fills in the page's form, sends it and waits for the text of the answer."""
+
+
+@in_module
+async def test_page_in_a_browser_gets_typed_answers(web: Web, tmp_path: Path) -> None:
+    """By gRPC-Web, as the example page of the TypeScript client: a decision, and an error with its field."""
+    missing = [] if shutil.which("npm") else ["Node.js"]
+    missing += [] if browser.CHROMIUM else ["Chromium"]
+    if missing:
+        assert not os.environ.get("CI"), missing
+        pytest.skip(f"not installed: {missing}")
+    command = ["npm", "run", "--silent", "page", "--", f"--serve={web.page}", "--log-level=error"]
+    given = {"envoy": web.url, "token": web.gate_token().removeprefix("Bearer "), "region": REGION}
+    # The server of pages ends with its standard input.
+    with started(command, cwd=Path("clients/typescript"), stdin=subprocess.PIPE):
+        await until(lambda: _answers(web.page))
+
+        def ask() -> tuple[str, str, str]:
+            with browser.browser(tmp_path) as tab:
+                tab.open(f"http://{web.page}/")
+                forms = (given, given | {"number": "410105186001010018"}, given | {"token": ""})
+                answered, faulty, unknown = (tab.evaluate(_FILL_IN % json.dumps(form)) for form in forms)
+                return answered, faulty, unknown
+
+        answered, faulty, unknown = await asyncio.to_thread(ask)
+    assert answered.startswith(("RECOGNIZED, ", "NOT_RECOGNIZED, ", "NO_TEST_REQUIRED, ", "UNDETERMINED, ")), answered
+    assert "[invalid_argument]" in faulty
+    assert "document.number BAD_DOCUMENT_NUMBER" in faulty
+    assert "[unauthenticated]" in unknown or "[permission_denied]" in unknown
 
 
 @in_module

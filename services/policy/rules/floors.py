@@ -1,8 +1,8 @@
 """What a floor does to a policy below it, always in the holder's favour (docs/policy.md §4). Pure.
 
-A floor lifts, so that no result is asked for, or it says that results count from the report time, and for how long at
-least. The floor's shortest window applies beside the policy's window and does not replace it, because 90 hours in
-place of three calendar days would shorten some results.
+A floor may lift, so that no result is asked for. It may require that results count from the report time, and how long
+they count at least. The floor's shortest window applies beside the policy's window and does not replace it, because 90
+hours in place of three calendar days would shorten some results.
 """
 
 from __future__ import annotations

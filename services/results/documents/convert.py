@@ -18,7 +18,8 @@ from services.results.fields import document_from_proto
 def linked_from_proto(document: identity_pb2.IdentityDocument, pepper: Pepper, field: str) -> LinkedDocument:
     """Return one side of a link. Raises InvalidArgument for an impossible number."""
     canonical = document_from_proto(document, field)
-    return LinkedDocument(pepper.subject_key(canonical), canonical.type, mask_number(canonical.number))
+    mask = mask_number(canonical.number)
+    return LinkedDocument(pepper.subject_key(canonical), canonical.type, mask, pepper.other_key(canonical))
 
 
 def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str, now: Instant) -> DocumentLink:

@@ -9,11 +9,20 @@ from services.domain.instant import Instant
 
 @dataclass(frozen=True, slots=True)
 class LinkedDocument:
-    """One side of a link. A keyed hash and a mask identify the document."""
+    """One side of a link. A keyed hash and a mask identify the document.
+
+    `other_key` is the keyed hash under the other key version; None unless the key rotates or if it is not known.
+    """
 
     subject_key: bytes
     type: int
     masked_number: str
+    other_key: bytes | None = None
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Return the document's keys under each key version that is known."""
+        return [self.subject_key] if self.other_key is None else [self.subject_key, self.other_key]
 
 
 @dataclass(frozen=True, slots=True)

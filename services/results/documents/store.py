@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -20,11 +20,15 @@ from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
+from services.storage.upsert import insert_if_absent
 
 M = TypeVar("M", bound=Message)
 
 _KEYS_AT_ONCE = 500
 """Keys in one statement."""
+
+KeyPair = tuple[bytes, bytes]
+"""The keys of one document under two key versions, in any order."""
 
 _links = tables.document_links
 
@@ -53,20 +57,25 @@ class DocumentStore:
         linked: LinkedDocument,
         reason: str,
         request: IdempotentRequest[DocumentLink, M],
+        also: Callable[[Connection], None] | None = None,
     ) -> M:
-        """Unlink two documents for the current caller. Raises NotFound if they are not linked."""
+        """Unlink two documents for the current caller, and then call `also`. Raises NotFound if they are not linked."""
         actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
             ended = unlink_documents(connection, document, linked, reason, request.now, actor)
             self._change_log.record(connection, [link_change(ended)], request.now)
+            if also is not None:
+                also(connection)
             return ended
 
         return await self._writer.write(request, run)
 
-    async def list_links(self, subject_key: bytes, before: tuple[int, str] | None, limit: int) -> list[DocumentLink]:
-        """Return a document's links, ended ones too, newest first."""
-        return await self._database.read(list_links, subject_key, before, limit)
+    async def list_links(
+        self, subject_keys: Sequence[bytes], before: tuple[int, str] | None, limit: int
+    ) -> list[DocumentLink]:
+        """Return a document's links, ended ones too, newest first. It is given by its key of each key version."""
+        return await self._database.read(list_links, subject_keys, before, limit)
 
 
 def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
@@ -84,11 +93,13 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
         FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
     """
     _lock_links(connection)
-    existing = _find_active(connection, link.document, link.linked_document)
+    existing = find_active(connection, link.document, link.linked_document)
     if existing and not existing[0].source_node:
         return existing[0]
-    _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key)
+    pairs = _pairs_of(link.document, link.linked_document)
+    _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key, pairs)
     insert_link(connection, link)
+    record_pairs(connection, pairs)
     return link
 
 
@@ -125,9 +136,9 @@ def unlink_documents(
     learns that its link was ended here.
     """
     _lock_links(connection)
-    existing = _find_active(connection, document, linked)
+    existing = find_active(connection, document, linked)
     if not existing:
-        raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
+        raise not_linked()
     ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
     which = _links.c.link_id.in_([link.link_id for link in existing])
     connection.execute(update(_links).where(which).values(ended))
@@ -136,12 +147,15 @@ def unlink_documents(
 
 
 def list_links(
-    connection: Connection, subject_key: bytes, before: tuple[int, str] | None, limit: int
+    connection: Connection, subject_keys: Sequence[bytes], before: tuple[int, str] | None, limit: int
 ) -> list[DocumentLink]:
-    """Return a document's links, ended ones too, newest first. Begin after the link `before` (create time and id)."""
+    """Return a document's links, ended ones too, newest first. Begin after the link `before` (create time and id).
+
+    The document is given by its key of each key version.
+    """
     query = (
         select(_links)
-        .where(or_(_links.c.subject_key == subject_key, _links.c.linked_subject_key == subject_key))
+        .where(or_(_links.c.subject_key.in_(subject_keys), _links.c.linked_subject_key.in_(subject_keys)))
         .order_by(_links.c.create_time.desc(), _links.c.link_id.desc())
         .limit(limit)
     )
@@ -159,30 +173,101 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
     return [_from_row(row) for row in connection.execute(query)]
 
 
-def find_linked(connection: Connection, subject_keys: Sequence[bytes]) -> dict[bytes, list[bytes]]:
+def find_linked(
+    connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
+) -> dict[bytes, list[bytes]]:
     """Return, for each document that is linked, the keys of all documents of its subject, its own first.
 
     Documents without links are left out. The search takes one statement, one more for each further link of a chain, and
-    one more if another node made any of the links.
+    one more if another node made any of the links. `pairs` are known pairs of keys of one document. A document that has
+    two keys, here or in the store, is returned with both.
     """
-    neighbours: dict[bytes, list[Neighbour]] = {}
-    frontier = set(subject_keys)
+    found = find_linked_documents(connection, subject_keys, pairs)
+    return {key: [each for keys in documents for each in keys] for key, documents in found.items()}
+
+
+def find_linked_documents(
+    connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
+) -> dict[bytes, list[list[bytes]]]:
+    """Return as `find_linked`, but with the one or two keys of each document by themselves."""
+    groups, twins = _find_groups(connection, subject_keys, pairs)
+    return {
+        key: [[key, *_other_of(key, twins)], *([one, *_other_of(one, twins)] for one in documents[1:])]
+        for key, documents in groups.items()
+    }
+
+
+def _find_groups(
+    connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair]
+) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
+    """Return the documents of each linked document's subject, its own first, and the other key of documents with two.
+
+    A document with two keys is returned by the smaller one.
+    """
+    twins = {key: other for one, another in pairs for key, other in ((one, another), (another, one))}
+    links: set[tuple[bytes, bytes, str]] = set()
+    frontier = {key for one in subject_keys for key in (one, *_other_of(one, twins))}
     asked: set[bytes] = set()
-    for _ in range(MAX_LINKED):
+    # The two keys of a document may be found one after the other.
+    for _ in range(2 * MAX_LINKED):
         frontier -= asked
         if not frontier:
             break
         asked |= frontier
-        pairs = _find_pairs(connection, list(frontier))
-        frontier = set()
-        for one, other, source in pairs:
-            neighbours.setdefault(one, []).append(Neighbour(other, source))
-            neighbours.setdefault(other, []).append(Neighbour(one, source))
-            frontier |= {one, other}
-    is_claimed = any(one.source_node not in TRUSTED for each in neighbours.values() for one in each)
-    sources = _find_sources(connection, neighbours.keys()) if is_claimed else {}
-    linked = {key: find_documents(key, neighbours, sources) for key in subject_keys if key in neighbours}
-    return {key: documents for key, documents in linked.items() if len(documents) > 1}
+        found = _find_pairs(connection, list(frontier))
+        twins.update(_find_twins(connection, list(frontier | {key for link in found for key in link[:2]})))
+        links.update(found)
+        frontier = {key for link in found for one in link[:2] for key in (one, *_other_of(one, twins))}
+
+    def document(key: bytes) -> bytes:
+        return min(key, *_other_of(key, twins), key)
+
+    neighbours: dict[bytes, list[Neighbour]] = {}
+    for one, other, source in sorted(links):
+        neighbours.setdefault(document(one), []).append(Neighbour(document(other), source))
+        neighbours.setdefault(document(other), []).append(Neighbour(document(one), source))
+    sources: dict[bytes, set[str]] = {}
+    if any(one.source_node not in TRUSTED for each in neighbours.values() for one in each):
+        keys = {key for one in neighbours for key in (one, *_other_of(one, twins))}
+        for key, nodes in _find_sources(connection, keys).items():
+            sources.setdefault(document(key), set()).update(nodes)
+    groups = {
+        key: find_documents(document(key), neighbours, sources) for key in subject_keys if document(key) in neighbours
+    }
+    return {key: documents for key, documents in groups.items() if len(documents) > 1}, twins
+
+
+def _other_of(key: bytes, twins: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    return (twins[key],) if key in twins else ()
+
+
+def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
+    """Store the pairs of keys of documents that have links. Rows are written in one order."""
+    rows = sorted({row for one, other in pairs for row in ((one, other), (other, one))})
+    if rows:
+        new = insert_if_absent(connection, tables.key_pairs)
+        connection.execute(new, [{"subject_key": one, "other_key": other} for one, other in rows])
+
+
+def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> None:
+    """Store those pairs of keys whose document has links under either key."""
+    for start in range(0, len(pairs), _KEYS_AT_ONCE):
+        some = pairs[start : start + _KEYS_AT_ONCE]
+        linked = {key for link in _find_pairs(connection, [key for pair in some for key in pair]) for key in link[:2]}
+        record_pairs(connection, [pair for pair in some if not linked.isdisjoint(pair)])
+
+
+def _pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
+    return [(one.subject_key, one.other_key) for one in documents if one.other_key is not None]
+
+
+def _find_twins(connection: Connection, keys: list[bytes]) -> dict[bytes, bytes]:
+    """Return the stored pairs of these keys, in both directions."""
+    query = select(tables.key_pairs).where(tables.key_pairs.c.subject_key.in_(keys))
+    found: dict[bytes, bytes] = {}
+    for one, other in connection.execute(query):
+        found[one], found[other] = other, one
+    return found
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
@@ -211,9 +296,10 @@ def _find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes
     return found
 
 
-def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> None:
-    groups = find_linked(connection, [one, other])
-    count = len({*groups.get(one, [one]), *groups.get(other, [other])})
+def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs: Sequence[KeyPair]) -> None:
+    groups, twins = _find_groups(connection, [one, other], pairs)
+    alone = {key: [min(key, *_other_of(key, twins), key)] for key in (one, other)}
+    count = len({document for key in (one, other) for document in groups.get(key, alone[key])})
     if count > MAX_LINKED:
         raise FailedPrecondition(
             "TOO_MANY_LINKED",
@@ -223,18 +309,23 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes) -> No
         )
 
 
+def not_linked() -> NotFound:
+    """Return the error of documents that are not linked."""
+    return NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
+
+
 def _lock_links(connection: Connection) -> None:
     """Lock all links until the commit, because a link that does not exist yet has no row to lock."""
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
 
-def _find_active(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> list[DocumentLink]:
+def find_active(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> list[DocumentLink]:
     """Return the active links of two documents, this node's own first."""
-    first, second = one.subject_key, other.subject_key
+    first, second = one.keys, other.keys
     query = select(_links).where(
         or_(
-            and_(_links.c.subject_key == first, _links.c.linked_subject_key == second),
-            and_(_links.c.subject_key == second, _links.c.linked_subject_key == first),
+            and_(_links.c.subject_key.in_(first), _links.c.linked_subject_key.in_(second)),
+            and_(_links.c.subject_key.in_(second), _links.c.linked_subject_key.in_(first)),
         ),
         _links.c.unlink_time.is_(None),
     )

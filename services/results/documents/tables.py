@@ -7,6 +7,15 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Str
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
 
+# While the key rotates: both keys of each document with links, in both directions. A link has its documents' keys of
+# one version, and results may be stored under the other.
+key_pairs = Table(
+    "key_pairs",
+    metadata,
+    Column("subject_key", LargeBinary(KEY_LENGTH), primary_key=True),
+    Column("other_key", LargeBinary(KEY_LENGTH), nullable=False),
+)
+
 document_links = Table(
     "document_links",
     metadata,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, true, update
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
@@ -123,6 +123,21 @@ def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict
     for name, uscc in connection.execute(statement.order_by(found.c.uscc)):
         codes.setdefault(name, []).append(uscc)
     return codes
+
+
+def fill_normal_names(connection: Connection) -> int:
+    """Store the normal form of names that lack it. Return how many.
+
+    A process of before revision 0011 stores none if it registers a laboratory while processes are replaced one by one.
+    """
+    labs = tables.labs
+    lacking = select(labs.c.uscc, labs.c.display_name).where(labs.c.normal_name == "").order_by(labs.c.uscc)
+    forms = {uscc: normal_form(name) for uscc, name in connection.execute(lacking)}
+    found = [{"code": uscc, "form": form} for uscc, form in forms.items() if form]
+    if found:
+        statement = update(labs).where(labs.c.uscc == bindparam("code")).values(normal_name=bindparam("form"))
+        connection.execute(statement, found)
+    return len(found)
 
 
 def codes_within(connection: Connection, region: str) -> list[str]:

@@ -10,17 +10,20 @@ from services.results.records.model import StoredResult
 
 
 def fitting(
-    name_hash: bytes, results: Sequence[StoredResult], keys: Sequence[bytes] = (), claimed: Sequence[StoredResult] = ()
+    name_hashes: Sequence[bytes],
+    results: Sequence[StoredResult],
+    keys: Sequence[bytes] = (),
+    claimed: Sequence[StoredResult] = (),
 ) -> tuple[Sequence[StoredResult], Sequence[bytes]]:
     """Return a person's results and the keys of its documents if the name fits; otherwise nothing.
 
     The name fits if it is that of any result under any of the documents. A result without a comparable name fits every
-    name, and every result fits a question without a name (an empty hash). `claimed` are the records of claimed reports,
-    which may be the person's and of another item.
+    name. `name_hashes` are those of the name under each key version. There are none for a question without a name, and
+    then every result fits. `claimed` are the records of claimed reports, which may be the person's and of another item.
     """
-    if not name_hash or any(_fits(name_hash, result) for result in results):
+    if not name_hashes or any(_fits(name_hashes, result) for result in results):
         return results, keys
-    if any(result.subject_key in keys and _fits(name_hash, result) for result in claimed):
+    if any(result.subject_key in keys and _fits(name_hashes, result) for result in claimed):
         return results, keys
     return (), ()
 
@@ -37,8 +40,8 @@ def find_claimed(
     return [*found, *(result for one in remote for result in _results_of(one))]
 
 
-def _fits(name_hash: bytes, result: StoredResult) -> bool:
-    return result.name_hash == name_hash or not is_comparable(result.name_hash)
+def _fits(name_hashes: Sequence[bytes], result: StoredResult) -> bool:
+    return result.name_hash in name_hashes or not is_comparable(result.name_hash)
 
 
 def _results_of(claim: RemoteClaim) -> Iterator[StoredResult]:

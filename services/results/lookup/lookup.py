@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_OK,
     DataSource,
 )
-from hutong.results.v1.next_step_pb2 import NEXT_STEP_ACTION_UPLOAD_REPORT, NextStep
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
@@ -24,26 +23,26 @@ from hutong.results.v1.results_service_pb2 import (
 )
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
-from services.domain.instant import Instant, set_timestamp, to_timestamp
-from services.domain.names import DEFAULT_ITEM, format_lab, format_node, parse_items
+from services.domain.instant import Instant, set_timestamp
+from services.domain.names import DEFAULT_ITEM, format_node, parse_items
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number, mask_number
 from services.results.fields import document_from_proto
 from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
-from services.results.lookup.convert import claims_from_proto, fill_claim, with_mask
+from services.results.lookup.convert import claims_from_proto, fill_claim, upload_report, with_mask
 from services.results.lookup.fitting import find_claimed, fitting
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
-from services.results.lookup.nationwide import LookupResult, NationwideLookup, not_fresh
+from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.records.convert import fill_result
-from services.results.records.model import ReportName, StoredResult
+from services.results.records.model import StoredResult
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.consistency import decode_token
+from services.runtime.consistency import LogPosition, decode_token, read_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
@@ -70,32 +69,29 @@ class _Question:
         "leaves_out_nation",
         "limit",
         "masked_number",
-        "name_hash",
+        "name_hashes",
         "nationwide",
+        "other_key",
+        "own_position",
         "subject_key",
         "token",
     )
 
     def __init__(
-        self,
-        request: LookupLatestRequest,
-        pepper: Pepper,
-        jurisdiction: str,
-        now: Instant,
-        *,
-        compares_name: bool = False,
+        self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, *, compares_name: bool = False
     ) -> None:
-        # Every read of this node's database sees all commits that were acknowledged before the read, so a token of this
-        # node is always met. A token of another node needs the nation, which knows what other nodes have committed.
-        freshness = decode_token(request.at_least_as_fresh, now)
-        if freshness is not None and freshness.service != "results":
+        # A token of another node needs the nation, which knows what other nodes have committed.
+        commit = decode_token(request.at_least_as_fresh)
+        if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
         document = document_from_proto(request.document)
-        elsewhere = freshness is not None and freshness.region != jurisdiction
+        elsewhere = commit is not None and commit.region != jurisdiction
+        self.own_position = None if commit is None or elsewhere else commit.position
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
-        # Empty if any name fits.
-        self.name_hash = pepper.name_hash(request.document.name) if compares_name else b""
+        self.other_key = pepper.other_key(document)
+        # Under both key versions; empty if any name fits.
+        self.name_hashes = pepper.name_hashes(request.document.name) if compares_name else ()
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
@@ -114,7 +110,7 @@ class _Question:
             )
             for claim in self.claims
         )
-        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items)
+        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items, self.other_key)
 
 
 class LookupHandler:
@@ -140,7 +136,9 @@ class LookupHandler:
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
-        question = _Question(request, self._pepper, self._jurisdiction, self._clock.now())
+        question = _Question(request, self._pepper, self._jurisdiction)
+        if question.own_position is not None and await self._store.find_lost({question.own_position}):
+            raise lost(self._node)
         if not question.nationwide:
             return await self._coalescer.ask(question)
         response = LookupLatestResponse()
@@ -169,7 +167,7 @@ class LookupHandler:
         columns: LookupColumns | None,
     ) -> None:
         """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
-        now = self._clock.now()
+        lost_positions = await self._find_lost(batch.requests)
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
@@ -178,7 +176,9 @@ class LookupHandler:
             try:
                 if fault is not None:
                     raise fault
-                question = _Question(request, self._pepper, self._jurisdiction, now, compares_name=columns is not None)
+                question = _Question(request, self._pepper, self._jurisdiction, compares_name=columns is not None)
+                if question.own_position in lost_positions:
+                    raise lost(self._node)
             except HutongError as error:
                 response.items.add().error.CopyFrom(to_status(error))
                 item_indexes.append(index)
@@ -206,6 +206,13 @@ class LookupHandler:
                 metadata={"field": "requests", "limit": str(MAX_MESSAGE_BYTES)},
             )
 
+    async def _find_lost(self, requests: Iterable[LookupLatestRequest]) -> Collection[LogPosition | None]:
+        """Return those positions of this node's tokens whose commits a restore has lost."""
+        commits = map(read_token, {one.at_least_as_fresh for one in requests if one.at_least_as_fresh})
+        ours = ("results", self._jurisdiction)
+        own = {commit.position for commit in commits if commit is not None and commit[:2] == ours}
+        return await self._store.find_lost(own) if own else ()
+
     async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
         responses = [LookupLatestResponse() for _ in questions]
         await self._fill((), questions, responses, None)
@@ -225,27 +232,32 @@ class LookupHandler:
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in (*plain, *questions)]
         items = sorted({item for question in (*plain, *questions) for item in question.items})
-        matches = await self._store.find_subjects(keys, reports, now, items, by_name)
+        others = {
+            question.subject_key: question.other_key
+            for question in (*plain, *questions)
+            if question.other_key is not None
+        }
+        matches = await self._store.find_subjects(keys, reports, now, items, by_name, others)
 
         def standing_of(result: StoredResult) -> Standing:
             return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
-            _fill_source(columns.sources.add(), self._node, now)
+            _fill_source(columns.sources.add(), self._node, now, matches.horizon)
             if any(question.leaves_out_nation for question in plain):
                 _fill_not_asked(columns.sources.add())
             latest = [
-                self._pick(question, fitting(question.name_hash, results)[0], standing_of)
+                self._pick(question, fitting(question.name_hashes, results)[0], standing_of)
                 for question, results in zip(plain, matches.by_subject, strict=False)
             ]
             fill_columns(columns, latest, standing_of)
         rest = slice(len(plain), None)
         found = zip(questions, responses, matches.by_subject[rest], matches.subjects[rest], strict=True)
         for question, response, all_results, all_keys in found:
-            claimed = find_claimed(question.claims, matches) if question.name_hash else ()
-            results, subject_keys = fitting(question.name_hash, all_results, all_keys, claimed)
+            claimed = find_claimed(question.claims, matches) if question.name_hashes else ()
+            results, subject_keys = fitting(question.name_hashes, all_results, all_keys, claimed)
             self._fill_latest(question, response, results, standing_of)
-            _fill_source(response.sources.add(), self._node, now)
+            _fill_source(response.sources.add(), self._node, now, matches.horizon)
             if question.leaves_out_nation:
                 _fill_not_asked(response.sources.add())
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
@@ -254,8 +266,8 @@ class LookupHandler:
     def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
         """Answer a nationwide question."""
         results = [one.result for one in answer.results]
-        claimed = find_claimed(question.claims, answer.found.matches, answer.claims) if question.name_hash else ()
-        stored, keys = fitting(question.name_hash, results, answer.keys, claimed)
+        claimed = find_claimed(question.claims, answer.found.matches, answer.claims) if question.name_hashes else ()
+        stored, keys = fitting(question.name_hashes, results, answer.keys, claimed)
         standings = {(one.result.lab, one.result.report_number): one.standing for one in answer.results}
         self._fill_latest(
             question,
@@ -311,27 +323,18 @@ class LookupHandler:
                 # The report is not stored as missing, because uploads of reports before the horizon are refused.
                 set_timestamp(message.retention_start_time, matches.horizon)
             else:
-                response.next_steps.append(_upload_report((found.lab, claim.report_number), now))
+                response.next_steps.append(upload_report((found.lab, claim.report_number), now))
                 self._missing_reports.remember(found.lab, claim.report_number, report_time, now)
 
 
-def _fill_source(source: DataSource, node: str, now: Instant) -> None:
+def _fill_source(source: DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
     source.node = node
     source.state = SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)
+    if horizon is not None:
+        set_timestamp(source.retention_start_time, horizon)
 
 
 def _fill_not_asked(source: DataSource) -> None:
     source.node = format_node(NATION)
     source.state = SOURCE_STATE_NOT_ASKED
-
-
-def _upload_report(name: ReportName, now: Instant) -> NextStep:
-    lab, report_number = name
-    return NextStep(
-        action=NEXT_STEP_ACTION_UPLOAD_REPORT,
-        lab=format_lab(lab),
-        report_number=report_number,
-        description="its holder has this report in hand and no record of it is here: ask the laboratory to upload it",
-        create_time=to_timestamp(now),
-    )

@@ -78,7 +78,8 @@ class LocalMatches:
         subjects: for each subject, in order, the keys of all of its documents.
         standing_at: returns a laboratory's standing at an instant; STANDING_UNKNOWN if it is not registered.
         region_of: returns a laboratory's region; empty if it is not registered.
-        horizon: the horizon of retention if a named report was not found, else None.
+        horizon: the horizon of retention, None if nothing was removed. It may be a second old unless a named report was
+            not found.
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
 
     `standing_at` and `region_of` know only the laboratories of these results and reports.
@@ -113,7 +114,8 @@ class Listing:
 class SubjectQuestion(NamedTuple):
     """A question about one subject's results and claimed reports.
 
-    `token` is the caller's consistency token. `items` are the items whose results are wanted.
+    `token` is the caller's consistency token. `items` are the items whose results are wanted. `other_key` is the
+    subject's key under the other key version, which this node looks up too while the key rotates.
     """
 
     subject_key: bytes
@@ -121,6 +123,7 @@ class SubjectQuestion(NamedTuple):
     claims: tuple[ReportClaim, ...] = ()
     token: str = ""
     items: tuple[str, ...] = (DEFAULT_ITEM,)
+    other_key: bytes | None = None
 
 
 class RemoteMatch(NamedTuple):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
 
 from services.domain.names import DEFAULT_ITEM
-from services.results.documents.store import find_linked, find_with_links
+from services.results.documents.store import find_linked_documents, find_with_links
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import SUPERSEDED, StoredResult
 from services.results.records.queries import COLUMNS
@@ -34,22 +34,33 @@ _SQLITE = (
 
 
 def find_subjects(
-    connection: Connection, subject_keys: Sequence[bytes], items: Sequence[str] = (DEFAULT_ITEM,)
+    connection: Connection,
+    subject_keys: Sequence[bytes],
+    items: Sequence[str] = (DEFAULT_ITEM,),
+    other_keys: Mapping[bytes, bytes] | None = None,
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
     """Return, for each subject in order, the keys of all of its documents, the given one first, and its newest results.
 
     Results are newest report first, at most MAX_PER_SUBJECT of each document and item. Nearly all subjects have no
-    linked documents, and take one statement for each item.
+    linked documents, and take one statement for each item. `other_keys` has the same documents' keys under the other
+    key version while the key rotates. They are looked up by the same statement.
     """
-    newest, linked_keys = _find(connection, subject_keys, items)
-    if not linked_keys:
+    others = other_keys or {}
+    asked = [*subject_keys, *others.values()]
+    newest, linked_keys = _find(connection, asked, items)
+    if not others and not linked_keys:
         return [[key] for key in subject_keys], newest
-    groups = find_linked(connection, linked_keys)
-    by_key = dict(zip(subject_keys, newest, strict=True))
-    others = list({key for keys in groups.values() for key in keys} - by_key.keys())
-    by_key.update(zip(others, find_newest(connection, others, items), strict=True))
-    subjects = [groups.get(key, [key]) for key in subject_keys]
-    return subjects, [_merge([by_key[key] for key in keys]) for keys in subjects]
+    by_key = dict(zip(asked, newest, strict=True))
+    linked = set(linked_keys)
+    ask = [key for key in subject_keys if key in linked or others.get(key) in linked]
+    groups = find_linked_documents(connection, ask, list(others.items())) if ask else {}
+    further = list({key for documents in groups.values() for keys in documents for key in keys} - by_key.keys())
+    by_key.update(zip(further, find_newest(connection, further, items), strict=True))
+    subjects = [groups.get(key) or [[key, others[key]] if key in others else [key]] for key in subject_keys]
+    return (
+        [[key for keys in documents for key in keys] for documents in subjects],
+        [_merge([_merge_versions([by_key[key] for key in keys]) for keys in documents]) for documents in subjects],
+    )
 
 
 def find_newest(
@@ -103,6 +114,20 @@ def _find_sqlite(
     driver: Any = connection.connection.driver_connection
     found = [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key, item))] for key in keys]
     return found, find_with_links(connection, keys)
+
+
+def _merge_versions(lists: Sequence[Sequence[StoredResult]]) -> Sequence[StoredResult]:
+    """Merge the results of one document under its keys, and keep at most MAX_PER_SUBJECT of each item."""
+    filled = [results for results in lists if results]
+    if len(filled) < 2:
+        return filled[0] if filled else ()
+    counts: dict[str, int] = {}
+    kept = []
+    for result in _merge(filled):
+        counts[result.item] = counts.get(result.item, 0) + 1
+        if counts[result.item] <= MAX_PER_SUBJECT:
+            kept.append(result)
+    return kept
 
 
 def _merge(lists: Sequence[Sequence[StoredResult]]) -> list[StoredResult]:

@@ -78,35 +78,45 @@ class MissingReportQueue:
         """Store claims until cancelled. Claims still queued then are lost until shown again. A background job."""
         while True:
             await self._has_claims.wait()
+            now = self._clock.now()
+            claims: list[ShownReport] = []
             try:
-                await self._write()
+                await self._remove_old(now)
+                claims = list(self._waiting.values())[:BATCH]
+                await self._store(claims, now)
                 await asyncio.sleep(self._timing.missing_report_pause)
             except HutongError as error:
                 _log.warning("missing reports not stored", reason=error.reason)
                 await asyncio.sleep(self._timing.missing_report_retry)
-            except Exception:  # noqa: BLE001 - the queue is emptied, so that its claims do not fail for ever
-                _log.exception("missing reports dropped", count=len(self._waiting))
-                DROPPED.labels("failure").inc(len(self._waiting))
-                self._waiting.clear()
+            except Exception:  # noqa: BLE001 - the batch is dropped, so that its claims do not fail for ever
+                _log.exception("missing reports dropped", count=len(claims))
+                DROPPED.labels("failure").inc(len(claims))
+                self._forget(claims)
                 await asyncio.sleep(self._timing.missing_report_retry)
 
-    async def _write(self) -> None:
-        """Store the first waiting claims in one transaction."""
-        now = self._clock.now()
+    async def _remove_old(self, now: Instant) -> None:
+        """Remove missing reports beyond their age, once an hour."""
         if self._last_removal is None or now - self._last_removal >= HOUR:
             await self._database.write(remove_old, now - self._kept)
             self._last_removal = now
-        claims = list(self._waiting.values())[:BATCH]
+
+    async def _store(self, claims: Sequence[ShownReport], now: Instant) -> None:
+        """Store claims in one transaction, and remember them."""
         found_no_capacity = await self._database.write(self.raise_reports, claims, now)
         if found_no_capacity:
-            DROPPED.labels("no room").inc(found_no_capacity)
+            DROPPED.labels("limit reached").inc(found_no_capacity)
+        self._forget(claims)
         for claim in claims:
             name = (claim.lab, claim.report_number)
-            del self._waiting[name]
             self._recent[name] = now
             self._recent.move_to_end(name)
         while len(self._recent) > MAX_REMEMBERED:
             self._recent.popitem(last=False)
+
+    def _forget(self, claims: Sequence[ShownReport]) -> None:
+        """Take claims out of the queue."""
+        for claim in claims:
+            del self._waiting[(claim.lab, claim.report_number)]
         if not self._waiting:
             self._has_claims.clear()
 

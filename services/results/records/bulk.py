@@ -116,7 +116,7 @@ class SqliteBulk:
         """Claim report numbers by one prepared statement."""
         keys = [
             (result_row[0][0], number, subject_key, reference_time, 1, outcome, content_hash)
-            for _, _, number, subject_key, reference_time, outcome, content_hash, _, result_row, _ in rows
+            for _, _, number, subject_key, reference_time, outcome, content_hash, _, result_row, _, _ in rows
         ]
         connection.exec_driver_sql(self._INSERT_KEY, keys)
 
@@ -155,7 +155,7 @@ class SqliteBulk:
         )
         results = [
             (subject_key, number) + subject + tube_columns + commit_values  # noqa: RUF005 - joining takes half the time
-            for _, _, number, subject_key, _, _, _, _, (subject, tube_columns), _ in rows
+            for _, _, number, subject_key, _, _, _, _, (subject, tube_columns), _, _ in rows
         ]
         connection.exec_driver_sql(self._INSERT_RESULT, results)
 

@@ -50,10 +50,19 @@ def is_adverse(outcome: Outcome, item: str) -> bool:
     return outcome in _ADVERSE and is_announced(item)
 
 
+class KeyedForm(NamedTuple):
+    """The parts of a new result that depend on the key version."""
+
+    subject_key: bytes
+    content_hash: bytes
+    result_row: Any
+
+
 class NewResult(NamedTuple):
     """One subject's result, validated and ready to be stored. Only hashes and masks identify the subject.
 
     `records.row_format` makes `key_row` and `result_row`, whose form depends on the database engine.
+    `other` has the parts under the other key version. It is None unless the key rotates.
     """
 
     tube_index: int
@@ -66,6 +75,16 @@ class NewResult(NamedTuple):
     key_row: Any
     result_row: Any
     item: str
+    other: KeyedForm | None = None
+
+    def as_stored_under(self, subject_key: bytes) -> NewResult:
+        """Return the result under the key version of this stored subject key, if it is the same subject's other key."""
+        other = self.other
+        if other is None or other.subject_key != subject_key:
+            return self
+        return self._replace(
+            subject_key=other.subject_key, content_hash=other.content_hash, result_row=other.result_row, other=None
+        )
 
 
 @dataclass(frozen=True, slots=True)

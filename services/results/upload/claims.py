@@ -166,13 +166,15 @@ def compare_reports(
 ) -> Comparison:
     """Separate duplicates, results of sampling records, and conflicts, in the order of the upload.
 
-    `known` is updated. Once a row is the result of a sampling record, later rows are compared with that result. If
-    `stored` is None, every stored report counts as one of the same item that this node received.
+    Each row is compared under the key version of the stored report, and a sampling record's result is stored under the
+    version of the record. `known` is updated. Once a row is the result of a sampling record, later rows are compared
+    with that result. If `stored` is None, every stored report counts as one of the same item that this node received.
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}
-    for row in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
-        old = known[row.report_number]
+    for given in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
+        old = known[given.report_number]
+        row = given.as_stored_under(old.subject_key)
         if is_stored(row, old):
             comparison.duplicate_count += 1
         elif (
@@ -196,7 +198,7 @@ def compare_reports(
 
 def is_stored(row: NewResult, key: ReportKey) -> bool:
     """Return whether the stored report, or the sampling record that it replaced, has the same content."""
-    return row.content_hash in (key.content_hash, key.sampling_hash)
+    return row.as_stored_under(key.subject_key).content_hash in (key.content_hash, key.sampling_hash)
 
 
 def key_of(row: NewResult, revision: int = 1, sampling_hash: bytes | None = None) -> ReportKey:

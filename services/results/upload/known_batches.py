@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
 from services.domain.subject import Pepper
+from services.domain.subkeys import Purpose
 from services.results.labs.model import Lab
 from services.results.records.horizon import read_horizon
 from services.results.upload import tables
@@ -55,15 +56,17 @@ def batch_digest(pepper: Pepper, lab: Lab, items: Sequence[str], tubes: bytes) -
     standings = repr([(change.standing, change.effective_time) for change in lab.changes])
     # The default item alone adds nothing, so that batches from before uploads had items are still recognised.
     admitted = "" if list(items) == [DEFAULT_ITEM] else repr(sorted(items))
-    key = hashlib.sha256(b"batch" + pepper.secret + standings.encode() + admitted.encode()).digest()
+    admission = f"{standings}\0{admitted}".encode()
+    key = hashlib.blake2b(admission, key=pepper.subkey(Purpose.KNOWN_BATCHES), digest_size=32).digest()
     return hashlib.blake2b(tubes, key=key, digest_size=DIGEST_LENGTH).digest()
 
 
-def find_known(connection: Connection, lab: str, digest: bytes) -> KnownBatch | None:
-    """Return a known batch by its digest; None if it is not known."""
+def find_known(connection: Connection, lab: str, digests: Sequence[bytes]) -> KnownBatch | None:
+    """Return a known batch by its digest under each key version; None if it is not known."""
     horizon = read_horizon(connection)
-    mine = (_batches.c.lab == lab, _batches.c.digest == _under_horizon(horizon, digest))
-    tubes = connection.execute(select(_batches.c.rejected_tubes).where(*mine)).scalar()
+    stored = [_under_horizon(horizon, digest) for digest in digests]
+    mine = (_batches.c.lab == lab, _batches.c.digest.in_(stored))
+    tubes = connection.execute(select(_batches.c.rejected_tubes).where(*mine).limit(1)).scalar()
     return None if tubes is None else KnownBatch(list(map(int, tubes.split())), horizon)
 
 

@@ -47,9 +47,9 @@ class UploadStore:
         await self._partitions.prepare([row.reference_time for row in batch.results])
         return await self._database.write(commit_batch, self._change_log, position, batch, now)
 
-    async def find_known_batch(self, lab: str, digest: bytes) -> KnownBatch | None:
-        """Return a known batch by its digest; None if it is not known."""
-        return await self._database.read(find_known, lab, digest)
+    async def find_known_batch(self, lab: str, digests: Sequence[bytes]) -> KnownBatch | None:
+        """Return a known batch by its digest under each key version; None if it is not known."""
+        return await self._database.read(find_known, lab, digests)
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
         """Return the keys of those of a laboratory's reports that are stored, by report number."""

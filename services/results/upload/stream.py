@@ -94,7 +94,7 @@ class UploadReceiver:
                             acknowledgement = await commit(batch)
                         except RemovedMeanwhile:
                             acknowledgement = await commit(await pending.revalidate())
-                    fresh = "" if start.validate_only else token(self.jurisdiction, self.clock.now())
+                    fresh = "" if start.validate_only else token(self.jurisdiction, acknowledgement.position)
                     yield acknowledgement_to_proto(acknowledgement, fresh)
                     if not start.validate_only:
                         self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)
@@ -206,7 +206,10 @@ class UploadReceiver:
         batch.ClearField("offset")
         tubes = batch.SerializeToString()
         digest = b"" if validate_only else batch_digest(self.pepper, lab, items, tubes)
-        known = await self.store.find_known_batch(lab.uscc, digest) if digest else None
+        digests = [digest] if digest else []
+        if digest and self.pepper.other is not None:
+            digests.append(batch_digest(self.pepper.other, lab, items, tubes))
+        known = await self.store.find_known_batch(lab.uscc, digests) if digests else None
         # Stored tubes do not count here, because they cost hardly any work, and duplicates have a limit of their own.
         unvalidated = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))

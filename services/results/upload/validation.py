@@ -26,7 +26,7 @@ from services.domain.subject import (
     mask_resident_numbers,
 )
 from services.results.labs.model import MAY_REPORT, Lab
-from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, NewResult
+from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, KeyedForm, NewResult
 from services.results.records.row_format import RowForm
 from services.results.upload.model import Rejection, Tube, TubePerson, ValidatedBatch
 
@@ -132,12 +132,18 @@ class BatchValidator:
     def _make_result(self, position: int, person: TubePerson, document: Document, shared: _Shared) -> NewResult:
         tube_index, reference_time, outcome, statement, of_tube, item = shared
         lab, number = self.lab.uscc, person.report_number
-        subject_key = self.pepper.subject_key(document)
-        stated_name, name_hash = self.pepper.hash_stated_name(person.name)
-        stated = statement.copy()
-        stated.update(subject_key + stated_name)
-        content_hash = stated.digest()
         names = (mask_name(person.name), mask_number(document.number))
+
+        def form(pepper: Pepper) -> KeyedForm:
+            subject_key = pepper.subject_key(document)
+            stated_name, name_hash = pepper.hash_stated_name(person.name)
+            stated = statement.copy()
+            stated.update(subject_key + stated_name)
+            subject = (subject_key, lab, number, pepper.version, name_hash, *names)
+            return KeyedForm(subject_key, stated.digest(), self.rows.form_result(subject, of_tube))
+
+        subject_key, content_hash, result_row = form(self.pepper)
+        other = None if self.pepper.other is None else form(self.pepper.other)
         return NewResult(
             tube_index,
             position,
@@ -147,8 +153,9 @@ class BatchValidator:
             outcome,
             content_hash,
             self.rows.form_key(lab, number, subject_key, reference_time, outcome, content_hash),
-            self.rows.form_result((subject_key, lab, number, self.pepper.version, name_hash, *names), of_tube),
+            result_row,
             item,
+            other,
         )
 
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:

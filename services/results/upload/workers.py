@@ -51,6 +51,19 @@ class WorkerContext:
     secret: bytes
     key_version: int
     dialect: str
+    other_secret: bytes = b""
+    other_version: int = 0
+
+    @classmethod
+    def of(cls, pepper: Pepper, dialect: str) -> WorkerContext:
+        """Return the context for a pepper and a database engine."""
+        other = (pepper.other.secret, pepper.other.version) if pepper.other else (b"", 0)
+        return cls(pepper.secret, pepper.version, dialect, *other)
+
+    def pepper(self) -> Pepper:
+        """Return the pepper, with the one of the other key version while the key rotates."""
+        other = Pepper(self.other_secret, self.other_version) if self.other_secret else None
+        return Pepper(self.secret, self.key_version, other)
 
     def __repr__(self) -> str:
         return f"WorkerContext(dialect={self.dialect!r})"
@@ -70,7 +83,7 @@ def validate_tubes(
     """
     batch = TubeBatch.FromString(tubes)
     faults = faults_from_violations(find_violations(batch))
-    validator = BatchValidator(now, Pepper(context.secret, context.key_version), lab, row_form(context.dialect), items)
+    validator = BatchValidator(now, context.pepper(), lab, row_form(context.dialect), items)
     return validator.validate_batch(offset, [tube_from_proto(tube) for tube in batch.tubes], faults)
 
 

@@ -40,6 +40,8 @@ class Coalescer(Generic[Q, A]):
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
 
+    `finish` takes the answers of a batch, and returns those to send. The next batch does not wait for it.
+
     `on_late` returns the answer to a question whose time is over.
     """
 
@@ -51,8 +53,10 @@ class Coalescer(Generic[Q, A]):
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
         on_late: Callable[[], A] | None = None,
+        finish: Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]] | None = None,
     ) -> None:
         self._call = call
+        self._finish = finish
         self._on_late = on_late
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
@@ -103,10 +107,14 @@ class Coalescer(Generic[Q, A]):
             task.add_done_callback(self._running.discard)
 
     async def _run(self, batch: list[_Asked[Q, A]]) -> None:
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun = asyncio.get_running_loop().time()
         try:
-            answers = await self._call([question for question, _, _, _ in batch])
+            try:
+                answers = await self._call([question for question, _, _, _ in batch])
+            finally:
+                self._release(len(batch), begun)
+            if self._finish is not None:
+                answers = await self._finish(answers)
             if len(answers) != len(batch):
                 raise RuntimeError(f"{len(batch)} questions got {len(answers)} answers")
             for asked, answer in zip(batch, answers, strict=True):
@@ -116,12 +124,14 @@ class Coalescer(Generic[Q, A]):
                 _settle(asked, error)
             if not isinstance(error, Exception):
                 raise
-        finally:
-            self._free += 1
-            self._returned = loop.time()
-            share = min(LONGEST_LINGER_SHARE, ((len(batch) - 1) / LINGER_SHARED) ** 2)
-            self._linger = min(self._longest_linger, share * (self._returned - begun))
-            self._schedule()
+
+    def _release(self, size: int, begun: float) -> None:
+        """Let the next batch leave, after a wait that depends on this one."""
+        self._free += 1
+        self._returned = asyncio.get_running_loop().time()
+        share = min(LONGEST_LINGER_SHARE, ((size - 1) / LINGER_SHARED) ** 2)
+        self._linger = min(self._longest_linger, share * (self._returned - begun))
+        self._schedule()
 
 
 def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:

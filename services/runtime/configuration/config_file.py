@@ -10,8 +10,8 @@ from typing import Any
 
 from services.runtime.configuration.variables import BadSetting, Declared
 
-_KINDS = {"int": (int,), "float": (int, float), "bool": (bool,)}
-_WORDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+_KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "bool": (bool,)}
+_WORDS = {"int": "a whole number", "int | None": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, str]:

@@ -16,15 +16,17 @@ from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
 from services.runtime.configuration.config_file import read_config_file, suggestion
-from services.runtime.configuration.pepper_file import read_or_make_pepper, read_pepper
+from services.runtime.configuration.pepper_source import PepperSource, read_pepper
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
     Variable,
     count,
+    program_of,
     read_address,
     read_database_url,
+    read_descriptor,
     read_file,
     read_level,
     read_optional_address,
@@ -133,6 +135,16 @@ class Settings:
         read_path,
         shown=False,
     )
+    pepper_descriptor: int | None = variable(
+        "number of an open file descriptor from which that secret is read once, in place of the file",
+        read_descriptor,
+        shown=False,
+    )
+    pepper_command: str = variable(
+        "command that prints that secret, in place of the file; it is run once at start, without a shell",
+        shown=False,
+        redact=program_of,
+    )
     metrics_address: str = variable(
         "host:port where Prometheus metrics are served over HTTP", read_optional_address, default_words="none"
     )
@@ -154,6 +166,9 @@ class Settings:
     )
     lab_duplicates_per_day: int = variable(
         "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
+    )
+    approval_hours: int = variable(
+        "hours after which a change that waits for a second approver lapses", count(1, 8_760), "72"
     )
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
     decisions_days: int = _days("days that a stored decision is kept at most", "180")
@@ -204,6 +219,7 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
+        self.pepper_source.check()
         if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
             raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.insecure and self.tls.client_ca_file is not None:
@@ -217,8 +233,9 @@ class Settings:
                 raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
             if self.jurisdiction == NATION:
                 raise BadSetting("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream")
-            if self.pepper_file is None:
-                raise BadSetting("HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE: all nodes of the nation share one")
+            if self.pepper_source.kind == "embedded":
+                needed = "HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
+                raise BadSetting(f"HUTONG_UPSTREAM needs {needed}: all nodes of the nation share one pepper")
         elif self.upstream_policy:
             raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
 
@@ -227,17 +244,21 @@ class Settings:
         found: ServiceSettings = getattr(self, name)
         return found
 
+    @property
+    def pepper_source(self) -> PepperSource:
+        """Return where the secret for subject keys comes from."""
+        return PepperSource(self.pepper_file, self.pepper_descriptor, self.pepper_command)
+
     def pepper(self) -> Pepper:
-        """Return the secret for subject keys. On SQLite without HUTONG_PEPPER_FILE it is made at first start.
+        """Return the secret for subject keys. On SQLite without a source of it, it is made at first start.
 
         Raises:
-            BadSetting: the file is missing beside a database server, unreadable, or shorter than 32 bytes.
+            BadSetting: no source is given beside a database server, or the source cannot be used.
         """
-        if self.pepper_file is not None:
-            return read_pepper(self.pepper_file)
-        if not self.results.database_url.startswith("sqlite"):
-            raise BadSetting("HUTONG_PEPPER_FILE is required beside a database server")
-        return read_or_make_pepper(self.data_dir)
+        source = self.pepper_source
+        if source.kind == "embedded" and not self.results.database_url.startswith("sqlite"):
+            raise BadSetting("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
+        return read_pepper(source, self.data_dir)
 
     def redacted(self) -> dict[str, object]:
         """Return all settings for the log at start. For secrets it says only whether they are given."""
@@ -246,7 +267,7 @@ class Settings:
             "policy": self.policy.redacted(),
             "verification": self.verification.redacted(),
             "tls": "mutual" if self.tls.client_ca_file else "server" if self.tls.serves_tls else "none",
-            "pepper": "given" if self.pepper_file else "embedded",
+            "pepper": self.pepper_source.kind,
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
 

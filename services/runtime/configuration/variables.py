@@ -80,6 +80,11 @@ def redact_url(text: str) -> str:
     return shown.render_as_string()
 
 
+def program_of(command: str) -> str:
+    """Return the program of a command without its arguments, which may hold a secret."""
+    return command.split(" ", 1)[0]
+
+
 def read_address(text: str) -> str:
     """Read host:port."""
     split_address(text)
@@ -164,6 +169,15 @@ def read_file(text: str) -> Path | None:
     return path
 
 
+def read_descriptor(text: str) -> int | None:
+    """Read the number of a file descriptor that the process inherits for reading, or nothing."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4) or int(text) in {1, 2} or int(text) >= 1024:
+        raise ValueError("must be the number of an open file descriptor: 0, or 3 to 1023")
+    return int(text)
+
+
 def read_level(text: str) -> str:
     """Read a log level."""
     if text.lower() not in {"debug", "info", "warning", "error"}:
@@ -220,10 +234,11 @@ def variable(
     *,
     shown: bool = True,
     optional: bool = False,
+    redact: Callable[[Any], Any] = lambda value: value,
 ) -> Any:
     """Declare a dataclass field that is read from the environment variable HUTONG_ plus the field's name.
 
     A `shown` field is logged at start. An `optional` field is None if the dataclass is made without it.
     """
-    metadata = {"variable": Variable(meaning, read, default, default_words), "shown": shown}
+    metadata = {"variable": Variable(meaning, read, default, default_words, redact), "shown": shown}
     return field(default=None if optional else MISSING, repr=shown, metadata=metadata)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse, VerifyItem
 
 from services.domain.subject import Pepper
-from services.runtime.audit import AuditKind, CallAudit, Subject
+from services.runtime.audit import CallAudit
 from services.runtime.server.status import to_status
 from services.verification.verify.question import Question
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
@@ -30,18 +31,25 @@ def kept_answer(
     """Return what must be stored before an answer is sent; None if nothing. Outside a call the audit has no row."""
     if audit is None:
         return None if kept is None else KeptAnswer(kept, None)
-    asked = question.policy
-    subject = Subject("", pepper.subject_key(question.document), asked.purpose, asked.region)
     audit.is_recorded = True
-    return KeptAnswer(kept, (audit.trail, audit.event(AuditKind.READ, subject, outcome=_OUTCOMES[decision.outcome])))
+    asked, key = question.policy, pepper.subject_key(question.document)
+    event = audit.read_of(key, asked.purpose, asked.region, _OUTCOMES[decision.outcome])
+    return KeptAnswer(kept, (audit.trail, event))
 
 
-async def keep_each(store: DecisionStore, to_keep: Sequence[tuple[Reply, KeptAnswer]]) -> None:
+class Unkept(NamedTuple):
+    """A reply that must not be sent before something is stored."""
+
+    reply: Reply
+    answer: KeptAnswer
+
+
+async def keep_each(store: DecisionStore, unkept: Sequence[Unkept]) -> None:
     """Store what replies need in one write. If the write fails, each of these replies becomes the error."""
-    if to_keep:
+    if unkept:
         try:
-            await store.keep_answers([answer for _, answer in to_keep])
+            await store.keep_answers([answer for _, answer in unkept])
         except Exception as error:  # noqa: BLE001 - the failure of these replies must not fail the others
             status = to_status(error)
-            for reply, _ in to_keep:
+            for reply, _ in unkept:
                 reply.error.CopyFrom(status)

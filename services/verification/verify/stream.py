@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
@@ -15,11 +15,15 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 
 from services.domain.errors import InvalidArgument
+from services.runtime.audit import current_audit
 from services.runtime.client.coalescer import Coalescer
+from services.runtime.server.batches import Refused
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
 from services.verification.verify.asker import Asker, current_asker
-from services.verification.verify.verifier import Unanswered, Verifier
+from services.verification.verify.kept import Reply, Unkept
+from services.verification.verify.scope import Unanswered
+from services.verification.verify.verifier import Verifier
 
 
 class Asked(NamedTuple):
@@ -29,8 +33,9 @@ class Asked(NamedTuple):
     asker: Asker
 
 
-Answered = StreamVerifyResponse | Unanswered
-"""The answer to a question, or the question itself if the nation still has to be asked."""
+Answered = Reply | Unanswered | Unkept
+"""The answer to a question; or the question itself if the nation still has to be asked; or an answer that needs to be
+stored before it is sent."""
 
 QUESTIONS_AT_ONCE = 64
 """The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""
@@ -42,7 +47,7 @@ class VerificationStream:
     def __init__(self, verifier: Verifier, drain: Drain) -> None:
         self._verifier = verifier
         self._drain = drain
-        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records)
+        self._together: Coalescer[Asked, Answered] = Coalescer(self._answer_by_own_records, finish=self._keep)
         # Questions for the nation have batches of their own, so that a slow nation does not delay the questions that
         # this node can answer.
         self._nationwide: Coalescer[Asked, Answered] = Coalescer(self._answer_together, in_flight=4)
@@ -65,7 +70,9 @@ class VerificationStream:
         for stream in list(self._streams):
             stream.end()
 
-    async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
+    async def serve(
+        self, requests: AsyncIterator[StreamVerifyRequest | Refused]
+    ) -> AsyncIterator[StreamVerifyResponse]:
         """Answer a stream until the gate half-closes or cancels it, or the server drains."""
         stream = _Stream(self, requests)
         self._streams.add(stream)
@@ -100,11 +107,16 @@ class VerificationStream:
 
     async def _answer_by_own_records(self, asked: list[Asked]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
-        rest = await self._verifier.answer_by_own_records(_batch(asked), answers, [one.asker for one in asked])
-        if not rest:
-            return answers
-        unanswered = {id(one.reply): one for one in rest}
-        return [unanswered.get(id(answer), answer) for answer in answers]
+        askers = [one.asker for one in asked]
+        rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, askers)
+        unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in rest}
+        unready |= {id(one.reply): one for one in unkept}
+        return [unready.get(id(answer), answer) for answer in answers]
+
+    async def _keep(self, answers: Sequence[Answered | BaseException]) -> Sequence[Answered | BaseException]:
+        """Store what answers need. The next batch is looked up and decided meanwhile."""
+        await self._verifier.keep([answer for answer in answers if isinstance(answer, Unkept)])
+        return [answer.reply if isinstance(answer, Unkept) else answer for answer in answers]
 
     async def _answer_rest(self, rest: list[Unanswered]) -> Sequence[StreamVerifyResponse]:
         await self._verifier.answer_rest(rest)
@@ -122,7 +134,7 @@ def _batch(asked: Sequence[Asked]) -> BatchVerifyRequest:
 class _Stream:
     """One gate's stream: a reader of its questions, and a queue of answers that are ready."""
 
-    def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest]) -> None:
+    def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest | Refused]) -> None:
         self._streams = streams
         self._requests = requests
         self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
@@ -161,15 +173,25 @@ class _Stream:
             future.cancel()
 
     async def _read(self) -> None:
-        async for question in self._requests:
+        async for asked in self._requests:
             await self._capacity.acquire()
+            question = asked.request if isinstance(asked, Refused) else asked
             future: asyncio.Future[Any]
-            if question.HasField("request"):
+            if isinstance(asked, Refused):
+                future = asyncio.ensure_future(self._refuse(asked))
+            elif question.HasField("request"):
                 future = self._streams.ask(Asked(question, current_asker()))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))
             self._expect(question.correlation_id, future)
+
+    async def _refuse(self, refused: Refused) -> NoReturn:
+        """Record that a question is refused, and raise the error that answers it."""
+        audit = current_audit.get()
+        if audit is not None:
+            await audit.record_refusal(refused.request.request, to_status(refused.error).code)
+        raise refused.error
 
     def _expect(self, correlation_id: str, future: asyncio.Future[Any]) -> None:
         self._under_way.add(future)

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 from services.domain.subject import KEY_LENGTH, Pepper
+from services.domain.subkeys import Purpose
 
 
 class SubjectTag(NamedTuple):
@@ -21,7 +22,7 @@ class SubjectTag(NamedTuple):
 
 def subject_tag(uuid: str, subject: bytes, pepper: Pepper) -> SubjectTag:
     """Return the tag of a decision. `subject` is the subject key of the document that it was made for."""
-    digest = hmac.digest(pepper.secret, b"decision" + uuid.encode() + subject, sha256)
+    digest = hmac.digest(pepper.subkey(Purpose.DECISION_TAGS), uuid.encode() + subject, sha256)
     return SubjectTag(digest[:KEY_LENGTH], pepper.version)
 
 

@@ -30,11 +30,12 @@ from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_to_proto
-from services.verification.verify.kept import Reply, keep_each, kept_answer
+from services.verification.verify.kept import Reply, Unkept, keep_each, kept_answer
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     NATION_SECONDS,
     SettledQuestion,
+    Unanswered,
     decide_from,
     decide_if_sufficient,
     nationwide,
@@ -59,20 +60,6 @@ class ResolvedPolicy(NamedTuple):
     status: SourceStatus
     needs_results: bool
     items: tuple[str, ...] = ()
-
-
-class Unanswered(NamedTuple):
-    """A question that the node's own records did not settle.
-
-    Attributes:
-        own: what this node's Policy and Results answered.
-        reply: the empty message for the answer.
-    """
-
-    question: Question
-    own: SourceAnswers
-    reply: Reply
-    asker: Asker
 
 
 class Verifier:
@@ -127,12 +114,16 @@ class Verifier:
         `askers` are those of the questions. If a decision or a row of the audit cannot be stored, its reply is
         an error. The other replies are not affected.
         """
-        await self.answer_rest(await self.answer_by_own_records(batch, replies, askers))
+        rest, unkept = await self.answer_by_own_records(batch, replies, askers)
+        await self.keep([*unkept, *await self._decide_rest(rest)])
 
     async def answer_by_own_records(
         self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]
-    ) -> list[Unanswered]:
-        """Answer the questions that need no further look-up at the nation. Return the others."""
+    ) -> tuple[list[Unanswered], list[Unkept]]:
+        """Answer the questions that need no further look-up at the nation.
+
+        Return the others, and the replies that may be sent only after `keep`.
+        """
         now = self._clock.now()
         questions: list[Question] = []
         asked: list[tuple[Reply, Asker]] = []
@@ -145,7 +136,7 @@ class Verifier:
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
-        to_keep: list[tuple[Reply, KeptAnswer]] = []
+        unkept: list[Unkept] = []
         for (reply, asker), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
@@ -160,16 +151,22 @@ class Verifier:
                 reply.error.CopyFrom(to_status(error))
                 continue
             if answer is not None:
-                to_keep.append((reply, answer))
-        await keep_each(self._store, to_keep)
-        return rest
+                unkept.append(Unkept(reply, answer))
+        return rest, unkept
+
+    async def keep(self, unkept: Sequence[Unkept]) -> None:
+        """Store what replies need before they are sent. If that fails, each of these replies becomes the error."""
+        await keep_each(self._store, unkept)
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
         """Answer the questions that the node's own records did not settle, with one nationwide look-up for all."""
+        await self.keep(await self._decide_rest(rest))
+
+    async def _decide_rest(self, rest: Sequence[Unanswered]) -> list[Unkept]:
         if not rest:
-            return
+            return []
         look_ups = [nationwide(one.question.look_up) for one in rest]
-        to_keep: list[tuple[Reply, KeptAnswer]] = []
+        unkept: list[Unkept] = []
         answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
@@ -181,8 +178,8 @@ class Verifier:
                 reply.error.CopyFrom(to_status(error))
                 continue
             if answer is not None:
-                to_keep.append((reply, answer))
-        await keep_each(self._store, to_keep)
+                unkept.append(Unkept(reply, answer))
+        return unkept
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.

@@ -1,4 +1,4 @@
-"""A node of three processes with one small day and the sample policies, for each file of tests."""
+"""A node with one small day and the sample policies, for each file of tests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from clients.examples import generate_day
 from clients.examples.day import LAB, NEGATIVE
-from clients.examples.node import Node
+from clients.examples.node import ALL, Node
 from tests.support.client.command_line import POLICIES, Shell
 from tests.support.ports import free_addresses
 
@@ -21,9 +21,9 @@ def hutong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     day = where / "day.csv"
     generate_day.write_day(rows, day)
     row = next(it.row for it in rows if it.row.nat_result == NEGATIVE and len(it.row.card_no) == 18)
-    node = Node(where / "data", free_addresses())
+    node = Node(where / "data", free_addresses(), {"HUTONG_UPLOAD_WORKERS": "0"})
     try:
-        node.start()
+        node.start(ALL)
         shell = Shell(node, {"card_no": row.card_no, "card_type": row.card_type, "report_no": row.report_no})
         shell("lab", "create", LAB, "--display-name", "通化示例检验所", "--region", "220502")
         shell("upload", str(day), "--lab", LAB)

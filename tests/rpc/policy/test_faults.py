@@ -24,6 +24,8 @@ from tests.support.databases import MakeUrl
 from tests.support.errors import error_info, field_violations, rich_status
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 
+in_module = pytest.mark.asyncio(loop_scope="module")
+"""For tests with `empty_service`, whose loop lasts as long as their module."""
 NUL, ESCAPE, NEWLINE = "a\0b", "a\x1b[31mb", "a\nb"
 
 
@@ -52,15 +54,16 @@ TEXTS: dict[str, Callable[[policy_pb2.Policy, str], object]] = {
 }
 
 
+@in_module
 @pytest.mark.parametrize("field", TEXTS)
-async def test_control_characters_are_refused_in_every_text(service: Service, field: str) -> None:
+async def test_control_characters_are_refused_in_every_text(empty_service: Service, field: str) -> None:
     """NUL, which PostgreSQL cannot keep, and what would move the cursor of a screen."""
     for text in (NUL, ESCAPE, NEWLINE):
         policy = make_policy()
         TEXTS[field](policy, text)
         for validate_only in (False, True):
             with refused() as caught:
-                await service.publish(policy, validate_only=validate_only)
+                await empty_service.publish(policy, validate_only=validate_only)
             assert list(field_violations(caught.value)) == [field]
 
 
@@ -82,6 +85,7 @@ async def test_reasons_take_lines_and_no_nul(service: Service) -> None:
 WINDOW = "policy.test_required.window"
 
 
+@in_module
 @pytest.mark.parametrize(
     ("change", "field"),
     [
@@ -121,20 +125,20 @@ WINDOW = "policy.test_required.window"
     ],
 )
 async def test_each_fault_names_its_field(
-    sqlite_url: MakeUrl, tmp_path: Path, change: Callable[[policy_pb2.Policy], object], field: str
+    empty_service: Service, change: Callable[[policy_pb2.Policy], object], field: str
 ) -> None:
     """Once, whichever of the contract and the rules found it; nothing is stored."""
-    async with policy_at(sqlite_url("policy"), tmp_path) as service:
-        with refused() as caught:
-            await service.publish(spoil(change))
-        assert list(field_violations(caught.value)) == [field]
-        assert not (await service.read.ListPolicies(ListPoliciesRequest())).policies
+    with refused() as caught:
+        await empty_service.publish(spoil(change))
+    assert list(field_violations(caught.value)) == [field]
+    assert not (await empty_service.read.ListPolicies(ListPoliciesRequest())).policies
 
 
-async def test_publication_without_a_policy_is_refused(service: Service) -> None:
+@in_module
+async def test_publication_without_a_policy_is_refused(empty_service: Service) -> None:
     """And not taken for an empty one."""
     with refused() as caught:
-        await service.admin.PublishPolicy(PublishPolicyRequest())
+        await empty_service.admin.PublishPolicy(PublishPolicyRequest())
     assert list(field_violations(caught.value)) == ["policy"]
 
 
@@ -167,20 +171,24 @@ async def test_all_faults_of_a_policy_are_reported_at_once(service: Service) -> 
         assert "jurisdictions/410100/policies/other@1" in text
 
 
-async def test_unknown_region_is_reported_with_the_other_faults(service: Service) -> None:
+@in_module
+async def test_unknown_region_is_reported_with_the_other_faults(empty_service: Service) -> None:
     """A region that is none, and a start in the past without a reason."""
     policy = make_policy("jurisdictions/999999/policies/x")
     policy.effective_start_time.CopyFrom(to_timestamp(SystemClock().now() - DAY))
     with refused() as caught:
-        await service.publish(policy)
+        await empty_service.publish(policy)
     assert field_violations(caught.value) == {"policy.name": "REGION_UNKNOWN", "retroactive_reason": "RETROACTIVE"}
     assert error_info(caught.value).reason == "REGION_UNKNOWN"
 
 
-async def test_both_unknown_regions_of_a_question_are_reported(service: Service) -> None:
+@in_module
+async def test_both_unknown_regions_of_a_question_are_reported(empty_service: Service) -> None:
     """In one answer."""
     with refused() as caught:
-        await service.read.ResolvePolicy(ResolvePolicyRequest(region="999999", arriving_from="888888", purpose=HOTEL))
+        await empty_service.read.ResolvePolicy(
+            ResolvePolicyRequest(region="999999", arriving_from="888888", purpose=HOTEL)
+        )
     assert field_violations(caught.value) == {"region": "REGION_UNKNOWN", "arriving_from": "REGION_UNKNOWN"}
 
 
@@ -198,6 +206,7 @@ async def test_any_instant_can_be_asked_about(service: Service, seconds: int) ->
     assert len((await service.read.ListPolicies(request)).policies) == (seconds == 2**62)
 
 
+@in_module
 @pytest.mark.parametrize(
     "call",
     [
@@ -218,10 +227,12 @@ async def test_any_instant_can_be_asked_about(service: Service, seconds: int) ->
         lambda s: s.publish(make_policy(), request_id="not a uuid"),
     ],
 )
-async def test_nothing_faulty_is_a_fault_of_the_service(service: Service, call: Callable[[Service], object]) -> None:
+async def test_nothing_faulty_is_a_fault_of_the_service(
+    empty_service: Service, call: Callable[[Service], object]
+) -> None:
     """Every RPC: INVALID_ARGUMENT with the field."""
     with refused() as caught:
-        await call(service)  # type: ignore[misc]
+        await call(empty_service)  # type: ignore[misc]
     assert field_violations(caught.value)
 
 

@@ -340,6 +340,7 @@ async def test_unknown_origin_gets_both_policies_alone_and_in_a_batch(service: S
     assert (await service.read.ResolvePolicy(same)).effective_policy.governing.endswith("/hotel@1")
 
 
+@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(
     ("call", "reason", "field"),
     [
@@ -368,11 +369,11 @@ async def test_unknown_origin_gets_both_policies_alone_and_in_a_batch(service: S
         ),
     ],
 )
-async def test_faults_name_field_and_reason(service: Service, call: object, reason: str, field: str) -> None:
+async def test_faults_name_field_and_reason(empty_service: Service, call: object, reason: str, field: str) -> None:
     """Each fault has its documented reason, and its field where one is at fault."""
     assert callable(call)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(service)
+        await call(empty_service)
     assert error_info(caught.value).reason == reason
     assert not field or field in field_violations(caught.value)
 

@@ -11,14 +11,14 @@ from hutong.verification.v1 import refusal_service_pb2 as service
 
 from services.domain.instant import DAY, HOUR, to_timestamp
 from services.runtime.clock import SystemClock
-from tests.support.verification.node import NUMBERS, SERVICES, Node, calling, document, question
+from tests.support.verification.node import ALL, NUMBERS, Node, calling, document, question
 
 
 async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> None:
     """Behind eleven later tests the earlier one is still found. Behind twenty it may be missing; none is refused."""
     node = Node(tmp_path)
     try:
-        await node.start(*SERVICES)
+        await node.start(ALL)
         async with calling(node) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)

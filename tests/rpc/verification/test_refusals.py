@@ -17,7 +17,7 @@ from hutong.verification.v1 import refusal_service_pb2 as service
 from services.domain.instant import DAY, HOUR, MINUTE, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.errors import error_info, field_violations
-from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
+from tests.support.verification.node import ALL, NUMBERS, Callers, Node, calling, document, paper, question
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOTEL = purpose_pb2.PURPOSE_HOTEL
@@ -34,7 +34,7 @@ async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cal
     """A node where the first made-up person has a result of five hours ago, and Zhengzhou asks for 48 hours."""
     node = Node(tmp_path_factory.mktemp("board"))
     try:
-        await node.start(*SERVICES)
+        await node.start(ALL)
         async with calling(node) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)

@@ -27,7 +27,7 @@ from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
 from services.verification.decision.decide import RULES_VERSION
 from tests.support.errors import error_info, field_violations
-from tests.support.verification.node import LAB, NUMBERS, SERVICES, Callers, Node, calling, document, paper, question
+from tests.support.verification.node import ALL, LAB, NUMBERS, Callers, Node, calling, document, paper, question
 from tests.support.waiting import until
 
 ANTIGEN, HEPATITIS = "items/sars-cov-2-antigen", "items/hepatitis-b"
@@ -51,7 +51,7 @@ async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cal
     """A node with one laboratory; venues in Zhengzhou ask for 48 hours, those in Kaifeng for nothing."""
     node = Node(tmp_path_factory.mktemp("node"))
     try:
-        await node.start(*SERVICES)
+        await node.start(ALL)
         async with calling(node) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)

@@ -22,9 +22,10 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 
 from services.runtime.server.service import Drain, Registration, Service
 from services.verification.verify.asker import Asker
+from services.verification.verify.kept import Unkept
+from services.verification.verify.scope import Unanswered
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
-from services.verification.verify.verifier import Unanswered
 from tests.support.servers import channel_to, settings_for
 from tests.support.verification.node import NUMBERS, question
 from tests.support.waiting import until
@@ -41,7 +42,7 @@ class ScriptedVerifier:
 
     async def answer_by_own_records(
         self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse], askers: Sequence[Asker]
-    ) -> list[Unanswered]:
+    ) -> tuple[list[Unanswered], list[Unkept]]:
         """The nation need be asked about people of district 220502 alone."""
         rest = [
             Unanswered(None, None, reply, Asker())  # type: ignore[arg-type]
@@ -49,7 +50,11 @@ class ScriptedVerifier:
             if request.region == "220502"
         ]
         await self.answer_each(batch, replies, askers)
-        return rest
+        return rest, []
+
+    async def keep(self, unkept: Sequence[Unkept]) -> None:
+        """Nothing is stored."""
+        assert not unkept
 
     async def answer_rest(self, rest: Sequence[Unanswered]) -> None:
         """The nation answers when it is let."""

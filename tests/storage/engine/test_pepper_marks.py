@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Table, insert, text
 
-from services.domain.subject import CLASS_RULE, Pepper
+from services.domain.subject import Pepper
 from services.results.records.tables import pepper_marks as marks_of_results
 from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import downgrade, upgrade
-from services.storage.pepper_marks import UNMARKED, checking_pepper, pepper_mark
+from services.storage.pepper_marks import UNMARKED, checking_pepper, older_marks
 from services.verification.verify.tables import pepper_marks as marks_of_verification
 from tests.support.databases import MakeUrl
 
@@ -32,9 +32,9 @@ async def test_a_store_takes_the_first_mark_and_refuses_another_pepper(
     database.close()
 
 
-@pytest.mark.parametrize("mark", [*(pepper_mark(PEPPER, rule) for rule in range(1, CLASS_RULE)), UNMARKED])
+@pytest.mark.parametrize("mark", [*older_marks(PEPPER), UNMARKED])
 @pytest.mark.parametrize(("service", "marks"), MARKS.items())
-async def test_a_store_of_an_older_rule_of_classes_is_refused_in_one_line(
+async def test_a_store_of_older_rules_is_refused_in_one_line(
     service: str, marks: Table, mark: bytes, database_url: MakeUrl
 ) -> None:
     """The line says what to do: the keys cannot be made anew."""

@@ -1,4 +1,4 @@
-"""What a file in the manner of a laboratory is, and what must be read of it."""
+"""A file as laboratories write it, and what must be read of it."""
 
 from __future__ import annotations
 

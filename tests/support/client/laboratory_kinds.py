@@ -1,6 +1,6 @@
-"""Files in the manner of laboratories, each with what must be read of it.
+"""Files as laboratories write them, each with what must be read of it.
 
-They stand for kinds of layouts, encodings, words and formats that were seen. Each is written anew for each test.
+They have layouts, encodings, words and formats that were seen in real files. Each test writes its file anew.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ ITEMS = [
 PERSON = [TITLES, person(1)]
 RECORD = {title: str(cell) for title, cell in zip(TITLES, person(1), strict=True)}
 UNNAMED = {2: "check_project"}
-"""The row names no test, and the file names another one than nucleic acid."""
+"""The fault of a row that names no test in a file that names another test than nucleic acid."""
 NAMED = [
     Kind("antigen by the sheet's name", xlsx(("抗原", PERSON)), bad=UNNAMED),
     Kind("antigen by the sheet's name, admitted", xlsx(("抗原", PERSON)), ONE, items=frozenset({ANTIGEN})),

@@ -1,4 +1,7 @@
-"""Make the corpus of golden decisions anew: `make golden`. Says what has changed, for the commit."""
+"""Make the corpus of golden decisions anew: `make golden`.
+
+It prints what has changed, for the message of the commit.
+"""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def make_corpus(kept: list[Case]) -> tuple[dict[str, Any], list[Case]]:
             covered.update(new)
         else:
             spare.append(candidate)
-    # The rest is filled with those that cover what is rare.
+    # Further random inputs are added if they cover a feature that few cases have.
     having = {case.name: features(case.inputs, case.decision) for case in spare}
     while len(cases) < SIZE:
         rarest = min(spare, key=lambda one: min(covered[name] for name in having[one.name]))

@@ -1,4 +1,4 @@
-"""Cases with a name: one for each reason, use and kind of rule, as somebody at a gate would tell them."""
+"""Named cases: one for each reason, use and kind of rule, as they happen at a gate."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ ITEMS = ("", "sars-cov-2-antigen", "sars-cov-2-antibody")
 ORIGINS = (ANY, SAME_PROVINCE, OTHER_PROVINCE)
 HOUR = 3_600_000_000
 MONTH = 100
-"""The instants of these policies are numbers from 0 to this."""
+"""The latest instant of these policies; the earliest is 0."""
 
 
 def make_revision(
@@ -75,7 +75,10 @@ def make_revision(
 
 
 def random_set(choose: random.Random, size: int) -> list[Revision]:
-    """Return a random history of publications and withdrawals, one at each instant. The guards leave some out."""
+    """Return a random history of publications and withdrawals, one at each instant.
+
+    Those that the guards refuse are left out.
+    """
     revisions: list[Revision] = []
     counts: dict[tuple[str, str], int] = {}
     for now in range(size):

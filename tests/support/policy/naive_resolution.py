@@ -15,11 +15,16 @@ LIFTED, ASKED, NOTHING, NO_POLICY = "lifted", "asked", "nothing", "no policy"
 
 
 class NaiveAnswer(NamedTuple):
-    """What applies: `asks` says what is asked, `channels` None stands for all.
+    """What applies to a question.
 
-    `accepts` holds each accepted item with the window by which its results count, `adverse` the adverse items and their
-    window. `shortest` holds each floor with the shortest window that it sets, and `replaced` each floor with what it
-    replaced, and of which item; "" for the policy's window, channels and the whole requirement.
+    Attributes:
+        asks: what is asked for.
+        accepts: each accepted item, with the window by which its results count.
+        adverse: the adverse items, and how long their positives stand.
+        channels: the accepted channels; None for all.
+        shortest: each floor, with the shortest window that it sets.
+        replaced: each floor, what it replaced, and of which item; "" for the policy's window, for channels and for the
+            whole requirement.
     """
 
     governing: str
@@ -35,7 +40,7 @@ class NaiveAnswer(NamedTuple):
 
 
 def ends(window: Window | ShortestWindow, basis: int) -> tuple[int, bool]:
-    """When a result of a basis instant ends, and whether the instant itself still counts."""
+    """Return when a result ends that counts from a basis instant, and whether the end itself still counts."""
     if window.calendar_days is not None:
         start = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=basis)
         day = start.astimezone(SHANGHAI).date() + timedelta(days=window.calendar_days + 1)
@@ -46,12 +51,15 @@ def ends(window: Window | ShortestWindow, basis: int) -> tuple[int, bool]:
 
 
 BASES = (0, 1, HOUR, 16 * HOUR - 1, 16 * HOUR, 16 * HOUR + 1, 23 * HOUR, 24 * HOUR - 1)
-"""Basis instants of one day. In Asia/Shanghai it turns midnight at 16:00 UTC: the first and last microsecond of a day
-are among them, at which days are longest and shortest against hours."""
+"""Basis instants of one day.
+
+Midnight in Asia/Shanghai is at 16:00 UTC. The first and the last microsecond of a day are among them, because calendar
+days are longest and shortest from there.
+"""
 
 
 def breaks(window: Window, shortest: ShortestWindow) -> bool:
-    """Rule 4, by its meaning: some basis instant ends earlier by the window."""
+    """Return whether some result ends earlier by the window than by the shortest window (rule 4)."""
     return any(ends(window, basis) < ends(shortest, basis) for basis in BASES)
 
 

@@ -26,7 +26,7 @@ PROVINCES = [f"{number}0000" for number in range(11, 66) if is_region(f"{number}
 BASES = {policy_pb2.VALIDITY_BASIS_REPORT_TIME: "report", policy_pb2.VALIDITY_BASIS_SAMPLE_TIME: "sampling"}
 HOUR = 3600
 VIRUS = "sars-cov-2-"
-"""What the items of the scenarios leave out of their ids."""
+"""The beginning of the ids of items, which the scenarios leave out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,10 +122,11 @@ def validate_batch(
     dialect: str = "sqlite",
     lab: Lab | None = None,
     items: Sequence[str] = ("",),
+    pepper: Pepper = PEPPER,
 ) -> ValidatedBatch:
     """Validate a batch as an upload does that admits these items, at NOW."""
     batch = upload_pb2.TubeBatch(tubes=tubes)
-    worker = WorkerContext(PEPPER.secret, PEPPER.version, dialect)
+    worker = WorkerContext.of(pepper, dialect)
     return validate_tubes(worker, lab or make_lab(), NOW, offset, batch.SerializeToString(), items)
 
 

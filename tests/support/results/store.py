@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
+from services.domain.subject import Pepper
 from services.results.labs.model import Lab
 from services.results.limits import ResultsLimits
 from services.results.main import Stores
@@ -60,9 +61,10 @@ class Laboratory:
         lab: Lab | None = None,
         now: Instant = NOW,
         items: Sequence[str] = ("",),
+        pepper: Pepper = PEPPER,
     ) -> Acknowledgement:
         """Validate and commit one batch, by a new stream unless the position of one is given."""
-        batch = validate_batch(tubes, offset, dialect=self.dialect, lab=lab, items=items)
+        batch = validate_batch(tubes, offset, dialect=self.dialect, lab=lab, items=items, pepper=pepper)
         return await self.stores.uploads.commit_batch(position or self.position(upload_id), batch, now)
 
     async def rows(self, *columns: str) -> list[tuple[Any, ...]]:

@@ -339,12 +339,17 @@ def equals(shown: Any, record: Any) -> bool:
 
 
 def possible_starts(subject: Any, window: Any, use: datetime) -> list[datetime]:
-    """Return the earliest and the latest instant from which a negative may count; once, if it is shown."""
+    """Return the earliest and the latest instant from which a negative may count.
+
+    They are equal if the paper shows the instant.
+    """
     sampled, reported = subject.sample_time, subject.report_time
     if window.basis == 1:
         if reported is not None:
             return [moment(reported)]
-        return [EPOCH if sampled is None else moment(sampled), use]
+        earliest = EPOCH if sampled is None else moment(sampled)
+        # A sample time may be up to a minute ahead of the time of use, and no report is issued before its sample.
+        return [earliest, max(earliest, use)]
     if sampled is not None:
         return [moment(sampled)]
     return [EPOCH, use if reported is None else moment(reported)]

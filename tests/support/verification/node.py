@@ -1,12 +1,10 @@
-"""The nation's node for tests of Verification: three services as processes, to be stopped, frozen and killed."""
+"""The nation's node for tests of Verification: processes that a test can stop, freeze and kill."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,23 +33,28 @@ from hutong.verification.v1 import (
 from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.ports import free_addresses
-from tests.support.processes import INSECURE, end, start
+from tests.support.preloaded import Fork, fork_hutongd
+from tests.support.processes import INSECURE, end
 from tests.support.secrets import write_secret
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
+ALL = "all"
 START_SECONDS = 30
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 """Resident numbers of made-up persons, born in the 1800s."""
 
 
 class Node:
-    """Three processes on free ports of loopback, with SQLite databases in one directory unless `urls` names others."""
+    """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
+
+    A name is that of a service with a process of its own, or ALL for one process with all three.
+    """
 
     def __init__(self, directory: Path, **urls: str) -> None:
         self.directory = directory
         self.addresses = free_addresses()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Fork] = {}
         pepper = write_secret(directory / "pepper-of-tests")
         bare = {key: value for key, value in os.environ.items() if not key.startswith("HUTONG_")}
         self._environment = (
@@ -62,6 +65,7 @@ class Node:
                 "HUTONG_PEPPER_FILE": str(pepper),
                 "HUTONG_JURISDICTION": "000000",
                 "HUTONG_DRAIN_SECONDS": "2",
+                "HUTONG_UPLOAD_WORKERS": "0",
                 **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
                 **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
             }
@@ -72,7 +76,8 @@ class Node:
         for name in names:
             self._processes[name] = self._spawn(name)
         for name in names:
-            await self._wait_until_serving(name)
+            for service in SERVICES if name == ALL else [name]:
+                await self._wait_until_serving(service)
 
     async def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """Send a signal to a service and wait until it has ended."""
@@ -103,10 +108,9 @@ class Node:
         """Return the log of a service."""
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "services", "serve", name]
+    def _spawn(self, name: str) -> Fork:
         with open(self.directory / f"{name}.log", "ab") as log:
-            return start(command, env=self._environment, stderr=log, stdout=log)
+            return fork_hutongd(["serve", name], self._environment, stdout=log, stderr=log)
 
     async def _wait_until_serving(self, name: str) -> None:
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:

@@ -4,11 +4,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"log"
+	"os"
 	"time"
 
 	hutong "github.com/hutong/hutong/clients/go"
@@ -17,7 +19,7 @@ import (
 )
 
 func main() {
-	address := flag.String("verification", "localhost:50053", "address of Verification")
+	address := flag.String("verification", cmp.Or(os.Getenv("HUTONG_VERIFICATION_ADDRESS"), "localhost:50053"), "address of Verification")
 	number := flag.String("number", "GO0000000", "the number of a German passport")
 	region := flag.String("region", "410105", "the place that checks")
 	flag.Parse()

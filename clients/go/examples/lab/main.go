@@ -4,10 +4,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"log"
+	"os"
 	"slices"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 )
 
 func main() {
-	address := flag.String("results", "localhost:50051", "address of Results")
+	address := flag.String("results", cmp.Or(os.Getenv("HUTONG_RESULTS_ADDRESS"), "localhost:50051"), "address of Results")
 	lab := flag.String("lab", "labs/91220502MA000LAB8G", "the laboratory")
 	count := flag.Int("count", 10, "how many people to report")
 	flag.Parse()

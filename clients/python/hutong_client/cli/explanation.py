@@ -29,7 +29,7 @@ REASONS = {
     decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: "no policy is in force for this region, purpose and time",
     decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; this is no ground to refuse the holder",
     decision_pb2.DECISION_REASON_NATION_NOT_ASKED: "nothing that counts is recorded here, and the nation was not asked",
-    decision_pb2.DECISION_REASON_HISTORY_CUT: "the look-up may hide what counted at that time",
+    decision_pb2.DECISION_REASON_HISTORY_CUT: "what counted at that time may be hidden or removed",
     decision_pb2.DECISION_REASON_EVIDENCE_NOT_COMPARABLE: "the evidence cannot be compared with a record",
     decision_pb2.DECISION_REASON_CLEARANCE_NOT_RECORDED: "a later negative is shown and not recorded",
 }
@@ -117,8 +117,8 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
 def _facts(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     facts = [("Policy", decision.governing_policy), ("Floor", decision.floor_policy)]
     lines = [f"  {what}: {name} {title_of(name)}".rstrip() for what, name in facts if name]
-    if document := describe_source(decision.governing_source):
-        lines.append(f"  Document: {document}")
+    documents = [("Document", decision.governing_source), ("Document of the floor", decision.floor_source)]
+    lines += [f"  {what}: {document}" for what, source in documents if (document := describe_source(source))]
     if decision.assumed_origin:
         lines.append(
             f"  Origin not known; the better policy is for people from {describe_origin(decision.assumed_origin)}"

@@ -22,7 +22,10 @@ _ADDED = tuple(
 )
 """The output-only fields, which the service adds to a policy."""
 _PUBLICATION = "retroactive_reason"
-"""A field that stands in the policy once it is published. In a file it is the field of PublishPolicyRequest."""
+"""The field in which a published policy shows its retroactive reason.
+
+A file may state it, and it is then sent as the field of PublishPolicyRequest.
+"""
 _SETS = ("purposes", "channels", "forbidden_grounds")
 """Lists without a meaningful order."""
 _FORMER_PREFIXES = {"basis": "VALIDITY_", "origin": "TRAVELER_"}

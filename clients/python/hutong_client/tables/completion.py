@@ -13,7 +13,7 @@ _OF_POOL = frozenset({"tube_code", "pool_size"})
 
 
 def complete_cells(row: Row, shared: Mapping[str, Cell], size: int, faults: Iterable[Fault] = ()) -> Mapping[str, Cell]:
-    """Return the cells that a row needs to be of the same tube if it is sent alone.
+    """Return the cells to add to a row that is sent alone, so that it still belongs to its tube.
 
     Args:
         row: the row.

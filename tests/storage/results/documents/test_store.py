@@ -81,7 +81,7 @@ async def test_either_document_finds_the_results_of_both_newest_first(laboratory
     await link(laboratory, 2, 0)
     assert await found(laboratory, 0, 1, 2, 3) == [["R0", "R2"], ["R1"], ["R0", "R2"], ["R3"]]
     for person in (0, 2):
-        listing = await laboratory.stores.lookup.list_by_subject(subject_key(person), ResultQuery(), None, 9, NOW)
+        listing = await laboratory.stores.lookup.list_by_subject([subject_key(person)], ResultQuery(), None, 9, NOW)
         assert [result.report_number for result in listing.results] == ["R0", "R2"]
     await unlink(laboratory, 0, 2)
     assert await found(laboratory, 0, 2) == [["R0"], ["R2"]]
@@ -181,14 +181,14 @@ async def test_an_ended_link_stays_in_history_and_can_be_made_again(laboratory: 
             assert (ended.unlink_time, ended.unlink_reason) == (laboratory.clock.now(), f"not {reason}")
     await link(laboratory, 2, 3)
     for person in (0, 1):
-        history = await laboratory.stores.documents.list_links(subject_key(person), None, 9)
+        history = await laboratory.stores.documents.list_links([subject_key(person)], None, 9)
         assert [(each.reason, each.unlink_reason, each.unlink_time is None) for each in history] == [
             ("third", "", True),
             ("second", "not second", False),
             ("first", "not first", False),
         ]
         after = (history[0].create_time, history[0].link_id)
-        assert await laboratory.stores.documents.list_links(subject_key(person), after, 1) == [history[1]]
+        assert await laboratory.stores.documents.list_links([subject_key(person)], after, 1) == [history[1]]
 
 
 async def test_links_of_one_instant_are_paged_without_a_gap(laboratory: Laboratory) -> None:
@@ -196,7 +196,7 @@ async def test_links_of_one_instant_are_paged_without_a_gap(laboratory: Laborato
         await link(laboratory, 0, other)
     seen: list[str] = []
     after = None
-    while page := await laboratory.stores.documents.list_links(subject_key(0), after, 2):
+    while page := await laboratory.stores.documents.list_links([subject_key(0)], after, 2):
         seen += [each.link_id for each in page]
         after = (page[-1].create_time, page[-1].link_id)
     assert len(seen) == len(set(seen)) == 7

@@ -57,7 +57,7 @@ async def pages_by_subject(laboratory: Laboratory, query: ResultQuery, size: int
         after = (
             (found[-1].reference_time, found[-1].lab, found[-1].report_number, found[-1].revision) if found else None
         )
-        page = (await laboratory.stores.lookup.list_by_subject(subject_key(0), query, after, size, NOW)).results
+        page = (await laboratory.stores.lookup.list_by_subject([subject_key(0)], query, after, size, NOW)).results
         if not page:
             return found
         found += page
@@ -129,14 +129,14 @@ async def test_what_arrives_between_two_pages_moves_nothing(laboratory: Laborato
     await laboratory.send([make_tube(0, reported=REPORTED - 2 * index * HOUR) for index in range(1)])
     tubes = tubes_of_one_subject()
     await laboratory.send(tubes[:-2], upload_id="v")
-    first = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), None, 10, NOW)).results
+    first = (await laboratory.stores.lookup.list_by_subject([subject_key(0)], ResultQuery(), None, 10, NOW)).results
     newer, older = make_tube(90, reported=NOW), make_tube(91, reported=REPORTED - 100 * DAY)
     for tube in (newer, older):
         tube.persons[0].document.CopyFrom(make_document(0))
     await laboratory.send([newer, older], upload_id="w")
     last = first[-1]
     after = (last.reference_time, last.lab, last.report_number, last.revision)
-    rest = (await laboratory.stores.lookup.list_by_subject(subject_key(0), ResultQuery(), after, 500, NOW)).results
+    rest = (await laboratory.stores.lookup.list_by_subject([subject_key(0)], ResultQuery(), after, 500, NOW)).results
     listed = [result.report_number for result in (*first, *rest)]
     assert len(listed) == len(set(listed))
     assert "R90" not in listed

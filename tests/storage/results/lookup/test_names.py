@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,7 +29,6 @@ from services.results.lookup.fitting import fitting
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.records.tables import results
-from services.runtime.consistency import Freshness
 from services.runtime.ids import uuid7
 from services.storage.engine import Database
 from tests.support.results.factories import ANTIGEN, LAB_NAME, NOW, PEPPER, make_document, make_tube, subject_key
@@ -48,7 +47,7 @@ class Fresh:
     async def sources(self) -> list[DataSource]:
         return [HERE]
 
-    async def await_fresh(self, tokens: Iterable[Freshness]) -> None: ...
+    async def await_fresh(self, tokens: object) -> None: ...
 
     def remember(self, *_: Any) -> None:
         """Forget a missing report."""
@@ -185,8 +184,10 @@ async def test_the_record_of_a_claimed_report_is_compared_too(laboratory: Labora
 
 def test_who_has_no_results_fits_no_name() -> None:
     name = PEPPER.name_hash("张伟")
-    assert fitting(name, []) == ((), ())
+    names = PEPPER.name_hashes("张伟")
+    assert names == (name,)
+    assert fitting(names, []) == ((), ())
     results = [stored(1)._replace(name_hash=PEPPER.name_hash("李四")), stored(2)._replace(name_hash=name)]
-    assert fitting(name, results, [b"k"]) == (results, [b"k"])
-    assert fitting(b"", results, [b"k"]) == (results, [b"k"])
-    assert fitting(PEPPER.name_hash("王芳"), results, [b"k"]) == ((), ())
+    assert fitting(names, results, [b"k"]) == (results, [b"k"])
+    assert fitting((), results, [b"k"]) == (results, [b"k"])
+    assert fitting(PEPPER.name_hashes("王芳"), results, [b"k"]) == ((), ())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabResponse
@@ -23,7 +23,7 @@ from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
-from services.results.missing_reports.queue import MissingReportQueue
+from services.results.missing_reports.queue import BATCH, MissingReportQueue
 from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter
 from services.results.missing_reports.store import (
     KEPT,
@@ -42,6 +42,7 @@ from tests.support.results.factories import NOW, OTHER_USCC, PENDING, REPORTED, 
 from tests.support.results.store import Laboratory, open_laboratory
 from tests.support.waiting import until
 
+QUICK = ResultsTiming(missing_report_pause=0.01, missing_report_retry=0.01)
 HENAN, JILIN, NATION = "410000", "220000", "000000"
 
 
@@ -340,6 +341,36 @@ async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laborator
     writing = Background([queue.run])
     writing.start()
     await until(lambda: _has(store, 100))
+    await writing.stop()
+
+
+class FailingRouter(UpwardRouter):
+    """A router that fails on a batch with a certain report."""
+
+    def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
+        if any(report.report_number == "F499" for report in reports):
+            raise RuntimeError("a fault of the program")
+        return super().raise_reports(connection, reports, now)
+
+
+async def test_a_failure_drops_its_own_batch_and_no_other_claim(store: Laboratory) -> None:
+    """The claims behind it are stored, and those of the batch may be shown again."""
+
+    def dropped() -> float:
+        return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "failure"}) or 0.0
+
+    router = FailingRouter(ChangeLog(), ResultsLimits(), has_upstream=False)
+    queue = MissingReportQueue(store.database, router, JILIN, store.clock, QUICK)
+    await register(store)
+    before = dropped()
+    for number in range(BATCH + 7):
+        queue.remember(USCC, f"F{number}", REPORTED, NOW)
+    writing = Background([queue.run])
+    writing.start()
+    await until(lambda: _has(store, 7))
+    assert dropped() - before == BATCH
+    queue.remember(USCC, "F1", REPORTED, NOW)
+    await until(lambda: _has(store, 8))
     await writing.stop()
 
 

@@ -155,7 +155,7 @@ def test_services_started_side_by_side_share_one_pepper(tmp_path: Path) -> None:
 
 def test_a_database_server_needs_a_pepper_that_is_given() -> None:
     """Made by chance on one of several machines, it would split the nation."""
-    with pytest.raises(BadSetting, match="HUTONG_PEPPER_FILE is required"):
+    with pytest.raises(BadSetting, match="HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required"):
         settings(results_database_url=POSTGRESQL).pepper()
 
 

@@ -35,13 +35,16 @@ const (
 	Role_ROLE_GATE Role = 2
 	// A health-code or city app: /apps/{id}. It acts for the user whose token it sends.
 	Role_ROLE_APP Role = 3
-	// The authority that publishes the policies of a region and of those below it: /authorities/{region}.
+	// The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+	// /authorities/{region}/{id} for one of its officers.
 	Role_ROLE_AUTHORITY Role = 4
-	// The supervisor of a region and of those below it: /supervisors/{region}.
+	// The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+	// officers. Approval by a second caller needs officers with names of their own.
 	Role_ROLE_SUPERVISOR Role = 5
-	// The node of a province, at the national node: /nodes/{region}.
+	// A province's node, which calls the national node: /nodes/{region}.
 	Role_ROLE_NODE Role = 6
-	// The Verification service of the same node: /services/verification, or the node's own certificate at the node itself.
+	// The Verification service of the same node: /services/verification. A caller that shows the node's own certificate
+	// has this role too.
 	Role_ROLE_VERIFICATION Role = 7
 	// An operator of the node: /operators/{id}.
 	Role_ROLE_OPERATOR Role = 8
@@ -100,7 +103,7 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_access_v1_access_proto_rawDescGZIP(), []int{0}
 }
 
-// What a field of the request must be to the caller.
+// What a field of the request must name, seen from the caller.
 type Bind int32
 
 const (
@@ -278,7 +281,7 @@ func (Cost) EnumDescriptor() ([]byte, []int) {
 // Who may call an RPC.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The grants. A call needs one of them. Without a grant nobody may call the RPC over the network.
+	// The grants. A call needs one of them. An RPC without a grant cannot be called over the network.
 	Grants []*Grant `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
 	// Whether a response may contain something about a person.
 	ReadsPerson bool `protobuf:"varint,2,opt,name=reads_person,json=readsPerson,proto3" json:"reads_person,omitempty"`
@@ -348,18 +351,19 @@ type Grant struct {
 	Bind Bind `protobuf:"varint,2,opt,name=bind,proto3,enum=hutong.access.v1.Bind" json:"bind,omitempty"`
 	// The path of the field that `bind` is about, like "start.lab" or "requests[].region". An item of a batch that the
 	// grant does not permit is answered with an error of its own. In a stream the first message is checked, and every
-	// later one that states the field. Empty: BIND_ANY about the request as a whole. BIND_ANY with a field permits only
-	// requests that state the field.
+	// later one that states the field. Empty only with BIND_ANY, which then permits every request. BIND_ANY with a field
+	// permits only requests that state the field.
 	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
 	// Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
 	// characters, not only spaces.
 	NeedsCase bool `protobuf:"varint,4,opt,name=needs_case,json=needsCase,proto3" json:"needs_case,omitempty"`
-	// Whether the field may be absent. A filter by laboratory or region is then set to what is the caller's own, also if
-	// a list of laboratories names others. A request with an absent document is about no person.
+	// Whether the field may be absent. An absent filter by laboratory or region is set to the caller's own. A filter that
+	// lists several laboratories is set to the caller's own laboratory. A request with an absent document is about no
+	// person.
 	MayOmit bool `protobuf:"varint,5,opt,name=may_omit,json=mayOmit,proto3" json:"may_omit,omitempty"`
-	// With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it: a document that
-	// the token names as another one of the user (claim `hutong_other_documents`), or the name of an object that is about
-	// any of the user's documents.
+	// With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it. A document
+	// must be one that the token names as another of the user's (claim `hutong_other_documents`). The name of an object
+	// must be that of an object about one of the user's documents.
 	Also string `protobuf:"bytes,6,opt,name=also,proto3" json:"also,omitempty"`
 	// The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
 	// PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no

@@ -631,7 +631,7 @@ type Policy struct {
 	Source *PolicySource `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
 	// The purposes it covers; none for all.
 	Purposes []v1.Purpose `protobuf:"varint,5,rep,packed,name=purposes,proto3,enum=hutong.type.v1.Purpose" json:"purposes,omitempty"`
-	// Whom it covers. Default ANY.
+	// The origins of the people whom it covers. Default ANY.
 	Origin TravelerOrigin `protobuf:"varint,6,opt,name=origin,proto3,enum=hutong.policy.v1.TravelerOrigin" json:"origin,omitempty"`
 	// What it asks for.
 	//
@@ -642,9 +642,9 @@ type Policy struct {
 	Requirement isPolicy_Requirement `protobuf_oneof:"requirement"`
 	// The channels by which a result may be shown; none for all. A floor's channels are always accepted.
 	Channels []v1.Channel `protobuf:"varint,9,rep,packed,name=channels,proto3,enum=hutong.type.v1.Channel" json:"channels,omitempty"`
-	// Grounds on which nobody may be refused. A floor's are always forbidden.
+	// Grounds on which no person may be refused. The grounds of a floor are always forbidden.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,10,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
+	// Advice that binds no person, as "three tests in five days after arrival"; at most 10 of 300 characters without control
 	// characters.
 	Advice []string `protobuf:"bytes,11,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
@@ -868,7 +868,7 @@ type isPolicy_Requirement interface {
 }
 
 type Policy_NotRequired struct {
-	// Nothing. In a floor: nothing may be asked for its purposes and origins.
+	// No result is asked for. In a floor: none may be asked for, for the floor's purposes and origins.
 	NotRequired *NotRequired `protobuf:"bytes,7,opt,name=not_required,json=notRequired,proto3,oneof"`
 }
 
@@ -948,9 +948,9 @@ func (x *BasisOverride) GetItem() string {
 // Channels that a floor added to those of a lower policy.
 type ChannelsOverride struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Those of the lower policy.
+	// The channels of the lower policy.
 	Stated []v1.Channel `protobuf:"varint,1,rep,packed,name=stated,proto3,enum=hutong.type.v1.Channel" json:"stated,omitempty"`
-	// Those that apply.
+	// The channels that apply.
 	Applied       []v1.Channel `protobuf:"varint,2,rep,packed,name=applied,proto3,enum=hutong.type.v1.Channel" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1122,7 +1122,7 @@ type FloorOverride struct {
 	//	*FloorOverride_Window
 	//	*FloorOverride_Lift
 	Replaced isFloorOverride_Replaced `protobuf_oneof:"replaced"`
-	// The floor that says so, "jurisdictions/{region}/policies/{policy_id}@{revision}".
+	// The floor that replaces it, "jurisdictions/{region}/policies/{policy_id}@{revision}".
 	Floor string `protobuf:"bytes,4,opt,name=floor,proto3" json:"floor,omitempty"`
 	// When the floor begins to replace it, or ceases to. Set only in the answer to a publication or a withdrawal.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
@@ -1263,7 +1263,7 @@ type FloorWindow struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How long every result counts at least.
 	ShortestWindow *ShortestWindow `protobuf:"bytes,1,opt,name=shortest_window,json=shortestWindow,proto3" json:"shortest_window,omitempty"`
-	// The floor that says so, "…@{revision}".
+	// The floor that sets it, "…@{revision}".
 	Floor         string `protobuf:"bytes,2,opt,name=floor,proto3" json:"floor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1325,30 +1325,30 @@ type EffectivePolicy struct {
 	Requirement isEffectivePolicy_Requirement `protobuf_oneof:"requirement"`
 	// The channels by which a result may be shown, the floors' among them; none for all.
 	Channels []v1.Channel `protobuf:"varint,3,rep,packed,name=channels,proto3,enum=hutong.type.v1.Channel" json:"channels,omitempty"`
-	// Grounds on which nobody may be refused, the floors' among them.
+	// Grounds on which no person may be refused, the floors' among them.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,4,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// Advice that binds nobody.
+	// Advice that binds no person.
 	Advice []string `protobuf:"bytes,5,rep,name=advice,proto3" json:"advice,omitempty"`
 	// The policy that governs, "…@{revision}"; empty when none is in force.
 	Governing string `protobuf:"bytes,6,opt,name=governing,proto3" json:"governing,omitempty"`
-	// The floor of the highest authority that binds it, "…@{revision}"; empty when none does.
+	// The binding floor of the highest authority, "…@{revision}"; empty when no floor binds.
 	Floor string `protobuf:"bytes,7,opt,name=floor,proto3" json:"floor,omitempty"`
-	// Floors of lower authorities that bind it too, from the nation downwards.
+	// The binding floors of lower authorities, from the nation downwards.
 	LowerFloors []string `protobuf:"bytes,8,rep,name=lower_floors,json=lowerFloors,proto3" json:"lower_floors,omitempty"`
 	// What the floors replaced.
 	Overrides []*FloorOverride `protobuf:"bytes,9,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// From this instant until just before end_time the clock alone cannot change the answer. Absent if it has held for
-	// ever.
+	// The start of the interval in which the clock alone cannot change the answer, but only a publication or a
+	// withdrawal. Absent if the interval has no start.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The end of that interval; absent if it has no end.
 	EndTime *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
 	// The instant up to which the publications behind the answer are complete, by the clock of the node that answers. An
-	// answer from a cache has an older instant. At a province this covers what has arrived there; nation_as_of_time says
-	// how far that reaches.
+	// answer from a cache has an older instant. At a province this covers only publications that have arrived there;
+	// nation_as_of_time says up to when those of the nation have.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
 	// province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
-	// last known policies go on to hold.
+	// last known policies continue to apply.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
 	// The document behind the policy that governs; absent when none governs or it names no document.
 	GoverningSource *PolicySource `protobuf:"bytes,14,opt,name=governing_source,json=governingSource,proto3" json:"governing_source,omitempty"`
@@ -1537,7 +1537,7 @@ type isEffectivePolicy_Requirement interface {
 }
 
 type EffectivePolicy_NotRequired struct {
-	// Nothing.
+	// No result is asked for.
 	NotRequired *NotRequired `protobuf:"bytes,1,opt,name=not_required,json=notRequired,proto3,oneof"`
 }
 
@@ -1557,10 +1557,9 @@ type PoliciesByOrigin struct {
 	SameProvince *EffectivePolicy `protobuf:"bytes,1,opt,name=same_province,json=sameProvince,proto3" json:"same_province,omitempty"`
 	// What applies to a person of another province, exactly as if that origin were stated.
 	OtherProvince *EffectivePolicy `protobuf:"bytes,2,opt,name=other_province,json=otherProvince,proto3" json:"other_province,omitempty"`
-	// Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid.
+	// Grounds on which no person of unknown origin may be refused: those that one or both of the policies forbid.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,3,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// From this instant until just before end_time the clock alone can change neither policy. Absent if both have held
-	// for ever.
+	// The start of the interval in which the clock alone can change neither policy. Absent if the interval has no start.
 	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
 	// The end of that interval; absent if it has no end.
 	EndTime       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`

@@ -9,6 +9,7 @@ package policyv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
+	v11 "github.com/hutong/hutong/clients/go/hutong/approval/v1"
 	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -28,16 +29,16 @@ const (
 
 type PublishPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The policy; its output-only fields are ignored. Its own rules are applied together with those of its jurisdiction
-	// and of the floors above it, so that one answer names all faults.
+	// The policy; its output-only fields are ignored. It is checked at once by itself, against the other policies of its
+	// jurisdiction, and against the floors above it, so that one answer names all faults.
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
 	// A UUID of the caller's (AIP-155). Optional.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Check it, store nothing: the answer or error is that of a real publication. Default false.
+	// Check the publication and store nothing. The answer or error is that of a real publication. Default false.
 	ValidateOnly bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	// Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL.
+	// Why it begins in the past; required if it begins more than 5 minutes ago. At most 500 characters without NUL.
 	RetroactiveReason string `protobuf:"bytes,4,opt,name=retroactive_reason,json=retroactiveReason,proto3" json:"retroactive_reason,omitempty"`
-	// With it, impacts and impact_count list which answers change at this instant. Absent for none.
+	// The instant for which impacts and impact_count say which answers change. Absent for none.
 	ImpactTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=impact_time,json=impactTime,proto3" json:"impact_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -111,11 +112,11 @@ func (x *PublishPolicyRequest) GetImpactTime() *timestamppb.Timestamp {
 // An answer that a publication or withdrawal changes.
 type PolicyImpact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where, GB/T 2260.
+	// The region, a GB/T 2260 code.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
-	// For whom.
+	// The origin.
 	Origin TravelerOrigin `protobuf:"varint,3,opt,name=origin,proto3,enum=hutong.policy.v1.TravelerOrigin" json:"origin,omitempty"`
 	// What applied.
 	Before *EffectivePolicy `protobuf:"bytes,4,opt,name=before,proto3" json:"before,omitempty"`
@@ -194,24 +195,27 @@ type PublishPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision as stored, or as it would be with validate_only.
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	// For a floor: what it overrides in lower policies, from when. For another policy: what floors override in it, those
-	// that begin later among them. The first 500, by region.
+	// If the policy is a floor: what it overrides in lower policies, and from when. Otherwise: what floors override in
+	// the policy, also floors that begin later. The first 500, by region.
 	Overrides []*FloorOverride `protobuf:"bytes,2,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// Which answers change at impact_time and how, by region, purpose and origin, for the policy's jurisdiction and those
-	// below it that have policies (one that has none answers as the nearest above it); the first 500.
+	// The answers that change at impact_time, by region, purpose and origin; the first 500. They are those of the
+	// policy's jurisdiction and of those below it that have policies. A jurisdiction without policies has the answers of
+	// the nearest one above it.
 	Impacts []*PolicyImpact `protobuf:"bytes,3,rep,name=impacts,proto3" json:"impacts,omitempty"`
-	// Hand it to a decision as at_least_as_fresh. Empty with validate_only.
+	// Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only.
 	ConsistencyToken string `protobuf:"bytes,4,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
-	// How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time.
+	// How many answers change at impact_time, including those beyond the first 500; 0 without impact_time.
 	ImpactCount int32 `protobuf:"varint,5,opt,name=impact_count,json=impactCount,proto3" json:"impact_count,omitempty"`
-	// How many overrides there are in all, those beyond the first 500 among them.
+	// How many overrides there are, including those beyond the first 500.
 	OverrideCount int32 `protobuf:"varint,6,opt,name=override_count,json=overrideCount,proto3" json:"override_count,omitempty"`
-	// What comes back into force because a floor ends by this publication: by its own effective_end_time, or because it
-	// takes the place of another revision. Each says what `floor` overrides in `policy` no longer from start_time on, and no
-	// other floor overrides instead for at least one purpose and origin. The first 500, by region.
+	// What comes back into force because this publication ends a floor: by the floor's own effective_end_time, or because
+	// the new revision replaces it. In each entry `floor` no longer overrides `policy` from start_time on, and for at
+	// least one purpose and origin no other floor does so instead. The first 500, by region.
 	Restored []*FloorOverride `protobuf:"bytes,7,rep,name=restored,proto3" json:"restored,omitempty"`
-	// How many there are in all, those beyond the first 500 among them.
+	// How many there are, including those beyond the first 500.
 	RestoredCount int32 `protobuf:"varint,8,opt,name=restored_count,json=restoredCount,proto3" json:"restored_count,omitempty"`
+	// The publication waits for a second approver, or was decided since; absent if it needed none.
+	PendingChange *v11.PendingChange `protobuf:"bytes,9,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -302,6 +306,13 @@ func (x *PublishPolicyResponse) GetRestoredCount() int32 {
 	return 0
 }
 
+func (x *PublishPolicyResponse) GetPendingChange() *v11.PendingChange {
+	if x != nil {
+		return x.PendingChange
+	}
+	return nil
+}
+
 type WithdrawPolicyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "jurisdictions/{region}/policies/{policy_id}@{revision}".
@@ -310,9 +321,9 @@ type WithdrawPolicyRequest struct {
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// A UUID of the caller's (AIP-155). Optional.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Check it, store nothing: the answer or error is that of a real withdrawal. Default false.
+	// Check the withdrawal and store nothing. The answer or error is that of a real withdrawal. Default false.
 	ValidateOnly bool `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	// With it, impacts and impact_count list which answers change at this instant. Absent for none.
+	// The instant for which impacts and impact_count say which answers change. Absent for none.
 	ImpactTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=impact_time,json=impactTime,proto3" json:"impact_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -387,16 +398,18 @@ type WithdrawPolicyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The revision with its withdrawal, or as it would be with validate_only.
 	Policy *Policy `protobuf:"bytes,1,opt,name=policy,proto3" json:"policy,omitempty"`
-	// Hand it to a decision as at_least_as_fresh. Empty with validate_only.
+	// Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
-	// As in PublishPolicyResponse: which answers change at impact_time and how; the first 500.
+	// The answers that change at impact_time, as in PublishPolicyResponse; the first 500.
 	Impacts []*PolicyImpact `protobuf:"bytes,3,rep,name=impacts,proto3" json:"impacts,omitempty"`
-	// How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time.
+	// How many answers change at impact_time, including those beyond the first 500; 0 without impact_time.
 	ImpactCount int32 `protobuf:"varint,4,opt,name=impact_count,json=impactCount,proto3" json:"impact_count,omitempty"`
-	// As in PublishPolicyResponse: what comes back into force because a floor ends by this withdrawal, from now on.
+	// What comes back into force from now on because this withdrawal ends a floor, as in PublishPolicyResponse.
 	Restored []*FloorOverride `protobuf:"bytes,5,rep,name=restored,proto3" json:"restored,omitempty"`
-	// How many there are in all, those beyond the first 500 among them.
+	// How many there are, including those beyond the first 500.
 	RestoredCount int32 `protobuf:"varint,6,opt,name=restored_count,json=restoredCount,proto3" json:"restored_count,omitempty"`
+	// The withdrawal waits for a second approver, or was decided since; absent if it needed none.
+	PendingChange *v11.PendingChange `protobuf:"bytes,7,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,11 +486,18 @@ func (x *WithdrawPolicyResponse) GetRestoredCount() int32 {
 	return 0
 }
 
+func (x *WithdrawPolicyResponse) GetPendingChange() *v11.PendingChange {
+	if x != nil {
+		return x.PendingChange
+	}
+	return nil
+}
+
 var File_hutong_policy_v1_policy_admin_service_proto protoreflect.FileDescriptor
 
 const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xa1\x02\n" +
+	"+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a'hutong/approval/v1/pending_change.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xa1\x02\n" +
 	"\x14PublishPolicyRequest\x12<\n" +
 	"\x06policy\x18\x01 \x01(\v2\x18.hutong.policy.v1.PolicyB\n" +
 	"\xe2A\x01\x02\xbaH\x03\xd8\x01\x03R\x06policy\x12*\n" +
@@ -492,7 +512,7 @@ const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"\apurpose\x18\x02 \x01(\x0e2\x17.hutong.type.v1.PurposeR\apurpose\x128\n" +
 	"\x06origin\x18\x03 \x01(\x0e2 .hutong.policy.v1.TravelerOriginR\x06origin\x129\n" +
 	"\x06before\x18\x04 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\x06before\x127\n" +
-	"\x05after\x18\x05 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\x05after\"\x9d\x03\n" +
+	"\x05after\x18\x05 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\x05after\"\xe7\x03\n" +
 	"\x15PublishPolicyResponse\x120\n" +
 	"\x06policy\x18\x01 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\x12=\n" +
 	"\toverrides\x18\x02 \x03(\v2\x1f.hutong.policy.v1.FloorOverrideR\toverrides\x128\n" +
@@ -501,7 +521,8 @@ const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"\fimpact_count\x18\x05 \x01(\x05R\vimpactCount\x12%\n" +
 	"\x0eoverride_count\x18\x06 \x01(\x05R\roverrideCount\x12;\n" +
 	"\brestored\x18\a \x03(\v2\x1f.hutong.policy.v1.FloorOverrideR\brestored\x12%\n" +
-	"\x0erestored_count\x18\b \x01(\x05R\rrestoredCount\"\x8e\x02\n" +
+	"\x0erestored_count\x18\b \x01(\x05R\rrestoredCount\x12H\n" +
+	"\x0epending_change\x18\t \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange\"\x8e\x02\n" +
 	"\x15WithdrawPolicyRequest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xe2A\x01\x02\xfaA\x13\n" +
 	"\x11hutong.org/Policy\xbaH\a\xc8\x01\x01r\x02\x18xR\x04name\x12-\n" +
@@ -510,14 +531,15 @@ const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12#\n" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12;\n" +
 	"\vimpact_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"impactTime\"\xb8\x02\n" +
+	"impactTime\"\x82\x03\n" +
 	"\x16WithdrawPolicyResponse\x120\n" +
 	"\x06policy\x18\x01 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\x12+\n" +
 	"\x11consistency_token\x18\x02 \x01(\tR\x10consistencyToken\x128\n" +
 	"\aimpacts\x18\x03 \x03(\v2\x1e.hutong.policy.v1.PolicyImpactR\aimpacts\x12!\n" +
 	"\fimpact_count\x18\x04 \x01(\x05R\vimpactCount\x12;\n" +
 	"\brestored\x18\x05 \x03(\v2\x1f.hutong.policy.v1.FloorOverrideR\brestored\x12%\n" +
-	"\x0erestored_count\x18\x06 \x01(\x05R\rrestoredCount2\x90\x02\n" +
+	"\x0erestored_count\x18\x06 \x01(\x05R\rrestoredCount\x12H\n" +
+	"\x0epending_change\x18\a \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange2\x90\x02\n" +
 	"\x12PolicyAdminService\x12~\n" +
 	"\rPublishPolicy\x12&.hutong.policy.v1.PublishPolicyRequest\x1a'.hutong.policy.v1.PublishPolicyResponse\"\x1c\x8a\xd3\x18\x15\n" +
 	"\x11\b\x04\x10\x03\x1a\vpolicy.name\x18\x02\x90\x02\x02\x12z\n" +
@@ -551,6 +573,7 @@ var file_hutong_policy_v1_policy_admin_service_proto_goTypes = []any{
 	(TravelerOrigin)(0),            // 8: hutong.policy.v1.TravelerOrigin
 	(*EffectivePolicy)(nil),        // 9: hutong.policy.v1.EffectivePolicy
 	(*FloorOverride)(nil),          // 10: hutong.policy.v1.FloorOverride
+	(*v11.PendingChange)(nil),      // 11: hutong.approval.v1.PendingChange
 }
 var file_hutong_policy_v1_policy_admin_service_proto_depIdxs = []int32{
 	5,  // 0: hutong.policy.v1.PublishPolicyRequest.policy:type_name -> hutong.policy.v1.Policy
@@ -563,19 +586,21 @@ var file_hutong_policy_v1_policy_admin_service_proto_depIdxs = []int32{
 	10, // 7: hutong.policy.v1.PublishPolicyResponse.overrides:type_name -> hutong.policy.v1.FloorOverride
 	1,  // 8: hutong.policy.v1.PublishPolicyResponse.impacts:type_name -> hutong.policy.v1.PolicyImpact
 	10, // 9: hutong.policy.v1.PublishPolicyResponse.restored:type_name -> hutong.policy.v1.FloorOverride
-	6,  // 10: hutong.policy.v1.WithdrawPolicyRequest.impact_time:type_name -> google.protobuf.Timestamp
-	5,  // 11: hutong.policy.v1.WithdrawPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
-	1,  // 12: hutong.policy.v1.WithdrawPolicyResponse.impacts:type_name -> hutong.policy.v1.PolicyImpact
-	10, // 13: hutong.policy.v1.WithdrawPolicyResponse.restored:type_name -> hutong.policy.v1.FloorOverride
-	0,  // 14: hutong.policy.v1.PolicyAdminService.PublishPolicy:input_type -> hutong.policy.v1.PublishPolicyRequest
-	3,  // 15: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:input_type -> hutong.policy.v1.WithdrawPolicyRequest
-	2,  // 16: hutong.policy.v1.PolicyAdminService.PublishPolicy:output_type -> hutong.policy.v1.PublishPolicyResponse
-	4,  // 17: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:output_type -> hutong.policy.v1.WithdrawPolicyResponse
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 10: hutong.policy.v1.PublishPolicyResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	6,  // 11: hutong.policy.v1.WithdrawPolicyRequest.impact_time:type_name -> google.protobuf.Timestamp
+	5,  // 12: hutong.policy.v1.WithdrawPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
+	1,  // 13: hutong.policy.v1.WithdrawPolicyResponse.impacts:type_name -> hutong.policy.v1.PolicyImpact
+	10, // 14: hutong.policy.v1.WithdrawPolicyResponse.restored:type_name -> hutong.policy.v1.FloorOverride
+	11, // 15: hutong.policy.v1.WithdrawPolicyResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	0,  // 16: hutong.policy.v1.PolicyAdminService.PublishPolicy:input_type -> hutong.policy.v1.PublishPolicyRequest
+	3,  // 17: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:input_type -> hutong.policy.v1.WithdrawPolicyRequest
+	2,  // 18: hutong.policy.v1.PolicyAdminService.PublishPolicy:output_type -> hutong.policy.v1.PublishPolicyResponse
+	4,  // 19: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:output_type -> hutong.policy.v1.WithdrawPolicyResponse
+	18, // [18:20] is the sub-list for method output_type
+	16, // [16:18] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_admin_service_proto_init() }

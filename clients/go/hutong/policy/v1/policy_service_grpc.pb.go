@@ -31,23 +31,26 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-// processes on the same database within a second.
+// Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+// before the read began, and those of other processes on the same database within a second.
 type PolicyServiceClient interface {
-	// Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND.
+	// Reads one policy: the newest published revision, or the one named by "@{revision}", withdrawn or not. NOT_FOUND if
+	// there is none.
 	GetPolicy(ctx context.Context, in *GetPolicyRequest, opts ...grpc.CallOption) (*GetPolicyResponse, error)
-	// Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158).
+	// Lists the newest revision of each policy of one jurisdiction or of all, in order of their names, paged (AIP-158).
 	ListPolicies(ctx context.Context, in *ListPoliciesRequest, opts ...grpc.CallOption) (*ListPoliciesResponse, error)
 	// Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none.
 	ListPolicyRevisions(ctx context.Context, in *ListPolicyRevisionsRequest, opts ...grpc.CallOption) (*ListPolicyRevisionsResponse, error)
-	// What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
-	// force the answer says so (no requirement, governing empty); that is data, not an error.
+	// Returns what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. If
+	// nothing is in force the answer says so (no requirement, governing empty); that is data, not an error.
 	ResolvePolicy(ctx context.Context, in *ResolvePolicyRequest, opts ...grpc.CallOption) (*ResolvePolicyResponse, error)
-	// ResolvePolicy for up to 500 questions; the answers stand in the order of the requests, each by itself.
+	// Answers up to 500 questions as ResolvePolicy does. The answers are in the order of the requests, and each question
+	// gets an answer or an error of its own.
 	BatchResolvePolicies(ctx context.Context, in *BatchResolvePoliciesRequest, opts ...grpc.CallOption) (*BatchResolvePoliciesResponse, error)
-	// Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
-	// least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-	// was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
+	// Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
+	// checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
+	// (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
+	// a province the nation's changes are sent as they arrive.
 	WatchPolicies(ctx context.Context, in *WatchPoliciesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchPoliciesResponse], error)
 }
 
@@ -132,23 +135,26 @@ type PolicyService_WatchPoliciesClient = grpc.ServerStreamingClient[WatchPolicie
 // All implementations must embed UnimplementedPolicyServiceServer
 // for forward compatibility.
 //
-// Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-// processes on the same database within a second.
+// Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+// before the read began, and those of other processes on the same database within a second.
 type PolicyServiceServer interface {
-	// Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND.
+	// Reads one policy: the newest published revision, or the one named by "@{revision}", withdrawn or not. NOT_FOUND if
+	// there is none.
 	GetPolicy(context.Context, *GetPolicyRequest) (*GetPolicyResponse, error)
-	// Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158).
+	// Lists the newest revision of each policy of one jurisdiction or of all, in order of their names, paged (AIP-158).
 	ListPolicies(context.Context, *ListPoliciesRequest) (*ListPoliciesResponse, error)
 	// Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none.
 	ListPolicyRevisions(context.Context, *ListPolicyRevisionsRequest) (*ListPolicyRevisionsResponse, error)
-	// What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
-	// force the answer says so (no requirement, governing empty); that is data, not an error.
+	// Returns what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. If
+	// nothing is in force the answer says so (no requirement, governing empty); that is data, not an error.
 	ResolvePolicy(context.Context, *ResolvePolicyRequest) (*ResolvePolicyResponse, error)
-	// ResolvePolicy for up to 500 questions; the answers stand in the order of the requests, each by itself.
+	// Answers up to 500 questions as ResolvePolicy does. The answers are in the order of the requests, and each question
+	// gets an answer or an error of its own.
 	BatchResolvePolicies(context.Context, *BatchResolvePoliciesRequest) (*BatchResolvePoliciesResponse, error)
-	// Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
-	// least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-	// was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
+	// Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
+	// checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
+	// (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
+	// a province the nation's changes are sent as they arrive.
 	WatchPolicies(*WatchPoliciesRequest, grpc.ServerStreamingServer[WatchPoliciesResponse]) error
 	mustEmbedUnimplementedPolicyServiceServer()
 }

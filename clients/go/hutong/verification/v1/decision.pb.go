@@ -32,13 +32,14 @@ type DecisionOutcome int32
 
 const (
 	DecisionOutcome_DECISION_OUTCOME_UNSPECIFIED DecisionOutcome = 0
-	// It is.
+	// The result is recognised.
 	DecisionOutcome_DECISION_OUTCOME_RECOGNIZED DecisionOutcome = 1
-	// It is not, and the reason lies in the result itself.
+	// The result is not recognised, and the reason lies in the result itself.
 	DecisionOutcome_DECISION_OUTCOME_NOT_RECOGNIZED DecisionOutcome = 2
 	// No result is asked for.
 	DecisionOutcome_DECISION_OUTCOME_NOT_REQUIRED DecisionOutcome = 3
-	// It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder.
+	// It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+	// holder.
 	DecisionOutcome_DECISION_OUTCOME_UNDETERMINED DecisionOutcome = 4
 )
 
@@ -87,8 +88,8 @@ func (DecisionOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{0}
 }
 
-// Why. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
-// local code" or "not tested here".
+// Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+// say "not found in the local code" or "not tested here".
 type DecisionReason int32
 
 const (
@@ -105,7 +106,7 @@ const (
 	DecisionReason_DECISION_REASON_PENDING_RECHECK DecisionReason = 5
 	// NOT_RECOGNIZED: the assay gave no usable answer.
 	DecisionReason_DECISION_REASON_INCONCLUSIVE_RESULT DecisionReason = 6
-	// NOT_RECOGNIZED: the result was taken back.
+	// NOT_RECOGNIZED: the result was recalled.
 	DecisionReason_DECISION_REASON_RESULT_RECALLED DecisionReason = 7
 	// NOT_RECOGNIZED: the laboratory was not authorised when it issued the report.
 	DecisionReason_DECISION_REASON_LAB_NOT_AUTHORIZED DecisionReason = 8
@@ -124,7 +125,8 @@ const (
 	// UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
 	// nation answered.
 	DecisionReason_DECISION_REASON_NATION_NOT_ASKED DecisionReason = 14
-	// UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help.
+	// UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+	// removed old results since (DataSource.retention_start_time). Asking again does not help.
 	DecisionReason_DECISION_REASON_HISTORY_CUT DecisionReason = 15
 	// UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
 	// the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -214,9 +216,9 @@ const (
 	GateAction_GATE_ACTION_LET_IN GateAction = 1
 	// Let the holder in and register the case: keep the decision's name, so that an officer can follow it up.
 	GateAction_GATE_ACTION_LET_IN_AND_REGISTER GateAction = 2
-	// Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
-	// UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
-	// one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+	// Ask once more, at once and with a bounded wait. If the answer is the same, do `then_action`. If a call fails with
+	// UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection, the system is at fault. If it
+	// fails with INVALID_ARGUMENT, the number or the paper has to be typed again. In both cases ask again, then LET_IN.
 	GateAction_GATE_ACTION_ASK_AGAIN GateAction = 3
 	// The place may refuse the holder. Given exactly if refusal_permitted.
 	GateAction_GATE_ACTION_MAY_BE_REFUSED GateAction = 4
@@ -267,15 +269,15 @@ func (GateAction) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{2}
 }
 
-// On what a recognition rests.
+// What a recognition rests on.
 type DecisionBasis int32
 
 const (
-	// On neither: nothing was recognised.
+	// Nothing was recognised.
 	DecisionBasis_DECISION_BASIS_UNSPECIFIED DecisionBasis = 0
-	// On a record.
+	// A record.
 	DecisionBasis_DECISION_BASIS_RECORD DecisionBasis = 1
-	// On evidence in hand that has no record yet.
+	// Presented evidence that has no record yet.
 	DecisionBasis_DECISION_BASIS_PRESENTED DecisionBasis = 2
 )
 
@@ -327,16 +329,16 @@ const (
 	EvidenceUse_EVIDENCE_USE_UNSPECIFIED EvidenceUse = 0
 	// The decision rests on it.
 	EvidenceUse_EVIDENCE_USE_USED EvidenceUse = 1
-	// Valid too, but another stays valid longer.
+	// It is valid too, but another one stays valid longer.
 	EvidenceUse_EVIDENCE_USE_OTHER_EXPIRES_LATER EvidenceUse = 2
-	// Outside the window at the time of use.
+	// The time of use lies outside its window.
 	EvidenceUse_EVIDENCE_USE_EXPIRED EvidenceUse = 3
-	// Taken back.
+	// It was recalled.
 	EvidenceUse_EVIDENCE_USE_RECALLED EvidenceUse = 4
 	// Its laboratory was not authorised at report time.
 	EvidenceUse_EVIDENCE_USE_LAB_NOT_AUTHORIZED EvidenceUse = 5
-	// Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
-	// counts as one until then and has another use.
+	// Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+	// counts as a sampling record until its report time and has another use.
 	EvidenceUse_EVIDENCE_USE_NOT_YET_REPORTED EvidenceUse = 6
 	// Its times are out of order or lie in the future.
 	EvidenceUse_EVIDENCE_USE_TIMES_IMPOSSIBLE EvidenceUse = 7
@@ -349,7 +351,7 @@ const (
 	EvidenceUse_EVIDENCE_USE_NOT_COMPARABLE EvidenceUse = 10
 	// A sampling record where the place does not take it, or takes it no longer.
 	EvidenceUse_EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED EvidenceUse = 11
-	// No usable answer of the assay.
+	// The assay gave no usable answer.
 	EvidenceUse_EVIDENCE_USE_INCONCLUSIVE EvidenceUse = 12
 	// A positive, or a positive pool, that governs.
 	EvidenceUse_EVIDENCE_USE_GOVERNS EvidenceUse = 13
@@ -361,8 +363,8 @@ const (
 	EvidenceUse_EVIDENCE_USE_NOT_NEEDED EvidenceUse = 16
 	// A positive, or a positive pool, that is shown but has no record: only a recorded one governs.
 	EvidenceUse_EVIDENCE_USE_NOT_RECORDED EvidenceUse = 17
-	// A test of another item than those that the place asks for, or shown as one of these while its record is of another
-	// item. It has no effect.
+	// The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
+	// record is of another item. It has no effect.
 	EvidenceUse_EVIDENCE_USE_OTHER_ITEM EvidenceUse = 18
 	// A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
 	// among adverse_items, or its adverse_window has ended. It has no effect.
@@ -456,7 +458,7 @@ func (EvidenceUse) EnumDescriptor() ([]byte, []int) {
 // One thing that was weighed.
 type Considered struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What it is.
+	// What was weighed.
 	//
 	// Types that are valid to be assigned to Subject:
 	//
@@ -576,20 +578,20 @@ func (*Considered_Result) isConsidered_Subject() {}
 
 func (*Considered_Evidence) isConsidered_Subject() {}
 
-// An answer that explains itself. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why, until when and
-// by which rule, but nothing of what was weighed.
+// The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
+// until when and by which rule, but nothing of what was weighed.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision).
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Whether the result is recognised.
 	Outcome DecisionOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=hutong.verification.v1.DecisionOutcome" json:"outcome,omitempty"`
-	// Why.
+	// The reason of the outcome.
 	Reason DecisionReason `protobuf:"varint,3,opt,name=reason,proto3,enum=hutong.verification.v1.DecisionReason" json:"reason,omitempty"`
-	// On what a recognition rests.
+	// What a recognition rests on.
 	Basis DecisionBasis `protobuf:"varint,4,opt,name=basis,proto3,enum=hutong.verification.v1.DecisionBasis" json:"basis,omitempty"`
-	// The record it rests on, or the positive that governs, "labs/{uscc}/results/{report_number}@{revision}"; empty for
-	// presented evidence and where there is none.
+	// The record that the decision rests on, or the positive that governs,
+	// "labs/{uscc}/results/{report_number}@{revision}". Empty if it rests on presented evidence or on nothing.
 	Result string `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`
 	// The instant validity counts from; absent where nothing counts.
 	BasisTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=basis_time,json=basisTime,proto3" json:"basis_time,omitempty"`
@@ -598,29 +600,30 @@ type Decision struct {
 	// The policy that governs, "jurisdictions/{region}/policies/{policy_id}@{revision}"; empty when none is in force. With a
 	// floor that lifts the outcome is NOT_REQUIRED all the same.
 	GoverningPolicy string `protobuf:"bytes,8,opt,name=governing_policy,json=governingPolicy,proto3" json:"governing_policy,omitempty"`
-	// The floor that binds it: the one that lifts the requirement if one does, otherwise that of the highest authority;
-	// empty when none does.
+	// The binding floor: the one that lifts the requirement if there is one, otherwise that of the highest authority.
+	// Empty if no floor binds.
 	FloorPolicy string `protobuf:"bytes,9,opt,name=floor_policy,json=floorPolicy,proto3" json:"floor_policy,omitempty"`
-	// Everything that was weighed, and what became of it.
+	// Everything that was weighed, and how it was used.
 	Considered []*Considered `protobuf:"bytes,10,rep,name=considered,proto3" json:"considered,omitempty"`
 	// Each source that was asked, how it answered and how old its answer is.
 	Sources []*v1.DataSource `protobuf:"bytes,11,rep,name=sources,proto3" json:"sources,omitempty"`
-	// What somebody ought to do.
+	// Advice on what to do next.
 	NextSteps []*v1.NextStep `protobuf:"bytes,12,rep,name=next_steps,json=nextSteps,proto3" json:"next_steps,omitempty"`
-	// The place's advice, and for NO_RESULT that of the service; binds nobody.
+	// The place's advice, and for NO_RESULT that of the service. It binds no person.
 	Advice []string `protobuf:"bytes,13,rep,name=advice,proto3" json:"advice,omitempty"`
-	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
-	// was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,
-	// EXPIRED if anything that was weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
+	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
+	// asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
+	// a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
+	// if anything contradicts its record.
 	RefusalPermitted bool `protobuf:"varint,14,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
-	// Grounds on which nobody may be refused here.
+	// Grounds on which no person may be refused here.
 	ForbiddenGrounds []v11.RefusalGround `protobuf:"varint,15,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
 	// The instant for which it was asked.
 	UseTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
 	// The instant at which it was answered.
 	EvaluateTime *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=evaluate_time,json=evaluateTime,proto3" json:"evaluate_time,omitempty"`
-	// Whose rule was applied, if the origin is not known and the rules for the two origins differ: the more favourable one
-	// for the holder, once the records are known. UNSPECIFIED otherwise.
+	// The origin whose rule was applied, if the origin is not known and the rules for the two origins differ. It is the
+	// origin with the better decision for the holder, which depends on the records. UNSPECIFIED otherwise.
 	AssumedOrigin v12.TravelerOrigin `protobuf:"varint,18,opt,name=assumed_origin,json=assumedOrigin,proto3,enum=hutong.policy.v1.TravelerOrigin" json:"assumed_origin,omitempty"`
 	// The document behind governing_policy: what a gate can show the holder. Absent when it is not known.
 	GoverningSource *v12.PolicySource `protobuf:"bytes,19,opt,name=governing_source,json=governingSource,proto3" json:"governing_source,omitempty"`
@@ -849,14 +852,14 @@ func (x *Decision) GetItem() string {
 // The record that a piece of evidence names, as it was found (hutong.results.v1.ClaimedReportMatch).
 type ClaimedRecord struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whose record it is, if there is one.
+	// Whether there is a record, and whether it is this person's.
 	State v1.ClaimedReportMatchState `protobuf:"varint,1,opt,name=state,proto3,enum=hutong.results.v1.ClaimedReportMatchState" json:"state,omitempty"`
 	// The record, when it is this person's.
 	TestResult *v1.TestResult `protobuf:"bytes,2,opt,name=test_result,json=testResult,proto3" json:"test_result,omitempty"`
 	// The laboratory's standing at the evidence's report time.
 	LabStanding v1.LabStanding `protobuf:"varint,3,opt,name=lab_standing,json=labStanding,proto3,enum=hutong.results.v1.LabStanding" json:"lab_standing,omitempty"`
-	// As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
-	// retention keeps nothing. Then nobody is asked to upload it.
+	// As in hutong.results.v1.ClaimedReportMatch: set if the evidence's report time lies before this instant, because
+	// nothing from before it is kept. Then no laboratory is asked to upload the report.
 	RetentionStartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=retention_start_time,json=retentionStartTime,proto3" json:"retention_start_time,omitempty"`
 	// The laboratory that the evidence was found to mean, "labs/{uscc}"; empty if there is none.
 	Lab string `protobuf:"bytes,5,opt,name=lab,proto3" json:"lab,omitempty"`
@@ -951,21 +954,22 @@ type DecisionInputs struct {
 	Records []*v1.TestResult `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
 	// The evidence that was presented.
 	Evidence []*PresentedEvidence `protobuf:"bytes,5,rep,name=evidence,proto3" json:"evidence,omitempty"`
-	// For each piece of evidence what was found of it.
+	// What was found of each piece of evidence, in order.
 	Claims []*ClaimedRecord `protobuf:"bytes,6,rep,name=claims,proto3" json:"claims,omitempty"`
 	// Each source that was asked.
 	Sources []*v1.DataSource `protobuf:"bytes,7,rep,name=sources,proto3" json:"sources,omitempty"`
-	// Where it was asked, GB/T 2260.
+	// The place that was asked about, a GB/T 2260 code.
 	Region string `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
-	// What for; UNSPECIFIED in decisions of before it was kept.
+	// The purpose; UNSPECIFIED in decisions that are older than this field.
 	Purpose v11.Purpose `protobuf:"varint,9,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
 	// What applied to each origin, if the origin was not known and the rules differed.
 	ByOrigin *v12.PoliciesByOrigin `protobuf:"bytes,10,opt,name=by_origin,json=byOrigin,proto3" json:"by_origin,omitempty"`
-	// The node's own records alone recognised the person: the nation was not asked, and evidence only explains.
+	// Whether the node's own records alone recognised the person. The nation was then not asked, and evidence only
+	// explains the decision.
 	OwnRecordsAlone bool `protobuf:"varint,11,opt,name=own_records_alone,json=ownRecordsAlone,proto3" json:"own_records_alone,omitempty"`
-	// The limit of the look-up may have hidden what counted at a time of use in the past.
+	// The limit of the look-up or the nation's retention may have hidden what counted at the time of use.
 	HistoryCut bool `protobuf:"varint,12,opt,name=history_cut,json=historyCut,proto3" json:"history_cut,omitempty"`
-	// The version of the rules that made the decision; 0 in decisions of before it was kept.
+	// The version of the rules that made the decision; 0 in decisions that are older than this field.
 	RulesVersion int32 `protobuf:"varint,13,opt,name=rules_version,json=rulesVersion,proto3" json:"rules_version,omitempty"`
 	// With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
 	// the default item alone, "items/sars-cov-2-nucleic-acid".

@@ -37,16 +37,17 @@ type PresentedEvidence struct {
 	Channel v1.Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=hutong.type.v1.Channel" json:"channel,omitempty"`
 	// The laboratory on it, "labs/{uscc}"; empty if it is not known by its code.
 	Lab string `protobuf:"bytes,2,opt,name=lab,proto3" json:"lab,omitempty"`
-	// The report number on it, at most 64 characters. Spaces around it are nothing and full-width letters and digits stand
-	// for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD, and so is an identity number.
+	// The report number on it, at most 64 characters. Surrounding spaces are ignored, and full-width letters and digits
+	// stand for ASCII ones. A text that no upload accepts as a report number is an INVALID_FIELD, and so is an identity
+	// number.
 	ReportNumber string `protobuf:"bytes,3,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
-	// What it says.
+	// The outcome on it.
 	Outcome v1.Outcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=hutong.type.v1.Outcome" json:"outcome,omitempty"`
-	// The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. It is then taken to be no
-	// later than report_time: evidence that has expired counted from the report time has expired.
+	// The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. An absent time counts
+	// as not later than report_time. Evidence that has expired if counted from the report time has therefore expired.
 	SampleTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=sample_time,json=sampleTime,proto3" json:"sample_time,omitempty"`
-	// The report time on it; absent when it shows none (and for PENDING). It is then taken to be no earlier than
-	// sample_time: evidence that counts from the sampling time counts.
+	// The report time on it; absent when it shows none, and for PENDING. An absent time counts as not earlier than
+	// sample_time. Evidence that counts if counted from the sampling time therefore counts.
 	ReportTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
 	// What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
 	// an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).

@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How a report of non-recognition stands.
+// Whether a reported refusal is answered.
 type RefusalState int32
 
 const (
@@ -81,12 +81,12 @@ type RefusalAssessment int32
 
 const (
 	RefusalAssessment_REFUSAL_ASSESSMENT_UNSPECIFIED RefusalAssessment = 0
-	// On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
-	// with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+	// The ground is forbidden there, or the place was not permitted to refuse the person at that instant: the person had
+	// a recognised result, no result was asked for, or the decision did not permit it.
 	RefusalAssessment_REFUSAL_ASSESSMENT_UNLAWFUL RefusalAssessment = 1
-	// On a ground that is not forbidden, against a person whom the place was permitted to refuse.
+	// The ground is not forbidden, and the place was permitted to refuse the person.
 	RefusalAssessment_REFUSAL_ASSESSMENT_NOT_UNLAWFUL RefusalAssessment = 2
-	// What is known does not show it.
+	// It is not known whether the refusal was lawful.
 	RefusalAssessment_REFUSAL_ASSESSMENT_UNDETERMINED RefusalAssessment = 3
 )
 
@@ -139,7 +139,7 @@ type Refusal struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "refusals/{uuid7}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Where, GB/T 2260.
+	// The place, a GB/T 2260 code.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
 	// The place's name, as the person gave it.
 	Venue string `protobuf:"bytes,3,opt,name=venue,proto3" json:"venue,omitempty"`
@@ -147,17 +147,17 @@ type Refusal struct {
 	Purpose v1.Purpose `protobuf:"varint,4,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
 	// When it happened.
 	RefuseTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=refuse_time,json=refuseTime,proto3" json:"refuse_time,omitempty"`
-	// On what grounds, as the person was told.
+	// The grounds that were stated to the person.
 	Grounds []v1.RefusalGround `protobuf:"varint,6,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
-	// Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED only if the person was entitled:
-	// with a recognised result, or where none was asked.
+	// Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+	// person was entitled, by a recognised result or because none was asked for.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,7,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// The decision it was assessed by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
-	// in, where that outweighs it or the one shown is of something else.
+	// The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
+	// one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
 	Decision string `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"`
 	// Whether it was lawful.
 	Assessment RefusalAssessment `protobuf:"varint,9,opt,name=assessment,proto3,enum=hutong.verification.v1.RefusalAssessment" json:"assessment,omitempty"`
-	// How it stands.
+	// Whether it is answered.
 	State RefusalState `protobuf:"varint,10,opt,name=state,proto3,enum=hutong.verification.v1.RefusalState" json:"state,omitempty"`
 	// The person's own words, as given.
 	Statement string `protobuf:"bytes,11,opt,name=statement,proto3" json:"statement,omitempty"`

@@ -87,7 +87,7 @@ func (SummaryPeriod) EnumDescriptor() ([]byte, []int) {
 
 type ReportRefusalRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where, GB/T 2260 six digits.
+	// The place, a six-digit GB/T 2260 code.
 	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
 	// The place's name, at most 200 characters. Optional.
 	Venue string `protobuf:"bytes,2,opt,name=venue,proto3" json:"venue,omitempty"`
@@ -95,10 +95,10 @@ type ReportRefusalRequest struct {
 	Purpose v1.Purpose `protobuf:"varint,3,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
 	// When it happened, not in the future.
 	RefuseTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=refuse_time,json=refuseTime,proto3" json:"refuse_time,omitempty"`
-	// On what grounds, 1 to 10.
+	// The grounds, 1 to 10.
 	Grounds []v1.RefusalGround `protobuf:"varint,5,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
-	// The decision that was shown there, "decisions/{uuid7}". Optional. It counts for nothing if it is of another place or
-	// purpose, or of another person than document. It does not outweigh a positive result at the instant of refusal.
+	// The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
+	// purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
 	Decision string `protobuf:"bytes,6,opt,name=decision,proto3" json:"decision,omitempty"`
 	// The person, for the question whether they were recognised. Optional; never stored in clear.
 	Document *v1.IdentityDocument `protobuf:"bytes,7,opt,name=document,proto3" json:"document,omitempty"`
@@ -106,11 +106,12 @@ type ReportRefusalRequest struct {
 	Statement string `protobuf:"bytes,8,opt,name=statement,proto3" json:"statement,omitempty"`
 	// A UUID of the caller's (AIP-155). Optional.
 	RequestId string `protobuf:"bytes,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// What the person showed there, at most 10, weighed as VerifyRequest.evidence is: paper counts as a record does. Needs
-	// document. Without it somebody of whom no record is found counts as having shown nothing.
+	// The results that the person showed there, at most 10. They are weighed as VerifyRequest.evidence is, so paper
+	// counts as a record does. Requires document. Without evidence, a person without a record counts as having shown
+	// nothing.
 	Evidence []*PresentedEvidence `protobuf:"bytes,10,rep,name=evidence,proto3" json:"evidence,omitempty"`
-	// From where the person came, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: the report
-	// is assessed by the better rule for the person.
+	// The region that the person came from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
+	// known. The report is then assessed by the better rule for the person.
 	ArrivingFrom  string `protobuf:"bytes,11,opt,name=arriving_from,json=arrivingFrom,proto3" json:"arriving_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -360,17 +361,17 @@ func (x *GetRefusalResponse) GetRefusal() *Refusal {
 
 type ListRefusalsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many; 0 means 50, larger than 500 means 500.
+	// The largest number of items to return. 0 means 50; more than 500 means 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before; empty for the first. Bound to the other fields of the request.
+	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only in this region or below it; empty for all.
+	// Only reports of this region or below it; empty for all.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
-	// Only with one of these grounds; none for all.
+	// Only reports with one of these grounds; empty for all.
 	Grounds []v1.RefusalGround `protobuf:"varint,4,rep,packed,name=grounds,proto3,enum=hutong.type.v1.RefusalGround" json:"grounds,omitempty"`
-	// Only in one of these states; none for all.
+	// Only reports in one of these states; empty for all.
 	States []RefusalState `protobuf:"varint,5,rep,packed,name=states,proto3,enum=hutong.verification.v1.RefusalState" json:"states,omitempty"`
-	// Only with one of these assessments; none for all.
+	// Only reports with one of these assessments; empty for all.
 	Assessments []RefusalAssessment `protobuf:"varint,6,rep,packed,name=assessments,proto3,enum=hutong.verification.v1.RefusalAssessment" json:"assessments,omitempty"`
 	// Only refusals that happened in this interval. Either end may be absent: no limit.
 	RefuseInterval *interval.Interval `protobuf:"bytes,7,opt,name=refuse_interval,json=refuseInterval,proto3" json:"refuse_interval,omitempty"`
@@ -461,7 +462,7 @@ type ListRefusalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The reports, newest first.
 	Refusals []*Refusal `protobuf:"bytes,1,rep,name=refusals,proto3" json:"refusals,omitempty"`
-	// Give it back for the next page; empty at the end.
+	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -621,15 +622,15 @@ func (x *AnswerRefusalResponse) GetRefusal() *Refusal {
 
 type SummarizeRefusalsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most this many; 0 means 50, larger than 500 means 500.
+	// The largest number of items to return. 0 means 50; more than 500 means 500.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before; empty for the first. Bound to the other fields of the request.
+	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	// Only in this region or below it; empty for all.
+	// Only reports of this region or below it; empty for all.
 	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
 	// Refusals that happened in this interval. Both ends are needed, and the end is after the start.
 	Interval *interval.Interval `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
-	// How to split the interval up. Default one row for all of it.
+	// How to divide the interval. By default there is one row for the whole interval.
 	Period        SummaryPeriod `protobuf:"varint,5,opt,name=period,proto3,enum=hutong.verification.v1.SummaryPeriod" json:"period,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -703,11 +704,11 @@ func (x *SummarizeRefusalsRequest) GetPeriod() SummaryPeriod {
 // Counts of some reports.
 type RefusalCounts struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Reports.
+	// The number of reports.
 	RefusalCount int64 `protobuf:"varint,1,opt,name=refusal_count,json=refusalCount,proto3" json:"refusal_count,omitempty"`
-	// Of these, assessed as unlawful.
+	// How many of them were assessed as unlawful.
 	UnlawfulCount int64 `protobuf:"varint,2,opt,name=unlawful_count,json=unlawfulCount,proto3" json:"unlawful_count,omitempty"`
-	// Of these, not answered yet.
+	// How many of them are not answered yet.
 	OpenCount int64 `protobuf:"varint,3,opt,name=open_count,json=openCount,proto3" json:"open_count,omitempty"`
 	// The median time from report to answer, over answered ones; absent when none is.
 	MedianTimeToAnswer *durationpb.Duration `protobuf:"bytes,4,opt,name=median_time_to_answer,json=medianTimeToAnswer,proto3" json:"median_time_to_answer,omitempty"`
@@ -837,7 +838,7 @@ type RefusalSummary struct {
 	Interval *interval.Interval `protobuf:"bytes,2,opt,name=interval,proto3" json:"interval,omitempty"`
 	// All its reports, each once.
 	Total *RefusalCounts `protobuf:"bytes,3,opt,name=total,proto3" json:"total,omitempty"`
-	// By ground, in the order of RefusalGround. A report is counted under each ground that it names.
+	// The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names.
 	Grounds       []*GroundSummary `protobuf:"bytes,4,rep,name=grounds,proto3" json:"grounds,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -905,7 +906,7 @@ type SummarizeRefusalsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The rows, by jurisdiction and time; none without reports.
 	RefusalSummaries []*RefusalSummary `protobuf:"bytes,1,rep,name=refusal_summaries,json=refusalSummaries,proto3" json:"refusal_summaries,omitempty"`
-	// Give it back for the next page; empty at the end.
+	// The page_token for the next page; empty on the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -30,21 +30,23 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The message board: people report where they were refused, jurisdictions answer, supervisors see.
+// Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+// counts.
 type RefusalServiceClient interface {
-	// Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-	// Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-	// with the same request_id returns the first answer; without one it is a second report.
+	// Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+	// recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+	// NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+	// second report.
 	ReportRefusal(ctx context.Context, in *ReportRefusalRequest, opts ...grpc.CallOption) (*ReportRefusalResponse, error)
-	// Reads one report. NOT_FOUND.
+	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(ctx context.Context, in *GetRefusalRequest, opts ...grpc.CallOption) (*GetRefusalResponse, error)
 	// Lists reports, newest first, paged (AIP-158).
 	ListRefusals(ctx context.Context, in *ListRefusalsRequest, opts ...grpc.CallOption) (*ListRefusalsResponse, error)
 	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
 	// again changes nothing.
 	AnswerRefusal(ctx context.Context, in *AnswerRefusalRequest, opts ...grpc.CallOption) (*AnswerRefusalResponse, error)
-	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-	// comes in meanwhile is in the pages after it.
+	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+	// that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(ctx context.Context, in *SummarizeRefusalsRequest, opts ...grpc.CallOption) (*SummarizeRefusalsResponse, error)
 }
 
@@ -110,21 +112,23 @@ func (c *refusalServiceClient) SummarizeRefusals(ctx context.Context, in *Summar
 // All implementations must embed UnimplementedRefusalServiceServer
 // for forward compatibility.
 //
-// The message board: people report where they were refused, jurisdictions answer, supervisors see.
+// Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+// counts.
 type RefusalServiceServer interface {
-	// Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-	// Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-	// with the same request_id returns the first answer; without one it is a second report.
+	// Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+	// recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+	// NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+	// second report.
 	ReportRefusal(context.Context, *ReportRefusalRequest) (*ReportRefusalResponse, error)
-	// Reads one report. NOT_FOUND.
+	// Reads one report. NOT_FOUND if there is none.
 	GetRefusal(context.Context, *GetRefusalRequest) (*GetRefusalResponse, error)
 	// Lists reports, newest first, paged (AIP-158).
 	ListRefusals(context.Context, *ListRefusalsRequest) (*ListRefusalsResponse, error)
 	// Answers a report. Atomic. FAILED_PRECONDITION (CONFLICT) when it has another answer already. The same answer given
 	// again changes nothing.
 	AnswerRefusal(context.Context, *AnswerRefusalRequest) (*AnswerRefusalResponse, error)
-	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-	// comes in meanwhile is in the pages after it.
+	// Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+	// that comes in meanwhile is counted in later pages only.
 	SummarizeRefusals(context.Context, *SummarizeRefusalsRequest) (*SummarizeRefusalsResponse, error)
 	mustEmbedUnimplementedRefusalServiceServer()
 }

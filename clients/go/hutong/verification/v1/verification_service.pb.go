@@ -91,31 +91,35 @@ type VerifyRequest struct {
 	// results. A result without a name fits every name. An app's question is about the user who signed in, and its name is
 	// not compared.
 	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
-	// The place that checks, GB/T 2260 six digits: its window counts.
+	// The place that checks, a six-digit GB/T 2260 code. The policy of this place applies.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
-	// For what.
+	// The purpose.
 	Purpose v1.Purpose `protobuf:"varint,3,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
-	// From where the person comes, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: where the
-	// rules for the two origins differ, both are tried and the answer is the better one for the holder.
+	// The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
+	// known. If the rules for the two origins then differ, both are applied, and the better decision for the holder is
+	// the answer.
 	ArrivingFrom string `protobuf:"bytes,4,opt,name=arriving_from,json=arrivingFrom,proto3" json:"arriving_from,omitempty"`
-	// The instant of use, as a departure; absent means now. Asked about now, a report counts that was issued up to a minute
-	// ahead of this node's clock: another node's may be ahead by so much. Of a time over a day ago the newest 20 results in
-	// and as many outside the node's region are looked at. Where earlier ones may have been left out, since no negative
-	// among them was issued by then, the outcome is UNDETERMINED (HISTORY_CUT) and not a lack.
+	// The instant of use, for example of a departure; absent means now. For a question about now, a report that was
+	// issued up to a minute ahead of this node's clock counts, because another node's clock may be ahead by as much. For
+	// an instant more than a day ago, the newest 20 results from inside the node's region and the newest 20 from outside
+	// are read. If older results may have been left out, because no negative among those read was issued by that instant,
+	// the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. So it is if the nation has removed results that could
+	// still count at that instant.
 	UseTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
 	// What the holder shows, at most 10.
 	Evidence []*PresentedEvidence `protobuf:"bytes,6,rep,name=evidence,proto3" json:"evidence,omitempty"`
-	// How far to look for records. Unset asks as far as the answer needs: the node's own records first, and if these alone
-	// do not recognise the person the nation too, once, within the caller's remaining time and at most 1.2 seconds. LOCAL
-	// never asks the nation, and so never finds a lack.
+	// How far to look for records. If it is unset, the node's own records are read first. If these alone do not recognise
+	// the person, the nation is asked once, within the caller's remaining time and at most 1.2 seconds. LOCAL never asks
+	// the nation, so the answer is never a lack.
 	Scope v11.LookupScope `protobuf:"varint,7,opt,name=scope,proto3,enum=hutong.results.v1.LookupScope" json:"scope,omitempty"`
-	// The token of an upload, a correction or a publication: the decision never rests on an older world. One of another
-	// node makes the question NATIONWIDE, whatever its scope, and waits within the caller's deadline; when that world is not
-	// seen in time nothing is held against the holder: that node, or the nation, is a source that did not answer. Empty for
-	// none.
+	// The consistency token of an upload, a correction or a publication. The decision is never made from an older state.
+	// A token of another node makes the question NATIONWIDE whatever its scope is, and the call waits for that state
+	// within the caller's deadline. If it is not seen in time, nothing is held against the holder: that node, or the
+	// nation, is listed as a source that did not answer. Empty for no requirement.
 	AtLeastAsFresh string `protobuf:"bytes,8,opt,name=at_least_as_fresh,json=atLeastAsFresh,proto3" json:"at_least_as_fresh,omitempty"`
-	// Store the decision whatever it is. Default false: NOT_RECOGNIZED and decisions for which evidence was weighed are
-	// stored, others not. UNDETERMINED for an absence alone (of a source, of the nation's answer, of a policy) is not.
+	// Whether to store the decision whatever it is. By default only NOT_RECOGNIZED and decisions for which evidence was
+	// weighed are stored. UNDETERMINED is not stored by default if only something is absent: a source, the nation's
+	// answer or a policy.
 	StoreDecision bool `protobuf:"varint,9,opt,name=store_decision,json=storeDecision,proto3" json:"store_decision,omitempty"`
 	// How much of the decision to return. Unset: the most that the caller may see. The stored decision is always whole.
 	View          v12.View `protobuf:"varint,10,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
@@ -392,7 +396,7 @@ type VerifyItem_Decision struct {
 }
 
 type VerifyItem_Error struct {
-	// Why it could not be made, with the details a unary call would have carried.
+	// Why the decision could not be made, with the same details as a failed Verify.
 	Error *status.Status `protobuf:"bytes,2,opt,name=error,proto3,oneof"`
 }
 

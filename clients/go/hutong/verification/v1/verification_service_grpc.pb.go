@@ -30,24 +30,26 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-// a status other than OK only says that the question could not be put.
+// Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+// the policy and an expiry. A status other than OK only says that the question could not be answered.
 type VerificationServiceClient interface {
 	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
 	// sees the minimal view of a decision, an app the full view of its user's.
 	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-	// decision of its own, and one that is stored is stored each time.
+	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+	// makes a decision of its own, and a decision that is stored is stored each time.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (*VerifyResponse, error)
-	// Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-	// must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-	// as Verify.
+	// Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+	// decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+	// repeat it automatically, as with Verify.
 	BatchVerify(ctx context.Context, in *BatchVerifyRequest, opts ...grpc.CallOption) (*BatchVerifyResponse, error)
-	// Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-	// may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-	// repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-	// user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-	// connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+	// Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+	// answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+	// and the stream goes on. So does a question about one person more than the caller's budget allows
+	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+	// the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+	// caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+	// token expires (UNAUTHENTICATED).
 	StreamVerify(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamVerifyRequest, StreamVerifyResponse], error)
 	// Reads a stored decision. NOT_FOUND when it was not stored.
 	GetDecision(ctx context.Context, in *GetDecisionRequest, opts ...grpc.CallOption) (*GetDecisionResponse, error)
@@ -120,24 +122,26 @@ func (c *verificationServiceClient) ReplayDecision(ctx context.Context, in *Repl
 // All implementations must embed UnimplementedVerificationServiceServer
 // for forward compatibility.
 //
-// Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-// a status other than OK only says that the question could not be put.
+// Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+// the policy and an expiry. A status other than OK only says that the question could not be answered.
 type VerificationServiceServer interface {
 	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
 	// sees the minimal view of a decision, an app the full view of its user's.
 	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-	// decision of its own, and one that is stored is stored each time.
+	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+	// makes a decision of its own, and a decision that is stored is stored each time.
 	Verify(context.Context, *VerifyRequest) (*VerifyResponse, error)
-	// Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-	// must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-	// as Verify.
+	// Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+	// decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+	// repeat it automatically, as with Verify.
 	BatchVerify(context.Context, *BatchVerifyRequest) (*BatchVerifyResponse, error)
-	// Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-	// may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-	// repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-	// user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-	// connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+	// Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+	// answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+	// and the stream goes on. So does a question about one person more than the caller's budget allows
+	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+	// the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+	// caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+	// token expires (UNAUTHENTICATED).
 	StreamVerify(grpc.BidiStreamingServer[StreamVerifyRequest, StreamVerifyResponse]) error
 	// Reads a stored decision. NOT_FOUND when it was not stored.
 	GetDecision(context.Context, *GetDecisionRequest) (*GetDecisionResponse, error)

@@ -36,13 +36,19 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_APP: _Role.ValueType  # 3
     """A health-code or city app: /apps/{id}. It acts for the user whose token it sends."""
     ROLE_AUTHORITY: _Role.ValueType  # 4
-    """The authority that publishes the policies of a region and of those below it: /authorities/{region}."""
+    """The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+    /authorities/{region}/{id} for one of its officers.
+    """
     ROLE_SUPERVISOR: _Role.ValueType  # 5
-    """The supervisor of a region and of those below it: /supervisors/{region}."""
+    """The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+    officers. Approval by a second caller needs officers with names of their own.
+    """
     ROLE_NODE: _Role.ValueType  # 6
-    """The node of a province, at the national node: /nodes/{region}."""
+    """A province's node, which calls the national node: /nodes/{region}."""
     ROLE_VERIFICATION: _Role.ValueType  # 7
-    """The Verification service of the same node: /services/verification, or the node's own certificate at the node itself."""
+    """The Verification service of the same node: /services/verification. A caller that shows the node's own certificate
+    has this role too.
+    """
     ROLE_OPERATOR: _Role.ValueType  # 8
     """An operator of the node: /operators/{id}."""
 
@@ -60,13 +66,19 @@ ROLE_GATE: Role.ValueType  # 2
 ROLE_APP: Role.ValueType  # 3
 """A health-code or city app: /apps/{id}. It acts for the user whose token it sends."""
 ROLE_AUTHORITY: Role.ValueType  # 4
-"""The authority that publishes the policies of a region and of those below it: /authorities/{region}."""
+"""The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+/authorities/{region}/{id} for one of its officers.
+"""
 ROLE_SUPERVISOR: Role.ValueType  # 5
-"""The supervisor of a region and of those below it: /supervisors/{region}."""
+"""The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+officers. Approval by a second caller needs officers with names of their own.
+"""
 ROLE_NODE: Role.ValueType  # 6
-"""The node of a province, at the national node: /nodes/{region}."""
+"""A province's node, which calls the national node: /nodes/{region}."""
 ROLE_VERIFICATION: Role.ValueType  # 7
-"""The Verification service of the same node: /services/verification, or the node's own certificate at the node itself."""
+"""The Verification service of the same node: /services/verification. A caller that shows the node's own certificate
+has this role too.
+"""
 ROLE_OPERATOR: Role.ValueType  # 8
 """An operator of the node: /operators/{id}."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
@@ -91,7 +103,7 @@ class _BindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Bind.ValueType],
     """The calling node."""
 
 class Bind(_Bind, metaclass=_BindEnumTypeWrapper):
-    """What a field of the request must be to the caller."""
+    """What a field of the request must name, seen from the caller."""
 
 BIND_UNSPECIFIED: Bind.ValueType  # 0
 """Not stated."""
@@ -174,7 +186,7 @@ class Access(_message.Message):
     """What a call costs the service."""
     @_builtins.property
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]:
-        """The grants. A call needs one of them. Without a grant nobody may call the RPC over the network."""
+        """The grants. A call needs one of them. An RPC without a grant cannot be called over the network."""
 
     def __init__(
         self,
@@ -212,21 +224,22 @@ class Grant(_message.Message):
     field: _builtins.str
     """The path of the field that `bind` is about, like "start.lab" or "requests[].region". An item of a batch that the
     grant does not permit is answered with an error of its own. In a stream the first message is checked, and every
-    later one that states the field. Empty: BIND_ANY about the request as a whole. BIND_ANY with a field permits only
-    requests that state the field.
+    later one that states the field. Empty only with BIND_ANY, which then permits every request. BIND_ANY with a field
+    permits only requests that state the field.
     """
     needs_case: _builtins.bool
     """Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
     characters, not only spaces.
     """
     may_omit: _builtins.bool
-    """Whether the field may be absent. A filter by laboratory or region is then set to what is the caller's own, also if
-    a list of laboratories names others. A request with an absent document is about no person.
+    """Whether the field may be absent. An absent filter by laboratory or region is set to the caller's own. A filter that
+    lists several laboratories is set to the caller's own laboratory. A request with an absent document is about no
+    person.
     """
     also: _builtins.str
-    """With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it: a document that
-    the token names as another one of the user (claim `hutong_other_documents`), or the name of an object that is about
-    any of the user's documents.
+    """With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it. A document
+    must be one that the token names as another of the user's (claim `hutong_other_documents`). The name of an object
+    must be that of an object about one of the user's documents.
     """
     view: Global___View.ValueType
     """The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:

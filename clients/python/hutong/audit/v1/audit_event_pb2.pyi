@@ -48,8 +48,9 @@ Global___AuditEventKind: _TypeAlias = AuditEventKind  # noqa: Y015
 @_typing.final
 class AuditEvent(_message.Message):
     """One thing that a caller did at one service: read something about a person, changed something, or was refused. An
-    event holds no document number, no name and no mask. It belongs to a person by a keyed hash that this message does
-    not have: only the operator's command `hutongd audit who-read` finds a person's events, by the number of a document.
+    event holds no document number, no name and no mask. A keyed hash, which this message does not contain, connects it
+    with a person. Only the operator's command `hutongd audit who-read` finds a person's events, by the number of a
+    document.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -74,7 +75,9 @@ class AuditEvent(_message.Message):
     kind: Global___AuditEventKind.ValueType
     """What kind of doing it was."""
     request_id: _builtins.str
-    """The id of the call, as in the log. Of a read or a denial a keyed hash of it, because an id may tell the millisecond."""
+    """The id of the call, as in the log. A read or a denial has a keyed hash of it, because an id may contain the
+    millisecond.
+    """
     role: _builtins.str
     """The role of the caller in lower case, like "gate": a hutong.access.v1.Role without its prefix, "edge" for a proxy
     without a token, or "local" for a caller on loopback without certificates. Empty if the caller was not known.
@@ -83,31 +86,34 @@ class AuditEvent(_message.Message):
     """The name of the caller, like "gates/410100/7". Empty if the caller was not known."""
     on_behalf_of: _builtins.str
     """The name of the caller for whom the node's Verification service made the call. Usually empty: what Verification
-    reads for a caller is recorded at Verification, as a read of that caller.
+    reads for a caller is recorded at Verification, as a read of that caller. Of an approved change it is the caller that
+    proposed the change, and `caller` is the one that approved it.
     """
     peer: _builtins.str
     """The address of the connection's other end."""
     method: _builtins.str
     """The RPC, like "hutong.verification.v1.VerificationService/Verify"."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what the person was asked about; unspecified where the request says none."""
+    """The purpose for which the person was asked about; unspecified if the request states none."""
     region: _builtins.str
-    """Where: the region in the request, else that of the caller, else that of the node. GB/T 2260 six digits."""
+    """The region in the request, or else that of the caller, or else that of the node; six digits of GB/T 2260."""
     object: _builtins.str
-    """What it was about. Laboratories, uploads, policies and nodes by their names. Results, missing reports, decisions,
-    refusals and links as their collection and a keyed hash of the name, like "results/8b1a…". Empty if the request
-    names nothing but a document.
+    """What it was about. Laboratories, uploads, policies and nodes are given by their names. Results, missing reports,
+    decisions, refusals and links are given by their collection and a keyed hash of the name, like "results/8b1a…".
+    Empty if the request names nothing but a document.
     """
     code: _builtins.str
     """How the call or the item of a batch ended: the name of a google.rpc.Code."""
     outcome: _builtins.str
-    """The outcome of a decision without its prefix, like "RECOGNIZED"; empty for other RPCs."""
+    """The outcome of a decision without its prefix, like "RECOGNIZED". Of a change that needs a second approver it is
+    PROPOSED, APPROVED or REJECTED, and `object` is the pending change. Empty for other RPCs.
+    """
     item_count: _builtins.int
     """How many results, links, refusals or persons it was about. An answer without any is 0."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
-        """When it was. Of a change to the microsecond; of a read or a denial only the minute, because a question of a gate
-        says where a person is.
+        """When it happened. A change has its microsecond. A read or a denial has only its minute, because a gate's question
+        reveals where a person is.
         """
 
     def __init__(

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class AuditServiceStub(object):
     """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. Nothing here says about whom a read was.
+    was done in it. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -48,14 +48,14 @@ class AuditServiceStub(object):
 
 class AuditServiceServicer(object):
     """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. Nothing here says about whom a read was.
+    was done in it. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
     """
 
     def ListAuditEvents(self, request, context):
-        """Lists audit events, oldest first, paged (AIP-158). Reads carry their minute alone, so those of one minute are in no
+        """Lists audit events, oldest first, paged (AIP-158). Reads have only their minute, so those of one minute are in no
         particular order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -80,7 +80,7 @@ def add_AuditServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AuditService(object):
     """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. Nothing here says about whom a read was.
+    was done in it. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.

@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class AuditServiceStub:
     """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. Nothing here says about whom a read was.
+    was done in it. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -39,14 +39,14 @@ class AuditServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuditServiceAsyncStub: ...
     ListAuditEvents: _grpc.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]
-    """Lists audit events, oldest first, paged (AIP-158). Reads carry their minute alone, so those of one minute are in no
+    """Lists audit events, oldest first, paged (AIP-158). Reads have only their minute, so those of one minute are in no
     particular order.
     """
 
 @_typing.type_check_only
 class AuditServiceAsyncStub(AuditServiceStub):
     """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. Nothing here says about whom a read was.
+    was done in it. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -54,13 +54,13 @@ class AuditServiceAsyncStub(AuditServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListAuditEvents: _aio.UnaryUnaryMultiCallable[_audit_service_pb2.ListAuditEventsRequest, _audit_service_pb2.ListAuditEventsResponse]  # type: ignore[assignment]
-    """Lists audit events, oldest first, paged (AIP-158). Reads carry their minute alone, so those of one minute are in no
+    """Lists audit events, oldest first, paged (AIP-158). Reads have only their minute, so those of one minute are in no
     particular order.
     """
 
 class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
     """Who did what. Results, Policy and Verification each serve it about themselves. The supervisor of a region sees what
-    was done in it. Nothing here says about whom a read was.
+    was done in it. No answer says whom a read was about.
 
     Every change has its event, and no read of a person is answered before its event is durable. The service that
     answers the outer caller records the read. Reads and denials are kept 180 days, changes three years.
@@ -72,7 +72,7 @@ class AuditServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _audit_service_pb2.ListAuditEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_audit_service_pb2.ListAuditEventsResponse, _abc.Awaitable[_audit_service_pb2.ListAuditEventsResponse]]:
-        """Lists audit events, oldest first, paged (AIP-158). Reads carry their minute alone, so those of one minute are in no
+        """Lists audit events, oldest first, paged (AIP-158). Reads have only their minute, so those of one minute are in no
         particular order.
         """
 

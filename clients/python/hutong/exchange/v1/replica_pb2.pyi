@@ -62,8 +62,8 @@ class ReplicatedResult(_message.Message):
     key_version: _builtins.int
     """The version of the pepper that made subject_key."""
     content_hash: _builtins.bytes
-    """A hash, 16 bytes, over everything that the laboratory stated of this person, in whose input the person appears only
-    as keyed hashes. It distinguishes a report that came twice from two reports with one number. UploadService.UploadResults
+    """A hash, 16 bytes, over everything that the laboratory stated of this person. The person enters it only as keyed
+    hashes. It distinguishes a report that came twice from two reports with one number. UploadService.UploadResults
     says what it covers. Empty in the responses of LookupSubjects.
     """
     sampling_hash: _builtins.bytes

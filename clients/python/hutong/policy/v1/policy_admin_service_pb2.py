@@ -27,19 +27,20 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
+from hutong.approval.v1 import pending_change_pb2 as hutong_dot_approval_dot_v1_dot_pending__change__pb2
 from hutong.policy.v1 import policy_pb2 as hutong_dot_policy_dot_v1_dot_policy__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe1\x01\n\x14PublishPolicyRequest\x12\x34\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.PolicyB\n\xe2\x41\x01\x02\xbaH\x03\xd8\x01\x03\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12*\n\x12retroactive_reason\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\x12/\n\x0bimpact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\x0cPolicyImpact\x12\x0e\n\x06region\x18\x01 \x01(\t\x12(\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.Purpose\x12\x30\n\x06origin\x18\x03 \x01(\x0e\x32 .hutong.policy.v1.TravelerOrigin\x12\x31\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\x12\x30\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\"\xba\x02\n\x15PublishPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x32\n\toverrides\x18\x02 \x03(\x0b\x32\x1f.hutong.policy.v1.FloorOverride\x12/\n\x07impacts\x18\x03 \x03(\x0b\x32\x1e.hutong.policy.v1.PolicyImpact\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x14\n\x0cimpact_count\x18\x05 \x01(\x05\x12\x16\n\x0eoverride_count\x18\x06 \x01(\x05\x12\x31\n\x08restored\x18\x07 \x03(\x0b\x32\x1f.hutong.policy.v1.FloorOverride\x12\x16\n\x0erestored_count\x18\x08 \x01(\x05\"\xdb\x01\n\x15WithdrawPolicyRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12/\n\x0bimpact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xef\x01\n\x16WithdrawPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\x12/\n\x07impacts\x18\x03 \x03(\x0b\x32\x1e.hutong.policy.v1.PolicyImpact\x12\x14\n\x0cimpact_count\x18\x04 \x01(\x05\x12\x31\n\x08restored\x18\x05 \x03(\x0b\x32\x1f.hutong.policy.v1.FloorOverride\x12\x16\n\x0erestored_count\x18\x06 \x01(\x05\x32\x90\x02\n\x12PolicyAdminService\x12~\n\rPublishPolicy\x12&.hutong.policy.v1.PublishPolicyRequest\x1a\'.hutong.policy.v1.PublishPolicyResponse\"\x1c\x90\x02\x02\x8a\xd3\x18\x15\n\x11\x08\x04\x10\x03\x1a\x0bpolicy.name\x18\x02\x12z\n\x0eWithdrawPolicy\x12\'.hutong.policy.v1.WithdrawPolicyRequest\x1a(.hutong.policy.v1.WithdrawPolicyResponse\"\x15\x90\x02\x02\x8a\xd3\x18\x0e\n\n\x08\x04\x10\x03\x1a\x04name\x18\x02\x42\x66\n\x14org.hutong.policy.v1P\x01Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\'hutong/approval/v1/pending_change.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe1\x01\n\x14PublishPolicyRequest\x12\x34\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.PolicyB\n\xe2\x41\x01\x02\xbaH\x03\xd8\x01\x03\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\x12*\n\x12retroactive_reason\x18\x04 \x01(\tB\x0e\xbaH\x0br\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\x12/\n\x0bimpact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xdf\x01\n\x0cPolicyImpact\x12\x0e\n\x06region\x18\x01 \x01(\t\x12(\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.Purpose\x12\x30\n\x06origin\x18\x03 \x01(\x0e\x32 .hutong.policy.v1.TravelerOrigin\x12\x31\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\x12\x30\n\x05\x61\x66ter\x18\x05 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicy\"\xf5\x02\n\x15PublishPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x32\n\toverrides\x18\x02 \x03(\x0b\x32\x1f.hutong.policy.v1.FloorOverride\x12/\n\x07impacts\x18\x03 \x03(\x0b\x32\x1e.hutong.policy.v1.PolicyImpact\x12\x19\n\x11\x63onsistency_token\x18\x04 \x01(\t\x12\x14\n\x0cimpact_count\x18\x05 \x01(\x05\x12\x16\n\x0eoverride_count\x18\x06 \x01(\x05\x12\x31\n\x08restored\x18\x07 \x03(\x0b\x32\x1f.hutong.policy.v1.FloorOverride\x12\x16\n\x0erestored_count\x18\x08 \x01(\x05\x12\x39\n\x0epending_change\x18\t \x01(\x0b\x32!.hutong.approval.v1.PendingChange\"\xdb\x01\n\x15WithdrawPolicyRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x15\n\rvalidate_only\x18\x04 \x01(\x08\x12/\n\x0bimpact_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xaa\x02\n\x16WithdrawPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\x12/\n\x07impacts\x18\x03 \x03(\x0b\x32\x1e.hutong.policy.v1.PolicyImpact\x12\x14\n\x0cimpact_count\x18\x04 \x01(\x05\x12\x31\n\x08restored\x18\x05 \x03(\x0b\x32\x1f.hutong.policy.v1.FloorOverride\x12\x16\n\x0erestored_count\x18\x06 \x01(\x05\x12\x39\n\x0epending_change\x18\x07 \x01(\x0b\x32!.hutong.approval.v1.PendingChange2\x90\x02\n\x12PolicyAdminService\x12~\n\rPublishPolicy\x12&.hutong.policy.v1.PublishPolicyRequest\x1a\'.hutong.policy.v1.PublishPolicyResponse\"\x1c\x90\x02\x02\x8a\xd3\x18\x15\n\x11\x08\x04\x10\x03\x1a\x0bpolicy.name\x18\x02\x12z\n\x0eWithdrawPolicy\x12\'.hutong.policy.v1.WithdrawPolicyRequest\x1a(.hutong.policy.v1.WithdrawPolicyResponse\"\x15\x90\x02\x02\x8a\xd3\x18\x0e\n\n\x08\x04\x10\x03\x1a\x04name\x18\x02\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.policy.v1.policy_admin_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.policy.v1P\001Z9github.com/hutong/hutong/gen/go/hutong/policy/v1;policyv1\252\002\020Hutong.Policy.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.policy.v1P\001Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\252\002\020Hutong.Policy.V1'
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['policy']._loaded_options = None
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['policy']._serialized_options = b'\342A\001\002\272H\003\330\001\003'
   _globals['_PUBLISHPOLICYREQUEST'].fields_by_name['request_id']._loaded_options = None
@@ -56,16 +57,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYADMINSERVICE'].methods_by_name['PublishPolicy']._serialized_options = b'\220\002\002\212\323\030\025\n\021\010\004\020\003\032\013policy.name\030\002'
   _globals['_POLICYADMINSERVICE'].methods_by_name['WithdrawPolicy']._loaded_options = None
   _globals['_POLICYADMINSERVICE'].methods_by_name['WithdrawPolicy']._serialized_options = b'\220\002\002\212\323\030\016\n\n\010\004\020\003\032\004name\030\002'
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=308
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=533
-  _globals['_POLICYIMPACT']._serialized_start=536
-  _globals['_POLICYIMPACT']._serialized_end=759
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=762
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=1076
-  _globals['_WITHDRAWPOLICYREQUEST']._serialized_start=1079
-  _globals['_WITHDRAWPOLICYREQUEST']._serialized_end=1298
-  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_start=1301
-  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_end=1540
-  _globals['_POLICYADMINSERVICE']._serialized_start=1543
-  _globals['_POLICYADMINSERVICE']._serialized_end=1815
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=349
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=574
+  _globals['_POLICYIMPACT']._serialized_start=577
+  _globals['_POLICYIMPACT']._serialized_end=800
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=803
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=1176
+  _globals['_WITHDRAWPOLICYREQUEST']._serialized_start=1179
+  _globals['_WITHDRAWPOLICYREQUEST']._serialized_end=1398
+  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_start=1401
+  _globals['_WITHDRAWPOLICYRESPONSE']._serialized_end=1699
+  _globals['_POLICYADMINSERVICE']._serialized_start=1702
+  _globals['_POLICYADMINSERVICE']._serialized_end=1974
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from hutong.approval.v1 import pending_change_pb2 as _pending_change_pb2
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
@@ -33,18 +34,18 @@ class PublishPolicyRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     validate_only: _builtins.bool
-    """Check it, store nothing: the answer or error is that of a real publication. Default false."""
+    """Check the publication and store nothing. The answer or error is that of a real publication. Default false."""
     retroactive_reason: _builtins.str
-    """Why it begins in the past; needed when it does by more than 5 minutes. At most 500 characters without NUL."""
+    """Why it begins in the past; required if it begins more than 5 minutes ago. At most 500 characters without NUL."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
-        """The policy; its output-only fields are ignored. Its own rules are applied together with those of its jurisdiction
-        and of the floors above it, so that one answer names all faults.
+        """The policy; its output-only fields are ignored. It is checked at once by itself, against the other policies of its
+        jurisdiction, and against the floors above it, so that one answer names all faults.
         """
 
     @_builtins.property
     def impact_time(self) -> _timestamp_pb2.Timestamp:
-        """With it, impacts and impact_count list which answers change at this instant. Absent for none."""
+        """The instant for which impacts and impact_count say which answers change. Absent for none."""
 
     def __init__(
         self,
@@ -75,11 +76,11 @@ class PolicyImpact(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where, GB/T 2260."""
+    """The region, a GB/T 2260 code."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """For what."""
+    """The purpose."""
     origin: _policy_pb2.TravelerOrigin.ValueType
-    """For whom."""
+    """The origin."""
     @_builtins.property
     def before(self) -> _policy_pb2.EffectivePolicy:
         """What applied."""
@@ -117,36 +118,42 @@ class PublishPolicyResponse(_message.Message):
     OVERRIDE_COUNT_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
     RESTORED_COUNT_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Hand it to a decision as at_least_as_fresh. Empty with validate_only."""
+    """Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only."""
     impact_count: _builtins.int
-    """How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time."""
+    """How many answers change at impact_time, including those beyond the first 500; 0 without impact_time."""
     override_count: _builtins.int
-    """How many overrides there are in all, those beyond the first 500 among them."""
+    """How many overrides there are, including those beyond the first 500."""
     restored_count: _builtins.int
-    """How many there are in all, those beyond the first 500 among them."""
+    """How many there are, including those beyond the first 500."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """The revision as stored, or as it would be with validate_only."""
 
     @_builtins.property
     def overrides(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
-        """For a floor: what it overrides in lower policies, from when. For another policy: what floors override in it, those
-        that begin later among them. The first 500, by region.
+        """If the policy is a floor: what it overrides in lower policies, and from when. Otherwise: what floors override in
+        the policy, also floors that begin later. The first 500, by region.
         """
 
     @_builtins.property
     def impacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyImpact]:
-        """Which answers change at impact_time and how, by region, purpose and origin, for the policy's jurisdiction and those
-        below it that have policies (one that has none answers as the nearest above it); the first 500.
+        """The answers that change at impact_time, by region, purpose and origin; the first 500. They are those of the
+        policy's jurisdiction and of those below it that have policies. A jurisdiction without policies has the answers of
+        the nearest one above it.
         """
 
     @_builtins.property
     def restored(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
-        """What comes back into force because a floor ends by this publication: by its own effective_end_time, or because it
-        takes the place of another revision. Each says what `floor` overrides in `policy` no longer from start_time on, and no
-        other floor overrides instead for at least one purpose and origin. The first 500, by region.
+        """What comes back into force because this publication ends a floor: by the floor's own effective_end_time, or because
+        the new revision replaces it. In each entry `floor` no longer overrides `policy` from start_time on, and for at
+        least one purpose and origin no other floor does so instead. The first 500, by region.
         """
+
+    @_builtins.property
+    def pending_change(self) -> _pending_change_pb2.PendingChange:
+        """The publication waits for a second approver, or was decided since; absent if it needed none."""
 
     def __init__(
         self,
@@ -159,10 +166,11 @@ class PublishPolicyResponse(_message.Message):
         override_count: _builtins.int = ...,
         restored: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
         restored_count: _builtins.int = ...,
+        pending_change: _pending_change_pb2.PendingChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pending_change", b"pending_change", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "pending_change", b"pending_change", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,10 +192,10 @@ class WithdrawPolicyRequest(_message.Message):
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     validate_only: _builtins.bool
-    """Check it, store nothing: the answer or error is that of a real withdrawal. Default false."""
+    """Check the withdrawal and store nothing. The answer or error is that of a real withdrawal. Default false."""
     @_builtins.property
     def impact_time(self) -> _timestamp_pb2.Timestamp:
-        """With it, impacts and impact_count list which answers change at this instant. Absent for none."""
+        """The instant for which impacts and impact_count say which answers change. Absent for none."""
 
     def __init__(
         self,
@@ -216,23 +224,28 @@ class WithdrawPolicyResponse(_message.Message):
     IMPACT_COUNT_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
     RESTORED_COUNT_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Hand it to a decision as at_least_as_fresh. Empty with validate_only."""
+    """Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only."""
     impact_count: _builtins.int
-    """How many answers change at impact_time in all, those beyond the first 500 among them; 0 without impact_time."""
+    """How many answers change at impact_time, including those beyond the first 500; 0 without impact_time."""
     restored_count: _builtins.int
-    """How many there are in all, those beyond the first 500 among them."""
+    """How many there are, including those beyond the first 500."""
     @_builtins.property
     def policy(self) -> _policy_pb2.Policy:
         """The revision with its withdrawal, or as it would be with validate_only."""
 
     @_builtins.property
     def impacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyImpact]:
-        """As in PublishPolicyResponse: which answers change at impact_time and how; the first 500."""
+        """The answers that change at impact_time, as in PublishPolicyResponse; the first 500."""
 
     @_builtins.property
     def restored(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
-        """As in PublishPolicyResponse: what comes back into force because a floor ends by this withdrawal, from now on."""
+        """What comes back into force from now on because this withdrawal ends a floor, as in PublishPolicyResponse."""
+
+    @_builtins.property
+    def pending_change(self) -> _pending_change_pb2.PendingChange:
+        """The withdrawal waits for a second approver, or was decided since; absent if it needed none."""
 
     def __init__(
         self,
@@ -243,10 +256,11 @@ class WithdrawPolicyResponse(_message.Message):
         impact_count: _builtins.int = ...,
         restored: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
         restored_count: _builtins.int = ...,
+        pending_change: _pending_change_pb2.PendingChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pending_change", b"pending_change", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "pending_change", b"pending_change", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

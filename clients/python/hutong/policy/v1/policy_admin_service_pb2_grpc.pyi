@@ -27,59 +27,69 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyAdminServiceStub:
-    """How authorities put rules into force and take them back."""
+    """Publishes and withdraws policies. Authorities call it."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyAdminServiceAsyncStub: ...
     PublishPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]
-    """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
-    province by its watch of the national node alone, and what the national node keeps for a province stays there.
-    Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-    stands answers that revision, also when others with other starts came after it. The error names everything
-    that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
-    else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
-    where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-    begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-    withdraws floors (NOT_PERMITTED).
+    """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
+    node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
+    watch of the national node. What the national node publishes for a province stays at the national node. If the
+    content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
+    with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
+    breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
+    (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
+    AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+    start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
+    than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
+    nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+    of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+    answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+    alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
-    """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-    force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
-    in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-    lists what comes back into force.
+    """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
+    in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
+    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
+    the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
+    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    a second approver, as in PublishPolicy.
     """
 
 @_typing.type_check_only
 class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
-    """How authorities put rules into force and take them back."""
+    """Publishes and withdraws policies. Authorities call it."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
-    """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
-    province by its watch of the national node alone, and what the national node keeps for a province stays there.
-    Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-    stands answers that revision, also when others with other starts came after it. The error names everything
-    that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
-    else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-    AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
-    where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-    begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-    withdraws floors (NOT_PERMITTED).
+    """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
+    node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
+    watch of the national node. What the national node publishes for a province stays at the national node. If the
+    content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
+    with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
+    breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
+    (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
+    AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+    start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
+    than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
+    nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+    of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+    answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+    alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
-    """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-    force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
-    in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-    with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-    lists what comes back into force.
+    """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
+    in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
+    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
+    the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
+    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    a second approver, as in PublishPolicy.
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
-    """How authorities put rules into force and take them back."""
+    """Publishes and withdraws policies. Authorities call it."""
 
     @_abc_1.abstractmethod
     def PublishPolicy(
@@ -87,16 +97,20 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_service_pb2.PublishPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.PublishPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.PublishPolicyResponse]]:
-        """Publishes a revision. A node publishes for its own jurisdiction and those below: the nation's policies come to a
-        province by its watch of the national node alone, and what the national node keeps for a province stays there.
-        Atomic: two that tie cannot both succeed, however close together. Publishing again the content of a revision that
-        stands answers that revision, also when others with other starts came after it. The error names everything
-        that is wrong: fields, floors undercut, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault,
-        else PERMISSION_DENIED (NOT_PERMITTED) if it is not the node's to publish, else FAILED_PRECONDITION (POLICY_BREACH,
-        AMBIGUOUS, RETROACTIVE). POLICY_BREACH is of floors in force at the policy's own start: the policy asks for a result
-        where a floor lifts, counts from another basis, or ends some result earlier than a shortest_window. A floor that
-        begins later refuses nothing; `overrides` lists it. Only the nation's authority publishes and
-        withdraws floors (NOT_PERMITTED).
+        """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
+        node publishes only for its own jurisdiction and those below. A province receives the nation's policies only by its
+        watch of the national node. What the national node publishes for a province stays at the national node. If the
+        content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
+        with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
+        breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
+        (NOT_PERMITTED) if the node may not publish for the jurisdiction, otherwise FAILED_PRECONDITION (POLICY_BREACH,
+        AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
+        start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
+        than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
+        nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+        of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+        answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+        alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
         """
 
     @_abc_1.abstractmethod
@@ -105,11 +119,12 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_admin_service_pb2.WithdrawPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_admin_service_pb2.WithdrawPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.WithdrawPolicyResponse]]:
-        """Withdraws one revision from now on: a fact with a time, never a deletion. The revision before it in the series is in
-        force again, as far as it goes. Atomic. PERMISSION_DENIED (NOT_PERMITTED) when it is not the node's to withdraw, as
-        in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS when the one that comes back would tie
-        with another policy). A repeat with the same request_id returns the first answer. If a floor ends by it, the answer
-        lists what comes back into force.
+        """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
+        in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
+        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
+        the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
+        answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+        a second approver, as in PublishPolicy.
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -346,7 +346,7 @@ class Policy(_message.Message):
     title: _builtins.str
     """What people call it, 1 to 200 characters without control characters."""
     origin: Global___TravelerOrigin.ValueType
-    """Whom it covers. Default ANY."""
+    """The origins of the people whom it covers. Default ANY."""
     floor: _builtins.bool
     """Whether it is a floor. A floor governs nowhere by itself. It binds its jurisdiction and everything below, whatever
     policy governs there. It acts only in the holder's favour: it lifts (not_required), or states a basis, a
@@ -374,7 +374,7 @@ class Policy(_message.Message):
 
     @_builtins.property
     def not_required(self) -> Global___NotRequired:
-        """Nothing. In a floor: nothing may be asked for its purposes and origins."""
+        """No result is asked for. In a floor: none may be asked for, for the floor's purposes and origins."""
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
@@ -386,11 +386,11 @@ class Policy(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody may be refused. A floor's are always forbidden."""
+        """Grounds on which no person may be refused. The grounds of a floor are always forbidden."""
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Advice that binds nobody, as "three tests in five days after arrival"; at most 10 of 300 characters without control
+        """Advice that binds no person, as "three tests in five days after arrival"; at most 10 of 300 characters without control
         characters.
         """
 
@@ -487,11 +487,11 @@ class ChannelsOverride(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def stated(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
-        """Those of the lower policy."""
+        """The channels of the lower policy."""
 
     @_builtins.property
     def applied(self) -> _containers.RepeatedScalarFieldContainer[_channel_pb2.Channel.ValueType]:
-        """Those that apply."""
+        """The channels that apply."""
 
     def __init__(
         self,
@@ -579,7 +579,7 @@ class FloorOverride(_message.Message):
     START_TIME_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     floor: _builtins.str
-    """The floor that says so, "jurisdictions/{region}/policies/{policy_id}@{revision}"."""
+    """The floor that replaces it, "jurisdictions/{region}/policies/{policy_id}@{revision}"."""
     policy: _builtins.str
     """The lower policy, "…@{revision}"."""
     @_builtins.property
@@ -632,7 +632,7 @@ class FloorWindow(_message.Message):
     SHORTEST_WINDOW_FIELD_NUMBER: _builtins.int
     FLOOR_FIELD_NUMBER: _builtins.int
     floor: _builtins.str
-    """The floor that says so, "…@{revision}"."""
+    """The floor that sets it, "…@{revision}"."""
     @_builtins.property
     def shortest_window(self) -> Global___ShortestWindow:
         """How long every result counts at least."""
@@ -678,14 +678,14 @@ class EffectivePolicy(_message.Message):
     governing: _builtins.str
     """The policy that governs, "…@{revision}"; empty when none is in force."""
     floor: _builtins.str
-    """The floor of the highest authority that binds it, "…@{revision}"; empty when none does."""
+    """The binding floor of the highest authority, "…@{revision}"; empty when no floor binds."""
     lifting_floor: _builtins.str
     """The floor that lifts the requirement, "…@{revision}". No result is asked for because of it, whether or not a policy
     governs. If several floors lift, it is that of the highest authority. Empty when none does.
     """
     @_builtins.property
     def not_required(self) -> Global___NotRequired:
-        """Nothing."""
+        """No result is asked for."""
 
     @_builtins.property
     def test_required(self) -> Global___TestRequired:
@@ -697,15 +697,15 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody may be refused, the floors' among them."""
+        """Grounds on which no person may be refused, the floors' among them."""
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Advice that binds nobody."""
+        """Advice that binds no person."""
 
     @_builtins.property
     def lower_floors(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Floors of lower authorities that bind it too, from the nation downwards."""
+        """The binding floors of lower authorities, from the nation downwards."""
 
     @_builtins.property
     def overrides(self) -> _containers.RepeatedCompositeFieldContainer[Global___FloorOverride]:
@@ -713,8 +713,8 @@ class EffectivePolicy(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From this instant until just before end_time the clock alone cannot change the answer. Absent if it has held for
-        ever.
+        """The start of the interval in which the clock alone cannot change the answer, but only a publication or a
+        withdrawal. Absent if the interval has no start.
         """
 
     @_builtins.property
@@ -724,15 +724,15 @@ class EffectivePolicy(_message.Message):
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant up to which the publications behind the answer are complete, by the clock of the node that answers. An
-        answer from a cache has an older instant. At a province this covers what has arrived there; nation_as_of_time says
-        how far that reaches.
+        answer from a cache has an older instant. At a province this covers only publications that have arrived there;
+        nation_as_of_time says up to when those of the nation have.
         """
 
     @_builtins.property
     def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
         province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
-        last known policies go on to hold.
+        last known policies continue to apply.
         """
 
     @_builtins.property
@@ -804,13 +804,11 @@ class PoliciesByOrigin(_message.Message):
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody of unknown origin may be refused: those that one or both of the policies forbid."""
+        """Grounds on which no person of unknown origin may be refused: those that one or both of the policies forbid."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """From this instant until just before end_time the clock alone can change neither policy. Absent if both have held
-        for ever.
-        """
+        """The start of the interval in which the clock alone can change neither policy. Absent if the interval has no start."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:

@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class PolicyServiceStub(object):
-    """Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-    processes on the same database within a second.
+    """Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+    before the read began, and those of other processes on the same database within a second.
     """
 
     def __init__(self, channel):
@@ -69,19 +69,20 @@ class PolicyServiceStub(object):
 
 
 class PolicyServiceServicer(object):
-    """Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-    processes on the same database within a second.
+    """Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+    before the read began, and those of other processes on the same database within a second.
     """
 
     def GetPolicy(self, request, context):
-        """Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND.
+        """Reads one policy: the newest published revision, or the one named by "@{revision}", withdrawn or not. NOT_FOUND if
+        there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPolicies(self, request, context):
-        """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158).
+        """Lists the newest revision of each policy of one jurisdiction or of all, in order of their names, paged (AIP-158).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,24 +96,26 @@ class PolicyServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResolvePolicy(self, request, context):
-        """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
-        force the answer says so (no requirement, governing empty); that is data, not an error.
+        """Returns what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. If
+        nothing is in force the answer says so (no requirement, governing empty); that is data, not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchResolvePolicies(self, request, context):
-        """ResolvePolicy for up to 500 questions; the answers stand in the order of the requests, each by itself.
+        """Answers up to 500 questions as ResolvePolicy does. The answers are in the order of the requests, and each question
+        gets an answer or an error of its own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchPolicies(self, request, context):
-        """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
-        least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-        was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
+        """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
+        checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
+        (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
+        a province the nation's changes are sent as they arrive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,8 +163,8 @@ def add_PolicyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class PolicyService(object):
-    """Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-    processes on the same database within a second.
+    """Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+    before the read began, and those of other processes on the same database within a second.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class PolicyServiceStub:
-    """Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-    processes on the same database within a second.
+    """Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+    before the read began, and those of other processes on the same database within a second.
     """
 
     @_typing.overload
@@ -36,51 +36,61 @@ class PolicyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> PolicyServiceAsyncStub: ...
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]
-    """Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND."""
+    """Reads one policy: the newest published revision, or the one named by "@{revision}", withdrawn or not. NOT_FOUND if
+    there is none.
+    """
     ListPolicies: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoliciesRequest, _policy_service_pb2.ListPoliciesResponse]
-    """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158)."""
+    """Lists the newest revision of each policy of one jurisdiction or of all, in order of their names, paged (AIP-158)."""
     ListPolicyRevisions: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyRevisionsRequest, _policy_service_pb2.ListPolicyRevisionsResponse]
     """Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none."""
     ResolvePolicy: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.ResolvePolicyRequest, _policy_service_pb2.ResolvePolicyResponse]
-    """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
-    force the answer says so (no requirement, governing empty); that is data, not an error.
+    """Returns what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. If
+    nothing is in force the answer says so (no requirement, governing empty); that is data, not an error.
     """
     BatchResolvePolicies: _grpc.UnaryUnaryMultiCallable[_policy_service_pb2.BatchResolvePoliciesRequest, _policy_service_pb2.BatchResolvePoliciesResponse]
-    """ResolvePolicy for up to 500 questions; the answers stand in the order of the requests, each by itself."""
+    """Answers up to 500 questions as ResolvePolicy does. The answers are in the order of the requests, and each question
+    gets an answer or an error of its own.
+    """
     WatchPolicies: _grpc.UnaryStreamMultiCallable[_policy_service_pb2.WatchPoliciesRequest, _policy_service_pb2.WatchPoliciesResponse]
-    """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
-    least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-    was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
+    """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
+    checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
+    (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
+    a province the nation's changes are sent as they arrive.
     """
 
 @_typing.type_check_only
 class PolicyServiceAsyncStub(PolicyServiceStub):
-    """Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-    processes on the same database within a second.
+    """Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+    before the read began, and those of other processes on the same database within a second.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetPolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.GetPolicyRequest, _policy_service_pb2.GetPolicyResponse]  # type: ignore[assignment]
-    """Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND."""
+    """Reads one policy: the newest published revision, or the one named by "@{revision}", withdrawn or not. NOT_FOUND if
+    there is none.
+    """
     ListPolicies: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPoliciesRequest, _policy_service_pb2.ListPoliciesResponse]  # type: ignore[assignment]
-    """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158)."""
+    """Lists the newest revision of each policy of one jurisdiction or of all, in order of their names, paged (AIP-158)."""
     ListPolicyRevisions: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ListPolicyRevisionsRequest, _policy_service_pb2.ListPolicyRevisionsResponse]  # type: ignore[assignment]
     """Lists all revisions of one policy, newest first, paged (AIP-158). NOT_FOUND when there is none."""
     ResolvePolicy: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.ResolvePolicyRequest, _policy_service_pb2.ResolvePolicyResponse]  # type: ignore[assignment]
-    """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
-    force the answer says so (no requirement, governing empty); that is data, not an error.
+    """Returns what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. If
+    nothing is in force the answer says so (no requirement, governing empty); that is data, not an error.
     """
     BatchResolvePolicies: _aio.UnaryUnaryMultiCallable[_policy_service_pb2.BatchResolvePoliciesRequest, _policy_service_pb2.BatchResolvePoliciesResponse]  # type: ignore[assignment]
-    """ResolvePolicy for up to 500 questions; the answers stand in the order of the requests, each by itself."""
+    """Answers up to 500 questions as ResolvePolicy does. The answers are in the order of the requests, and each question
+    gets an answer or an error of its own.
+    """
     WatchPolicies: _aio.UnaryStreamMultiCallable[_policy_service_pb2.WatchPoliciesRequest, _policy_service_pb2.WatchPoliciesResponse]  # type: ignore[assignment]
-    """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
-    least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-    was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
+    """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
+    checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
+    (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
+    a province the nation's changes are sent as they arrive.
     """
 
 class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Reading the rules. Every read sees all publications acknowledged by this process before it began, and those of other
-    processes on the same database within a second.
+    """Reads policies and answers which policy applies. Every read sees all publications that this process acknowledged
+    before the read began, and those of other processes on the same database within a second.
     """
 
     @_abc_1.abstractmethod
@@ -89,7 +99,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.GetPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.GetPolicyResponse, _abc.Awaitable[_policy_service_pb2.GetPolicyResponse]]:
-        """Reads one policy: the newest published revision or the one named by "@{revision}", withdrawn ones too. NOT_FOUND."""
+        """Reads one policy: the newest published revision, or the one named by "@{revision}", withdrawn or not. NOT_FOUND if
+        there is none.
+        """
 
     @_abc_1.abstractmethod
     def ListPolicies(
@@ -97,7 +109,7 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ListPoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ListPoliciesResponse, _abc.Awaitable[_policy_service_pb2.ListPoliciesResponse]]:
-        """Lists the newest revision of each policy, of one jurisdiction or of all, by name, paged (AIP-158)."""
+        """Lists the newest revision of each policy of one jurisdiction or of all, in order of their names, paged (AIP-158)."""
 
     @_abc_1.abstractmethod
     def ListPolicyRevisions(
@@ -113,8 +125,8 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.ResolvePolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.ResolvePolicyResponse, _abc.Awaitable[_policy_service_pb2.ResolvePolicyResponse]]:
-        """What applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. Where nothing is in
-        force the answer says so (no requirement, governing empty); that is data, not an error.
+        """Returns what applies at a place, for a purpose, to a person of an origin that may be unknown, at an instant. If
+        nothing is in force the answer says so (no requirement, governing empty); that is data, not an error.
         """
 
     @_abc_1.abstractmethod
@@ -123,7 +135,9 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.BatchResolvePoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_policy_service_pb2.BatchResolvePoliciesResponse, _abc.Awaitable[_policy_service_pb2.BatchResolvePoliciesResponse]]:
-        """ResolvePolicy for up to 500 questions; the answers stand in the order of the requests, each by itself."""
+        """Answers up to 500 questions as ResolvePolicy does. The answers are in the order of the requests, and each question
+        gets an answer or an error of its own.
+        """
 
     @_abc_1.abstractmethod
     def WatchPolicies(
@@ -131,9 +145,10 @@ class PolicyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _policy_service_pb2.WatchPoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_policy_service_pb2.WatchPoliciesResponse], _abc.AsyncIterator[_policy_service_pb2.WatchPoliciesResponse]]:
-        """Streams every policy (a snapshot, ended by a checkpoint) and then each change as it is published, with a checkpoint at
-        least every 5 seconds. With a cursor only what came after it; OUT_OF_RANGE (CURSOR_TOO_OLD) when it is not known, or
-        was of a history that a restored database no longer has. At a province the nation's changes are sent as they arrive.
+        """Streams every policy as a snapshot, which ends with a checkpoint, and then each change as it is published, with a
+        checkpoint at least every 5 seconds. With a cursor it streams only what came after the cursor. OUT_OF_RANGE
+        (CURSOR_TOO_OLD) if the cursor is not known, for example because the database was restored to an earlier state. At
+        a province the nation's changes are sent as they arrive.
         """
 
 def add_PolicyServiceServicer_to_server(servicer: PolicyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

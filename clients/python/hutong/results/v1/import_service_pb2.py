@@ -29,14 +29,14 @@ from hutong.results.v1 import result_pb2 as hutong_dot_results_dot_v1_dot_result
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/import_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\"w\n\x14ImportResultsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\x32\x90\x01\n\rImportService\x12\x7f\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\x10\x01\x18\x02\x42j\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/import_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1dhutong/type/v1/identity.proto\"w\n\x14ImportResultsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"d\n\x15ImportResultsResponse\x12\x33\n\x0ctest_results\x18\x01 \x03(\x0b\x32\x1d.hutong.results.v1.TestResult\x12\x16\n\x0eimported_count\x18\x02 \x01(\x05\x32\x90\x01\n\rImportService\x12\x7f\n\rImportResults\x12\'.hutong.results.v1.ImportResultsRequest\x1a(.hutong.results.v1.ImportResultsResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\x10\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.import_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_IMPORTRESULTSREQUEST'].fields_by_name['document']._loaded_options = None
   _globals['_IMPORTRESULTSREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
   _globals['_IMPORTRESULTSREQUEST'].fields_by_name['request_id']._loaded_options = None

@@ -27,14 +27,14 @@ from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/missing_report.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n\rMissingReport\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12$\n\x03lab\x18\x02 \x01(\tB\x17\xe2\x41\x01\x03\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x1b\n\rreport_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x0craising_node\x18\x04 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:h\xea\x41\x65\n\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReportBj\n\x15org.hutong.results.v1P\x01Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&hutong/results/v1/missing_report.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x02\n\rMissingReport\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12$\n\x03lab\x18\x02 \x01(\tB\x17\xe2\x41\x01\x03\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x1b\n\rreport_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x0craising_node\x18\x04 \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node\x12\x35\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x34\n\nclose_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:h\xea\x41\x65\n\x18hutong.org/MissingReport\x12*labs/{uscc}/missingReports/{report_number}*\x0emissingReports2\rmissingReportBn\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.results.v1.missing_report_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z;github.com/hutong/hutong/gen/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025org.hutong.results.v1P\001Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\252\002\021Hutong.Results.V1'
   _globals['_MISSINGREPORT'].fields_by_name['name']._loaded_options = None
   _globals['_MISSINGREPORT'].fields_by_name['name']._serialized_options = b'\342A\001\010'
   _globals['_MISSINGREPORT'].fields_by_name['lab']._loaded_options = None

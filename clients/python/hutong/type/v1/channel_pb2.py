@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/type/v1/channel.proto\x12\x0ehutong.type.v1*\x88\x02\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12 \n\x1c\x43HANNEL_STATE_COUNCIL_CLIENT\x10\x01\x12%\n!CHANNEL_NATIONAL_SERVICE_PLATFORM\x10\x02\x12\"\n\x1e\x43HANNEL_PROVINCIAL_HEALTH_CODE\x10\x03\x12\"\n\x1e\x43HANNEL_PROVINCIAL_SERVICE_APP\x10\x04\x12\x19\n\x15\x43HANNEL_CITY_PLATFORM\x10\x05\x12\x1e\n\x1a\x43HANNEL_LAB_WEBSITE_OR_APP\x10\x06\x12\x18\n\x14\x43HANNEL_PAPER_REPORT\x10\x07\x42^\n\x12org.hutong.type.v1P\x01Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/type/v1/channel.proto\x12\x0ehutong.type.v1*\x88\x02\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12 \n\x1c\x43HANNEL_STATE_COUNCIL_CLIENT\x10\x01\x12%\n!CHANNEL_NATIONAL_SERVICE_PLATFORM\x10\x02\x12\"\n\x1e\x43HANNEL_PROVINCIAL_HEALTH_CODE\x10\x03\x12\"\n\x1e\x43HANNEL_PROVINCIAL_SERVICE_APP\x10\x04\x12\x19\n\x15\x43HANNEL_CITY_PLATFORM\x10\x05\x12\x1e\n\x1a\x43HANNEL_LAB_WEBSITE_OR_APP\x10\x06\x12\x18\n\x14\x43HANNEL_PAPER_REPORT\x10\x07\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.type.v1.channel_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_CHANNEL']._serialized_start=49
   _globals['_CHANNEL']._serialized_end=313
 # @@protoc_insertion_point(module_scope)

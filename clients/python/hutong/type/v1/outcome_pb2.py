@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/type/v1/outcome.proto\x12\x0ehutong.type.v1*\x98\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_PENDING\x10\x01\x12\x14\n\x10OUTCOME_NEGATIVE\x10\x02\x12\x14\n\x10OUTCOME_POSITIVE\x10\x03\x12\x19\n\x15OUTCOME_POOL_POSITIVE\x10\x04\x12\x18\n\x14OUTCOME_INCONCLUSIVE\x10\x05\x42^\n\x12org.hutong.type.v1P\x01Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/type/v1/outcome.proto\x12\x0ehutong.type.v1*\x98\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_PENDING\x10\x01\x12\x14\n\x10OUTCOME_NEGATIVE\x10\x02\x12\x14\n\x10OUTCOME_POSITIVE\x10\x03\x12\x19\n\x15OUTCOME_POOL_POSITIVE\x10\x04\x12\x18\n\x14OUTCOME_INCONCLUSIVE\x10\x05\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.type.v1.outcome_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_OUTCOME']._serialized_start=49
   _globals['_OUTCOME']._serialized_end=201
 # @@protoc_insertion_point(module_scope)

@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/type/v1/purpose.proto\x12\x0ehutong.type.v1*\xe1\x02\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x18\n\x14PURPOSE_PUBLIC_VENUE\x10\x01\x12\x1a\n\x16PURPOSE_CITY_TRANSPORT\x10\x02\x12\x1f\n\x1bPURPOSE_INTERCITY_TRANSPORT\x10\x03\x12\x11\n\rPURPOSE_HOTEL\x10\x04\x12\x17\n\x13PURPOSE_SCENIC_SITE\x10\x05\x12\x1f\n\x1bPURPOSE_MEDICAL_INSTITUTION\x10\x06\x12\x15\n\x11PURPOSE_CARE_HOME\x10\x07\x12\x12\n\x0ePURPOSE_SCHOOL\x10\x08\x12\x1b\n\x17PURPOSE_LARGE_GATHERING\x10\t\x12\x1e\n\x1aPURPOSE_ENTER_JURISDICTION\x10\n\x12\x1e\n\x1aPURPOSE_LEAVE_JURISDICTION\x10\x0b\x12\x11\n\rPURPOSE_OTHER\x10\x0c\x42^\n\x12org.hutong.type.v1P\x01Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/type/v1/purpose.proto\x12\x0ehutong.type.v1*\xe1\x02\n\x07Purpose\x12\x17\n\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x18\n\x14PURPOSE_PUBLIC_VENUE\x10\x01\x12\x1a\n\x16PURPOSE_CITY_TRANSPORT\x10\x02\x12\x1f\n\x1bPURPOSE_INTERCITY_TRANSPORT\x10\x03\x12\x11\n\rPURPOSE_HOTEL\x10\x04\x12\x17\n\x13PURPOSE_SCENIC_SITE\x10\x05\x12\x1f\n\x1bPURPOSE_MEDICAL_INSTITUTION\x10\x06\x12\x15\n\x11PURPOSE_CARE_HOME\x10\x07\x12\x12\n\x0ePURPOSE_SCHOOL\x10\x08\x12\x1b\n\x17PURPOSE_LARGE_GATHERING\x10\t\x12\x1e\n\x1aPURPOSE_ENTER_JURISDICTION\x10\n\x12\x1e\n\x1aPURPOSE_LEAVE_JURISDICTION\x10\x0b\x12\x11\n\rPURPOSE_OTHER\x10\x0c\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.type.v1.purpose_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_PURPOSE']._serialized_start=49
   _globals['_PURPOSE']._serialized_end=402
 # @@protoc_insertion_point(module_scope)

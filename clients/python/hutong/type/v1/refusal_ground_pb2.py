@@ -24,14 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hutong/type/v1/refusal_ground.proto\x12\x0ehutong.type.v1*\x98\x03\n\rRefusalGround\x12\x1e\n\x1aREFUSAL_GROUND_UNSPECIFIED\x10\x00\x12*\n&REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE\x10\x01\x12%\n!REFUSAL_GROUND_NOT_TESTED_LOCALLY\x10\x02\x12\'\n#REFUSAL_GROUND_CHANNEL_NOT_ACCEPTED\x10\x03\x12%\n!REFUSAL_GROUND_PAPER_NOT_ACCEPTED\x10\x04\x12\'\n#REFUSAL_GROUND_REPEAT_TEST_DEMANDED\x10\x05\x12\x1a\n\x16REFUSAL_GROUND_EXPIRED\x10\x06\x12\"\n\x1eREFUSAL_GROUND_POSITIVE_RESULT\x10\x07\x12$\n REFUSAL_GROUND_SUSPECTED_FORGERY\x10\x08\x12\x1b\n\x17REFUSAL_GROUND_NO_PROOF\x10\t\x12\x18\n\x14REFUSAL_GROUND_OTHER\x10\nB^\n\x12org.hutong.type.v1P\x01Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#hutong/type/v1/refusal_ground.proto\x12\x0ehutong.type.v1*\x98\x03\n\rRefusalGround\x12\x1e\n\x1aREFUSAL_GROUND_UNSPECIFIED\x10\x00\x12*\n&REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE\x10\x01\x12%\n!REFUSAL_GROUND_NOT_TESTED_LOCALLY\x10\x02\x12\'\n#REFUSAL_GROUND_CHANNEL_NOT_ACCEPTED\x10\x03\x12%\n!REFUSAL_GROUND_PAPER_NOT_ACCEPTED\x10\x04\x12\'\n#REFUSAL_GROUND_REPEAT_TEST_DEMANDED\x10\x05\x12\x1a\n\x16REFUSAL_GROUND_EXPIRED\x10\x06\x12\"\n\x1eREFUSAL_GROUND_POSITIVE_RESULT\x10\x07\x12$\n REFUSAL_GROUND_SUSPECTED_FORGERY\x10\x08\x12\x1b\n\x17REFUSAL_GROUND_NO_PROOF\x10\t\x12\x18\n\x14REFUSAL_GROUND_OTHER\x10\nBb\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.type.v1.refusal_ground_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z5github.com/hutong/hutong/gen/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
+  _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_REFUSALGROUND']._serialized_start=56
   _globals['_REFUSALGROUND']._serialized_end=464
 # @@protoc_insertion_point(module_scope)

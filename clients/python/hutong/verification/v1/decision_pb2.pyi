@@ -36,26 +36,30 @@ class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decis
     DESCRIPTOR: _descriptor.EnumDescriptor
     DECISION_OUTCOME_UNSPECIFIED: _DecisionOutcome.ValueType  # 0
     DECISION_OUTCOME_RECOGNIZED: _DecisionOutcome.ValueType  # 1
-    """It is."""
+    """The result is recognised."""
     DECISION_OUTCOME_NOT_RECOGNIZED: _DecisionOutcome.ValueType  # 2
-    """It is not, and the reason lies in the result itself."""
+    """The result is not recognised, and the reason lies in the result itself."""
     DECISION_OUTCOME_NOT_REQUIRED: _DecisionOutcome.ValueType  # 3
     """No result is asked for."""
     DECISION_OUTCOME_UNDETERMINED: _DecisionOutcome.ValueType  # 4
-    """It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder."""
+    """It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+    holder.
+    """
 
 class DecisionOutcome(_DecisionOutcome, metaclass=_DecisionOutcomeEnumTypeWrapper):
     """Whether a person's result is recognised here, now, for this purpose."""
 
 DECISION_OUTCOME_UNSPECIFIED: DecisionOutcome.ValueType  # 0
 DECISION_OUTCOME_RECOGNIZED: DecisionOutcome.ValueType  # 1
-"""It is."""
+"""The result is recognised."""
 DECISION_OUTCOME_NOT_RECOGNIZED: DecisionOutcome.ValueType  # 2
-"""It is not, and the reason lies in the result itself."""
+"""The result is not recognised, and the reason lies in the result itself."""
 DECISION_OUTCOME_NOT_REQUIRED: DecisionOutcome.ValueType  # 3
 """No result is asked for."""
 DECISION_OUTCOME_UNDETERMINED: DecisionOutcome.ValueType  # 4
-"""It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder."""
+"""It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+holder.
+"""
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
 
 class _DecisionReason:
@@ -78,7 +82,7 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_INCONCLUSIVE_RESULT: _DecisionReason.ValueType  # 6
     """NOT_RECOGNIZED: the assay gave no usable answer."""
     DECISION_REASON_RESULT_RECALLED: _DecisionReason.ValueType  # 7
-    """NOT_RECOGNIZED: the result was taken back."""
+    """NOT_RECOGNIZED: the result was recalled."""
     DECISION_REASON_LAB_NOT_AUTHORIZED: _DecisionReason.ValueType  # 8
     """NOT_RECOGNIZED: the laboratory was not authorised when it issued the report."""
     DECISION_REASON_NOT_YET_REPORTED: _DecisionReason.ValueType  # 9
@@ -99,7 +103,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     nation answered.
     """
     DECISION_REASON_HISTORY_CUT: _DecisionReason.ValueType  # 15
-    """UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+    """UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+    removed old results since (DataSource.retention_start_time). Asking again does not help.
+    """
     DECISION_REASON_EVIDENCE_NOT_COMPARABLE: _DecisionReason.ValueType  # 16
     """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
     the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -110,8 +116,8 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
-    """Why. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
-    local code" or "not tested here".
+    """Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+    say "not found in the local code" or "not tested here".
     """
 
 DECISION_REASON_UNSPECIFIED: DecisionReason.ValueType  # 0
@@ -128,7 +134,7 @@ DECISION_REASON_PENDING_RECHECK: DecisionReason.ValueType  # 5
 DECISION_REASON_INCONCLUSIVE_RESULT: DecisionReason.ValueType  # 6
 """NOT_RECOGNIZED: the assay gave no usable answer."""
 DECISION_REASON_RESULT_RECALLED: DecisionReason.ValueType  # 7
-"""NOT_RECOGNIZED: the result was taken back."""
+"""NOT_RECOGNIZED: the result was recalled."""
 DECISION_REASON_LAB_NOT_AUTHORIZED: DecisionReason.ValueType  # 8
 """NOT_RECOGNIZED: the laboratory was not authorised when it issued the report."""
 DECISION_REASON_NOT_YET_REPORTED: DecisionReason.ValueType  # 9
@@ -149,7 +155,9 @@ DECISION_REASON_NATION_NOT_ASKED: DecisionReason.ValueType  # 14
 nation answered.
 """
 DECISION_REASON_HISTORY_CUT: DecisionReason.ValueType  # 15
-"""UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+"""UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+removed old results since (DataSource.retention_start_time). Asking again does not help.
+"""
 DECISION_REASON_EVIDENCE_NOT_COMPARABLE: DecisionReason.ValueType  # 16
 """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
 the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -172,9 +180,9 @@ class _GateActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GateAction
     GATE_ACTION_LET_IN_AND_REGISTER: _GateAction.ValueType  # 2
     """Let the holder in and register the case: keep the decision's name, so that an officer can follow it up."""
     GATE_ACTION_ASK_AGAIN: _GateAction.ValueType  # 3
-    """Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
-    UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
-    one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+    """Ask once more, at once and with a bounded wait. If the answer is the same, do `then_action`. If a call fails with
+    UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection, the system is at fault. If it
+    fails with INVALID_ARGUMENT, the number or the paper has to be typed again. In both cases ask again, then LET_IN.
     """
     GATE_ACTION_MAY_BE_REFUSED: _GateAction.ValueType  # 4
     """The place may refuse the holder. Given exactly if refusal_permitted."""
@@ -188,9 +196,9 @@ GATE_ACTION_LET_IN: GateAction.ValueType  # 1
 GATE_ACTION_LET_IN_AND_REGISTER: GateAction.ValueType  # 2
 """Let the holder in and register the case: keep the decision's name, so that an officer can follow it up."""
 GATE_ACTION_ASK_AGAIN: GateAction.ValueType  # 3
-"""Ask once more, at once and with a bounded wait; if the answer is the same, do `then_action`. A call that fails with
-UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection is the system's own fault, and
-one that fails with INVALID_ARGUMENT means that the number or the paper is to be typed again: ask again, then LET_IN.
+"""Ask once more, at once and with a bounded wait. If the answer is the same, do `then_action`. If a call fails with
+UNAVAILABLE, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, INTERNAL or without a connection, the system is at fault. If it
+fails with INVALID_ARGUMENT, the number or the paper has to be typed again. In both cases ask again, then LET_IN.
 """
 GATE_ACTION_MAY_BE_REFUSED: GateAction.ValueType  # 4
 """The place may refuse the holder. Given exactly if refusal_permitted."""
@@ -203,21 +211,21 @@ class _DecisionBasis:
 class _DecisionBasisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DecisionBasis.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DECISION_BASIS_UNSPECIFIED: _DecisionBasis.ValueType  # 0
-    """On neither: nothing was recognised."""
+    """Nothing was recognised."""
     DECISION_BASIS_RECORD: _DecisionBasis.ValueType  # 1
-    """On a record."""
+    """A record."""
     DECISION_BASIS_PRESENTED: _DecisionBasis.ValueType  # 2
-    """On evidence in hand that has no record yet."""
+    """Presented evidence that has no record yet."""
 
 class DecisionBasis(_DecisionBasis, metaclass=_DecisionBasisEnumTypeWrapper):
-    """On what a recognition rests."""
+    """What a recognition rests on."""
 
 DECISION_BASIS_UNSPECIFIED: DecisionBasis.ValueType  # 0
-"""On neither: nothing was recognised."""
+"""Nothing was recognised."""
 DECISION_BASIS_RECORD: DecisionBasis.ValueType  # 1
-"""On a record."""
+"""A record."""
 DECISION_BASIS_PRESENTED: DecisionBasis.ValueType  # 2
-"""On evidence in hand that has no record yet."""
+"""Presented evidence that has no record yet."""
 Global___DecisionBasis: _TypeAlias = DecisionBasis  # noqa: Y015
 
 class _EvidenceUse:
@@ -230,16 +238,16 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_USED: _EvidenceUse.ValueType  # 1
     """The decision rests on it."""
     EVIDENCE_USE_OTHER_EXPIRES_LATER: _EvidenceUse.ValueType  # 2
-    """Valid too, but another stays valid longer."""
+    """It is valid too, but another one stays valid longer."""
     EVIDENCE_USE_EXPIRED: _EvidenceUse.ValueType  # 3
-    """Outside the window at the time of use."""
+    """The time of use lies outside its window."""
     EVIDENCE_USE_RECALLED: _EvidenceUse.ValueType  # 4
-    """Taken back."""
+    """It was recalled."""
     EVIDENCE_USE_LAB_NOT_AUTHORIZED: _EvidenceUse.ValueType  # 5
     """Its laboratory was not authorised at report time."""
     EVIDENCE_USE_NOT_YET_REPORTED: _EvidenceUse.ValueType  # 6
-    """Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
-    counts as one until then and has another use.
+    """Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+    counts as a sampling record until its report time and has another use.
     """
     EVIDENCE_USE_TIMES_IMPOSSIBLE: _EvidenceUse.ValueType  # 7
     """Its times are out of order or lie in the future."""
@@ -254,7 +262,7 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
     EVIDENCE_USE_INCONCLUSIVE: _EvidenceUse.ValueType  # 12
-    """No usable answer of the assay."""
+    """The assay gave no usable answer."""
     EVIDENCE_USE_GOVERNS: _EvidenceUse.ValueType  # 13
     """A positive, or a positive pool, that governs."""
     EVIDENCE_USE_CLEARED: _EvidenceUse.ValueType  # 14
@@ -266,8 +274,8 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     EVIDENCE_USE_NOT_RECORDED: _EvidenceUse.ValueType  # 17
     """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
     EVIDENCE_USE_OTHER_ITEM: _EvidenceUse.ValueType  # 18
-    """A test of another item than those that the place asks for, or shown as one of these while its record is of another
-    item. It has no effect.
+    """The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
+    record is of another item. It has no effect.
     """
     EVIDENCE_USE_NOT_ADVERSE: _EvidenceUse.ValueType  # 19
     """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
@@ -287,16 +295,16 @@ EVIDENCE_USE_UNSPECIFIED: EvidenceUse.ValueType  # 0
 EVIDENCE_USE_USED: EvidenceUse.ValueType  # 1
 """The decision rests on it."""
 EVIDENCE_USE_OTHER_EXPIRES_LATER: EvidenceUse.ValueType  # 2
-"""Valid too, but another stays valid longer."""
+"""It is valid too, but another one stays valid longer."""
 EVIDENCE_USE_EXPIRED: EvidenceUse.ValueType  # 3
-"""Outside the window at the time of use."""
+"""The time of use lies outside its window."""
 EVIDENCE_USE_RECALLED: EvidenceUse.ValueType  # 4
-"""Taken back."""
+"""It was recalled."""
 EVIDENCE_USE_LAB_NOT_AUTHORIZED: EvidenceUse.ValueType  # 5
 """Its laboratory was not authorised at report time."""
 EVIDENCE_USE_NOT_YET_REPORTED: EvidenceUse.ValueType  # 6
-"""Its report time lies after the time of use. Where the place takes sampling records, a negative or inconclusive one
-counts as one until then and has another use.
+"""Its report time lies after the time of use. If the place takes sampling records, a negative or inconclusive report
+counts as a sampling record until its report time and has another use.
 """
 EVIDENCE_USE_TIMES_IMPOSSIBLE: EvidenceUse.ValueType  # 7
 """Its times are out of order or lie in the future."""
@@ -311,7 +319,7 @@ does not show the time to count from. A holder is not refused for it.
 EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""
 EVIDENCE_USE_INCONCLUSIVE: EvidenceUse.ValueType  # 12
-"""No usable answer of the assay."""
+"""The assay gave no usable answer."""
 EVIDENCE_USE_GOVERNS: EvidenceUse.ValueType  # 13
 """A positive, or a positive pool, that governs."""
 EVIDENCE_USE_CLEARED: EvidenceUse.ValueType  # 14
@@ -323,8 +331,8 @@ EVIDENCE_USE_NOT_NEEDED: EvidenceUse.ValueType  # 16
 EVIDENCE_USE_NOT_RECORDED: EvidenceUse.ValueType  # 17
 """A positive, or a positive pool, that is shown but has no record: only a recorded one governs."""
 EVIDENCE_USE_OTHER_ITEM: EvidenceUse.ValueType  # 18
-"""A test of another item than those that the place asks for, or shown as one of these while its record is of another
-item. It has no effect.
+"""The place does not ask for the item of the test. Or the evidence shows an item that the place asks for, while its
+record is of another item. It has no effect.
 """
 EVIDENCE_USE_NOT_ADVERSE: EvidenceUse.ValueType  # 19
 """A recorded positive, or positive pool, that does not stand against the holder: the policy does not list its item
@@ -390,8 +398,8 @@ Global___Considered: _TypeAlias = Considered  # noqa: Y015
 
 @_typing.final
 class Decision(_message.Message):
-    """An answer that explains itself. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why, until when and
-    by which rule, but nothing of what was weighed.
+    """The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
+    until when and by which rule, but nothing of what was weighed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -426,29 +434,30 @@ class Decision(_message.Message):
     outcome: Global___DecisionOutcome.ValueType
     """Whether the result is recognised."""
     reason: Global___DecisionReason.ValueType
-    """Why."""
+    """The reason of the outcome."""
     basis: Global___DecisionBasis.ValueType
-    """On what a recognition rests."""
+    """What a recognition rests on."""
     result: _builtins.str
-    """The record it rests on, or the positive that governs, "labs/{uscc}/results/{report_number}@{revision}"; empty for
-    presented evidence and where there is none.
+    """The record that the decision rests on, or the positive that governs,
+    "labs/{uscc}/results/{report_number}@{revision}". Empty if it rests on presented evidence or on nothing.
     """
     governing_policy: _builtins.str
     """The policy that governs, "jurisdictions/{region}/policies/{policy_id}@{revision}"; empty when none is in force. With a
     floor that lifts the outcome is NOT_REQUIRED all the same.
     """
     floor_policy: _builtins.str
-    """The floor that binds it: the one that lifts the requirement if one does, otherwise that of the highest authority;
-    empty when none does.
+    """The binding floor: the one that lifts the requirement if there is one, otherwise that of the highest authority.
+    Empty if no floor binds.
     """
     refusal_permitted: _builtins.bool
-    """Whether the place may turn this person away. True only for NOT_RECOGNIZED, by a rule that permits it, if the nation
-    was asked, and on no ground that is forbidden here: POSITIVE_RESULT for a positive or a pool; for a lack NO_PROOF,
-    EXPIRED if anything that was weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
+    """Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
+    asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
+    a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
+    if anything contradicts its record.
     """
     assumed_origin: _policy_pb2.TravelerOrigin.ValueType
-    """Whose rule was applied, if the origin is not known and the rules for the two origins differ: the more favourable one
-    for the holder, once the records are known. UNSPECIFIED otherwise.
+    """The origin whose rule was applied, if the origin is not known and the rules for the two origins differ. It is the
+    origin with the better decision for the holder, which depends on the records. UNSPECIFIED otherwise.
     """
     action: Global___GateAction.ValueType
     """What the gate does."""
@@ -472,7 +481,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def considered(self) -> _containers.RepeatedCompositeFieldContainer[Global___Considered]:
-        """Everything that was weighed, and what became of it."""
+        """Everything that was weighed, and how it was used."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
@@ -480,15 +489,15 @@ class Decision(_message.Message):
 
     @_builtins.property
     def next_steps(self) -> _containers.RepeatedCompositeFieldContainer[_next_step_pb2.NextStep]:
-        """What somebody ought to do."""
+        """Advice on what to do next."""
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The place's advice, and for NO_RESULT that of the service; binds nobody."""
+        """The place's advice, and for NO_RESULT that of the service. It binds no person."""
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Grounds on which nobody may be refused here."""
+        """Grounds on which no person may be refused here."""
 
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
@@ -556,7 +565,7 @@ class ClaimedRecord(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     POSSIBLE_RESULTS_FIELD_NUMBER: _builtins.int
     state: _lookup_pb2.ClaimedReportMatchState.ValueType
-    """Whose record it is, if there is one."""
+    """Whether there is a record, and whether it is this person's."""
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the evidence's report time."""
     lab: _builtins.str
@@ -567,8 +576,8 @@ class ClaimedRecord(_message.Message):
 
     @_builtins.property
     def retention_start_time(self) -> _timestamp_pb2.Timestamp:
-        """As in hutong.results.v1.ClaimedReportMatch: present when the evidence is of a time before this instant, of which
-        retention keeps nothing. Then nobody is asked to upload it.
+        """As in hutong.results.v1.ClaimedReportMatch: set if the evidence's report time lies before this instant, because
+        nothing from before it is kept. Then no laboratory is asked to upload the report.
         """
 
     @_builtins.property
@@ -614,15 +623,17 @@ class DecisionInputs(_message.Message):
     RULES_VERSION_FIELD_NUMBER: _builtins.int
     CUT_ITEMS_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where it was asked, GB/T 2260."""
+    """The place that was asked about, a GB/T 2260 code."""
     purpose: _purpose_pb2.Purpose.ValueType
-    """What for; UNSPECIFIED in decisions of before it was kept."""
+    """The purpose; UNSPECIFIED in decisions that are older than this field."""
     own_records_alone: _builtins.bool
-    """The node's own records alone recognised the person: the nation was not asked, and evidence only explains."""
+    """Whether the node's own records alone recognised the person. The nation was then not asked, and evidence only
+    explains the decision.
+    """
     history_cut: _builtins.bool
-    """The limit of the look-up may have hidden what counted at a time of use in the past."""
+    """The limit of the look-up or the nation's retention may have hidden what counted at the time of use."""
     rules_version: _builtins.int
-    """The version of the rules that made the decision; 0 in decisions of before it was kept."""
+    """The version of the rules that made the decision; 0 in decisions that are older than this field."""
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
         """The instant for which it was asked."""
@@ -645,7 +656,7 @@ class DecisionInputs(_message.Message):
 
     @_builtins.property
     def claims(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedRecord]:
-        """For each piece of evidence what was found of it."""
+        """What was found of each piece of evidence, in order."""
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:

@@ -44,11 +44,12 @@ class PresentedEvidence(_message.Message):
     lab: _builtins.str
     """The laboratory on it, "labs/{uscc}"; empty if it is not known by its code."""
     report_number: _builtins.str
-    """The report number on it, at most 64 characters. Spaces around it are nothing and full-width letters and digits stand
-    for their ASCII ones; what no upload would take for a report number is an INVALID_FIELD, and so is an identity number.
+    """The report number on it, at most 64 characters. Surrounding spaces are ignored, and full-width letters and digits
+    stand for ASCII ones. A text that no upload accepts as a report number is an INVALID_FIELD, and so is an identity
+    number.
     """
     outcome: _outcome_pb2.Outcome.ValueType
-    """What it says."""
+    """The outcome on it."""
     item: _builtins.str
     """What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
     an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).
@@ -61,14 +62,14 @@ class PresentedEvidence(_message.Message):
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
-        """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. It is then taken to be no
-        later than report_time: evidence that has expired counted from the report time has expired.
+        """The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. An absent time counts
+        as not later than report_time. Evidence that has expired if counted from the report time has therefore expired.
         """
 
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
-        """The report time on it; absent when it shows none (and for PENDING). It is then taken to be no earlier than
-        sample_time: evidence that counts from the sampling time counts.
+        """The report time on it; absent when it shows none, and for PENDING. An absent time counts as not earlier than
+        sample_time. Evidence that counts if counted from the sampling time therefore counts.
         """
 
     def __init__(

@@ -35,7 +35,7 @@ class _RefusalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalS
     """Answered by the jurisdiction."""
 
 class RefusalState(_RefusalState, metaclass=_RefusalStateEnumTypeWrapper):
-    """How a report of non-recognition stands."""
+    """Whether a reported refusal is answered."""
 
 REFUSAL_STATE_UNSPECIFIED: RefusalState.ValueType  # 0
 REFUSAL_STATE_OPEN: RefusalState.ValueType  # 1
@@ -52,26 +52,26 @@ class _RefusalAssessmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ref
     DESCRIPTOR: _descriptor.EnumDescriptor
     REFUSAL_ASSESSMENT_UNSPECIFIED: _RefusalAssessment.ValueType  # 0
     REFUSAL_ASSESSMENT_UNLAWFUL: _RefusalAssessment.ValueType  # 1
-    """On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
-    with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+    """The ground is forbidden there, or the place was not permitted to refuse the person at that instant: the person had
+    a recognised result, no result was asked for, or the decision did not permit it.
     """
     REFUSAL_ASSESSMENT_NOT_UNLAWFUL: _RefusalAssessment.ValueType  # 2
-    """On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
+    """The ground is not forbidden, and the place was permitted to refuse the person."""
     REFUSAL_ASSESSMENT_UNDETERMINED: _RefusalAssessment.ValueType  # 3
-    """What is known does not show it."""
+    """It is not known whether the refusal was lawful."""
 
 class RefusalAssessment(_RefusalAssessment, metaclass=_RefusalAssessmentEnumTypeWrapper):
     """Whether a refusal was lawful, as far as is known."""
 
 REFUSAL_ASSESSMENT_UNSPECIFIED: RefusalAssessment.ValueType  # 0
 REFUSAL_ASSESSMENT_UNLAWFUL: RefusalAssessment.ValueType  # 1
-"""On a ground that is forbidden there, or of a person whom the rule did not let the place refuse at that instant: one
-with a recognised result, one of whom none was asked, or one whom the decision did not permit to refuse.
+"""The ground is forbidden there, or the place was not permitted to refuse the person at that instant: the person had
+a recognised result, no result was asked for, or the decision did not permit it.
 """
 REFUSAL_ASSESSMENT_NOT_UNLAWFUL: RefusalAssessment.ValueType  # 2
-"""On a ground that is not forbidden, against a person whom the place was permitted to refuse."""
+"""The ground is not forbidden, and the place was permitted to refuse the person."""
 REFUSAL_ASSESSMENT_UNDETERMINED: RefusalAssessment.ValueType  # 3
-"""What is known does not show it."""
+"""It is not known whether the refusal was lawful."""
 Global___RefusalAssessment: _TypeAlias = RefusalAssessment  # noqa: Y015
 
 @_typing.final
@@ -100,19 +100,19 @@ class Refusal(_message.Message):
     name: _builtins.str
     """"refusals/{uuid7}"."""
     region: _builtins.str
-    """Where, GB/T 2260."""
+    """The place, a GB/T 2260 code."""
     venue: _builtins.str
     """The place's name, as the person gave it."""
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision it was assessed by, "decisions/{uuid7}": the one shown at the place, or the one made when the report came
-    in, where that outweighs it or the one shown is of something else.
+    """The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
+    one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
     """
     assessment: Global___RefusalAssessment.ValueType
     """Whether it was lawful."""
     state: Global___RefusalState.ValueType
-    """How it stands."""
+    """Whether it is answered."""
     statement: _builtins.str
     """The person's own words, as given."""
     answer: _builtins.str
@@ -125,12 +125,12 @@ class Refusal(_message.Message):
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """On what grounds, as the person was told."""
+        """The grounds that were stated to the person."""
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED only if the person was entitled:
-        with a recognised result, or where none was asked.
+        """Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
+        person was entitled, by a recognised result or because none was asked for.
         """
 
     @_builtins.property

@@ -71,22 +71,22 @@ class ReportRefusalRequest(_message.Message):
     EVIDENCE_FIELD_NUMBER: _builtins.int
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
     region: _builtins.str
-    """Where, GB/T 2260 six digits."""
+    """The place, a six-digit GB/T 2260 code."""
     venue: _builtins.str
     """The place's name, at most 200 characters. Optional."""
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision that was shown there, "decisions/{uuid7}". Optional. It counts for nothing if it is of another place or
-    purpose, or of another person than document. It does not outweigh a positive result at the instant of refusal.
+    """The decision that was shown there, "decisions/{uuid7}". Optional. It is ignored if it is about another place or
+    purpose, or about another person than document. A positive result at the instant of refusal outweighs it.
     """
     statement: _builtins.str
     """The person's own words, at most 2,000 characters. Optional."""
     request_id: _builtins.str
     """A UUID of the caller's (AIP-155). Optional."""
     arriving_from: _builtins.str
-    """From where the person came, GB/T 2260 six digits. Empty, or "000000", means that the origin is not known: the report
-    is assessed by the better rule for the person.
+    """The region that the person came from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
+    known. The report is then assessed by the better rule for the person.
     """
     @_builtins.property
     def refuse_time(self) -> _timestamp_pb2.Timestamp:
@@ -94,7 +94,7 @@ class ReportRefusalRequest(_message.Message):
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """On what grounds, 1 to 10."""
+        """The grounds, 1 to 10."""
 
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
@@ -102,8 +102,9 @@ class ReportRefusalRequest(_message.Message):
 
     @_builtins.property
     def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_pb2.PresentedEvidence]:
-        """What the person showed there, at most 10, weighed as VerifyRequest.evidence is: paper counts as a record does. Needs
-        document. Without it somebody of whom no record is found counts as having shown nothing.
+        """The results that the person showed there, at most 10. They are weighed as VerifyRequest.evidence is, so paper
+        counts as a record does. Requires document. Without evidence, a person without a record counts as having shown
+        nothing.
         """
 
     def __init__(
@@ -205,22 +206,22 @@ class ListRefusalsRequest(_message.Message):
     ASSESSMENTS_FIELD_NUMBER: _builtins.int
     REFUSE_INTERVAL_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
-    """Only in this region or below it; empty for all."""
+    """Only reports of this region or below it; empty for all."""
     @_builtins.property
     def grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
-        """Only with one of these grounds; none for all."""
+        """Only reports with one of these grounds; empty for all."""
 
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[_refusal_pb2.RefusalState.ValueType]:
-        """Only in one of these states; none for all."""
+        """Only reports in one of these states; empty for all."""
 
     @_builtins.property
     def assessments(self) -> _containers.RepeatedScalarFieldContainer[_refusal_pb2.RefusalAssessment.ValueType]:
-        """Only with one of these assessments; none for all."""
+        """Only reports with one of these assessments; empty for all."""
 
     @_builtins.property
     def refuse_interval(self) -> _interval_pb2.Interval:
@@ -252,7 +253,7 @@ class ListRefusalsResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def refusals(self) -> _containers.RepeatedCompositeFieldContainer[_refusal_pb2.Refusal]:
         """The reports, newest first."""
@@ -331,13 +332,13 @@ class SummarizeRefusalsRequest(_message.Message):
     INTERVAL_FIELD_NUMBER: _builtins.int
     PERIOD_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """At most this many; 0 means 50, larger than 500 means 500."""
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
     page_token: _builtins.str
-    """The next_page_token of the page before; empty for the first. Bound to the other fields of the request."""
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
     region: _builtins.str
-    """Only in this region or below it; empty for all."""
+    """Only reports of this region or below it; empty for all."""
     period: Global___SummaryPeriod.ValueType
-    """How to split the interval up. Default one row for all of it."""
+    """How to divide the interval. By default there is one row for the whole interval."""
     @_builtins.property
     def interval(self) -> _interval_pb2.Interval:
         """Refusals that happened in this interval. Both ends are needed, and the end is after the start."""
@@ -370,11 +371,11 @@ class RefusalCounts(_message.Message):
     OPEN_COUNT_FIELD_NUMBER: _builtins.int
     MEDIAN_TIME_TO_ANSWER_FIELD_NUMBER: _builtins.int
     refusal_count: _builtins.int
-    """Reports."""
+    """The number of reports."""
     unlawful_count: _builtins.int
-    """Of these, assessed as unlawful."""
+    """How many of them were assessed as unlawful."""
     open_count: _builtins.int
-    """Of these, not answered yet."""
+    """How many of them are not answered yet."""
     @_builtins.property
     def median_time_to_answer(self) -> _duration_pb2.Duration:
         """The median time from report to answer, over answered ones; absent when none is."""
@@ -445,7 +446,7 @@ class RefusalSummary(_message.Message):
 
     @_builtins.property
     def grounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroundSummary]:
-        """By ground, in the order of RefusalGround. A report is counted under each ground that it names."""
+        """The counts by ground, in the order of RefusalGround. A report is counted under each ground that it names."""
 
     def __init__(
         self,
@@ -470,7 +471,7 @@ class SummarizeRefusalsResponse(_message.Message):
     REFUSAL_SUMMARIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Give it back for the next page; empty at the end."""
+    """The page_token for the next page; empty on the last page."""
     @_builtins.property
     def refusal_summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusalSummary]:
         """The rows, by jurisdiction and time; none without reports."""

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class RefusalServiceStub(object):
-    """The message board: people report where they were refused, jurisdictions answer, supervisors see.
+    """Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+    counts.
     """
 
     def __init__(self, channel):
@@ -63,20 +64,22 @@ class RefusalServiceStub(object):
 
 
 class RefusalServiceServicer(object):
-    """The message board: people report where they were refused, jurisdictions answer, supervisors see.
+    """Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+    counts.
     """
 
     def ReportRefusal(self, request, context):
-        """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-        Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-        with the same request_id returns the first answer; without one it is a second report.
+        """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+        recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+        NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+        second report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRefusal(self, request, context):
-        """Reads one report. NOT_FOUND.
+        """Reads one report. NOT_FOUND if there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,8 +101,8 @@ class RefusalServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeRefusals(self, request, context):
-        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-        comes in meanwhile is in the pages after it.
+        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+        that comes in meanwhile is counted in later pages only.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,7 +145,8 @@ def add_RefusalServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RefusalService(object):
-    """The message board: people report where they were refused, jurisdictions answer, supervisors see.
+    """Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+    counts.
     """
 
     @staticmethod

@@ -27,19 +27,22 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RefusalServiceStub:
-    """The message board: people report where they were refused, jurisdictions answer, supervisors see."""
+    """Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+    counts.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RefusalServiceAsyncStub: ...
     ReportRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]
-    """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-    Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-    with the same request_id returns the first answer; without one it is a second report.
+    """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+    recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+    NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+    second report.
     """
     GetRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]
-    """Reads one report. NOT_FOUND."""
+    """Reads one report. NOT_FOUND if there is none."""
     ListRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]
     """Lists reports, newest first, paged (AIP-158)."""
     AnswerRefusal: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]
@@ -47,22 +50,25 @@ class RefusalServiceStub:
     again changes nothing.
     """
     SummarizeRefusals: _grpc.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]
-    """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-    comes in meanwhile is in the pages after it.
+    """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+    that comes in meanwhile is counted in later pages only.
     """
 
 @_typing.type_check_only
 class RefusalServiceAsyncStub(RefusalServiceStub):
-    """The message board: people report where they were refused, jurisdictions answer, supervisors see."""
+    """Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+    counts.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ReportRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ReportRefusalRequest, _refusal_service_pb2.ReportRefusalResponse]  # type: ignore[assignment]
-    """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-    Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-    with the same request_id returns the first answer; without one it is a second report.
+    """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+    recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+    NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+    second report.
     """
     GetRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.GetRefusalRequest, _refusal_service_pb2.GetRefusalResponse]  # type: ignore[assignment]
-    """Reads one report. NOT_FOUND."""
+    """Reads one report. NOT_FOUND if there is none."""
     ListRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.ListRefusalsRequest, _refusal_service_pb2.ListRefusalsResponse]  # type: ignore[assignment]
     """Lists reports, newest first, paged (AIP-158)."""
     AnswerRefusal: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.AnswerRefusalRequest, _refusal_service_pb2.AnswerRefusalResponse]  # type: ignore[assignment]
@@ -70,12 +76,14 @@ class RefusalServiceAsyncStub(RefusalServiceStub):
     again changes nothing.
     """
     SummarizeRefusals: _aio.UnaryUnaryMultiCallable[_refusal_service_pb2.SummarizeRefusalsRequest, _refusal_service_pb2.SummarizeRefusalsResponse]  # type: ignore[assignment]
-    """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-    comes in meanwhile is in the pages after it.
+    """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+    that comes in meanwhile is counted in later pages only.
     """
 
 class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The message board: people report where they were refused, jurisdictions answer, supervisors see."""
+    """Reports of refusals (公众留言). People report where they were refused, jurisdictions answer, and supervisors read the
+    counts.
+    """
 
     @_abc_1.abstractmethod
     def ReportRefusal(
@@ -83,9 +91,10 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.ReportRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.ReportRefusalResponse, _abc.Awaitable[_refusal_service_pb2.ReportRefusalResponse]]:
-        """Takes a report and assesses it at once: was the ground forbidden there, was the person recognised at that instant?
-        Durable before the answer leaves. INVALID_ARGUMENT for faulty fields; NOT_FOUND for an unknown decision. A repeat
-        with the same request_id returns the first answer; without one it is a second report.
+        """Stores a report and assesses it at once: whether the ground was forbidden there, and whether the person was
+        recognised at that instant. The report is durable before the response is sent. INVALID_ARGUMENT for faulty fields;
+        NOT_FOUND for an unknown decision. A repeat with the same request_id returns the first answer; without one it is a
+        second report.
         """
 
     @_abc_1.abstractmethod
@@ -94,7 +103,7 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.GetRefusalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.GetRefusalResponse, _abc.Awaitable[_refusal_service_pb2.GetRefusalResponse]]:
-        """Reads one report. NOT_FOUND."""
+        """Reads one report. NOT_FOUND if there is none."""
 
     @_abc_1.abstractmethod
     def ListRefusals(
@@ -120,8 +129,8 @@ class RefusalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _refusal_service_pb2.SummarizeRefusalsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_refusal_service_pb2.SummarizeRefusalsResponse, _abc.Awaitable[_refusal_service_pb2.SummarizeRefusalsResponse]]:
-        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Every page counts anew: a report that
-        comes in meanwhile is in the pages after it.
+        """Counts reports by jurisdiction and ground over an interval, paged (AIP-158). Each page is counted anew, so a report
+        that comes in meanwhile is counted in later pages only.
         """
 
 def add_RefusalServiceServicer_to_server(servicer: RefusalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

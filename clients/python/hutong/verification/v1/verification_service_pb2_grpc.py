@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class VerificationServiceStub(object):
-    """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-    a status other than OK only says that the question could not be put.
+    """Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+    the policy and an expiry. A status other than OK only says that the question could not be answered.
     """
 
     def __init__(self, channel):
@@ -64,36 +64,38 @@ class VerificationServiceStub(object):
 
 
 class VerificationServiceServicer(object):
-    """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-    a status other than OK only says that the question could not be put.
+    """Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+    the policy and an expiry. A status other than OK only says that the question could not be answered.
     """
 
     def Verify(self, request, context):
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
         sees the minimal view of a decision, an app the full view of its user's.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-        decision of its own, and one that is stored is stored each time.
+        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+        makes a decision of its own, and a decision that is stored is stored each time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchVerify(self, request, context):
-        """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-        must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-        as Verify.
+        """Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+        decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+        repeat it automatically, as with Verify.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamVerify(self, request_iterator, context):
-        """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-        repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-        user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-        connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+        """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+        answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+        and the stream goes on. So does a question about one person more than the caller's budget allows
+        (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+        the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+        caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+        token expires (UNAUTHENTICATED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,8 +152,8 @@ def add_VerificationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class VerificationService(object):
-    """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-    a status other than OK only says that the question could not be put.
+    """Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+    the policy and an expiry. A status other than OK only says that the question could not be answered.
     """
 
     @staticmethod

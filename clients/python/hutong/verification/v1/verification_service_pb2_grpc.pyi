@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class VerificationServiceStub:
-    """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-    a status other than OK only says that the question could not be put.
+    """Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+    the policy and an expiry. A status other than OK only says that the question could not be answered.
     """
 
     @_typing.overload
@@ -39,20 +39,22 @@ class VerificationServiceStub:
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
     sees the minimal view of a decision, an app the full view of its user's.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-    decision of its own, and one that is stored is stored each time.
+    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+    makes a decision of its own, and a decision that is stored is stored each time.
     """
     BatchVerify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]
-    """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-    must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-    as Verify.
+    """Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+    decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+    repeat it automatically, as with Verify.
     """
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
-    """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-    repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-    user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-    connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+    """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+    answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+    and the stream goes on. So does a question about one person more than the caller's budget allows
+    (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+    the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+    caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+    token expires (UNAUTHENTICATED).
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -61,8 +63,8 @@ class VerificationServiceStub:
 
 @_typing.type_check_only
 class VerificationServiceAsyncStub(VerificationServiceStub):
-    """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-    a status other than OK only says that the question could not be put.
+    """Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+    the policy and an expiry. A status other than OK only says that the question could not be answered.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -70,20 +72,22 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
     sees the minimal view of a decision, an app the full view of its user's.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-    decision of its own, and one that is stored is stored each time.
+    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+    makes a decision of its own, and a decision that is stored is stored each time.
     """
     BatchVerify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]  # type: ignore[assignment]
-    """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-    must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-    as Verify.
+    """Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+    decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+    repeat it automatically, as with Verify.
     """
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
-    """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-    may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-    repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-    user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-    connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+    """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+    answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+    and the stream goes on. So does a question about one person more than the caller's budget allows
+    (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+    the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+    caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+    token expires (UNAUTHENTICATED).
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -91,8 +95,8 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     """Makes a stored decision again from its stored inputs, by the rules of today. NOT_FOUND when it was not stored."""
 
 class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Is this person's result recognised here, now, for this purpose? Answers are verdicts, with reason, rule and expiry;
-    a status other than OK only says that the question could not be put.
+    """Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
+    the policy and an expiry. A status other than OK only says that the question could not be answered.
     """
 
     @_abc_1.abstractmethod
@@ -104,8 +108,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
         sees the minimal view of a decision, an app the full view of its user's.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients do not repeat it on their own: every call is a
-        decision of its own, and one that is stored is stored each time.
+        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
+        makes a decision of its own, and a decision that is stored is stored each time.
         """
 
     @_abc_1.abstractmethod
@@ -114,9 +118,9 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_service_pb2.BatchVerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.BatchVerifyResponse, _abc.Awaitable[_verification_service_pb2.BatchVerifyResponse]]:
-        """Decides for up to 500; the answers stand in the order of the requests, and a request that is faulty, or whose decision
-        must be stored and cannot be, is answered by its own error without harm to the others. Not to be repeated,
-        as Verify.
+        """Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
+        decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
+        repeat it automatically, as with Verify.
         """
 
     @_abc_1.abstractmethod
@@ -125,11 +129,13 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_verification_service_pb2.StreamVerifyRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
-        """Decides one after another on a stream that stays open, for a gate. Answers carry their question's correlation_id and
-        may come in another order. What BatchVerify answers by an error is one here too; the stream lives on. Not to be
-        repeated, as Verify: after a break the gate asks again what was not answered. A question about another's region or
-        user, or about one person too many (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED), ends the stream. So does the end of the
-        connection, which lasts an hour (UNAVAILABLE), and that of the caller's certificate or token (UNAUTHENTICATED).
+        """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
+        answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
+        and the stream goes on. So does a question about one person more than the caller's budget allows
+        (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
+        the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
+        caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
+        token expires (UNAUTHENTICATED).
         """
 
     @_abc_1.abstractmethod

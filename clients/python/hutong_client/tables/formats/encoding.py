@@ -29,7 +29,10 @@ _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
 _WORDS_LOOKED_AT = 100_000
 """Number of words that are examined, which is enough to distinguish the two encodings."""
 _CHANCE = 0.1
-"""A file is UTF-8 if a larger share of its words is Chinese in UTF-8. One word of GB18030 in 10,000 is so by chance."""
+"""A file is UTF-8 if a larger share of its words is Chinese in UTF-8.
+
+One word of GB18030 in 10,000 is Chinese in UTF-8 by chance.
+"""
 
 
 def detect_encoding(path: Path, given: str = "") -> str:

@@ -58,7 +58,7 @@ def group_rows(rows: Iterable[Row]) -> Iterator[Group]:
 
 
 def _doubt_codes_of_persons(groups: Iterable[Group]) -> Iterator[Group]:
-    """Reject rows with a code each and no size if they follow a pool of one row, because they may be its members."""
+    """Reject rows after a pool of one row if each has its own code and no size. They may be members of the pool."""
     chain: list[Row] = []
     size = 0
     for group in groups:

@@ -96,7 +96,7 @@ def _find_hint(word: str) -> str:
 
 
 def has_odd_digit(text: str) -> bool:
-    """Check whether normalisation would make a plain digit of another character, as "12" of "1²"."""
+    """Check whether normalisation would turn another character into a plain digit, as it turns "1²" into "12"."""
     return not text.isascii() and any(
         not character.isdecimal() and any(map(str.isdigit, unicodedata.normalize("NFKC", character)))
         for character in text

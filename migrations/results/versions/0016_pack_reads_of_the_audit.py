@@ -1,0 +1,40 @@
+"""Create the table of packs: the audit's reads and denials, one row for all that are stored together.
+
+Rows of reads from before stay where they are.
+
+Revision: 0016, after 0015
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "results_audit_reads",
+        sa.Column("writer_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("event_count", sa.Integer(), nullable=False),
+        sa.Column("time", sa.BigInteger(), nullable=False),
+        sa.Column("has_denials", sa.Boolean(), nullable=False),
+        sa.Column("tags", sa.LargeBinary(), nullable=False),
+        sa.Column("events", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("writer_id", "sequence", name=op.f("pk_results_audit_reads")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_results_audit_reads_time", "results_audit_reads", ["time", "writer_id", "sequence"])
+    if op.get_bind().dialect.name == "postgresql":
+        # PostgreSQL would compress most packs, which are hashes for the most part, in the time of each answer.
+        for column in ("tags", "events"):
+            op.execute(f"ALTER TABLE results_audit_reads ALTER COLUMN {column} SET STORAGE EXTERNAL")
+
+
+def downgrade() -> None:
+    op.drop_table("results_audit_reads")

@@ -1,0 +1,37 @@
+"""Sub-keys of the nation's secret: one independent key for each purpose, by HKDF-SHA256 (RFC 5869). Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+SUBKEY_LENGTH = 32
+"""Bytes of a sub-key: the length of a SHA-256 hash, which is also a key of AES-256 or ChaCha20."""
+
+
+class Purpose(Enum):
+    """What a sub-key is for. The text is part of the derivation, so it must never change or be used twice."""
+
+    AUDIT = "audit"
+    DECISION_TAGS = "decision tags"
+    HOLDER_TOKENS = "holder tokens"
+    KNOWN_BATCHES = "known batches"
+    MARK = "mark"
+    NAME_HASHES = "name hashes"
+    PAGE_TOKENS = "page tokens"
+    REQUEST_MEMORY = "request memory"
+
+
+def subkey(secret: bytes, purpose: Purpose, version: int = 1, part: str = "") -> bytes:
+    """Return the sub-key of a secret for a purpose. It does not reveal the secret or any other sub-key.
+
+    Args:
+        secret: the nation's secret; empty where hashes need no key, as in Policy, which stores nothing of persons.
+        purpose: what the sub-key is for.
+        version: the secret's key version.
+        part: separates users of one purpose, such as the services, whose hashes must not match.
+    """
+    info = f"hutong/{purpose.value}/{version}/{part}".encode()
+    return HKDF(SHA256(), SUBKEY_LENGTH, salt=None, info=info).derive(secret)

@@ -1,0 +1,179 @@
+"""Where the nation's secret comes from: a file, a file descriptor, or a command of a key store.
+
+A descriptor can be read once only, and a command may cost a call to a KMS. So a process reads each of them once and
+keeps the secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import select
+import shlex
+import signal
+import subprocess
+import time
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from services.domain.subject import Pepper
+from services.runtime.configuration.variables import BadSetting
+
+_LEAST_BYTES = 32
+"""The length of a SHA-256 hash. A shorter secret would be easier to guess than the hash."""
+_MOST_BYTES = 4096
+"""More than any key has. A longer output is that of a wrong command or the content of a wrong file."""
+_SECONDS = 30.0
+"""How long a command may run, and how long a descriptor may take to end. Calls to a KMS take under a second."""
+
+
+class PepperSource(NamedTuple):
+    """The settings of a pepper: exactly one is given, or none for the secret that an embedded node makes itself."""
+
+    file: Path | None
+    descriptor: int | None
+    command: str
+
+    @property
+    def kind(self) -> str:
+        """Return "file", "descriptor", "command", or "embedded" if no source is given."""
+        named = [name for name, one in zip(self._fields, self, strict=True) if one not in (None, "")]
+        return named[0] if named else "embedded"
+
+    def check(self) -> None:
+        """Check that at most one source is given.
+
+        Raises:
+            BadSetting: two are given.
+        """
+        if sum(one not in (None, "") for one in self) > 1:
+            raise BadSetting("give one of HUTONG_PEPPER_FILE, HUTONG_PEPPER_DESCRIPTOR and HUTONG_PEPPER_COMMAND")
+
+
+def read_pepper(source: PepperSource, directory: Path, seconds: float = _SECONDS) -> Pepper:
+    """Return the pepper from its source. Without a source it is a file in a directory, which the first start makes.
+
+    A command or a descriptor must end within so many seconds.
+
+    Raises:
+        BadSetting: the source cannot be used, or gives less than 32 or more than 4,096 bytes.
+    """
+    if source.command:
+        return _pepper_of_command(source.command, seconds)
+    if source.descriptor is not None:
+        return _pepper_of_descriptor(source.descriptor, seconds)
+    return _read_file(_make_file(directory) if source.file is None else source.file)
+
+
+@cache
+def _pepper_of_command(command: str, seconds: float) -> Pepper:
+    """Run a command without a shell and return the secret that it prints. Its output never enters a log or an error."""
+    name = "HUTONG_PEPPER_COMMAND"
+    try:
+        # A process group of its own, so that what the command has started ends with it.
+        process = subprocess.Popen(  # noqa: S603 - the operator's own setting, as the program hutongd is
+            shlex.split(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BadSetting(f"{name} cannot be run: {error.strerror}") from None
+    except ValueError:
+        raise BadSetting(f"{name} cannot be run: its quotes are not closed, or it holds a zero byte") from None
+    assert process.stdout is not None
+    until = time.monotonic() + seconds
+    try:
+        secret = _read_until(process.stdout.fileno(), until)
+        # A command whose output is too long may never end.
+        code = 0 if len(secret) > _MOST_BYTES else process.wait(max(0.0, until - time.monotonic()))
+    except (TimeoutError, subprocess.TimeoutExpired):
+        raise BadSetting(f"{name} did not end within {seconds:g} seconds") from None
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.stdout.close()
+        process.wait()
+    if code != 0:
+        raise BadSetting(f"{name} failed with exit code {code}; run it by hand to see why")
+    return _checked(name, secret)
+
+
+@cache
+def _pepper_of_descriptor(descriptor: int, seconds: float) -> Pepper:
+    """Return the secret in an open file descriptor, which is then closed."""
+    name = "HUTONG_PEPPER_DESCRIPTOR"
+    try:
+        secret = _read_until(descriptor, time.monotonic() + seconds)
+        os.close(descriptor)
+    except TimeoutError:
+        raise BadSetting(f"{name}: {descriptor} did not end within {seconds:g} seconds") from None
+    except OSError as error:
+        raise BadSetting(f"{name}: {descriptor} cannot be read: {error.strerror}") from None
+    return _checked(name, secret)
+
+
+def _read_until(descriptor: int, until: float) -> bytes:
+    """Return the content of a file or pipe up to its end, or the beginning of it if it is too long.
+
+    Raises:
+        TimeoutError: the pipe did not end in time.
+        OSError: it cannot be read.
+    """
+    content = b""
+    while len(content) <= _MOST_BYTES:
+        ready, _, _ = select.select([descriptor], [], [], max(0.0, until - time.monotonic()))
+        if not ready:
+            raise TimeoutError
+        part = os.read(descriptor, _MOST_BYTES + 1 - len(content))
+        if not part:
+            break
+        content += part
+    return content
+
+
+def _read_file(path: Path) -> Pepper:
+    try:
+        with path.open("rb") as file:
+            secret = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise BadSetting(f"HUTONG_PEPPER_FILE cannot be read: {error.strerror}") from None
+    return _checked("HUTONG_PEPPER_FILE", secret)
+
+
+def _checked(name: str, secret: bytes) -> Pepper:
+    """Return the pepper of a secret whose length is right. `name` is the setting that gave it."""
+    if len(secret) < _LEAST_BYTES:
+        raise BadSetting(f"{name} gives less than {_LEAST_BYTES} bytes")
+    if len(secret) > _MOST_BYTES:
+        raise BadSetting(f"{name} gives more than {_MOST_BYTES} bytes")
+    return Pepper(secret)
+
+
+def _make_file(directory: Path) -> Path:
+    """Return the file of an embedded node's secret. The first start makes it; only its owner can read it.
+
+    Raises:
+        BadSetting: the directory cannot be used.
+    """
+    path = directory / "pepper"
+    try:
+        if not path.exists():
+            _make_secret(path)
+    except OSError as error:
+        raise BadSetting(f"HUTONG_DATA_DIR cannot be used: {directory}: {error.strerror}") from None
+    return path
+
+
+def _make_secret(path: Path) -> None:
+    """Create the secret atomically, because services that start at the same time must all read the same one."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    with open(draft, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(secrets.token_bytes(_LEAST_BYTES))
+    with contextlib.suppress(FileExistsError):
+        os.link(draft, path)
+    draft.unlink()

@@ -1,0 +1,91 @@
+"""What is said of the packages that Hutong consists of: their licences, and their known vulnerabilities."""
+
+from __future__ import annotations
+
+import json
+from email.message import Message
+from importlib.metadata import Distribution, distributions
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from deploy.supply.packages import LOCK, find_faults, find_run, load_rules, main, pins
+from deploy.supply.vulnerabilities import UNREACHABLE, judge
+
+
+class Package(Distribution):
+    """A distribution that has only metadata."""
+
+    def __init__(self, name: str, **fields: str) -> None:
+        self._metadata = Message()
+        for key, value in {"Name": name, "Version": "1.0", **fields}.items():
+            self._metadata[key.replace("_", "-")] = value
+
+    @property
+    def metadata(self) -> Message:
+        """What the package's METADATA states."""
+        return self._metadata
+
+    def read_text(self, filename: str) -> None:
+        """Return no file."""
+
+    def locate_file(self, path: object) -> Path:
+        """Return the path itself."""
+        return Path(str(path))
+
+
+def test_licences_of_the_locked_packages_are_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    """This is what `make licences` asks."""
+    assert main(["licences"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"License_Expression": "MIT"}, ""),
+        ({"License_Expression": "MPL-2.0 AND (Apache-2.0 OR MIT)"}, ""),
+        ({"License_Expression": "AGPL-3.0-only"}, "AGPL-3.0-only is not allowed"),
+        ({"License_Expression": "MIT OR SSPL-1.0"}, "MIT OR SSPL-1.0 is not allowed"),
+        ({"License": "Proprietary\nAll rights reserved"}, "Proprietary is not allowed"),
+        ({}, "no licence stated is not allowed"),
+    ],
+)
+def test_an_unknown_licence_is_named(fields: dict[str, str], fault: str) -> None:
+    """The package stands before it. Every identifier of an expression must be known."""
+    faults = list(find_faults({"foreign": Package("foreign", **fields)}, {"foreign": ""}, load_rules()))
+    assert [line.startswith(f"foreign 1.0: {fault}") for line in faults] == ([True] if fault else [])
+
+
+def test_notices_are_of_what_a_node_runs() -> None:
+    """They reach dependencies of dependencies and the extras of the command, and no tool of tests. All are locked."""
+    run = find_run({canonicalize_name(package.name): package for package in distributions()})
+    assert {"grpcio", "sqlalchemy", "mako", "psycopg-binary", "rich"} <= set(run)
+    assert not {"pytest", "ruff", "bandit", "hutong", "hutong-client"} & set(run)
+    assert set(run) <= set(pins(LOCK.read_text(encoding="utf-8")))
+
+
+FAULT = {"id": "PYSEC-1", "fix_versions": ["2.0"]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "lines", "is_vulnerable"),
+    [
+        ("", [UNREACHABLE], False),
+        ([{"name": "a", "skip_reason": "Dependency not found"}], [UNREACHABLE], False),
+        ([{"name": "a", "version": "1.0", "vulns": []}], [], False),
+        ([{"name": "a", "version": "1.0", "vulns": [FAULT]}], ["a 1.0: PYSEC-1, mended in 2.0"], True),
+        (
+            [{"name": "a", "version": "1.0", "vulns": []}, {"name": "b", "skip_reason": "Dependency not found"}],
+            ["1 of 2 packages could not be checked."],
+            False,
+        ),
+    ],
+)
+def test_vulnerabilities_fail_and_a_missing_network_does_not(
+    answer: object, lines: list[str], is_vulnerable: bool
+) -> None:
+    """What was not checked is said."""
+    text = json.dumps({"dependencies": answer}) if answer else ""
+    assert judge(text) == (lines, is_vulnerable)

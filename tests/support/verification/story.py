@@ -1,0 +1,281 @@
+"""Tells a story to Verification's own verifier and stores, on a real database.
+
+Policy, Results and the clock are scripted: each step sets what the sources answer and what time it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from typing import Any
+
+from google.protobuf.message import Message
+from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem
+from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest, LookupLatestResponse
+from hutong.type.v1 import identity_pb2, outcome_pb2, purpose_pb2, refusal_ground_pb2
+from hutong.verification.v1 import decision_pb2 as pb
+from hutong.verification.v1 import refusal_pb2
+from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
+from hutong.verification.v1.verification_service_pb2 import ReplayComparison, VerifyRequest
+from sqlalchemy import select, update
+
+from services.domain.errors import NotFound
+from services.domain.instant import DAY, HOUR, SHANGHAI, Instant, from_datetime, from_timestamp, to_timestamp
+from services.domain.subject import Pepper
+from services.runtime.clock import FixedClock
+from services.runtime.configuration.settings import Settings
+from services.runtime.ids import uuid7
+from services.storage.engine import Database
+from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.refusals.reporting import RefusalReporter
+from services.verification.refusals.store import RefusalStore
+from services.verification.refusals.tables import refusals
+from services.verification.retention import Purge, RetentionAges, purge_verification
+from services.verification.sources.convert import policy_answer_from_proto
+from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
+from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.verify.store import DecisionStore
+from services.verification.verify.tables import decisions
+from services.verification.verify.verifier import Verifier
+from tests.support.golden.messages import AWAY, OK, make_paper, make_policy, make_record, make_window
+
+NUMBER = "410105186001010019"
+"""The resident number of a made-up person, born in 1860."""
+PLACE = {"region": "410105", "purpose": purpose_pb2.PURPOSE_HOTEL}
+NODE = "nodes/410000"
+
+
+def instant(text: str) -> Instant:
+    """Return an instant of Asia/Shanghai."""
+    return from_datetime(datetime.strptime(text, "%Y-%m-%d %H:%M").replace(tzinfo=SHANGHAI))
+
+
+class ScriptedPolicy:
+    """The verifier's client of Policy. It has one answer at hand."""
+
+    unavailable = SourceStatus(f"{NODE}/policy", SOURCE_UNAVAILABLE, None)
+    answer: PolicyAnswer | None = None
+
+    def set(self, window: str | None) -> None:
+        """Set what applies: a window as in "48h", "none" if nothing is asked, or None if no policy is in force."""
+        item = ResolvePolicyItem()
+        if window == "none":
+            item.effective_policy.CopyFrom(make_policy())
+        elif window is not None:
+            item.effective_policy.CopyFrom(make_policy(make_window(int(window.rstrip("h")) * HOUR)))
+        else:
+            item.effective_policy.SetInParent()
+        self.answer = policy_answer_from_proto(item, 0, 0.0, 0)
+
+    def find_cached(self, _question: PolicyQuestion) -> PolicyAnswer | None:
+        """Return the answer."""
+        return self.answer
+
+    def status(self, known: PolicyAnswer) -> SourceStatus:
+        """Return that Policy answered."""
+        return SourceStatus(f"{NODE}/policy", SOURCE_OK, known.as_of_time)
+
+
+class ScriptedResults:
+    """The verifier's client of Results. The node has some of the person's results, and the nation has all of them.
+
+    Attributes:
+        records: what the node has.
+        elsewhere: what only the nation has besides.
+        horizon: the nation has removed what was reported before.
+        asked: the scopes of the look-ups.
+    """
+
+    unavailable = SourceStatus(f"{NODE}/results", SOURCE_UNAVAILABLE, None)
+
+    def __init__(self) -> None:
+        self.records: list[result_pb2.TestResult] = []
+        self.elsewhere: list[result_pb2.TestResult] = []
+        self.nation_is_silent = False
+        self.horizon: Instant | None = None
+        self.asked: list[str] = []
+
+    def ask(self, look_up: LookupLatestRequest, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
+        """Answer at once."""
+        self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
+        answer = LookupLatestResponse(in_region=self.records)
+        answer.sources.add(node=NODE, state=OK)
+        if look_up.scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE:
+            nation = answer.sources.add(node="nodes/000000", state=AWAY if self.nation_is_silent else OK)
+            if self.horizon is not None:
+                nation.retention_start_time.CopyFrom(to_timestamp(self.horizon))
+            answer.out_of_region.extend(() if self.nation_is_silent else self.elsewhere)
+        for claimed in look_up.claimed_reports:
+            known = [*answer.in_region, *answer.out_of_region]
+            found = [one for one in known if one.report_number == claimed.report_number]
+            states = lookup_pb2.ClaimedReportMatchState
+            name = "FOUND" if found else "NOT_FOUND"
+            answer.claims.add(
+                state=states.Value(f"CLAIMED_REPORT_MATCH_STATE_{name}") if claimed.lab else 0,
+                result=found[0] if found and claimed.lab else None,
+                lab_standing=1,
+                lab=claimed.lab,
+            )
+        future: asyncio.Future[LookupAnswer] = asyncio.get_running_loop().create_future()
+        future.set_result(answer_from_message(answer))
+        return future
+
+    def may_wait(self, _look_up: LookupLatestRequest) -> bool:
+        """Return that no look-up has another node's token."""
+        return False
+
+
+class Story:
+    """One story: its steps run one after another on one database."""
+
+    def __init__(self, database: Database, reports: dict[str, dict[str, str]]) -> None:
+        self._database = database
+        self._reports = reports
+        self._clock = FixedClock(0)
+        self._policy, self._results = ScriptedPolicy(), ScriptedResults()
+        pepper = Pepper(b"p" * 32)
+        sources: tuple[Any, Any] = (self._results, self._policy)
+        store = DecisionStore(database)
+        self._verifier = Verifier(*sources, store, pepper, self._clock)
+        scripted: Any = self._policy
+        kept = RefusalStore(database, b"s" * 32)
+        self._reporter = RefusalReporter(self._verifier, scripted, store, kept, pepper, self._clock)
+        self._names: dict[str, str] = {}
+
+    async def run(self, step: dict[str, Any]) -> None:
+        """Run a step, and compare what comes of it with what the step expects."""
+        if "at" in step:
+            self._clock.instant = instant(step["at"])
+        if "by" in step:
+            self._policy.set(step["by"])
+        self._results.nation_is_silent = step.get("nation") == "silent"
+        self._results.records = [self._record(name) for name in step.get("recorded", ())]
+        self._results.elsewhere = [self._record(name) for name in step.get("elsewhere", ())]
+        self._results.horizon = instant(step["nation removed"]) if "nation removed" in step else None
+        self._results.asked.clear()
+        for kind in ("verify", "refuse", "purge", "replay", "alter"):
+            if kind in step:
+                await getattr(self, f"_{kind}")(step)
+                return
+        raise AssertionError(f"a step of no kind: {step}")
+
+    async def _verify(self, step: dict[str, Any]) -> None:
+        """Ask, and compare the decision, which scopes were looked up, and whether the decision is stored."""
+        scope = lookup_pb2.LookupScope.Value(f"LOOKUP_SCOPE_{step.get('scope', 'unspecified').upper()}")
+        request = VerifyRequest(
+            document=self._document(),
+            evidence=map(self._paper, step.get("shown", ())),
+            scope=scope,
+            store_decision=step.get("store", False),
+            **PLACE,  # type: ignore[arg-type]
+        )
+        if "for" in step:
+            request.use_time.CopyFrom(to_timestamp(instant(step["for"])))
+        decision = await self._verifier.verify(request)
+        found: dict[str, Any] = {
+            "expect": pb.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_"),
+            "action": pb.GateAction.Name(decision.action).removeprefix("GATE_ACTION_"),
+            "refusal": decision.refusal_permitted,
+            "looked up": self._results.asked,
+            "kept": bool(decision.name),
+        }
+        assert {key: value for key, value in found.items() if key in step} == {
+            key: value for key, value in step.items() if key in found
+        }
+        if decision.name:
+            self._names[decision.name.removeprefix("decisions/")] = step["verify"]
+
+    async def _refuse(self, step: dict[str, Any]) -> None:
+        """Report a refusal. Its decision and what is stored of the statement are as the step says."""
+        request = ReportRefusalRequest(
+            document=self._document(),
+            refuse_time=to_timestamp(self._clock.now()),
+            grounds=[refusal_ground_pb2.RefusalGround.Value(f"REFUSAL_GROUND_{one}") for one in step["grounds"]],
+            statement=step.get("statement", ""),
+            request_id=str(uuid.uuid4()),
+            **PLACE,  # type: ignore[arg-type]
+        )
+        refusal = (await self._reporter.report(request)).refusal
+        assert refusal_pb2.RefusalAssessment.Name(refusal.assessment) == f"REFUSAL_ASSESSMENT_{step['expect']}"
+        assert refusal.statement == step.get("stored", "")
+        self._names[refusal.name.removeprefix("refusals/")] = step["refuse"]
+        self._names[refusal.decision.removeprefix("decisions/")] = f"decision of {step['refuse']}"
+
+    async def _purge(self, step: dict[str, Any]) -> None:
+        """Purge with the ages of the default settings. What is counted and what is left are as the step says."""
+        days = Settings.from_environment({})
+        ages = RetentionAges(days.decisions_days * DAY, days.refusals_days * DAY, days.requests_days * DAY)
+        horizon, now = instant(step["purge"]), self._clock.now()
+        purge = Purge(horizon, now, uuid7(), lambda names: self._find_removed(names, horizon))
+        removed = await asyncio.to_thread(purge_verification, self._database, ages, purge)
+        counts = {"decisions": removed.decisions, "refusals": removed.refusals, "requests": removed.requests}
+        assert {kind: count for kind, count in counts.items() if count} == step["removed"]
+        assert await self._database.read(self._left) == set(step["left"])
+
+    def _find_removed(self, names: Collection[tuple[str, str]], horizon: Instant) -> set[tuple[str, str]]:
+        """Return the named reports that Results removes at a horizon. Evidence may show false times of them."""
+        old = {name for name, one in self._reports.items() if instant(one.get("reported", one["sampled"])) < horizon}
+        return {(code, number) for code, number in names if number in old}
+
+    def _left(self, connection: Any) -> set[str]:
+        """Return the names of the decisions and refusals that are stored."""
+        found = [uuid for table in (decisions, refusals) for uuid in connection.execute(select(table.c.uuid)).scalars()]
+        return {self._names[one] for one in found}
+
+    async def _replay(self, step: dict[str, Any]) -> None:
+        """Replay a stored decision. "gone" says that it is not stored any more."""
+        if step["expect"] == "gone":
+            try:
+                await self._verifier.replay(self._uuid(step["replay"]))
+            except NotFound:
+                return
+            raise AssertionError("the decision is still stored")
+        replayed = await self._verifier.replay(self._uuid(step["replay"]))
+        assert ReplayComparison.Name(replayed.comparison) == f"REPLAY_COMPARISON_{step['expect']}"
+        assert pb.DecisionReason.Name(replayed.decision.reason) == f"DECISION_REASON_{step['reason']}"
+        if "version" in step:
+            assert replayed.stored_rules_version == step["version"] != replayed.rules_version
+        if "until" in step:
+            assert from_timestamp(replayed.decision.expire_time) == instant(step["until"])
+
+    async def _alter(self, step: dict[str, Any]) -> None:
+        """Change a stored decision in the database: the version of its rules, or its reason."""
+        key = decisions.c.uuid == self._uuid(step["alter"])
+
+        def change(connection: Any) -> None:
+            row = connection.execute(select(decisions.c.inputs, decisions.c.decision).where(key)).one()
+            inputs, decision = pb.DecisionInputs.FromString(row.inputs), pb.Decision.FromString(row.decision)
+            if "version" in step:
+                inputs.rules_version = step["version"]
+            if "reason" in step:
+                decision.reason = pb.DecisionReason.Value(f"DECISION_REASON_{step['reason']}")
+            blobs: dict[str, Message] = {"inputs": inputs, "decision": decision}
+            encoded = {name: one.SerializeToString(deterministic=True) for name, one in blobs.items()}
+            connection.execute(update(decisions).where(key).values(encoded))
+
+        await self._database.write(change)
+
+    def _uuid(self, name: str) -> str:
+        return next(uuid for uuid, of in self._names.items() if of == name)
+
+    def _document(self) -> identity_pb2.IdentityDocument:
+        return identity_pb2.IdentityDocument(type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=NUMBER)
+
+    def _record(self, name: str) -> result_pb2.TestResult:
+        sampled, reported, outcome = self._report(name)
+        return make_record(name, sampled, reported, outcome)
+
+    def _paper(self, shown: str | dict[str, str]) -> Any:
+        """Return the evidence of a report. Its fields may be stated otherwise than the report has them."""
+        told = {"report": shown} if isinstance(shown, str) else shown
+        sampled, reported, outcome = self._report(told["report"], told)
+        lab = {} if told.get("lab") != "" else {"lab": ""}
+        return make_paper(told["report"], sampled, reported, outcome, **lab)
+
+    def _report(self, name: str, told: Iterable[str] | dict[str, str] = ()) -> tuple[Instant, Instant | None, int]:
+        report = self._reports[name] | dict(told)
+        outcome = outcome_pb2.Outcome.Value(f"OUTCOME_{report.get('outcome', 'negative').upper()}")
+        return instant(report["sampled"]), instant(report["reported"]) if "reported" in report else None, outcome
