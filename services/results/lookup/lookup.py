@@ -10,9 +10,6 @@ from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupCo
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1.lookup_pb2 import (
     LOOKUP_SCOPE_NATIONWIDE,
-    SOURCE_STATE_NOT_ASKED,
-    SOURCE_STATE_OK,
-    DataSource,
 )
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
@@ -31,7 +28,15 @@ from services.results.fields import document_from_proto
 from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
-from services.results.lookup.convert import claims_from_proto, fill_claim, upload_report, with_mask
+from services.results.lookup.convert import (
+    claims_from_proto,
+    fill_claim,
+    fill_not_asked,
+    fill_source,
+    subject_keys_from_proto,
+    upload_report,
+    with_mask,
+)
 from services.results.lookup.fitting import find_claimed, fitting
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
 from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost, not_fresh
@@ -56,7 +61,7 @@ NOTHING = "*"
 
 
 class _Question:
-    """One decoded look-up.
+    """One decoded look-up. `subject_key` is that of a request without a document.
 
     Raises:
         InvalidArgument: a field is invalid.
@@ -78,27 +83,40 @@ class _Question:
     )
 
     def __init__(
-        self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, *, compares_name: bool = False
+        self,
+        request: LookupLatestRequest,
+        pepper: Pepper,
+        jurisdiction: str,
+        subject_key: bytes = b"",
+        *,
+        compares_name: bool = False,
     ) -> None:
         # A token of another node needs the nation, which knows what other nodes have committed.
         commit = decode_token(request.at_least_as_fresh)
         if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
-        document = document_from_proto(request.document)
         elsewhere = commit is not None and commit.region != jurisdiction
         self.own_position = None if commit is None or elsewhere else commit.position
         self.token = request.at_least_as_fresh if elsewhere else ""
-        self.subject_key = pepper.subject_key(document)
-        self.other_key = pepper.other_key(document)
-        # Under both key versions; empty if any name fits.
-        self.name_hashes = pepper.name_hashes(request.document.name) if compares_name else ()
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
         # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
-        # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
-        self.masked_number = mask_number(document.number) if self.nationwide else ""
+        # Hashes of the name under both key versions; none if any name fits.
+        self.name_hashes: Sequence[bytes] = ()
+        self.masked_number, self.other_key = "", None
+        if subject_key:
+            self.subject_key = subject_key
+        else:
+            document = document_from_proto(request.document)
+            self.subject_key = pepper.subject_key(document)
+            self.other_key = pepper.other_key(document)
+            if compares_name:
+                self.name_hashes = pepper.name_hashes(request.document.name)
+            if self.nationwide:
+                # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
+                self.masked_number = mask_number(document.number)
         self.claims = claims_from_proto(request.claimed_reports)
 
     def of_subject(self) -> SubjectQuestion:
@@ -168,15 +186,17 @@ class LookupHandler:
     ) -> None:
         """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
         lost_positions = await self._find_lost(batch.requests)
+        keys = subject_keys_from_proto(batch)
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
         item_indexes: list[int] = []
-        for index, (request, fault) in enumerate(zip(batch.requests, check_each(batch), strict=True)):
+        compares_name = columns is not None
+        for index, (request, fault, key) in enumerate(zip(batch.requests, check_each(batch), keys, strict=True)):
             try:
-                if fault is not None:
+                if fault is not None and not (key and {one.field for one in fault.violations} == {"document"}):
                     raise fault
-                question = _Question(request, self._pepper, self._jurisdiction, compares_name=columns is not None)
+                question = _Question(request, self._pepper, self._jurisdiction, key, compares_name=compares_name)
                 if question.own_position in lost_positions:
                     raise lost(self._node)
             except HutongError as error:
@@ -243,9 +263,9 @@ class LookupHandler:
             return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
-            _fill_source(columns.sources.add(), self._node, now, matches.horizon)
+            fill_source(columns.sources.add(), self._node, now, matches.horizon)
             if any(question.leaves_out_nation for question in plain):
-                _fill_not_asked(columns.sources.add())
+                fill_not_asked(columns.sources.add())
             latest = [
                 self._pick(question, fitting(question.name_hashes, results)[0], standing_of)
                 for question, results in zip(plain, matches.by_subject, strict=False)
@@ -257,9 +277,9 @@ class LookupHandler:
             claimed = find_claimed(question.claims, matches) if question.name_hashes else ()
             results, subject_keys = fitting(question.name_hashes, all_results, all_keys, claimed)
             self._fill_latest(question, response, results, standing_of)
-            _fill_source(response.sources.add(), self._node, now, matches.horizon)
+            fill_source(response.sources.add(), self._node, now, matches.horizon)
             if question.leaves_out_nation:
-                _fill_not_asked(response.sources.add())
+                fill_not_asked(response.sources.add())
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
             self._fill_claims(question, response, subject_keys, matches, (), own, now)
 
@@ -325,16 +345,3 @@ class LookupHandler:
             else:
                 response.next_steps.append(upload_report((found.lab, claim.report_number), now))
                 self._missing_reports.remember(found.lab, claim.report_number, report_time, now)
-
-
-def _fill_source(source: DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
-    source.node = node
-    source.state = SOURCE_STATE_OK
-    set_timestamp(source.as_of_time, now)
-    if horizon is not None:
-        set_timestamp(source.retention_start_time, horizon)
-
-
-def _fill_not_asked(source: DataSource) -> None:
-    source.node = format_node(NATION)
-    source.state = SOURCE_STATE_NOT_ASKED

@@ -26,6 +26,7 @@ class Asker(NamedTuple):
         most: the most that the caller may see.
         compares_name: whether the name in a question is compared. It is not if the user has signed in.
         needs_name: whether a question must state a name.
+        question: the names of the caller and of its call or question. A holder's token may be shown with it again.
     """
 
     audit: CallAudit | None = None
@@ -33,6 +34,7 @@ class Asker(NamedTuple):
     most: View = FULL
     compares_name: bool = True
     needs_name: bool = False
+    question: str = ""
 
     def view_of(self, asked: View) -> View:
         """Return the view for an answer.
@@ -49,12 +51,23 @@ class Asker(NamedTuple):
         return asked or self.most
 
 
-def current_asker() -> Asker:
-    """Return the caller of the current call as an asker. A call whose grant states no view sees the minimum."""
+def current_asker(correlation_id: str = "") -> Asker:
+    """Return the caller of the current call as an asker. A call whose grant states no view sees the minimum.
+
+    `correlation_id` is that of a question on a stream.
+    """
     call = current_call.get()
-    if call is None or call.caller.role == LOCAL:
+    if call is None:
         return Asker(current_audit.get())
-    needs_name = call.needs_name
+    caller, needs_name = call.caller, call.needs_name
+    question = f"{caller.name} question {correlation_id}" if correlation_id else f"{caller.name} call {call.request_id}"
+    if caller.role == LOCAL:
+        return Asker(current_audit.get(), question=question)
     return Asker(
-        current_audit.get(), call.caller.role, call.view or MINIMAL, needs_name, needs_name and not call.bare_number
+        current_audit.get(),
+        caller.role,
+        call.view or MINIMAL,
+        needs_name,
+        needs_name and not call.bare_number,
+        question,
     )

@@ -180,7 +180,7 @@ class _Stream:
             if isinstance(asked, Refused):
                 future = asyncio.ensure_future(self._refuse(asked))
             elif question.HasField("request"):
-                future = self._streams.ask(Asked(question, current_asker()))
+                future = self._streams.ask(Asked(question, current_asker(question.correlation_id)))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))

@@ -23,6 +23,8 @@ from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 from services.verification.decision.model import SourceStatus
+from services.verification.holder_tokens.seal import TokenSeal
+from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
@@ -30,7 +32,7 @@ from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_to_proto
-from services.verification.verify.kept import Reply, Unkept, keep_each, kept_answer
+from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep_each, kept_answer
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     NATION_SECONDS,
@@ -43,7 +45,7 @@ from services.verification.verify.scope import (
 )
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.subject_tag import subject_tag
-from services.verification.verify.view import cut_to_view
+from services.verification.verify.view import show
 
 
 class ResolvedPolicy(NamedTuple):
@@ -66,19 +68,31 @@ class Verifier:
     """Answers questions, one or many."""
 
     def __init__(
-        self, results: ResultsClient, policies: PolicyClient, store: DecisionStore, pepper: Pepper, clock: Clock
+        self,
+        results: ResultsClient,
+        policies: PolicyClient,
+        store: DecisionStore,
+        pepper: Pepper,
+        clock: Clock,
+        token_uses: TokenUses,
     ) -> None:
         self._results = results
         self._policies = policies
         self._store = store
         self._pepper = pepper
         self._clock = clock
+        self._seal = TokenSeal(pepper)
+        self._token_uses = token_uses
         self._keeper: Coalescer[KeptAnswer, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question. Its look-up shares a call with look-ups that arrive at the same time."""
         asker = current_asker()
         question = self._read(request, self._clock.now(), asker)
+        if question.token is not None:
+            (refused,) = await self._token_uses.accept_each([TokenUse(question.token, asker.question)])
+            if refused is not None:
+                raise refused
         message, kept = await self._conclude(question)
         answer = kept_answer(question, message, kept, asker.audit, self._pepper)
         if answer is not None:
@@ -94,7 +108,7 @@ class Verifier:
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
         if settled is None:
-            found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS)
+            found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS, question.token_key)
             settled = decide_from(question, with_nation(answers, found))
         return message, self._fill(question, settled, message)
 
@@ -136,6 +150,7 @@ class Verifier:
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
+        questions, asked = await accept_tokens(self._token_uses, questions, asked)
         unkept: list[Unkept] = []
         for (reply, asker), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
@@ -167,7 +182,8 @@ class Verifier:
             return []
         look_ups = [nationwide(one.question.look_up) for one in rest]
         unkept: list[Unkept] = []
-        answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
+        keys = [one.question.token_key for one in rest]
+        answers = await self._results.look_up_each(look_ups, NATION_SECONDS, keys)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):
@@ -192,13 +208,13 @@ class Verifier:
             if not known.needs_results:
                 return self._answers(self._rule(known), None)
             set_items(question, known.items)
-        look_up = self._results.ask(question.look_up)
+        look_up = self._results.ask(question.look_up, subject_key=question.token_key)
         try:
             rule = self._rule(known or await self._policies.resolve(question.policy))
             if known is None and rule.items:
                 look_up.cancel()
                 set_items(question, rule.items)
-                look_up = self._results.ask(question.look_up)
+                look_up = self._results.ask(question.look_up, subject_key=question.token_key)
             return self._answers(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()
@@ -211,8 +227,8 @@ class Verifier:
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
         _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
-        look_ups = [question.look_up for question in questions if asking[question.policy]]
-        looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
+        wanted = [question for question in questions if asking[question.policy]]
+        looking_up = asyncio.ensure_future(self._look_up_each(wanted))
         try:
             rules = await self._resolve_missing(cached)
             found = iter(await looking_up)
@@ -222,7 +238,7 @@ class Verifier:
         again = _set_items_of_each(
             questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
         )
-        more_found = await self._results.look_up_each([question.look_up for question in again])
+        more_found = await self._look_up_each(again)
         found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
@@ -236,6 +252,10 @@ class Verifier:
             else:
                 answers.append(self._answers(rule, answer))
         return answers
+
+    async def _look_up_each(self, questions: Sequence[Question]) -> Sequence[LookupAnswer | HutongError | None]:
+        look_ups = [question.look_up for question in questions]
+        return await self._results.look_up_each(look_ups, subject_keys=[question.token_key for question in questions])
 
     async def _resolve_missing(
         self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]
@@ -275,7 +295,7 @@ class Verifier:
             PermissionDenied: the asker may not see as much as it asks for.
             InvalidArgument: a field is wrong.
         """
-        question = question_from_proto(request, now, asker)
+        question = question_from_proto(request, now, asker, self._seal)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question
@@ -289,10 +309,10 @@ class Verifier:
         inputs = gathered.inputs
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
-            cut_to_view(message, question.view)
+            show(message, question)
             return None
         uuid = uuid7()
-        subject = self._pepper.subject_key(question.document)
+        subject = question.subject_key(self._pepper)
         fill_decision(message, decision, inputs, format_decision(uuid))
         stored = StoredDecision(
             uuid,
@@ -301,7 +321,7 @@ class Verifier:
             inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
             subject_tag(uuid, subject, self._pepper),
         )
-        cut_to_view(message, question.view)
+        show(message, question)
         return stored
 
     async def _keep_batch(self, answers: list[KeptAnswer]) -> Sequence[None]:

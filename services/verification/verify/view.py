@@ -6,6 +6,7 @@ from hutong.access.v1 import access_pb2
 from hutong.verification.v1 import decision_pb2
 
 from services.verification.verify.asker import FULL, View
+from services.verification.verify.question import Question
 
 _NOT_MINIMAL = [
     field.name
@@ -19,3 +20,13 @@ def cut_to_view(decision: decision_pb2.Decision, view: View) -> None:
     if view != FULL:
         for name in _NOT_MINIMAL:
             decision.ClearField(name)  # type: ignore[arg-type]
+
+
+def show(decision: decision_pb2.Decision, question: Question) -> None:
+    """Cut a decision to the view of its question, and add the masked name of a token. Call it after storing.
+
+    Masks are not stored.
+    """
+    cut_to_view(decision, question.view)
+    if question.token is not None:
+        decision.masked_name = question.token.masked_name

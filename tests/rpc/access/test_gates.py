@@ -18,6 +18,8 @@ from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStu
 from hutong.type.v1 import purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.decision_pb2 import Decision
+from hutong.verification.v1.holder_token_service_pb2 import IssueHolderTokenRequest
+from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServiceStub
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     GetDecisionRequest,
@@ -218,3 +220,54 @@ async def test_the_name_of_a_user_who_signed_in_is_not_compared(guarded: Guarded
         asked.document.name = name
         decision = (await stub.Verify(asked, metadata=guarded.metadata(app))).decision
         assert decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
+
+
+async def issue(guarded: Guarded, purpose: int = 0) -> str:
+    app = CALLERS["app"]
+    stub = HolderTokenServiceStub(await guarded.channel("verification", app))
+    request = IssueHolderTokenRequest(document=make_document(USER), purpose=purpose)  # type: ignore[arg-type]
+    return (await stub.IssueHolderToken(request, metadata=guarded.metadata(app))).holder_token
+
+
+def shown(holder_token: str) -> VerifyRequest:
+    asked = question()
+    asked.holder_token = holder_token
+    return asked
+
+
+async def test_a_gate_reads_a_holders_token_in_place_of_number_and_name(guarded: Guarded) -> None:
+    """The answer has the masked name. A token is good for one question, which may be asked again."""
+    stub = await stub_of(guarded, CALLERS["gate"])
+    tokens = [await issue(guarded) for _ in range(3)]
+    once = (("x-request-id", "first"),)
+    for repeated in (once, once):
+        decision = (await stub.Verify(shown(tokens[0]), metadata=repeated)).decision
+        assert decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
+        assert decision.masked_name == "王*"
+        assert beyond_minimal(decision) == set()
+    used = (grpc.StatusCode.INVALID_ARGUMENT, "HOLDER_TOKEN_USED", ["holder_token"])
+    assert await failure_of(stub.Verify(shown(tokens[0]))) == used
+    batch = BatchVerifyRequest(requests=[shown(tokens[1]), question(), shown(tokens[0]), shown(tokens[2])])
+    items = (await stub.BatchVerify(batch)).items
+    assert [item.decision.masked_name for item in items] == ["王*", "", "", "王*"]
+    assert [item.error.code for item in items] == [0, 0, code_pb2.INVALID_ARGUMENT, 0]
+    frames = [StreamVerifyRequest(correlation_id="1", request=shown(await issue(guarded)))] * 2
+    frames.append(StreamVerifyRequest(correlation_id="2", request=frames[0].request))
+    answers = [answer async for answer in stub.StreamVerify(iter(frames), timeout=20)]
+    assert sorted((answer.correlation_id, answer.HasField("decision")) for answer in answers) == [
+        ("1", True),
+        ("1", True),
+        ("2", False),
+    ]
+    officer = await stub_of(guarded, CALLERS["supervisor"])
+    stored = (await officer.GetDecision(GetDecisionRequest(name=decision.name), metadata=(CASE,))).decision
+    assert stored.masked_name == ""
+
+
+async def test_tokens_for_another_purpose_and_texts_that_are_none_are_refused(guarded: Guarded) -> None:
+    stub = await stub_of(guarded, CALLERS["gate"])
+    venue = await issue(guarded, purpose_pb2.PURPOSE_PUBLIC_VENUE)
+    other = (grpc.StatusCode.INVALID_ARGUMENT, "HOLDER_TOKEN_OTHER_PURPOSE", ["holder_token"])
+    assert await failure_of(stub.Verify(shown(venue))) == other
+    garbled = (grpc.StatusCode.INVALID_ARGUMENT, "HOLDER_TOKEN_INVALID", ["holder_token"])
+    assert await failure_of(stub.Verify(shown(venue[:-5]))) == garbled

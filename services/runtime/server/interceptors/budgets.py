@@ -175,7 +175,14 @@ class _Plan:
         self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
     def read_person(self, request: Any) -> int | None:
-        """Return a hash of the person; None if the request names none. Each process has another key for the hash."""
+        """Return a hash of the person; None if the request names none. Each process has another key for the hash.
+
+        Every holder's token counts as a person of its own, because only the service can read it.
+        """
         refuse_unreadable(request)
         document = value_at(request, self.person)
-        return hash((document.type, document.number, document.issuing_country)) if document is not None else None
+        if document is not None:
+            return hash((document.type, document.number, document.issuing_country))
+        asked = value_at(request, self.person[:-1]) if len(self.person) > 1 else request
+        token = getattr(asked, "holder_token", "")
+        return hash(token) if token else None

@@ -639,7 +639,10 @@ type Decision struct {
 	ActionText string `protobuf:"bytes,24,opt,name=action_text,json=actionText,proto3" json:"action_text,omitempty"`
 	// The test item of the result that it rests on, "items/{item}"; empty for the default item,
 	// "items/sars-cov-2-nucleic-acid", and where it rests on none.
-	Item          string `protobuf:"bytes,25,opt,name=item,proto3" json:"item,omitempty"`
+	Item string `protobuf:"bytes,25,opt,name=item,proto3" json:"item,omitempty"`
+	// If a holder's token was shown: the name of its holder with all but the first character masked. The gate compares it
+	// with the person's document. It is not stored.
+	MaskedName    string `protobuf:"bytes,26,opt,name=masked_name,json=maskedName,proto3" json:"masked_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -845,6 +848,13 @@ func (x *Decision) GetActionText() string {
 func (x *Decision) GetItem() string {
 	if x != nil {
 		return x.Item
+	}
+	return ""
+}
+
+func (x *Decision) GetMaskedName() string {
+	if x != nil {
+		return x.MaskedName
 	}
 	return ""
 }
@@ -1122,7 +1132,7 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x10differing_fields\x18\x05 \x03(\tR\x0fdifferingFields\x12(\n" +
 	"\x04item\x18\x06 \x01(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/ItemR\x04itemB\t\n" +
-	"\asubject\"\x96\r\n" +
+	"\asubject\"\xc1\r\n" +
 	"\bDecision\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xe2A\x01\b\x90\xd3\x18\x01R\x04name\x12K\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2'.hutong.verification.v1.DecisionOutcomeB\b\xe2A\x01\x03\x90\xd3\x18\x01R\aoutcome\x12H\n" +
@@ -1160,7 +1170,9 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\vaction_text\x18\x18 \x01(\tB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
 	"actionText\x12,\n" +
 	"\x04item\x18\x19 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
-	"\x0fhutong.org/ItemR\x04item:@\xeaA=\n" +
+	"\x0fhutong.org/ItemR\x04item\x12)\n" +
+	"\vmasked_name\x18\x1a \x01(\tB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
+	"maskedName:@\xeaA=\n" +
 	"\x13hutong.org/Decision\x12\x11decisions/{uuid7}*\tdecisions2\bdecision\"\x93\x03\n" +
 	"\rClaimedRecord\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x12>\n" +

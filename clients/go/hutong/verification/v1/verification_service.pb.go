@@ -86,11 +86,13 @@ func (ReplayComparison) EnumDescriptor() ([]byte, []int) {
 
 type VerifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The person. A gate states number and name, or INVALID_FIELD. If the name, in its normal form (docs/identifiers.md §4),
-	// is that of none of the person's results under any of the linked documents, the answer is that of a person without
-	// results. A result without a name fits every name. An app's question is about the user who signed in, and its name is
-	// not compared.
-	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// The person.
+	//
+	// Types that are valid to be assigned to Who:
+	//
+	//	*VerifyRequest_Document
+	//	*VerifyRequest_HolderToken
+	Who isVerifyRequest_Who `protobuf_oneof:"who"`
 	// The place that checks, a six-digit GB/T 2260 code. The policy of this place applies.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
 	// The purpose.
@@ -157,11 +159,29 @@ func (*VerifyRequest) Descriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_verification_service_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *VerifyRequest) GetDocument() *v1.IdentityDocument {
+func (x *VerifyRequest) GetWho() isVerifyRequest_Who {
 	if x != nil {
-		return x.Document
+		return x.Who
 	}
 	return nil
+}
+
+func (x *VerifyRequest) GetDocument() *v1.IdentityDocument {
+	if x != nil {
+		if x, ok := x.Who.(*VerifyRequest_Document); ok {
+			return x.Document
+		}
+	}
+	return nil
+}
+
+func (x *VerifyRequest) GetHolderToken() string {
+	if x != nil {
+		if x, ok := x.Who.(*VerifyRequest_HolderToken); ok {
+			return x.HolderToken
+		}
+	}
+	return ""
 }
 
 func (x *VerifyRequest) GetRegion() string {
@@ -226,6 +246,29 @@ func (x *VerifyRequest) GetView() v12.View {
 	}
 	return v12.View(0)
 }
+
+type isVerifyRequest_Who interface {
+	isVerifyRequest_Who()
+}
+
+type VerifyRequest_Document struct {
+	// The person's document. A gate states number and name, or INVALID_FIELD. If the name, in its normal form
+	// (docs/identifiers.md §4), is that of none of the person's results under any of the linked documents, the answer is
+	// that of a person without results. A result without a name fits every name. An app's question is about the user who
+	// signed in, and its name is not compared.
+	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3,oneof"`
+}
+
+type VerifyRequest_HolderToken struct {
+	// The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
+	// HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
+	// same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+	HolderToken string `protobuf:"bytes,11,opt,name=holder_token,json=holderToken,proto3,oneof"`
+}
+
+func (*VerifyRequest_Document) isVerifyRequest_Who() {}
+
+func (*VerifyRequest_HolderToken) isVerifyRequest_Who() {}
 
 type VerifyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -838,10 +881,10 @@ var File_hutong_verification_v1_verification_service_proto protoreflect.FileDesc
 
 const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\n" +
-	"1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\xe4\x04\n" +
-	"\rVerifyRequest\x12H\n" +
-	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentB\n" +
-	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\bdocument\x120\n" +
+	"1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\x97\x05\n" +
+	"\rVerifyRequest\x12>\n" +
+	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentH\x00R\bdocument\x12-\n" +
+	"\fholder_token\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04H\x00R\vholderToken\x120\n" +
 	"\x06region\x18\x02 \x01(\tB\x18\xe2A\x01\x02\xbaH\x11\xc8\x01\x01r\f2\n" +
 	"^[0-9]{6}$R\x06region\x12B\n" +
 	"\apurpose\x18\x03 \x01(\x0e2\x17.hutong.type.v1.PurposeB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\apurpose\x129\n" +
@@ -854,7 +897,8 @@ const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\x11at_least_as_fresh\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x0eatLeastAsFresh\x12%\n" +
 	"\x0estore_decision\x18\t \x01(\bR\rstoreDecision\x124\n" +
 	"\x04view\x18\n" +
-	" \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"N\n" +
+	" \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04viewB\f\n" +
+	"\x03who\x12\x05\xbaH\x02\b\x01\"N\n" +
 	"\x0eVerifyResponse\x12<\n" +
 	"\bdecision\x18\x01 \x01(\v2 .hutong.verification.v1.DecisionR\bdecision\"m\n" +
 	"\x12BatchVerifyRequest\x12W\n" +
@@ -999,6 +1043,10 @@ func file_hutong_verification_v1_verification_service_proto_init() {
 	}
 	file_hutong_verification_v1_decision_proto_init()
 	file_hutong_verification_v1_evidence_proto_init()
+	file_hutong_verification_v1_verification_service_proto_msgTypes[0].OneofWrappers = []any{
+		(*VerifyRequest_Document)(nil),
+		(*VerifyRequest_HolderToken)(nil),
+	}
 	file_hutong_verification_v1_verification_service_proto_msgTypes[3].OneofWrappers = []any{
 		(*VerifyItem_Decision)(nil),
 		(*VerifyItem_Error)(nil),

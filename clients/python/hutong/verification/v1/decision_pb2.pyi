@@ -429,6 +429,7 @@ class Decision(_message.Message):
     MUST_REGISTER_FIELD_NUMBER: _builtins.int
     ACTION_TEXT_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    MASKED_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision)."""
     outcome: Global___DecisionOutcome.ValueType
@@ -470,6 +471,10 @@ class Decision(_message.Message):
     item: _builtins.str
     """The test item of the result that it rests on, "items/{item}"; empty for the default item,
     "items/sars-cov-2-nucleic-acid", and where it rests on none.
+    """
+    masked_name: _builtins.str
+    """If a holder's token was shown: the name of its holder with all but the first character masked. The gate compares it
+    with the person's document. It is not stored.
     """
     @_builtins.property
     def basis_time(self) -> _timestamp_pb2.Timestamp:
@@ -543,10 +548,11 @@ class Decision(_message.Message):
         must_register: _builtins.bool = ...,
         action_text: _builtins.str = ...,
         item: _builtins.str = ...,
+        masked_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["basis_time", b"basis_time", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "item", b"item", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "item", b"item", "masked_name", b"masked_name", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
