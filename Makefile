@@ -193,8 +193,8 @@ soak: $(READY) ## Run for an hour: kill Results 500 times on each engine, break 
 	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
 
-soak-protocol: $(READY) ## Search the model of the exchange with more cuts; takes some minutes and up to 8 GiB
-	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2}" HUTONG_MODEL_MEMORY=8000 HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
+soak-protocol: $(READY) ## Search the model of the exchange with two cuts of each connection: three million states in 1 GiB; HUTONG_MODEL_LIMITS sets other limits
+	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2}" HUTONG_MODEL_MEMORY=$${HUTONG_MODEL_MEMORY:-8000} HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
 
 soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)

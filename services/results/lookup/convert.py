@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1.next_step_pb2 import NEXT_STEP_ACTION_UPLOAD_REPORT, NextStep
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp
+from services.domain.instant import Instant, from_timestamp, to_timestamp
 from services.domain.names import format_lab, parse_lab
 from services.results.lookup.claims import FoundClaim
 from services.results.lookup.model import Listing, ReportClaim
 from services.results.records.convert import fill_result, result_to_proto
-from services.results.records.model import StoredResult
+from services.results.records.model import ReportName, StoredResult
 
 
 def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
@@ -83,3 +84,15 @@ def with_mask(result: StoredResult, subject_key: bytes, masked_number: str) -> S
     if result.masked_number or result.subject_key != subject_key:
         return result
     return result._replace(masked_number=masked_number)
+
+
+def upload_report(name: ReportName, now: Instant) -> NextStep:
+    """Return the advice to have a laboratory upload a missing report."""
+    lab, report_number = name
+    return NextStep(
+        action=NEXT_STEP_ACTION_UPLOAD_REPORT,
+        lab=format_lab(lab),
+        report_number=report_number,
+        description="its holder has this report in hand and no record of it is here: ask the laboratory to upload it",
+        create_time=to_timestamp(now),
+    )

@@ -17,6 +17,7 @@ from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc, parse_items
 from services.domain.normal_form import normal_form
+from services.domain.person_name import person_name_form
 from services.domain.region import NATION
 from services.domain.subject import holds_resident_number
 from services.runtime.consistency import CommitPosition, decode_token
@@ -24,6 +25,7 @@ from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import Evidence
 from services.verification.sources.model import PolicyQuestion
+from services.verification.verify.asker import FULL, Asker, View
 
 LOOKED_AT = 10
 """How many results from inside and from outside the region are looked up.
@@ -45,6 +47,7 @@ class Question(NamedTuple):
             `set_items` names other items.
         own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
             suffice.
+        view: how much of the decision the answer has.
     """
 
     document: Document
@@ -55,20 +58,26 @@ class Question(NamedTuple):
     evaluate_time: Instant
     store_decision: bool
     own_records_first: bool
+    view: View = FULL
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"
 
 
-def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
+def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker) -> Question:
     """Decode a request that already satisfies the validation rules of its .proto.
 
     Raises:
+        PermissionDenied: the asker may not see as much as it asks for.
         InvalidArgument: a document number, region, laboratory or time is wrong, with all faults at once; or the token
             is malformed.
     """
     found: list[Violation] = []
+    view = asker.view_of(request.view)
     document = check_document(request.document, "document", found)
+    if asker.needs_name and not person_name_form(request.document.name):
+        text = "value is required of a caller of this role: the name as printed on the document"
+        found.append(Violation("document.name", "INVALID_FIELD", text))
     check_region(request.region, "region", found)
     if request.arriving_from:
         check_region(request.arriving_from, "arriving_from", found)
@@ -83,9 +92,10 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     if found or document is None:
         raise InvalidArgument.of(found)
     look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
-    # The name is not sent to Results, because results are found by type and number alone.
     look_up.document.CopyFrom(request.document)
-    look_up.document.name = ""
+    if not asker.compares_name:
+        # Results compares every name that it gets.
+        look_up.document.name = ""
     # If the scope is unset, the node's own records are looked up first.
     look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
     seen: CommitPosition | None = None
@@ -113,6 +123,7 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         now,
         request.store_decision,
         not request.scope,
+        view,
     )
 
 

@@ -11,34 +11,25 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
-from hutong.verification.v1.verification_service_pb2 import (
-    REPLAY_COMPARISON_DIFFERENT,
-    REPLAY_COMPARISON_IDENTICAL,
-    REPLAY_COMPARISON_OTHER_RULES,
-    BatchVerifyRequest,
-    BatchVerifyResponse,
-    ReplayDecisionResponse,
-    VerifyRequest,
-)
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, BatchVerifyResponse, VerifyRequest
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
-from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
-from services.verification.decision.decide import RULES_VERSION, decide
 from services.verification.decision.model import SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
-from services.verification.verify.convert import decision_to_proto, fill_decision
-from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
+from services.verification.verify.asker import Asker, current_asker
+from services.verification.verify.convert import fill_decision
+from services.verification.verify.inputs import SourceAnswers, inputs_to_proto
 from services.verification.verify.kept import Reply, Unkept, keep_each, kept_answer
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
@@ -52,6 +43,7 @@ from services.verification.verify.scope import (
 )
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.subject_tag import subject_tag
+from services.verification.verify.view import cut_to_view
 
 
 class ResolvedPolicy(NamedTuple):
@@ -85,16 +77,17 @@ class Verifier:
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question. Its look-up shares a call with look-ups that arrive at the same time."""
-        question = self._read(request, self._clock.now())
+        asker = current_asker()
+        question = self._read(request, self._clock.now(), asker)
         message, kept = await self._conclude(question)
-        answer = kept_answer(question, message, kept, current_audit.get(), self._pepper)
+        answer = kept_answer(question, message, kept, asker.audit, self._pepper)
         if answer is not None:
             await self._keeper.ask(answer)
         return message
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
-        """Decide one question. Return the decision, and what must be stored before it is sent; None if nothing."""
-        return await self._conclude(self._read(request, self._clock.now()))
+        """Decide one question. Return the whole decision, and what must be stored before it is sent (None: nothing)."""
+        return await self._conclude(self._read(request, self._clock.now(), Asker(compares_name=False)))
 
     async def _conclude(self, question: Question) -> tuple[pb.Decision, StoredDecision | None]:
         message = pb.Decision()
@@ -111,23 +104,21 @@ class Verifier:
         The questions share look-ups and writes.
         """
         response = BatchVerifyResponse()
-        audits = [current_audit.get()] * len(batch.requests)
-        await self.answer_each(batch, [response.items.add() for _ in batch.requests], audits)
+        askers = [current_asker()] * len(batch.requests)
+        await self.answer_each(batch, [response.items.add() for _ in batch.requests], askers)
         return response
 
-    async def answer_each(
-        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
-    ) -> None:
+    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]) -> None:
         """Answer as `verify_each`, into the caller's empty messages, one for each question.
 
-        `audits` are those of the questions' calls. If a decision or a row of the audit cannot be stored, its reply is
+        `askers` are those of the questions. If a decision or a row of the audit cannot be stored, its reply is
         an error. The other replies are not affected.
         """
-        rest, unkept = await self.answer_by_own_records(batch, replies, audits)
+        rest, unkept = await self.answer_by_own_records(batch, replies, askers)
         await self.keep([*unkept, *await self._decide_rest(rest)])
 
     async def answer_by_own_records(
-        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
+        self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]
     ) -> tuple[list[Unanswered], list[Unkept]]:
         """Answer the questions that need no further look-up at the nation.
 
@@ -135,27 +126,27 @@ class Verifier:
         """
         now = self._clock.now()
         questions: list[Question] = []
-        asked: list[tuple[Reply, CallAudit | None]] = []
-        for request, broken, reply, audit in zip(batch.requests, check_each(batch), replies, audits, strict=True):
+        asked: list[tuple[Reply, Asker]] = []
+        for request, broken, reply, asker in zip(batch.requests, check_each(batch), replies, askers, strict=True):
             try:
                 if broken is not None:
                     raise broken
-                questions.append(self._read(request, now))
-                asked.append((reply, audit))
+                questions.append(self._read(request, now, asker))
+                asked.append((reply, asker))
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
         unkept: list[Unkept] = []
-        for (reply, audit), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
+        for (reply, asker), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 settled = decide_if_sufficient(question, found)
                 if settled is None:
-                    rest.append(Unanswered(question, found, reply, audit))
+                    rest.append(Unanswered(question, found, reply, asker))
                     continue
                 kept = self._fill(question, settled, reply.decision)
-                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
+                answer = kept_answer(question, reply.decision, kept, asker.audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
@@ -177,43 +168,18 @@ class Verifier:
         look_ups = [nationwide(one.question.look_up) for one in rest]
         unkept: list[Unkept] = []
         answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
-        for (question, own, reply, audit), found in zip(rest, answers, strict=True):
+        for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 kept = self._fill(question, decide_from(question, with_nation(own, found)), reply.decision)
-                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
+                answer = kept_answer(question, reply.decision, kept, asker.audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
             if answer is not None:
                 unkept.append(Unkept(reply, answer))
         return unkept
-
-    async def replay(self, uuid: str) -> ReplayDecisionResponse:
-        """Make a stored decision again from its inputs and compare the two.
-
-        They are compared only if the stored one was made by this version of the rules.
-
-        Raises:
-            NotFound: no decision is stored under this UUID.
-        """
-        stored = await self._store.get_decision(uuid)
-        inputs = pb.DecisionInputs.FromString(stored.inputs)
-        values = inputs_from_proto(inputs)
-        message = decision_to_proto(decide(values), values, format_decision(uuid))
-        if inputs.rules_version != RULES_VERSION:
-            comparison = REPLAY_COMPARISON_OTHER_RULES
-        elif message.SerializeToString(deterministic=True) == stored.decision:
-            comparison = REPLAY_COMPARISON_IDENTICAL
-        else:
-            comparison = REPLAY_COMPARISON_DIFFERENT
-        return ReplayDecisionResponse(
-            decision=message,
-            comparison=comparison,
-            stored_rules_version=inputs.rules_version,
-            rules_version=RULES_VERSION,
-        )
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
@@ -300,33 +266,43 @@ class Verifier:
             return SourceAnswers(rule.answer, rule.status, None, None)
         return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
 
-    def _read(self, request: VerifyRequest, now: Instant) -> Question:
+    def _read(self, request: VerifyRequest, now: Instant, asker: Asker) -> Question:
         """Decode a request.
 
         If the request has another node's consistency token, Results asks the nation at once. No second look-up follows.
+
+        Raises:
+            PermissionDenied: the asker may not see as much as it asks for.
+            InvalidArgument: a field is wrong.
         """
-        question = question_from_proto(request, now)
+        question = question_from_proto(request, now, asker)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question
 
     def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
-        """Write a decision into an empty message. Return what must be stored before it is sent; None if nothing."""
+        """Write a decision into an empty message, in the view of the question.
+
+        Return what must be stored before it is sent; None if nothing. The stored decision is whole.
+        """
         answers, gathered, decision = settled
         inputs = gathered.inputs
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
+            cut_to_view(message, question.view)
             return None
         uuid = uuid7()
         subject = self._pepper.subject_key(question.document)
         fill_decision(message, decision, inputs, format_decision(uuid))
-        return StoredDecision(
+        stored = StoredDecision(
             uuid,
             inputs.evaluate_time,
             message.SerializeToString(deterministic=True),
             inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
             subject_tag(uuid, subject, self._pepper),
         )
+        cut_to_view(message, question.view)
+        return stored
 
     async def _keep_batch(self, answers: list[KeptAnswer]) -> Sequence[None]:
         await self._store.keep_answers(answers)

@@ -98,7 +98,7 @@ class Budgets:
         return handle
 
     def _admit(self) -> Account | None:
-        """Return the account of the caller; None for one without limits.
+        """Return the account of the caller; None for one without limits. Note on the call what the access file lets it.
 
         Raises:
             PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
@@ -106,6 +106,8 @@ class Budgets:
         call = current_call.get()
         caller = call.caller if call is not None else UNKNOWN
         self._require_admitted(caller)
+        if call is not None:
+            call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
         return self._accounts.of(caller)
 
     def _require_admitted(self, caller: Caller) -> None:

@@ -90,7 +90,10 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: _DecisionReason.ValueType  # 10
     """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
     DECISION_REASON_NO_RESULT: _DecisionReason.ValueType  # 11
-    """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them."""
+    """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
+    name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
+    with the document.
+    """
     DECISION_REASON_NO_POLICY_IN_FORCE: _DecisionReason.ValueType  # 12
     """UNDETERMINED: no policy is in force for this place, purpose and instant."""
     DECISION_REASON_SOURCE_UNAVAILABLE: _DecisionReason.ValueType  # 13
@@ -139,7 +142,10 @@ DECISION_REASON_NOT_YET_REPORTED: DecisionReason.ValueType  # 9
 DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: DecisionReason.ValueType  # 10
 """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
 DECISION_REASON_NO_RESULT: DecisionReason.ValueType  # 11
-"""NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them."""
+"""NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
+name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
+with the document.
+"""
 DECISION_REASON_NO_POLICY_IN_FORCE: DecisionReason.ValueType  # 12
 """UNDETERMINED: no policy is in force for this place, purpose and instant."""
 DECISION_REASON_SOURCE_UNAVAILABLE: DecisionReason.ValueType  # 13
@@ -392,7 +398,9 @@ Global___Considered: _TypeAlias = Considered  # noqa: Y015
 
 @_typing.final
 class Decision(_message.Message):
-    """The answer to a question, with its explanation."""
+    """The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
+    until when and by which rule, but nothing of what was weighed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -485,7 +493,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The place's advice, which binds no person."""
+        """The place's advice, and for NO_RESULT that of the service. It binds no person."""
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
