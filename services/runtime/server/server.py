@@ -13,7 +13,6 @@ from typing import cast
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.runtime.addresses import is_loopback, socket_path, split_address
 from services.runtime.background import Background
@@ -34,6 +33,7 @@ from services.runtime.server.interceptors.chain import Layer, Routes, ordered_la
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
+from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 
@@ -157,8 +157,7 @@ async def start(
         registration.register(registration.servicer, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
     names = [registration.service for registration in service.registrations]
-    reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
+    add_reflection([*names, health.SERVICE_NAME], registrar)
     server = grpc.aio.server(handlers=[routes], options=_options(timing))
     check_exposure(address, settings)
     check_tls_files(settings.tls)
