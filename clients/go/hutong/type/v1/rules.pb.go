@@ -129,9 +129,9 @@ var file_hutong_type_v1_rules_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*validate.StringRules)(nil),
 		ExtensionType: (*bool)(nil),
-		Field:         220729014,
+		Field:         220729021,
 		Name:          "hutong.type.v1.life_id",
-		Tag:           "varint,220729014,opt,name=life_id",
+		Tag:           "varint,220729021,opt,name=life_id",
 		Filename:      "hutong/type/v1/rules.proto",
 	},
 	{
@@ -198,9 +198,10 @@ var (
 	//
 	// optional bool item_name = 220729013;
 	E_ItemName = &file_hutong_type_v1_rules_proto_extTypes[12]
-	// The id of a life of a database, which begins whenever the database may have been restored from a copy.
+	// The id of a life of a database. A life begins whenever the database may have been restored from a copy. Empty for
+	// what was written before lives had ids.
 	//
-	// optional bool life_id = 220729014;
+	// optional bool life_id = 220729021;
 	E_LifeId = &file_hutong_type_v1_rules_proto_extTypes[13]
 )
 
@@ -257,7 +258,7 @@ const file_hutong_type_v1_rules_proto_rawDesc = "" +
 	"\titem_name\x12\x19.buf.validate.StringRules\x18\xb5\x9d\xa0i \x01(\bB\xa3\x01\xc2H\x9f\x01\n" +
 	"\x9c\x01\n" +
 	"\x10hutong.item_name\x12[must be items/ and 1 to 63 small letters, digits and hyphens, like items/sars-cov-2-antigen\x1a+this.matches(r'^(items/[a-z0-9-]{1,63})?$')R\bitemName:\xa3\x01\n" +
-	"\alife_id\x12\x19.buf.validate.StringRules\x18\xb6\x9d\xa0i \x01(\bBl\xc2Hi\n" +
+	"\alife_id\x12\x19.buf.validate.StringRules\x18\xbd\x9d\xa0i \x01(\bBl\xc2Hi\n" +
 	"g\n" +
 	"\x0ehutong.life_id\x121must be at most 36 hexadecimal digits and hyphens\x1a\"this.matches(r'^[0-9a-f-]{0,36}$')R\x06lifeId:\xea\x01\n" +
 	"\x11year_1900_to_9999\x12\x1c.buf.validate.TimestampRules\x18\x8d\x9e\xa0i \x01(\bB\x9d\x01\xc2H\x99\x01\n" +

@@ -52,6 +52,8 @@ report_number: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRul
 item_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The name of a test item. The empty name is the default item, items/sars-cov-2-nucleic-acid."""
 life_id: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""The id of a life of a database, which begins whenever the database may have been restored from a copy."""
+"""The id of a life of a database. A life begins whenever the database may have been restored from a copy. Empty for
+what was written before lives had ids.
+"""
 year_1900_to_9999: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.TimestampRules, _builtins.bool]
 """A time that every calendar and database in use can represent."""
