@@ -1139,7 +1139,7 @@ var File_hutong_policy_v1_policy_service_proto protoreflect.FileDescriptor
 
 const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahutong/type/v1/rules.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\"L\n" +
+	"%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"L\n" +
 	"\x10GetPolicyRequest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xe2A\x01\x02\xfaA\x13\n" +
 	"\x11hutong.org/Policy\xbaH\a\xc8\x01\x01r\x02\x18xR\x04name\"E\n" +
