@@ -21,8 +21,10 @@ NODE_READY := clients/typescript/node_modules/.package-lock.json
 CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript)
 UNTESTED := $(filter-out $(CLIENTS),go typescript)
 TOOLS  := .tools
-# Tests run side by side, a worker for each core; each worker has databases of its own.
-SIDE_BY_SIDE ?= -n logical --maxprocesses 8 --dist worksteal
+# Tests run side by side; each worker has databases of its own. Workers often wait for timers, processes and the disk, so
+# there are three for two cores. Unit tests hardly wait, so `make quick` has a worker for each core.
+WORKERS      ?= $(shell $(PYTHON) -c 'import os; print(min(8, ((os.cpu_count() or 1) * 3 + 1) // 2))')
+SIDE_BY_SIDE ?= -n $(WORKERS) --dist worksteal
 GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
@@ -80,7 +82,7 @@ certs: $(READY) ## Make development certificates in .hutong/certs: two authoriti
 	@$(BIN)/python -m clients.examples.certificates .hutong/certs
 
 quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
-	@$(BIN)/python -m pytest $(SIDE_BY_SIDE) tests/unit tests/contract $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal tests/unit tests/contract $(ARGS)
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."

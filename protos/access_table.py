@@ -31,7 +31,8 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 `HUTONG_INSECURE` may call everything. How a caller shows its role is in [tls.md](tls.md).
 
 - *own laboratory, own region, own user, itself*: what the named field must be to the caller. A region is also every
-  region inside it; an object belongs to the region of its laboratory, of its decision or of its refusal.
+  region inside it; an object belongs to the region of its laboratory, of its decision, of its refusal or of its change
+  that is pending.
 - *and in*: a second field that must be the user's too if the request states it. A document is if the token says so.
 - *case*: the call must name its case as `hutong-case` in its metadata.
 - *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.
@@ -39,8 +40,11 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 
 Health (`grpc.health.v1`) answers every certificate of the client authorities. Reflection answers operators.
 
+A recall of more than 1,000 results, a supervisor's unlinking, and a floor and its withdrawal need a second caller's
+approval (`hutong.approval.v1.ApprovalService`). At Results supervisors decide, at Policy the nation's authority.
+
 Not yet as the final design has it: a gate may not read back its own decisions, because decisions do not yet record who
-asked; a laboratory's contact is shown to every role; a supervisor's unlinking has no second approver.
+asked; a laboratory's contact is shown to every role.
 """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from services.command.audit import DOCUMENT_TYPES, export_audit, purge_audits, verify_audit, who_read
+from services.command.audit import DOCUMENT_TYPES, export_audit, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
 from services.command.purge import purge_node
@@ -60,8 +60,6 @@ def run(arguments: list[str]) -> int:
         check_private_files(settings, list(SERVICES) if options.command == "purge" else _names(options.service))
         if options.command == "purge":
             print(purge_node(settings, options.older_than))
-            for name, count in purge_audits(settings, SystemClock().now()).items():
-                print(f"  audit rows removed, {name:13}{count}")
         elif options.command == "audit":
             return _audit(settings, options)
         else:

@@ -11,6 +11,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite("tests.support")
 
 from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
+from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
 
 # Rules are proven, not timed: on a machine that does other things too an example may take its time.
@@ -25,6 +26,7 @@ mark_descendants()
 def _no_process_is_left() -> Iterator[None]:
     """Fail the session when a process that a test started is still there at its end; it is killed then."""
     yield
+    stop_forking()
     left = [(process, " ".join(process.cmdline())) for process in descendants()]
     for process, _ in left:
         process.kill()

@@ -52,6 +52,12 @@ class Node:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The environment of this node's services."""
+        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
+        return self.environment | own | self._variables
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of this process with the addresses of this node and no other HUTONG_ variable."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
@@ -60,13 +66,12 @@ class Node:
 
     def start(self, *services: str) -> None:
         """Start services, all three by default, and wait until the health check of each is SERVING."""
-        own = {"HUTONG_DATA_DIR": str(self.data_dir)} | ({} if self._tls else {"HUTONG_INSECURE": "1"})
         for service in services or SERVICES:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
                 self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "services", "serve", service],
-                    env=self.environment | own | self._variables,
+                    env=self.settings,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -127,9 +132,10 @@ def running_node(
     addresses: Mapping[str, str] | None = None,
     services: Sequence[str] = SERVICES,
     variables: Mapping[str, str] | None = None,
+    tls: Tls | None = None,
 ) -> Iterator[Node]:
     """Run a node, or some of its services, until the block ends. The default addresses are free loopback ports."""
-    node = Node(data_dir, addresses or free_addresses(), variables)
+    node = Node(data_dir, addresses or free_addresses(), variables, tls)
     try:
         node.start(*services)
         yield node

@@ -30,7 +30,7 @@ CALL_SECONDS = 30
 """The longest a call may take, in seconds, as in the clients. A watch ends only after this many seconds of silence."""
 CALLS_PER_SECOND = 2_000
 """The limit for all callers of this Envoy together. The services limit each caller."""
-_LEFT_OUT = re.compile(r"AdminService|AuditService|UploadService|ExchangeService|\.internal\.")
+_LEFT_OUT = re.compile(r"AdminService|ApprovalService|AuditService|UploadService|ExchangeService|\.internal\.")
 _CALLERS = frozenset({access_pb2.ROLE_GATE, access_pb2.ROLE_APP})
 
 GRPC_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 408: 4, 413: 8, 429: 8, 503: 14, 504: 4}

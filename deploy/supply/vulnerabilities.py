@@ -29,7 +29,7 @@ def judge(answer: str) -> tuple[list[str], bool]:
     if not checked:
         return [UNREACHABLE], False
     lines = [
-        f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none yet'}"
+        f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'none'}"
         for package in checked
         for fault in package["vulns"]
     ]

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from services.audit.keys import AuditKeys
 from services.audit.model import Chain, Seal
-from services.audit.rows import BEGINNING, chain_rows, read_rows, text_of
+from services.audit.rows import BEGINNING, read_entries
 from services.audit.sealer import head_of
 from services.audit.tables import AuditTables
 from services.runtime.audit import AuditKind
@@ -133,12 +133,12 @@ def _check_rows(
     """Return how many rows of a writer there are, and what is wrong with them. `before` is the digest before them."""
     report = Report()
     expected, last = span
-    for row in read_rows(connection, tables, writer_id, *span):
-        if row.sequence > expected:
-            report.faults.append(f"missing: {_span(writer_id, expected, row.sequence - 1)}")
-        before = chain_rows(before, [text_of(row)])
-        expected = row.sequence + 1
-        report.rows += 1
+    for entry in read_entries(connection, tables, writer_id, *span):
+        if entry.first > expected:
+            report.faults.append(f"missing: {_span(writer_id, expected, entry.first - 1)}")
+        before = entry.chain(before)
+        expected = entry.last + 1
+        report.rows += entry.last - entry.first + 1
     if expected <= last:
         report.faults.append(f"missing: {_span(writer_id, expected, last)}")
     if not report.faults and before != digest:

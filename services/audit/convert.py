@@ -8,15 +8,16 @@ from google.rpc import code_pb2
 from hutong.audit.v1.audit_event_pb2 import AuditEvent
 from hutong.type.v1.purpose_pb2 import Purpose
 
+from services.audit.model import StoredEvent
 from services.domain.instant import MINUTE, format_instant, to_timestamp
 from services.runtime.audit import AuditKind
 
 
-def event_to_proto(row: Any) -> AuditEvent:
+def event_to_proto(row: StoredEvent) -> AuditEvent:
     """Return the message of a row. It does not have the tag of the person."""
     return AuditEvent(
         name=event_name(row),
-        kind=row.kind,
+        kind=row.kind,  # type: ignore[arg-type]
         event_time=to_timestamp(row.time),
         request_id=row.request_id,
         role=row.role,
@@ -24,7 +25,7 @@ def event_to_proto(row: Any) -> AuditEvent:
         on_behalf_of=row.on_behalf_of,
         peer=row.peer,
         method=row.method,
-        purpose=row.purpose,
+        purpose=row.purpose,  # type: ignore[arg-type]
         region=row.region,
         object=row.object,
         code=code_pb2.Code.Name(row.code),
@@ -33,12 +34,12 @@ def event_to_proto(row: Any) -> AuditEvent:
     )
 
 
-def event_name(row: Any) -> str:
+def event_name(row: StoredEvent) -> str:
     """Return the resource name of a row."""
     return f"auditEvents/{row.writer_id}-{row.sequence}"
 
 
-def event_to_object(row: Any, service: str) -> dict[str, Any]:
+def event_to_object(row: StoredEvent, service: str) -> dict[str, Any]:
     """Return a row as a JSON object of the command. Empty fields are left out."""
     stated = {
         "service": service,

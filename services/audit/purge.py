@@ -17,6 +17,7 @@ from services.audit.trail import Trail
 from services.domain.instant import Instant
 from services.runtime.audit import AuditEvent, AuditKind
 from services.runtime.clock import FixedClock
+from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database
 
 SEALS = 1_000
@@ -25,31 +26,40 @@ ROWS = 5_000
 """Rows after which a transaction removes no further seal. On SQLite other writes wait for it."""
 
 
-def purge_audit(database: Database, tables: AuditTables, keys: AuditKeys, region: str, now: Instant) -> int:
-    """Remove the rows that have been kept as long as their chain requires, with their seals. Return how many rows.
+def purge_audit(
+    database: Database, tables: AuditTables, keys: AuditKeys, region: str, now: Instant, counts: DeletionCounts
+) -> int:
+    """Remove the rows that have been kept as long as their chain requires, with their seals. Return how many events.
 
     It may be stopped at any time; the next purge removes the rest. The newest seal of a chain always stays.
     """
     trail = Trail(database, tables, keys, region, FixedClock(now))
     count = 0
     for chain in Chain:
-        while removed := database.write_now(_remove_step, tables, keys, trail, chain, now):
+        while removed := database.write_now(_remove_step, tables, keys, trail, counts, chain, now):
             count += removed
     return count
 
 
 def _remove_step(
-    connection: Connection, tables: AuditTables, keys: AuditKeys, trail: Trail, chain: Chain, now: Instant
+    connection: Connection,
+    tables: AuditTables,
+    keys: AuditKeys,
+    trail: Trail,
+    counts: DeletionCounts,
+    chain: Chain,
+    now: Instant,
 ) -> int:
-    seals, rows = tables.seals, tables.rows
+    seals = tables.seals
     query = select(seals).where(seals.c.chain == int(chain)).order_by(seals.c.number).limit(SEALS + 1)
     found = [Seal._make(row) for row in connection.execute(query)]
     count = 0
     for seal, kept in pairwise(found):
         if seal.time >= now - KEPT[chain] or count >= ROWS or not _release_writer(connection, tables, seal):
             break
-        of_seal = rows.c.sequence.between(seal.first_sequence, seal.last_sequence)
-        connection.execute(delete(rows).where(rows.c.writer_id == seal.writer_id, of_seal))
+        for table in (tables.rows, tables.packs):
+            of_seal = table.c.sequence.between(seal.first_sequence, seal.last_sequence)
+            connection.execute(delete(table).where(table.c.writer_id == seal.writer_id, of_seal))
         connection.execute(delete(seals).where(seals.c.chain == int(chain), seals.c.number == seal.number))
         count += seal.last_sequence - seal.first_sequence + 1
         first_kept = kept
@@ -57,7 +67,7 @@ def _remove_step(
         stated = (trail.region, purged_object(keys, first_kept), None, 0, "", count)
         event = AuditEvent(int(AuditKind.CHANGE), now, "", "", "", "", "", PURGED, 0, *stated)
         trail.insert(connection, [event])
-    return count
+    return counts.add(connection, tables.rows.name, count)
 
 
 def _release_writer(connection: Connection, tables: AuditTables, seal: Seal) -> bool:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_
+import orjson
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select, true, tuple_
 
 from services.audit.keys import AuditKeys, day_of
-from services.audit.model import KEPT, Chain
+from services.audit.model import KEPT, Chain, StoredEvent
+from services.audit.packs import NO_TAG, Pack, unpack_events
 from services.audit.tables import AuditTables
 from services.domain.instant import DAY, Instant
 from services.domain.region import NATION, prefix
 from services.runtime.audit import AuditKind
 
-_STEP = 2_000
-"""Rows that are read at once."""
+_PAGE_STEP = 20
+"""Rows that a listing reads at once. A pack takes up to 100 kB, and often fills a page."""
+_STEP = 200
+"""Rows that are read at once where all are read."""
 _AT_ONCE = 500
 """Tags or names of one statement. SQLite takes 32,766 parameters."""
+
+
+class BulkReads(NamedTuple):
+    """The reads of many persons by one caller with one method: how many, and of how many results or persons."""
+
+    role: str
+    caller: str
+    method: str
+    reads: int
+    items: int
 
 
 class Position(NamedTuple):
@@ -46,42 +63,108 @@ class EventFilter:
 
 def list_events(
     connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, limit: int
-) -> list[Any]:
-    """Return at most `limit` rows after a position, by time."""
+) -> list[StoredEvent]:
+    """Return at most `limit` events after a position, by time."""
+    return list(islice(_find(connection, tables, wanted, after, _PAGE_STEP), limit))
+
+
+def _find(
+    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
+) -> Iterator[StoredEvent]:
+    rows = _find_rows(connection, tables, wanted, after, step)
+    return merge(rows, _find_packed(connection, tables, wanted, after, step), key=_place)
+
+
+def _place(event: StoredEvent) -> Position:
+    return Position(event.time, event.writer_id, event.sequence)
+
+
+def _find_rows(
+    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
+) -> Iterator[StoredEvent]:
+    """Yield the events that have rows of their own, by time."""
     rows = tables.rows
-    order = (rows.c.time, rows.c.writer_id, rows.c.sequence)
-    query = (
-        select(rows).where(*_conditions(tables, wanted), tuple_(*order) > tuple_(*after)).order_by(*order).limit(limit)
-    )
-    return list(connection.execute(query))
-
-
-def _conditions(tables: AuditTables, wanted: EventFilter) -> list[ColumnElement[bool]]:
-    columns = tables.rows.c
-    conditions: list[ColumnElement[bool]] = []
+    conditions = _within(rows, wanted)
     if wanted.region and wanted.region != NATION:
-        conditions.append(columns.region.startswith(prefix(wanted.region), autoescape=True))
-    if wanted.start_time is not None:
-        conditions.append(columns.time >= wanted.start_time)
-    if wanted.end_time is not None:
-        conditions.append(columns.time < wanted.end_time)
+        conditions.append(rows.c.region.startswith(prefix(wanted.region), autoescape=True))
     if wanted.kinds:
-        conditions.append(columns.kind.in_(wanted.kinds))
+        conditions.append(rows.c.kind.in_(wanted.kinds))
     if wanted.caller:
-        conditions.append(columns.caller == wanted.caller)
+        conditions.append(rows.c.caller == wanted.caller)
+    columns = [rows.c[name] for name in StoredEvent._fields]
+    for row in _read(connection, rows, columns, step, conditions, after):
+        yield StoredEvent._make(row)
+
+
+def _find_packed(
+    connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
+) -> Iterator[StoredEvent]:
+    """Yield the events of packs, by time."""
+    packs = tables.packs
+    conditions = _within(packs, wanted)
+    region = "" if wanted.region == NATION else prefix(wanted.region)
+    if region:
+        conditions.append(packs.c.events.contains(f'"{region}', autoescape=True))
+    if wanted.caller:
+        conditions.append(packs.c.events.contains(orjson.dumps(wanted.caller).decode(), autoescape=True))
+    if wanted.kinds and AuditKind.READ not in wanted.kinds:
+        conditions.append(packs.c.has_denials.is_(true()))
+    # The pack in whose middle a page ended begins before the position.
+    ends = packs.c.sequence + packs.c.event_count - 1
+    for row in _read(connection, packs, [packs.c[name] for name in Pack._fields], step, conditions, after, ends):
+        for event in unpack_events(Pack._make(row)):
+            is_wanted = (
+                event.region.startswith(region)
+                and (not wanted.caller or event.caller == wanted.caller)
+                and (not wanted.kinds or event.kind in wanted.kinds)
+            )
+            if is_wanted and _place(event) > after:
+                yield event
+
+
+def _within(table: Table, wanted: EventFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.start_time is not None:
+        conditions.append(table.c.time >= wanted.start_time)
+    if wanted.end_time is not None:
+        conditions.append(table.c.time < wanted.end_time)
     return conditions
 
 
-def export_events(connection: Connection, tables: AuditTables, since: Instant) -> Iterator[Any]:
-    """Yield all rows from an instant on, by time."""
-    after = BEGINNING
+def _read(
+    connection: Connection,
+    table: Table,
+    columns: Sequence[ColumnElement[Any]],
+    step: int,
+    conditions: Sequence[ColumnElement[bool]] = (),
+    after: Position = BEGINNING,
+    last_sequence: ColumnElement[int] | None = None,
+) -> Iterator[Any]:
+    """Yield rows whose last sequence comes after a position, by time, `step` in each statement."""
+    order = (table.c.time, table.c.writer_id, table.c.sequence)
     while True:
-        found = list_events(connection, tables, EventFilter(start_time=since), after, _STEP)
-        yield from found
-        if len(found) < _STEP:
+        later = or_(
+            tuple_(*order[:2]) > tuple_(after.time, after.writer_id),
+            and_(
+                table.c.time == after.time,
+                table.c.writer_id == after.writer_id,
+                (table.c.sequence if last_sequence is None else last_sequence) > after.sequence,
+            ),
+        )
+        # Implied by the condition above, in a form for which the index is used.
+        from_time = table.c.time >= after.time
+        query = select(*columns, *order).where(from_time, later, *conditions).order_by(*order).limit(step)
+        found = connection.execute(query).all()
+        for row in found:
+            yield row[: len(columns)]
+        if len(found) < step:
             return
-        last = found[-1]
-        after = Position(last.time, last.writer_id, last.sequence)
+        after, last_sequence = Position(*found[-1][len(columns) :]), None
+
+
+def export_events(connection: Connection, tables: AuditTables, since: Instant) -> Iterator[StoredEvent]:
+    """Yield all events from an instant on, by time."""
+    return _find(connection, tables, EventFilter(start_time=since), BEGINNING, _STEP)
 
 
 def find_events(
@@ -91,45 +174,86 @@ def find_events(
     subject_keys: Sequence[bytes],
     now: Instant,
     names: Sequence[str] = (),
-) -> list[Any]:
-    """Return all rows about a person in order of time. The subject keys of the person's documents are given.
+) -> list[StoredEvent]:
+    """Return all events about a person in order of time. The subject keys of the person's documents are given.
 
-    `names` are resource names that are about the person too, such as decisions, whose rows have no tag.
+    `names` are resource names that are about the person too, such as decisions, whose events have no tag.
 
-    A tag is of one day, so that rows are compared with the tags of every day. The whole table is read.
+    A tag is of one day, so that events are compared with the tags of every day. Both tables are read as a whole.
     """
+    objects = [keys.name_object(name) for name in names]
+    found = [
+        *_find_rows_about(connection, tables, keys, subject_keys, now, objects),
+        *_find_packed_about(connection, tables, keys, subject_keys, objects),
+    ]
+    return sorted(found, key=_place)
+
+
+def _find_rows_about(
+    connection: Connection,
+    tables: AuditTables,
+    keys: AuditKeys,
+    subject_keys: Sequence[bytes],
+    now: Instant,
+    objects: Sequence[str],
+) -> Iterator[StoredEvent]:
     rows = tables.rows
     oldest = connection.execute(select(func.min(rows.c.time))).scalar()
     if oldest is None:
-        return []
+        return
+    columns = [rows.c[name] for name in StoredEvent._fields]
     first = max(day_of(oldest), day_of(now - KEPT[Chain.CHANGES] - DAY))
     days = range(first, day_of(now) + 2)
     tags = [keys.subject_tag(key, day) for key in subject_keys for day in days]
-    objects = [keys.name_object(name) for name in names]
-    found: list[Any] = []
     for start in range(0, len(tags), _AT_ONCE):
-        found += connection.execute(select(rows).where(rows.c.subject_tag.in_(tags[start : start + _AT_ONCE])))
+        query = select(*columns).where(rows.c.subject_tag.in_(tags[start : start + _AT_ONCE]))
+        yield from map(StoredEvent._make, connection.execute(query))
     for start in range(0, len(objects), _AT_ONCE):
         of_name = rows.c.object.in_(objects[start : start + _AT_ONCE])
-        found += connection.execute(select(rows).where(of_name, rows.c.subject_tag.is_(None)))
-    return sorted(found, key=lambda row: (row.time, row.writer_id, row.sequence))
+        query = select(*columns).where(of_name, rows.c.subject_tag.is_(None))
+        yield from map(StoredEvent._make, connection.execute(query))
 
 
-def count_bulk_reads(connection: Connection, tables: AuditTables) -> list[Any]:
+def _find_packed_about(
+    connection: Connection,
+    tables: AuditTables,
+    keys: AuditKeys,
+    subject_keys: Sequence[bytes],
+    objects: Sequence[str],
+) -> Iterator[StoredEvent]:
+    # Packs come by time, so that the tags of each day are made once.
+    made: tuple[int, set[bytes]] = (-1, set())
+    for pack in _all_packs(connection, tables):
+        day = day_of(pack.time)
+        if made[0] != day:
+            made = day, {keys.subject_tag(key, day) for key in subject_keys}
+        tags = made[1]
+        # Most packs are passed over without being unpacked.
+        if any(tag in pack.tags for tag in tags) or any(name in pack.events for name in objects):
+            for event in unpack_events(pack):
+                if event.subject_tag in tags or (event.subject_tag is None and event.object in objects):
+                    yield event
+
+
+def count_bulk_reads(connection: Connection, tables: AuditTables) -> list[BulkReads]:
     """Return callers, methods and sums of the reads of many persons, which have no tag."""
-    rows = tables.rows.c
-    query = (
-        select(
-            rows.role, rows.caller, rows.method, func.count().label("reads"), func.sum(rows.item_count).label("items")
-        )
-        .where(
-            rows.kind == int(AuditKind.READ),
-            rows.subject_tag.is_(None),
-            rows.item_count > 0,
-            # Reads of a decision are about one person, whom the decision's name reveals.
-            ~rows.object.startswith("decisions/"),
-        )
-        .group_by(rows.role, rows.caller, rows.method)
-        .order_by(rows.role, rows.caller, rows.method)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    items: Counter[tuple[str, str, str]] = Counter()
+    rows = tables.rows
+    old = select(*(rows.c[name] for name in StoredEvent._fields)).where(
+        rows.c.kind == int(AuditKind.READ), rows.c.subject_tag.is_(None)
     )
-    return list(connection.execute(query))
+    packed = (event for pack in _all_packs(connection, tables) if NO_TAG in pack.tags for event in unpack_events(pack))
+    for event in chain(map(StoredEvent._make, connection.execute(old)), packed):
+        # An event with the name of a decision is about one person, who is found by that name.
+        is_bulk = event.subject_tag is None and event.item_count > 0 and not event.object.startswith("decisions/")
+        if is_bulk and event.kind == AuditKind.READ:
+            of = event.role, event.caller, event.method
+            counts[of] += 1
+            items[of] += event.item_count
+    return [BulkReads(*of, counts[of], items[of]) for of in sorted(counts)]
+
+
+def _all_packs(connection: Connection, tables: AuditTables) -> Iterator[Pack]:
+    packs = tables.packs
+    return map(Pack._make, _read(connection, packs, [packs.c[name] for name in Pack._fields], _STEP))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from heapq import merge
+from operator import attrgetter
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
 
+from services.audit.packs import Pack, chain_pack
 from services.audit.tables import AuditTables
 from services.runtime.audit import AuditEvent
 
 COLUMNS = ("writer_id", "sequence", *AuditEvent._fields)
 BEGINNING = bytes(32)
 """The digest before the first row of a writer."""
-_STEP = 2_000
+_STEP = 500
 """Rows that are read at once."""
 
 
@@ -36,16 +40,42 @@ def chain_rows(digest: bytes, texts: Sequence[str]) -> bytes:
     return digest
 
 
-def read_rows(connection: Connection, tables: AuditTables, writer_id: int, first: int, last: int) -> Iterator[Any]:
-    """Yield the rows of a writer from one sequence to another, both included, in order."""
-    rows = tables.rows
-    columns = [rows.c[name] for name in COLUMNS]
+class Entry(NamedTuple):
+    """One stored row of a writer: an event, or a pack of events.
+
+    Attributes:
+        first: the sequence of its first event.
+        last: the sequence of its last event.
+        chain: returns the digest of the writer after the row, from the digest before it.
+    """
+
+    first: int
+    last: int
+    chain: Callable[[bytes], bytes]
+
+
+def read_entries(connection: Connection, tables: AuditTables, writer_id: int, first: int, last: int) -> Iterator[Entry]:
+    """Yield the rows and packs of a writer that begin in a span of sequences, both ends included, in order."""
+    rows = (
+        Entry(row.sequence, row.sequence, partial(_chain_row, row))
+        for row in _read(connection, tables.rows, COLUMNS, writer_id, first, last)
+    )
+    packs = (
+        Entry(pack.sequence, pack.last_sequence, partial(chain_pack, pack=pack))
+        for pack in map(Pack._make, _read(connection, tables.packs, Pack._fields, writer_id, first, last))
+    )
+    return merge(rows, packs, key=attrgetter("first"))
+
+
+def _read(
+    connection: Connection, table: Table, names: Sequence[str], writer_id: int, first: int, last: int
+) -> Iterator[Any]:
     after = first - 1
     while after < last:
         query = (
-            select(*columns)
-            .where(rows.c.writer_id == writer_id, rows.c.sequence > after, rows.c.sequence <= last)
-            .order_by(rows.c.sequence)
+            select(*(table.c[name] for name in names))
+            .where(table.c.writer_id == writer_id, table.c.sequence > after, table.c.sequence <= last)
+            .order_by(table.c.sequence)
             .limit(_STEP)
         )
         found = connection.execute(query).all()
@@ -55,7 +85,6 @@ def read_rows(connection: Connection, tables: AuditTables, writer_id: int, first
         after = found[-1].sequence
 
 
-def text_of(row: Any) -> str:
-    """Return the text of a stored row."""
+def _chain_row(row: Any, digest: bytes) -> bytes:
     writer_id, sequence, *event = row
-    return row_text(writer_id, sequence, AuditEvent._make(event))
+    return chain_rows(digest, [row_text(writer_id, sequence, AuditEvent._make(event))])

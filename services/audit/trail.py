@@ -104,6 +104,10 @@ class Trail:
         if events:
             await self._together.ask((events, also))
 
+    def record_now(self, events: Sequence[AuditEvent]) -> None:
+        """Store the rows of a command's reads, in the calling thread and under a writer of their own."""
+        self._database.write_now(self._store, None, events, (), is_alone=False)
+
     async def _record_batch(self, batch: list[tuple[Sequence[AuditEvent], Also | None]]) -> Sequence[None]:
         events = [event for events, _ in batch for event in events]
         besides = [also for _, also in batch if also is not None]

@@ -14,21 +14,27 @@ from sqlalchemy import Connection, select
 from services.audit.check import check_audit
 from services.audit.convert import event_to_object
 from services.audit.keys import AuditKeys
-from services.audit.purge import purge_audit
 from services.audit.queries import count_bulk_reads, export_events, find_events
 from services.audit.tables import AuditTables
+from services.audit.trail import Trail
+from services.command.operator import operator_name
 from services.domain.document import BadDocument, canonical_document
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
 from services.results.documents.store import find_linked
+from services.runtime.audit import AuditKind, CallAudit, Subject
+from services.runtime.caller import LOCAL, Caller
+from services.runtime.clock import FixedClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import create_inspecting_engine, find_sqlite_file, open_database
-from services.storage.migrate import SERVICES, check_schema
+from services.storage.migrate import check_schema
 from services.verification.verify.subject_tag import SubjectTag, is_tagged
 from services.verification.verify.tables import decisions
 
+WHO_READ = "hutongd audit who-read"
+"""The method of the row by which a search records itself."""
 DOCUMENT_TYPES = {
     name.removeprefix("DOCUMENT_TYPE_").lower().replace("_", "-"): number
     for name, number in DocumentType.items()
@@ -65,10 +71,12 @@ def who_read(
 
     If Results is among the services, the rows about linked documents are printed too. A read of many persons at once
     has no tag of a person. The sums of such reads are printed for each service, because any of them may have been about
-    the person.
+    the person. The search is a read of the person itself: its row is durable in each service before anything of that
+    service is printed.
 
     Raises:
         BadSetting: the number cannot be right.
+        Unavailable: the row of the search cannot be stored.
     """
     try:
         canonical = canonical_document(*document)
@@ -79,32 +87,29 @@ def who_read(
         if name == "results":
             subject_keys = find_linked(connection, subject_keys).get(subject_keys[0], subject_keys)
         decided = _decisions_about(connection, settings.pepper(), subject_keys) if name == "verification" else []
-        for row in find_events(connection, tables, keys, subject_keys, now, decided):
+        found = find_events(connection, tables, keys, subject_keys, now, decided)
+        _record_search(settings, name, subject_keys, len(found), now)
+        for row in found:
             print(orjson.dumps(event_to_object(row, name)).decode(), file=output)
         for bulk in count_bulk_reads(connection, tables):
-            sums = {"service": name, "bulk": True, **{str(key): value for key, value in bulk._mapping.items()}}
-            print(orjson.dumps(sums, default=int).decode(), file=output)
+            sums = {"service": name, "bulk": True, **bulk._asdict()}
+            print(orjson.dumps(sums).decode(), file=output)
 
 
-def purge_audits(settings: Settings, now: Instant) -> dict[str, int]:
-    """Remove the rows of the audit beyond its retention. Return the number of removed rows by service."""
-    removed: dict[str, int] = {}
-    for name in SERVICES:
-        url = settings.service(name).database_url
-        file = find_sqlite_file(url)
-        if file is not None and not file.is_file():
-            continue
-        check_schema(name, url)
-        database = open_database(url)
-        try:
-            tables, keys = _audit_of(settings, name)
-            removed[name] = purge_audit(database, tables, keys, settings.jurisdiction, now)
-        finally:
-            database.close()
-    return removed
+def _record_search(settings: Settings, name: str, subject_keys: Sequence[bytes], count: int, now: Instant) -> None:
+    """Store the row of a search in the service that was searched, one for each document of the person."""
+    tables, keys = audit_of(settings, name)
+    database = open_database(settings.service(name).database_url)
+    try:
+        trail = Trail(database, tables, keys, settings.jurisdiction, FixedClock(now))
+        caller = Caller(LOCAL, operator_name())
+        audit = CallAudit(trail, WHO_READ, "", caller, "", lambda: [Subject()])
+        trail.record_now([audit.event(AuditKind.READ, Subject("", key), count=count) for key in subject_keys])
+    finally:
+        database.close()
 
 
-def _audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
+def audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
     """Return the tables and the keys of a service's audit."""
     tables: AuditTables = importlib.import_module(f"services.{name}.tables").audit
     return tables, AuditKeys(b"" if name == "policy" else settings.pepper().secret, name)
@@ -129,7 +134,7 @@ def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Con
         if file is not None and not file.is_file() and len(names) > 1:
             continue
         check_schema(name, url)
-        tables, keys = _audit_of(settings, name)
+        tables, keys = audit_of(settings, name)
         engine = create_inspecting_engine(url)
         with contextlib.ExitStack() as opened:
             opened.callback(engine.dispose)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
 from sqlalchemy import Table
 
+from services.audit.purge import purge_audit
+from services.command.audit import audit_of
+from services.command.operator import operator_name
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, Instant, Span, format_instant
 from services.policy.retention import purge_policy
@@ -68,7 +69,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
             ages=ages,
             has_upstream=bool(settings.upstream),
             before_removal=partial(_purge_others, settings, results, others),
-            actor=_login(),
+            actor=operator_name(),
         )
         lines = [
             f"deletion {deletion.deletion_id}",
@@ -83,8 +84,15 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
 
 
 def _purge_others(settings: Settings, results: Database, others: Mapping[str, Database], deletion: Deletion) -> None:
-    """Purge Verification and Policy, if their databases are on this machine, under the id of the deletion record."""
+    """Purge Verification and Policy, if their databases are on this machine, and the audit of all three.
+
+    What is removed is counted under the id of the deletion record.
+    """
     now = deletion.delete_time
+    for name, audited in {"results": results, **others}.items():
+        tables, keys = audit_of(settings, name)
+        counts = DeletionCounts(_COUNTS[name], deletion.deletion_id)
+        purge_audit(audited, tables, keys, settings.jurisdiction, now, counts)
     if (database := others.get("verification")) is not None:
 
         def find_removed(names: Collection[ReportName]) -> Collection[ReportName]:
@@ -102,15 +110,6 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
     for name, database in others.items():
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
             raise Unavailable("OVERLOADED", f"the log of {name} is read without pause; purge again to empty it")
-
-
-def _login() -> str:
-    """Return the operator's login name as an actor."""
-    try:
-        return f"local:{getpass.getuser()}"[:100]
-    except (OSError, KeyError):
-        # The user has no entry in the list of users, as in many containers.
-        return f"local:{os.getuid()}"
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
+_PENDING_CHANGE = re.compile(rf"pendingChanges/({_UUID})")
 _NODE = re.compile(r"nodes/([0-9]{6})")
 _ITEM = re.compile(r"items/([a-z0-9-]{1,63})")
 _ITEM_ID = re.compile(r"[a-z0-9-]{1,63}")
@@ -142,6 +143,16 @@ def parse_refusal(name: str, field: str = "name") -> str:
 def format_refusal(uuid: str) -> str:
     """Return the name of a reported refusal."""
     return f"refusals/{uuid}"
+
+
+def parse_pending_change(name: str, field: str = "name") -> str:
+    """Return the UUID of "pendingChanges/{uuid7}"."""
+    return _match(_PENDING_CHANGE, name, field, "pendingChanges/{uuid7}").group(1)
+
+
+def format_pending_change(uuid: str) -> str:
+    """Return the name of a pending change."""
+    return f"pendingChanges/{uuid}"
 
 
 def format_node(region: str) -> str:

@@ -14,6 +14,8 @@ from services.domain.instant import Instant
 from services.policy import tables
 from services.policy.convert import Statement, revision_from_proto
 from services.policy.model import Revision
+from services.runtime.consistency import BEFORE_ANY, LogPosition
+from services.storage.life import current_life
 
 _policies = tables.policies
 _changes = tables.policy_changes
@@ -28,16 +30,25 @@ class Changes:
         revisions: each revision once, with the sequence of its last change, in the order of these sequences.
         commit_times: the commit time of every change, by sequence. Another commit time under a sequence means another
             history of this log, for example the log before a restore.
+        lives: the life of the database in which every change was made, by sequence.
     """
 
     sequence: int
     revisions: Sequence[tuple[int, Revision]]
     commit_times: Mapping[int, Instant] = field(default_factory=dict)
+    lives: Mapping[int, str] = field(default_factory=dict, compare=False)
 
 
 def newest_sequence(connection: Connection) -> int:
     """Return the sequence of the last change; 0 before the first."""
     return int(connection.execute(select(func.coalesce(func.max(_changes.c.sequence), 0))).scalar_one())
+
+
+def newest_position(connection: Connection) -> LogPosition:
+    """Return the position of the last change. Policy has one writer, because a lock serializes all changes."""
+    newest = select(_changes.c.life, _changes.c.sequence).order_by(_changes.c.sequence.desc()).limit(1)
+    row = connection.execute(newest).first()
+    return BEFORE_ANY if row is None else LogPosition(row.life, 0, row.sequence)
 
 
 def insert_revision(connection: Connection, revision: Revision, statement: Statement, now: Instant) -> None:
@@ -65,14 +76,16 @@ def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -
 
 
 def _append_change(connection: Connection, revision: Revision, now: Instant) -> None:
-    connection.execute(insert(_changes).values(change_row(revision, newest_sequence(connection) + 1, now)))
+    row = change_row(revision, newest_sequence(connection) + 1, now)
+    connection.execute(insert(_changes).values(row | {"life": current_life(connection, _changes)}))
 
 
 def read_changes(connection: Connection, after: int) -> Changes:
     """Read everything that changed after a sequence."""
     # The times are read first and bound the second query. A change committed between both belongs to the next call.
-    times = select(_changes.c.sequence, _changes.c.commit_time).where(_changes.c.sequence > after)
-    commit_times = {int(row.sequence): int(row.commit_time) for row in connection.execute(times)}
+    times = select(_changes.c.sequence, _changes.c.commit_time, _changes.c.life).where(_changes.c.sequence > after)
+    rows = connection.execute(times).all()
+    commit_times = {int(row.sequence): int(row.commit_time) for row in rows}
     if not commit_times:
         return Changes(after, [])
     newest = max(commit_times)
@@ -98,7 +111,7 @@ def read_changes(connection: Connection, after: int) -> Changes:
         .order_by(last.c.sequence)
     )
     revisions = [(int(row.sequence), revision_from_row(row)) for row in connection.execute(query)]
-    return Changes(newest, revisions, commit_times)
+    return Changes(newest, revisions, commit_times, {int(row.sequence): row.life for row in rows})
 
 
 def revision_from_row(row: Row) -> Revision:  # type: ignore[type-arg]

@@ -9,15 +9,20 @@ import structlog
 from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServiceServicer_to_server
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
+from services.approval.approvals import Approvals
+from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
+from services.domain.instant import HOUR
+from services.policy import tables
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.floor_approvals import FloorApprovals
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
 from services.policy.serving.servicer import PolicyAdminServicer, PolicyServicer
+from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.policy.store import PolicyStore
-from services.policy.tables import audit as audit_tables
 from services.policy.timing import PolicyTiming
 from services.policy.upstream.store import UpstreamStore
 from services.policy.upstream.watch import UpstreamWatch
@@ -25,6 +30,7 @@ from services.runtime.background import Job
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
+from services.runtime.page_tokens import PageTokens
 from services.runtime.server.service import Drain, Registration, Service
 from services.storage.engine import Database
 from services.storage.migrate import open_migrated
@@ -48,7 +54,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock)
     await _read_policies(database, cache)
-    audit = ServiceAudit(database, audit_tables, b"", settings.jurisdiction, clock)
+    audit = ServiceAudit(database, tables.audit, b"", settings.jurisdiction, clock)
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
@@ -69,24 +75,29 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         await audit.close()
         await asyncio.to_thread(database.close)
 
+    approvals = Approvals(database, tables.pending_changes, tables.requests, clock, settings.approval_hours * HOUR)
+    publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock)
+
     return Service(
         name="policy",
         registrations=(
             Registration(
                 "hutong.policy.v1.PolicyService",
                 add_PolicyServiceServicer_to_server,
-                PolicyServicer(cache, PolicyResolver(cache, clock), watch),
+                PolicyServicer(cache, PolicyResolver(cache, clock), watch, TokenCheck(cache, settings.jurisdiction)),
             ),
             Registration(
                 "hutong.policy.v1.PolicyAdminService",
                 add_PolicyAdminServiceServicer_to_server,
-                PolicyAdminServicer(PolicyPublisher(store, cache, settings.jurisdiction, clock), cache),
+                PolicyAdminServicer(publisher, FloorApprovals(approvals, publisher), cache),
             ),
+            approval_registration(ApprovalServicer(approvals, database, tables.pending_changes, PageTokens(), clock)),
             audit.registration,
         ),
         check=check,
         close=close,
         background=(*background, audit.run),
         drain=drain,
+        owner_of=approvals.owner_of,
         audit=audit.trail,
     )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table
 
+from services.approval.tables import pending_changes_table
 from services.audit.tables import audit_tables
 from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
+from services.storage.life import LIFE_LENGTH
 from services.storage.metadata import new_metadata
 
 metadata = new_metadata()
 audit = audit_tables(metadata, "policy")
+pending_changes = pending_changes_table(metadata, "policy")
 
 # A revision never changes. Only its withdrawal is added later.
 policies = Table(
@@ -45,6 +48,8 @@ policy_changes = Table(
     Column("policy_id", String(63), nullable=False),
     Column("revision", Integer, nullable=False),
     Column("commit_time", BigInteger, nullable=False),
+    # The life of the database in which the change was made; empty if the change is older than this column.
+    Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
@@ -55,6 +60,14 @@ upstream_positions = Table(
     Column("region", String(6), primary_key=True),
     Column("cursor", String(256), nullable=False),
     Column("as_of_time", BigInteger, nullable=False),
+)
+
+# At a province, the newest sequence of each life of the nation's Policy that is known here.
+upstream_lives = Table(
+    "upstream_lives",
+    metadata,
+    Column("life", String(LIFE_LENGTH), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
 )
 
 requests = request_memory(metadata, "policy")

@@ -9,7 +9,7 @@ from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document, check_region
 from services.domain.instant import Instant, from_timestamp
-from services.runtime.consistency import Freshness, encode_token
+from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 
 
 def document_from_proto(document: identity_pb2.IdentityDocument, field: str = "document") -> Document:
@@ -46,10 +46,6 @@ def open_interval(interval: Interval) -> tuple[Instant | None, Instant | None]:
     )
 
 
-def token(node: str, now: Instant) -> str:
-    """Return the consistency token for everything that this node committed before now.
-
-    Read `now` after the commit. With an earlier instant, another node could take the token as met before the commit has
-    reached that node.
-    """
-    return encode_token(Freshness("results", node, now))
+def token(node: str, position: LogPosition) -> str:
+    """Return the consistency token of a commit of this node."""
+    return encode_token(CommitPosition("results", node, position))

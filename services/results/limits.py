@@ -11,6 +11,7 @@ class ResultsLimits:
 
     Attributes:
         recall_step: reports that one transaction of a recall examines. Uploads go on between two transactions.
+        unapproved_recall: results that an identified caller recalls without a second approver.
         listing_scan: reports of a laboratory that one page of a listing examines.
         missing_reports_per_lab: open missing reports of one laboratory. Invented report numbers can fill no more than
             this.
@@ -25,6 +26,7 @@ class ResultsLimits:
     """
 
     recall_step: int = 2_000
+    unapproved_recall: int = 1_000
     listing_scan: int = 5_000
     missing_reports_per_lab: int = 1_000
     missing_reports: int = 100_000

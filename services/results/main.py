@@ -18,15 +18,19 @@ from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceService
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
+from services.approval.approvals import Approvals
+from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
-from services.domain.instant import DAY
+from services.domain.instant import DAY, HOUR
 from services.domain.names import parse_lab
 from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.changelog.log import ChangeLog
+from services.results.corrections.approval import RecallApprovals
 from services.results.corrections.servicer import ResultsAdminServicer
 from services.results.corrections.store import CorrectionStore
+from services.results.documents.approval import UnlinkApprovals
 from services.results.documents.servicer import DocumentLinkServicer
 from services.results.documents.store import DocumentStore
 from services.results.exchange.apply import ChangeApplier
@@ -61,6 +65,7 @@ from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import pepper_marks
 from services.results.schema import audit as audit_tables
+from services.results.schema import pending_changes
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -226,11 +231,18 @@ async def _open_results(
         stores.partitions,
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
-    documents = DocumentLinkServicer(stores.documents, pepper, tokens, clock)
+    approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secret)
+    unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
+    recalling = RecallApprovals(
+        approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall
+    )
+    documents = DocumentLinkServicer(stores.documents, unlinking, pepper, tokens, clock)
     missing = MissingReportServicer(database, tokens)
-    admin = ResultsAdminServicer(stores.corrections, stores.labs, settings.jurisdiction, clock)
+    admin = ResultsAdminServicer(stores.corrections, recalling, stores.labs, settings.jurisdiction, clock)
 
     async def owner_of(name: str) -> Owner:
+        if name.startswith("pendingChanges/"):
+            return await approvals.owner_of(name)
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 
@@ -274,6 +286,7 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
+            approval_registration(ApprovalServicer(approvals, database, pending_changes, tokens, clock)),
             audit.registration,
         ),
         check=check,

@@ -121,6 +121,7 @@ class CallAudit:
         "_request_id",
         "_stated",
         "_subjects",
+        "_subjects_of_question",
         "is_hidden",
         "is_recorded",
         "subject_keys",
@@ -135,6 +136,7 @@ class CallAudit:
         caller: Caller,
         on_behalf_of: str,
         subjects: Callable[[], Sequence[Subject]],
+        subjects_of_question: Callable[[Any], Sequence[Subject]] = lambda _: [Subject()],
     ) -> None:
         self.trail = trail
         self.is_recorded = False
@@ -147,6 +149,11 @@ class CallAudit:
         self._stated: tuple[str, str, str, str, str, str] | None = None
         self._on_behalf_of = on_behalf_of
         self._subjects = subjects
+        self._subjects_of_question = subjects_of_question
+
+    def act_for(self, proposer: str) -> None:
+        """Name the caller that proposed the change which this call approves, in the rows from here on."""
+        self._on_behalf_of = proposer
 
     @property
     def is_inner(self) -> bool:
@@ -189,6 +196,11 @@ class CallAudit:
             count,
         )
 
+    async def record_refusal(self, question: Any, code: int) -> None:
+        """Store the rows of a refused question of the call's stream. Raises Unavailable."""
+        about = self._subjects_of_question(question)
+        await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
+
     def read_of(self, key: bytes, purpose: int, region: str, outcome: str) -> AuditEvent:
         """Return the row of a decision about one person, as `event` does, in half the time: each answer needs one."""
         trail = self.trail
@@ -210,7 +222,13 @@ current_audit: ContextVar[CallAudit | None] = ContextVar("current_audit", defaul
 
 
 def record_change(
-    connection: Any, name: str = "", *, subject_keys: Sequence[bytes] = (), region: str = "", count: int = 1
+    connection: Any,
+    name: str = "",
+    *,
+    subject_keys: Sequence[bytes] = (),
+    region: str = "",
+    count: int = 1,
+    outcome: str = "",
 ) -> None:
     """Store the row of a change in its transaction, one for each subject. Call it last, after all other statements.
 
@@ -223,7 +241,12 @@ def record_change(
     if subject_keys:
         stated = [stated[0]._replace(key=key) for key in subject_keys]
     events = [
-        audit.event(AuditKind.CHANGE, one._replace(name=name or one.name, region=region or one.region), count=count)
+        audit.event(
+            AuditKind.CHANGE,
+            one._replace(name=name or one.name, region=region or one.region),
+            count=count,
+            outcome=outcome,
+        )
         for one in stated
     ]
     audit.trail.insert(connection, events)

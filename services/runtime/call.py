@@ -27,13 +27,15 @@ UNKNOWN = Caller("", fault="the call was not identified")
 class Call:
     """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
-    __slots__ = ("caller", "case", "code", "deadline", "reason", "request_id", "trace")
+    __slots__ = ("acting_for", "caller", "case", "code", "deadline", "reason", "request_id", "trace")
 
     def __init__(self, request_id: str, trace: Trace | None = None, case: str = "") -> None:
         self.request_id = request_id
         # Unknown until the layer Identity has set it.
         self.caller = UNKNOWN
         self.case = case
+        # The name of the caller that proposed the change which this call approves; empty for other calls.
+        self.acting_for = ""
         # None when the caller sent no trace context.
         self.trace = trace
         self.code = "OK"
@@ -68,12 +70,14 @@ current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
 
 def current_actor() -> str | None:
-    """Return the name of the current call's caller, to be stored beside the change; None if the caller is not known.
+    """Return the name to be stored beside the current call's change; None if the caller is not known.
+
+    It is that of the caller, or of the proposer if the call approves a change.
 
     Call it in the event loop, because threads have no current call.
     """
     call = current_call.get()
-    return call.caller.name or None if call is not None else None
+    return call.acting_for or call.caller.name or None if call is not None else None
 
 
 def may_see_actors() -> bool:

@@ -26,6 +26,7 @@ class Caller:
         certificate_name: the name in the certificate. It differs from `name` behind an edge.
         serial: the serial number of the certificate; 0 without one.
         expire_time: when the certificate or the token expires, whichever expires first; None for a local caller.
+        person: the hash of the person behind the token (its issuer's `sub`); empty without one.
         user: the subject key of the person who signed in at the caller; None without one.
         other_documents: the subject keys of the person's other documents, as the token names them.
         fault: why the caller is not known.
@@ -42,3 +43,4 @@ class Caller:
     user: bytes | None = None
     other_documents: tuple[bytes, ...] = ()
     fault: str = ""
+    person: str = ""

@@ -1,7 +1,8 @@
-"""Consistency tokens: a service, a node and the instant of a commit that the caller has seen.
+"""Consistency tokens: the position of a commit in the log of one service of one node.
 
-Tokens are opaque to callers. A service that reads its own database sees every commit acknowledged before, so a token of
-its own node never makes it wait. A cache or a copy must catch up with a token of another node or service.
+A token names a position and no instant, so that clocks never decide whether a write is visible. The position is that of
+one commit: the service, the region of the node, the life of its database, the writer and the sequence among the
+writer's commits. `services.storage.life` says what a life is. Tokens are opaque to callers.
 """
 
 from __future__ import annotations
@@ -9,45 +10,59 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import MINUTE, Instant, Span
 
-_FORM = re.compile(r"1/(results|policy|verification)/([0-9]{6})/([0-9]{1,18})")
-MAX_CLOCK_SKEW: Span = 5 * MINUTE
-"""How far another node's clock may be ahead of this one's. Uploads tolerate five minutes too. A token further in the
-future was not issued by this system."""
+_FORM = re.compile(r"2/(results|policy|verification)/([0-9]{6})/([0-9a-f-]{0,36})/([0-9]{1,9})/([0-9]{1,18})")
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
-    """The content of a token: a service, its node's region, and the instant up to which the caller saw its commits."""
+class LogPosition(NamedTuple):
+    """The position of a commit in a log.
+
+    Attributes:
+        life: the life of the database in which the commit was made; empty for a commit from before lives had ids.
+        writer: the writer that made the commit.
+        sequence: the number of the commit among those of the writer; 0 is before the first, and always met.
+    """
+
+    life: str
+    writer: int
+    sequence: int
+
+
+BEFORE_ANY = LogPosition("", 0, 0)
+"""The position of a call that wrote nothing and repeated nothing."""
+
+
+class CommitPosition(NamedTuple):
+    """The content of a token: a service, its node's region, and a position in its log."""
 
     service: str
     region: str
-    instant: Instant
+    position: LogPosition
 
 
-def encode_token(freshness: Freshness) -> str:
-    """Return the token for a freshness."""
-    text = f"1/{freshness.service}/{freshness.region}/{freshness.instant}"
+def encode_token(commit: CommitPosition) -> str:
+    """Return the token for a position. It has at most 130 characters."""
+    life, writer, sequence = commit.position
+    text = f"2/{commit.service}/{commit.region}/{life}/{writer}/{sequence}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def decode_token(token: str, now: Instant, field: str = "at_least_as_fresh") -> Freshness | None:
+def decode_token(token: str, field: str = "at_least_as_fresh") -> CommitPosition | None:
     """Return the content of a caller's token; None for the empty token.
 
     Raises:
         InvalidArgument: INVALID_CONSISTENCY_TOKEN, the token was not issued by this system.
     """
-    freshness = read_token(token)
-    if token and (freshness is None or freshness.instant > now + MAX_CLOCK_SKEW):
+    commit = read_token(token)
+    if token and commit is None:
         raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
-    return freshness
+    return commit
 
 
-def read_token(token: str) -> Freshness | None:
+def read_token(token: str) -> CommitPosition | None:
     """Return the content of a token; None for the empty token and for one that was not issued by this system."""
     if not token:
         return None
@@ -56,4 +71,7 @@ def read_token(token: str) -> Freshness | None:
     except (binascii.Error, ValueError):
         text = ""
     match = _FORM.fullmatch(text)
-    return None if match is None else Freshness(match.group(1), match.group(2), int(match.group(3)))
+    if match is None:
+        return None
+    service, region, life, writer, sequence = match.groups()
+    return CommitPosition(service, region, LogPosition(life, int(writer), int(sequence)))

@@ -26,6 +26,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND
 from services.storage.errors import UnusableDatabase
+from services.storage.life import begin_life
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,10 +102,8 @@ class Database:
         self.written.set()
         return done
 
-    async def write_alone(
-        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
-        """Run `work(connection, ...)`, whose one statement is a transaction of its own. It is durable when this returns.
+    async def write_alone(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run `work(connection, ...)`, whose one statement is a transaction, durable when this returns.
 
         On PostgreSQL this takes one round trip, where `write` takes three. Each round trip of a busy process also waits
         until its event loop lets another thread run.
@@ -148,9 +147,7 @@ class Database:
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
 
-    def _write_alone_now(
-        self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
-    ) -> R:
+    def _write_alone_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with self.reading_engine.connect() as connection:
                 return work(connection, *args, **kwargs)
@@ -254,7 +251,13 @@ def create_service_engine(url: str) -> Engine:
         if not parsed.database or parsed.database == ":memory:":
             raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
         make_directory(Path(parsed.database).absolute().parent)
-        engine = create_engine(parsed, pool_size=READ_THREADS + 1, max_overflow=2, hide_parameters=True)
+        engine = create_engine(
+            parsed,
+            pool_size=READ_THREADS + 1,
+            max_overflow=2,
+            hide_parameters=True,
+            execution_options=begin_life(),
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

@@ -17,12 +17,19 @@ from services.runtime.tuning import freeze_heap
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A method at an address, the type of its answers, and which answers are good."""
+    """A method at an address, the type of its answers, which answers are good, and the credentials of a TLS caller."""
 
     address: str
     method: str
     response_type: type[Message]
     is_good: Callable[[Any], bool] = lambda _: True
+    credentials: grpc.ChannelCredentials | None = None
+
+    def channel(self) -> grpc.aio.Channel:
+        """Open a connection."""
+        if self.credentials is None:
+            return grpc.aio.insecure_channel(self.address)
+        return grpc.aio.secure_channel(self.address, self.credentials)
 
     def demand(self, answer: Any) -> None:
         """Raise an error at an answer that is not good, because a rate of failures means nothing."""
@@ -37,7 +44,7 @@ def unary_rate(target: Target, requests: Sequence[Message], seconds: float, call
 
 
 async def _call_for(target: Target, requests: Sequence[Message], seconds: float, callers: int) -> float:
-    async with grpc.aio.insecure_channel(target.address) as channel:
+    async with target.channel() as channel:
         call = channel.unary_unary(
             target.method,
             request_serializer=type(requests[0]).SerializeToString,
@@ -70,7 +77,7 @@ def latencies(target: Target, requests: Sequence[Message], seconds: float, rate:
 
 async def _call_at(target: Target, requests: Sequence[Message], seconds: float, rate: float) -> list[float]:
     taken: list[float] = []
-    async with grpc.aio.insecure_channel(target.address) as channel:
+    async with target.channel() as channel:
         call = channel.unary_unary(
             target.method,
             request_serializer=type(requests[0]).SerializeToString,
@@ -104,7 +111,7 @@ def stream_rate(target: Target, requests: Sequence[Message], seconds: float, str
 
 
 async def _stream_for(target: Target, requests: Sequence[Message], seconds: float, streams: int, ahead: int) -> float:
-    async with grpc.aio.insecure_channel(target.address) as channel:
+    async with target.channel() as channel:
         open_stream = channel.stream_stream(
             target.method,
             request_serializer=type(requests[0]).SerializeToString,

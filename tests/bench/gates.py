@@ -34,14 +34,14 @@ class GateNode:
     Attributes:
         verification: the address of Verification.
         verification_pid: its process.
-        results_url: the database of Results.
+        urls: the databases of the services.
         persons: how many persons have a result.
         response: one of the answers.
     """
 
     verification: str
     verification_pid: int
-    results_url: str
+    urls: dict[str, str]
     persons: int
     response: VerifyResponse
 
@@ -66,7 +66,7 @@ def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterat
         with grpc.insecure_channel(addresses["verification"]) as channel:
             response = VerificationServiceStub(channel).Verify(make_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
-        yield GateNode(addresses["verification"], node.pids()["verification"], urls["results"], persons, response)
+        yield GateNode(addresses["verification"], node.pids()["verification"], urls, persons, response)
 
 
 def hotel_policy(now: int) -> policy_pb2.Policy:

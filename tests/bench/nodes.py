@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from hutong_client import Tls
+
 from clients.examples.node import Node, running_node
 from tests.support.secrets import write_secret
 
@@ -27,12 +29,15 @@ def bench_node(
 
 @contextmanager
 def bench_processes(
-    directory: Path, urls: Mapping[str, str], variables: Mapping[str, str] | None = None
+    directory: Path, urls: Mapping[str, str], variables: Mapping[str, str] | None = None, tls: Tls | None = None
 ) -> Iterator[Node]:
-    """Run the same services as `bench_node`, but yield the node, which also knows its processes."""
+    """Run the same services as `bench_node`, but yield the node, which also knows its processes.
+
+    `tls` are the files for health checks of a node that serves TLS.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     pepper = write_secret(directory / "bench-pepper", PEPPER)
     settings = {"HUTONG_PEPPER_FILE": str(pepper), "HUTONG_JURISDICTION": "410000"} | dict(variables or {})
     settings |= {f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()}
-    with running_node(directory, services=list(urls), variables=settings) as node:
+    with running_node(directory, services=list(urls), variables=settings, tls=tls) as node:
         yield node

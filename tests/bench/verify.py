@@ -61,7 +61,7 @@ def bench_verify(directory: Path, postgres: PostgresServer, persons: int, second
 
 def _unary(node: GateNode, seconds: float) -> list[Measurement]:
     questions = node.questions(20_000)
-    verify = Target(node.verification, f"{SERVICE}/Verify", VerifyResponse, _is_recognized)
+    verify = Target(node.verification, f"{SERVICE}/Verify", VerifyResponse, is_recognized)
     with echo.echo_server(questions[0], node.response) as address:
         bare = Target(address, echo.CALL, VerifyResponse)
         rate, limit = in_turns(
@@ -87,12 +87,12 @@ def _batches(node: GateNode, seconds: float) -> list[Measurement]:
         node.verification,
         f"{SERVICE}/BatchVerify",
         BatchVerifyResponse,
-        lambda batch: all(map(_is_recognized, batch.items)),
+        is_batch_recognized,
     )
     rate, limit = in_turns(
         seconds,
         lambda turn: unary_rate(target, batches, turn, BATCHES_AHEAD) * BATCH,
-        partial(_raw_look_ups, node.results_url),
+        partial(_raw_look_ups, node.urls["results"]),
     )
     return [
         Measurement("BatchVerify of 500", rate, "raw = ANY(500)", limit, "persons/s", must=0.2),
@@ -100,8 +100,14 @@ def _batches(node: GateNode, seconds: float) -> list[Measurement]:
     ]
 
 
-def _is_recognized(answer: Any) -> bool:
+def is_recognized(answer: Any) -> bool:
+    """Return whether an answer is what every question of the bench ought to get."""
     return bool(answer.decision.outcome == DECISION_OUTCOME_RECOGNIZED)
+
+
+def is_batch_recognized(answer: Any) -> bool:
+    """Return whether all answers of a batch are as they ought to be."""
+    return all(map(is_recognized, answer.items))
 
 
 def _raw_look_ups(url: str, seconds: float) -> float:
@@ -126,7 +132,7 @@ def _streams(node: GateNode, seconds: float) -> Measurement:
         for index, request in enumerate(node.questions(20_000))
     ]
     answer = StreamVerifyResponse(correlation_id="10000", decision=node.response.decision)
-    target = Target(node.verification, f"{SERVICE}/StreamVerify", StreamVerifyResponse, _is_recognized)
+    target = Target(node.verification, f"{SERVICE}/StreamVerify", StreamVerifyResponse, is_recognized)
     with echo.echo_server(questions[0], answer) as address:
         bare = Target(address, echo.STREAM, StreamVerifyResponse)
         rate, limit = in_turns(
@@ -166,7 +172,7 @@ async def _hold_streams(node: GateNode) -> tuple[int, float]:
                 some = streams[start : start + STREAMS_PER_CONNECTION]
                 await asyncio.gather(*(stream.write(question) for stream in some))
                 answers = await asyncio.gather(*(stream.read() for stream in some))
-                answered += sum(map(_is_recognized, answers))
+                answered += sum(map(is_recognized, answers))
         kibibytes = (process.memory_info().rss - before) / 1024 / len(streams)
         for stream in streams:
             stream.cancel()

@@ -55,6 +55,9 @@ class PostgresServer:
         self._directory = directory
         self.url: str = self.server.get_uri()
         self._templates: set[str] = set()
+        # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor
+        # time of copying the files. Copying the files is slower if each of the hundreds of files is synced.
+        self._strategy = "wal_log" if synced else "file_copy"
         self._count = itertools.count()
         if not synced:
             for setting in ("fsync", "full_page_writes"):
@@ -69,7 +72,7 @@ class PostgresServer:
             upgrade(service, self._url_of(template))
             self._templates.add(template)
         name = f"{service}_{next(self._count)}"
-        self._execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self._execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY {self._strategy}")
         return self._url_of(name)
 
     def drop(self, url: str) -> None:

@@ -6,15 +6,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import psutil
 
+from tests.support.preloaded import Fork, fork_hutongd
 from tests.support.waiting import TIMEOUT_SECONDS
 
 INSECURE = {"HUTONG_INSECURE": "1"}
@@ -60,8 +61,8 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         return subprocess.Popen(command, start_new_session=True, **options)
 
 
-def end(process: subprocess.Popen[Any]) -> None:
-    """Kill a command that `start` started and its whole process group, and close its pipes."""
+def end(process: subprocess.Popen[Any] | Fork) -> None:
+    """Kill a command that `start` or `fork_hutongd` started and its whole process group, and close its pipes."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -110,15 +111,22 @@ def environment(**variables: str) -> dict[str, str]:
 
 def hutongd(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run `hutongd` to its end."""
-    command = [sys.executable, "-m", "services", *arguments]
-    return run(command, env=environment(**variables), timeout=TIMEOUT_SECONDS)
+    with TemporaryFile("w+", encoding="utf-8") as out, TemporaryFile("w+", encoding="utf-8") as err:
+        process = fork_hutongd(arguments, environment(**variables), stdout=out, stderr=err)
+        try:
+            code = process.wait(TIMEOUT_SECONDS)
+        finally:
+            end(process)
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(["hutongd", *arguments], code, out.read(), err.read())
 
 
 class Daemon:
     """A running `hutongd`. Its log is read line by line."""
 
     def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
-        self.process = start([sys.executable, "-m", "services", *arguments], env=env, stderr=subprocess.PIPE, text=True)
+        self.process = fork_hutongd(arguments, env, stderr=subprocess.PIPE)
         self.log: list[str] = []
         self._grown = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -182,6 +183,16 @@ class Connection:
     def refusals(self) -> RefusalServiceStub:
         """Reported refusals."""
         return RefusalServiceStub(self._verification)
+
+    @cached_property
+    def result_approvals(self) -> ApprovalServiceStub:
+        """Changes of Results that wait for a second approver: recalls and unlinkings."""
+        return ApprovalServiceStub(self._results)
+
+    @cached_property
+    def policy_approvals(self) -> ApprovalServiceStub:
+        """Changes of Policy that wait for a second approver: floors and their withdrawals."""
+        return ApprovalServiceStub(self._policy)
 
     @cached_property
     def _results(self) -> grpc.Channel:

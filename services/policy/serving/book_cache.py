@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections.abc import Mapping
 
 import structlog
 from sqlalchemy import Connection
@@ -34,6 +35,8 @@ class PolicyBookCache:
         as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
         nation_as_of: the book holds everything that the nation published up to this instant by its clock. None at the
             nation, and at a province that has received nothing from the nation.
+        lives: the newest sequence of each life of this database.
+        nation_lives: the same for the lives of the nation's database, as far as their changes are in the book.
     """
 
     def __init__(self, store: PolicyStore, clock: Clock) -> None:
@@ -44,12 +47,15 @@ class PolicyBookCache:
         self._changed: list[Revision] = []
         self._last: dict[RevisionKey, int] = {}
         self._commit_times: dict[int, Instant] = {}
+        self._life_of: dict[int, str] = {}
         self._refreshed = asyncio.Condition()
         self._refreshing = asyncio.Lock()
         self.book = PolicyBook()
         self.sequence = 0
         self.as_of: Instant = 0
         self.nation_as_of: Instant | None = None
+        self.lives: dict[str, int] = {}
+        self.nation_lives: dict[str, int] = {}
 
     async def poll(self, seconds: float) -> None:
         """Look for publications of other processes until cancelled. A background job.
@@ -66,10 +72,10 @@ class PolicyBookCache:
                 # as_of is not advanced, so every answer shows its age.
                 _log.debug("policies not refreshed", reason=error.reason)
 
-    async def refresh(self, nation_as_of: Instant | None = None) -> None:
+    async def refresh(self, nation_as_of: Instant | None = None, nation_lives: Mapping[str, int] | None = None) -> None:
         """Read everything committed before this call.
 
-        `nation_as_of` is the instant up to which the nation's policies are committed here.
+        `nation_as_of` and `nation_lives` say up to where the nation's policies are committed here.
         """
         async with self._refreshing:
             asked = self._clock.now()
@@ -80,6 +86,7 @@ class PolicyBookCache:
             self.as_of = asked
             if nation_as_of is not None:
                 self.nation_as_of = nation_as_of
+            self.nation_lives |= nation_lives or {}
         async with self._refreshed:
             self._refreshed.notify_all()
 
@@ -99,6 +106,10 @@ class PolicyBookCache:
     def commit_time(self, sequence: int) -> Instant:
         """Return when a change was committed; 0 for sequence 0, which is before the first."""
         return self._commit_times[sequence] if sequence else 0
+
+    def life_of(self, sequence: int) -> str | None:
+        """Return the life of the database in which a change was made; None if there is no such change."""
+        return self._life_of.get(sequence)
 
     def check_change(self, sequence: int, commit_time: Instant) -> None:
         """Check that the change with this sequence was committed at this time.
@@ -135,6 +146,9 @@ class PolicyBookCache:
             self._changed.append(revision)
             self._last[_key(revision)] = at
         self._commit_times |= changes.commit_times
+        self._life_of |= changes.lives
+        for at, life in sorted(changes.lives.items()):
+            self.lives[life] = at
         self.book = self.book.with_revisions(revision for _, revision in changes.revisions)
         self.sequence = changes.sequence
 

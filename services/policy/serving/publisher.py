@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
-from services.policy.changes import insert_revision, write_withdrawal
+from services.policy.changes import insert_revision, newest_position, write_withdrawal
 from services.policy.convert import (
     Statement,
     answer_to_proto,
@@ -44,7 +44,7 @@ from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.store import PolicyStore
 from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness, encode_token
+from services.runtime.consistency import CommitPosition, encode_token
 from services.runtime.server.validation import find_violations
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
@@ -80,6 +80,10 @@ class Checked(NamedTuple):
     is_new: bool
 
 
+def _nothing(_connection: Connection) -> None:
+    return None
+
+
 class PolicyPublisher:
     """Publishes for one node."""
 
@@ -89,8 +93,20 @@ class PolicyPublisher:
         self._jurisdiction = jurisdiction
         self._clock = clock
 
-    async def publish(self, request: PublishPolicyRequest) -> PublishPolicyResponse:
-        """Check a policy and, unless it is only to be validated, publish it."""
+    async def stands(self, request: PublishPolicyRequest) -> bool:
+        """Whether a revision with the start and content of a policy stands already, so that nothing is published."""
+        draft = _draft(request)
+        await self._cache.refresh()
+        checked = await asyncio.to_thread(self._check, draft, self._cache.book, self._clock.now())
+        return not checked.is_new
+
+    async def publish(
+        self, request: PublishPolicyRequest, also: Callable[[Connection], None] = _nothing
+    ) -> PublishPolicyResponse:
+        """Check a policy and, unless it is only to be validated, publish it.
+
+        `also` is called at the end of the transaction.
+        """
         draft = _draft(request)
         if request.validate_only:
             await self._cache.refresh()
@@ -98,13 +114,18 @@ class PolicyPublisher:
             return await asyncio.to_thread(self._validate, draft)
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
-            request, lambda connection: self._publish(connection, draft, now, by), PublishPolicyResponse, now
+            request, lambda connection: self._publish(connection, draft, now, by, also), PublishPolicyResponse, now
         )
         await self._cache.refresh()
-        return self._with_token(response)
+        return response
 
-    async def withdraw(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
-        """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on."""
+    async def withdraw(
+        self, request: WithdrawPolicyRequest, also: Callable[[Connection], None] = _nothing
+    ) -> WithdrawPolicyResponse:
+        """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on.
+
+        `also` is called at the end of the transaction.
+        """
         region, policy_id, number = parse_policy(request.name)
         if number is None:
             raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
@@ -116,21 +137,25 @@ class PolicyPublisher:
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
             request,
-            lambda connection: self._withdraw(connection, request, named, now, by),
+            lambda connection: self._withdraw(connection, request, named, now, by, also),
             WithdrawPolicyResponse,
             now,
         )
         await self._cache.refresh()
-        return self._with_token(response)
+        return response
 
-    def _publish(self, connection: Connection, draft: Draft, now: Instant, by: Actor) -> PublishPolicyResponse:
+    def _publish(
+        self, connection: Connection, draft: Draft, now: Instant, by: Actor, also: Callable[[Connection], None]
+    ) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         checked = self._check(draft, book, now)
         if checked.is_new:
             checked = Checked(replace(checked.revision, actor=by.name), is_new=True)
             insert_revision(connection, checked.revision, draft.statement, now)
-        return _answer(draft.request, checked, book, with_actors=by.may_see)
+        also(connection)
+        response = _answer(draft.request, checked, book, with_actors=by.may_see)
+        return self._with_token(connection, response)
 
     def _validate(self, draft: Draft) -> PublishPolicyResponse:
         """Return the answer that a publication would have."""
@@ -144,12 +169,15 @@ class PolicyPublisher:
         named: tuple[str, str, int],
         now: Instant,
         by: Actor,
+        also: Callable[[Connection], None],
     ) -> WithdrawPolicyResponse:
         """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         withdrawn = replace(_withdraw(request, named, book, now), withdraw_actor=by.name)
         write_withdrawal(connection, withdrawn, now)
-        return _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
+        also(connection)
+        response = _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
+        return self._with_token(connection, response)
 
     def _validate_withdrawal(
         self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
@@ -175,12 +203,13 @@ class PolicyPublisher:
         check_publication(Publication(revision, self._jurisdiction, now), book, broken_rules)
         return Checked(revision, is_new=True)
 
-    def _with_token(self, response: R) -> R:
-        """Set the consistency token of an answer and return it.
+    def _with_token(self, connection: Connection, response: R) -> R:
+        """Set the consistency token of an answer, within the transaction of the change, and return the answer.
 
-        The token's instant is that of the refreshed cache. It lies after the commit, and every watcher receives it too.
+        The token names the last change of the log. If a policy was published already, this covers that publication.
         """
-        response.consistency_token = encode_token(Freshness("policy", self._jurisdiction, self._cache.as_of))
+        commit = CommitPosition("policy", self._jurisdiction, newest_position(connection))
+        response.consistency_token = encode_token(commit)
         return response
 
 

@@ -29,14 +29,16 @@ from hutong.policy.v1.policy_service_pb2 import (
 )
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
 
-from services.domain.errors import HutongError, NotFound, PermissionDenied
+from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied
 from services.domain.names import parse_policy
 from services.domain.region import NATION
 from services.policy.convert import revision_to_proto
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.floor_approvals import FloorApprovals
 from services.policy.serving.listing import TOKENS, list_policies
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.resolver import PolicyResolver
+from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.runtime.call import current_call, may_see_actors
 from services.runtime.caller import LOCAL
@@ -51,7 +53,8 @@ Context = Any
 class PolicyServicer(PolicyServiceServicer):
     """PolicyService: reads and resolves policies."""
 
-    def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch) -> None:
+    def __init__(self, cache: PolicyBookCache, resolver: PolicyResolver, watch: Watch, token_check: TokenCheck) -> None:
+        self._token_check = token_check
         self._cache = cache
         self._resolver = resolver
         self._watch = watch
@@ -85,20 +88,24 @@ class PolicyServicer(PolicyServiceServicer):
         )
 
     async def ResolvePolicy(self, request: ResolvePolicyRequest, context: Context) -> ResolvePolicyResponse:
+        await self._token_check.require(request.at_least_as_fresh)
         return self._resolver.resolve(request)
 
     async def BatchResolvePolicies(
         self, request: BatchResolvePoliciesRequest, context: Context
     ) -> BatchResolvePoliciesResponse:
-        return BatchResolvePoliciesResponse(items=[self._resolve_item(question) for question in request.requests])
+        return BatchResolvePoliciesResponse(items=[await self._resolve_item(question) for question in request.requests])
 
-    def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
+    async def _resolve_item(self, question: ResolvePolicyRequest) -> ResolvePolicyItem:
         try:
             check(question)
+            if question.at_least_as_fresh:
+                await self._token_check.require(question.at_least_as_fresh)
             response = self._resolver.resolve(question)
+            sequence = self._cache.sequence
             if response.HasField("by_origin"):
-                return ResolvePolicyItem(by_origin=response.by_origin)
-            return ResolvePolicyItem(effective_policy=response.effective_policy)
+                return ResolvePolicyItem(by_origin=response.by_origin, sequence=sequence)
+            return ResolvePolicyItem(effective_policy=response.effective_policy, sequence=sequence)
         except HutongError as error:
             return ResolvePolicyItem(error=to_status(error))
 
@@ -112,20 +119,31 @@ class PolicyServicer(PolicyServiceServicer):
 class PolicyAdminServicer(PolicyAdminServiceServicer):
     """PolicyAdminService: publishes and withdraws policies."""
 
-    def __init__(self, publisher: PolicyPublisher, cache: PolicyBookCache) -> None:
+    def __init__(self, publisher: PolicyPublisher, floors: FloorApprovals, cache: PolicyBookCache) -> None:
         self._publisher = publisher
+        self._floors = floors
         self._cache = cache
 
     async def PublishPolicy(self, request: PublishPolicyRequest, context: Context) -> PublishPolicyResponse:
-        if request.policy.floor:
+        if request.policy.floor or self._is_floor(request.policy.name):
             _require_nation()
+            return await self._floors.publish(request)
         return await self._publisher.publish(request)
 
     async def WithdrawPolicy(self, request: WithdrawPolicyRequest, context: Context) -> WithdrawPolicyResponse:
-        region, policy_id, _ = parse_policy(request.name)
-        if any(revision.floor for revision in self._cache.book.series(region, policy_id)):
+        if self._is_floor(request.name):
             _require_nation()
+            return await self._floors.withdraw(request)
         return await self._publisher.withdraw(request)
+
+    def _is_floor(self, name: str) -> bool:
+        """Whether any revision of a series is a floor. Another revision in its place would end the floor."""
+        try:
+            region, policy_id, _ = parse_policy(name)
+        except InvalidArgument:
+            # The publisher refuses the name together with the other faults.
+            return False
+        return any(revision.floor for revision in self._cache.book.series(region, policy_id))
 
 
 def _require_nation() -> None:

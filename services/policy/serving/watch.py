@@ -9,6 +9,7 @@ from hutong.policy.v1.policy_service_pb2 import (
     PolicyCheckpoint,
     PolicyEvent,
     PolicyEventType,
+    PolicyLife,
     WatchPoliciesRequest,
     WatchPoliciesResponse,
 )
@@ -47,14 +48,19 @@ class Watch:
         """
         sent, commit_time = _decode(request.cursor)
         in_snapshot = not request.cursor
+        lives: dict[str, int] = {}
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
             as_of, nation_as_of = self._cache.as_of, self._cache.nation_as_of
+            reached, of_lives = self._cache.sequence, dict(self._cache.lives)
             for sequence, revision in self._cache.changes_after(sent):
                 event = PolicyEvent(type=_event_type(revision, in_snapshot), policy=revision_to_proto(revision))
                 yield WatchPoliciesResponse(event=event, cursor=self._cursor(sequence))
                 sent = sequence
-            checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node)
+            checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node, sequence=reached)
+            changed = [(life, at) for life, at in of_lives.items() if lives.get(life) != at]
+            checkpoint.lives.extend(PolicyLife(life=life, sequence=at) for life, at in changed)
+            lives = of_lives
             if nation_as_of is not None:
                 set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))

@@ -5,7 +5,7 @@ Every process of a province stores the same revisions. It may do so in any order
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
@@ -22,17 +22,19 @@ from services.storage.upsert import insert_if_absent
 
 _policies = tables.policies
 _positions = tables.upstream_positions
+_lives = tables.upstream_lives
 
 
 class UpstreamPosition(NamedTuple):
     """A province's position in the watch of the nation's policies.
 
     `cursor` is the nation's cursor, or empty if everything is to be sent again. `as_of_time` is an instant by the
-    nation's clock.
+    nation's clock. `lives` gives the newest sequence of each life of the nation's database.
     """
 
     cursor: str
     as_of_time: Instant
+    lives: Mapping[str, int] = {}
 
 
 class ReceivedRevision(NamedTuple):
@@ -66,7 +68,10 @@ class UpstreamStore:
 
 def _read_position(connection: Connection) -> UpstreamPosition | None:
     row = connection.execute(select(_positions.c.cursor, _positions.c.as_of_time)).first()
-    return None if row is None else UpstreamPosition(row.cursor, row.as_of_time)
+    if row is None:
+        return None
+    lives: dict[str, int] = dict(connection.execute(select(_lives.c.life, _lives.c.sequence)).all())
+    return UpstreamPosition(row.cursor, row.as_of_time, lives)
 
 
 def _receive(
@@ -103,6 +108,12 @@ def _receive_one(connection: Connection, received: ReceivedRevision, now: Instan
 
 
 def _write_position(connection: Connection, position: UpstreamPosition) -> None:
-    if connection.execute(update(_positions).values(position._asdict())).rowcount == 0:
+    values = {"cursor": position.cursor, "as_of_time": position.as_of_time}
+    if connection.execute(update(_positions).values(values)).rowcount == 0:
         # Another process may have inserted its position at this moment. Either position will do.
-        connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **position._asdict()))
+        connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **values))
+    for life, sequence in sorted(position.lives.items()):
+        # Another process may be further.
+        behind = update(_lives).where(_lives.c.life == life, _lives.c.sequence < sequence)
+        if connection.execute(behind.values(sequence=sequence)).rowcount == 0:
+            connection.execute(insert_if_absent(connection, _lives).values(life=life, sequence=sequence))

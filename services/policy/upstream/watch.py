@@ -81,7 +81,7 @@ class UpstreamWatch:
             if self._position is None:
                 self._position = await self._store.read_position()
                 if self._position is not None:
-                    await self._cache.refresh(self._position.as_of_time)
+                    await self._cache.refresh(self._position.as_of_time, self._position.lives)
 
     def _lag(self) -> float:
         as_of = self._cache.nation_as_of
@@ -118,7 +118,9 @@ class UpstreamWatch:
             raise FailedPrecondition(
                 "NOT_AN_UPSTREAM", f"HUTONG_UPSTREAM_POLICY leads to {checkpoint.node or 'another service'}"
             )
-        position = UpstreamPosition(message.cursor, from_timestamp(checkpoint.as_of_time))
+        lives = dict(self._position.lives) if self._position is not None else {}
+        lives |= {one.life: one.sequence for one in checkpoint.lives}
+        position = UpstreamPosition(message.cursor, from_timestamp(checkpoint.as_of_time), lives)
         if update.is_whole:
             self._differing.clear()
             self._record_differences(
@@ -129,10 +131,11 @@ class UpstreamWatch:
             update.received
             or self._position is None
             or position.cursor != self._position.cursor
+            or position.lives != self._position.lives
             or self._is_store_due()
         ):
             await self._store_update(update.received, position)
-            await self._cache.refresh(position.as_of_time)
+            await self._cache.refresh(position.as_of_time, position.lives)
         else:
             self._cache.nation_as_of = position.as_of_time
         self._position = position

@@ -23,7 +23,10 @@ from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.results.changelog import tables
+from services.results.changelog.lives import remember_lives
 from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, LoggedChange, LogPage, Position
+from services.runtime.consistency import BEFORE_ANY, LogPosition
+from services.storage.life import current_life
 
 MAX_ENTRIES = 20
 """Entries of one writer that one read takes. They bound the memory of a read, however many entries are unread."""
@@ -57,11 +60,21 @@ class ChangeLog:
     def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
         self._subscribers = tuple(subscribers)
 
-    def record(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-        """Notify subscribers, then log each change. Call it last, because it locks a writer until the commit."""
+    def record(
+        self, connection: Connection, changes: Sequence[LoggedChange], now: Instant, *, barrier: bool = False
+    ) -> LogPosition:
+        """Notify subscribers, then log each change. Call it last, because it locks a writer until the commit.
+
+        Return the position of the newest entry. If nothing was logged, this is BEFORE_ANY, or with `barrier` an entry
+        that comes after everything committed before it.
+        """
         self.notify(connection, changes, now)
+        position = BEFORE_ANY
         for change in changes:
-            append_entry(connection, change.lab, change.names, now, change.kind)
+            position = append_entry(connection, change.lab, change.names, now, change.kind) or position
+        if barrier and position == BEFORE_ANY:
+            position = append_barrier(connection, now)
+        return position
 
     def notify(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
         """Notify subscribers of changes without logging them. Call it once in a transaction, after its writes."""
@@ -76,13 +89,29 @@ def append_entry(
     reports: Sequence[tuple[str, int]],
     now: Instant,
     kind: ChangeKind = ChangeKind.RESULTS,
-) -> None:
-    """Log what the transaction changed. Call it last, because it locks a writer until the commit."""
-    if not reports:
-        return
+) -> LogPosition | None:
+    """Log what the transaction changed. Call it last, because it locks a writer until the commit.
+
+    Return the position of the entry; None if nothing was changed.
+    """
+    return _append(connection, lab, reports, now, kind) if reports else None
+
+
+def append_barrier(connection: Connection, now: Instant) -> LogPosition:
+    """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
+
+    A repeated request needs it, because it writes nothing that could be named.
+    """
+    return _append(connection, "", (), now, ChangeKind.BARRIER)
+
+
+def _append(
+    connection: Connection, lab: str, reports: Sequence[tuple[str, int]], now: Instant, kind: ChangeKind
+) -> LogPosition:
     writer_id, sequence, turn = _acquire_writer(connection, now)
-    connection.execute(
-        insert(_changes).values(
+    inserted = connection.execute(
+        insert(_changes)
+        .values(
             writer_id=writer_id,
             sequence=sequence,
             commit_time=now,
@@ -90,8 +119,11 @@ def append_entry(
             reports=pack_reports(reports),
             kind=kind,
             turn=turn,
+            life=current_life(connection, _changes),
         )
+        .returning(_changes.c.life)
     )
+    return LogPosition(inserted.scalar_one(), writer_id, sequence)
 
 
 def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
@@ -208,7 +240,13 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
                 # Retention removed the entry after its key was read.
                 raise _too_old(connection, key.writer_id)
             entry = Entry(
-                row.writer_id, row.sequence, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind)
+                row.writer_id,
+                row.sequence,
+                row.commit_time,
+                row.lab,
+                unpack_reports(row.reports),
+                ChangeKind(row.kind),
+                row.life,
             )
             count += len(entry.reports) - entry.count_processed(cursor)
             if entries and count > limit:
@@ -249,7 +287,7 @@ def remove_entries(
     kept. One number therefore says which cursors are too old.
     """
     query = (
-        select(_changes.c.sequence, _changes.c.commit_time)
+        select(_changes.c.sequence, _changes.c.commit_time, _changes.c.life)
         .where(_changes.c.writer_id == writer_id)
         .order_by(_changes.c.sequence)
         .limit(step_size)
@@ -260,6 +298,7 @@ def remove_entries(
     if not old:
         return 0, False
     removed = old[-1].sequence
+    remember_lives(connection, writer_id, {row.life: row.sequence for row in old})
     connection.execute(update(_writers).where(_writers.c.writer_id == writer_id).values(removed_sequence=removed))
     connection.execute(delete(_changes).where(_changes.c.writer_id == writer_id, _changes.c.sequence <= removed))
     return len(old), len(old) == step_size

@@ -13,7 +13,8 @@ from services.domain.instant import Instant
 class ChangeKind(IntEnum):
     """What an entry of the log lists. Watchers of results skip all kinds but RESULTS.
 
-    ADVERSE_SUBJECTS occurs only in the nation's notifications.
+    ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. It only comes after
+    every entry that was committed before it.
     """
 
     RESULTS = 0
@@ -21,6 +22,7 @@ class ChangeKind(IntEnum):
     LABS = 2
     MISSING_REPORTS = 3
     ADVERSE_SUBJECTS = 4
+    BARRIER = 5
 
 
 class Position(NamedTuple):
@@ -41,6 +43,7 @@ class Entry:
     """One commit: the reports of a laboratory and the revisions they got, in the order of the upload.
 
     If `kind` is not RESULTS, `reports` lists the changed links, laboratories or missing reports, with revision 0.
+    `life` is the life of the database in which the entry was made.
     """
 
     writer_id: int
@@ -49,6 +52,7 @@ class Entry:
     lab: str
     reports: Sequence[tuple[str, int]]
     kind: ChangeKind = ChangeKind.RESULTS
+    life: str = ""
 
     def count_processed(self, cursor: Cursor) -> int:
         """Return how many of the entry's reports are processed at a cursor that is before the entry's end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, String, Table
 
 from services.results.schema import metadata
+from services.storage.life import LIFE_LENGTH
 
 # Writers of the change log. A transaction locks its writer's row from its entry to its commit. A writer's entries are
 # therefore committed in the order of their sequence.
@@ -38,6 +39,17 @@ changes = Table(
     # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than this
     # column.
     Column("turn", BigInteger, nullable=False, server_default="0"),
+    # The life of the database in which the entry was made; empty if the entry is older than this column.
+    Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
+)
+
+# How far each life is known to have come with each writer, once retention has removed its newest entries.
+removed_lives = Table(
+    "removed_lives",
+    metadata,
+    Column("life", String(LIFE_LENGTH), primary_key=True),
+    Column("writer_id", Integer, primary_key=True, autoincrement=False),
+    Column("newest_sequence", BigInteger, nullable=False),
 )
 
 # The identity of this node's change log, in one row. It changes when the log begins anew.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from services.domain.instant import Instant
+from services.runtime.consistency import LogPosition
 
 if TYPE_CHECKING:
-    from services.results.records.model import Outcome
+    from services.results.records.model import Outcome, StoredResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,20 @@ class Correction:
     item: str | None = None
     actor: str | None = None
     """The name of the caller; None if it is not known."""
+
+
+class Corrected(NamedTuple):
+    """The new revision of a corrected report, and the position of its commit."""
+
+    result: StoredResult
+    position: LogPosition
+
+
+class Recalled(NamedTuple):
+    """The count of recalled reports, and the position of the commit after which all of them are here."""
+
+    report_count: int
+    position: LogPosition
 
 
 @dataclass(frozen=True, slots=True)

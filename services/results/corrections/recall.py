@@ -6,16 +6,17 @@ repeated after an interruption, continue from the stored progress. Each call ret
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from google.protobuf.struct_pb2 import ListValue
 from sqlalchemy import Connection, and_, func, select, update
 
 from services.domain.instant import Instant
+from services.domain.names import format_lab
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
-from services.results.corrections.model import Recall
+from services.results.corrections.model import Recall, Recalled
 from services.results.idempotency import requests
 from services.results.records.horizon import HORIZON
 from services.results.records.model import RECALLED, RECALLED_OUTCOME
@@ -23,6 +24,7 @@ from services.results.records.queries import IS_NEWEST
 from services.results.records.revisions import advance_keys, write_next_revisions
 from services.results.records.tables import report_keys, results
 from services.runtime.audit import record_change
+from services.runtime.consistency import BEFORE_ANY, LogPosition
 from services.storage.collation import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
@@ -43,10 +45,15 @@ class RecalledReport(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The count of reports recalled so far, and the report number after which to continue; None at the end."""
+    """The count of reports recalled so far, and the report number after which to continue; None at the end.
+
+    `position` is that of the newest step that recalled anything. A step is logged after the commits of all earlier
+    steps.
+    """
 
     count: int = 0
     after: str | None = ""
+    position: LogPosition = BEFORE_ANY
 
 
 class RecallSteps:
@@ -67,7 +74,7 @@ class RecallSteps:
         return self._step(connection, recall, progress, now, dry_run=True)[1]
 
     def take_back(
-        self, connection: Connection, recall: Recall, request: IdempotentRequest[int, Any], progress: Progress
+        self, connection: Connection, recall: Recall, request: IdempotentRequest[Recalled, Any], progress: Progress
     ) -> Progress:
         """Recall the reports of the next step.
 
@@ -81,14 +88,18 @@ class RecallSteps:
             progress = _lock_progress(connection, request, request_id, self._secret)
         if progress.after is None:
             return progress
+        before = progress.position
         found, progress = self._step(connection, recall, progress, request.now, dry_run=False)
-        if request_id:
-            _store_progress(connection, request_id, progress)
         names = [(report.report_number, report.revision) for report in found]
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
-        self._change_log.record(connection, [change], request.now)
+        # A recall that finds nothing repeats an earlier one, whose commits a barrier comes after.
+        barrier = progress.after is None and before == BEFORE_ANY
+        position = self._change_log.record(connection, [change], request.now, barrier=barrier)
+        progress = replace(progress, position=before if position == BEFORE_ANY else position)
+        if request_id:
+            _store_progress(connection, request_id, progress)
         if found:
-            record_change(connection, count=len(found))
+            record_change(connection, format_lab(recall.lab), count=len(found))
         return progress
 
     def _step(
@@ -150,7 +161,7 @@ def recall_step(
 
 
 def _lock_progress(
-    connection: Connection, request: IdempotentRequest[int, Any], request_id: str, secret: bytes
+    connection: Connection, request: IdempotentRequest[Recalled, Any], request_id: str, secret: bytes
 ) -> Progress:
     """Return the request's progress, locked until the commit so that calls with the same id take turns."""
     answer_once(
@@ -165,8 +176,11 @@ def _lock_progress(
         secret=secret,
     )
     held = select(_requests.c.response).where(*_is_request(request_id)).with_for_update()
-    count, after = ListValue.FromString(connection.execute(held).scalar_one())
-    return Progress(int(cast(float, count)), cast("str | None", after))
+    count, after, *position = ListValue.FromString(connection.execute(held).scalar_one())
+    # A progress from before positions were stored has none.
+    life, writer, sequence = position or BEFORE_ANY
+    reached = LogPosition(str(life), int(cast(float, writer)), int(cast(float, sequence)))
+    return Progress(int(cast(float, count)), cast("str | None", after), reached)
 
 
 def _store_progress(connection: Connection, request_id: str, progress: Progress) -> None:
@@ -180,5 +194,5 @@ def _is_request(request_id: str) -> tuple[Any, Any]:
 
 def _encode(progress: Progress) -> ListValue:
     encoded = ListValue()
-    encoded.extend([progress.count, progress.after])
+    encoded.extend([progress.count, progress.after, *progress.position])
     return encoded

@@ -12,12 +12,13 @@ from hutong.results.v1.results_admin_service_pb2 import (
 )
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceServicer
 
+from services.results.corrections.approval import RecallApprovals
 from services.results.corrections.convert import correction_from_proto, recall_from_proto
+from services.results.corrections.model import Corrected, Recalled
 from services.results.corrections.store import CorrectionStore
 from services.results.fields import token
 from services.results.labs.store import LabStore
 from services.results.records.convert import result_to_proto
-from services.results.records.model import StoredResult
 from services.runtime.clock import Clock
 from services.storage.idempotency import IdempotentRequest
 
@@ -28,8 +29,11 @@ Context = Any
 class ResultsAdminServicer(ResultsAdminServiceServicer):
     """Corrections and recalls."""
 
-    def __init__(self, store: CorrectionStore, labs: LabStore, jurisdiction: str, clock: Clock) -> None:
+    def __init__(
+        self, store: CorrectionStore, approvals: RecallApprovals, labs: LabStore, jurisdiction: str, clock: Clock
+    ) -> None:
         self._store = store
+        self._approvals = approvals
         self._labs = labs
         self._jurisdiction = jurisdiction
         self._clock = clock
@@ -39,22 +43,27 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
         correction = correction_from_proto(request)
         lab = await self._labs.get_lab(correction.lab)
 
-        def encode(result: StoredResult) -> CorrectResultResponse:
-            return CorrectResultResponse(test_result=result_to_proto(result, lab.standing_at(result.reference_time)))
+        def encode(corrected: Corrected) -> CorrectResultResponse:
+            result, position = corrected
+            return CorrectResultResponse(
+                test_result=result_to_proto(result, lab.standing_at(result.reference_time)),
+                consistency_token=token(self._jurisdiction, position),
+            )
 
-        response = await self._store.correct(correction, IdempotentRequest(request, CorrectResultResponse, encode, now))
-        response.consistency_token = token(self._jurisdiction, self._clock.now())
-        return response
+        return await self._store.correct(correction, IdempotentRequest(request, CorrectResultResponse, encode, now))
 
     async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
         now = self._clock.now()
         recall = recall_from_proto(request)
+        proposed = await self._approvals.propose(request)
+        if proposed is not None:
+            return self._approvals.respond(proposed)
 
-        def encode(count: int) -> RecallResultsResponse:
-            return RecallResultsResponse(recalled_count=count)
+        def encode(recalled: Recalled) -> RecallResultsResponse:
+            response = RecallResultsResponse(recalled_count=recalled.report_count)
+            if not request.validate_only:
+                response.consistency_token = token(self._jurisdiction, recalled.position)
+            return response
 
         idempotent = IdempotentRequest(request, RecallResultsResponse, encode, now)
-        response = await self._store.recall(recall, idempotent, dry_run=request.validate_only)
-        if not request.validate_only:
-            response.consistency_token = token(self._jurisdiction, self._clock.now())
-        return response
+        return await self._store.recall(recall, idempotent, dry_run=request.validate_only)

@@ -12,7 +12,7 @@ from services.domain.instant import Instant
 from services.domain.names import format_node, format_result
 from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
-from services.results.corrections.model import Correction, Recall
+from services.results.corrections.model import Corrected, Correction, Recall, Recalled
 from services.results.corrections.recall import Progress, RecallSteps
 from services.results.corrections.rules import correct
 from services.results.labs.queries import get_lab
@@ -56,26 +56,26 @@ class CorrectionStore:
         self._node = node
         self._steps = RecallSteps(change_log, secret, limits.recall_step, node)
 
-    async def correct(self, correction: Correction, request: IdempotentRequest[StoredResult, M]) -> M:
+    async def correct(self, correction: Correction, request: IdempotentRequest[Corrected, M]) -> M:
         """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""
         # Later times are refused below, so they need no partition.
         latest = request.now + FUTURE_TOLERANCE
         moved = [correction.reissue_time, correction.sample_time]
         await self._partitions.prepare([time for time in moved if time is not None and time <= latest])
 
-        def run(connection: Connection) -> StoredResult:
+        def run(connection: Connection) -> Corrected:
             result = correct_result(connection, correction, request.now, self._node)
             names = [(result.report_number, result.revision)]
             keys = [result.subject_key]
             adverse = keys if is_adverse(result.outcome, result.item) else ()
             change = LoggedChange(ChangeKind.RESULTS, result.lab, names, keys, adverse_keys=adverse)
-            self._change_log.record(connection, [change], request.now)
+            position = self._change_log.record(connection, [change], request.now)
             record_change(connection, subject_keys=keys)
-            return result
+            return Corrected(result, position)
 
         return await self._writer.write(request, run)
 
-    async def recall(self, recall: Recall, request: IdempotentRequest[int, M], *, dry_run: bool) -> M:
+    async def recall(self, recall: Recall, request: IdempotentRequest[Recalled, M], *, dry_run: bool) -> M:
         """Recall a laboratory's reports step by step, or only count them in a dry run.
 
         Raises:
@@ -94,7 +94,7 @@ class CorrectionStore:
                 progress = await self._database.read(self._steps.preview, recall, progress, request.now)
             else:
                 progress = await self._database.write(self._steps.take_back, recall, request, progress)
-        return request.encode(progress.count)
+        return request.encode(Recalled(progress.count, progress.position))
 
 
 def find_history(connection: Connection, lab: str, report_number: str) -> list[StoredResult]:

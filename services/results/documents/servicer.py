@@ -16,6 +16,7 @@ from hutong.results.v1.document_link_service_pb2 import (
 
 from services.domain.subject import Pepper, mask_free_text
 from services.results.documents import convert
+from services.results.documents.approval import UnlinkApprovals
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import DocumentStore
 from services.results.fields import document_from_proto
@@ -32,8 +33,11 @@ Context = Any
 class DocumentLinkServicer:
     """Links between documents of one subject."""
 
-    def __init__(self, store: DocumentStore, pepper: Pepper, tokens: PageTokens, clock: Clock) -> None:
+    def __init__(
+        self, store: DocumentStore, approvals: UnlinkApprovals, pepper: Pepper, tokens: PageTokens, clock: Clock
+    ) -> None:
         self._store = store
+        self._approvals = approvals
         self._pepper = pepper
         self._tokens = tokens
         self._clock = clock
@@ -52,6 +56,9 @@ class DocumentLinkServicer:
         now = self._clock.now()
         document = convert.linked_from_proto(request.document, self._pepper, "document")
         linked = convert.linked_from_proto(request.linked_document, self._pepper, "linked_document")
+        proposed = await self._approvals.propose(request, document, linked)
+        if proposed is not None:
+            return self._approvals.respond(proposed)
         shown = may_see_actors()
 
         def encode(link: DocumentLink) -> UnlinkDocumentsResponse:

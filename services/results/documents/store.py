@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -57,13 +57,16 @@ class DocumentStore:
         linked: LinkedDocument,
         reason: str,
         request: IdempotentRequest[DocumentLink, M],
+        also: Callable[[Connection], None] | None = None,
     ) -> M:
-        """Unlink two documents for the current caller. Raises NotFound if they are not linked."""
+        """Unlink two documents for the current caller, and then call `also`. Raises NotFound if they are not linked."""
         actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
             ended = unlink_documents(connection, document, linked, reason, request.now, actor)
             self._change_log.record(connection, [link_change(ended)], request.now)
+            if also is not None:
+                also(connection)
             return ended
 
         return await self._writer.write(request, run)
@@ -90,7 +93,7 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
         FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
     """
     _lock_links(connection)
-    existing = _find_active(connection, link.document, link.linked_document)
+    existing = find_active(connection, link.document, link.linked_document)
     if existing and not existing[0].source_node:
         return existing[0]
     pairs = _pairs_of(link.document, link.linked_document)
@@ -133,9 +136,9 @@ def unlink_documents(
     learns that its link was ended here.
     """
     _lock_links(connection)
-    existing = _find_active(connection, document, linked)
+    existing = find_active(connection, document, linked)
     if not existing:
-        raise NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
+        raise not_linked()
     ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
     which = _links.c.link_id.in_([link.link_id for link in existing])
     connection.execute(update(_links).where(which).values(ended))
@@ -306,12 +309,17 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs
         )
 
 
+def not_linked() -> NotFound:
+    """Return the error of documents that are not linked."""
+    return NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
+
+
 def _lock_links(connection: Connection) -> None:
     """Lock all links until the commit, because a link that does not exist yet has no row to lock."""
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
 
-def _find_active(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> list[DocumentLink]:
+def find_active(connection: Connection, one: LinkedDocument, other: LinkedDocument) -> list[DocumentLink]:
     """Return the active links of two documents, this node's own first."""
     first, second = one.keys, other.keys
     query = select(_links).where(

@@ -64,7 +64,7 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
         yield from find_labs(connection, names).values()
     elif entry.kind == ChangeKind.ADVERSE_SUBJECTS:
         yield from (AdverseSubject(bytes.fromhex(name)) for name in names)
-    else:
+    elif entry.kind == ChangeKind.MISSING_REPORTS:
         yield from find_missing_reports(connection, entry.lab, names)
 
 

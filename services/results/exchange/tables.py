@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, S
 
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
+from services.storage.life import LIFE_LENGTH
 
 # At a province, how many of a writer's commits the nation has acknowledged.
 acknowledged_positions = Table(
@@ -44,6 +45,18 @@ replicated_positions = Table(
     Column("committed", BigInteger, nullable=False),
     # When the node made the last of these commits. NULL for none.
     Column("commit_time", BigInteger),
+)
+
+# At the nation, how far each life of a node's database is durable here. These are the positions that tokens name. A
+# life that came later has a greater ordinal than the lives of the node before it.
+replicated_lives = Table(
+    "replicated_lives",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("life", String(LIFE_LENGTH), primary_key=True),
+    Column("writer_id", Integer, primary_key=True, autoincrement=False),
+    Column("newest_sequence", BigInteger, nullable=False),
+    Column("ordinal", BigInteger, nullable=False),
 )
 
 # At the nation, the nodes that have registered a laboratory; once it has a firm home, the home alone. The laboratory's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
 from services.results.lookup.convert import claims_from_proto, fill_claim, with_mask
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
-from services.results.lookup.nationwide import LookupResult, NationwideLookup, not_fresh
+from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
@@ -42,7 +42,7 @@ from services.results.records.convert import fill_result
 from services.results.records.model import ReportName, StoredResult
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.consistency import decode_token
+from services.runtime.consistency import LogPosition, decode_token, read_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
@@ -71,18 +71,19 @@ class _Question:
         "masked_number",
         "nationwide",
         "other_key",
+        "own_position",
         "subject_key",
         "token",
     )
 
-    def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str, now: Instant) -> None:
-        # Every read of this node's database sees all commits that were acknowledged before the read, so a token of this
-        # node is always met. A token of another node needs the nation, which knows what other nodes have committed.
-        freshness = decode_token(request.at_least_as_fresh, now)
-        if freshness is not None and freshness.service != "results":
+    def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str) -> None:
+        # A token of another node needs the nation, which knows what other nodes have committed.
+        commit = decode_token(request.at_least_as_fresh)
+        if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
         document = document_from_proto(request.document)
-        elsewhere = freshness is not None and freshness.region != jurisdiction
+        elsewhere = commit is not None and commit.region != jurisdiction
+        self.own_position = None if commit is None or elsewhere else commit.position
         self.token = request.at_least_as_fresh if elsewhere else ""
         self.subject_key = pepper.subject_key(document)
         self.other_key = pepper.other_key(document)
@@ -130,7 +131,9 @@ class LookupHandler:
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
-        question = _Question(request, self._pepper, self._jurisdiction, self._clock.now())
+        question = _Question(request, self._pepper, self._jurisdiction)
+        if question.own_position is not None and await self._store.find_lost({question.own_position}):
+            raise lost(self._node)
         if not question.nationwide:
             return await self._coalescer.ask(question)
         response = LookupLatestResponse()
@@ -156,7 +159,7 @@ class LookupHandler:
         columns: LookupColumns | None,
     ) -> None:
         """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
-        now = self._clock.now()
+        lost_positions = await self._find_lost(batch.requests)
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
@@ -165,7 +168,9 @@ class LookupHandler:
             try:
                 if fault is not None:
                     raise fault
-                question = _Question(request, self._pepper, self._jurisdiction, now)
+                question = _Question(request, self._pepper, self._jurisdiction)
+                if question.own_position in lost_positions:
+                    raise lost(self._node)
             except HutongError as error:
                 response.items.add().error.CopyFrom(to_status(error))
                 item_indexes.append(index)
@@ -192,6 +197,13 @@ class LookupHandler:
                 violations=[Violation("requests", "BATCH_TOO_LARGE", text)],
                 metadata={"field": "requests", "limit": str(MAX_MESSAGE_BYTES)},
             )
+
+    async def _find_lost(self, requests: Iterable[LookupLatestRequest]) -> Collection[LogPosition | None]:
+        """Return those positions of this node's tokens whose commits a restore has lost."""
+        commits = map(read_token, {one.at_least_as_fresh for one in requests if one.at_least_as_fresh})
+        ours = ("results", self._jurisdiction)
+        own = {commit.position for commit in commits if commit is not None and commit[:2] == ours}
+        return await self._store.find_lost(own) if own else ()
 
     async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
         responses = [LookupLatestResponse() for _ in questions]
@@ -223,7 +235,7 @@ class LookupHandler:
             return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
-            _fill_source(columns.sources.add(), self._node, now)
+            _fill_source(columns.sources.add(), self._node, now, matches.horizon)
             if any(question.leaves_out_nation for question in plain):
                 _fill_not_asked(columns.sources.add())
             latest = [
@@ -235,7 +247,7 @@ class LookupHandler:
         found = zip(questions, responses, matches.by_subject[rest], matches.subjects[rest], strict=True)
         for question, response, results, subject_keys in found:
             self._fill_latest(question, response, results, standing_of)
-            _fill_source(response.sources.add(), self._node, now)
+            _fill_source(response.sources.add(), self._node, now, matches.horizon)
             if question.leaves_out_nation:
                 _fill_not_asked(response.sources.add())
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
@@ -303,10 +315,12 @@ class LookupHandler:
                 self._missing_reports.remember(found.lab, claim.report_number, report_time, now)
 
 
-def _fill_source(source: DataSource, node: str, now: Instant) -> None:
+def _fill_source(source: DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
     source.node = node
     source.state = SOURCE_STATE_OK
     set_timestamp(source.as_of_time, now)
+    if horizon is not None:
+        set_timestamp(source.retention_start_time, horizon)
 
 
 def _fill_not_asked(source: DataSource) -> None:

@@ -78,7 +78,8 @@ class LocalMatches:
         subjects: for each subject, in order, the keys of all of its documents.
         standing_at: returns a laboratory's standing at an instant; STANDING_UNKNOWN if it is not registered.
         region_of: returns a laboratory's region; empty if it is not registered.
-        horizon: the horizon of retention if a named report was not found, else None.
+        horizon: the horizon of retention, None if nothing was removed. It may be a second old unless a named report was
+            not found.
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
 
     `standing_at` and `region_of` know only the laboratories of these results and reports.

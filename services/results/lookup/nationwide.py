@@ -24,7 +24,7 @@ from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness, read_token
+from services.runtime.consistency import CommitPosition, read_token
 
 if TYPE_CHECKING:
     from services.results.labs.model import Standing
@@ -52,8 +52,8 @@ class NodeFreshness(Protocol):
         """Return this node, and each node that replicates to it, as sources. Call it before reading results."""
         ...
 
-    async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
-        """Wait until this store meets the tokens. Raises Unavailable NOT_FRESH_ENOUGH if it does not in time."""
+    async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
+        """Wait until the commits are here. Raises Unavailable NOT_FRESH_ENOUGH if they do not come in time."""
         ...
 
 
@@ -186,9 +186,9 @@ class NationwideLookup:
 
     async def _await_fresh(self, token: str) -> Unavailable | None:
         """Wait until this store meets a token. Return the error for the caller if it does not in time."""
-        freshness = read_token(token)
+        commit = read_token(token)
         try:
-            await self._freshness.await_fresh(() if freshness is None else (freshness,))
+            await self._freshness.await_fresh(() if commit is None else (commit,))
         except Unavailable as error:
             if error.reason != "NOT_FRESH_ENOUGH":
                 raise
@@ -259,9 +259,15 @@ class NationwideLookup:
     def _sources(self, found: SubjectMatches, answer: SubjectAnswer | None) -> list[DataSource]:
         own = DataSource(node=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
         set_timestamp(own.as_of_time, found.time)
+        if found.matches.horizon is not None:
+            set_timestamp(own.retention_start_time, found.matches.horizon)
         if answer is not None:
             sources = condense_sources(answer.sources, own.node)
-            return sources if self._jurisdiction == NATION else [own, *sources]
+            if self._jurisdiction != NATION:
+                return [own, *sources]
+            if own.HasField("retention_start_time"):
+                sources[0].retention_start_time.CopyFrom(own.retention_start_time)
+            return sources
         state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
         return [own, DataSource(node=_NATION, state=state)]
 
@@ -281,6 +287,12 @@ def not_fresh(node: str) -> Unavailable:
     return Unavailable(
         "NOT_FRESH_ENOUGH", "what the token stands for has not been seen in time", metadata={"node": node}
     )
+
+
+def lost(node: str) -> Unavailable:
+    """Return the error for a token whose write a restore of its node from an older copy has lost."""
+    text = "a restore from an older copy has lost what the token stands for"
+    return Unavailable("NOT_FRESH_ENOUGH", text, metadata={"node": node, "lost": "true"}, retry_after=None)
 
 
 def _extended(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
@@ -303,6 +315,8 @@ def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSou
     complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
     condensed = DataSource(node=nation.node, state=SOURCE_STATE_OK)
     set_timestamp(condensed.as_of_time, complete)
+    if nation.HasField("retention_start_time"):
+        condensed.retention_start_time.CopyFrom(nation.retention_start_time)
     late = [
         source
         for source in others

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from services.domain.instant import Instant
+from services.domain.instant import SECOND, Instant, Span
 from services.domain.names import DEFAULT_ITEM
+from services.results.changelog.lives import find_lost
 from services.results.documents.store import find_linked
 from services.results.labs.cache import LabCache
 from services.results.labs.queries import find_by_names
@@ -21,7 +22,11 @@ from services.results.records.model import ReportName, StoredResult
 from services.results.records.queries import find_reports, get_result
 from services.results.timeliness.arrivals import with_national_receive_times
 from services.runtime.clock import Clock
+from services.runtime.consistency import LogPosition
 from services.storage.engine import Database
+
+HORIZON_KEPT_FOR: Span = SECOND
+"""How long the horizon is cached. Look-ups need it, and it changes with a purge only."""
 
 
 class LookupStore:
@@ -38,6 +43,7 @@ class LookupStore:
         self._labs = labs
         self._limits = limits
         self._joined = joined
+        self._last_horizon: tuple[Instant, Instant | None] | None = None
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
         """Return one result, in its newest revision unless one is named. Raises as `queries.get_result`."""
@@ -75,7 +81,7 @@ class LookupStore:
             by_report = find_reports(connection, sorted(wanted)) if wanted else {}
             named = {result.lab for results in by_subject for result in results} | {lab for lab, _ in wanted}
             self._labs.refresh(connection, named, now)
-            horizon = read_horizon(connection) if len(by_report) < len(wanted) else None
+            horizon = self._horizon(connection, now, is_exact=len(by_report) < len(wanted))
             return LocalMatches(
                 by_subject,
                 by_report,
@@ -87,6 +93,10 @@ class LookupStore:
             )
 
         return await self._database.read(work)
+
+    async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
+        """Return those positions of this node's log whose commits a restore has lost."""
+        return await self._database.read(find_lost, positions)
 
     async def list_by_subject(
         self, subject_keys: Sequence[bytes], query: ResultQuery, after: SubjectPosition | None, limit: int, now: Instant
@@ -111,6 +121,13 @@ class LookupStore:
             return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
         return await self._database.read(work)
+
+    def _horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
+        """Return the horizon of retention, as it was up to HORIZON_KEPT_FOR ago unless it must be exact."""
+        last = self._last_horizon
+        if is_exact or last is None or not 0 <= now - last[0] < HORIZON_KEPT_FOR:
+            self._last_horizon = last = (now, read_horizon(connection))
+        return last[1]
 
     def _list(
         self, connection: Connection, results: Sequence[StoredResult], now: Instant, horizon: Instant | None = None

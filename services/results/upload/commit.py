@@ -25,6 +25,7 @@ from services.results.upload.model import Acknowledgement, Rejection, UploadPosi
 from services.results.upload.replays import count_rejected, delete_rejections, replay_tubes, store_rejections
 from services.results.upload.validation import part_removed
 from services.runtime.audit import record_change
+from services.runtime.consistency import LogPosition
 from services.storage.upsert import insert_if_absent
 
 ITEM_INDEX = itemgetter(0, 1)
@@ -74,16 +75,20 @@ def commit_batch(
     end = max(committed, batch.offset + len(batch.person_counts))
     if end > committed:
         _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
-    _record_changes(connection, change_log, position, summary.stored, now)
+    rejected_again = count_rejected(replay.rejections, batch.person_counts)
+    duplicates = summary.duplicate_count + replay.persons - rejected_again
+    # Persons that were stored before may be in commits of other writers, so that only a barrier comes after all of
+    # them. An entry of new results does so too.
+    reached = _record_changes(connection, change_log, position, summary.stored, now, barrier=duplicates > 0)
     if end > committed:
         record_change(connection, format_upload(position.lab, position.upload_id), count=len(summary.stored))
-    rejected_again = count_rejected(replay.rejections, batch.person_counts)
     return Acknowledgement(
         end,
         len(summary.stored),
-        summary.duplicate_count + replay.persons - rejected_again,
+        duplicates,
         rejected + rejected_again,
         [*replay.rejections, *summary.rejections],
+        reached,
     )
 
 
@@ -229,11 +234,16 @@ def _record_changes(
     position: UploadPosition,
     stored: Sequence[tuple[NewResult, int]],
     now: Instant,
-) -> None:
-    """Count the stored results in the laboratory's delays, and log them in the change log."""
+    *,
+    barrier: bool,
+) -> LogPosition:
+    """Count the stored results in the laboratory's delays, and log them in the change log.
+
+    Return the position of the entry. If nothing was stored, `barrier` makes an entry nevertheless.
+    """
     record_delays(connection, position.lab, [row.reference_time for row, _ in stored if row.outcome != PENDING], now)
     names = [(row.report_number, revision) for row, revision in stored]
     keys = [row.subject_key for row, _ in stored]
     adverse = {row.subject_key for row, _ in stored if is_adverse(row.outcome, row.item)}
     change = LoggedChange(ChangeKind.RESULTS, position.lab, names, keys, adverse_keys=adverse)
-    change_log.record(connection, [change], now)
+    return change_log.record(connection, [change], now, barrier=barrier)

@@ -10,6 +10,7 @@ from services.domain.errors import Violation
 from services.domain.instant import Instant
 from services.domain.names import DEFAULT_ITEM
 from services.results.records.model import NewResult
+from services.runtime.consistency import BEFORE_ANY, LogPosition
 
 if TYPE_CHECKING:
     from services.results.records.model import Method, Outcome, Specimen
@@ -103,13 +104,18 @@ class ValidatedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledgement:
-    """The outcome of a batch. Counts are of persons."""
+    """The outcome of a batch. Counts are of persons.
+
+    `position` is that of a commit after which all of the batch's stored persons are here. It has no meaning in a dry
+    run.
+    """
 
     committed_offset: int
     accepted_count: int
     duplicate_count: int
     rejected_count: int
     rejections: Sequence[Rejection]
+    position: LogPosition = BEFORE_ANY
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class UploadReceiver:
                             acknowledgement = await commit(batch)
                         except RemovedMeanwhile:
                             acknowledgement = await commit(await pending.revalidate())
-                    fresh = "" if start.validate_only else token(self.jurisdiction, self.clock.now())
+                    fresh = "" if start.validate_only else token(self.jurisdiction, acknowledgement.position)
                     yield acknowledgement_to_proto(acknowledgement, fresh)
                     if not start.validate_only:
                         self.quotas.count_duplicates(uscc, acknowledgement.duplicate_count)

@@ -167,6 +167,9 @@ class Settings:
     lab_duplicates_per_day: int = variable(
         "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
     )
+    approval_hours: int = variable(
+        "hours after which a change that waits for a second approver lapses", count(1, 8_760), "72"
+    )
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
     decisions_days: int = _days("days that a stored decision is kept at most", "180")
     refusals_days: int = _days("days that a reported refusal is kept", "730")

@@ -1,8 +1,9 @@
-"""Answers to batches with items that are refused before the service sees them."""
+"""Answers to batches and streams with items that are refused before the service sees them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf import message_factory
@@ -10,6 +11,14 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from services.domain.errors import HutongError
 from services.runtime.server.status import to_status
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A question of a stream that a layer refuses. The service answers it with the error, and the stream goes on."""
+
+    request: Any
+    error: HutongError
 
 
 async def answer_others(

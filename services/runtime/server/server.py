@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import cast
 
@@ -29,7 +29,7 @@ from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.budgets import Budgets
-from services.runtime.server.interceptors.chain import Routes, ordered_layers
+from services.runtime.server.interceptors.chain import Layer, Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
@@ -129,8 +129,11 @@ async def start(
     settings: Settings,
     timing: ServerTiming | None = None,
     clock: Clock | None = None,
+    arrange: Callable[..., list[Layer]] = ordered_layers,
 ) -> RunningServer:
     """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
+
+    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out.
 
     Raises:
         BadSetting: the port is taken; or there is no mutual TLS, and other machines can reach the address or
@@ -144,7 +147,7 @@ async def start(
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
     budgets = Budgets(settings, clock, service.count_misses)
-    layers = ordered_layers(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
+    layers = arrange(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
     routes = Routes(layers)
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)

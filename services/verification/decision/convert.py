@@ -72,7 +72,8 @@ def source_from_results(source: lookup_pb2.DataSource) -> SourceStatus:
 
 def _source(name: str, source: lookup_pb2.DataSource) -> SourceStatus:
     as_of = from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None
-    return SourceStatus(name, source.state, as_of)
+    removed = from_timestamp(source.retention_start_time) if source.HasField("retention_start_time") else None
+    return SourceStatus(name, source.state, as_of, removed)
 
 
 _RESULTS = "/results"

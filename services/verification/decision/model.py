@@ -128,11 +128,15 @@ NOT_LOOKED_UP = Claim(CLAIM_UNKNOWN, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
 
 
 class SourceStatus(NamedTuple):
-    """One source, whether it answered, and up to when its answer is complete."""
+    """One source, whether it answered, and up to when its answer is complete.
+
+    `retention_start_time` is the instant before which the source has removed results; None if it has removed none.
+    """
 
     source: str
     state: SourceState
     as_of_time: Instant | None
+    retention_start_time: Instant | None = None
 
 
 class Window(NamedTuple):
@@ -229,7 +233,8 @@ class Inputs(NamedTuple):
         elsewhere: the policy for people of another province, if the origin is not known and the policies differ; then
             `policy` is that for people of the same province.
         own_records_alone: whether only the node's own records may count. Evidence then only explains the decision.
-        cut_items: the items for which the limit of the look-up may hide a result that counted at a past use time.
+        cut_items: the items for which the limit of the look-up or the nation's retention may hide a result that counted
+            at the use time.
     """
 
     use_time: Instant

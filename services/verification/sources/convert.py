@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from google.rpc import error_details_pb2, status_pb2
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicyRequest
 from hutong.verification.v1 import decision_pb2
 
+from services.domain.errors import Unavailable
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
 from services.domain.names import DEFAULT_ITEM, describe_item, is_announced, parse_item, parse_items
+from services.runtime.consistency import encode_token
 from services.verification.decision.items import item_rules
 from services.verification.decision.model import (
     AcceptedItem,
@@ -23,6 +26,7 @@ from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 def policy_question_to_proto(question: PolicyQuestion) -> ResolvePolicyRequest:
     """Return the message of a question."""
     return ResolvePolicyRequest(
+        at_least_as_fresh="" if question.seen is None else encode_token(question.seen),
         region=question.region,
         purpose=question.purpose,  # type: ignore[arg-type]
         arriving_from=question.arriving_from,
@@ -52,12 +56,27 @@ def policy_answer_from_proto(item: ResolvePolicyItem, now: Instant, ask_time: fl
         from_timestamp(message.start_time) if message.HasField("start_time") else None,
         from_timestamp(message.end_time) if message.HasField("end_time") else None,
         from_timestamp(policy.as_of_time) if policy.HasField("as_of_time") else now,
-        from_timestamp(policy.nation_as_of_time),
         ask_time,
         epoch,
+        item.sequence,
         tuple(map(describe_item, items)) if items != [DEFAULT_ITEM] else (),
         all(is_announced(item) for one in rules for item in one.ranks),
     )
+
+
+def not_fresh_from_proto(item: ResolvePolicyItem) -> Unavailable | None:
+    """Return the error of an answer that lacks what the question's token stands for; None if it is another error."""
+    info = info_from_status(item.error)
+    if info.reason != "NOT_FRESH_ENOUGH":
+        return None
+    return Unavailable(info.reason, item.error.message, metadata=dict(info.metadata))
+
+
+def info_from_status(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """Return the ErrorInfo among a status's details, or an empty one if there is none."""
+    info = error_details_pb2.ErrorInfo()
+    any(detail.Unpack(info) for detail in status.details)
+    return info
 
 
 def fill_policy(inputs: decision_pb2.DecisionInputs, answer: PolicyAnswer) -> None:

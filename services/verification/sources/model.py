@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 from hutong.policy.v1 import policy_pb2
 
 from services.domain.instant import Instant
-from services.runtime.consistency import Freshness
+from services.runtime.consistency import CommitPosition
 from services.verification.decision.model import EffectivePolicy
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class PolicyQuestion(NamedTuple):
     purpose: int
     arriving_from: str
     use_time: Instant
-    seen: Freshness | None
+    seen: CommitPosition | None
 
     @property
     def key(self) -> PolicyKey:
@@ -57,10 +57,10 @@ class PolicyAnswer:
             unbounded.
         end_time: the end of that interval, exclusive; None is unbounded.
         as_of_time: up to when the publications behind the answer are complete.
-        nation_as_of_time: the same for the national node's publications, by its clock; 0 if unknown.
         ask_time: when the question was sent, in seconds of the event loop's clock.
         epoch: the epoch of the watch at that time, or UNWATCHED. The watch reports changes only to answers of its
             current epoch.
+        sequence: how many publications and withdrawals Policy knew when it answered.
         items: the names of the items to look up, those that any of the policies weighs; empty for the default item
             alone.
         is_settled_by_own_records: whether the node's own records can settle a question without the nation. They can if
@@ -73,9 +73,9 @@ class PolicyAnswer:
     start_time: Instant | None
     end_time: Instant | None
     as_of_time: Instant
-    nation_as_of_time: Instant
     ask_time: float
     epoch: int
+    sequence: int = 0
     items: tuple[str, ...] = ()
     is_settled_by_own_records: bool = True
 

@@ -17,18 +17,22 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_node
-from services.domain.region import NATION
 from services.runtime.call import outgoing_metadata
 from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness
+from services.runtime.consistency import CommitPosition
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.sources.convert import policy_answer_from_proto, policy_question_to_proto
+from services.verification.sources.convert import (
+    not_fresh_from_proto,
+    policy_answer_from_proto,
+    policy_question_to_proto,
+)
 from services.verification.sources.model import UNWATCHED, PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_cache import PolicyCache
 from services.verification.sources.policy_watch import PolicyWatch
+from services.verification.sources.seen_tokens import SeenTokens
 from services.verification.sources.timing import SourceTiming
 
 if TYPE_CHECKING:
@@ -51,6 +55,7 @@ class PolicyClient:
         self._cache = PolicyCache()
         self._watch = PolicyWatch(open_channel, self._cache.drop, self._on_connected, timing)
         self._coalescer: Coalescer[PolicyQuestion, PolicyAnswer | None] = Coalescer(self._resolve_batch)
+        self._seen = SeenTokens()
         self._probe: asyncio.Future[PolicyAnswer | None] | None = None
 
     def _on_connected(self) -> None:
@@ -98,17 +103,23 @@ class PolicyClient:
         Raises:
             Unavailable: NOT_FRESH_ENOUGH, Policy answers but has not seen the write of the caller's token.
         """
-        latest: PolicyAnswer | None = None
+        late: Unavailable | None = None
         try:
             async with asyncio.timeout(self._breaker.seconds()):
-                latest = await self._coalescer.ask(question)
-                while latest is not None and not self._has_seen(latest, question.seen):
+                while True:
+                    try:
+                        latest = await self._coalescer.ask(question)
+                        break
+                    except Unavailable as error:
+                        late = error
+                        if error.metadata.get("lost"):
+                            raise
                     await asyncio.sleep(self._timing.token_retry_seconds)
-                    latest = await self._coalescer.ask(question)
         except TimeoutError:
-            if latest is not None:
-                raise self._not_fresh_enough() from None
+            if late is not None:
+                raise late from None
             self._breaker.record_failure("no answer in time")
+            latest = None
         if latest is not None:
             return latest
         last = self._cache.find(question)
@@ -127,41 +138,34 @@ class PolicyClient:
             return max(known.as_of_time, self._watch.as_of_time)
         return known.as_of_time
 
-    def _has_seen(self, known: PolicyAnswer, seen: Freshness | None) -> bool:
+    def _has_seen(self, known: PolicyAnswer, seen: CommitPosition | None) -> bool:
         if seen is None:
             return True
-        if seen.region == self._jurisdiction:
-            return seen.instant <= self._as_of(known)
-        # Publications of other provinces never reach this node.
-        return seen.region == NATION and seen.instant <= self._nation_as_of(known)
+        needed = self._seen.find(seen, self._watch.epoch)
+        return needed is not None and needed <= self._sequence_of(known)
 
-    def _nation_as_of(self, known: PolicyAnswer) -> Instant:
+    def _sequence_of(self, known: PolicyAnswer) -> int:
+        """Return up to which sequence all publications that could change the answer are known."""
         if known.epoch == self._watch.epoch:
-            return max(known.nation_as_of_time, self._watch.nation_as_of_time)
-        return known.nation_as_of_time
+            return max(known.sequence, self._watch.sequence)
+        return known.sequence
 
     def _is_recent(self, known: PolicyAnswer) -> bool:
         return self._clock.now() - self._as_of(known) < self._timing.longest_absence
 
-    def _not_fresh_enough(self) -> Unavailable:
-        return Unavailable(
-            "NOT_FRESH_ENOUGH",
-            "Policy has not yet seen what the token stands for",
-            metadata={"node": self._source},
-        )
-
-    async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | None]:
-        """Ask once for each key, because most questions of a batch have the same key and about the same time.
+    async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | Unavailable | None]:
+        """Ask once for each key and token, because most questions of a batch have the same and about the same time.
 
         Questions whose time is not covered by the answer to their key are asked in a second call.
         """
-        first = {question.key: question for question in reversed(questions)}
+        first = {(question.key, question.seen): question for question in reversed(questions)}
         known = dict(zip(first, await self._ask(list(first.values())), strict=True))
-        rest = [question for question in questions if not _covers(known[question.key], question)]
+        rest = [question for question in questions if not _covers(known[question.key, question.seen], question)]
         others = dict(zip(rest, await self._ask(rest) if rest else (), strict=True))
-        return [others.get(question, known[question.key]) for question in questions]
+        return [others.get(question, known[question.key, question.seen]) for question in questions]
 
-    async def _ask(self, questions: list[PolicyQuestion]) -> list[PolicyAnswer | None]:
+    async def _ask(self, questions: list[PolicyQuestion]) -> list[PolicyAnswer | Unavailable | None]:
+        """Ask Policy. Unavailable (NOT_FRESH_ENOUGH) stands for an answer that lacks what the token stands for."""
         epoch, changes = self._watch.epoch, self._watch.change_count
         ask_time = asyncio.get_running_loop().time()
         now = self._clock.now()
@@ -175,12 +179,14 @@ class PolicyClient:
                 self._stub.renew(stub)
             return [None] * len(questions)
         self._breaker.record_success()
-        answers: list[PolicyAnswer | None] = []
+        answers: list[PolicyAnswer | Unavailable | None] = []
         for question, item in zip(questions, response.items, strict=True):
             known = policy_answer_from_proto(item, now, ask_time, epoch)
-            answers.append(known)
+            answers.append(known or not_fresh_from_proto(item))
             if known is None:
                 continue
+            if question.seen is not None:
+                self._seen.keep(question.seen, known.sequence, epoch)
             if self._watch.change_count == changes:
                 self._cache.keep(question, known)
             else:
@@ -190,5 +196,5 @@ class PolicyClient:
         return answers
 
 
-def _covers(known: PolicyAnswer | None, question: PolicyQuestion) -> bool:
-    return known is None or known.covers(question.use_time)
+def _covers(known: PolicyAnswer | Unavailable | None, question: PolicyQuestion) -> bool:
+    return not isinstance(known, PolicyAnswer) or known.covers(question.use_time)

@@ -25,7 +25,7 @@ class PolicyWatch:
         epoch: counts how often changes may have been missed. Changes to answers of older epochs may go unreported.
         change_count: how many changes have been reported.
         as_of_time: everything published up to this instant has been reported.
-        nation_as_of_time: the same for the national node's publications, by its clock.
+        sequence: how many publications and withdrawals Policy had sent at that instant.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class PolicyWatch:
         self.epoch = 0
         self.change_count = 0
         self.as_of_time: Instant = 0
-        self.nation_as_of_time: Instant = 0
+        self.sequence = 0
 
     @property
     def is_live(self) -> bool:
@@ -84,7 +84,7 @@ class PolicyWatch:
                         in_snapshot = False
                         self.epoch += 1
                     self.as_of_time = from_timestamp(message.checkpoint.as_of_time)
-                    self.nation_as_of_time = from_timestamp(message.checkpoint.nation_as_of_time)
+                    self.sequence = message.checkpoint.sequence
                     if not self.is_live:
                         self._on_connected()
                     self._live_until = asyncio.get_running_loop().time() + self._timing.silence_seconds

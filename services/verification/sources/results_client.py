@@ -20,6 +20,7 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.sources.convert import info_from_status
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class ResultsClient:
         For such a token Results asks the nation, whatever the scope is, and may wait for the other node's commits. For
         a token of this node Results does not wait.
         """
-        freshness = read_token(look_up.at_least_as_fresh)
-        return freshness is not None and freshness.region != self._region
+        commit = read_token(look_up.at_least_as_fresh)
+        return commit is not None and commit.region != self._region
 
     async def look_up_each(
         self, look_ups: list[LookupLatestRequest], longest_seconds: float = UPSTREAM_SECONDS
@@ -172,7 +173,7 @@ def _answer(item: LookupLatestItem) -> Answer | HutongError:
     error = item.error
     if error.code == code_pb2.INVALID_ARGUMENT:
         return InvalidArgument.of(_violations(error))
-    info = _info(error)
+    info = info_from_status(error)
     if info.reason == "NOT_FRESH_ENOUGH":
         # Results has not seen the commits of the token, so the answer names their node as unavailable.
         unavailable = DataSource(node=info.metadata["node"].removesuffix("/results"), state=SOURCE_STATE_UNAVAILABLE)
@@ -195,10 +196,3 @@ def _violations(status: status_pb2.Status) -> list[Violation]:
                 for fault in bad.field_violations
             ]
     return [Violation("document", "INVALID_FIELD", status.message)]
-
-
-def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
-    """Return the ErrorInfo among a status's details, or an empty one if there is none."""
-    info = error_details_pb2.ErrorInfo()
-    any(detail.Unpack(info) for detail in status.details)
-    return info

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from hutong.results.v1 import lookup_pb2
 from hutong.verification.v1 import decision_pb2
 
-from services.domain.instant import Instant, from_timestamp, to_timestamp
+from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import DEFAULT_ITEM, describe_item, parse_items
 from services.verification.decision.convert import (
     claim_from_proto,
@@ -18,18 +17,12 @@ from services.verification.decision.convert import (
     source_from_proto,
 )
 from services.verification.decision.decide import RULES_VERSION
-from services.verification.decision.model import (
-    NEGATIVE,
-    NOT_LOOKED_UP,
-    Claim,
-    Inputs,
-    Record,
-    SourceStatus,
-)
+from services.verification.decision.model import NOT_LOOKED_UP, Claim, Inputs, SourceStatus
 from services.verification.sources.convert import fill_policy, policy_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, without_masks
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
+from services.verification.verify.history import find_cut_items
 from services.verification.verify.question import Question, is_looked_up, looked_up_items
 
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
@@ -78,7 +71,7 @@ def gather(question: Question, answers: SourceAnswers, *, own_records_alone: boo
         sources,
         policy.elsewhere if policy is not None else None,
         own_records_alone,
-        _find_cut_items(question, results) if results is not None else (),
+        find_cut_items(question, results, policy),
     )
     return GatheredInputs(inputs, claims)
 
@@ -142,33 +135,6 @@ def inputs_from_proto(inputs: decision_pb2.DecisionInputs) -> Inputs:
         inputs.own_records_alone,
         (parse_items(inputs.cut_items, "cut_items") or (DEFAULT_ITEM,)) if inputs.history_cut else (),
     )
-
-
-def _find_cut_items(question: Question, results: LookupAnswer) -> tuple[str, ...]:
-    """Return the items of which the look-up's limit may have left out a result that counted at a past use time.
-
-    Results of each item come newest first, separately from inside and outside the region. If one side of an item is
-    full and all its negatives were issued after the use time, an older negative may have been left out.
-    """
-    use_time, limit = question.policy.use_time, question.look_up.limit
-    if use_time >= question.evaluate_time or len(results.records) < limit:
-        return ()
-    sides: defaultdict[tuple[str, bool], list[Record]] = defaultdict(list)
-    for index, record in enumerate(results.records):
-        sides[record.item, index < results.in_region_count].append(record)
-    return tuple(
-        sorted(
-            {
-                item
-                for (item, _), side in sides.items()
-                if len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side)
-            }
-        )
-    )
-
-
-def _is_negative_by(record: Record, instant: Instant) -> bool:
-    return record.outcome == NEGATIVE and record.report_time is not None and record.report_time <= instant
 
 
 def _paired_claims(question: Question, results: LookupAnswer | None) -> PairedClaims:

@@ -19,7 +19,7 @@ from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc, parse
 from services.domain.normal_form import normal_form
 from services.domain.region import NATION
 from services.domain.subject import holds_resident_number
-from services.runtime.consistency import Freshness, decode_token
+from services.runtime.consistency import CommitPosition, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import Evidence
@@ -88,14 +88,14 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     look_up.document.name = ""
     # If the scope is unset, the node's own records are looked up first.
     look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
-    seen: Freshness | None = None
+    seen: CommitPosition | None = None
     token = request.at_least_as_fresh
     if token:
-        freshness = decode_token(token, now)
-        if freshness is not None and freshness.service == "results":
+        commit = decode_token(token)
+        if commit is not None and commit.service == "results":
             look_up.at_least_as_fresh = token
-        elif freshness is not None and freshness.service == "policy":
-            seen = freshness
+        elif commit is not None and commit.service == "policy":
+            seen = commit
     evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
     _add_claimed_reports(look_up, evidence)
     return Question(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1.verification_service_pb2 import (
@@ -17,10 +17,12 @@ from hutong.verification.v1.verification_service_pb2 import (
 from services.domain.errors import InvalidArgument
 from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
+from services.runtime.server.batches import Refused
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
 from services.verification.verify.kept import Reply, Unkept
-from services.verification.verify.verifier import Unanswered, Verifier
+from services.verification.verify.scope import Unanswered
+from services.verification.verify.verifier import Verifier
 
 
 class Asked(NamedTuple):
@@ -67,7 +69,9 @@ class VerificationStream:
         for stream in list(self._streams):
             stream.end()
 
-    async def serve(self, requests: AsyncIterator[StreamVerifyRequest]) -> AsyncIterator[StreamVerifyResponse]:
+    async def serve(
+        self, requests: AsyncIterator[StreamVerifyRequest | Refused]
+    ) -> AsyncIterator[StreamVerifyResponse]:
         """Answer a stream until the gate half-closes or cancels it, or the server drains."""
         stream = _Stream(self, requests)
         self._streams.add(stream)
@@ -104,7 +108,8 @@ class VerificationStream:
         answers = _empty_answers(asked)
         audits = [one.audit for one in asked]
         rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, audits)
-        unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in (*rest, *unkept)}
+        unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in rest}
+        unready |= {id(one.reply): one for one in unkept}
         return [unready.get(id(answer), answer) for answer in answers]
 
     async def _keep(self, answers: Sequence[Answered | BaseException]) -> Sequence[Answered | BaseException]:
@@ -128,7 +133,7 @@ def _batch(asked: Sequence[Asked]) -> BatchVerifyRequest:
 class _Stream:
     """One gate's stream: a reader of its questions, and a queue of answers that are ready."""
 
-    def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest]) -> None:
+    def __init__(self, streams: VerificationStream, requests: AsyncIterator[StreamVerifyRequest | Refused]) -> None:
         self._streams = streams
         self._requests = requests
         self._ready: asyncio.Queue[StreamVerifyResponse | None] = asyncio.Queue()
@@ -168,15 +173,24 @@ class _Stream:
             future.cancel()
 
     async def _read(self) -> None:
-        async for question in self._requests:
+        async for asked in self._requests:
             await self._capacity.acquire()
+            question = asked.request if isinstance(asked, Refused) else asked
             future: asyncio.Future[Any]
-            if question.HasField("request"):
+            if isinstance(asked, Refused):
+                future = asyncio.ensure_future(self._refuse(asked))
+            elif question.HasField("request"):
                 future = self._streams.ask(Asked(question, self._audit))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))
             self._expect(question.correlation_id, future)
+
+    async def _refuse(self, refused: Refused) -> NoReturn:
+        """Record that a question is refused, and raise the error that answers it."""
+        if self._audit is not None:
+            await self._audit.record_refusal(refused.request.request, to_status(refused.error).code)
+        raise refused.error
 
     def _expect(self, correlation_id: str, future: asyncio.Future[Any]) -> None:
         self._under_way.add(future)

@@ -44,6 +44,7 @@ from services.verification.verify.question import Question, question_from_proto,
 from services.verification.verify.scope import (
     NATION_SECONDS,
     SettledQuestion,
+    Unanswered,
     decide_from,
     decide_if_sufficient,
     nationwide,
@@ -67,21 +68,6 @@ class ResolvedPolicy(NamedTuple):
     status: SourceStatus
     needs_results: bool
     items: tuple[str, ...] = ()
-
-
-class Unanswered(NamedTuple):
-    """A question that the node's own records did not settle.
-
-    Attributes:
-        own: what this node's Policy and Results answered.
-        reply: the empty message for the answer.
-        audit: the audit of the question's call.
-    """
-
-    question: Question
-    own: SourceAnswers
-    reply: Reply
-    audit: CallAudit | None
 
 
 class Verifier:

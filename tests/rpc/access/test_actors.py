@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
+from hutong.approval.v1.approval_service_pb2 import ApproveChangeRequest
+from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest, ListPoliciesRequest
@@ -78,7 +80,9 @@ async def test_a_link_names_who_made_and_ended_it(guarded: Guarded) -> None:
     answer = await app.LinkDocuments(link, metadata=signed_in(guarded, 8, 7))
     assert answer.document_link.actor == ""
     end = UnlinkDocumentsRequest(document=document, linked_document=linked, reason="a slip")
-    await supervisor.UnlinkDocuments(end, metadata=(CASE,))
+    pending = (await supervisor.UnlinkDocuments(end, metadata=(CASE,))).pending_change
+    second = ApprovalServiceStub(await guarded.channel("results", f"{SUPERVISOR}/second"))
+    await second.ApproveChange(ApproveChangeRequest(name=pending.name))
     listed = ListLinkedDocumentsRequest(document=document)
     (own,) = (await app.ListLinkedDocuments(listed, metadata=signed_in(guarded))).document_links
     (seen,) = (await supervisor.ListLinkedDocuments(listed, metadata=(CASE,))).document_links

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,8 @@ from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, 
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 from prometheus_client import REGISTRY
 
+from services.command.audit import who_read
+from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import OTHER_REGION, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
@@ -124,8 +128,8 @@ async def test_misses_are_stopped_earlier(guarded: Guarded) -> None:
     await stub.Verify(question(USER))
 
 
-async def test_a_stream_ends_at_one_person_too_many(guarded: Guarded) -> None:
-    """What was asked before is answered; and a second stream is one too many."""
+async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:
+    """The question has its own error and its row of the audit. A second stream is one too many."""
     stub = await gate(guarded, "streams")
     stream = stub.StreamVerify(timeout=30)
     for person in (1, 2):
@@ -133,7 +137,19 @@ async def test_a_stream_ends_at_one_person_too_many(guarded: Guarded) -> None:
         assert (await stream.read()).HasField("decision")
     assert (await failure_of(stub.StreamVerify(iter([]), timeout=30).read()))[:2] == EXHAUSTED
     await stream.write(StreamVerifyRequest(correlation_id="3", request=question(3)))
-    assert (await failure_of(stream.read()))[:2] == EXHAUSTED
+    refused = await stream.read()
+    assert (refused.correlation_id, refused.error.code) == ("3", code_pb2.RESOURCE_EXHAUSTED)
+    assert detail(refused.error, error_details_pb2.ErrorInfo).reason == "BUDGET_EXCEEDED"
+    await stream.write(StreamVerifyRequest(correlation_id="1", request=question(1)))
+    assert (await stream.read()).HasField("decision")
+    await stream.done_writing()
+    assert await stream.read() is grpc.aio.EOF
+    document = question(3).document
+    output = io.StringIO()
+    asked = (document.type, document.number, document.issuing_country)
+    who_read(guarded.settings, ["verification"], asked, SystemClock().now(), output)
+    (row, *_) = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert (row["kind"], row["code"], row["caller"]) == ("DENIAL", "RESOURCE_EXHAUSTED", f"gates/{REGION}/streams")
 
 
 async def test_the_file_is_read_again_and_narrows(guarded: Guarded, access_file: Path) -> None:

@@ -13,13 +13,14 @@ from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1 import channel_pb2
 
-from services.domain.instant import MINUTE, Instant
+from services.domain.instant import MINUTE
 from services.runtime.background import Background
 from services.runtime.clock import SystemClock
 from services.runtime.consistency import decode_token
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from tests.bench.policy_flow import time_publications
+from tests.support.clocks import ClockAhead
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.policy.country import (
@@ -37,17 +38,6 @@ from tests.support.policy.country import (
 )
 from tests.support.policy.service import ANTIGEN, HOTEL, Service, make_policy, policy_at
 from tests.support.waiting import until
-
-
-class ShiftedClock:
-    """A clock that is ahead, or behind."""
-
-    def __init__(self, ahead: int) -> None:
-        self._ahead = ahead
-
-    def now(self) -> Instant:
-        """The machine's instant, shifted."""
-        return SystemClock().now() + self._ahead
 
 
 @pytest.fixture
@@ -147,7 +137,7 @@ async def test_a_province_cannot_withdraw_what_the_nation_published(nation: Serv
 async def test_a_nation_with_another_clock_is_watched_at_once(tmp_path: Path, sqlite_url: MakeUrl, ahead: int) -> None:
     """A policy published in the future, by the province's clock, is known as soon as it is here; a withdrawal too."""
     async with (
-        policy_at(sqlite_url("policy"), tmp_path, clock=ShiftedClock(ahead)) as nation,
+        policy_at(sqlite_url("policy"), tmp_path, clock=ClockAhead(ahead)) as nation,
         province(sqlite_url("policy"), tmp_path, nation.address) as henan,
     ):
         await nation.publish(make_policy(NATION_POLICY), retroactive_reason="clocks")
@@ -167,7 +157,7 @@ async def test_the_provinces_gates_know_of_a_national_publication_at_once(nation
         await client.resolve(question)
         assert client.find_cached(question) is not None
         response = await nation.publish(make_policy(NATION_POLICY))
-        seen = decode_token(response.consistency_token, SystemClock().now())
+        seen = decode_token(response.consistency_token)
         known = await client.resolve(question._replace(seen=seen))
         assert known is not None
         assert known.message.governing == f"{NATION_POLICY}@1"

@@ -27,7 +27,8 @@ from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.background import Background
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock
-from services.runtime.consistency import Freshness, encode_token
+from services.runtime.consistency import CommitPosition, LogPosition, decode_token, encode_token
+from services.runtime.server.status import to_status
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
@@ -82,14 +83,22 @@ class Policy(PolicyServiceServicer):
         known = policy_pb2.EffectivePolicy(governing=governing, as_of_time=to_timestamp(self.as_of))
         known.not_required.SetInParent()
         known.end_time.CopyFrom(to_timestamp(NOON + HOUR))
+        sequence = self.revision - 1
         await self.may_answer.wait()
-        items = [policy_service.ResolvePolicyItem(effective_policy=known) for _ in request.requests]
+        items = [self._item(question.at_least_as_fresh, known, sequence) for question in request.requests]
         return policy_service.BatchResolvePoliciesResponse(items=items)
+
+    @staticmethod
+    def _item(token: str, known: policy_pb2.EffectivePolicy, sequence: int) -> policy_service.ResolvePolicyItem:
+        seen = decode_token(token)
+        if seen is not None and seen.position.sequence > sequence:
+            return policy_service.ResolvePolicyItem(error=to_status(Unavailable("NOT_FRESH_ENOUGH", "not yet")))
+        return policy_service.ResolvePolicyItem(effective_policy=known, sequence=sequence)
 
     async def WatchPolicies(self, _request: Any, context: Any) -> AsyncIterator[Any]:
         if self.silent:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "not now")
-        checkpoint = policy_service.PolicyCheckpoint(as_of_time=to_timestamp(self.as_of))
+        checkpoint = policy_service.PolicyCheckpoint(as_of_time=to_timestamp(self.as_of), sequence=self.revision - 1)
         yield policy_service.WatchPoliciesResponse(checkpoint=checkpoint, cursor="1")
         while True:
             await self._told.wait()
@@ -97,8 +106,15 @@ class Policy(PolicyServiceServicer):
             changed = policy_pb2.Policy(name=f"jurisdictions/410100/policies/venue@{self.revision}")
             event = policy_service.PolicyEvent(policy=changed)
             yield policy_service.WatchPoliciesResponse(event=event, cursor=str(self.revision))
-            checkpoint = policy_service.PolicyCheckpoint(as_of_time=to_timestamp(self.as_of))
+            checkpoint = policy_service.PolicyCheckpoint(
+                as_of_time=to_timestamp(self.as_of), sequence=self.revision - 1
+            )
             yield policy_service.WatchPoliciesResponse(checkpoint=checkpoint, cursor=str(self.revision))
+
+
+def published(sequence: int) -> CommitPosition:
+    """The position of a publication."""
+    return CommitPosition("policy", "410000", LogPosition("a", 0, sequence))
 
 
 @asynccontextmanager
@@ -149,7 +165,10 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
 async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one_together() -> None:
     """Results sees its own commits at once. It may wait for another node's, and no other look-up waits with it."""
     results = Results()
-    own, other, third = (encode_token(Freshness("results", region, NOON)) for region in ("410000", "220000", "370000"))
+    own, other, third = (
+        encode_token(CommitPosition("results", region, LogPosition("a", 1, 1)))
+        for region in ("410000", "220000", "370000")
+    )
     async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
         client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
         look_ups = [_look_up(token=token) for token in ("", own, other, third) for _ in range(10)]
@@ -179,7 +198,7 @@ async def test_policy_is_asked_once_for_many_and_then_not_at_all() -> None:
 async def test_an_answer_is_not_newer_than_the_change_that_overtook_it() -> None:
     """The watch reports a change while the older answer is on its way. A caller that has seen it gets the new one."""
     policy = Policy()
-    seen = Freshness("policy", "410000", NOON + SECOND)
+    seen = published(1)
     async with asking_policy(policy, FixedClock(NOON)) as client:
         elsewhere = await client.resolve(PolicyQuestion("220502", 4, "220502", NOON, None))
         assert elsewhere is not None
@@ -255,10 +274,19 @@ async def test_a_policy_behind_the_token_is_not_fresh_enough() -> None:
     policy = Policy()
     async with asking_policy(policy, FixedClock(NOON)) as client:
         await client.resolve(QUESTION)
-        fresh = PolicyQuestion("410105", 4, "410105", NOON, Freshness("policy", "410000", NOON + 1))
+        fresh = PolicyQuestion("410105", 4, "410105", NOON, published(1))
         assert client.find_cached(fresh) is None
         with pytest.raises(Unavailable) as caught:
             await client.resolve(fresh)
         assert caught.value.reason == "NOT_FRESH_ENOUGH"
-        policy.as_of = NOON + 1
+        policy.publish()
         assert await client.resolve(fresh) is not None
+
+        async def is_cached() -> bool:
+            await client.resolve(fresh)
+            return client.find_cached(fresh) is not None
+
+        await until(is_cached)
+        asked = policy.asked
+        assert client.find_cached(QUESTION) is not None
+        assert policy.asked == asked, "a token that was met once needs no question"

@@ -21,10 +21,10 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 )
 
 from services.runtime.server.service import Drain, Registration, Service
-from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.kept import Unkept
+from services.verification.verify.scope import Unanswered
+from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream
-from services.verification.verify.verifier import Unanswered
 from tests.support.servers import channel_to, settings_for
 from tests.support.verification.node import NUMBERS, question
 from tests.support.waiting import until

@@ -12,7 +12,10 @@ from sqlalchemy import Connection, delete, func, insert, select, text, update
 from services.audit.check import Report, check_audit
 from services.audit.keys import AuditKeys
 from services.audit.model import Chain, Seal
-from services.audit.queries import BEGINNING, EventFilter, find_events, list_events
+from services.audit.packs import Pack, pack_events, unpack_events
+from services.audit.queries import BEGINNING, EventFilter, Position, count_bulk_reads, find_events, list_events
+from services.audit.rows import BEGINNING as HASH_BEGINNING
+from services.audit.rows import chain_rows, row_text
 from services.audit.sealer import AuditTiming, Sealer
 from services.audit.trail import Trail
 from services.domain.errors import NotFound
@@ -155,22 +158,46 @@ async def test_two_sealers_make_one_chain(
     assert (report.seals, report.rows, report.faults, report.unsealed) == (made, 6, [], [])
 
 
-def change_row(connection: Connection) -> None:
-    rows = tables.rows
-    connection.execute(update(rows).where(rows.c.sequence == 3).values(caller="gates/410100/8"))
+def repack(connection: Connection, change: Callable[[list[AuditEvent]], list[AuditEvent]]) -> None:
+    """Change the events of the second pack, which are 3 and 4."""
+    packs = tables.packs
+    (row,) = connection.execute(select(packs).where(packs.c.sequence == 3))
+    events = [AuditEvent._make(event[2:]) for event in unpack_events(Pack._make(row))]
+    changed = pack_events(row.writer_id, row.sequence, change(events))
+    connection.execute(update(packs).where(packs.c.sequence == 3).values(changed._asdict()))
 
 
-def delete_row(connection: Connection) -> None:
-    connection.execute(delete(tables.rows).where(tables.rows.c.sequence == 3))
+def change_event(connection: Connection) -> None:
+    repack(connection, lambda events: [events[0], events[1]._replace(caller="gates/410100/8")])
 
 
-def delete_last_row(connection: Connection) -> None:
-    connection.execute(delete(tables.rows).where(tables.rows.c.sequence == 6))
+def change_person(connection: Connection) -> None:
+    repack(connection, lambda events: [events[0]._replace(subject_tag=b"x" * 16), events[1]])
+
+
+def swap_events(connection: Connection) -> None:
+    repack(connection, lambda events: events[::-1])
+
+
+def delete_event(connection: Connection) -> None:
+    repack(connection, lambda events: events[1:])
+
+
+def delete_pack(connection: Connection) -> None:
+    connection.execute(delete(tables.packs).where(tables.packs.c.sequence == 3))
+
+
+def swap_packs(connection: Connection) -> None:
+    """Give the first pack the number of the second, and the other way round."""
+    sequence = tables.packs.c.sequence
+    for old, new in ((1, 9), (3, 1), (9, 3)):
+        connection.execute(update(tables.packs).where(sequence == old).values(sequence=new))
 
 
 def delete_tail(connection: Connection) -> None:
-    """As one would who removes his newest sealed rows with all that points to them, but the seal."""
-    connection.execute(delete(tables.rows).where(tables.rows.c.sequence > 3))
+    """Remove the newest sealed rows with all that points to them, but the seals."""
+    delete_event(connection)
+    connection.execute(delete(tables.packs).where(tables.packs.c.sequence > 3))
     connection.execute(update(tables.writers).values(newest_sequence=3))
 
 
@@ -180,7 +207,7 @@ def delete_seal(connection: Connection) -> None:
 
 def delete_first_seals(connection: Connection) -> None:
     connection.execute(delete(tables.seals).where(tables.seals.c.number < 3))
-    connection.execute(delete(tables.rows).where(tables.rows.c.sequence < 5))
+    connection.execute(delete(tables.packs).where(tables.packs.c.sequence < 5))
 
 
 def change_seal(connection: Connection) -> None:
@@ -189,7 +216,7 @@ def change_seal(connection: Connection) -> None:
 
 def forge(connection: Connection) -> None:
     """A row is replaced, and the digests after it are made anew; the heads cannot be, without the key."""
-    change_row(connection)
+    change_event(connection)
     seals = [Seal._make(row) for row in connection.execute(select(tables.seals).order_by(tables.seals.c.number))]
     connection.execute(delete(tables.seals))
     forged = AuditKeys(b"another secret", "verification")
@@ -199,9 +226,12 @@ def forge(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("tamper", "found"),
     [
-        (change_row, ["changed: one of rows 1-3 to 1-4"]),
-        (delete_row, ["missing: row 1-3"]),
-        (delete_last_row, ["missing: row 1-6"]),
+        (change_event, ["changed: one of rows 1-3 to 1-4"]),
+        (change_person, ["changed: one of rows 1-3 to 1-4"]),
+        (swap_events, ["changed: one of rows 1-3 to 1-4"]),
+        (delete_event, ["missing: row 1-4"]),
+        (delete_pack, ["missing: rows 1-3 to 1-4"]),
+        (swap_packs, ["changed: one of rows 1-1 to 1-2", "changed: one of rows 1-3 to 1-4"]),
         (delete_tail, ["missing: row 1-4", "missing: rows 1-5 to 1-6"]),
         (delete_seal, ["missing: the seals of READS between 1 and 3", "changed: seal 3 of READS does not go on"]),
         (delete_first_seals, ["missing: the seals of READS before 3, and no purge"]),
@@ -217,8 +247,8 @@ async def test_what_is_changed_or_missing_is_found(
     tamper: Callable[[Connection], None],
     found: list[str],
 ) -> None:
-    for _ in range(3):
-        await trail.record([read(call)] * 2)
+    for turn in range(3):
+        await trail.record([read(call)._replace(item_count=turn), read(call, OTHER)])
         await sealer.seal()
     assert check(database).faults == []
     database.write_now(tamper)
@@ -267,6 +297,64 @@ async def test_reads_and_changes_have_chains_of_their_own(
     assert await sealer.seal() == 2
     chains = database.read_now(lambda it: it.execute(select(tables.seals.c.chain)).scalars().all())
     assert sorted(chains) == [Chain.READS, Chain.CHANGES]
+
+
+async def test_reads_that_meet_are_one_row(database: Database, trail: Trail, call: CallAudit) -> None:
+    """Reads of two minutes are two, because a row has one minute."""
+    later = read(call)._replace(time=NOW - NOW % MINUTE + MINUTE)
+    await asyncio.gather(trail.record([read(call)] * 3), trail.record([later, read(call)]))
+    packs = tables.packs.c
+    query = select(packs.sequence, packs.event_count, packs.time).order_by(packs.sequence)
+    stored = database.read_now(lambda it: it.execute(query).all())
+    assert [(one.sequence, one.event_count) for one in stored] == [(1, 4), (5, 1)]
+    assert [event.time for event in rows_of(database)] == [stored[0].time] * 4 + [stored[1].time]
+
+
+async def test_pages_and_filters_reach_into_packs(database: Database, trail: Trail, call: CallAudit) -> None:
+    """Pages end in the middle of packs, and changes are listed between the reads."""
+    other = CallAudit(trail, METHOD, "id-2", Caller("gate", "gates/220500/1", "220500"), "", lambda: [Subject()])
+    for _ in range(3):
+        elsewhere = other.event(AuditKind.DENIAL, Subject("", OTHER, 3, "220502"), code=7, count=0)
+        await trail.record([read(call), elsewhere, read(call, OTHER)])
+    await trail.record([read(call)])
+    await database.write(record_change)
+    everything = rows_of(database)
+    assert len(everything) == 11
+    paged, after = [], BEGINNING
+    while page := database.read_now(list_events, tables, EventFilter(), after, 2):
+        paged += page
+        after = Position(page[-1].time, page[-1].writer_id, page[-1].sequence)
+    assert paged == everything
+
+    def found(**wanted: Any) -> list[Any]:
+        return database.read_now(list_events, tables, EventFilter(**wanted), BEGINNING, 100)
+
+    assert found(kinds=(3,)) == found(region="220000") == found(caller="gates/220500/1") == everything[1:9:3]
+    assert found(kinds=(2,)) == [event for event in everything if event.kind == AuditKind.CHANGE]
+    assert found(region="410100", caller="gates/220500/1") == []
+    assert found(region="000000", start_time=NOW - MINUTE) == everything
+    assert found(end_time=NOW - MINUTE) == []
+    assert database.read_now(count_bulk_reads, tables) == []
+
+
+async def test_rows_of_reads_from_before_packing_stay_readable(
+    database: Database, trail: Trail, call: CallAudit, sealer: Sealer
+) -> None:
+    """The writer goes on with packs, under one chain."""
+
+    def store_as_before(connection: Connection) -> None:
+        text = row_text(1, 1, read(call))
+        digest = chain_rows(HASH_BEGINNING, [text])
+        connection.execute(insert(tables.writers).values(writer_id=1, chain=1, newest_sequence=1, digest=digest))
+        connection.execute(insert(tables.rows).values(writer_id=1, sequence=1, **read(call)._asdict()))
+
+    await database.write(store_as_before)
+    await trail.record([read(call), read(call, OTHER)])
+    await sealer.seal()
+    report = check(database)
+    assert (report.rows, report.seals, report.faults) == (3, 1, [])
+    assert [event.sequence for event in rows_of(database)] == [1, 2, 3]
+    assert len(database.read_now(find_events, tables, KEYS, [PERSON], NOW)) == 2
 
 
 async def test_a_failed_write_leaves_the_chain_whole(

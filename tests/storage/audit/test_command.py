@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from services.audit.keys import AuditKeys
 from services.audit.sealer import Sealer
 from services.audit.trail import Trail
-from services.command.audit import export_audit, verify_audit
+from services.command.audit import WHO_READ, export_audit, verify_audit, who_read
 from services.domain.document import canonical_document
 from services.domain.instant import DAY
 from services.domain.subject import Pepper
@@ -79,9 +79,26 @@ async def test_the_command_prints_and_finds(database: Database, settings: Settin
     assert (bulk["bulk"], bulk["reads"], bulk["items"]) == (True, 1, 9)
 
 
+async def test_a_search_is_a_read_of_the_person(database: Database, settings: Settings) -> None:
+    """The next search finds it, and so does the check, which covers it."""
+    await record(database, 2)
+    found = []
+    for _ in range(2):
+        output = io.StringIO()
+        who_read(settings, ["verification"], (1, NUMBER, ""), SystemClock().now(), output)
+        found.append([line for line in map(json.loads, output.getvalue().splitlines()) if "bulk" not in line])
+    (search,) = [line for line in found[1] if line not in found[0]]
+    assert (search["method"], search["role"], search["item_count"]) == (WHO_READ, "local", 2)
+    assert search["caller"].startswith("local:")
+    await Sealer(database, tables, KEYS, SystemClock()).seal()
+    lines, is_well = verify_audit(settings, ["verification"])
+    assert (lines[0], is_well) == ("verification: 5 rows under 3 seals", True)
+
+
 async def test_the_check_fails_with_a_fault(database: Database, settings: Settings) -> None:
     await record(database, 1)
-    database.write_now(lambda it: it.execute(update(tables.rows).values(caller="gates/410100/8")))
+    changed = func.replace(tables.packs.c.events, "gates/410100/7", "gates/410100/8")
+    database.write_now(lambda it: it.execute(update(tables.packs).values(events=changed)))
     lines, is_well = verify_audit(settings, ["verification"])
     assert "verification: changed: one of rows 1-1 to 1-2" in lines
     assert not is_well

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete
 
 from services.audit.check import check_audit
 from services.audit.keys import AuditKeys
 from services.audit.purge import purge_audit
+from services.audit.queries import export_events
 from services.audit.sealer import Sealer
 from services.audit.trail import Trail
 from services.domain.instant import DAY, SECOND
 from services.policy.tables import audit as tables
+from services.policy.tables import deletion_counts
 from services.runtime.audit import AuditKind, CallAudit, Subject, current_audit, record_change
 from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock
+from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 
 NOW = 1_789_999_980 * SECOND
 """A whole minute, as the times of seals are."""
 KEYS = AuditKeys(b"", "policy")
+COUNTS = DeletionCounts(deletion_counts, "d1")
 
 
 @pytest.fixture
@@ -46,22 +51,25 @@ async def fill(database: Database, clock: FixedClock, days: int) -> None:
         clock.advance(DAY)
 
 
+def purge(database: Database, clock: FixedClock) -> int:
+    return purge_audit(database, tables, KEYS, "410000", clock.now(), COUNTS)
+
+
 def count(database: Database) -> dict[int, int]:
     """Return the number of rows of each kind."""
-    kind = tables.rows.c.kind
-    found = database.read_now(lambda it: it.execute(select(kind, func.count()).group_by(kind)).all())
-    return {row[0]: row[1] for row in found}
+    return dict(Counter(event.kind for event in database.read_now(lambda it: list(export_events(it, tables, 0)))))
 
 
 async def test_old_reads_go_and_changes_stay(database: Database) -> None:
     clock = FixedClock(NOW)
     await fill(database, clock, 6)
-    assert purge_audit(database, tables, KEYS, "410000", clock.now()) == 0
+    assert purge(database, clock) == 0
     clock.advance(177 * DAY)
-    assert purge_audit(database, tables, KEYS, "410000", clock.now()) == 9
+    assert purge(database, clock) == 9
+    assert database.read_now(COUNTS.read) == {"policy_audit": 9}
     # The purge has recorded itself.
     assert count(database) == {AuditKind.READ: 9, AuditKind.CHANGE: 7}
-    assert purge_audit(database, tables, KEYS, "410000", clock.now()) == 0
+    assert purge(database, clock) == 0
     report = database.read_long_now(check_audit, tables, KEYS)
     assert (report.faults, report.rows) == ([], 15)
     await fill(database, clock, 2)
@@ -73,7 +81,7 @@ async def test_everything_goes_but_the_newest_seals(database: Database) -> None:
     clock = FixedClock(NOW)
     await fill(database, clock, 4)
     clock.advance(4 * 365 * DAY)
-    assert purge_audit(database, tables, KEYS, "410000", clock.now()) == 9 + 3
+    assert purge(database, clock) == 9 + 3
     await fill(database, clock, 2)
     report = database.read_long_now(check_audit, tables, KEYS)
     assert (report.faults, report.late) == ([], [])
@@ -84,9 +92,9 @@ async def test_a_theft_is_no_purge(database: Database) -> None:
     clock = FixedClock(NOW)
     await fill(database, clock, 6)
     clock.advance(177 * DAY)
-    purge_audit(database, tables, KEYS, "410000", clock.now())
-    seals, rows = tables.seals, tables.rows
+    purge(database, clock)
+    seals, packs = tables.seals, tables.packs
     database.write_now(lambda it: it.execute(delete(seals).where(seals.c.chain == 1, seals.c.number == 4)))
-    database.write_now(lambda it: it.execute(delete(rows).where(rows.c.kind == 1, rows.c.sequence < 13)))
+    database.write_now(lambda it: it.execute(delete(packs).where(packs.c.sequence < 13)))
     faults = database.read_long_now(check_audit, tables, KEYS).faults
     assert "missing: the seals of READS before 5, and no purge has recorded them" in faults

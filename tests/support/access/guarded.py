@@ -11,10 +11,14 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
+from hutong.approval.v1.pending_change_pb2 import PendingChange
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.lab_pb2 import Lab
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
@@ -29,6 +33,7 @@ from joserfc.jwk import ECKey
 
 from services.domain.instant import HOUR, to_timestamp
 from services.policy.main import open_policy
+from services.results.limits import ResultsLimits
 from services.results.main import open_results
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
@@ -81,6 +86,7 @@ class Guarded:
     channels: dict[tuple[str, str], grpc.aio.Channel] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
     decisions: dict[str, str] = field(default_factory=dict)
+    changes: dict[str, str] = field(default_factory=dict)
 
     def certificate(self, name: str) -> Certificate:
         """Return the certificate of a caller's name, signed by the authority that is right for it."""
@@ -129,7 +135,11 @@ def thumbprint(shown: Certificate) -> str:
 
 @contextlib.asynccontextmanager
 async def open_guarded(
-    directory: Path, make_url: MakeUrl, timing: ServerTiming | None = None, **more: str
+    directory: Path,
+    make_url: MakeUrl,
+    timing: ServerTiming | None = None,
+    limits: ResultsLimits | None = None,
+    **more: str,
 ) -> AsyncIterator[Guarded]:
     """Run the national node, with a laboratory, a decision and a refusal in each of two regions.
 
@@ -156,7 +166,12 @@ async def open_guarded(
     settings = settings_for(directory, **variables)
     async with contextlib.AsyncExitStack() as stack:
         addresses = {}
-        for name, opener in (("results", open_results), ("policy", open_policy), ("verification", open_verification)):
+        openers = {
+            "results": partial(open_results, limits=limits),
+            "policy": open_policy,
+            "verification": open_verification,
+        }
+        for name, opener in openers.items():
             addresses[name] = await stack.enter_async_context(serving(await opener(settings), settings, timing=timing))
             found = replace(settings.service(name), address=addresses[name])
             settings = replace(settings, **{name: found})
@@ -192,6 +207,18 @@ async def _fill(guarded: Guarded) -> None:
         )
         signed_in = guarded.token(guarded.certificate(app), person)
         guarded.refusals[which] = (await refusals.ReportRefusal(complaint, metadata=(signed_in,))).refusal.name
+        proposer = f"supervisors/{REGION if which == 'own' else OTHER_REGION}/first"
+        guarded.changes[which] = (await propose_unlinking(guarded, proposer, person + 50)).name
+
+
+async def propose_unlinking(guarded: Guarded, proposer: str, person: int) -> PendingChange:
+    """Link two documents as a supervisor, and propose to unlink them. Return the pending change."""
+    links = DocumentLinkServiceStub(await guarded.channel("results", proposer))
+    pair = {"document": make_document(person), "linked_document": make_document(person + 10)}
+    await links.LinkDocuments(LinkDocumentsRequest(**pair, reason="both seen"), metadata=(CASE,))
+    answer = await links.UnlinkDocuments(UnlinkDocumentsRequest(**pair, reason="a slip"), metadata=(CASE,))
+    assert not answer.HasField("document_link")
+    return answer.pending_change
 
 
 async def outcome(call: Any) -> tuple[grpc.StatusCode, Any]:

@@ -17,7 +17,7 @@ from hutong.results.v1.results_admin_service_pb2 import (
 )
 
 from services.domain.instant import DAY, Instant
-from services.results.corrections.model import Correction, Recall
+from services.results.corrections.model import Corrected, Correction, Recall, Recalled
 from services.results.labs.model import Lab, StandingChange
 from services.results.records.model import StoredResult
 from services.storage.idempotency import IdempotentRequest
@@ -47,7 +47,7 @@ async def register(laboratory: Laboratory, lab: Lab | None = None, request_id: s
 async def suspend(laboratory: Laboratory, effective: Instant, reason: str = "red light", request_id: str = "") -> None:
     change = StandingChange(lab_pb2.LAB_STANDING_SUSPENDED, effective, reason, laboratory.clock.now())
     request = SetLabStandingRequest(reason=reason, request_id=request_id)
-    once = IdempotentRequest(
+    once: IdempotentRequest[Recalled, RecallResultsResponse] = IdempotentRequest(
         request, SetLabStandingResponse, lambda _: SetLabStandingResponse(), laboratory.clock.now()
     )
     await laboratory.stores.labs.set_standing(USCC, change, once)
@@ -67,8 +67,8 @@ async def correct(
     """Correct a report. Return None if the request id was used before and the stored response was returned."""
     written: list[StoredResult] = []
 
-    def encode(result: StoredResult) -> CorrectResultResponse:
-        written.append(result)
+    def encode(corrected: Corrected) -> CorrectResultResponse:
+        written.append(corrected.result)
         return CorrectResultResponse()
 
     request = CorrectResultRequest(request_id=request_id, outcome=outcome)  # type: ignore[arg-type]
@@ -91,8 +91,11 @@ async def recall(
 ) -> int:
     """Recall results. Return how many were recalled, as the response says."""
     request = RecallResultsRequest(request_id=request_id, reason=reason, outcomes=outcomes)  # type: ignore[arg-type]
-    once = IdempotentRequest(
-        request, RecallResultsResponse, lambda count: RecallResultsResponse(recalled_count=count), NOW
+    once: IdempotentRequest[Recalled, RecallResultsResponse] = IdempotentRequest(
+        request,
+        RecallResultsResponse,
+        lambda recalled: RecallResultsResponse(recalled_count=recalled.report_count),
+        NOW,
     )
     asked = Recall(lab, start, end, outcomes, reason)
     return (await laboratory.stores.corrections.recall(asked, once, dry_run=dry_run)).recalled_count

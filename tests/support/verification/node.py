@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -35,7 +33,8 @@ from hutong.verification.v1 import (
 from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.ports import free_addresses
-from tests.support.processes import INSECURE, end, start
+from tests.support.preloaded import Fork, fork_hutongd
+from tests.support.processes import INSECURE, end
 from tests.support.secrets import write_secret
 
 LAB = "labs/91410100MA0000001X"
@@ -55,7 +54,7 @@ class Node:
     def __init__(self, directory: Path, **urls: str) -> None:
         self.directory = directory
         self.addresses = free_addresses()
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._processes: dict[str, Fork] = {}
         pepper = write_secret(directory / "pepper-of-tests")
         bare = {key: value for key, value in os.environ.items() if not key.startswith("HUTONG_")}
         self._environment = (
@@ -109,10 +108,9 @@ class Node:
         """Return the log of a service."""
         return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "services", "serve", name]
+    def _spawn(self, name: str) -> Fork:
         with open(self.directory / f"{name}.log", "ab") as log:
-            return start(command, env=self._environment, stderr=log, stdout=log)
+            return fork_hutongd(["serve", name], self._environment, stdout=log, stderr=log)
 
     async def _wait_until_serving(self, name: str) -> None:
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:

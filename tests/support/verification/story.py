@@ -85,6 +85,7 @@ class ScriptedResults:
     Attributes:
         records: what the node has.
         elsewhere: what only the nation has besides.
+        horizon: the nation has removed what was reported before.
         asked: the scopes of the look-ups.
     """
 
@@ -94,6 +95,7 @@ class ScriptedResults:
         self.records: list[result_pb2.TestResult] = []
         self.elsewhere: list[result_pb2.TestResult] = []
         self.nation_is_silent = False
+        self.horizon: Instant | None = None
         self.asked: list[str] = []
 
     def ask(self, look_up: LookupLatestRequest, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
@@ -102,7 +104,9 @@ class ScriptedResults:
         answer = LookupLatestResponse(in_region=self.records)
         answer.sources.add(node=NODE, state=OK)
         if look_up.scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE:
-            answer.sources.add(node="nodes/000000", state=AWAY if self.nation_is_silent else OK)
+            nation = answer.sources.add(node="nodes/000000", state=AWAY if self.nation_is_silent else OK)
+            if self.horizon is not None:
+                nation.retention_start_time.CopyFrom(to_timestamp(self.horizon))
             answer.out_of_region.extend(() if self.nation_is_silent else self.elsewhere)
         for claimed in look_up.claimed_reports:
             known = [*answer.in_region, *answer.out_of_region]
@@ -150,6 +154,7 @@ class Story:
         self._results.nation_is_silent = step.get("nation") == "silent"
         self._results.records = [self._record(name) for name in step.get("recorded", ())]
         self._results.elsewhere = [self._record(name) for name in step.get("elsewhere", ())]
+        self._results.horizon = instant(step["nation removed"]) if "nation removed" in step else None
         self._results.asked.clear()
         for kind in ("verify", "refuse", "purge", "replay", "alter"):
             if kind in step:

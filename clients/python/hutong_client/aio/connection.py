@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, cast
 
 import grpc
+from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
@@ -27,6 +28,7 @@ from hutong_client.aio.calls import Channel
 from hutong_client.connection import Tls, channel_options, find_addresses
 
 if TYPE_CHECKING:
+    from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceAsyncStub
     from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceAsyncStub
     from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceAsyncStub
     from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceAsyncStub
@@ -135,6 +137,16 @@ class Connection:
     def refusals(self) -> RefusalServiceAsyncStub:
         """Reported refusals."""
         return RefusalServiceStub(self._verification)
+
+    @cached_property
+    def result_approvals(self) -> ApprovalServiceAsyncStub:
+        """Changes of Results that wait for a second approver: recalls and unlinkings."""
+        return ApprovalServiceStub(self._results)
+
+    @cached_property
+    def policy_approvals(self) -> ApprovalServiceAsyncStub:
+        """Changes of Policy that wait for a second approver: floors and their withdrawals."""
+        return ApprovalServiceStub(self._policy)
 
     @cached_property
     def _results(self) -> grpc.aio.Channel:

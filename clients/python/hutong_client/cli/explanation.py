@@ -29,7 +29,7 @@ REASONS = {
     decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: "no policy is in force for this region, purpose and time",
     decision_pb2.DECISION_REASON_SOURCE_UNAVAILABLE: "a source did not answer; this is no ground to refuse the holder",
     decision_pb2.DECISION_REASON_NATION_NOT_ASKED: "nothing that counts is recorded here, and the nation was not asked",
-    decision_pb2.DECISION_REASON_HISTORY_CUT: "the look-up may hide what counted at that time",
+    decision_pb2.DECISION_REASON_HISTORY_CUT: "what counted at that time may be hidden or removed",
     decision_pb2.DECISION_REASON_EVIDENCE_NOT_COMPARABLE: "the evidence cannot be compared with a record",
     decision_pb2.DECISION_REASON_CLEARANCE_NOT_RECORDED: "a later negative is shown and not recorded",
 }

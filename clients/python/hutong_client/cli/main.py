@@ -12,6 +12,7 @@ import click
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.missing_reports import missing_reports
+from hutong_client.cli.commands.pending import pending
 from hutong_client.cli.commands.policy import policy
 from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policy_calendar import show_calendar
@@ -47,7 +48,7 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports):
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending):
     hutong.add_command(_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")

@@ -13,6 +13,22 @@ export const table = {
       {
         "name": [
           {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "ListPendingChanges"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "GetPendingChange"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "ApproveChange"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "RejectChange"
+          },
+          {
             "service": "hutong.audit.v1.AuditService",
             "method": "ListAuditEvents"
           },

@@ -13,10 +13,11 @@ from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import Node
+from services.results.lookup.nationwide import lost
 from services.runtime.call import seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness
+from services.runtime.consistency import CommitPosition
 
 MAX_SILENCE: Span = MINUTE
 """A node that sent nothing for this long is unavailable, because its newer results are unknown here.
@@ -32,7 +33,7 @@ LONGEST_WAIT_SECONDS = 5.0
 _WAIT_SHARE = 0.7
 """Share of the caller's time for waiting. The rest is for the look-up, or for NOT_FRESH_ENOUGH to arrive in time."""
 _POLL_SECONDS = 0.05
-"""The wait between two reads of the nodes. All waiting calls read at the same instants, and so share each read."""
+"""The wait between two reads of positions. All waiting calls read at the same instants, and so share each read."""
 
 
 class NodeRegistry:
@@ -43,6 +44,9 @@ class NodeRegistry:
         self._jurisdiction = jurisdiction
         self._clock = clock
         self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
+        self._positions: Coalescer[frozenset[CommitPosition], dict[CommitPosition, bool]] = Coalescer(
+            self._find_for_all, in_flight=1
+        )
 
     async def sources(self) -> list[DataSource]:
         """Return this node, and each node that replicates to it, as sources. Call this before reading the results."""
@@ -57,32 +61,45 @@ class NodeRegistry:
             sources.append(_source(node.region, as_of_time, answers=answers))
         return sources
 
-    async def await_fresh(self, tokens: Iterable[Freshness]) -> None:
-        """Wait until everything that the tokens stand for is here, but no longer than the present call allows.
+    async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
+        """Wait until the commits are here, but no longer than the present call allows.
+
+        There is no wait for a commit that a restore has lost, at this node or at the node that made it.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, something did not arrive in time; the metadata names the node.
+            Unavailable: NOT_FRESH_ENOUGH, a commit is lost or did not arrive in time; the metadata names the node.
         """
-        wanted: dict[str, int] = {}
-        for token in tokens:
-            if token.region != self._jurisdiction:
-                wanted[token.region] = max(token.instant, wanted.get(token.region, token.instant))
+        wanted = set(commits)
+        own = {commit.position for commit in wanted if commit.region == self._jurisdiction}
+        if own and await self._store.find_lost(own):
+            raise lost(format_node(self._jurisdiction))
+        wanted = {commit for commit in wanted if commit.region != self._jurisdiction}
         if not wanted:
             return
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds_left(LONGEST_WAIT_SECONDS / _WAIT_SHARE) * _WAIT_SHARE
         while True:
-            reached = {node.region: node.as_of_time for node in await self._read_nodes()}
-            late = [region for region, instant in wanted.items() if (reached.get(region) or 0) <= instant]
-            if not late:
+            unmet = await self._find_unmet(wanted)
+            if not unmet:
                 return
+            for commit, may_come in unmet.items():
+                if not may_come:
+                    raise lost(format_node(commit.region))
             if loop.time() >= until:
                 raise Unavailable(
                     "NOT_FRESH_ENOUGH",
                     "what the token stands for has not come to the national node in time",
-                    metadata={"node": format_node(late[0])},
+                    metadata={"node": format_node(min(unmet).region)},
                 )
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
+
+    async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
+        """Return those commits that are not here, read after this call began. Concurrent calls share one read."""
+        unmet = await self._positions.ask(frozenset(wanted))
+        return {commit: may_come for commit, may_come in unmet.items() if commit in wanted}
+
+    async def _find_for_all(self, callers: list[frozenset[CommitPosition]]) -> list[dict[CommitPosition, bool]]:
+        return [await self._store.find_unmet(frozenset().union(*callers))] * len(callers)
 
     async def _read_nodes(self) -> list[Node]:
         """Return the nodes, read after this call began. Concurrent calls share one read."""

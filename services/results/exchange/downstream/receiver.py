@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
+    ReplicateBatch,
     ReplicateCheckpoint,
     ReplicateRequest,
     ReplicateResponse,
@@ -173,6 +175,7 @@ class ReplicationReceiver:
         batch = frame.batch
         if batch.next_offset < batch.offset:
             raise InvalidArgument.field("batch.next_offset", "is before the offset")
+        _check_lives(batch)
         now, key_version = self._clock.now(), self._pepper.version
         if batch.HasField("commit_time"):
             check_instant(from_timestamp(batch.commit_time), now, "batch.commit_time")
@@ -188,3 +191,12 @@ class ReplicationReceiver:
         if any(isinstance(change, Replica) and change.result.source_node != sender for change in changes):
             raise InvalidArgument.field("batch", "holds a result whose source_node is not the sender")
         return Decoded([self._store.form_rows(some) for some in tubes], changes)
+
+
+def _check_lives(batch: ReplicateBatch) -> None:
+    """Check that a batch states positions of its own complete commits alone, in their order, each life once."""
+    sequences = [batch.offset, *(one.sequence for one in batch.lives)]
+    if any(after <= before for before, after in pairwise(sequences)) or sequences[-1] > batch.next_offset:
+        raise InvalidArgument.field("batch.lives", "must state ascending sequences of the batch's complete commits")
+    if len({one.life for one in batch.lives}) < len(batch.lives):
+        raise InvalidArgument.field("batch.lives", "states a life twice")

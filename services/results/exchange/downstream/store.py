@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
@@ -12,14 +12,16 @@ from sqlalchemy import Connection
 from services.domain.instant import Instant, Span, from_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.changelog.lives import find_lost
 from services.results.exchange.apply import ChangeApplier, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
-from services.results.exchange.downstream import nodes
+from services.results.exchange.downstream import lives, nodes
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.row_format import row_form
 from services.runtime.audit import record_change
 from services.runtime.clock import Clock
+from services.runtime.consistency import CommitPosition, LogPosition
 from services.storage.engine import Database
 
 SET_ASIDE = Counter("hutong_replicated_set_aside_total", "Changes of nodes that were set aside", ["node", "reason"])
@@ -58,6 +60,14 @@ class DownstreamStore:
     async def page_nodes(self, after: str, limit: int) -> list[Node]:
         """Return at most `limit` nodes by region, beginning after the region `after`."""
         return await self._database.read(nodes.page_nodes, after, limit)
+
+    async def find_unmet(self, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:
+        """Return the commits that are not here, each with whether it may still come."""
+        return await self._database.read(lives.find_unmet, commits)
+
+    async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
+        """Return those positions of this node's own log whose commits a restore has lost."""
+        return await self._database.read(find_lost, positions)
 
     async def open_log(self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span) -> list[WriterPosition]:
         """Return the durable positions of a log's writers. `removed` are commits that the node cannot send any more."""
@@ -112,5 +122,6 @@ class DownstreamStore:
             committed = batch.next_offset
             commit_time = from_timestamp(batch.commit_time) if batch.HasField("commit_time") else None
             nodes.move_position(connection, log, WriterPosition(batch.writer, committed, commit_time))
+            lives.record_reached(connection, log.node, batch.writer, {one.life: one.sequence for one in batch.lives})
             record_change(connection, format_node(log.node), count=stored_count)
         return committed, {key: count for key, count in counts.items() if count}

@@ -9,7 +9,7 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import Instant
+from services.domain.instant import Instant, set_timestamp
 from services.domain.names import DEFAULT_ITEM, format_lab, parse_items, parse_node
 from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_replica
@@ -23,7 +23,7 @@ from services.results.lookup.pick import DEFAULT_LIMIT, pick_latest
 from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
 from services.runtime.clock import Clock
-from services.runtime.consistency import Freshness, decode_token
+from services.runtime.consistency import CommitPosition, decode_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 
 
@@ -51,6 +51,8 @@ class SubjectLookup:
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         reports, by_name = reports_to_find(claims)
         matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
+        if matches.horizon is not None:
+            set_timestamp(response.sources[0].retention_start_time, matches.horizon)
         # All subjects share one set of numbers, because few results have the number of another subject's claim.
         numbers = {claim.report_number for claim in claims if not claim.lab}
         limit = request.limit or DEFAULT_LIMIT
@@ -66,11 +68,10 @@ class SubjectLookup:
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
         return response
 
-    def _tokens(self, request: LookupSubjectsRequest) -> list[Freshness]:
-        now = self._clock.now()
+    def _tokens(self, request: LookupSubjectsRequest) -> list[CommitPosition]:
         tokens = []
         for index, text in enumerate(request.at_least_as_fresh):
-            token = decode_token(text, now, f"at_least_as_fresh[{index}]")
+            token = decode_token(text, f"at_least_as_fresh[{index}]")
             if token is not None and token.service == "results":
                 tokens.append(token)
         return tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import NamedTuple
 
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint, ReplicateRequest
@@ -105,6 +106,9 @@ class _Packer:
         batch.writer, batch.offset, batch.next_offset = self._writer, self._offset, self._offset + len(complete)
         if complete:
             set_timestamp(batch.commit_time, complete[-1].entry.commit_time)
+            newest = {commit.entry.life: commit.entry.sequence for commit in complete}
+            for life, sequence in sorted(newest.items(), key=itemgetter(1)):
+                batch.lives.add(life=life, sequence=sequence)
         self.frames.append(Frame(ReplicateRequest(batch=batch), complete))
         self._offset += len(complete)
         self._batch, self._count, self._bytes, self._complete = ReplicateBatch(), 0, 0, []

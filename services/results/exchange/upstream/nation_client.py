@@ -14,7 +14,7 @@ from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.results.v1.lookup_pb2 import ClaimedReport
 
 from services.domain.errors import HutongError, Unavailable
-from services.domain.instant import set_timestamp
+from services.domain.instant import SECOND, set_timestamp
 from services.domain.names import DEFAULT_ITEM, format_item, format_lab, format_node, parse_lab
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
@@ -211,4 +211,6 @@ def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:
     info = error_info(error)
     if info is None or info.reason != "NOT_FRESH_ENOUGH":
         return None
-    return Unavailable("NOT_FRESH_ENOUGH", error.details() or "", metadata=dict(info.metadata))
+    metadata = dict(info.metadata)
+    retry_after = None if "lost" in metadata else SECOND
+    return Unavailable("NOT_FRESH_ENOUGH", error.details() or "", metadata=metadata, retry_after=retry_after)

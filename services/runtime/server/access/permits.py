@@ -15,7 +15,7 @@ from services.runtime.caller import Caller
 
 _REGION = re.compile(r"[0-9]{6}")
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
-_STORED = re.compile(r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+)(?:/.+)?", re.DOTALL)
+_STORED = re.compile(r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|pendingChanges/.+)(?:/.+)?", re.DOTALL)
 """Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
 _BINDS = {
     access_pb2.BIND_ANY: "any",
@@ -78,10 +78,14 @@ PERMITTED, DENIED = Permitted(), Denied()
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The owner of a stored object: its region, and a test that says whether the object is about a subject key."""
+    """The owner of a stored object: its region, and a test that says whether the object is about a subject key.
+
+    If `role` is not empty, the object exists only for callers of this role.
+    """
 
     region: str
     is_about: Callable[[bytes], bool] = lambda _key: False
+    role: str = ""
 
 
 class Rules:
@@ -163,6 +167,8 @@ def _better(one: Ruling, other: Ruling) -> Ruling:
 
 def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
     """Rule on an object whose owner is known now."""
+    if owner.role not in {"", caller.role}:
+        return Hidden(unsettled.name)
     if unsettled.bind == access_pb2.BIND_OWN_REGION:
         owned = within(owner.region, caller.region)
     else:

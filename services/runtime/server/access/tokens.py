@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -52,6 +53,7 @@ class Token:
         region: the region that the name must have.
         user: the subject key of the signed-in person; None without one.
         other_documents: the subject keys of further documents that the issuer has checked to be that person's.
+        person: the hash of `sub`, by which two tokens of one person are recognised; empty without one.
     """
 
     expire_time: Instant
@@ -61,6 +63,7 @@ class Token:
     region: str
     user: bytes | None
     other_documents: tuple[bytes, ...] = ()
+    person: str = ""
 
     @property
     def end(self) -> Instant:
@@ -97,6 +100,7 @@ class Tokens:
                 expire_time=_earlier(caller.expire_time, token),
                 user=token.user,
                 other_documents=token.other_documents,
+                person=token.person,
             )
         if token.certificate != _thumbprint(caller.certificate_hash):
             raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
@@ -105,6 +109,7 @@ class Tokens:
             expire_time=_earlier(caller.expire_time, token),
             user=token.user,
             other_documents=token.other_documents,
+            person=token.person,
         )
 
     def _read(self, text: str, now: Instant) -> Token:
@@ -148,6 +153,7 @@ class Tokens:
             region=_text(claims, "hutong_region"),
             user=self._user(claims.get("hutong_document")),
             other_documents=self._other_documents(claims.get("hutong_other_documents", [])),
+            person=_hash(_text(claims, "sub")),
         )
 
     def _user(self, stated: Any) -> bytes | None:
@@ -194,6 +200,11 @@ def read_keys(path: Path) -> KeySet:
 def _text(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name, "")
     return value if isinstance(value, str) else ""
+
+
+def _hash(text: str) -> str:
+    """Return the hash of a text as hexadecimal; empty for an empty one."""
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
 def _thumbprint(fingerprint: str) -> str:

@@ -111,6 +111,7 @@ class _MethodRules:
         reader: reads the requests; None for a stream of requests.
         batch: the field of the items if the method is a batch.
         items: reads an item of the batch.
+        questions: reads a question of a stream; None for other methods.
     """
 
     def __init__(self, method: Method, key_of: KeyOf) -> None:
@@ -119,10 +120,14 @@ class _MethodRules:
         self.reads = False
         self.reader: RequestReader | None = None
         self.items: RequestReader | None = None
+        self.questions: RequestReader | None = None
         self.batch = ""
         if described is not None:
             self.reads = described.GetOptions().Extensions[access_pb2.access].reads_person
             self.reader = None if method.request_streaming else RequestReader(described.input_type, key_of)
+            question = described.input_type.fields_by_name.get("request") if method.request_streaming else None
+            if question is not None and question.message_type is not None:
+                self.questions = RequestReader(question.message_type, key_of)
             batch = described.input_type.fields_by_name.get("requests")
             if batch is not None and "items" in described.output_type.fields_by_name:
                 assert batch.message_type is not None
@@ -142,6 +147,7 @@ def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context
         # This metadata is trusted only from this node's Verification, and from local callers, which may do everything.
         _on_behalf_of(context) if caller.role in {"verification", LOCAL} else "",
         lambda: subjects_of(rules.reader, request),
+        lambda question: subjects_of(rules.questions, question),
     )
     current_audit.set(audit)
     return audit

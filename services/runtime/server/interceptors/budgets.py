@@ -17,7 +17,7 @@ from services.runtime.reloading import ReloadedFiles
 from services.runtime.server.access.access_file import NO_RULES, AccessRules, read_access_file
 from services.runtime.server.access.budgets import UNITS, Account, Accounts
 from services.runtime.server.access.permits import value_at
-from services.runtime.server.batches import answer_others
+from services.runtime.server.batches import Refused, answer_others
 from services.runtime.server.interceptors.authorization import describe_method, read_rules
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
@@ -71,7 +71,10 @@ class Budgets:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Refuse the stream, or end it at the first message about one person too many."""
+        """Refuse the stream, or its messages about one person too many.
+
+        Such a message ends the stream, unless the method answers each question by itself.
+        """
         if self._is_idle or not method.served:
             return proceed
         plan = _Plan(method)
@@ -117,7 +120,13 @@ class Budgets:
         async for request in requests:
             self._require_admitted(account.caller)
             if plan.person:
-                account.ask_about(plan.read_person(request))
+                try:
+                    account.ask_about(plan.read_person(request))
+                except HutongError as error:
+                    if not plan.answers_each:
+                        raise
+                    yield Refused(request, error)
+                    continue
             yield request
 
     async def _answer_batch(
@@ -150,6 +159,7 @@ class _Plan:
     Attributes:
         person: the path of the document of the person that a request, or an item of a batch, is about; empty for none.
         batch: the field of the items if the method is a batch about persons.
+        answers_each: whether the method answers each message of a stream with a result or an error of its own.
     """
 
     def __init__(self, method: Method) -> None:
@@ -159,6 +169,8 @@ class _Plan:
         self.units = UNITS.get(rules.cost, 1)
         self.person = rules.person
         self.batch = rules.batch if rules.person else ""
+        answer = self.described.output_type.fields_by_name if self.described is not None else {}
+        self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
     def read_person(self, request: Any) -> int | None:
         """Return a hash of the person; None if the request names none. Each process has another key for the hash."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from services.runtime.server.batches import Refused
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.server.validation import check
@@ -42,7 +43,7 @@ class Validation:
 
 async def _checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        _check(request)
+        _check(request.request if isinstance(request, Refused) else request)
         yield request
 
 

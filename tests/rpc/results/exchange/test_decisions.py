@@ -25,10 +25,11 @@ from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
 from services.results.exchange.downstream.freshness import MAX_SILENCE
-from services.results.exchange.tables import nodes
+from services.results.exchange.tables import nodes, replicated_lives
 from services.results.exchange.upstream.nation_client import NATION_SECONDS
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
+from tests.support.clocks import ClockAhead
 from tests.support.databases import MakeUrl
 from tests.support.link import Link, link_to
 from tests.support.results.country import HENAN, JILIN, Country, Member
@@ -44,16 +45,6 @@ LACK = pb.DECISION_REASON_NO_RESULT
 UNANSWERED = pb.DECISION_REASON_SOURCE_UNAVAILABLE
 VALID = pb.DECISION_REASON_VALID
 POSITIVE_RESULT = pb.DECISION_REASON_POSITIVE_RESULT
-
-
-class ClockAhead:
-    """The machine's clock plus a constant."""
-
-    def __init__(self, ahead: Span) -> None:
-        self._ahead = ahead
-
-    def now(self) -> int:
-        return SystemClock().now() + self._ahead
 
 
 @pytest.fixture
@@ -339,7 +330,7 @@ async def test_a_token_that_is_not_met_leaves_the_decision_undetermined(country:
     await until(lambda: len(country.nation.results()) == 1)
     await jilin.node.server.stop(0)
     database = open_database(country.nation.url)
-    database.write_now(lambda connection: connection.execute(nodes.update().values(as_of_time=1)))
+    database.write_now(lambda connection: connection.execute(replicated_lives.update().values(newest_sequence=0)))
     database.close()
     decision = await gate.verify(1, at_least_as_fresh=token, store_decision=True)
     assert (decision.outcome, decision.reason) == (pb.DECISION_OUTCOME_UNDETERMINED, UNANSWERED)

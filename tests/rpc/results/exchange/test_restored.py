@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from google.type.interval_pb2 import Interval
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.type.v1 import outcome_pb2
 
 from services.domain.instant import to_timestamp
@@ -19,6 +21,7 @@ from services.results.records.model import ACTIVE, RECALLED
 from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.link import Link, link_to
 from tests.support.restored import Copy
 from tests.support.results.country import HENAN, JILIN, Member, open_member
@@ -102,7 +105,7 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
     before = nation.results()
     again = Copy(url, tmp_path / "again.copy")
     async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
-        await jilin.node.upload([make_tube(60)], "lost-too")
+        (lost,) = await jilin.node.upload([make_tube(60)], "lost-too")
         await until(lambda: "R60" in newest(nation))
     again.restore()
     # The whole log is sent again, and then its new entries.
@@ -110,6 +113,12 @@ async def test_what_a_restored_province_tells_otherwise_is_counted_and_stands(
         await jilin.node.upload([make_tube(61)], "last")
         await until(lambda: "R61" in newest(nation))
         assert [row for row in nation.results() if row[1] not in ("R60", "R61")] == before
+        # The nation has what the lost upload's token stands for. Jilin has lost it, and says so without a wait.
+        token = LookupLatestRequest(document=make_document(60), at_least_as_fresh=lost.consistency_token)
+        assert (await nation.node.results.LookupLatest(token)).in_region
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await jilin.node.results.LookupLatest(token)
+        assert error_info(caught.value).metadata == {"node": f"nodes/{JILIN}", "lost": "true"}
 
 
 async def test_a_report_that_a_restored_province_gives_another_person_stays_the_first_ones(

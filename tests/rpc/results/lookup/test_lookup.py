@@ -21,7 +21,7 @@ from hutong.type.v1 import identity_pb2
 
 from services.domain.instant import DAY, to_timestamp
 from services.results.retention.purge import purge
-from services.runtime.consistency import Freshness, encode_token
+from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 from services.storage.engine import open_database
 from services.verification.sources.lookup_answer import answer_from_message, answers_from_columns
 from tests.support.errors import error_info, field_violations
@@ -330,7 +330,7 @@ async def test_the_largest_batch_is_answered(node: ResultsNode) -> None:
 
 async def test_what_another_node_has_committed_is_not_seen_here(node: ResultsNode) -> None:
     """Its token is not passed over in silence: UNAVAILABLE, since the answer could rest on an older world."""
-    token = encode_token(Freshness("results", "410000", NOW))
+    token = encode_token(CommitPosition("results", "410000", LogPosition("a", 1, 1)))
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await node.results.LookupLatest(ask(0, at_least_as_fresh=token))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -356,3 +356,8 @@ async def test_no_laboratory_is_asked_to_upload_what_retention_has_removed(node:
     assert [each.HasField("retention_start_time") for each in response.claims] == [True, False, False, False]
     assert response.claims[0].retention_start_time == to_timestamp(horizon)
     assert [each.report_number for each in response.next_steps] == ["R8", "R9"]
+    batch = BatchLookupColumnsRequest(requests=[ask(1)])
+    columns = (await node.internal_lookup.BatchLookupColumns(batch)).columns
+    nationwide = await node.results.LookupLatest(ask(1, scope=lookup_pb2.LOOKUP_SCOPE_NATIONWIDE))
+    for own in (response.sources[0], columns.sources[0], nationwide.sources[0]):
+        assert own.retention_start_time == to_timestamp(horizon)

@@ -23,7 +23,9 @@ from hutong.results.v1 import upload_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1 import refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
@@ -328,6 +330,11 @@ async def test_no_number_of_a_removed_report_is_left(filled: Filled) -> None:
     assert counts["notifications.reports"] >= 2
     assert counted(verification, verification_counts) == {"decisions": 5}
     assert counted(filled.country.provinces[JILIN].url, deletion_counts)["results_request_memory"] == 1
+
+    # A province learns with each nationwide look-up what the nation has removed.
+    request = LookupLatestRequest(document=make_document(0), scope=LOOKUP_SCOPE_NATIONWIDE)
+    _, nation = (await filled.country.provinces[HENAN].node.results.LookupLatest(request)).sources[:2]
+    assert (nation.node, nation.HasField("retention_start_time")) == ("nodes/000000", True)
 
     # A province that begins anew, and one that listens, go on past what was erased.
     await filled.country.provinces[JILIN].node.upload([tube(f"{KEPT}-2", 1, filled.now - HOUR)], "more")

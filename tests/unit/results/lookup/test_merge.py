@@ -105,10 +105,12 @@ def test_only_provinces_that_lag_or_are_disconnected_are_listed() -> None:
         source("410000", None, answers=False),
         source("440000", None, answers=False),
     ]
+    set_timestamp(sources[0].retention_start_time, NOW - 60 * SECOND)
     returned = condense_sources(sources, "nodes/410000")
     assert [one.node for one in returned] == ["nodes/000000", "nodes/220000", "nodes/440000"]
     assert returned[0].as_of_time == sources[1].as_of_time
     assert returned[0].state == SOURCE_STATE_OK
+    assert returned[0].retention_start_time == sources[0].retention_start_time
 
 
 def test_disconnected_province_does_not_lower_the_instant_of_the_others() -> None:

@@ -35,9 +35,11 @@ const (
 	Role_ROLE_GATE Role = 2
 	// A health-code or city app: /apps/{id}. It acts for the user whose token it sends.
 	Role_ROLE_APP Role = 3
-	// The authority that publishes the policies of a region and of those below it: /authorities/{region}.
+	// The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+	// /authorities/{region}/{id} for one of its officers.
 	Role_ROLE_AUTHORITY Role = 4
-	// The supervisor of a region and of those below it: /supervisors/{region}.
+	// The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+	// officers. Approval by a second caller needs officers with names of their own.
 	Role_ROLE_SUPERVISOR Role = 5
 	// A province's node, which calls the national node: /nodes/{region}.
 	Role_ROLE_NODE Role = 6

@@ -87,7 +87,8 @@ const (
 	// Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 	ErrorReason_ERROR_REASON_CURSOR_TOO_OLD ErrorReason = 17
 	// This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-	// RetryInfo.
+	// RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
+	// no use.
 	// Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_NOT_FRESH_ENOUGH ErrorReason = 18
 	// The database cannot be reached. UNAVAILABLE with RetryInfo.
@@ -180,6 +181,16 @@ const (
 	// and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
 	// Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 44
+	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
+	// PERMISSION_DENIED.
+	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+	ErrorReason_ERROR_REASON_SAME_APPROVER ErrorReason = 60
+	// The change is decided already or has lapsed. FAILED_PRECONDITION.
+	// Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPSED"}}
+	ErrorReason_ERROR_REASON_NOT_PENDING ErrorReason = 61
+	// The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
+	// Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
+	ErrorReason_ERROR_REASON_CHANGE_GREW ErrorReason = 62
 )
 
 // Enum value maps for ErrorReason.
@@ -230,6 +241,9 @@ var (
 		42: "ERROR_REASON_ITEM_NOT_ADMITTED",
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
 		44: "ERROR_REASON_BUDGET_EXCEEDED",
+		60: "ERROR_REASON_SAME_APPROVER",
+		61: "ERROR_REASON_NOT_PENDING",
+		62: "ERROR_REASON_CHANGE_GREW",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -277,6 +291,9 @@ var (
 		"ERROR_REASON_ITEM_NOT_ADMITTED":         42,
 		"ERROR_REASON_NOT_AUTHENTICATED":         43,
 		"ERROR_REASON_BUDGET_EXCEEDED":           44,
+		"ERROR_REASON_SAME_APPROVER":             60,
+		"ERROR_REASON_NOT_PENDING":               61,
+		"ERROR_REASON_CHANGE_GREW":               62,
 	}
 )
 
@@ -311,7 +328,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xdc\v\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xb8\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -358,7 +375,10 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_THE_ORIGIN\x10)\x12\"\n" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
-	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,Bf\n" +
+	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12\x1e\n" +
+	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
+	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
+	"\x18ERROR_REASON_CHANGE_GREW\x10>Bf\n" +
 	"\x13org.hutong.error.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/error/v1;errorv1\xaa\x02\x0fHutong.Error.V1b\x06proto3"
 
 var (

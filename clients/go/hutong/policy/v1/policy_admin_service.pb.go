@@ -9,6 +9,7 @@ package policyv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
+	v11 "github.com/hutong/hutong/clients/go/hutong/approval/v1"
 	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -213,6 +214,8 @@ type PublishPolicyResponse struct {
 	Restored []*FloorOverride `protobuf:"bytes,7,rep,name=restored,proto3" json:"restored,omitempty"`
 	// How many there are, including those beyond the first 500.
 	RestoredCount int32 `protobuf:"varint,8,opt,name=restored_count,json=restoredCount,proto3" json:"restored_count,omitempty"`
+	// The publication waits for a second approver, or was decided since; absent if it needed none.
+	PendingChange *v11.PendingChange `protobuf:"bytes,9,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +304,13 @@ func (x *PublishPolicyResponse) GetRestoredCount() int32 {
 		return x.RestoredCount
 	}
 	return 0
+}
+
+func (x *PublishPolicyResponse) GetPendingChange() *v11.PendingChange {
+	if x != nil {
+		return x.PendingChange
+	}
+	return nil
 }
 
 type WithdrawPolicyRequest struct {
@@ -398,6 +408,8 @@ type WithdrawPolicyResponse struct {
 	Restored []*FloorOverride `protobuf:"bytes,5,rep,name=restored,proto3" json:"restored,omitempty"`
 	// How many there are, including those beyond the first 500.
 	RestoredCount int32 `protobuf:"varint,6,opt,name=restored_count,json=restoredCount,proto3" json:"restored_count,omitempty"`
+	// The withdrawal waits for a second approver, or was decided since; absent if it needed none.
+	PendingChange *v11.PendingChange `protobuf:"bytes,7,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -474,11 +486,18 @@ func (x *WithdrawPolicyResponse) GetRestoredCount() int32 {
 	return 0
 }
 
+func (x *WithdrawPolicyResponse) GetPendingChange() *v11.PendingChange {
+	if x != nil {
+		return x.PendingChange
+	}
+	return nil
+}
+
 var File_hutong_policy_v1_policy_admin_service_proto protoreflect.FileDescriptor
 
 const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xa1\x02\n" +
+	"+hutong/policy/v1/policy_admin_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a'hutong/approval/v1/pending_change.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"\xa1\x02\n" +
 	"\x14PublishPolicyRequest\x12<\n" +
 	"\x06policy\x18\x01 \x01(\v2\x18.hutong.policy.v1.PolicyB\n" +
 	"\xe2A\x01\x02\xbaH\x03\xd8\x01\x03R\x06policy\x12*\n" +
@@ -493,7 +512,7 @@ const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"\apurpose\x18\x02 \x01(\x0e2\x17.hutong.type.v1.PurposeR\apurpose\x128\n" +
 	"\x06origin\x18\x03 \x01(\x0e2 .hutong.policy.v1.TravelerOriginR\x06origin\x129\n" +
 	"\x06before\x18\x04 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\x06before\x127\n" +
-	"\x05after\x18\x05 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\x05after\"\x9d\x03\n" +
+	"\x05after\x18\x05 \x01(\v2!.hutong.policy.v1.EffectivePolicyR\x05after\"\xe7\x03\n" +
 	"\x15PublishPolicyResponse\x120\n" +
 	"\x06policy\x18\x01 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\x12=\n" +
 	"\toverrides\x18\x02 \x03(\v2\x1f.hutong.policy.v1.FloorOverrideR\toverrides\x128\n" +
@@ -502,7 +521,8 @@ const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"\fimpact_count\x18\x05 \x01(\x05R\vimpactCount\x12%\n" +
 	"\x0eoverride_count\x18\x06 \x01(\x05R\roverrideCount\x12;\n" +
 	"\brestored\x18\a \x03(\v2\x1f.hutong.policy.v1.FloorOverrideR\brestored\x12%\n" +
-	"\x0erestored_count\x18\b \x01(\x05R\rrestoredCount\"\x8e\x02\n" +
+	"\x0erestored_count\x18\b \x01(\x05R\rrestoredCount\x12H\n" +
+	"\x0epending_change\x18\t \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange\"\x8e\x02\n" +
 	"\x15WithdrawPolicyRequest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xe2A\x01\x02\xfaA\x13\n" +
 	"\x11hutong.org/Policy\xbaH\a\xc8\x01\x01r\x02\x18xR\x04name\x12-\n" +
@@ -511,14 +531,15 @@ const file_hutong_policy_v1_policy_admin_service_proto_rawDesc = "" +
 	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12#\n" +
 	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\x12;\n" +
 	"\vimpact_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"impactTime\"\xb8\x02\n" +
+	"impactTime\"\x82\x03\n" +
 	"\x16WithdrawPolicyResponse\x120\n" +
 	"\x06policy\x18\x01 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\x12+\n" +
 	"\x11consistency_token\x18\x02 \x01(\tR\x10consistencyToken\x128\n" +
 	"\aimpacts\x18\x03 \x03(\v2\x1e.hutong.policy.v1.PolicyImpactR\aimpacts\x12!\n" +
 	"\fimpact_count\x18\x04 \x01(\x05R\vimpactCount\x12;\n" +
 	"\brestored\x18\x05 \x03(\v2\x1f.hutong.policy.v1.FloorOverrideR\brestored\x12%\n" +
-	"\x0erestored_count\x18\x06 \x01(\x05R\rrestoredCount2\x90\x02\n" +
+	"\x0erestored_count\x18\x06 \x01(\x05R\rrestoredCount\x12H\n" +
+	"\x0epending_change\x18\a \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange2\x90\x02\n" +
 	"\x12PolicyAdminService\x12~\n" +
 	"\rPublishPolicy\x12&.hutong.policy.v1.PublishPolicyRequest\x1a'.hutong.policy.v1.PublishPolicyResponse\"\x1c\x8a\xd3\x18\x15\n" +
 	"\x11\b\x04\x10\x03\x1a\vpolicy.name\x18\x02\x90\x02\x02\x12z\n" +
@@ -552,6 +573,7 @@ var file_hutong_policy_v1_policy_admin_service_proto_goTypes = []any{
 	(TravelerOrigin)(0),            // 8: hutong.policy.v1.TravelerOrigin
 	(*EffectivePolicy)(nil),        // 9: hutong.policy.v1.EffectivePolicy
 	(*FloorOverride)(nil),          // 10: hutong.policy.v1.FloorOverride
+	(*v11.PendingChange)(nil),      // 11: hutong.approval.v1.PendingChange
 }
 var file_hutong_policy_v1_policy_admin_service_proto_depIdxs = []int32{
 	5,  // 0: hutong.policy.v1.PublishPolicyRequest.policy:type_name -> hutong.policy.v1.Policy
@@ -564,19 +586,21 @@ var file_hutong_policy_v1_policy_admin_service_proto_depIdxs = []int32{
 	10, // 7: hutong.policy.v1.PublishPolicyResponse.overrides:type_name -> hutong.policy.v1.FloorOverride
 	1,  // 8: hutong.policy.v1.PublishPolicyResponse.impacts:type_name -> hutong.policy.v1.PolicyImpact
 	10, // 9: hutong.policy.v1.PublishPolicyResponse.restored:type_name -> hutong.policy.v1.FloorOverride
-	6,  // 10: hutong.policy.v1.WithdrawPolicyRequest.impact_time:type_name -> google.protobuf.Timestamp
-	5,  // 11: hutong.policy.v1.WithdrawPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
-	1,  // 12: hutong.policy.v1.WithdrawPolicyResponse.impacts:type_name -> hutong.policy.v1.PolicyImpact
-	10, // 13: hutong.policy.v1.WithdrawPolicyResponse.restored:type_name -> hutong.policy.v1.FloorOverride
-	0,  // 14: hutong.policy.v1.PolicyAdminService.PublishPolicy:input_type -> hutong.policy.v1.PublishPolicyRequest
-	3,  // 15: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:input_type -> hutong.policy.v1.WithdrawPolicyRequest
-	2,  // 16: hutong.policy.v1.PolicyAdminService.PublishPolicy:output_type -> hutong.policy.v1.PublishPolicyResponse
-	4,  // 17: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:output_type -> hutong.policy.v1.WithdrawPolicyResponse
-	16, // [16:18] is the sub-list for method output_type
-	14, // [14:16] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	11, // 10: hutong.policy.v1.PublishPolicyResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	6,  // 11: hutong.policy.v1.WithdrawPolicyRequest.impact_time:type_name -> google.protobuf.Timestamp
+	5,  // 12: hutong.policy.v1.WithdrawPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
+	1,  // 13: hutong.policy.v1.WithdrawPolicyResponse.impacts:type_name -> hutong.policy.v1.PolicyImpact
+	10, // 14: hutong.policy.v1.WithdrawPolicyResponse.restored:type_name -> hutong.policy.v1.FloorOverride
+	11, // 15: hutong.policy.v1.WithdrawPolicyResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	0,  // 16: hutong.policy.v1.PolicyAdminService.PublishPolicy:input_type -> hutong.policy.v1.PublishPolicyRequest
+	3,  // 17: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:input_type -> hutong.policy.v1.WithdrawPolicyRequest
+	2,  // 18: hutong.policy.v1.PolicyAdminService.PublishPolicy:output_type -> hutong.policy.v1.PublishPolicyResponse
+	4,  // 19: hutong.policy.v1.PolicyAdminService.WithdrawPolicy:output_type -> hutong.policy.v1.WithdrawPolicyResponse
+	18, // [18:20] is the sub-list for method output_type
+	16, // [16:18] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_admin_service_proto_init() }

@@ -39,13 +39,17 @@ type PolicyAdminServiceClient interface {
 	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
 	// start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
 	// than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-	// nation's authority publishes and withdraws floors (NOT_PERMITTED).
+	// nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+	// of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+	// answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+	// alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
 	PublishPolicy(ctx context.Context, in *PublishPolicyRequest, opts ...grpc.CallOption) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
 	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
 	// the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-	// answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+	// answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+	// a second approver, as in PublishPolicy.
 	WithdrawPolicy(ctx context.Context, in *WithdrawPolicyRequest, opts ...grpc.CallOption) (*WithdrawPolicyResponse, error)
 }
 
@@ -93,13 +97,17 @@ type PolicyAdminServiceServer interface {
 	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
 	// start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
 	// than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-	// nation's authority publishes and withdraws floors (NOT_PERMITTED).
+	// nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+	// of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+	// answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+	// alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
 	PublishPolicy(context.Context, *PublishPolicyRequest) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
 	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
 	// the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-	// answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+	// answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+	// a second approver, as in PublishPolicy.
 	WithdrawPolicy(context.Context, *WithdrawPolicyRequest) (*WithdrawPolicyResponse, error)
 	mustEmbedUnimplementedPolicyAdminServiceServer()
 }

@@ -429,9 +429,13 @@ type ResolvePolicyRequest struct {
 	// The instant that is asked about; absent means now.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	// Answer from the revisions that were published and not yet withdrawn at this instant; absent means those of now.
-	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	// The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
+	// rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
+	// lost. Empty for no requirement.
+	AtLeastAsFresh string `protobuf:"bytes,6,opt,name=at_least_as_fresh,json=atLeastAsFresh,proto3" json:"at_least_as_fresh,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ResolvePolicyRequest) Reset() {
@@ -497,6 +501,13 @@ func (x *ResolvePolicyRequest) GetAsOfTime() *timestamppb.Timestamp {
 		return x.AsOfTime
 	}
 	return nil
+}
+
+func (x *ResolvePolicyRequest) GetAtLeastAsFresh() string {
+	if x != nil {
+		return x.AtLeastAsFresh
+	}
+	return ""
 }
 
 type ResolvePolicyResponse struct {
@@ -640,7 +651,9 @@ type ResolvePolicyItem struct {
 	//	*ResolvePolicyItem_EffectivePolicy
 	//	*ResolvePolicyItem_Error
 	//	*ResolvePolicyItem_ByOrigin
-	Item          isResolvePolicyItem_Item `protobuf_oneof:"item"`
+	Item isResolvePolicyItem_Item `protobuf_oneof:"item"`
+	// How many publications and withdrawals this node knew when it answered, in the count of PolicyCheckpoint.sequence.
+	Sequence      int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -707,6 +720,13 @@ func (x *ResolvePolicyItem) GetByOrigin() *PoliciesByOrigin {
 		}
 	}
 	return nil
+}
+
+func (x *ResolvePolicyItem) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
 }
 
 type isResolvePolicyItem_Item interface {
@@ -824,6 +844,62 @@ func (x *WatchPoliciesRequest) GetCursor() string {
 	return ""
 }
 
+// The newest change that a life of a node's database holds. A database begins a new life whenever it may have been
+// restored from a copy.
+type PolicyLife struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the life: hexadecimal digits and hyphens. Empty for changes from before lives had ids.
+	Life string `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
+	// The sequence of the change among all publications and withdrawals, from 1.
+	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PolicyLife) Reset() {
+	*x = PolicyLife{}
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PolicyLife) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PolicyLife) ProtoMessage() {}
+
+func (x *PolicyLife) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PolicyLife.ProtoReflect.Descriptor instead.
+func (*PolicyLife) Descriptor() ([]byte, []int) {
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *PolicyLife) GetLife() string {
+	if x != nil {
+		return x.Life
+	}
+	return ""
+}
+
+func (x *PolicyLife) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
 // A heartbeat of a watch.
 type PolicyCheckpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -832,14 +908,20 @@ type PolicyCheckpoint struct {
 	// Everything the national node published up to this instant, by its clock, was sent; as in EffectivePolicy.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
 	// The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone.
-	Node          string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// How many publications and withdrawals this node has known: all of them were sent. After a restore the count goes on
+	// from a smaller number, and every watch ends.
+	Sequence int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// How far the lives of this node's database have come; in the first checkpoint of a watch all of them, later those
+	// that changed. A province meets consistency tokens of the national node by them.
+	Lives         []*PolicyLife `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyCheckpoint) Reset() {
 	*x = PolicyCheckpoint{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +933,7 @@ func (x *PolicyCheckpoint) String() string {
 func (*PolicyCheckpoint) ProtoMessage() {}
 
 func (x *PolicyCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +946,7 @@ func (x *PolicyCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyCheckpoint.ProtoReflect.Descriptor instead.
 func (*PolicyCheckpoint) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{12}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PolicyCheckpoint) GetAsOfTime() *timestamppb.Timestamp {
@@ -888,6 +970,20 @@ func (x *PolicyCheckpoint) GetNode() string {
 	return ""
 }
 
+func (x *PolicyCheckpoint) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *PolicyCheckpoint) GetLives() []*PolicyLife {
+	if x != nil {
+		return x.Lives
+	}
+	return nil
+}
+
 // A revision in a watch.
 type PolicyEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -901,7 +997,7 @@ type PolicyEvent struct {
 
 func (x *PolicyEvent) Reset() {
 	*x = PolicyEvent{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -913,7 +1009,7 @@ func (x *PolicyEvent) String() string {
 func (*PolicyEvent) ProtoMessage() {}
 
 func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -926,7 +1022,7 @@ func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEvent.ProtoReflect.Descriptor instead.
 func (*PolicyEvent) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PolicyEvent) GetType() PolicyEventType {
@@ -961,7 +1057,7 @@ type WatchPoliciesResponse struct {
 
 func (x *WatchPoliciesResponse) Reset() {
 	*x = WatchPoliciesResponse{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1069,7 @@ func (x *WatchPoliciesResponse) String() string {
 func (*WatchPoliciesResponse) ProtoMessage() {}
 
 func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1082,7 @@ func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*WatchPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchPoliciesResponse) GetMessage() isWatchPoliciesResponse_Message {
@@ -1067,7 +1163,7 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x11hutong.org/Policy\xbaH\a\xc8\x01\x01r\x02\x18xR\x04name\"{\n" +
 	"\x1bListPolicyRevisionsResponse\x124\n" +
 	"\bpolicies\x18\x01 \x03(\v2\x18.hutong.policy.v1.PolicyR\bpolicies\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc4\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf9\x02\n" +
 	"\x14ResolvePolicyRequest\x120\n" +
 	"\x06region\x18\x01 \x01(\tB\x18\xe2A\x01\x02\xbaH\x11\xc8\x01\x01r\f2\n" +
 	"^[0-9]{6}$R\x06region\x12B\n" +
@@ -1076,29 +1172,37 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"^[0-9]{6}$R\farrivingFrom\x12A\n" +
 	"\x0eeffective_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\x128\n" +
 	"\n" +
-	"as_of_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\"\xb4\x01\n" +
+	"as_of_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x123\n" +
+	"\x11at_least_as_fresh\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x0eatLeastAsFresh\"\xb4\x01\n" +
 	"\x15ResolvePolicyResponse\x12N\n" +
 	"\x10effective_policy\x18\x01 \x01(\v2!.hutong.policy.v1.EffectivePolicyH\x00R\x0feffectivePolicy\x12A\n" +
 	"\tby_origin\x18\x02 \x01(\v2\".hutong.policy.v1.PoliciesByOriginH\x00R\bbyOriginB\b\n" +
 	"\x06policy\"w\n" +
 	"\x1bBatchResolvePoliciesRequest\x12X\n" +
 	"\brequests\x18\x01 \x03(\v2&.hutong.policy.v1.ResolvePolicyRequestB\x14\xe2A\x01\x02\xbaH\r\x92\x01\n" +
-	"\b\x01\x10\xf4\x03\"\x03\xd8\x01\x03R\brequests\"\xda\x01\n" +
+	"\b\x01\x10\xf4\x03\"\x03\xd8\x01\x03R\brequests\"\xf6\x01\n" +
 	"\x11ResolvePolicyItem\x12N\n" +
 	"\x10effective_policy\x18\x01 \x01(\v2!.hutong.policy.v1.EffectivePolicyH\x00R\x0feffectivePolicy\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05error\x12A\n" +
-	"\tby_origin\x18\x03 \x01(\v2\".hutong.policy.v1.PoliciesByOriginH\x00R\bbyOriginB\x06\n" +
+	"\tby_origin\x18\x03 \x01(\v2\".hutong.policy.v1.PoliciesByOriginH\x00R\bbyOrigin\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x03R\bsequenceB\x06\n" +
 	"\x04item\"Y\n" +
 	"\x1cBatchResolvePoliciesResponse\x129\n" +
 	"\x05items\x18\x01 \x03(\v2#.hutong.policy.v1.ResolvePolicyItemR\x05items\"8\n" +
 	"\x14WatchPoliciesRequest\x12 \n" +
-	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"\xbd\x01\n" +
+	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"_\n" +
+	"\n" +
+	"PolicyLife\x12,\n" +
+	"\x04life\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[0-9a-f-]{0,36}$R\x04life\x12#\n" +
+	"\bsequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\"\x96\x02\n" +
 	"\x10PolicyCheckpoint\x128\n" +
 	"\n" +
 	"as_of_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12E\n" +
 	"\x11nation_as_of_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x0enationAsOfTime\x12(\n" +
 	"\x04node\x18\x03 \x01(\tB\x14\xfaA\x11\n" +
-	"\x0fhutong.org/NodeR\x04node\"v\n" +
+	"\x0fhutong.org/NodeR\x04node\x12#\n" +
+	"\bsequence\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bsequence\x122\n" +
+	"\x05lives\x18\x05 \x03(\v2\x1c.hutong.policy.v1.PolicyLifeR\x05lives\"v\n" +
 	"\vPolicyEvent\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hutong.policy.v1.PolicyEventTypeR\x04type\x120\n" +
 	"\x06policy\x18\x02 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\"\xb7\x01\n" +
@@ -1178,7 +1282,7 @@ func file_hutong_policy_v1_policy_service_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_policy_v1_policy_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(PolicyEventType)(0),                 // 0: hutong.policy.v1.PolicyEventType
 	(*GetPolicyRequest)(nil),             // 1: hutong.policy.v1.GetPolicyRequest
@@ -1193,54 +1297,56 @@ var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(*ResolvePolicyItem)(nil),            // 10: hutong.policy.v1.ResolvePolicyItem
 	(*BatchResolvePoliciesResponse)(nil), // 11: hutong.policy.v1.BatchResolvePoliciesResponse
 	(*WatchPoliciesRequest)(nil),         // 12: hutong.policy.v1.WatchPoliciesRequest
-	(*PolicyCheckpoint)(nil),             // 13: hutong.policy.v1.PolicyCheckpoint
-	(*PolicyEvent)(nil),                  // 14: hutong.policy.v1.PolicyEvent
-	(*WatchPoliciesResponse)(nil),        // 15: hutong.policy.v1.WatchPoliciesResponse
-	(*Policy)(nil),                       // 16: hutong.policy.v1.Policy
-	(*timestamppb.Timestamp)(nil),        // 17: google.protobuf.Timestamp
-	(v1.Purpose)(0),                      // 18: hutong.type.v1.Purpose
-	(*EffectivePolicy)(nil),              // 19: hutong.policy.v1.EffectivePolicy
-	(*PoliciesByOrigin)(nil),             // 20: hutong.policy.v1.PoliciesByOrigin
-	(*status.Status)(nil),                // 21: google.rpc.Status
+	(*PolicyLife)(nil),                   // 13: hutong.policy.v1.PolicyLife
+	(*PolicyCheckpoint)(nil),             // 14: hutong.policy.v1.PolicyCheckpoint
+	(*PolicyEvent)(nil),                  // 15: hutong.policy.v1.PolicyEvent
+	(*WatchPoliciesResponse)(nil),        // 16: hutong.policy.v1.WatchPoliciesResponse
+	(*Policy)(nil),                       // 17: hutong.policy.v1.Policy
+	(*timestamppb.Timestamp)(nil),        // 18: google.protobuf.Timestamp
+	(v1.Purpose)(0),                      // 19: hutong.type.v1.Purpose
+	(*EffectivePolicy)(nil),              // 20: hutong.policy.v1.EffectivePolicy
+	(*PoliciesByOrigin)(nil),             // 21: hutong.policy.v1.PoliciesByOrigin
+	(*status.Status)(nil),                // 22: google.rpc.Status
 }
 var file_hutong_policy_v1_policy_service_proto_depIdxs = []int32{
-	16, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
-	17, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
-	16, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
-	16, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
-	18, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
-	17, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
-	17, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	19, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	20, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	17, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
+	18, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
+	17, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
+	17, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
+	19, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
+	18, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
+	18, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	20, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	21, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	7,  // 9: hutong.policy.v1.BatchResolvePoliciesRequest.requests:type_name -> hutong.policy.v1.ResolvePolicyRequest
-	19, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	21, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
-	20, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	20, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	22, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
+	21, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	10, // 13: hutong.policy.v1.BatchResolvePoliciesResponse.items:type_name -> hutong.policy.v1.ResolvePolicyItem
-	17, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
-	17, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
-	0,  // 16: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
-	16, // 17: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
-	14, // 18: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
-	13, // 19: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
-	1,  // 20: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
-	3,  // 21: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
-	5,  // 22: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
-	7,  // 23: hutong.policy.v1.PolicyService.ResolvePolicy:input_type -> hutong.policy.v1.ResolvePolicyRequest
-	9,  // 24: hutong.policy.v1.PolicyService.BatchResolvePolicies:input_type -> hutong.policy.v1.BatchResolvePoliciesRequest
-	12, // 25: hutong.policy.v1.PolicyService.WatchPolicies:input_type -> hutong.policy.v1.WatchPoliciesRequest
-	2,  // 26: hutong.policy.v1.PolicyService.GetPolicy:output_type -> hutong.policy.v1.GetPolicyResponse
-	4,  // 27: hutong.policy.v1.PolicyService.ListPolicies:output_type -> hutong.policy.v1.ListPoliciesResponse
-	6,  // 28: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
-	8,  // 29: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
-	11, // 30: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
-	15, // 31: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	18, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
+	18, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
+	13, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.policy.v1.PolicyLife
+	0,  // 17: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
+	17, // 18: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
+	15, // 19: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
+	14, // 20: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
+	1,  // 21: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
+	3,  // 22: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
+	5,  // 23: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
+	7,  // 24: hutong.policy.v1.PolicyService.ResolvePolicy:input_type -> hutong.policy.v1.ResolvePolicyRequest
+	9,  // 25: hutong.policy.v1.PolicyService.BatchResolvePolicies:input_type -> hutong.policy.v1.BatchResolvePoliciesRequest
+	12, // 26: hutong.policy.v1.PolicyService.WatchPolicies:input_type -> hutong.policy.v1.WatchPoliciesRequest
+	2,  // 27: hutong.policy.v1.PolicyService.GetPolicy:output_type -> hutong.policy.v1.GetPolicyResponse
+	4,  // 28: hutong.policy.v1.PolicyService.ListPolicies:output_type -> hutong.policy.v1.ListPoliciesResponse
+	6,  // 29: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
+	8,  // 30: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
+	11, // 31: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
+	16, // 32: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
+	27, // [27:33] is the sub-list for method output_type
+	21, // [21:27] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_service_proto_init() }
@@ -1258,7 +1364,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 		(*ResolvePolicyItem_Error)(nil),
 		(*ResolvePolicyItem_ByOrigin)(nil),
 	}
-	file_hutong_policy_v1_policy_service_proto_msgTypes[14].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_service_proto_msgTypes[15].OneofWrappers = []any{
 		(*WatchPoliciesResponse_Event)(nil),
 		(*WatchPoliciesResponse_Checkpoint)(nil),
 	}
@@ -1268,7 +1374,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_policy_v1_policy_service_proto_rawDesc), len(file_hutong_policy_v1_policy_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -9,6 +9,7 @@ package resultsv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
+	v11 "github.com/hutong/hutong/clients/go/hutong/approval/v1"
 	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -218,8 +219,10 @@ func (x *UnlinkDocumentsRequest) GetRequestId() string {
 
 type UnlinkDocumentsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The link with its unlink_time.
-	DocumentLink  *DocumentLink `protobuf:"bytes,1,opt,name=document_link,json=documentLink,proto3" json:"document_link,omitempty"`
+	// The link with its unlink_time; without one while the unlinking waits for a second approver.
+	DocumentLink *DocumentLink `protobuf:"bytes,1,opt,name=document_link,json=documentLink,proto3" json:"document_link,omitempty"`
+	// The unlinking waits for a second approver, or was decided since; absent if it needed none.
+	PendingChange *v11.PendingChange `protobuf:"bytes,2,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -257,6 +260,13 @@ func (*UnlinkDocumentsResponse) Descriptor() ([]byte, []int) {
 func (x *UnlinkDocumentsResponse) GetDocumentLink() *DocumentLink {
 	if x != nil {
 		return x.DocumentLink
+	}
+	return nil
+}
+
+func (x *UnlinkDocumentsResponse) GetPendingChange() *v11.PendingChange {
+	if x != nil {
+		return x.PendingChange
 	}
 	return nil
 }
@@ -382,7 +392,7 @@ var File_hutong_results_v1_document_link_service_proto protoreflect.FileDescript
 
 const file_hutong_results_v1_document_link_service_proto_rawDesc = "" +
 	"\n" +
-	"-hutong/results/v1/document_link_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1ahutong/type/v1/rules.proto\"\x92\x02\n" +
+	"-hutong/results/v1/document_link_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a'hutong/approval/v1/pending_change.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1ahutong/type/v1/rules.proto\"\x92\x02\n" +
 	"\x14LinkDocumentsRequest\x12H\n" +
 	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentB\n" +
 	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\bdocument\x12U\n" +
@@ -400,9 +410,10 @@ const file_hutong_results_v1_document_link_service_proto_rawDesc = "" +
 	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\x0elinkedDocument\x12-\n" +
 	"\x06reason\x18\x03 \x01(\tB\x15\xe2A\x01\x02\xbaH\x0e\xc8\x01\x01r\t\xd8\xea\x81\xca\x06\x01\x18\xf4\x03R\x06reason\x12*\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"_\n" +
+	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"\xa9\x01\n" +
 	"\x17UnlinkDocumentsResponse\x12D\n" +
-	"\rdocument_link\x18\x01 \x01(\v2\x1f.hutong.results.v1.DocumentLinkR\fdocumentLink\"\xb5\x01\n" +
+	"\rdocument_link\x18\x01 \x01(\v2\x1f.hutong.results.v1.DocumentLinkR\fdocumentLink\x12H\n" +
+	"\x0epending_change\x18\x02 \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange\"\xb5\x01\n" +
 	"\x1aListLinkedDocumentsRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -446,6 +457,7 @@ var file_hutong_results_v1_document_link_service_proto_goTypes = []any{
 	(*ListLinkedDocumentsResponse)(nil), // 5: hutong.results.v1.ListLinkedDocumentsResponse
 	(*v1.IdentityDocument)(nil),         // 6: hutong.type.v1.IdentityDocument
 	(*DocumentLink)(nil),                // 7: hutong.results.v1.DocumentLink
+	(*v11.PendingChange)(nil),           // 8: hutong.approval.v1.PendingChange
 }
 var file_hutong_results_v1_document_link_service_proto_depIdxs = []int32{
 	6,  // 0: hutong.results.v1.LinkDocumentsRequest.document:type_name -> hutong.type.v1.IdentityDocument
@@ -454,19 +466,20 @@ var file_hutong_results_v1_document_link_service_proto_depIdxs = []int32{
 	6,  // 3: hutong.results.v1.UnlinkDocumentsRequest.document:type_name -> hutong.type.v1.IdentityDocument
 	6,  // 4: hutong.results.v1.UnlinkDocumentsRequest.linked_document:type_name -> hutong.type.v1.IdentityDocument
 	7,  // 5: hutong.results.v1.UnlinkDocumentsResponse.document_link:type_name -> hutong.results.v1.DocumentLink
-	6,  // 6: hutong.results.v1.ListLinkedDocumentsRequest.document:type_name -> hutong.type.v1.IdentityDocument
-	7,  // 7: hutong.results.v1.ListLinkedDocumentsResponse.document_links:type_name -> hutong.results.v1.DocumentLink
-	0,  // 8: hutong.results.v1.DocumentLinkService.LinkDocuments:input_type -> hutong.results.v1.LinkDocumentsRequest
-	2,  // 9: hutong.results.v1.DocumentLinkService.UnlinkDocuments:input_type -> hutong.results.v1.UnlinkDocumentsRequest
-	4,  // 10: hutong.results.v1.DocumentLinkService.ListLinkedDocuments:input_type -> hutong.results.v1.ListLinkedDocumentsRequest
-	1,  // 11: hutong.results.v1.DocumentLinkService.LinkDocuments:output_type -> hutong.results.v1.LinkDocumentsResponse
-	3,  // 12: hutong.results.v1.DocumentLinkService.UnlinkDocuments:output_type -> hutong.results.v1.UnlinkDocumentsResponse
-	5,  // 13: hutong.results.v1.DocumentLinkService.ListLinkedDocuments:output_type -> hutong.results.v1.ListLinkedDocumentsResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	8,  // 6: hutong.results.v1.UnlinkDocumentsResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	6,  // 7: hutong.results.v1.ListLinkedDocumentsRequest.document:type_name -> hutong.type.v1.IdentityDocument
+	7,  // 8: hutong.results.v1.ListLinkedDocumentsResponse.document_links:type_name -> hutong.results.v1.DocumentLink
+	0,  // 9: hutong.results.v1.DocumentLinkService.LinkDocuments:input_type -> hutong.results.v1.LinkDocumentsRequest
+	2,  // 10: hutong.results.v1.DocumentLinkService.UnlinkDocuments:input_type -> hutong.results.v1.UnlinkDocumentsRequest
+	4,  // 11: hutong.results.v1.DocumentLinkService.ListLinkedDocuments:input_type -> hutong.results.v1.ListLinkedDocumentsRequest
+	1,  // 12: hutong.results.v1.DocumentLinkService.LinkDocuments:output_type -> hutong.results.v1.LinkDocumentsResponse
+	3,  // 13: hutong.results.v1.DocumentLinkService.UnlinkDocuments:output_type -> hutong.results.v1.UnlinkDocumentsResponse
+	5,  // 14: hutong.results.v1.DocumentLinkService.ListLinkedDocuments:output_type -> hutong.results.v1.ListLinkedDocumentsResponse
+	12, // [12:15] is the sub-list for method output_type
+	9,  // [9:12] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_document_link_service_proto_init() }

@@ -39,6 +39,8 @@ type DocumentLinkServiceClient interface {
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
 	// With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+	// A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
+	// (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
 	UnlinkDocuments(ctx context.Context, in *UnlinkDocumentsRequest, opts ...grpc.CallOption) (*UnlinkDocumentsResponse, error)
 	// Lists the links of a document, newest first, including those that were removed.
 	ListLinkedDocuments(ctx context.Context, in *ListLinkedDocumentsRequest, opts ...grpc.CallOption) (*ListLinkedDocumentsResponse, error)
@@ -97,6 +99,8 @@ type DocumentLinkServiceServer interface {
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
 	// With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+	// A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
+	// (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
 	UnlinkDocuments(context.Context, *UnlinkDocumentsRequest) (*UnlinkDocumentsResponse, error)
 	// Lists the links of a document, newest first, including those that were removed.
 	ListLinkedDocuments(context.Context, *ListLinkedDocumentsRequest) (*ListLinkedDocumentsResponse, error)

@@ -216,9 +216,12 @@ type DataSource struct {
 	// How it answered.
 	State SourceState `protobuf:"varint,2,opt,name=state,proto3,enum=hutong.results.v1.SourceState" json:"state,omitempty"`
 	// The instant up to which its answer is complete; absent if it did not answer.
-	AsOfTime      *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
+	// The source has removed the results that were reported before this instant. Absent if it has removed none. Only in
+	// look-ups.
+	RetentionStartTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=retention_start_time,json=retentionStartTime,proto3" json:"retention_start_time,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *DataSource) Reset() {
@@ -295,6 +298,13 @@ func (x *DataSource) GetState() SourceState {
 func (x *DataSource) GetAsOfTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.AsOfTime
+	}
+	return nil
+}
+
+func (x *DataSource) GetRetentionStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetentionStartTime
 	}
 	return nil
 }
@@ -509,7 +519,7 @@ var File_hutong_results_v1_lookup_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\n" +
-	"\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\xb2\x02\n" +
+	"\x1ehutong/results/v1/lookup.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/result.proto\"\x80\x03\n" +
 	"\n" +
 	"DataSource\x12*\n" +
 	"\x04node\x18\x01 \x01(\tB\x14\xfaA\x11\n" +
@@ -520,7 +530,8 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\x0fhutong.org/NodeH\x00R\rpolicyService\x124\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1e.hutong.results.v1.SourceStateR\x05state\x128\n" +
 	"\n" +
-	"as_of_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTimeB\b\n" +
+	"as_of_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12L\n" +
+	"\x14retention_start_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTimeB\b\n" +
 	"\x06source\"\xf7\x01\n" +
 	"\rClaimedReport\x12,\n" +
 	"\x03lab\x18\x01 \x01(\tB\x1a\xfaA\x10\n" +
@@ -586,17 +597,18 @@ var file_hutong_results_v1_lookup_proto_goTypes = []any{
 var file_hutong_results_v1_lookup_proto_depIdxs = []int32{
 	1, // 0: hutong.results.v1.DataSource.state:type_name -> hutong.results.v1.SourceState
 	6, // 1: hutong.results.v1.DataSource.as_of_time:type_name -> google.protobuf.Timestamp
-	6, // 2: hutong.results.v1.ClaimedReport.report_time:type_name -> google.protobuf.Timestamp
-	2, // 3: hutong.results.v1.ClaimedReportMatch.state:type_name -> hutong.results.v1.ClaimedReportMatchState
-	7, // 4: hutong.results.v1.ClaimedReportMatch.result:type_name -> hutong.results.v1.TestResult
-	8, // 5: hutong.results.v1.ClaimedReportMatch.lab_standing:type_name -> hutong.results.v1.LabStanding
-	6, // 6: hutong.results.v1.ClaimedReportMatch.retention_start_time:type_name -> google.protobuf.Timestamp
-	7, // 7: hutong.results.v1.ClaimedReportMatch.possible_results:type_name -> hutong.results.v1.TestResult
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	6, // 2: hutong.results.v1.DataSource.retention_start_time:type_name -> google.protobuf.Timestamp
+	6, // 3: hutong.results.v1.ClaimedReport.report_time:type_name -> google.protobuf.Timestamp
+	2, // 4: hutong.results.v1.ClaimedReportMatch.state:type_name -> hutong.results.v1.ClaimedReportMatchState
+	7, // 5: hutong.results.v1.ClaimedReportMatch.result:type_name -> hutong.results.v1.TestResult
+	8, // 6: hutong.results.v1.ClaimedReportMatch.lab_standing:type_name -> hutong.results.v1.LabStanding
+	6, // 7: hutong.results.v1.ClaimedReportMatch.retention_start_time:type_name -> google.protobuf.Timestamp
+	7, // 8: hutong.results.v1.ClaimedReportMatch.possible_results:type_name -> hutong.results.v1.TestResult
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lookup_proto_init() }

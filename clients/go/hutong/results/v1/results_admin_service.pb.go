@@ -9,6 +9,7 @@ package resultsv1
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
+	v11 "github.com/hutong/hutong/clients/go/hutong/approval/v1"
 	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	interval "google.golang.org/genproto/googleapis/type/interval"
@@ -134,8 +135,8 @@ type CorrectResultResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The new revision.
 	TestResult *TestResult `protobuf:"bytes,1,opt,name=test_result,json=testResult,proto3" json:"test_result,omitempty"`
-	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-	// returns a newer token.
+	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request with
+	// its request_id returns the same token.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -292,10 +293,13 @@ type RecallResultsResponse struct {
 	// counts only the rest.
 	RecalledCount int64 `protobuf:"varint,1,opt,name=recalled_count,json=recalledCount,proto3" json:"recalled_count,omitempty"`
 	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-	// returns a newer token. Empty with validate_only.
+	// with its request_id returns the same token. Empty with validate_only.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// The recall waits for a second approver and recalled nothing; absent if it needed none. recalled_count is then 0, and
+	// pending_change says how many results it would recall. Once it is approved, both say how many it recalled.
+	PendingChange *v11.PendingChange `protobuf:"bytes,3,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecallResultsResponse) Reset() {
@@ -342,11 +346,18 @@ func (x *RecallResultsResponse) GetConsistencyToken() string {
 	return ""
 }
 
+func (x *RecallResultsResponse) GetPendingChange() *v11.PendingChange {
+	if x != nil {
+		return x.PendingChange
+	}
+	return nil
+}
+
 var File_hutong_results_v1_results_admin_service_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_results_admin_service_proto_rawDesc = "" +
 	"\n" +
-	"-hutong/results/v1/results_admin_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"\xc1\x03\n" +
+	"-hutong/results/v1/results_admin_service.proto\x12\x11hutong.results.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1agoogle/type/interval.proto\x1a\x1dhutong/access/v1/access.proto\x1a'hutong/approval/v1/pending_change.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/outcome.proto\x1a\x1ahutong/type/v1/rules.proto\"\xc1\x03\n" +
 	"\x14CorrectResultRequest\x129\n" +
 	"\x04name\x18\x01 \x01(\tB%\xe2A\x01\x02\xfaA\x13\n" +
 	"\x11hutong.org/Result\xbaH\b\xc8\x01\x01r\x03\x18\xa0\x01R\x04name\x12B\n" +
@@ -377,10 +388,11 @@ const file_hutong_results_v1_results_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\x12<\n" +
 	"\x05items\x18\a \x03(\tB&\xfaA\x11\n" +
-	"\x0fhutong.org/Item\xbaH\x0f\x92\x01\f\x10\x14\"\br\x06\xa8\xeb\x81\xca\x06\x01R\x05items\"k\n" +
+	"\x0fhutong.org/Item\xbaH\x0f\x92\x01\f\x10\x14\"\br\x06\xa8\xeb\x81\xca\x06\x01R\x05items\"\xb5\x01\n" +
 	"\x15RecallResultsResponse\x12%\n" +
 	"\x0erecalled_count\x18\x01 \x01(\x03R\rrecalledCount\x12+\n" +
-	"\x11consistency_token\x18\x02 \x01(\tR\x10consistencyToken2\xa5\x02\n" +
+	"\x11consistency_token\x18\x02 \x01(\tR\x10consistencyToken\x12H\n" +
+	"\x0epending_change\x18\x03 \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange2\xa5\x02\n" +
 	"\x13ResultsAdminService\x12\x87\x01\n" +
 	"\rCorrectResult\x12'.hutong.results.v1.CorrectResultRequest\x1a(.hutong.results.v1.CorrectResultResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
@@ -414,6 +426,7 @@ var file_hutong_results_v1_results_admin_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 	(*TestResult)(nil),            // 6: hutong.results.v1.TestResult
 	(*interval.Interval)(nil),     // 7: google.type.Interval
+	(*v11.PendingChange)(nil),     // 8: hutong.approval.v1.PendingChange
 }
 var file_hutong_results_v1_results_admin_service_proto_depIdxs = []int32{
 	4, // 0: hutong.results.v1.CorrectResultRequest.outcome:type_name -> hutong.type.v1.Outcome
@@ -422,15 +435,16 @@ var file_hutong_results_v1_results_admin_service_proto_depIdxs = []int32{
 	6, // 3: hutong.results.v1.CorrectResultResponse.test_result:type_name -> hutong.results.v1.TestResult
 	7, // 4: hutong.results.v1.RecallResultsRequest.report_interval:type_name -> google.type.Interval
 	4, // 5: hutong.results.v1.RecallResultsRequest.outcomes:type_name -> hutong.type.v1.Outcome
-	0, // 6: hutong.results.v1.ResultsAdminService.CorrectResult:input_type -> hutong.results.v1.CorrectResultRequest
-	2, // 7: hutong.results.v1.ResultsAdminService.RecallResults:input_type -> hutong.results.v1.RecallResultsRequest
-	1, // 8: hutong.results.v1.ResultsAdminService.CorrectResult:output_type -> hutong.results.v1.CorrectResultResponse
-	3, // 9: hutong.results.v1.ResultsAdminService.RecallResults:output_type -> hutong.results.v1.RecallResultsResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	8, // 6: hutong.results.v1.RecallResultsResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	0, // 7: hutong.results.v1.ResultsAdminService.CorrectResult:input_type -> hutong.results.v1.CorrectResultRequest
+	2, // 8: hutong.results.v1.ResultsAdminService.RecallResults:input_type -> hutong.results.v1.RecallResultsRequest
+	1, // 9: hutong.results.v1.ResultsAdminService.CorrectResult:output_type -> hutong.results.v1.CorrectResultResponse
+	3, // 10: hutong.results.v1.ResultsAdminService.RecallResults:output_type -> hutong.results.v1.RecallResultsResponse
+	9, // [9:11] is the sub-list for method output_type
+	7, // [7:9] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_results_admin_service_proto_init() }

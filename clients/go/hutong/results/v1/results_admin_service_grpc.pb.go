@@ -44,6 +44,9 @@ type ResultsAdminServiceClient interface {
 	// received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
 	// registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
 	// end of the interval.
+	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+	// propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+	// repeat with the same request_id answers with how the change stands.
 	RecallResults(ctx context.Context, in *RecallResultsRequest, opts ...grpc.CallOption) (*RecallResultsResponse, error)
 }
 
@@ -96,6 +99,9 @@ type ResultsAdminServiceServer interface {
 	// received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
 	// registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
 	// end of the interval.
+	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+	// propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+	// repeat with the same request_id answers with how the change stands.
 	RecallResults(context.Context, *RecallResultsRequest) (*RecallResultsResponse, error)
 	mustEmbedUnimplementedResultsAdminServiceServer()
 }

@@ -337,9 +337,10 @@ type LookupLatestRequest struct {
 	Limit int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// A consistency token. The response contains everything that the write which returned the token stored. A token of
 	// another node makes the look-up NATIONWIDE regardless of scope: the national node waits until it has received
-	// everything up to the token, for a few seconds at most and within the caller's deadline. Otherwise UNAVAILABLE
-	// (NOT_FRESH_ENOUGH), which names the node that is late, or nodes/000000 if the national node did not answer. Empty
-	// for no requirement.
+	// the write, for a few seconds at most and within the caller's deadline. Otherwise UNAVAILABLE (NOT_FRESH_ENOUGH),
+	// which names the node that is late, or nodes/000000 if the national node did not answer. A token names the position
+	// of the write in its node's log and no instant, so clocks do not matter. If a restore from an older copy has lost
+	// the write, the answer is NOT_FRESH_ENOUGH without a wait. Empty for no requirement.
 	AtLeastAsFresh string `protobuf:"bytes,4,opt,name=at_least_as_fresh,json=atLeastAsFresh,proto3" json:"at_least_as_fresh,omitempty"`
 	// Reports that the holder claims to have, at most 10. The response has one entry of claims for each, in this order.
 	ClaimedReports []*ClaimedReport `protobuf:"bytes,5,rep,name=claimed_reports,json=claimedReports,proto3" json:"claimed_reports,omitempty"`

@@ -37,7 +37,8 @@ const (
 	DecisionOutcome_DECISION_OUTCOME_NOT_RECOGNIZED DecisionOutcome = 2
 	// No result is asked for.
 	DecisionOutcome_DECISION_OUTCOME_NOT_REQUIRED DecisionOutcome = 3
-	// It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder.
+	// It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+	// holder.
 	DecisionOutcome_DECISION_OUTCOME_UNDETERMINED DecisionOutcome = 4
 )
 
@@ -86,8 +87,8 @@ func (DecisionOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_decision_proto_rawDescGZIP(), []int{0}
 }
 
-// Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
-// local code" or "not tested here".
+// Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+// say "not found in the local code" or "not tested here".
 type DecisionReason int32
 
 const (
@@ -121,7 +122,8 @@ const (
 	// UNDETERMINED: nothing that counts was found, and the nation was not asked (scope LOCAL). A lack counts only if the
 	// nation answered.
 	DecisionReason_DECISION_REASON_NATION_NOT_ASKED DecisionReason = 14
-	// UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help.
+	// UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+	// removed old results since (DataSource.retention_start_time). Asking again does not help.
 	DecisionReason_DECISION_REASON_HISTORY_CUT DecisionReason = 15
 	// UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
 	// the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -961,7 +963,7 @@ type DecisionInputs struct {
 	// Whether the node's own records alone recognised the person. The nation was then not asked, and evidence only
 	// explains the decision.
 	OwnRecordsAlone bool `protobuf:"varint,11,opt,name=own_records_alone,json=ownRecordsAlone,proto3" json:"own_records_alone,omitempty"`
-	// The limit of the look-up may have hidden what counted at a time of use in the past.
+	// The limit of the look-up or the nation's retention may have hidden what counted at the time of use.
 	HistoryCut bool `protobuf:"varint,12,opt,name=history_cut,json=historyCut,proto3" json:"history_cut,omitempty"`
 	// The version of the rules that made the decision; 0 in decisions that are older than this field.
 	RulesVersion int32 `protobuf:"varint,13,opt,name=rules_version,json=rulesVersion,proto3" json:"rules_version,omitempty"`

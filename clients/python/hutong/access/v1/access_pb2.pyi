@@ -36,9 +36,13 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_APP: _Role.ValueType  # 3
     """A health-code or city app: /apps/{id}. It acts for the user whose token it sends."""
     ROLE_AUTHORITY: _Role.ValueType  # 4
-    """The authority that publishes the policies of a region and of those below it: /authorities/{region}."""
+    """The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+    /authorities/{region}/{id} for one of its officers.
+    """
     ROLE_SUPERVISOR: _Role.ValueType  # 5
-    """The supervisor of a region and of those below it: /supervisors/{region}."""
+    """The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+    officers. Approval by a second caller needs officers with names of their own.
+    """
     ROLE_NODE: _Role.ValueType  # 6
     """A province's node, which calls the national node: /nodes/{region}."""
     ROLE_VERIFICATION: _Role.ValueType  # 7
@@ -62,9 +66,13 @@ ROLE_GATE: Role.ValueType  # 2
 ROLE_APP: Role.ValueType  # 3
 """A health-code or city app: /apps/{id}. It acts for the user whose token it sends."""
 ROLE_AUTHORITY: Role.ValueType  # 4
-"""The authority that publishes the policies of a region and of those below it: /authorities/{region}."""
+"""The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+/authorities/{region}/{id} for one of its officers.
+"""
 ROLE_SUPERVISOR: Role.ValueType  # 5
-"""The supervisor of a region and of those below it: /supervisors/{region}."""
+"""The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+officers. Approval by a second caller needs officers with names of their own.
+"""
 ROLE_NODE: Role.ValueType  # 6
 """A province's node, which calls the national node: /nodes/{region}."""
 ROLE_VERIFICATION: Role.ValueType  # 7

@@ -86,7 +86,8 @@ class AuditEvent(_message.Message):
     """The name of the caller, like "gates/410100/7". Empty if the caller was not known."""
     on_behalf_of: _builtins.str
     """The name of the caller for whom the node's Verification service made the call. Usually empty: what Verification
-    reads for a caller is recorded at Verification, as a read of that caller.
+    reads for a caller is recorded at Verification, as a read of that caller. Of an approved change it is the caller that
+    proposed the change, and `caller` is the one that approved it.
     """
     peer: _builtins.str
     """The address of the connection's other end."""
@@ -104,7 +105,9 @@ class AuditEvent(_message.Message):
     code: _builtins.str
     """How the call or the item of a batch ended: the name of a google.rpc.Code."""
     outcome: _builtins.str
-    """The outcome of a decision without its prefix, like "RECOGNIZED"; empty for other RPCs."""
+    """The outcome of a decision without its prefix, like "RECOGNIZED". Of a change that needs a second approver it is
+    PROPOSED, APPROVED or REJECTED, and `object` is the pending change. Empty for other RPCs.
+    """
     item_count: _builtins.int
     """How many results, links, refusals or persons it was about. An answer without any is 0."""
     @_builtins.property

@@ -97,7 +97,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
     """This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-    RetryInfo.
+    RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
+    no use.
     Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 19
@@ -216,6 +217,19 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
     Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
     """
+    ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
+    """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
+    PERMISSION_DENIED.
+    Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+    """
+    ERROR_REASON_NOT_PENDING: _ErrorReason.ValueType  # 61
+    """The change is decided already or has lapsed. FAILED_PRECONDITION.
+    Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPSED"}}
+    """
+    ERROR_REASON_CHANGE_GREW: _ErrorReason.ValueType  # 62
+    """The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
+    Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
@@ -301,7 +315,8 @@ Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
 """This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-RetryInfo.
+RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
+no use.
 Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 19
@@ -419,5 +434,18 @@ ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 44
 second. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
 and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
 Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
+"""
+ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
+"""The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
+PERMISSION_DENIED.
+Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+"""
+ERROR_REASON_NOT_PENDING: ErrorReason.ValueType  # 61
+"""The change is decided already or has lapsed. FAILED_PRECONDITION.
+Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPSED"}}
+"""
+ERROR_REASON_CHANGE_GREW: ErrorReason.ValueType  # 62
+"""The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
+Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

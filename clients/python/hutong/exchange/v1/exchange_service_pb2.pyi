@@ -85,6 +85,7 @@ class ReplicateBatch(_message.Message):
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
     TUBES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
+    LIVES_FIELD_NUMBER: _builtins.int
     writer: _builtins.int
     """The writer."""
     offset: _builtins.int
@@ -108,6 +109,12 @@ class ReplicateBatch(_message.Message):
     def changes(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedChange]:
         """All other changes; the limits are those of tubes."""
 
+    @_builtins.property
+    def lives(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.LifePosition]:
+        """How far the lives of the sender's database have come with the complete commits of this batch, in the order of the
+        sequences; empty if no commit is complete. The receiver meets consistency tokens by these positions. At most 3,000.
+        """
+
     def __init__(
         self,
         *,
@@ -117,10 +124,11 @@ class ReplicateBatch(_message.Message):
         commit_time: _timestamp_pb2.Timestamp | None = ...,
         tubes: _abc.Iterable[_replica_pb2.ReplicatedTubes] | None = ...,
         changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
+        lives: _abc.Iterable[_node_pb2.LifePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "next_offset", b"next_offset", "offset", b"offset", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from hutong.approval.v1 import pending_change_pb2 as _pending_change_pb2
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
@@ -117,6 +118,7 @@ class PublishPolicyResponse(_message.Message):
     OVERRIDE_COUNT_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
     RESTORED_COUNT_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only."""
     impact_count: _builtins.int
@@ -149,6 +151,10 @@ class PublishPolicyResponse(_message.Message):
         least one purpose and origin no other floor does so instead. The first 500, by region.
         """
 
+    @_builtins.property
+    def pending_change(self) -> _pending_change_pb2.PendingChange:
+        """The publication waits for a second approver, or was decided since; absent if it needed none."""
+
     def __init__(
         self,
         *,
@@ -160,10 +166,11 @@ class PublishPolicyResponse(_message.Message):
         override_count: _builtins.int = ...,
         restored: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
         restored_count: _builtins.int = ...,
+        pending_change: _pending_change_pb2.PendingChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pending_change", b"pending_change", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "override_count", b"override_count", "overrides", b"overrides", "pending_change", b"pending_change", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,6 +224,7 @@ class WithdrawPolicyResponse(_message.Message):
     IMPACT_COUNT_FIELD_NUMBER: _builtins.int
     RESTORED_FIELD_NUMBER: _builtins.int
     RESTORED_COUNT_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
     """Pass it as at_least_as_fresh to a decision, which then sees this change. Empty with validate_only."""
     impact_count: _builtins.int
@@ -235,6 +243,10 @@ class WithdrawPolicyResponse(_message.Message):
     def restored(self) -> _containers.RepeatedCompositeFieldContainer[_policy_pb2.FloorOverride]:
         """What comes back into force from now on because this withdrawal ends a floor, as in PublishPolicyResponse."""
 
+    @_builtins.property
+    def pending_change(self) -> _pending_change_pb2.PendingChange:
+        """The withdrawal waits for a second approver, or was decided since; absent if it needed none."""
+
     def __init__(
         self,
         *,
@@ -244,10 +256,11 @@ class WithdrawPolicyResponse(_message.Message):
         impact_count: _builtins.int = ...,
         restored: _abc.Iterable[_policy_pb2.FloorOverride] | None = ...,
         restored_count: _builtins.int = ...,
+        pending_change: _pending_change_pb2.PendingChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pending_change", b"pending_change", "policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "impact_count", b"impact_count", "impacts", b"impacts", "pending_change", b"pending_change", "policy", b"policy", "restored", b"restored", "restored_count", b"restored_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -62,7 +62,10 @@ class PolicyAdminServiceServicer(object):
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
         start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
         than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-        nation's authority publishes and withdraws floors (NOT_PERMITTED).
+        nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+        of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+        answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+        alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,7 +76,8 @@ class PolicyAdminServiceServicer(object):
         in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
         the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
         the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-        answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+        answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+        a second approver, as in PublishPolicy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,14 +44,18 @@ class PolicyAdminServiceStub:
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
     start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
     than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-    nation's authority publishes and withdraws floors (NOT_PERMITTED).
+    nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+    of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+    answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+    alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
     in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
     the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
     the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-    answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    a second approver, as in PublishPolicy.
     """
 
 @_typing.type_check_only
@@ -70,14 +74,18 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
     start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
     than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-    nation's authority publishes and withdraws floors (NOT_PERMITTED).
+    nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+    of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+    answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+    alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
     in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
     the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
     the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-    answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    a second approver, as in PublishPolicy.
     """
 
 class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -99,7 +107,10 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
         start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
         than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-        nation's authority publishes and withdraws floors (NOT_PERMITTED).
+        nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+        of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+        answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+        alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
         """
 
     @_abc_1.abstractmethod
@@ -112,7 +123,8 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
         the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
         the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-        answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+        answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+        a second approver, as in PublishPolicy.
         """
 
 def add_PolicyAdminServiceServicer_to_server(servicer: PolicyAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -218,6 +218,7 @@ class ResolvePolicyRequest(_message.Message):
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
     EFFECTIVE_TIME_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     region: _builtins.str
     """The place, a six-digit GB/T 2260 code. INVALID_ARGUMENT (REGION_UNKNOWN) when there is no such region."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -225,6 +226,11 @@ class ResolvePolicyRequest(_message.Message):
     arriving_from: _builtins.str
     """The region that the person comes from, a six-digit GB/T 2260 code. Empty or "000000" means that the origin is not
     known. Then effective_policy is set if the rules for both origins agree, and by_origin otherwise.
+    """
+    at_least_as_fresh: _builtins.str
+    """The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
+    rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
+    lost. Empty for no requirement.
     """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
@@ -242,10 +248,11 @@ class ResolvePolicyRequest(_message.Message):
         arriving_from: _builtins.str = ...,
         effective_time: _timestamp_pb2.Timestamp | None = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        at_least_as_fresh: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "effective_time", b"effective_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "as_of_time", b"as_of_time", "effective_time", b"effective_time", "purpose", b"purpose", "region", b"region"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "as_of_time", b"as_of_time", "at_least_as_fresh", b"at_least_as_fresh", "effective_time", b"effective_time", "purpose", b"purpose", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,6 +319,9 @@ class ResolvePolicyItem(_message.Message):
     EFFECTIVE_POLICY_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     BY_ORIGIN_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """How many publications and withdrawals this node knew when it answered, in the count of PolicyCheckpoint.sequence."""
     @_builtins.property
     def effective_policy(self) -> _policy_pb2.EffectivePolicy:
         """The one policy that applies."""
@@ -330,10 +340,11 @@ class ResolvePolicyItem(_message.Message):
         effective_policy: _policy_pb2.EffectivePolicy | None = ...,
         error: _status_pb2.Status | None = ...,
         by_origin: _policy_pb2.PoliciesByOrigin | None = ...,
+        sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "error", b"error", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "error", b"error", "item", b"item"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_origin", b"by_origin", "effective_policy", b"effective_policy", "error", b"error", "item", b"item", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["effective_policy", "error", "by_origin"]  # noqa: Y015
     _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
@@ -384,6 +395,34 @@ class WatchPoliciesRequest(_message.Message):
 Global___WatchPoliciesRequest: _TypeAlias = WatchPoliciesRequest  # noqa: Y015
 
 @_typing.final
+class PolicyLife(_message.Message):
+    """The newest change that a life of a node's database holds. A database begins a new life whenever it may have been
+    restored from a copy.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIFE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    life: _builtins.str
+    """The id of the life: hexadecimal digits and hyphens. Empty for changes from before lives had ids."""
+    sequence: _builtins.int
+    """The sequence of the change among all publications and withdrawals, from 1."""
+    def __init__(
+        self,
+        *,
+        life: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["life", b"life", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyLife: _TypeAlias = PolicyLife  # noqa: Y015
+
+@_typing.final
 class PolicyCheckpoint(_message.Message):
     """A heartbeat of a watch."""
 
@@ -392,8 +431,14 @@ class PolicyCheckpoint(_message.Message):
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     NATION_AS_OF_TIME_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LIVES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone."""
+    sequence: _builtins.int
+    """How many publications and withdrawals this node has known: all of them were sent. After a restore the count goes on
+    from a smaller number, and every watch ends.
+    """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything published up to this instant was sent."""
@@ -402,16 +447,24 @@ class PolicyCheckpoint(_message.Message):
     def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything the national node published up to this instant, by its clock, was sent; as in EffectivePolicy."""
 
+    @_builtins.property
+    def lives(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyLife]:
+        """How far the lives of this node's database have come; in the first checkpoint of a watch all of them, later those
+        that changed. A province meets consistency tokens of the national node by them.
+        """
+
     def __init__(
         self,
         *,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
         node: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+        lives: _abc.Iterable[Global___PolicyLife] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "lives", b"lives", "nation_as_of_time", b"nation_as_of_time", "node", b"node", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,12 +25,13 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
+from hutong.approval.v1 import pending_change_pb2 as hutong_dot_approval_dot_v1_dot_pending__change__pb2
 from hutong.results.v1 import link_pb2 as hutong_dot_results_dot_v1_dot_link__pb2
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hutong/results/v1/document_link_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe5\x01\n\x14LinkDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x45\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12%\n\x06reason\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"O\n\x15LinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\xe7\x01\n\x16UnlinkDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x45\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12%\n\x06reason\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Q\n\x17UnlinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\x96\x01\n\x1aListLinkedDocumentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12>\n\x08\x64ocument\x18\x03 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"o\n\x1bListLinkedDocumentsResponse\x12\x37\n\x0e\x64ocument_links\x18\x01 \x03(\x0b\x32\x1f.hutong.results.v1.DocumentLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdc\x03\n\x13\x44ocumentLinkService\x12\x98\x01\n\rLinkDocuments\x12\'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\"4\x90\x02\x02\x8a\xd3\x18-\n\x1f\x08\x03\x10\x04\x1a\x08\x64ocument2\x0flinked_document\n\x06\x08\x05\x10\x01 \x01\x10\x01\x18\x02\x12\x8d\x01\n\x0fUnlinkDocuments\x12).hutong.results.v1.UnlinkDocumentsRequest\x1a*.hutong.results.v1.UnlinkDocumentsResponse\"#\x90\x02\x02\x8a\xd3\x18\x1c\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\n\x06\x08\x05\x10\x01 \x01\x10\x01\x18\x02\x12\x99\x01\n\x13ListLinkedDocuments\x12-.hutong.results.v1.ListLinkedDocumentsRequest\x1a..hutong.results.v1.ListLinkedDocumentsResponse\"#\x90\x02\x01\x8a\xd3\x18\x1c\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\n\x06\x08\x05\x10\x01 \x01\x10\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n-hutong/results/v1/document_link_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dhutong/access/v1/access.proto\x1a\'hutong/approval/v1/pending_change.proto\x1a\x1chutong/results/v1/link.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe5\x01\n\x14LinkDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x45\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12%\n\x06reason\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"O\n\x15LinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\"\xe7\x01\n\x16UnlinkDocumentsRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\x45\n\x0flinked_document\x18\x02 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12%\n\x06reason\x18\x03 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"\x8c\x01\n\x17UnlinkDocumentsResponse\x12\x36\n\rdocument_link\x18\x01 \x01(\x0b\x32\x1f.hutong.results.v1.DocumentLink\x12\x39\n\x0epending_change\x18\x02 \x01(\x0b\x32!.hutong.approval.v1.PendingChange\"\x96\x01\n\x1aListLinkedDocumentsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12>\n\x08\x64ocument\x18\x03 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"o\n\x1bListLinkedDocumentsResponse\x12\x37\n\x0e\x64ocument_links\x18\x01 \x03(\x0b\x32\x1f.hutong.results.v1.DocumentLink\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xdc\x03\n\x13\x44ocumentLinkService\x12\x98\x01\n\rLinkDocuments\x12\'.hutong.results.v1.LinkDocumentsRequest\x1a(.hutong.results.v1.LinkDocumentsResponse\"4\x90\x02\x02\x8a\xd3\x18-\n\x1f\x08\x03\x10\x04\x1a\x08\x64ocument2\x0flinked_document\n\x06\x08\x05\x10\x01 \x01\x10\x01\x18\x02\x12\x8d\x01\n\x0fUnlinkDocuments\x12).hutong.results.v1.UnlinkDocumentsRequest\x1a*.hutong.results.v1.UnlinkDocumentsResponse\"#\x90\x02\x02\x8a\xd3\x18\x1c\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\n\x06\x08\x05\x10\x01 \x01\x10\x01\x18\x02\x12\x99\x01\n\x13ListLinkedDocuments\x12-.hutong.results.v1.ListLinkedDocumentsRequest\x1a..hutong.results.v1.ListLinkedDocumentsResponse\"#\x90\x02\x01\x8a\xd3\x18\x1c\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\n\x06\x08\x05\x10\x01 \x01\x10\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,18 +67,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTLINKSERVICE'].methods_by_name['UnlinkDocuments']._serialized_options = b'\220\002\002\212\323\030\034\n\016\010\003\020\004\032\010document\n\006\010\005\020\001 \001\020\001\030\002'
   _globals['_DOCUMENTLINKSERVICE'].methods_by_name['ListLinkedDocuments']._loaded_options = None
   _globals['_DOCUMENTLINKSERVICE'].methods_by_name['ListLinkedDocuments']._serialized_options = b'\220\002\001\212\323\030\034\n\016\010\003\020\004\032\010document\n\006\010\005\020\001 \001\020\001\030\002'
-  _globals['_LINKDOCUMENTSREQUEST']._serialized_start=251
-  _globals['_LINKDOCUMENTSREQUEST']._serialized_end=480
-  _globals['_LINKDOCUMENTSRESPONSE']._serialized_start=482
-  _globals['_LINKDOCUMENTSRESPONSE']._serialized_end=561
-  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_start=564
-  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_end=795
-  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_start=797
-  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_end=878
-  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_start=881
-  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_end=1031
-  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_start=1033
-  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_end=1144
-  _globals['_DOCUMENTLINKSERVICE']._serialized_start=1147
-  _globals['_DOCUMENTLINKSERVICE']._serialized_end=1623
+  _globals['_LINKDOCUMENTSREQUEST']._serialized_start=292
+  _globals['_LINKDOCUMENTSREQUEST']._serialized_end=521
+  _globals['_LINKDOCUMENTSRESPONSE']._serialized_start=523
+  _globals['_LINKDOCUMENTSRESPONSE']._serialized_end=602
+  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_start=605
+  _globals['_UNLINKDOCUMENTSREQUEST']._serialized_end=836
+  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_start=839
+  _globals['_UNLINKDOCUMENTSRESPONSE']._serialized_end=979
+  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_start=982
+  _globals['_LISTLINKEDDOCUMENTSREQUEST']._serialized_end=1132
+  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_start=1134
+  _globals['_LISTLINKEDDOCUMENTSRESPONSE']._serialized_end=1245
+  _globals['_DOCUMENTLINKSERVICE']._serialized_start=1248
+  _globals['_DOCUMENTLINKSERVICE']._serialized_end=1724
 # @@protoc_insertion_point(module_scope)

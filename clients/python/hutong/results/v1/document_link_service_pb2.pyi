@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from hutong.approval.v1 import pending_change_pb2 as _pending_change_pb2
 from hutong.results.v1 import link_pb2 as _link_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 import builtins as _builtins
@@ -123,18 +124,24 @@ class UnlinkDocumentsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_LINK_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def document_link(self) -> _link_pb2.DocumentLink:
-        """The link with its unlink_time."""
+        """The link with its unlink_time; without one while the unlinking waits for a second approver."""
+
+    @_builtins.property
+    def pending_change(self) -> _pending_change_pb2.PendingChange:
+        """The unlinking waits for a second approver, or was decided since; absent if it needed none."""
 
     def __init__(
         self,
         *,
         document_link: _link_pb2.DocumentLink | None = ...,
+        pending_change: _pending_change_pb2.PendingChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link", "pending_change", b"pending_change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_link", b"document_link", "pending_change", b"pending_change"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

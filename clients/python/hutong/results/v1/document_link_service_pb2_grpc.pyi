@@ -44,6 +44,8 @@ class DocumentLinkServiceStub:
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
     that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
     With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+    A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
+    (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
     """
     ListLinkedDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.ListLinkedDocumentsRequest, _document_link_service_pb2.ListLinkedDocumentsResponse]
     """Lists the links of a document, newest first, including those that were removed."""
@@ -64,6 +66,8 @@ class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
     that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
     With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+    A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
+    (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
     """
     ListLinkedDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.ListLinkedDocumentsRequest, _document_link_service_pb2.ListLinkedDocumentsResponse]  # type: ignore[assignment]
     """Lists the links of a document, newest first, including those that were removed."""
@@ -93,6 +97,8 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
         that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
         With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+        A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
+        (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
         """
 
     @_abc_1.abstractmethod

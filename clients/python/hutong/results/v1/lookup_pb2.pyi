@@ -125,6 +125,7 @@ class DataSource(_message.Message):
     POLICY_SERVICE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
+    RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """A node's Results, as look-ups name it: "nodes/{region}"."""
     results_service: _builtins.str
@@ -137,6 +138,12 @@ class DataSource(_message.Message):
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant up to which its answer is complete; absent if it did not answer."""
 
+    @_builtins.property
+    def retention_start_time(self) -> _timestamp_pb2.Timestamp:
+        """The source has removed the results that were reported before this instant. Absent if it has removed none. Only in
+        look-ups.
+        """
+
     def __init__(
         self,
         *,
@@ -145,10 +152,11 @@ class DataSource(_message.Message):
         policy_service: _builtins.str = ...,
         state: Global___SourceState.ValueType = ...,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
+        retention_start_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node", "policy_service", b"policy_service", "results_service", b"results_service", "source", b"source"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node", "policy_service", b"policy_service", "results_service", b"results_service", "retention_start_time", b"retention_start_time", "source", b"source"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node", "policy_service", b"policy_service", "results_service", b"results_service", "source", b"source", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "node", b"node", "policy_service", b"policy_service", "results_service", b"results_service", "retention_start_time", b"retention_start_time", "source", b"source", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["node", "results_service", "policy_service"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.type import interval_pb2 as _interval_pb2
+from hutong.approval.v1 import pending_change_pb2 as _pending_change_pb2
 from hutong.results.v1 import result_pb2 as _result_pb2
 from hutong.type.v1 import outcome_pb2 as _outcome_pb2
 import builtins as _builtins
@@ -84,8 +85,8 @@ class CorrectResultResponse(_message.Message):
     TEST_RESULT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
     consistency_token: _builtins.str
-    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-    returns a newer token.
+    """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request with
+    its request_id returns the same token.
     """
     @_builtins.property
     def test_result(self) -> _result_pb2.TestResult:
@@ -165,23 +166,31 @@ class RecallResultsResponse(_message.Message):
 
     RECALLED_COUNT_FIELD_NUMBER: _builtins.int
     CONSISTENCY_TOKEN_FIELD_NUMBER: _builtins.int
+    PENDING_CHANGE_FIELD_NUMBER: _builtins.int
     recalled_count: _builtins.int
     """How many results this call recalled, or with validate_only would recall. A call that finishes one that was cut off
     counts only the rest.
     """
     consistency_token: _builtins.str
     """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-    returns a newer token. Empty with validate_only.
+    with its request_id returns the same token. Empty with validate_only.
     """
+    @_builtins.property
+    def pending_change(self) -> _pending_change_pb2.PendingChange:
+        """The recall waits for a second approver and recalled nothing; absent if it needed none. recalled_count is then 0, and
+        pending_change says how many results it would recall. Once it is approved, both say how many it recalled.
+        """
+
     def __init__(
         self,
         *,
         recalled_count: _builtins.int = ...,
         consistency_token: _builtins.str = ...,
+        pending_change: _pending_change_pb2.PendingChange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pending_change", b"pending_change"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "recalled_count", b"recalled_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consistency_token", b"consistency_token", "pending_change", b"pending_change", "recalled_count", b"recalled_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -74,6 +74,9 @@ class ResultsAdminServiceServicer(object):
         received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
         registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
         end of the interval.
+        A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+        propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+        repeat with the same request_id answers with how the change stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,6 +51,9 @@ class ResultsAdminServiceStub:
     received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
     registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
     end of the interval.
+    A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+    propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+    repeat with the same request_id answers with how the change stands.
     """
 
 @_typing.type_check_only
@@ -76,6 +79,9 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
     registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
     end of the interval.
+    A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+    propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+    repeat with the same request_id answers with how the change stands.
     """
 
 class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +116,9 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
         registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
         end of the interval.
+        A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+        propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+        repeat with the same request_id answers with how the change stands.
         """
 
 def add_ResultsAdminServiceServicer_to_server(servicer: ResultsAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

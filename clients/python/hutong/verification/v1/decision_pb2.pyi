@@ -42,7 +42,9 @@ class _DecisionOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decis
     DECISION_OUTCOME_NOT_REQUIRED: _DecisionOutcome.ValueType  # 3
     """No result is asked for."""
     DECISION_OUTCOME_UNDETERMINED: _DecisionOutcome.ValueType  # 4
-    """It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder."""
+    """It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+    holder.
+    """
 
 class DecisionOutcome(_DecisionOutcome, metaclass=_DecisionOutcomeEnumTypeWrapper):
     """Whether a person's result is recognised here, now, for this purpose."""
@@ -55,7 +57,9 @@ DECISION_OUTCOME_NOT_RECOGNIZED: DecisionOutcome.ValueType  # 2
 DECISION_OUTCOME_NOT_REQUIRED: DecisionOutcome.ValueType  # 3
 """No result is asked for."""
 DECISION_OUTCOME_UNDETERMINED: DecisionOutcome.ValueType  # 4
-"""It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder."""
+"""It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+holder.
+"""
 Global___DecisionOutcome: _TypeAlias = DecisionOutcome  # noqa: Y015
 
 class _DecisionReason:
@@ -96,7 +100,9 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     nation answered.
     """
     DECISION_REASON_HISTORY_CUT: _DecisionReason.ValueType  # 15
-    """UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+    """UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+    removed old results since (DataSource.retention_start_time). Asking again does not help.
+    """
     DECISION_REASON_EVIDENCE_NOT_COMPARABLE: _DecisionReason.ValueType  # 16
     """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
     the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -107,8 +113,8 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     """
 
 class DecisionReason(_DecisionReason, metaclass=_DecisionReasonEnumTypeWrapper):
-    """Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
-    local code" or "not tested here".
+    """Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+    say "not found in the local code" or "not tested here".
     """
 
 DECISION_REASON_UNSPECIFIED: DecisionReason.ValueType  # 0
@@ -143,7 +149,9 @@ DECISION_REASON_NATION_NOT_ASKED: DecisionReason.ValueType  # 14
 nation answered.
 """
 DECISION_REASON_HISTORY_CUT: DecisionReason.ValueType  # 15
-"""UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help."""
+"""UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+removed old results since (DataSource.retention_start_time). Asking again does not help.
+"""
 DECISION_REASON_EVIDENCE_NOT_COMPARABLE: DecisionReason.ValueType  # 16
 """UNDETERMINED: evidence is shown that would count if it were true, and that cannot be compared with a record or lacks
 the time to count from (EVIDENCE_USE_NOT_COMPARABLE). The decision is stored.
@@ -615,7 +623,7 @@ class DecisionInputs(_message.Message):
     explains the decision.
     """
     history_cut: _builtins.bool
-    """The limit of the look-up may have hidden what counted at a time of use in the past."""
+    """The limit of the look-up or the nation's retention may have hidden what counted at the time of use."""
     rules_version: _builtins.int
     """The version of the rules that made the decision; 0 in decisions that are older than this field."""
     @_builtins.property

@@ -164,6 +164,11 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
                 say(f"  {breach}")
         return outcome | {"action": "refused", "error": {"reason": error.reason, "breaches": _breaches(error)}}
     action = "would be published" if dry_run else "published"
+    if response.HasField("pending_change"):
+        action = "waits for a second approver"
+        if not as_json:
+            say(f"{change.file.policy.name}: {action}: hutong pending approve {response.pending_change.name}")
+        return outcome | {"action": action, **as_dict(response)}
     if not as_json:
         click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
         _print_overrides(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from services.results.exchange.downstream.freshness import LISTED_FOR, MAX_LAG, 
 from services.results.exchange.model import Node
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
-from services.runtime.consistency import Freshness
+from services.runtime.consistency import CommitPosition, LogPosition
 from tests.support.results.factories import NOW
 from tests.support.virtual_time import in_virtual_time, pass_time
 
@@ -22,14 +23,31 @@ JILIN = "220000"
 
 
 class Register:
-    """The store's register of nodes, in the test's hand; counts how often it is read."""
+    """The store's nodes and positions, which the test sets. Counts how often the positions are read.
 
-    def __init__(self, *nodes: Node) -> None:
+    `reached` gives the newest sequence of each life; the last life is the newest. `lost` are positions of the node's
+    own log that a restore has lost.
+    """
+
+    def __init__(self, *nodes: Node, reached: dict[str, int] | None = None) -> None:
         self.nodes = list(nodes)
+        self.reached = reached or {}
+        self.lost: set[LogPosition] = set()
         self.reads = 0
 
-    async def list_nodes(self) -> list[Node]:
+    async def find_unmet(self, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:
         self.reads += 1
+        past = list(self.reached)[:-1]
+        return {
+            commit: commit.position.life not in past
+            for commit in commits
+            if self.reached.get(commit.position.life, 0) < commit.position.sequence
+        }
+
+    async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
+        return self.lost & set(positions)
+
+    async def list_nodes(self) -> list[Node]:
         return list(self.nodes)
 
 
@@ -42,6 +60,11 @@ def nodes_of(register: Register, jurisdiction: str = "000000") -> NodeRegistry:
     """What a node makes of a register."""
     store: Any = register
     return NodeRegistry(store, jurisdiction, FixedClock(NOW))
+
+
+def commit(sequence: int, *, life: str = "a", region: str = JILIN) -> CommitPosition:
+    """The content of a token of a node's results."""
+    return CommitPosition("results", region, LogPosition(life, 1, sequence))
 
 
 def within(seconds: float) -> None:
@@ -84,48 +107,71 @@ async def test_a_province_has_no_nodes_to_tell_of() -> None:
 @in_virtual_time
 async def test_all_waiting_calls_share_their_reads_and_go_on_together() -> None:
     """Whenever each of a hundred began, half a second of them all costs a few reads."""
-    register = Register(node(as_of=NOW))
+    register = Register(reached={"a": 0})
     nodes = nodes_of(register)
     waiters = []
     for index in range(100):
-        waiters.append(asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW + index)])))
+        waiters.append(asyncio.create_task(nodes.await_fresh([commit(index + 1)])))
         await pass_time(0.001)
     begun = register.reads
     await pass_time(0.5)
     assert not any(waiter.done() for waiter in waiters)
     assert register.reads - begun < 25
-    register.nodes = [node(as_of=NOW + 100)]
+    register.reached = {"a": 100}
     async with asyncio.timeout(2):
         await asyncio.gather(*waiters)
 
 
 @in_virtual_time
-async def test_a_token_of_the_node_itself_needs_no_look() -> None:
+async def test_a_token_of_the_node_itself_needs_no_wait() -> None:
+    """It is met, or a restore has lost its commit."""
     register = Register()
-    await nodes_of(register).await_fresh([Freshness("results", "000000", NOW)])
+    own = commit(3, region="000000")
+    await nodes_of(register).await_fresh([own])
+    register.lost = {own.position}
+    with pytest.raises(Unavailable) as caught:
+        await nodes_of(register).await_fresh([own])
+    assert caught.value.metadata == {"node": "nodes/000000", "lost": "true"}
     assert register.reads == 0
 
 
 @in_virtual_time
+async def test_there_is_no_wait_for_what_a_restore_of_its_node_has_lost() -> None:
+    """A commit of a later life is here, so nothing more of the earlier life comes. A life not known yet may come."""
+    nodes = nodes_of(Register(reached={"a": 7, "b": 1}))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await nodes.await_fresh([commit(7), commit(1, life="b")])
+    with pytest.raises(Unavailable) as caught:
+        await nodes.await_fresh([commit(8)])
+    assert loop.time() - begun < 0.1
+    assert caught.value.metadata == {"node": f"nodes/{JILIN}", "lost": "true"}
+    assert caught.value.retry_after is None
+    within(0.5)
+    with pytest.raises(Unavailable) as caught:
+        await nodes.await_fresh([commit(1, life="c")])
+    assert caught.value.metadata == {"node": f"nodes/{JILIN}"}
+
+
+@in_virtual_time
 async def test_a_wait_ends_before_the_call_does_and_names_the_node() -> None:
-    """An instant that is only just reached is not passed: what was acknowledged in it may be on its way."""
-    register = Register(node(as_of=NOW))
+    register = Register(reached={"a": 1})
     loop = asyncio.get_running_loop()
     within(0.5)
     begun = loop.time()
     with pytest.raises(Unavailable) as caught:
-        await nodes_of(register).await_fresh([Freshness("results", JILIN, NOW)])
+        await nodes_of(register).await_fresh([commit(2)])
     assert loop.time() - begun < 0.5
     assert (caught.value.reason, caught.value.metadata) == ("NOT_FRESH_ENOUGH", {"node": f"nodes/{JILIN}"})
 
 
 @in_virtual_time
 async def test_a_call_that_stops_waiting_does_not_disturb_the_others() -> None:
-    register = Register(node(as_of=NOW))
+    register = Register(reached={"a": 1})
     nodes = nodes_of(register)
-    first, second = (asyncio.create_task(nodes.await_fresh([Freshness("results", JILIN, NOW)])) for _ in range(2))
+    first, second = (asyncio.create_task(nodes.await_fresh([commit(2)])) for _ in range(2))
     await pass_time(0.02)
     first.cancel()
-    register.nodes = [node(as_of=NOW + 1)]
+    register.reached = {"a": 2}
     async with asyncio.timeout(2):
         await second

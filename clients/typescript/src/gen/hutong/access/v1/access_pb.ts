@@ -149,14 +149,16 @@ export enum Role {
   APP = 3,
 
   /**
-   * The authority that publishes the policies of a region and of those below it: /authorities/{region}.
+   * The authority that publishes the policies of a region and of those below it: /authorities/{region}, or
+   * /authorities/{region}/{id} for one of its officers.
    *
    * @generated from enum value: ROLE_AUTHORITY = 4;
    */
   AUTHORITY = 4,
 
   /**
-   * The supervisor of a region and of those below it: /supervisors/{region}.
+   * The supervisor of a region and of those below it: /supervisors/{region}, or /supervisors/{region}/{id} for one of its
+   * officers. Approval by a second caller needs officers with names of their own.
    *
    * @generated from enum value: ROLE_SUPERVISOR = 5;
    */

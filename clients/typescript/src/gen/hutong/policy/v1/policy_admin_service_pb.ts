@@ -10,6 +10,8 @@ import { file_google_api_resource } from "../../../google/api/resource_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
+import type { PendingChange } from "../../approval/v1/pending_change_pb.js";
+import { file_hutong_approval_v1_pending_change } from "../../approval/v1/pending_change_pb.js";
 import type { EffectivePolicy, FloorOverride, Policy, TravelerOrigin } from "./policy_pb.js";
 import { file_hutong_policy_v1_policy } from "./policy_pb.js";
 import type { Purpose } from "../../type/v1/purpose_pb.js";
@@ -21,7 +23,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/policy/v1/policy_admin_service.proto.
  */
 export const file_hutong_policy_v1_policy_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("CitodXRvbmcvcG9saWN5L3YxL3BvbGljeV9hZG1pbl9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIuEBChRQdWJsaXNoUG9saWN5UmVxdWVzdBI0CgZwb2xpY3kYASABKAsyGC5odXRvbmcucG9saWN5LnYxLlBvbGljeUIK4kEBArpIA9gBAxIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABARIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEioKEnJldHJvYWN0aXZlX3JlYXNvbhgEIAEoCUIOukgLcgnY6oHKBgEY9AMSLwoLaW1wYWN0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIt8BCgxQb2xpY3lJbXBhY3QSDgoGcmVnaW9uGAEgASgJEigKB3B1cnBvc2UYAiABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlEjAKBm9yaWdpbhgDIAEoDjIgLmh1dG9uZy5wb2xpY3kudjEuVHJhdmVsZXJPcmlnaW4SMQoGYmVmb3JlGAQgASgLMiEuaHV0b25nLnBvbGljeS52MS5FZmZlY3RpdmVQb2xpY3kSMAoFYWZ0ZXIYBSABKAsyIS5odXRvbmcucG9saWN5LnYxLkVmZmVjdGl2ZVBvbGljeSK6AgoVUHVibGlzaFBvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EjIKCW92ZXJyaWRlcxgCIAMoCzIfLmh1dG9uZy5wb2xpY3kudjEuRmxvb3JPdmVycmlkZRIvCgdpbXBhY3RzGAMgAygLMh4uaHV0b25nLnBvbGljeS52MS5Qb2xpY3lJbXBhY3QSGQoRY29uc2lzdGVuY3lfdG9rZW4YBCABKAkSFAoMaW1wYWN0X2NvdW50GAUgASgFEhYKDm92ZXJyaWRlX2NvdW50GAYgASgFEjEKCHJlc3RvcmVkGAcgAygLMh8uaHV0b25nLnBvbGljeS52MS5GbG9vck92ZXJyaWRlEhYKDnJlc3RvcmVkX2NvdW50GAggASgFItsBChVXaXRoZHJhd1BvbGljeVJlcXVlc3QSMgoEbmFtZRgBIAEoCUIk4kEBAvpBEwoRaHV0b25nLm9yZy9Qb2xpY3m6SAfIAQFyAhh4EiUKBnJlYXNvbhgCIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGPQDEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBEhUKDXZhbGlkYXRlX29ubHkYBCABKAgSLwoLaW1wYWN0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIu8BChZXaXRoZHJhd1BvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EhkKEWNvbnNpc3RlbmN5X3Rva2VuGAIgASgJEi8KB2ltcGFjdHMYAyADKAsyHi5odXRvbmcucG9saWN5LnYxLlBvbGljeUltcGFjdBIUCgxpbXBhY3RfY291bnQYBCABKAUSMQoIcmVzdG9yZWQYBSADKAsyHy5odXRvbmcucG9saWN5LnYxLkZsb29yT3ZlcnJpZGUSFgoOcmVzdG9yZWRfY291bnQYBiABKAUykAIKElBvbGljeUFkbWluU2VydmljZRJ+Cg1QdWJsaXNoUG9saWN5EiYuaHV0b25nLnBvbGljeS52MS5QdWJsaXNoUG9saWN5UmVxdWVzdBonLmh1dG9uZy5wb2xpY3kudjEuUHVibGlzaFBvbGljeVJlc3BvbnNlIhyQAgKK0xgVChEIBBADGgtwb2xpY3kubmFtZRgCEnoKDldpdGhkcmF3UG9saWN5EicuaHV0b25nLnBvbGljeS52MS5XaXRoZHJhd1BvbGljeVJlcXVlc3QaKC5odXRvbmcucG9saWN5LnYxLldpdGhkcmF3UG9saWN5UmVzcG9uc2UiFZACAorTGA4KCggEEAMaBG5hbWUYAkJqChRvcmcuaHV0b25nLnBvbGljeS52MVABWj1naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcG9saWN5L3YxO3BvbGljeXYxqgIQSHV0b25nLlBvbGljeS5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_policy_v1_policy, file_hutong_type_v1_purpose, file_hutong_type_v1_rules]);
+  fileDesc("CitodXRvbmcvcG9saWN5L3YxL3BvbGljeV9hZG1pbl9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIuEBChRQdWJsaXNoUG9saWN5UmVxdWVzdBI0CgZwb2xpY3kYASABKAsyGC5odXRvbmcucG9saWN5LnYxLlBvbGljeUIK4kEBArpIA9gBAxIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABARIVCg12YWxpZGF0ZV9vbmx5GAMgASgIEioKEnJldHJvYWN0aXZlX3JlYXNvbhgEIAEoCUIOukgLcgnY6oHKBgEY9AMSLwoLaW1wYWN0X3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIt8BCgxQb2xpY3lJbXBhY3QSDgoGcmVnaW9uGAEgASgJEigKB3B1cnBvc2UYAiABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlEjAKBm9yaWdpbhgDIAEoDjIgLmh1dG9uZy5wb2xpY3kudjEuVHJhdmVsZXJPcmlnaW4SMQoGYmVmb3JlGAQgASgLMiEuaHV0b25nLnBvbGljeS52MS5FZmZlY3RpdmVQb2xpY3kSMAoFYWZ0ZXIYBSABKAsyIS5odXRvbmcucG9saWN5LnYxLkVmZmVjdGl2ZVBvbGljeSL1AgoVUHVibGlzaFBvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EjIKCW92ZXJyaWRlcxgCIAMoCzIfLmh1dG9uZy5wb2xpY3kudjEuRmxvb3JPdmVycmlkZRIvCgdpbXBhY3RzGAMgAygLMh4uaHV0b25nLnBvbGljeS52MS5Qb2xpY3lJbXBhY3QSGQoRY29uc2lzdGVuY3lfdG9rZW4YBCABKAkSFAoMaW1wYWN0X2NvdW50GAUgASgFEhYKDm92ZXJyaWRlX2NvdW50GAYgASgFEjEKCHJlc3RvcmVkGAcgAygLMh8uaHV0b25nLnBvbGljeS52MS5GbG9vck92ZXJyaWRlEhYKDnJlc3RvcmVkX2NvdW50GAggASgFEjkKDnBlbmRpbmdfY2hhbmdlGAkgASgLMiEuaHV0b25nLmFwcHJvdmFsLnYxLlBlbmRpbmdDaGFuZ2Ui2wEKFVdpdGhkcmF3UG9saWN5UmVxdWVzdBIyCgRuYW1lGAEgASgJQiTiQQEC+kETChFodXRvbmcub3JnL1BvbGljebpIB8gBAXICGHgSJQoGcmVhc29uGAIgASgJQhXiQQECukgOyAEBcgnY6oHKBgEY9AMSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQESFQoNdmFsaWRhdGVfb25seRgEIAEoCBIvCgtpbXBhY3RfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiqgIKFldpdGhkcmF3UG9saWN5UmVzcG9uc2USKAoGcG9saWN5GAEgASgLMhguaHV0b25nLnBvbGljeS52MS5Qb2xpY3kSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkSLwoHaW1wYWN0cxgDIAMoCzIeLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5SW1wYWN0EhQKDGltcGFjdF9jb3VudBgEIAEoBRIxCghyZXN0b3JlZBgFIAMoCzIfLmh1dG9uZy5wb2xpY3kudjEuRmxvb3JPdmVycmlkZRIWCg5yZXN0b3JlZF9jb3VudBgGIAEoBRI5Cg5wZW5kaW5nX2NoYW5nZRgHIAEoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlMpACChJQb2xpY3lBZG1pblNlcnZpY2USfgoNUHVibGlzaFBvbGljeRImLmh1dG9uZy5wb2xpY3kudjEuUHVibGlzaFBvbGljeVJlcXVlc3QaJy5odXRvbmcucG9saWN5LnYxLlB1Ymxpc2hQb2xpY3lSZXNwb25zZSIckAICitMYFQoRCAQQAxoLcG9saWN5Lm5hbWUYAhJ6Cg5XaXRoZHJhd1BvbGljeRInLmh1dG9uZy5wb2xpY3kudjEuV2l0aGRyYXdQb2xpY3lSZXF1ZXN0GiguaHV0b25nLnBvbGljeS52MS5XaXRoZHJhd1BvbGljeVJlc3BvbnNlIhWQAgKK0xgOCgoIBBADGgRuYW1lGAJCagoUb3JnLmh1dG9uZy5wb2xpY3kudjFQAVo9Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3BvbGljeS92MTtwb2xpY3l2MaoCEEh1dG9uZy5Qb2xpY3kuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_approval_v1_pending_change, file_hutong_policy_v1_policy, file_hutong_type_v1_purpose, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.policy.v1.PublishPolicyRequest
@@ -184,6 +186,13 @@ export type PublishPolicyResponse = Message<"hutong.policy.v1.PublishPolicyRespo
    * @generated from field: int32 restored_count = 8;
    */
   restoredCount: number;
+
+  /**
+   * The publication waits for a second approver, or was decided since; absent if it needed none.
+   *
+   * @generated from field: hutong.approval.v1.PendingChange pending_change = 9;
+   */
+  pendingChange?: PendingChange | undefined;
 };
 
 /**
@@ -285,6 +294,13 @@ export type WithdrawPolicyResponse = Message<"hutong.policy.v1.WithdrawPolicyRes
    * @generated from field: int32 restored_count = 6;
    */
   restoredCount: number;
+
+  /**
+   * The withdrawal waits for a second approver, or was decided since; absent if it needed none.
+   *
+   * @generated from field: hutong.approval.v1.PendingChange pending_change = 7;
+   */
+  pendingChange?: PendingChange | undefined;
 };
 
 /**
@@ -311,7 +327,10 @@ export const PolicyAdminService: GenService<{
    * AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
    * start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
    * than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-   * nation's authority publishes and withdraws floors (NOT_PERMITTED).
+   * nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
+   * of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
+   * answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
+   * alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
    *
    * @generated from rpc hutong.policy.v1.PolicyAdminService.PublishPolicy
    */
@@ -325,7 +344,8 @@ export const PolicyAdminService: GenService<{
    * in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
    * the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ALREADY_WITHDRAWN; AMBIGUOUS if
    * the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-   * answer. If the withdrawal ends a floor, the answer lists what comes back into force.
+   * answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+   * a second approver, as in PublishPolicy.
    *
    * @generated from rpc hutong.policy.v1.PolicyAdminService.WithdrawPolicy
    */

@@ -22,7 +22,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/policy/v1/policy_service.proto.
  */
 export const file_hutong_policy_v1_policy_service: GenFile = /*@__PURE__*/
-  fileDesc("CiVodXRvbmcvcG9saWN5L3YxL3BvbGljeV9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIkYKEEdldFBvbGljeVJlcXVlc3QSMgoEbmFtZRgBIAEoCUIk4kEBAvpBEwoRaHV0b25nLm9yZy9Qb2xpY3m6SAfIAQFyAhh4Ij0KEUdldFBvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5Ir4BChNMaXN0UG9saWNpZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBI5CgxqdXJpc2RpY3Rpb24YAyABKAlCI/pBGQoXaHV0b25nLm9yZy9KdXJpc2RpY3Rpb266SARyAhhAEjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJbChRMaXN0UG9saWNpZXNSZXNwb25zZRIqCghwb2xpY2llcxgBIAMoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKKAQoaTGlzdFBvbGljeVJldmlzaW9uc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAEEjIKBG5hbWUYAyABKAlCJOJBAQL6QRMKEWh1dG9uZy5vcmcvUG9saWN5ukgHyAEBcgIYeCJiChtMaXN0UG9saWN5UmV2aXNpb25zUmVzcG9uc2USKgoIcG9saWNpZXMYASADKAsyGC5odXRvbmcucG9saWN5LnYxLlBvbGljeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkijAIKFFJlc29sdmVQb2xpY3lSZXF1ZXN0EigKBnJlZ2lvbhgBIAEoCUIY4kEBArpIEcgBAXIMMgpeWzAtOV17Nn0kEjkKB3B1cnBvc2UYAiABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlQg/iQQECukgIyAEBggECEAESKwoNYXJyaXZpbmdfZnJvbRgDIAEoCUIUukgR2AEBcgwyCl5bMC05XXs2fSQSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmFzX29mX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIpkBChVSZXNvbHZlUG9saWN5UmVzcG9uc2USPQoQZWZmZWN0aXZlX3BvbGljeRgBIAEoCzIhLmh1dG9uZy5wb2xpY3kudjEuRWZmZWN0aXZlUG9saWN5SAASNwoJYnlfb3JpZ2luGAIgASgLMiIuaHV0b25nLnBvbGljeS52MS5Qb2xpY2llc0J5T3JpZ2luSABCCAoGcG9saWN5Im0KG0JhdGNoUmVzb2x2ZVBvbGljaWVzUmVxdWVzdBJOCghyZXF1ZXN0cxgBIAMoCzImLmh1dG9uZy5wb2xpY3kudjEuUmVzb2x2ZVBvbGljeVJlcXVlc3RCFOJBAQK6SA2SAQoIARD0AyID2AEDIrgBChFSZXNvbHZlUG9saWN5SXRlbRI9ChBlZmZlY3RpdmVfcG9saWN5GAEgASgLMiEuaHV0b25nLnBvbGljeS52MS5FZmZlY3RpdmVQb2xpY3lIABIjCgVlcnJvchgCIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzSAASNwoJYnlfb3JpZ2luGAMgASgLMiIuaHV0b25nLnBvbGljeS52MS5Qb2xpY2llc0J5T3JpZ2luSABCBgoEaXRlbSJSChxCYXRjaFJlc29sdmVQb2xpY2llc1Jlc3BvbnNlEjIKBWl0ZW1zGAEgAygLMiMuaHV0b25nLnBvbGljeS52MS5SZXNvbHZlUG9saWN5SXRlbSIwChRXYXRjaFBvbGljaWVzUmVxdWVzdBIYCgZjdXJzb3IYASABKAlCCLpIBXIDGIACIp0BChBQb2xpY3lDaGVja3BvaW50Ei4KCmFzX29mX3RpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjUKEW5hdGlvbl9hc19vZl90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIiCgRub2RlGAMgASgJQhT6QREKD2h1dG9uZy5vcmcvTm9kZSJoCgtQb2xpY3lFdmVudBIvCgR0eXBlGAEgASgOMiEuaHV0b25nLnBvbGljeS52MS5Qb2xpY3lFdmVudFR5cGUSKAoGcG9saWN5GAIgASgLMhguaHV0b25nLnBvbGljeS52MS5Qb2xpY3kinAEKFVdhdGNoUG9saWNpZXNSZXNwb25zZRIuCgVldmVudBgBIAEoCzIdLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5RXZlbnRIABI4CgpjaGVja3BvaW50GAIgASgLMiIuaHV0b25nLnBvbGljeS52MS5Qb2xpY3lDaGVja3BvaW50SAASDgoGY3Vyc29yGAMgASgJQgkKB21lc3NhZ2UqlgEKD1BvbGljeUV2ZW50VHlwZRIhCh1QT0xJQ1lfRVZFTlRfVFlQRV9VTlNQRUNJRklFRBAAEh4KGlBPTElDWV9FVkVOVF9UWVBFX1NOQVBTSE9UEAESHwobUE9MSUNZX0VWRU5UX1RZUEVfUFVCTElTSEVEEAISHwobUE9MSUNZX0VWRU5UX1RZUEVfV0lUSERSQVdOEAMyuAcKDVBvbGljeVNlcnZpY2USjwEKCUdldFBvbGljeRIiLmh1dG9uZy5wb2xpY3kudjEuR2V0UG9saWN5UmVxdWVzdBojLmh1dG9uZy5wb2xpY3kudjEuR2V0UG9saWN5UmVzcG9uc2UiOZACAYrTGDIKBAgBEAEKBAgCEAEKBAgDEAEKBAgEEAEKBAgFEAEKBAgGEAEKBAgHEAEKBAgIEAEYARKYAQoMTGlzdFBvbGljaWVzEiUuaHV0b25nLnBvbGljeS52MS5MaXN0UG9saWNpZXNSZXF1ZXN0GiYuaHV0b25nLnBvbGljeS52MS5MaXN0UG9saWNpZXNSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgCEq0BChNMaXN0UG9saWN5UmV2aXNpb25zEiwuaHV0b25nLnBvbGljeS52MS5MaXN0UG9saWN5UmV2aXNpb25zUmVxdWVzdBotLmh1dG9uZy5wb2xpY3kudjEuTGlzdFBvbGljeVJldmlzaW9uc1Jlc3BvbnNlIjmQAgGK0xgyCgQIARABCgQIAhABCgQIAxABCgQIBBABCgQIBRABCgQIBhABCgQIBxABCgQICBABGAISmwEKDVJlc29sdmVQb2xpY3kSJi5odXRvbmcucG9saWN5LnYxLlJlc29sdmVQb2xpY3lSZXF1ZXN0GicuaHV0b25nLnBvbGljeS52MS5SZXNvbHZlUG9saWN5UmVzcG9uc2UiOZACAYrTGDIKBAgBEAEKBAgCEAEKBAgDEAEKBAgEEAEKBAgFEAEKBAgGEAEKBAgHEAEKBAgIEAEYARKwAQoUQmF0Y2hSZXNvbHZlUG9saWNpZXMSLS5odXRvbmcucG9saWN5LnYxLkJhdGNoUmVzb2x2ZVBvbGljaWVzUmVxdWVzdBouLmh1dG9uZy5wb2xpY3kudjEuQmF0Y2hSZXNvbHZlUG9saWNpZXNSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgDEnkKDVdhdGNoUG9saWNpZXMSJi5odXRvbmcucG9saWN5LnYxLldhdGNoUG9saWNpZXNSZXF1ZXN0GicuaHV0b25nLnBvbGljeS52MS5XYXRjaFBvbGljaWVzUmVzcG9uc2UiFZACAYrTGA4KBAgHEAEKBAgGEAEYAzABQmoKFG9yZy5odXRvbmcucG9saWN5LnYxUAFaPWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9wb2xpY3kvdjE7cG9saWN5djGqAhBIdXRvbmcuUG9saWN5LlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_google_rpc_status, file_hutong_access_v1_access, file_hutong_policy_v1_policy, file_hutong_type_v1_purpose]);
+  fileDesc("CiVodXRvbmcvcG9saWN5L3YxL3BvbGljeV9zZXJ2aWNlLnByb3RvEhBodXRvbmcucG9saWN5LnYxIkYKEEdldFBvbGljeVJlcXVlc3QSMgoEbmFtZRgBIAEoCUIk4kEBAvpBEwoRaHV0b25nLm9yZy9Qb2xpY3m6SAfIAQFyAhh4Ij0KEUdldFBvbGljeVJlc3BvbnNlEigKBnBvbGljeRgBIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5Ir4BChNMaXN0UG9saWNpZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBI5CgxqdXJpc2RpY3Rpb24YAyABKAlCI/pBGQoXaHV0b25nLm9yZy9KdXJpc2RpY3Rpb266SARyAhhAEjIKDmVmZmVjdGl2ZV90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJbChRMaXN0UG9saWNpZXNSZXNwb25zZRIqCghwb2xpY2llcxgBIAMoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKKAQoaTGlzdFBvbGljeVJldmlzaW9uc1JlcXVlc3QSGgoJcGFnZV9zaXplGAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAEEjIKBG5hbWUYAyABKAlCJOJBAQL6QRMKEWh1dG9uZy5vcmcvUG9saWN5ukgHyAEBcgIYeCJiChtMaXN0UG9saWN5UmV2aXNpb25zUmVzcG9uc2USKgoIcG9saWNpZXMYASADKAsyGC5odXRvbmcucG9saWN5LnYxLlBvbGljeRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkisQIKFFJlc29sdmVQb2xpY3lSZXF1ZXN0EigKBnJlZ2lvbhgBIAEoCUIY4kEBArpIEcgBAXIMMgpeWzAtOV17Nn0kEjkKB3B1cnBvc2UYAiABKA4yFy5odXRvbmcudHlwZS52MS5QdXJwb3NlQg/iQQECukgIyAEBggECEAESKwoNYXJyaXZpbmdfZnJvbRgDIAEoCUIUukgR2AEBcgwyCl5bMC05XXs2fSQSMgoOZWZmZWN0aXZlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCmFzX29mX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiMKEWF0X2xlYXN0X2FzX2ZyZXNoGAYgASgJQgi6SAVyAxiAAiKZAQoVUmVzb2x2ZVBvbGljeVJlc3BvbnNlEj0KEGVmZmVjdGl2ZV9wb2xpY3kYASABKAsyIS5odXRvbmcucG9saWN5LnYxLkVmZmVjdGl2ZVBvbGljeUgAEjcKCWJ5X29yaWdpbhgCIAEoCzIiLmh1dG9uZy5wb2xpY3kudjEuUG9saWNpZXNCeU9yaWdpbkgAQggKBnBvbGljeSJtChtCYXRjaFJlc29sdmVQb2xpY2llc1JlcXVlc3QSTgoIcmVxdWVzdHMYASADKAsyJi5odXRvbmcucG9saWN5LnYxLlJlc29sdmVQb2xpY3lSZXF1ZXN0QhTiQQECukgNkgEKCAEQ9AMiA9gBAyLKAQoRUmVzb2x2ZVBvbGljeUl0ZW0SPQoQZWZmZWN0aXZlX3BvbGljeRgBIAEoCzIhLmh1dG9uZy5wb2xpY3kudjEuRWZmZWN0aXZlUG9saWN5SAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAEjcKCWJ5X29yaWdpbhgDIAEoCzIiLmh1dG9uZy5wb2xpY3kudjEuUG9saWNpZXNCeU9yaWdpbkgAEhAKCHNlcXVlbmNlGAQgASgDQgYKBGl0ZW0iUgocQmF0Y2hSZXNvbHZlUG9saWNpZXNSZXNwb25zZRIyCgVpdGVtcxgBIAMoCzIjLmh1dG9uZy5wb2xpY3kudjEuUmVzb2x2ZVBvbGljeUl0ZW0iMAoUV2F0Y2hQb2xpY2llc1JlcXVlc3QSGAoGY3Vyc29yGAEgASgJQgi6SAVyAxiAAiJPCgpQb2xpY3lMaWZlEiYKBGxpZmUYASABKAlCGLpIFXITMhFeWzAtOWEtZi1dezAsMzZ9JBIZCghzZXF1ZW5jZRgCIAEoA0IHukgEIgIoASLlAQoQUG9saWN5Q2hlY2twb2ludBIuCgphc19vZl90aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1ChFuYXRpb25fYXNfb2ZfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASIgoEbm9kZRgDIAEoCUIU+kERCg9odXRvbmcub3JnL05vZGUSGQoIc2VxdWVuY2UYBCABKANCB7pIBCICKAASKwoFbGl2ZXMYBSADKAsyHC5odXRvbmcucG9saWN5LnYxLlBvbGljeUxpZmUiaAoLUG9saWN5RXZlbnQSLwoEdHlwZRgBIAEoDjIhLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5RXZlbnRUeXBlEigKBnBvbGljeRgCIAEoCzIYLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5IpwBChVXYXRjaFBvbGljaWVzUmVzcG9uc2USLgoFZXZlbnQYASABKAsyHS5odXRvbmcucG9saWN5LnYxLlBvbGljeUV2ZW50SAASOAoKY2hlY2twb2ludBgCIAEoCzIiLmh1dG9uZy5wb2xpY3kudjEuUG9saWN5Q2hlY2twb2ludEgAEg4KBmN1cnNvchgDIAEoCUIJCgdtZXNzYWdlKpYBCg9Qb2xpY3lFdmVudFR5cGUSIQodUE9MSUNZX0VWRU5UX1RZUEVfVU5TUEVDSUZJRUQQABIeChpQT0xJQ1lfRVZFTlRfVFlQRV9TTkFQU0hPVBABEh8KG1BPTElDWV9FVkVOVF9UWVBFX1BVQkxJU0hFRBACEh8KG1BPTElDWV9FVkVOVF9UWVBFX1dJVEhEUkFXThADMrgHCg1Qb2xpY3lTZXJ2aWNlEo8BCglHZXRQb2xpY3kSIi5odXRvbmcucG9saWN5LnYxLkdldFBvbGljeVJlcXVlc3QaIy5odXRvbmcucG9saWN5LnYxLkdldFBvbGljeVJlc3BvbnNlIjmQAgGK0xgyCgQIARABCgQIAhABCgQIAxABCgQIBBABCgQIBRABCgQIBhABCgQIBxABCgQICBABGAESmAEKDExpc3RQb2xpY2llcxIlLmh1dG9uZy5wb2xpY3kudjEuTGlzdFBvbGljaWVzUmVxdWVzdBomLmh1dG9uZy5wb2xpY3kudjEuTGlzdFBvbGljaWVzUmVzcG9uc2UiOZACAYrTGDIKBAgBEAEKBAgCEAEKBAgDEAEKBAgEEAEKBAgFEAEKBAgGEAEKBAgHEAEKBAgIEAEYAhKtAQoTTGlzdFBvbGljeVJldmlzaW9ucxIsLmh1dG9uZy5wb2xpY3kudjEuTGlzdFBvbGljeVJldmlzaW9uc1JlcXVlc3QaLS5odXRvbmcucG9saWN5LnYxLkxpc3RQb2xpY3lSZXZpc2lvbnNSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgCEpsBCg1SZXNvbHZlUG9saWN5EiYuaHV0b25nLnBvbGljeS52MS5SZXNvbHZlUG9saWN5UmVxdWVzdBonLmh1dG9uZy5wb2xpY3kudjEuUmVzb2x2ZVBvbGljeVJlc3BvbnNlIjmQAgGK0xgyCgQIARABCgQIAhABCgQIAxABCgQIBBABCgQIBRABCgQIBhABCgQIBxABCgQICBABGAESsAEKFEJhdGNoUmVzb2x2ZVBvbGljaWVzEi0uaHV0b25nLnBvbGljeS52MS5CYXRjaFJlc29sdmVQb2xpY2llc1JlcXVlc3QaLi5odXRvbmcucG9saWN5LnYxLkJhdGNoUmVzb2x2ZVBvbGljaWVzUmVzcG9uc2UiOZACAYrTGDIKBAgBEAEKBAgCEAEKBAgDEAEKBAgEEAEKBAgFEAEKBAgGEAEKBAgHEAEKBAgIEAEYAxJ5Cg1XYXRjaFBvbGljaWVzEiYuaHV0b25nLnBvbGljeS52MS5XYXRjaFBvbGljaWVzUmVxdWVzdBonLmh1dG9uZy5wb2xpY3kudjEuV2F0Y2hQb2xpY2llc1Jlc3BvbnNlIhWQAgGK0xgOCgQIBxABCgQIBhABGAMwAUJqChRvcmcuaHV0b25nLnBvbGljeS52MVABWj1naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcG9saWN5L3YxO3BvbGljeXYxqgIQSHV0b25nLlBvbGljeS5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_google_rpc_status, file_hutong_access_v1_access, file_hutong_policy_v1_policy, file_hutong_type_v1_purpose]);
 
 /**
  * @generated from message hutong.policy.v1.GetPolicyRequest
@@ -226,6 +226,15 @@ export type ResolvePolicyRequest = Message<"hutong.policy.v1.ResolvePolicyReques
    * @generated from field: google.protobuf.Timestamp as_of_time = 5;
    */
   asOfTime?: Timestamp | undefined;
+
+  /**
+   * The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
+   * rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
+   * lost. Empty for no requirement.
+   *
+   * @generated from field: string at_least_as_fresh = 6;
+   */
+  atLeastAsFresh: string;
 };
 
 /**
@@ -325,6 +334,13 @@ export type ResolvePolicyItem = Message<"hutong.policy.v1.ResolvePolicyItem"> & 
     value: PoliciesByOrigin;
     case: "byOrigin";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * How many publications and withdrawals this node knew when it answered, in the count of PolicyCheckpoint.sequence.
+   *
+   * @generated from field: int64 sequence = 4;
+   */
+  sequence: bigint;
 };
 
 /**
@@ -373,6 +389,35 @@ export const WatchPoliciesRequestSchema: GenMessage<WatchPoliciesRequest> = /*@_
   messageDesc(file_hutong_policy_v1_policy_service, 11);
 
 /**
+ * The newest change that a life of a node's database holds. A database begins a new life whenever it may have been
+ * restored from a copy.
+ *
+ * @generated from message hutong.policy.v1.PolicyLife
+ */
+export type PolicyLife = Message<"hutong.policy.v1.PolicyLife"> & {
+  /**
+   * The id of the life: hexadecimal digits and hyphens. Empty for changes from before lives had ids.
+   *
+   * @generated from field: string life = 1;
+   */
+  life: string;
+
+  /**
+   * The sequence of the change among all publications and withdrawals, from 1.
+   *
+   * @generated from field: int64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message hutong.policy.v1.PolicyLife.
+ * Use `create(PolicyLifeSchema)` to create a new message.
+ */
+export const PolicyLifeSchema: GenMessage<PolicyLife> = /*@__PURE__*/
+  messageDesc(file_hutong_policy_v1_policy_service, 12);
+
+/**
  * A heartbeat of a watch.
  *
  * @generated from message hutong.policy.v1.PolicyCheckpoint
@@ -398,6 +443,22 @@ export type PolicyCheckpoint = Message<"hutong.policy.v1.PolicyCheckpoint"> & {
    * @generated from field: string node = 3;
    */
   node: string;
+
+  /**
+   * How many publications and withdrawals this node has known: all of them were sent. After a restore the count goes on
+   * from a smaller number, and every watch ends.
+   *
+   * @generated from field: int64 sequence = 4;
+   */
+  sequence: bigint;
+
+  /**
+   * How far the lives of this node's database have come; in the first checkpoint of a watch all of them, later those
+   * that changed. A province meets consistency tokens of the national node by them.
+   *
+   * @generated from field: repeated hutong.policy.v1.PolicyLife lives = 5;
+   */
+  lives: PolicyLife[];
 };
 
 /**
@@ -405,7 +466,7 @@ export type PolicyCheckpoint = Message<"hutong.policy.v1.PolicyCheckpoint"> & {
  * Use `create(PolicyCheckpointSchema)` to create a new message.
  */
 export const PolicyCheckpointSchema: GenMessage<PolicyCheckpoint> = /*@__PURE__*/
-  messageDesc(file_hutong_policy_v1_policy_service, 12);
+  messageDesc(file_hutong_policy_v1_policy_service, 13);
 
 /**
  * A revision in a watch.
@@ -433,7 +494,7 @@ export type PolicyEvent = Message<"hutong.policy.v1.PolicyEvent"> & {
  * Use `create(PolicyEventSchema)` to create a new message.
  */
 export const PolicyEventSchema: GenMessage<PolicyEvent> = /*@__PURE__*/
-  messageDesc(file_hutong_policy_v1_policy_service, 13);
+  messageDesc(file_hutong_policy_v1_policy_service, 14);
 
 /**
  * One message of a watch.
@@ -477,7 +538,7 @@ export type WatchPoliciesResponse = Message<"hutong.policy.v1.WatchPoliciesRespo
  * Use `create(WatchPoliciesResponseSchema)` to create a new message.
  */
 export const WatchPoliciesResponseSchema: GenMessage<WatchPoliciesResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_policy_v1_policy_service, 14);
+  messageDesc(file_hutong_policy_v1_policy_service, 15);
 
 /**
  * What became of a revision.

@@ -7,6 +7,8 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
+import type { PendingChange } from "../../approval/v1/pending_change_pb.js";
+import { file_hutong_approval_v1_pending_change } from "../../approval/v1/pending_change_pb.js";
 import type { DocumentLink } from "./link_pb.js";
 import { file_hutong_results_v1_link } from "./link_pb.js";
 import type { IdentityDocument } from "../../type/v1/identity_pb.js";
@@ -18,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/document_link_service.proto.
  */
 export const file_hutong_results_v1_document_link_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci1odXRvbmcvcmVzdWx0cy92MS9kb2N1bWVudF9saW5rX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIuUBChRMaW5rRG9jdW1lbnRzUmVxdWVzdBI+Cghkb2N1bWVudBgBIAEoCzIgLmh1dG9uZy50eXBlLnYxLklkZW50aXR5RG9jdW1lbnRCCuJBAQK6SAPIAQESRQoPbGlua2VkX2RvY3VtZW50GAIgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudEIK4kEBArpIA8gBARIlCgZyZWFzb24YAyABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARj0AxIfCgpyZXF1ZXN0X2lkGAQgASgJQgu6SAjYAQFyA7ABASJPChVMaW5rRG9jdW1lbnRzUmVzcG9uc2USNgoNZG9jdW1lbnRfbGluaxgBIAEoCzIfLmh1dG9uZy5yZXN1bHRzLnYxLkRvY3VtZW50TGluayLnAQoWVW5saW5rRG9jdW1lbnRzUmVxdWVzdBI+Cghkb2N1bWVudBgBIAEoCzIgLmh1dG9uZy50eXBlLnYxLklkZW50aXR5RG9jdW1lbnRCCuJBAQK6SAPIAQESRQoPbGlua2VkX2RvY3VtZW50GAIgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudEIK4kEBArpIA8gBARIlCgZyZWFzb24YAyABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARj0AxIfCgpyZXF1ZXN0X2lkGAQgASgJQgu6SAjYAQFyA7ABASJRChdVbmxpbmtEb2N1bWVudHNSZXNwb25zZRI2Cg1kb2N1bWVudF9saW5rGAEgASgLMh8uaHV0b25nLnJlc3VsdHMudjEuRG9jdW1lbnRMaW5rIpYBChpMaXN0TGlua2VkRG9jdW1lbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSPgoIZG9jdW1lbnQYAyABKAsyIC5odXRvbmcudHlwZS52MS5JZGVudGl0eURvY3VtZW50QgriQQECukgDyAEBIm8KG0xpc3RMaW5rZWREb2N1bWVudHNSZXNwb25zZRI3Cg5kb2N1bWVudF9saW5rcxgBIAMoCzIfLmh1dG9uZy5yZXN1bHRzLnYxLkRvY3VtZW50TGluaxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky3AMKE0RvY3VtZW50TGlua1NlcnZpY2USmAEKDUxpbmtEb2N1bWVudHMSJy5odXRvbmcucmVzdWx0cy52MS5MaW5rRG9jdW1lbnRzUmVxdWVzdBooLmh1dG9uZy5yZXN1bHRzLnYxLkxpbmtEb2N1bWVudHNSZXNwb25zZSI0kAICitMYLQofCAMQBBoIZG9jdW1lbnQyD2xpbmtlZF9kb2N1bWVudAoGCAUQASABEAEYAhKNAQoPVW5saW5rRG9jdW1lbnRzEikuaHV0b25nLnJlc3VsdHMudjEuVW5saW5rRG9jdW1lbnRzUmVxdWVzdBoqLmh1dG9uZy5yZXN1bHRzLnYxLlVubGlua0RvY3VtZW50c1Jlc3BvbnNlIiOQAgKK0xgcCg4IAxAEGghkb2N1bWVudAoGCAUQASABEAEYAhKZAQoTTGlzdExpbmtlZERvY3VtZW50cxItLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RMaW5rZWREb2N1bWVudHNSZXF1ZXN0Gi4uaHV0b25nLnJlc3VsdHMudjEuTGlzdExpbmtlZERvY3VtZW50c1Jlc3BvbnNlIiOQAgGK0xgcCg4IAxAEGghkb2N1bWVudAoGCAUQASABEAEYAkJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_hutong_access_v1_access, file_hutong_results_v1_link, file_hutong_type_v1_identity, file_hutong_type_v1_rules]);
+  fileDesc("Ci1odXRvbmcvcmVzdWx0cy92MS9kb2N1bWVudF9saW5rX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIuUBChRMaW5rRG9jdW1lbnRzUmVxdWVzdBI+Cghkb2N1bWVudBgBIAEoCzIgLmh1dG9uZy50eXBlLnYxLklkZW50aXR5RG9jdW1lbnRCCuJBAQK6SAPIAQESRQoPbGlua2VkX2RvY3VtZW50GAIgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudEIK4kEBArpIA8gBARIlCgZyZWFzb24YAyABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARj0AxIfCgpyZXF1ZXN0X2lkGAQgASgJQgu6SAjYAQFyA7ABASJPChVMaW5rRG9jdW1lbnRzUmVzcG9uc2USNgoNZG9jdW1lbnRfbGluaxgBIAEoCzIfLmh1dG9uZy5yZXN1bHRzLnYxLkRvY3VtZW50TGluayLnAQoWVW5saW5rRG9jdW1lbnRzUmVxdWVzdBI+Cghkb2N1bWVudBgBIAEoCzIgLmh1dG9uZy50eXBlLnYxLklkZW50aXR5RG9jdW1lbnRCCuJBAQK6SAPIAQESRQoPbGlua2VkX2RvY3VtZW50GAIgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudEIK4kEBArpIA8gBARIlCgZyZWFzb24YAyABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARj0AxIfCgpyZXF1ZXN0X2lkGAQgASgJQgu6SAjYAQFyA7ABASKMAQoXVW5saW5rRG9jdW1lbnRzUmVzcG9uc2USNgoNZG9jdW1lbnRfbGluaxgBIAEoCzIfLmh1dG9uZy5yZXN1bHRzLnYxLkRvY3VtZW50TGluaxI5Cg5wZW5kaW5nX2NoYW5nZRgCIAEoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlIpYBChpMaXN0TGlua2VkRG9jdW1lbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSPgoIZG9jdW1lbnQYAyABKAsyIC5odXRvbmcudHlwZS52MS5JZGVudGl0eURvY3VtZW50QgriQQECukgDyAEBIm8KG0xpc3RMaW5rZWREb2N1bWVudHNSZXNwb25zZRI3Cg5kb2N1bWVudF9saW5rcxgBIAMoCzIfLmh1dG9uZy5yZXN1bHRzLnYxLkRvY3VtZW50TGluaxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAky3AMKE0RvY3VtZW50TGlua1NlcnZpY2USmAEKDUxpbmtEb2N1bWVudHMSJy5odXRvbmcucmVzdWx0cy52MS5MaW5rRG9jdW1lbnRzUmVxdWVzdBooLmh1dG9uZy5yZXN1bHRzLnYxLkxpbmtEb2N1bWVudHNSZXNwb25zZSI0kAICitMYLQofCAMQBBoIZG9jdW1lbnQyD2xpbmtlZF9kb2N1bWVudAoGCAUQASABEAEYAhKNAQoPVW5saW5rRG9jdW1lbnRzEikuaHV0b25nLnJlc3VsdHMudjEuVW5saW5rRG9jdW1lbnRzUmVxdWVzdBoqLmh1dG9uZy5yZXN1bHRzLnYxLlVubGlua0RvY3VtZW50c1Jlc3BvbnNlIiOQAgKK0xgcCg4IAxAEGghkb2N1bWVudAoGCAUQASABEAEYAhKZAQoTTGlzdExpbmtlZERvY3VtZW50cxItLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RMaW5rZWREb2N1bWVudHNSZXF1ZXN0Gi4uaHV0b25nLnJlc3VsdHMudjEuTGlzdExpbmtlZERvY3VtZW50c1Jlc3BvbnNlIiOQAgGK0xgcCg4IAxAEGghkb2N1bWVudAoGCAUQASABEAEYAkJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_hutong_access_v1_access, file_hutong_approval_v1_pending_change, file_hutong_results_v1_link, file_hutong_type_v1_identity, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.results.v1.LinkDocumentsRequest
@@ -126,11 +128,18 @@ export const UnlinkDocumentsRequestSchema: GenMessage<UnlinkDocumentsRequest> = 
  */
 export type UnlinkDocumentsResponse = Message<"hutong.results.v1.UnlinkDocumentsResponse"> & {
   /**
-   * The link with its unlink_time.
+   * The link with its unlink_time; without one while the unlinking waits for a second approver.
    *
    * @generated from field: hutong.results.v1.DocumentLink document_link = 1;
    */
   documentLink?: DocumentLink | undefined;
+
+  /**
+   * The unlinking waits for a second approver, or was decided since; absent if it needed none.
+   *
+   * @generated from field: hutong.approval.v1.PendingChange pending_change = 2;
+   */
+  pendingChange?: PendingChange | undefined;
 };
 
 /**
@@ -223,6 +232,8 @@ export const DocumentLinkService: GenService<{
    * Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
    * that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
    * With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+   * A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
+   * (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
    *
    * @generated from rpc hutong.results.v1.DocumentLinkService.UnlinkDocuments
    */

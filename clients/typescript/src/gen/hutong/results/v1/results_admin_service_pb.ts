@@ -12,6 +12,8 @@ import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Interval } from "../../../google/type/interval_pb.js";
 import { file_google_type_interval } from "../../../google/type/interval_pb.js";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
+import type { PendingChange } from "../../approval/v1/pending_change_pb.js";
+import { file_hutong_approval_v1_pending_change } from "../../approval/v1/pending_change_pb.js";
 import type { TestResult } from "./result_pb.js";
 import { file_hutong_results_v1_result } from "./result_pb.js";
 import type { Outcome } from "../../type/v1/outcome_pb.js";
@@ -23,7 +25,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/results_admin_service.proto.
  */
 export const file_hutong_results_v1_results_admin_service: GenFile = /*@__PURE__*/
-  fileDesc("Ci1odXRvbmcvcmVzdWx0cy92MS9yZXN1bHRzX2FkbWluX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIoADChRDb3JyZWN0UmVzdWx0UmVxdWVzdBIzCgRuYW1lGAEgASgJQiXiQQEC+kETChFodXRvbmcub3JnL1Jlc3VsdLpICMgBAXIDGKABEjkKB291dGNvbWUYAiABKA4yFy5odXRvbmcudHlwZS52MS5PdXRjb21lQg/iQQECukgIyAEBggECEAESPwoLc2FtcGxlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQg66SAuyAQgyBgiApIrvBRJACgxyZWlzc3VlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQg66SAuyAQgyBgiApIrvBRIlCgZyZWFzb24YBSABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARj0AxIfCgpyZXF1ZXN0X2lkGAYgASgJQgu6SAjYAQFyA7ABARItCgRpdGVtGAcgASgJQh/6QREKD2h1dG9uZy5vcmcvSXRlbbpICHIGqOuBygYBImYKFUNvcnJlY3RSZXN1bHRSZXNwb25zZRIyCgt0ZXN0X3Jlc3VsdBgBIAEoCzIdLmh1dG9uZy5yZXN1bHRzLnYxLlRlc3RSZXN1bHQSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkiggcKFFJlY2FsbFJlc3VsdHNSZXF1ZXN0Ei4KA2xhYhgBIAEoCUIh4kEBAvpBEAoOaHV0b25nLm9yZy9MYWK6SAfIAQFyAhhAEukECg9yZXBvcnRfaW50ZXJ2YWwYAiABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbEK4BOJBAQK6SLAEugHHAgoOaW50ZXJ2YWwueWVhcnMSIm11c3QgbGllIGluIHRoZSB5ZWFycyAxOTAwIHRvIDk5OTkakAIoIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICh0aGlzLnN0YXJ0X3RpbWUgPj0gdGltZXN0YW1wKCcxOTAwLTAxLTAxVDAwOjAwOjAwWicpICYmIHRoaXMuc3RhcnRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKSAmJiAoIWhhcyh0aGlzLmVuZF90aW1lKSB8fCAodGhpcy5lbmRfdGltZSA+PSB0aW1lc3RhbXAoJzE5MDAtMDEtMDFUMDA6MDA6MDBaJykgJiYgdGhpcy5lbmRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESOAoIb3V0Y29tZXMYAyADKA4yFy5odXRvbmcudHlwZS52MS5PdXRjb21lQg26SAqSAQciBYIBAhABEiUKBnJlYXNvbhgEIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGPQDEhUKDXZhbGlkYXRlX29ubHkYBSABKAgSHwoKcmVxdWVzdF9pZBgGIAEoCUILukgI2AEBcgOwAQESNQoFaXRlbXMYByADKAlCJvpBEQoPaHV0b25nLm9yZy9JdGVtukgPkgEMEBQiCHIGqOuBygYBIkoKFVJlY2FsbFJlc3VsdHNSZXNwb25zZRIWCg5yZWNhbGxlZF9jb3VudBgBIAEoAxIZChFjb25zaXN0ZW5jeV90b2tlbhgCIAEoCTKlAgoTUmVzdWx0c0FkbWluU2VydmljZRKHAQoNQ29ycmVjdFJlc3VsdBInLmh1dG9uZy5yZXN1bHRzLnYxLkNvcnJlY3RSZXN1bHRSZXF1ZXN0GiguaHV0b25nLnJlc3VsdHMudjEuQ29ycmVjdFJlc3VsdFJlc3BvbnNlIiOQAgKK0xgcCgoIARACGgRuYW1lCgoIBRADGgRuYW1lEAEYAhKDAQoNUmVjYWxsUmVzdWx0cxInLmh1dG9uZy5yZXN1bHRzLnYxLlJlY2FsbFJlc3VsdHNSZXF1ZXN0GiguaHV0b25nLnJlc3VsdHMudjEuUmVjYWxsUmVzdWx0c1Jlc3BvbnNlIh+QAgKK0xgYCgkIARACGgNsYWIKCQgFEAMaA2xhYhgDQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_results_v1_result, file_hutong_type_v1_outcome, file_hutong_type_v1_rules]);
+  fileDesc("Ci1odXRvbmcvcmVzdWx0cy92MS9yZXN1bHRzX2FkbWluX3NlcnZpY2UucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxIoADChRDb3JyZWN0UmVzdWx0UmVxdWVzdBIzCgRuYW1lGAEgASgJQiXiQQEC+kETChFodXRvbmcub3JnL1Jlc3VsdLpICMgBAXIDGKABEjkKB291dGNvbWUYAiABKA4yFy5odXRvbmcudHlwZS52MS5PdXRjb21lQg/iQQECukgIyAEBggECEAESPwoLc2FtcGxlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQg66SAuyAQgyBgiApIrvBRJACgxyZWlzc3VlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQg66SAuyAQgyBgiApIrvBRIlCgZyZWFzb24YBSABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARj0AxIfCgpyZXF1ZXN0X2lkGAYgASgJQgu6SAjYAQFyA7ABARItCgRpdGVtGAcgASgJQh/6QREKD2h1dG9uZy5vcmcvSXRlbbpICHIGqOuBygYBImYKFUNvcnJlY3RSZXN1bHRSZXNwb25zZRIyCgt0ZXN0X3Jlc3VsdBgBIAEoCzIdLmh1dG9uZy5yZXN1bHRzLnYxLlRlc3RSZXN1bHQSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkiggcKFFJlY2FsbFJlc3VsdHNSZXF1ZXN0Ei4KA2xhYhgBIAEoCUIh4kEBAvpBEAoOaHV0b25nLm9yZy9MYWK6SAfIAQFyAhhAEukECg9yZXBvcnRfaW50ZXJ2YWwYAiABKAsyFS5nb29nbGUudHlwZS5JbnRlcnZhbEK4BOJBAQK6SLAEugHHAgoOaW50ZXJ2YWwueWVhcnMSIm11c3QgbGllIGluIHRoZSB5ZWFycyAxOTAwIHRvIDk5OTkakAIoIWhhcyh0aGlzLnN0YXJ0X3RpbWUpIHx8ICh0aGlzLnN0YXJ0X3RpbWUgPj0gdGltZXN0YW1wKCcxOTAwLTAxLTAxVDAwOjAwOjAwWicpICYmIHRoaXMuc3RhcnRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKSAmJiAoIWhhcyh0aGlzLmVuZF90aW1lKSB8fCAodGhpcy5lbmRfdGltZSA+PSB0aW1lc3RhbXAoJzE5MDAtMDEtMDFUMDA6MDA6MDBaJykgJiYgdGhpcy5lbmRfdGltZSA8PSB0aW1lc3RhbXAoJzk5OTktMTItMzFUMjM6NTk6NTlaJykpKboBWQoNaW50ZXJ2YWwuZW5kcxIcbXVzdCBoYXZlIGEgc3RhcnQgYW5kIGFuIGVuZBoqaGFzKHRoaXMuc3RhcnRfdGltZSkgJiYgaGFzKHRoaXMuZW5kX3RpbWUpugGCAQoOaW50ZXJ2YWwub3JkZXISH2l0cyBlbmQgbXVzdCBiZSBhZnRlciB0aGUgc3RhcnQaTyFoYXModGhpcy5zdGFydF90aW1lKSB8fCAhaGFzKHRoaXMuZW5kX3RpbWUpIHx8IHRoaXMuZW5kX3RpbWUgPiB0aGlzLnN0YXJ0X3RpbWXIAQESOAoIb3V0Y29tZXMYAyADKA4yFy5odXRvbmcudHlwZS52MS5PdXRjb21lQg26SAqSAQciBYIBAhABEiUKBnJlYXNvbhgEIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGPQDEhUKDXZhbGlkYXRlX29ubHkYBSABKAgSHwoKcmVxdWVzdF9pZBgGIAEoCUILukgI2AEBcgOwAQESNQoFaXRlbXMYByADKAlCJvpBEQoPaHV0b25nLm9yZy9JdGVtukgPkgEMEBQiCHIGqOuBygYBIoUBChVSZWNhbGxSZXN1bHRzUmVzcG9uc2USFgoOcmVjYWxsZWRfY291bnQYASABKAMSGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkSOQoOcGVuZGluZ19jaGFuZ2UYAyABKAsyIS5odXRvbmcuYXBwcm92YWwudjEuUGVuZGluZ0NoYW5nZTKlAgoTUmVzdWx0c0FkbWluU2VydmljZRKHAQoNQ29ycmVjdFJlc3VsdBInLmh1dG9uZy5yZXN1bHRzLnYxLkNvcnJlY3RSZXN1bHRSZXF1ZXN0GiguaHV0b25nLnJlc3VsdHMudjEuQ29ycmVjdFJlc3VsdFJlc3BvbnNlIiOQAgKK0xgcCgoIARACGgRuYW1lCgoIBRADGgRuYW1lEAEYAhKDAQoNUmVjYWxsUmVzdWx0cxInLmh1dG9uZy5yZXN1bHRzLnYxLlJlY2FsbFJlc3VsdHNSZXF1ZXN0GiguaHV0b25nLnJlc3VsdHMudjEuUmVjYWxsUmVzdWx0c1Jlc3BvbnNlIh+QAgKK0xgYCgkIARACGgNsYWIKCQgFEAMaA2xhYhgDQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_google_type_interval, file_hutong_access_v1_access, file_hutong_approval_v1_pending_change, file_hutong_results_v1_result, file_hutong_type_v1_outcome, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.results.v1.CorrectResultRequest
@@ -102,8 +104,8 @@ export type CorrectResultResponse = Message<"hutong.results.v1.CorrectResultResp
   testResult?: TestResult | undefined;
 
   /**
-   * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-   * returns a newer token.
+   * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request with
+   * its request_id returns the same token.
    *
    * @generated from field: string consistency_token = 2;
    */
@@ -194,11 +196,19 @@ export type RecallResultsResponse = Message<"hutong.results.v1.RecallResultsResp
 
   /**
    * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-   * returns a newer token. Empty with validate_only.
+   * with its request_id returns the same token. Empty with validate_only.
    *
    * @generated from field: string consistency_token = 2;
    */
   consistencyToken: string;
+
+  /**
+   * The recall waits for a second approver and recalled nothing; absent if it needed none. recalled_count is then 0, and
+   * pending_change says how many results it would recall. Once it is approved, both say how many it recalled.
+   *
+   * @generated from field: hutong.approval.v1.PendingChange pending_change = 3;
+   */
+  pendingChange?: PendingChange | undefined;
 };
 
 /**
@@ -238,6 +248,9 @@ export const ResultsAdminService: GenService<{
    * received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
    * registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
    * end of the interval.
+   * A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+   * propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+   * repeat with the same request_id answers with how the change stands.
    *
    * @generated from rpc hutong.results.v1.ResultsAdminService.RecallResults
    */

@@ -436,7 +436,7 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   ownRecordsAlone: boolean;
 
   /**
-   * The limit of the look-up may have hidden what counted at a time of use in the past.
+   * The limit of the look-up or the nation's retention may have hidden what counted at the time of use.
    *
    * @generated from field: bool history_cut = 12;
    */
@@ -498,7 +498,8 @@ export enum DecisionOutcome {
   NOT_REQUIRED = 3,
 
   /**
-   * It cannot be known now: no rule in force, or a source did not answer. Never a reason against the holder.
+   * It cannot be known now, because no policy is in force or a source did not answer. Never a reason against the
+   * holder.
    *
    * @generated from enum value: DECISION_OUTCOME_UNDETERMINED = 4;
    */
@@ -512,8 +513,8 @@ export const DecisionOutcomeSchema: GenEnum<DecisionOutcome> = /*@__PURE__*/
   enumDesc(file_hutong_verification_v1_decision, 0);
 
 /**
- * Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot say "not found in the
- * local code" or "not tested here".
+ * Why the outcome is as it is. No value stands for a ground that the notice of 29 July 2022 forbids: the system cannot
+ * say "not found in the local code" or "not tested here".
  *
  * @generated from enum hutong.verification.v1.DecisionReason
  */
@@ -623,7 +624,8 @@ export enum DecisionReason {
   NATION_NOT_ASKED = 14,
 
   /**
-   * UNDETERMINED: the limit of the look-up may hide what counted at a time of use in the past. Asking again does not help.
+   * UNDETERMINED: what counted at the time of use may be hidden, by the limit of the look-up, or because the nation has
+   * removed old results since (DataSource.retention_start_time). Asking again does not help.
    *
    * @generated from enum value: DECISION_REASON_HISTORY_CUT = 15;
    */

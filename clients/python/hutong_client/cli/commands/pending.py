@@ -1,0 +1,122 @@
+"""`hutong pending`: changes that wait for a second approver."""
+
+from __future__ import annotations
+
+import click
+from hutong.approval.v1.approval_service_pb2 import (
+    ApproveChangeRequest,
+    GetPendingChangeRequest,
+    ListPendingChangesRequest,
+    RejectChangeRequest,
+)
+from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
+from hutong.approval.v1.pending_change_pb2 import PendingChange, PendingChangeState
+
+# Their requests are among what is proposed, and JSON needs their types.
+from hutong.policy.v1 import policy_admin_service_pb2
+from hutong.results.v1 import document_link_service_pb2, results_admin_service_pb2
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS, Connection
+from hutong_client.errors import NotFound, PermissionDenied
+from hutong_client.formatting import as_dict, moment, word
+from hutong_client.paging import all_pages
+
+_PROPOSED = (policy_admin_service_pb2, document_link_service_pb2, results_admin_service_pb2)
+
+
+@click.group()
+def pending() -> None:
+    """List, approve and reject changes that wait for a second approver.
+
+    Supervisors decide on recalls and unlinkings, at Results; the nation's authority on floors, at Policy.
+    """
+
+
+@pending.command("list", cls=NodeCommand)
+@click.option("--all", "include_decided", is_flag=True, help="Also changes that are decided or have lapsed.")
+@json_option
+@click.pass_obj
+def list_changes(node: Node, include_decided: bool, as_json: bool) -> ExitCode:
+    """List the changes that you may decide, newest first. --json shows what is proposed in full."""
+    request = ListPendingChangesRequest(include_decided=include_decided)
+    with node.connect() as connection:
+        found = [
+            change
+            for service in _services(connection)
+            for page in all_pages(service.ListPendingChanges, request)
+            for change in page.pending_changes
+        ]
+    if as_json:
+        print_json({"pending_changes": [as_dict(it) for it in found]})
+    elif not found:
+        click.echo("No change waits.")
+    else:
+        rows = [
+            (
+                it.name,
+                it.method.rpartition("/")[2],
+                it.object,
+                f"{it.item_count:,}",
+                it.proposer,
+                _state(it),
+                moment(it.expire_time),
+            )
+            for it in found
+        ]
+        print_table(("change", "call", "of", "results", "proposed by", "state", "lapses"), rows)
+    return ExitCode.DONE
+
+
+@pending.command(cls=NodeCommand)
+@click.argument("name", metavar="CHANGE")
+@json_option
+@click.pass_obj
+def approve(node: Node, name: str, as_json: bool) -> ExitCode:
+    """Approve CHANGE, given as pendingChanges/{uuid7}, and make it. The proposer cannot. Repeating it does no harm."""
+    with node.connect() as connection:
+        service = _owner(connection, name)
+        response = service.ApproveChange(ApproveChangeRequest(name=name), timeout=CALL_SECONDS)
+    return _show(response.pending_change, as_json)
+
+
+@pending.command(cls=NodeCommand)
+@click.argument("name", metavar="CHANGE")
+@click.option("--reason", required=True, help="Why, without any identity.")
+@json_option
+@click.pass_obj
+def reject(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
+    """Reject CHANGE, given as pendingChanges/{uuid7}. The proposer may do so too."""
+    with node.connect() as connection:
+        service = _owner(connection, name)
+        response = service.RejectChange(RejectChangeRequest(name=name, reason=reason), timeout=CALL_SECONDS)
+    return _show(response.pending_change, as_json)
+
+
+def _services(connection: Connection) -> tuple[ApprovalServiceStub, ApprovalServiceStub]:
+    return connection.result_approvals, connection.policy_approvals
+
+
+def _owner(connection: Connection, name: str) -> ApprovalServiceStub:
+    """Return the service that has a change. If neither shows it, the other call fails as it must."""
+    results, policy = _services(connection)
+    try:
+        results.GetPendingChange(GetPendingChangeRequest(name=name), timeout=CALL_SECONDS)
+    except (NotFound, PermissionDenied):
+        return policy
+    return results
+
+
+def _show(change: PendingChange, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json({"pending_change": as_dict(change)})
+    else:
+        count = f", {change.changed_count:,} results" if change.changed_count > 1 else ""
+        click.echo(f"{change.name}: {_state(change)}{count}")
+    return ExitCode.DONE
+
+
+def _state(change: PendingChange) -> str:
+    return word(PendingChangeState, change.state, "PENDING_CHANGE_STATE_")

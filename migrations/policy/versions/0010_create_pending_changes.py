@@ -1,0 +1,43 @@
+"""Create the pending changes, which wait for a second approver.
+
+Revision: 0010, after 0011
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "policy_pending_changes",
+        sa.Column("change_id", sa.String(length=36), nullable=False),
+        sa.Column("method", sa.String(length=100), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=False),
+        sa.Column("region", sa.String(length=6), nullable=False),
+        sa.Column("object", sa.String(length=200), nullable=False),
+        sa.Column("change", sa.LargeBinary(), nullable=False),
+        sa.Column("item_count", sa.BigInteger(), nullable=False),
+        sa.Column("proposer", sa.String(length=100), nullable=False),
+        sa.Column("person", sa.String(length=64), nullable=False),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.Column("expire_time", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.SmallInteger(), nullable=False),
+        sa.Column("decider", sa.String(length=100), nullable=False),
+        sa.Column("decide_time", sa.BigInteger(), nullable=True),
+        sa.Column("reject_reason", sa.String(length=256), nullable=False),
+        sa.Column("complete_time", sa.BigInteger(), nullable=True),
+        sa.Column("changed_count", sa.BigInteger(), nullable=False),
+        sa.Column("consistency_token", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("change_id", name=op.f("pk_policy_pending_changes")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("policy_pending_changes")

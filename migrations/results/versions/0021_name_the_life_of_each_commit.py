@@ -1,0 +1,44 @@
+"""Name the life of the database in which each commit was made, here and at the nation.
+
+Commits from before have no life. Positions of other nodes' lives are known from the next commit of each on.
+
+Revision: 0021, after 0015
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0021"
+down_revision = "0019"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    with op.batch_alter_table("changes", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("life", sa.String(length=36), server_default="", nullable=False))
+    op.create_table(
+        "removed_lives",
+        sa.Column("life", sa.String(length=36), nullable=False),
+        sa.Column("writer_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("newest_sequence", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("life", "writer_id", name=op.f("pk_removed_lives")),
+    )
+    op.create_table(
+        "replicated_lives",
+        sa.Column("node", sa.String(length=6), nullable=False),
+        sa.Column("life", sa.String(length=36), nullable=False),
+        sa.Column("writer_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("newest_sequence", sa.BigInteger(), nullable=False),
+        sa.Column("ordinal", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("node", "life", "writer_id", name=op.f("pk_replicated_lives")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("replicated_lives")
+    op.drop_table("removed_lives")
+    with op.batch_alter_table("changes", schema=None) as batch_op:
+        batch_op.drop_column("life")

@@ -1,0 +1,1 @@
+"""Four eyes: pending changes, which one caller proposes and another approves."""

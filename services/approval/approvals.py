@@ -1,0 +1,212 @@
+"""Four eyes: a change that one caller proposes is made when another caller approves it.
+
+The service that owns a change proposes it in place of making it, and registers how it is made. An approved change runs
+the same code as any other. Its actor is the proposer. Its request id is the change's own, so that a repeated approval
+continues what was cut off and makes nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+from hutong.approval.v1 import pending_change_pb2
+from sqlalchemy import Connection, Table
+
+from services.approval.convert import change_to_proto, pack
+from services.approval.model import PendingChange, Proposal, State
+from services.approval.store import complete, decide, find_change, insert_change, not_pending
+from services.domain.errors import PermissionDenied
+from services.domain.instant import Span
+from services.domain.names import format_pending_change, parse_pending_change
+from services.runtime.audit import current_audit, record_change
+from services.runtime.call import current_call
+from services.runtime.caller import LOCAL, Caller
+from services.runtime.clock import Clock
+from services.runtime.ids import uuid7
+from services.runtime.server.access.permits import Owner
+from services.storage.engine import Database
+from services.storage.idempotency import answer_once, find_answer
+
+Decide = Callable[[Connection], None]
+"""Approves the change within a transaction. Call it after all other statements."""
+
+
+class Made(NamedTuple):
+    """What an approved change did: how many results were recalled, 1 for other changes, and the consistency token."""
+
+    changed_count: int
+    consistency_token: str = ""
+
+
+Make = Callable[[PendingChange, Decide], Awaitable[Made]]
+"""Makes an approved change, and calls `Decide` in its first transaction."""
+
+
+class Approvals:
+    """The pending changes of one service.
+
+    `memory` is the service's table of request ids and `secret` the key of its hashes. A proposal lapses after `life`.
+    """
+
+    def __init__(
+        self, database: Database, table: Table, memory: Table, clock: Clock, life: Span, secret: bytes = b""
+    ) -> None:
+        self._database = database
+        self._table = table
+        self._memory = memory
+        self._clock = clock
+        self._life = life
+        self._secret = secret
+        self._makers: dict[str, Make] = {}
+
+    def register(self, method: str, make: Make) -> None:
+        """Say how the changes that an RPC proposes are made."""
+        self._makers[method] = make
+
+    def is_needed(self) -> bool:
+        """Whether the current call's caller is identified. Nobody can be told apart from local callers."""
+        return _caller().role not in {"", LOCAL}
+
+    async def find_proposed(self, request: Message) -> PendingChange | None:
+        """Return what an earlier request with the same id has proposed; None if there was none.
+
+        Raises:
+            InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
+        """
+        request_id: str = request.request_id  # type: ignore[attr-defined]
+        if not request_id:
+            return None
+
+        def read(connection: Connection) -> PendingChange | None:
+            answer = find_answer(
+                connection,
+                self._memory,
+                _key(request),
+                request_id,
+                request,
+                response_type=pending_change_pb2.PendingChange,
+                secret=self._secret,
+            )
+            return None if answer is None else find_change(connection, self._table, parse_pending_change(answer.name))
+
+        return await self._database.read(read)
+
+    async def propose(self, request: Message, proposal: Proposal) -> PendingChange:
+        """Store a proposal of the current caller, once for each request id."""
+        now, caller = self._clock.now(), _caller()
+        change = PendingChange(
+            uuid7(),
+            proposal.method,
+            proposal.role,
+            proposal.region,
+            proposal.object,
+            pack(proposal.change),
+            proposal.item_count,
+            caller.name,
+            caller.person,
+            now,
+            now + self._life,
+            int(State.PENDING),
+            "",
+            None,
+            "",
+            None,
+            0,
+            "",
+        )
+        name = format_pending_change(change.change_id)
+
+        def store(connection: Connection) -> pending_change_pb2.PendingChange:
+            insert_change(connection, self._table, change)
+            record_change(connection, name, region=proposal.region, count=0, outcome="PROPOSED")
+            return pending_change_pb2.PendingChange(name=name)
+
+        def write(connection: Connection) -> PendingChange:
+            answer = answer_once(
+                connection,
+                self._memory,
+                _key(request),
+                request.request_id,  # type: ignore[attr-defined]
+                request,
+                now,
+                partial(store, connection),
+                response_type=pending_change_pb2.PendingChange,
+                secret=self._secret,
+            )
+            return find_change(connection, self._table, parse_pending_change(answer.name))
+
+        return await self._database.write(write)
+
+    async def find(self, name: str) -> PendingChange:
+        """Return a change by its name. Raises NotFound."""
+        return await self._database.read(find_change, self._table, parse_pending_change(name))
+
+    async def owner_of(self, name: str) -> Owner:
+        """Return who may decide a change. Raises NotFound."""
+        change = await self.find(name)
+        return Owner(change.region, role=change.role)
+
+    async def approve(self, name: str) -> PendingChange:
+        """Approve a change for the current caller and make it.
+
+        Raises:
+            NotFound: there is no such change.
+            PermissionDenied: SAME_APPROVER.
+            FailedPrecondition: NOT_PENDING, or why the change cannot be made now.
+        """
+        change, caller, now = await self.find(name), _caller(), self._clock.now()
+        if change.complete_time is not None:
+            return change
+        if change.is_by(caller):
+            raise PermissionDenied(
+                "SAME_APPROVER", "another caller must approve the change", metadata={"proposer": change.proposer}
+            )
+        state = change.state_at(now)
+        if state not in {State.PENDING, State.APPROVED}:
+            raise not_pending(state)
+        _act_for(change.proposer)
+        made = await self._makers[change.method](change, partial(self._approve, change, caller.name))
+        await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
+        return await self.find(name)
+
+    async def reject(self, name: str, reason: str) -> PendingChange:
+        """Reject a change for the current caller. Raises NotFound and FailedPrecondition NOT_PENDING."""
+        change_id, decider = parse_pending_change(name), _caller().name
+
+        def write(connection: Connection) -> PendingChange:
+            if decide(connection, self._table, change_id, State.REJECTED, decider, self._clock.now(), reason):
+                record_change(connection, name, count=0, outcome="REJECTED")
+            return find_change(connection, self._table, change_id)
+
+        return await self._database.write(write)
+
+    def to_proto(self, change: PendingChange) -> pending_change_pb2.PendingChange:
+        """Return the message of a change as it stands now."""
+        return change_to_proto(change, self._clock.now())
+
+    def _approve(self, change: PendingChange, decider: str, connection: Connection) -> None:
+        if decide(connection, self._table, change.change_id, State.APPROVED, decider, self._clock.now()):
+            name = format_pending_change(change.change_id)
+            record_change(connection, name, region=change.region, count=change.item_count, outcome="APPROVED")
+
+
+def _caller() -> Caller:
+    call = current_call.get()
+    return Caller("") if call is None else call.caller
+
+
+def _act_for(proposer: str) -> None:
+    """Make the proposer the actor of the current call's change. The audit names both it and the caller."""
+    call, audit = current_call.get(), current_audit.get()
+    if call is not None:
+        call.acting_for = proposer
+    if audit is not None:
+        audit.act_for(proposer)
+
+
+def _key(request: Message) -> str:
+    """Return the method name under which the table of request ids keeps what a request has proposed."""
+    return f"{request.DESCRIPTOR.name} proposed"

@@ -1,0 +1,91 @@
+"""Pending changes in the database: plain functions over a connection."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, update
+
+from services.approval.model import PendingChange, State
+from services.domain.errors import FailedPrecondition, NotFound
+from services.domain.instant import DAY, Instant
+from services.domain.names import format_pending_change
+from services.domain.region import NATION, prefix
+
+KEPT = 180 * DAY
+"""How long a change is kept after it was proposed, as the reads of the audit are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeFilter:
+    """Selects changes. An empty field selects all; `open_at` selects those that can still be decided at an instant."""
+
+    region: str = ""
+    object: str = ""
+    role: str = ""
+    open_at: Instant | None = None
+
+
+def insert_change(connection: Connection, table: Table, change: PendingChange) -> None:
+    """Store a change, and remove those that are older than KEPT."""
+    connection.execute(delete(table).where(table.c.create_time < change.create_time - KEPT))
+    connection.execute(insert(table).values(asdict(change)))
+
+
+def find_change(connection: Connection, table: Table, change_id: str) -> PendingChange:
+    """Return a change. Raises NotFound."""
+    row = connection.execute(select(table).where(table.c.change_id == change_id)).first()
+    if row is None:
+        raise NotFound.resource(format_pending_change(change_id))
+    return PendingChange(**row._mapping)
+
+
+def list_changes(
+    connection: Connection, table: Table, wanted: ChangeFilter, before: str, limit: int
+) -> list[PendingChange]:
+    """Return at most `limit` changes, newest first, after the change `before`; from the newest on if it is empty."""
+    columns = table.c
+    conditions: list[ColumnElement[bool]] = [columns.change_id < before] if before else []
+    if wanted.region and wanted.region != NATION:
+        conditions.append(columns.region.startswith(prefix(wanted.region), autoescape=True))
+    if wanted.object:
+        conditions.append(columns.object == wanted.object)
+    if wanted.role:
+        conditions.append(columns.role == wanted.role)
+    if wanted.open_at is not None:
+        conditions += [columns.state == int(State.PENDING), columns.expire_time > wanted.open_at]
+    query = select(table).where(*conditions).order_by(columns.change_id.desc()).limit(limit)
+    return [PendingChange(**row._mapping) for row in connection.execute(query)]
+
+
+def decide(
+    connection: Connection, table: Table, change_id: str, state: State, decider: str, now: Instant, reason: str = ""
+) -> bool:
+    """Approve or reject a change that is pending. Return False if it is in that state already.
+
+    Raises:
+        NotFound: there is no such change.
+        FailedPrecondition: NOT_PENDING, it was decided otherwise or has lapsed.
+    """
+    pending = (table.c.change_id == change_id, table.c.state == int(State.PENDING), table.c.expire_time > now)
+    decided = {"state": int(state), "decider": decider, "decide_time": now, "reject_reason": reason}
+    if connection.execute(update(table).where(*pending).values(decided)).rowcount == 1:
+        return True
+    found = find_change(connection, table, change_id).state_at(now)
+    if found != state:
+        raise not_pending(found)
+    return False
+
+
+def complete(connection: Connection, table: Table, change_id: str, count: int, token: str, now: Instant) -> None:
+    """Note that an approved change was made as a whole. The first note stands."""
+    open_ = (table.c.change_id == change_id, table.c.complete_time.is_(None))
+    connection.execute(
+        update(table).where(*open_).values(complete_time=now, changed_count=count, consistency_token=token)
+    )
+
+
+def not_pending(state: State) -> FailedPrecondition:
+    """Return the error of a change that can no longer be decided."""
+    words = {State.APPROVED: "is approved", State.REJECTED: "was rejected", State.LAPSED: "has lapsed"}
+    return FailedPrecondition("NOT_PENDING", f"the change {words[state]}", metadata={"state": state.name})

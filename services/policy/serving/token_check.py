@@ -1,0 +1,59 @@
+"""Checks whether the publication that a consistency token names is in the policy book of this process."""
+
+from __future__ import annotations
+
+from services.domain.errors import Unavailable
+from services.domain.instant import SECOND
+from services.domain.names import format_node
+from services.domain.region import NATION
+from services.policy.serving.book_cache import PolicyBookCache
+from services.runtime.consistency import BEFORE_ANY, CommitPosition, decode_token
+
+
+class TokenCheck:
+    """Checks tokens of this node's and of the nation's publications by their positions, never by a clock."""
+
+    def __init__(self, cache: PolicyBookCache, jurisdiction: str) -> None:
+        self._cache = cache
+        self._jurisdiction = jurisdiction
+
+    async def require(self, token: str) -> None:
+        """Check that the book holds what a token stands for. The empty token stands for nothing.
+
+        Raises:
+            InvalidArgument: INVALID_CONSISTENCY_TOKEN.
+            Unavailable: NOT_FRESH_ENOUGH, the book does not hold it; the metadata says whether it ever will.
+        """
+        commit = decode_token(token)
+        if commit is None or (commit.service == "policy" and commit.position.sequence == BEFORE_ANY.sequence):
+            return
+        if commit.service == "policy" and commit.region == self._jurisdiction:
+            await self._require_own(commit)
+        elif commit.service == "policy" and commit.region == NATION:
+            self._require_of_nation(commit)
+        else:
+            # Publications of other provinces, and writes of other services, never come here.
+            raise self._not_fresh(lost=True)
+
+    async def _require_own(self, commit: CommitPosition) -> None:
+        life, _, sequence = commit.position
+        if sequence > self._cache.sequence:
+            # Another process on this database may have published.
+            await self._cache.refresh()
+        if self._cache.life_of(sequence) != life:
+            raise self._not_fresh(lost=True)
+
+    def _require_of_nation(self, commit: CommitPosition) -> None:
+        life, _, sequence = commit.position
+        reached = self._cache.nation_lives
+        if reached.get(life, 0) < sequence:
+            # Once a later life of the nation is known, nothing more of an earlier one comes.
+            raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))
+
+    def _not_fresh(self, *, lost: bool) -> Unavailable:
+        return Unavailable(
+            "NOT_FRESH_ENOUGH",
+            "Policy has not seen what the token stands for" + (", and never will" if lost else ""),
+            metadata={"node": f"{format_node(self._jurisdiction)}/policy", **({"lost": "true"} if lost else {})},
+            retry_after=None if lost else SECOND,
+        )

@@ -1,0 +1,71 @@
+"""At the nation: how far the lives of other nodes' databases are durable here. Consistency tokens name such positions.
+
+A node sends its commits in an order in which every commit comes after all commits that had ended when it was made. A
+commit of a later life therefore arrives after everything that was kept of an earlier life.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import Connection, and_, func, or_, select, update
+
+from services.results.exchange import tables
+from services.runtime.consistency import BEFORE_ANY, CommitPosition
+from services.storage.upsert import insert_if_absent
+
+_lives = tables.replicated_lives
+
+
+def record_reached(connection: Connection, node: str, writer: int, newest: Mapping[str, int]) -> None:
+    """Record how far a writer's commits are durable, in the transaction that stores them.
+
+    `newest` gives the greatest sequence of each life, in the order of the commits. A position never moves back, because
+    a node that was restored sends earlier commits again.
+    """
+    for life, sequence in newest.items():
+        mine = (_lives.c.node == node, _lives.c.life == life, _lives.c.writer_id == writer)
+        moved = update(_lives).where(*mine, _lives.c.newest_sequence <= sequence).values(newest_sequence=sequence)
+        if connection.execute(moved).rowcount:
+            continue
+        ordinal = select(func.coalesce(func.max(_lives.c.ordinal), 0) + 1).where(_lives.c.node == node)
+        new = insert_if_absent(connection, _lives).values(
+            node=node, life=life, writer_id=writer, newest_sequence=sequence, ordinal=ordinal.scalar_subquery()
+        )
+        connection.execute(new)
+
+
+def find_unmet(connection: Connection, commits: Collection[CommitPosition]) -> dict[CommitPosition, bool]:
+    """Return the commits of other nodes that are not here, each with whether it may still come.
+
+    A commit cannot come any more if a commit of a later life of its node is here. A restore has lost it then.
+    """
+    wanted = {commit for commit in commits if commit.position.sequence != BEFORE_ANY.sequence}
+    if not wanted:
+        return {}
+    named = sorted({(commit.region, commit.position.life) for commit in wanted})
+    of_lives = or_(*(and_(_lives.c.node == node, _lives.c.life == life) for node, life in named))
+    reached: dict[tuple[str, str, int], int] = {}
+    ordinals: dict[tuple[str, str], int] = {}
+    for row in connection.execute(select(_lives).where(of_lives)):
+        reached[row.node, row.life, row.writer_id] = row.newest_sequence
+        ordinals[row.node, row.life] = max(row.ordinal, ordinals.get((row.node, row.life), 0))
+    unmet = [
+        commit
+        for commit in wanted
+        if reached.get((commit.region, commit.position.life, commit.position.writer), 0) < commit.position.sequence
+    ]
+    if not unmet:
+        return {}
+    nodes = sorted({commit.region for commit in unmet})
+    newest: dict[str, int] = dict(
+        connection.execute(
+            select(_lives.c.node, func.max(_lives.c.ordinal)).where(_lives.c.node.in_(nodes)).group_by(_lives.c.node)
+        ).all()
+    )
+    return {commit: _may_come(ordinals.get((commit.region, commit.position.life)), newest, commit) for commit in unmet}
+
+
+def _may_come(ordinal: int | None, newest: Mapping[str, int], commit: CommitPosition) -> bool:
+    """Return whether the life of a commit is unknown here or the newest of its node. `ordinal` is that of the life."""
+    return ordinal is None or ordinal >= newest[commit.region]

@@ -1,0 +1,40 @@
+"""The life of a database: an id that changes whenever the database may have been restored from a copy.
+
+A restored database gives out the sequences of lost commits again. Two commits with the same sequence are therefore told
+apart by the life in which each was made. A life lasts from one start of the database to the next, because no restore
+happens without a start:
+
+- On PostgreSQL a life is one run of the server with one table: the start of the server, and the identity of the table.
+  A server that takes over from another one, and a table that was loaded from a dump, begin a new life.
+- On SQLite a life is one opening of the file by a process.
+
+Most starts follow no restore. A new life costs nothing then, because the log says in which life each commit was made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, String, Table, literal, literal_column
+
+from services.runtime.ids import uuid7
+
+_OPTION = "hutong_life"
+LIFE_LENGTH = 36
+"""The longest id of a life: a UUID on SQLite. On PostgreSQL an id has 32 hexadecimal digits."""
+
+
+def begin_life() -> dict[str, Any]:
+    """Return the execution options of an engine of SQLite that begins a new life of its file."""
+    return {_OPTION: uuid7()}
+
+
+def current_life(connection: Connection, table: Table) -> ColumnElement[str]:
+    """Return the expression for the life in which a row of a table is written."""
+    if connection.dialect.name == "sqlite":
+        options: dict[str, Any] = dict(connection.get_execution_options())
+        return literal(options[_OPTION], String(LIFE_LENGTH))
+    return literal_column(
+        f"md5(extract(epoch FROM pg_postmaster_start_time())::text || '/' || '{table.name}'::regclass::oid::text)",
+        String(LIFE_LENGTH),
+    )

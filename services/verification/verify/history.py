@@ -1,0 +1,63 @@
+"""Finds the items of which a result that counted at the use time may be hidden, by a limit or by retention."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from services.domain.instant import Instant
+from services.verification.decision.items import item_rules
+from services.verification.decision.model import NATIONAL_RESULTS, NEGATIVE, Record, Requirement
+from services.verification.decision.window import last_expiry
+from services.verification.sources.lookup_answer import LookupAnswer
+from services.verification.sources.model import PolicyAnswer
+from services.verification.verify.question import Question
+
+
+def find_cut_items(question: Question, results: LookupAnswer | None, policy: PolicyAnswer | None) -> tuple[str, ...]:
+    """Return the items of which a result that counted at the use time may be missing from the look-up's answer."""
+    if results is None:
+        return ()
+    use_time, limit = question.policy.use_time, question.look_up.limit
+    found: set[str] = set()
+    if use_time < question.evaluate_time and len(results.records) >= limit:
+        found = _cut_by_limit(use_time, limit, results)
+    # Only the nation answers for the results of all nodes, so only its retention can hide any.
+    for source in results.sources:
+        if source.source == NATIONAL_RESULTS and source.retention_start_time is not None and policy is not None:
+            for effective in (policy.effective, policy.elsewhere):
+                if effective is not None and effective.required is not None:
+                    found |= _cut_by_retention(use_time, source.retention_start_time, effective.required)
+    return tuple(sorted(found))
+
+
+def _cut_by_limit(use_time: Instant, limit: int, results: LookupAnswer) -> set[str]:
+    """Return the items of which the look-up's limit may have left out a result that counted at a past use time.
+
+    Results of each item come newest first, separately from inside and outside the region. If one side of an item is
+    full and all its negatives were issued after the use time, an older negative may have been left out.
+    """
+    sides: defaultdict[tuple[str, bool], list[Record]] = defaultdict(list)
+    for index, record in enumerate(results.records):
+        sides[record.item, index < results.in_region_count].append(record)
+    return {
+        item
+        for (item, _), side in sides.items()
+        if len(side) >= limit and not any(_is_negative_by(record, use_time) for record in side)
+    }
+
+
+def _is_negative_by(record: Record, instant: Instant) -> bool:
+    return record.outcome == NEGATIVE and record.report_time is not None and record.report_time <= instant
+
+
+def _cut_by_retention(use_time: Instant, horizon: Instant, required: Requirement) -> set[str]:
+    """Return the accepted items of which a result from before the horizon could count at the use time."""
+    newest = min(horizon - 1, use_time)
+    proof = required.sampling_proof_window
+    if proof is not None and use_time < newest + proof:
+        return set(item_rules(required).accepted)
+    return {
+        item
+        for item, window in item_rules(required).accepted.items()
+        if last_expiry(window or required.window, required.shortest_windows, newest).is_after(use_time)
+    }

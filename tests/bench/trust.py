@@ -1,0 +1,141 @@
+"""Measures what access control and audit cost: one node over mutual TLS, and Verification with and without them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import grpc
+from hutong.verification.v1.verification_service_pb2 import (
+    BatchVerifyRequest,
+    BatchVerifyResponse,
+    StreamVerifyRequest,
+    StreamVerifyResponse,
+    VerifyRequest,
+    VerifyResponse,
+)
+from hutong_client import Tls
+
+from clients.examples.node import Node, free_addresses
+from tests.bench.callers import Target, stream_rate, unary_rate
+from tests.bench.gates import gate_node, make_question
+from tests.bench.measure import Measurement, in_turns
+from tests.bench.nodes import bench_processes
+from tests.bench.verify import (
+    BATCH,
+    BATCHES_AHEAD,
+    CALLERS,
+    QUESTIONS_AHEAD,
+    SERVICE,
+    STREAMS,
+    is_batch_recognized,
+    is_recognized,
+)
+from tests.support.certificates import Authority, spiffe
+from tests.support.databases import PostgresServer
+
+GATE = f"gates/{make_question(0).region}/1"
+LEAST_SHARE = 1 / 1.10
+"""The least rate of Verify, as a share of the rate without access control and audit."""
+QUOTAS = """
+quotas:
+  - role: gate
+    persons_an_hour: 1000000
+    misses_an_hour: 1000000
+    calls: 1000
+    heavy_calls: 1000
+    streams: 1000
+    units_a_second: 1000000000
+"""
+"""Budgets that are counted and never used up."""
+
+
+def bench_trust(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
+    """Measure each RPC that makes decisions in turns with the same RPC without access control and audit."""
+    with gate_node(directory, postgres, persons) as node:
+        questions = node.questions(20_000)
+        urls = node.urls
+    own = "Verify with access control and audit"
+    with _both(directory, urls, postgres.make("verification")) as (guarded, bare, credentials):
+        verify = [
+            Target(address, f"{SERVICE}/Verify", VerifyResponse, is_recognized, credentials)
+            for address in (guarded, bare)
+        ]
+        rates = in_turns(seconds, *(partial(unary_rate, one, questions, callers=CALLERS) for one in verify))
+        found = [Measurement(own, rates[0], "without both", rates[1], "calls/s", must=LEAST_SHARE)]
+        rates = in_turns(seconds, *(partial(_batch_rate, one, credentials, questions) for one in (guarded, bare)))
+        found.append(Measurement("  BatchVerify of 500", rates[0], "without both", rates[1], "persons/s"))
+        rates = in_turns(seconds, *(partial(_stream_rate, one, credentials, questions) for one in (guarded, bare)))
+        found.append(Measurement("  StreamVerify, 64 gates", rates[0], "without both", rates[1], "answers/s"))
+    return found
+
+
+def _batch_rate(
+    address: str, credentials: grpc.ChannelCredentials, questions: list[VerifyRequest], seconds: float
+) -> float:
+    batches = [
+        BatchVerifyRequest(requests=questions[start : start + BATCH]) for start in range(0, len(questions), BATCH)
+    ]
+    target = Target(address, f"{SERVICE}/BatchVerify", BatchVerifyResponse, is_batch_recognized, credentials)
+    return unary_rate(target, batches, seconds, BATCHES_AHEAD) * BATCH
+
+
+def _stream_rate(
+    address: str, credentials: grpc.ChannelCredentials, questions: list[VerifyRequest], seconds: float
+) -> float:
+    asked = [StreamVerifyRequest(correlation_id=str(index), request=one) for index, one in enumerate(questions)]
+    target = Target(address, f"{SERVICE}/StreamVerify", StreamVerifyResponse, is_recognized, credentials)
+    return stream_rate(target, asked, seconds, STREAMS, QUESTIONS_AHEAD)
+
+
+@contextmanager
+def _both(directory: Path, urls: dict[str, str], bare_url: str) -> Iterator[tuple[str, str, grpc.ChannelCredentials]]:
+    """Run a filled node over mutual TLS, with a second Verification of the other kind.
+
+    Yields the addresses of the two and the credentials of a gate.
+    """
+    files = directory / "certificates"
+    files.mkdir()
+    authority, nodes = Authority(files, "client-ca"), Authority(files, "node-ca")
+    server, gate = authority.sign("server", spiffe("services/verification")), authority.sign("gate", spiffe(GATE))
+    quotas = files / "access.yaml"
+    quotas.write_text(QUOTAS)
+    variables = {
+        "HUTONG_TLS_CERTIFICATE_FILE": str(server.certificate),
+        "HUTONG_TLS_KEY_FILE": str(server.key),
+        "HUTONG_TLS_SERVER_CA_FILE": str(authority.root.certificate),
+        "HUTONG_TLS_CLIENT_CA_FILE": str(authority.root.certificate),
+        "HUTONG_TLS_NODE_CA_FILE": str(nodes.root.certificate),
+        "HUTONG_ACCESS_FILE": str(quotas),
+    }
+    shown = Tls(authority.root.certificate, server.certificate, server.key)
+    with bench_processes(directory / "node-trust", urls, variables, shown) as node:
+        address = free_addresses()["verification"]
+        with _bare_verification(node, address, bare_url):
+            credentials = Tls(authority.root.certificate, gate.certificate, gate.key).credentials()
+            for one in (node.addresses["verification"], address):
+                with grpc.secure_channel(one, credentials) as channel:
+                    grpc.channel_ready_future(channel).result(30)
+            yield node.addresses["verification"], address, credentials
+
+
+@contextmanager
+def _bare_verification(node: Node, address: str, url: str) -> Iterator[None]:
+    own = {"HUTONG_VERIFICATION_ADDRESS": address, "HUTONG_VERIFICATION_DATABASE_URL": url}
+    with (node.data_dir / "untrusting.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.bench.untrusting"],
+            env=node.settings | own,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)

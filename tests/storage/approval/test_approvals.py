@@ -1,0 +1,214 @@
+"""Pending changes on SQLite and on PostgreSQL: proposed once, approved by another, made once, lapsed in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from hutong.approval.v1.approval_service_pb2 import ListPendingChangesRequest
+from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
+from sqlalchemy import func, select
+
+from services.approval.approvals import Approvals, Decide, Made
+from services.approval.convert import unpack
+from services.approval.model import PendingChange, Proposal, State
+from services.approval.servicer import ApprovalServicer
+from services.approval.store import KEPT
+from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from services.domain.instant import HOUR
+from services.domain.names import format_pending_change
+from services.policy import tables
+from services.runtime.call import Call, current_actor, current_call
+from services.runtime.caller import LOCAL, Caller
+from services.runtime.clock import FixedClock
+from services.runtime.page_tokens import PageTokens
+from services.storage.engine import Database, open_database
+from tests.support.databases import MakeUrl
+from tests.support.policy.publishers import START
+
+LIFE = 72 * HOUR
+METHOD = "hutong.policy.v1.PolicyAdminService/WithdrawPolicy"
+NAME = "jurisdictions/000000/policies/national@1"
+A_REQUEST_ID = "01890000-0000-4000-8000-000000000001"
+LI = Caller("authority", "authorities/000000/li", "000000")
+WANG = Caller("authority", "authorities/000000/wang", "000000")
+
+
+def act(caller: Caller) -> None:
+    """Make a caller that of the current call."""
+    call = Call("request")
+    call.caller = caller
+    current_call.set(call)
+
+
+class Withdrawals:
+    """Approvals of withdrawals that are noted in place of being made. The next `failures` of them fail."""
+
+    def __init__(self, url: str) -> None:
+        self.database: Database = open_database(url)
+        self.clock = FixedClock(START)
+        self.approvals = Approvals(self.database, tables.pending_changes, tables.requests, self.clock, LIFE)
+        self.approvals.register(METHOD, self._make)
+        self.made: list[tuple[str, str | None]] = []
+        self.failures = 0
+
+    async def _make(self, change: PendingChange, approve: Decide) -> Made:
+        request = WithdrawPolicyRequest()
+        unpack(change, request)
+        await self.database.write(approve)
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("DATABASE_UNAVAILABLE", "cut off")
+        self.made.append((request.name, current_actor()))
+        return Made(1, "token")
+
+    async def propose(self, request_id: str = "", reason: str = "a slip") -> PendingChange:
+        """Propose a withdrawal as Li."""
+        act(LI)
+        request = WithdrawPolicyRequest(name=NAME, reason=reason, request_id=request_id)
+        return await self.approvals.propose(request, Proposal(METHOD, "authority", "000000", NAME, request))
+
+    async def approve(self, change: PendingChange, caller: Caller = WANG) -> PendingChange:
+        """Approve a change as a caller."""
+        act(caller)
+        return await self.approvals.approve(format_pending_change(change.change_id))
+
+    async def list(self, **fields: object) -> list[str]:
+        """Return the ids of the listed changes."""
+        rest = (self.database, tables.pending_changes, PageTokens(), self.clock)
+        request = ListPendingChangesRequest(**fields)  # type: ignore[arg-type]
+        response = await ApprovalServicer(self.approvals, *rest).ListPendingChanges(request, None)
+        return [change.name.partition("/")[2] for change in response.pending_changes]
+
+
+@pytest.fixture
+def withdrawals(database_url: MakeUrl) -> Iterator[Withdrawals]:
+    opened = Withdrawals(database_url("policy"))
+    yield opened
+    opened.database.close()
+
+
+async def test_a_change_is_proposed_once_and_made_once(withdrawals: Withdrawals) -> None:
+    """The actor is the proposer. The request id of the proposal is that of no other content."""
+    change = await withdrawals.propose(A_REQUEST_ID)
+    assert (await withdrawals.propose(A_REQUEST_ID)).change_id == change.change_id
+    with pytest.raises(InvalidArgument, match="other content"):
+        await withdrawals.propose(A_REQUEST_ID, reason="another")
+    done = await withdrawals.approve(change)
+    assert (done.state, done.decider) == (State.APPROVED, WANG.name)
+    assert (done.changed_count, done.consistency_token) == (1, "token")
+    assert await withdrawals.approve(change) == done
+    assert withdrawals.made == [(NAME, LI.name)]
+    request = WithdrawPolicyRequest(name=NAME, reason="a slip", request_id=A_REQUEST_ID)
+    assert await withdrawals.approvals.find_proposed(request) == done
+
+
+async def test_an_approval_that_was_cut_off_is_repeated(withdrawals: Withdrawals) -> None:
+    """Until the change was made as a whole it is not complete, and it cannot be rejected any more."""
+    change = await withdrawals.propose()
+    withdrawals.failures = 1
+    with pytest.raises(Unavailable):
+        await withdrawals.approve(change)
+    cut_off = await withdrawals.approvals.find(format_pending_change(change.change_id))
+    assert (cut_off.state, cut_off.complete_time) == (State.APPROVED, None)
+    with pytest.raises(FailedPrecondition, match="is approved"):
+        await withdrawals.approvals.reject(format_pending_change(change.change_id), "late")
+    withdrawals.clock.advance(LIFE)
+    assert (await withdrawals.approve(change)).complete_time is not None
+    assert withdrawals.made == [(NAME, LI.name)]
+
+
+async def test_only_one_of_two_decisions_counts(withdrawals: Withdrawals) -> None:
+    """An approval and a rejection that meet."""
+    change = await withdrawals.propose()
+    name = format_pending_change(change.change_id)
+    act(WANG)
+    answers = await asyncio.gather(
+        withdrawals.approvals.approve(name), withdrawals.approvals.reject(name, "no"), return_exceptions=True
+    )
+    assert sum(isinstance(answer, FailedPrecondition) for answer in answers) == 1
+    stands = await withdrawals.approvals.find(name)
+    assert bool(withdrawals.made) is (stands.state == State.APPROVED)
+
+
+@pytest.mark.parametrize(
+    ("proposer", "approver", "is_other"),
+    [
+        (LI, LI, False),
+        (LI, Caller("authority", LI.name, "000000", certificate_hash="another"), False),
+        (LI, WANG, True),
+        (
+            Caller("authority", "authorities/000000/li", person="4711"),
+            Caller("authority", "authorities/000000/wang", person="4711"),
+            False,
+        ),
+        (
+            Caller("authority", "authorities/000000/li", person="4711"),
+            Caller("authority", "authorities/000000/wang", person="4712"),
+            True,
+        ),
+    ],
+)
+async def test_the_proposer_does_not_approve(
+    sqlite_url: MakeUrl, proposer: Caller, approver: Caller, is_other: bool
+) -> None:
+    opened = Withdrawals(sqlite_url("policy"))
+    act(proposer)
+    request = WithdrawPolicyRequest(name=NAME, reason="a slip")
+    change = await opened.approvals.propose(request, Proposal(METHOD, "authority", "000000", NAME, request))
+    if is_other:
+        await opened.approve(change, approver)
+    else:
+        with pytest.raises(PermissionDenied, match="another caller"):
+            await opened.approve(change, approver)
+    assert bool(opened.made) is is_other
+    opened.database.close()
+
+
+async def test_a_change_lapses(withdrawals: Withdrawals) -> None:
+    """In its last microsecond it can be approved, and then no more."""
+    change, last = await withdrawals.propose(), await withdrawals.propose()
+    withdrawals.clock.advance(LIFE - 1)
+    await withdrawals.approve(last)
+    assert await withdrawals.list() == [change.change_id]
+    withdrawals.clock.advance(1)
+    with pytest.raises(FailedPrecondition, match="has lapsed"):
+        await withdrawals.approve(change)
+    with pytest.raises(FailedPrecondition, match="has lapsed"):
+        await withdrawals.approvals.reject(format_pending_change(change.change_id), "late")
+    assert await withdrawals.list() == []
+    assert await withdrawals.list(include_decided=True) == [last.change_id, change.change_id]
+
+
+async def test_lists_are_narrowed(withdrawals: Withdrawals) -> None:
+    """By region, by laboratory, and to the caller's role."""
+    change = await withdrawals.propose()
+    assert await withdrawals.list(region="000000") == [change.change_id]
+    assert await withdrawals.list(region="410000") == []
+    assert await withdrawals.list(lab="labs/91410100MA0000001X") == []
+    act(Caller("supervisor", "supervisors/000000", "000000"))
+    assert await withdrawals.list() == []
+
+
+async def test_old_changes_are_removed(withdrawals: Withdrawals) -> None:
+    """With the next proposal."""
+    change = await withdrawals.propose()
+    withdrawals.clock.advance(KEPT + 1)
+    await withdrawals.propose()
+    count = select(func.count()).select_from(tables.pending_changes)
+    assert await withdrawals.database.read(lambda connection: connection.execute(count).scalar()) == 1
+    with pytest.raises(NotFound):
+        await withdrawals.approvals.find(format_pending_change(change.change_id))
+
+
+def test_local_callers_need_no_approval(sqlite_url: MakeUrl) -> None:
+    """Nor does work outside a call. Identified callers do."""
+    opened = Withdrawals(sqlite_url("policy"))
+    current_call.set(None)
+    assert not opened.approvals.is_needed()
+    act(Caller(LOCAL, LOCAL))
+    assert not opened.approvals.is_needed()
+    act(LI)
+    assert opened.approvals.is_needed()
+    opened.database.close()
