@@ -18,8 +18,8 @@ SUPPLY_READY := $(SUPPLY_VENV)/.ready
 # Packages of the TypeScript client, as its lock file has them.
 NODE_READY := clients/typescript/node_modules/.package-lock.json
 # The clients whose tool is installed are tested. In CI all must be.
-CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript)
-UNTESTED := $(filter-out $(CLIENTS),go typescript)
+CLIENTS := $(if $(shell command -v go),go) $(if $(shell command -v npm),typescript) $(if $(shell command -v mvn),java)
+UNTESTED := $(filter-out $(CLIENTS),go typescript java)
 TOOLS  := .tools
 # Tests run side by side; each worker has databases of its own. Workers often wait for timers, processes and the disk, so
 # there are three for two cores. Unit tests hardly wait, so `make quick` has a worker for each core.
@@ -30,7 +30,7 @@ GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-tools lint licences types protos stubs protos-fresh api openapi-fresh breaking release soak soak-model golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api include openapi-fresh breaking release soak soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -102,7 +102,7 @@ check-clients: $(READY) $(addprefix check-,$(CLIENTS)) ## Test the clients of ot
 	@test -z "$(UNTESTED)" || test -z "$$CI"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
 
-check-go: $(PROTOS_READY)
+check-go: $(PROTOS_READY) include
 	@rm -rf build/fresh-go && mkdir -p build/fresh-go
 	@cd clients/go && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/fresh-go
 	@diff -r build/fresh-go/hutong clients/go/hutong || { echo "Stale Go stubs: run make stubs"; exit 1; }
@@ -116,7 +116,10 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 	@diff -r build/fresh-typescript/src/gen clients/typescript/src/gen || { echo "Stale TypeScript stubs: run make stubs"; exit 1; }
 	@cd clients/typescript && npm test --silent
 
-check-tools: $(READY) ## Open, correct and save rejected rows with LibreOffice; without it the tests are skipped with a message
+check-java:
+	@cd clients/java && mvn -B -q -ntp test
+
+check-tools: $(READY) ## Check the model of the exchange with spin, and open, correct and save rejected rows with LibreOffice; tests without their tool are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
@@ -164,6 +167,12 @@ api: $(PROTOS_READY) ## Write the documentation of the whole contract to build/a
 	@rm -rf build/api && mkdir -p build/api
 	@cd protos/docs && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate --output $(CURDIR)/build/api
 
+include: $(PROTOS_READY) $(TOOLS)/grpcurl ## Write the protos with all that they import to build/include, and compile them; needs Go
+	@rm -rf build/include && mkdir -p build/include
+	@for command in list $(foreach symbol,hutong.error.v1.ErrorReason google.rpc.Code google.rpc.RetryInfo,"describe $(symbol)"); do \
+	  $(TOOLS)/grpcurl -protoset clients/hutong.binpb -proto-out-dir build/include $$command >/dev/null || exit 1; done
+	@cd build/include && $(CURDIR)/$(PROTOS_VENV)/bin/python -m grpc_tools.protoc -I. --descriptor_set_out=/dev/null $$(cd ../../protos && find hutong -name '*.proto')
+
 openapi-fresh: $(READY) $(if $(filter go,$(CLIENTS)),api) ## Fail if the OpenAPI document of what Envoy serves differs from the protos
 	@if [ -z "$(filter go,$(CLIENTS))" ]; then echo "Go is not installed: deploy/envoy/openapi.yaml is not checked."; test -z "$$CI"; else \
 	  $(BIN)/python -m deploy.envoy.openapi build/api/openapi.swagger.json | cmp - deploy/envoy/openapi.yaml || { echo "Stale OpenAPI document: run make stubs"; exit 1; }; fi
@@ -183,6 +192,9 @@ soak: $(READY) ## Run for an hour: kill Results 500 times on each engine, break 
 	@LYING_CHANGES=17000 $(BIN)/python -m pytest tests/rpc/results/exchange/test_lying_node.py $(ARGS)
 	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
+
+soak-protocol: $(READY) ## Search the model of the exchange with more cuts; takes some minutes and up to 8 GiB
+	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2}" HUTONG_MODEL_MEMORY=8000 HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
 
 soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
@@ -233,4 +245,4 @@ vulnerabilities: $(SUPPLY_READY) ## Ask for known vulnerabilities of all locked 
 	@$(SUPPLY_VENV)/bin/python deploy/supply/vulnerabilities.py
 
 clean: ## Remove what the other targets made, except the data in .hutong
-	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(SUPPLY_VENV) $(TOOLS) build dist clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PROTOS_VENV) $(WEB_VENV) $(SUPPLY_VENV) $(TOOLS) build dist clients/typescript/node_modules clients/typescript/dist clients/java/target .pytest_cache .mypy_cache .ruff_cache .hypothesis

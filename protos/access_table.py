@@ -30,10 +30,10 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 (NOT_PERMITTED) where the role may not do it, NOT_FOUND where the object is another's. A caller on loopback under
 `HUTONG_INSECURE` may call everything. How a caller shows its role is in [tls.md](tls.md).
 
-- *own laboratory, own region, own user, itself*: what the named field must be to the caller. A region is also every
-  region inside it; an object belongs to the region of its laboratory, of its decision, of its refusal or of its change
-  that is pending.
-- *and in*: a second field that must be the user's too if the request states it. A document is if the token says so.
+- *own laboratory, own region, own user, itself*: what the named field must name, seen from the caller. A region inside
+  the caller's region is the caller's too. An object belongs to the region of its laboratory, decision, refusal or
+  pending change.
+- *and in*: a second field that must be the user's too if the request states it. The token says which documents are.
 - *case*: the call must name its case as `hutong-case` in its metadata.
 - *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.
 - *persons*: a response may contain something about a person.

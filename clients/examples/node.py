@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -69,16 +70,16 @@ class Node:
         for service in services or SERVICES:
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._log(service).open("ab") as log:
-                self._processes[service] = subprocess.Popen(  # noqa: S603 - our own command
-                    [sys.executable, "-m", "services", "serve", service],
-                    env=self.settings,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
+                self._processes[service] = self.spawn(service, self.settings, log)
         for process in services or SERVICES:
             for service in SERVICES if process == ALL else [process]:
                 self._await_serving(service, process)
+
+    def spawn(self, service: str, environment: dict[str, str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the process of a service without waiting for it."""
+        command = [sys.executable, "-m", "services", "serve", service]
+        nothing = subprocess.DEVNULL
+        return subprocess.Popen(command, env=environment, stdin=nothing, stdout=log, stderr=log)  # noqa: S603 - ours
 
     def kill(self, service: str) -> None:
         """Kill a service with SIGKILL."""

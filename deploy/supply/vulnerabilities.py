@@ -19,7 +19,7 @@ SECONDS = 120
 UNREACHABLE = "The data on vulnerabilities cannot be reached from here: no package was checked."
 
 
-def judge(answer: str) -> tuple[list[str], bool]:
+def summarize(answer: str) -> tuple[list[str], bool]:
     """Return the lines to print for pip-audit's JSON, and whether a package has a known vulnerability."""
     try:
         found: list[dict[str, Any]] = json.loads(answer)["dependencies"]
@@ -44,7 +44,7 @@ def main() -> int:
     options = ["--disable-pip", "--format", "json", "--progress-spinner", "off", "--timeout", "5"]
     try:
         asked = subprocess.run([*command, *options], capture_output=True, text=True, timeout=SECONDS, check=False)  # noqa: S603
-        lines, is_vulnerable = judge(asked.stdout)
+        lines, is_vulnerable = summarize(asked.stdout)
     except subprocess.TimeoutExpired:
         lines, is_vulnerable = [UNREACHABLE], False
     sys.stdout.write("".join(f"{line}\n" for line in lines))

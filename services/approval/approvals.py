@@ -67,7 +67,7 @@ class Approvals:
         self._makers[method] = make
 
     def is_needed(self) -> bool:
-        """Whether the current call's caller is identified. Nobody can be told apart from local callers."""
+        """Whether the current call's caller is identified. Local callers cannot be distinguished from one another."""
         return _caller().role not in {"", LOCAL}
 
     async def find_proposed(self, request: Message) -> PendingChange | None:

@@ -65,7 +65,7 @@ class PendingChange:
     consistency_token: str
 
     def state_at(self, now: Instant) -> State:
-        """Return how the change stands: LAPSED if nobody decided in time."""
+        """Return the state of the change: LAPSED if no caller decided in time."""
         if self.state == State.PENDING and now >= self.expire_time:
             return State.LAPSED
         return State(self.state)

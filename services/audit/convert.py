@@ -52,7 +52,7 @@ def event_to_object(row: StoredEvent, service: str) -> dict[str, Any]:
         "on_behalf_of": row.on_behalf_of,
         "peer": row.peer,
         "method": row.method,
-        "purpose": Purpose.Name(row.purpose).removeprefix("PURPOSE_") if row.purpose else "",
+        "purpose": Purpose.Name(Purpose.ValueType(row.purpose)).removeprefix("PURPOSE_") if row.purpose else "",
         "region": row.region,
         "object": row.object,
         "code": code_pb2.Code.Name(row.code),

@@ -90,7 +90,10 @@ def chain_pack(digest: bytes, pack: Pack) -> bytes:
 
 
 def _pack_column(values: Sequence[Any]) -> Any:
-    """Return the one value of a column; or all values; or each different value once, with its place for each event."""
+    """Return a column in its shortest form.
+
+    That is the value that all events share, or each different value once with an index for each event, or all values.
+    """
     distinct = dict.fromkeys(values)
     if len(distinct) == 1:
         return values[0]

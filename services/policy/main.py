@@ -14,6 +14,7 @@ from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
 from services.domain.instant import HOUR
+from services.domain.region import NATION
 from services.policy import tables
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.floor_approvals import FloorApprovals
@@ -52,7 +53,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     clock, timing = clock or SystemClock(), timing or PolicyTiming()
     database = await open_migrated("policy", settings)
     store = PolicyStore(database)
-    cache = PolicyBookCache(store, clock)
+    cache = PolicyBookCache(store, clock, is_province=settings.jurisdiction != NATION)
     await _read_policies(database, cache)
     audit = ServiceAudit(database, tables.audit, b"", settings.jurisdiction, clock)
     drain = Drain()
@@ -68,7 +69,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         await database.check()
         if cache.as_of == 0:
             await cache.refresh()
-        if upstream is not None and cache.nation_as_of is None:
+        if upstream is not None and not cache.nation_as_of:
             await upstream.restore()
 
     async def close() -> None:

@@ -160,7 +160,7 @@ class Revision:
     def known_at(self, instant: Instant | None) -> bool:
         """Return whether the revision was published and not withdrawn at an instant.
 
-        None means now, and then no clock is compared.
+        None means now, without a comparison with a clock.
         """
         if instant is None:
             return self.withdraw_time is None

@@ -1,8 +1,25 @@
-"""Addresses of servers: host:port."""
+"""Addresses of servers: host:port, or unix:/path."""
 
 from __future__ import annotations
 
 import ipaddress
+
+MAX_SOCKET_PATH = 100
+"""Bytes of the path of a unix socket. The system's limit is 108 on Linux and 104 elsewhere."""
+
+
+def socket_path(address: str) -> str:
+    """Return the path of "unix:/path"; empty for another address.
+
+    Raises:
+        ValueError: the path is relative or too long.
+    """
+    scheme, colon, path = address.partition(":")
+    if scheme != "unix" or not colon:
+        return ""
+    if not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH or not path.isprintable():
+        raise ValueError(f"must be unix: and an absolute path of at most {MAX_SOCKET_PATH} bytes")
+    return path
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -32,13 +49,16 @@ def port_after(address: str) -> str:
 
 def is_same_server(address: str, other: str) -> bool:
     """Whether two addresses certainly belong to one server."""
-    if is_loopback(address) and is_loopback(other):
+    are_sockets = bool(socket_path(address) or socket_path(other))
+    if not are_sockets and is_loopback(address) and is_loopback(other):
         return split_address(address)[1] == split_address(other)[1] != 0
     return address == other
 
 
 def is_loopback(address: str) -> bool:
     """Whether an address can be reached from this machine only."""
+    if socket_path(address):
+        return True
     host, _ = split_address(address)
     if host == "localhost":
         return True

@@ -11,7 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from deploy.supply.packages import LOCK, find_faults, find_run, load_rules, main, pins
-from deploy.supply.vulnerabilities import UNREACHABLE, judge
+from deploy.supply.vulnerabilities import UNREACHABLE, summarize
 
 
 class Package(Distribution):
@@ -88,4 +88,4 @@ def test_vulnerabilities_fail_and_a_missing_network_does_not(
 ) -> None:
     """What was not checked is said."""
     text = json.dumps({"dependencies": answer}) if answer else ""
-    assert judge(text) == (lines, is_vulnerable)
+    assert summarize(text) == (lines, is_vulnerable)

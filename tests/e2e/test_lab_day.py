@@ -19,9 +19,9 @@ from hutong.results.v1 import lab_service_pb2, lab_service_pb2_grpc
 
 from clients.examples import demo
 from clients.examples.day import LAB
-from clients.examples.node import Node, running_node
+from clients.examples.node import Node
 from clients.examples.story import LABS
-from tests.support.ports import free_addresses
+from tests.support.client.forked_node import forked_node
 from tests.support.processes import run, started
 from tests.support.waiting import wait_until
 
@@ -100,7 +100,7 @@ def part(tmp_path: Path) -> Path:
 
 def test_day_is_stored_once_and_wrong_rows_are_reported(tmp_path: Path, day: Path) -> None:
     """Every good row is accepted, every bad row is rejected for exactly its reason; again, nothing is stored twice."""
-    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
+    with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
         first = upload(node, day)
         assert WHOLE.accepted == PEOPLE
@@ -116,7 +116,7 @@ def test_day_is_stored_once_and_wrong_rows_are_reported(tmp_path: Path, day: Pat
 
 def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
     """SIGKILL to the command in the midst of its file: --resume ends where an undisturbed upload ends."""
-    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
+    with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
         with begun(node, part) as process:
             process.kill()
@@ -127,7 +127,7 @@ def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Pa
 
 def test_service_killed_half_way_ends_in_the_same_state(tmp_path: Path, part: Path) -> None:
     """SIGKILL to Results in the midst of a file: once it is back the command goes on by itself and ends the same."""
-    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
+    with forked_node(tmp_path / "node", ["results"]) as node:
         register_lab(node)
         with begun(node, part) as process:
             node.kill("results")

@@ -12,10 +12,9 @@ from hutong.policy.v1.policy_service_pb2 import BatchResolvePoliciesRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_CODE, REFUSAL_GROUND_NOT_TESTED_LOCALLY
 
-from clients.examples.node import running_node
+from tests.support.client.forked_node import forked_node
 from tests.support.policy import record
 from tests.support.policy.record import Case
-from tests.support.ports import free_addresses
 
 CASES = list(record.cases())
 BATCH = 500
@@ -27,7 +26,7 @@ THE_FLOOR = 1_659_024_000
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Case, EffectivePolicy]]]:
     """Every question of the record with its answer, by a service that was given the samples file by file."""
     with (
-        running_node(tmp_path_factory.mktemp("node"), free_addresses(), ["policy"]) as node,
+        forked_node(tmp_path_factory.mktemp("node"), ["policy"]) as node,
         grpc.insecure_channel(node.addresses["policy"]) as channel,
     ):
         for request in record.publications():

@@ -1,6 +1,6 @@
 """Create the pending changes, which wait for a second approver.
 
-Revision: 0019, after 0021
+Revision: 0019, after 0018
 """
 
 from __future__ import annotations

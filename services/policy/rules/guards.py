@@ -80,6 +80,9 @@ def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Vi
     if floor and requirement.window.basis not in (0, REPORT_TIME):
         text = "a floor counts from the report or leaves the basis open: another basis could shorten what places give"
         yield Violation(f"{_ASKED}.window.basis", "INVALID_FIELD", text)
+    if floor and requirement.sampling_proof is not None:
+        text = "a floor states none: whether a sampling record counts, and how long, is each place's own"
+        yield Violation(f"{_ASKED}.sampling_proof_window", "INVALID_FIELD", text)
     if not floor and not has_length:
         text = "needs a duration or calendar_days; only a floor has none"
         yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from services.domain.errors import HutongError, OutOfRange
 from services.domain.instant import Instant
+from services.domain.region import NATION
 from services.policy.changes import Changes, read_changes
 from services.policy.model import Revision
 from services.policy.rules.resolve import PolicyBook
@@ -22,6 +23,9 @@ from services.policy.store import PolicyStore
 from services.runtime.clock import Clock
 
 _log = structlog.get_logger(__name__)
+
+UNKNOWN_EXTENT: Instant = 0
+"""The earliest instant. Some of the nation's policies are here, and nothing says that none is missing."""
 
 RevisionKey = tuple[str, str, int]
 
@@ -34,13 +38,15 @@ class PolicyBookCache:
         sequence: the sequence of the last change in the book.
         as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
         nation_as_of: the book holds everything that the nation published up to this instant by its clock. None at the
-            nation, and at a province that has received nothing from the nation.
+            nation, and at a province that has received nothing from the nation. UNKNOWN_EXTENT at a province that has
+            received something and no checkpoint, because the process that received it was killed.
         lives: the newest sequence of each life of this database.
         nation_lives: the same for the lives of the nation's database, as far as their changes are in the book.
     """
 
-    def __init__(self, store: PolicyStore, clock: Clock) -> None:
+    def __init__(self, store: PolicyStore, clock: Clock, *, is_province: bool = False) -> None:
         self._store = store
+        self._is_province = is_province
         self._clock = clock
         # Every change in order, and the sequence of each revision's last change. Watchers get only that last change.
         self._sequences: list[int] = []
@@ -150,6 +156,8 @@ class PolicyBookCache:
         for at, life in sorted(changes.lives.items()):
             self.lives[life] = at
         self.book = self.book.with_revisions(revision for _, revision in changes.revisions)
+        if self._is_province and self.nation_as_of is None and self.book.series_of(NATION):
+            self.nation_as_of = UNKNOWN_EXTENT
         self.sequence = changes.sequence
 
 

@@ -85,7 +85,7 @@ class UpstreamWatch:
 
     def _lag(self) -> float:
         as_of = self._cache.nation_as_of
-        return float("nan") if as_of is None else (self._clock.now() - as_of) / SECOND
+        return float("nan") if not as_of else (self._clock.now() - as_of) / SECOND
 
     def _on_disconnect(self, cause: str, text: str) -> None:
         if cause in _CURSOR_REFUSED and self._position is not None:

@@ -17,8 +17,8 @@ _removed = tables.removed_lives
 def find_lost(connection: Connection, positions: Collection[LogPosition]) -> set[LogPosition]:
     """Return those positions whose commits this database does not hold, and never will.
 
-    A commit is durable before its position is known to anybody. A missing commit was therefore lost by a restore from
-    an older copy, even if another commit has its sequence now.
+    A commit is durable before any caller knows its position. A missing commit was therefore lost by a restore from an
+    older copy, even if another commit has its sequence now.
     """
     wanted = {position for position in positions if position.sequence != BEFORE_ANY.sequence}
     if not wanted:

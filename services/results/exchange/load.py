@@ -1,4 +1,4 @@
-"""Load what entries of the change log name, in the form in which it is sent to another node."""
+"""Load the changes that entries of the change log name, in the form that is sent to another node."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ Row: TypeAlias = Any
 
 
 def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
-    """Return what an entry names, as far as it is still stored."""
+    """Return the changes that an entry names and that are still stored."""
     # Retention replaces the names of erased reports by empty names.
     names = [name for name, _ in entry.reports if name]
     if entry.kind == ChangeKind.RESULTS:

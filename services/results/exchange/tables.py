@@ -59,6 +59,14 @@ replicated_lives = Table(
     Column("ordinal", BigInteger, nullable=False),
 )
 
+# At the nation, the number of each node's current replication stream.
+replication_streams = Table(
+    "replication_streams",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("stream", BigInteger, nullable=False),
+)
+
 # At the nation, the nodes that have registered a laboratory; once it has a firm home, the home alone. The laboratory's
 # missing reports are listed at these nodes.
 lab_homes = Table(

@@ -78,7 +78,7 @@ class NewResult(NamedTuple):
     other: KeyedForm | None = None
 
     def as_stored_under(self, subject_key: bytes) -> NewResult:
-        """Return the result under the key version of this stored subject key, if it is the same subject's other key."""
+        """Return the result under the key version of a stored subject key, if it is another key of this subject."""
         other = self.other
         if other is None or other.subject_key != subject_key:
             return self

@@ -77,8 +77,8 @@ def commit_batch(
         _advance_upload(connection, position, end, (len(summary.stored), summary.duplicate_count, rejected), now)
     rejected_again = count_rejected(replay.rejections, batch.person_counts)
     duplicates = summary.duplicate_count + replay.persons - rejected_again
-    # Persons that were stored before may be in commits of other writers, so that only a barrier comes after all of
-    # them. An entry of new results does so too.
+    # Persons that were stored before may be in commits of other writers. An entry that is logged now comes after all of
+    # these commits, whether it lists new results or is a barrier.
     reached = _record_changes(connection, change_log, position, summary.stored, now, barrier=duplicates > 0)
     if end > committed:
         record_change(connection, format_upload(position.lab, position.upload_id), count=len(summary.stored))

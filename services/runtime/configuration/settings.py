@@ -24,7 +24,6 @@ from services.runtime.configuration.variables import (
     Variable,
     count,
     program_of,
-    read_address,
     read_database_url,
     read_descriptor,
     read_file,
@@ -34,6 +33,7 @@ from services.runtime.configuration.variables import (
     read_region,
     read_regions,
     read_seconds,
+    read_service_address,
     read_switch,
     read_trust_domain,
     redact_url,
@@ -61,7 +61,7 @@ class ServiceSettings:
 def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
     """Return the variables of one service by the fields of ServiceSettings."""
     return {
-        "address": Variable(f"where {name.capitalize()} listens{found_by}", read_address, f"127.0.0.1:{port}"),
+        "address": Variable(f"where {name.capitalize()} listens{found_by}", read_service_address, f"127.0.0.1:{port}"),
         "database_url": Variable(
             "SQLAlchemy URL",
             read_database_url,

@@ -15,7 +15,7 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from services.domain.region import NATION, is_region, parent
-from services.runtime.addresses import split_address
+from services.runtime.addresses import socket_path, split_address
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
@@ -89,6 +89,11 @@ def read_address(text: str) -> str:
     """Read host:port."""
     split_address(text)
     return text
+
+
+def read_service_address(text: str) -> str:
+    """Read host:port or unix:/path."""
+    return text if socket_path(text) else read_address(text)
 
 
 def read_optional_address(text: str) -> str:

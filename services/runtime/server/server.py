@@ -7,14 +7,14 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from services.runtime.addresses import is_loopback, split_address
+from services.runtime.addresses import is_loopback, socket_path, split_address
 from services.runtime.background import Background
 from services.runtime.certificates import check_tls_files
 from services.runtime.clock import Clock, SystemClock
@@ -33,6 +33,7 @@ from services.runtime.server.interceptors.chain import Layer, Routes, ordered_la
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
+from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 
@@ -156,8 +157,7 @@ async def start(
         registration.register(registration.servicer, registrar)
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
     names = [registration.service for registration in service.registrations]
-    reflected = reflection.aio.ReflectionServicer([*names, health.SERVICE_NAME, reflection.SERVICE_NAME])
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, registrar)  # type: ignore[no-untyped-call]
+    add_reflection([*names, health.SERVICE_NAME], registrar)
     server = grpc.aio.server(handlers=[routes], options=_options(timing))
     check_exposure(address, settings)
     check_tls_files(settings.tls)
@@ -189,6 +189,8 @@ def check_exposure(address: str, settings: Settings) -> None:
             f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
             "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
         )
+    if socket_path(address) and tls.client_ca_file is not None:
+        raise BadSetting(f"{address} serves plain text only: give host:port, or no HUTONG_TLS_CLIENT_CA_FILE")
     if tls.client_ca_file is None and not settings.insecure:
         raise BadSetting(
             "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
@@ -199,6 +201,8 @@ def check_exposure(address: str, settings: Settings) -> None:
 
 def find_bind_error(address: str) -> str:
     """Return why nothing can listen at an address now; empty if it can. gRPC itself does not say the cause."""
+    if path := socket_path(address):
+        return _find_socket_error(Path(path))
     host, port = split_address(address)
     cause = ""
     try:
@@ -217,12 +221,32 @@ def find_bind_error(address: str) -> str:
     return cause
 
 
+def _find_socket_error(path: Path) -> str:
+    """Return why nothing can listen at a unix socket. A socket that a killed process has left is no cause."""
+    if not path.parent.is_dir():
+        return "its folder does not exist"
+    if not path.exists():
+        return ""
+    if not path.is_socket():
+        return "there is a file"
+    with socket.socket(socket.AF_UNIX) as tried:
+        try:
+            tried.connect(str(path))
+        except OSError:
+            return ""
+    return "another process listens there"
+
+
 def _bind(server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None) -> int:
     cause = find_bind_error(address)
     try:
         if not cause:
             if credentials is None:
-                return server.add_insecure_port(address)
+                port = server.add_insecure_port(address)
+                if path := socket_path(address):
+                    # The umask has kept others out until here.
+                    Path(path).chmod(0o600)
+                return port
             return server.add_secure_port(address, credentials.for_grpc())
     except RuntimeError:
         cause = "the port is taken or the address is not this machine's"

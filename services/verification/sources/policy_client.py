@@ -154,7 +154,7 @@ class PolicyClient:
         return self._clock.now() - self._as_of(known) < self._timing.longest_absence
 
     async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | Unavailable | None]:
-        """Ask once for each key and token, because most questions of a batch have the same and about the same time.
+        """Ask once for each key and token, which most questions of a batch share, with about the same time.
 
         Questions whose time is not covered by the answer to their key are asked in a second call.
         """

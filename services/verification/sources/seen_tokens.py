@@ -11,7 +11,7 @@ MAX_TOKENS = 10_000
 class SeenTokens:
     """The sequence of this node's Policy at which each token was met.
 
-    Sequences of different epochs of the watch are not compared, because a restore lies between them at worst.
+    Sequences of different epochs of the watch are not compared, because a restore may lie between them.
     """
 
     def __init__(self) -> None:

@@ -33,7 +33,8 @@ def kept_answer(
         return None if kept is None else KeptAnswer(kept, None)
     audit.is_recorded = True
     asked, key = question.policy, pepper.subject_key(question.document)
-    event = audit.read_of(key, asked.purpose, asked.region, _OUTCOMES[decision.outcome])
+    outcome = _OUTCOMES[decision.outcome]
+    event = audit.read_of(key, asked.purpose, asked.region, outcome, question.evaluate_time)
     return KeptAnswer(kept, (audit.trail, event))
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from clients.examples import generate_day
 from clients.examples.day import LAB, NEGATIVE
-from clients.examples.node import ALL, Node
+from clients.examples.node import ALL
 from tests.support.client.command_line import POLICIES, Shell
-from tests.support.ports import free_addresses
+from tests.support.client.forked_node import forked_node
 
 
 @pytest.fixture(scope="module")
@@ -21,16 +21,12 @@ def hutong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     day = where / "day.csv"
     generate_day.write_day(rows, day)
     row = next(it.row for it in rows if it.row.nat_result == NEGATIVE and len(it.row.card_no) == 18)
-    node = Node(where / "data", free_addresses(), {"HUTONG_UPLOAD_WORKERS": "0"})
-    try:
-        node.start(ALL)
+    with forked_node(where / "data", [ALL], {"HUTONG_UPLOAD_WORKERS": "0"}) as node:
         shell = Shell(node, {"card_no": row.card_no, "card_type": row.card_type, "report_no": row.report_no})
         shell("lab", "create", LAB, "--display-name", "通化示例检验所", "--region", "220502")
         shell("upload", str(day), "--lab", LAB)
         shell("policy", "apply", "-f", str(POLICIES), "--yes")
         yield shell
-    finally:
-        node.stop()
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ from hutong_client.cli.main import run
 from hutong_client.connection import connect
 from openpyxl import Workbook, load_workbook
 
-from clients.examples.node import Node, running_node
+from clients.examples.node import Node
+from tests.support.client.forked_node import forked_node
 from tests.support.client.laboratory_files import CARDS, HEADER, as_csv, line
-from tests.support.ports import free_addresses
 from tests.support.results.factories import LAB_NAME, lab_to_register
 
 _numbers = count(1, 1_000)
@@ -55,7 +55,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A Results service with the laboratory of the tests."""
     directory = tmp_path_factory.mktemp("node")
     variables = {"HUTONG_UPLOAD_WORKERS": "0"}
-    with running_node(directory, free_addresses(), ["results"], variables) as running:
+    with forked_node(directory, ["results"], variables) as running:
         with connect(results=running.addresses["results"]) as connection:
             connection.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))
         yield running

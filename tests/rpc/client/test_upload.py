@@ -21,8 +21,8 @@ from hutong_client.cli.journal import journal_path
 
 from clients.examples import generate_day
 from clients.examples.day import LAB
-from clients.examples.node import Node, running_node
-from tests.support.ports import free_addresses
+from clients.examples.node import Node
+from tests.support.client.forked_node import forked_node
 from tests.support.processes import started
 from tests.support.waiting import wait_until
 
@@ -35,7 +35,7 @@ SECONDS = 60
 def node(tmp_path: Path) -> Iterator[Node]:
     """A Results service as a process of its own, on SQLite, with the laboratory registered."""
     lab = lab_pb2.Lab(name=f"labs/{LAB}", display_name="通化示例检验所", region="220502")
-    with running_node(tmp_path / "node", free_addresses(), ["results"]) as node:
+    with forked_node(tmp_path / "node", ["results"]) as node:
         with connect(results=node.addresses["results"]) as connection:
             connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=10)
         yield node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.process import serve
-from services.runtime.server.server import running, start
+from services.runtime.server.server import check_exposure, running, start
 from services.runtime.server.service import Service
 from tests.support.fake_service import Gate, answer, pretend
 from tests.support.servers import settings_for
@@ -159,3 +160,31 @@ async def test_metrics_are_served_on_loopback_alone(tmp_path: Path) -> None:
     async with running(pretend(), ANYWHERE, settings_for(tmp_path)) as taken:
         with pytest.raises(BadSetting, match="HUTONG_METRICS_ADDRESS: cannot listen"):
             await serve([], settings_for(tmp_path, metrics_address=f"127.0.0.1:{taken.port}"))
+
+
+async def test_a_unix_socket_serves_its_owner_alone(tmp_path: Path) -> None:
+    """In place of a port. A socket that a killed process has left is taken over; that of a living one is not."""
+    address = f"unix:{tmp_path / 'results.sock'}"
+    settings = settings_for(tmp_path)
+    gate = Gate()
+    gate.open()
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(tmp_path / "results.sock"))
+    async with running(pretend(gate), address, settings):
+        assert (tmp_path / "results.sock").stat().st_mode & 0o777 == 0o600
+        async with grpc.aio.insecure_channel(address) as channel:
+            assert (await LabServiceStub(channel).GetLab(LAB, timeout=TIMEOUT_SECONDS)).lab.name == "labs/1"
+        with pytest.raises(BadSetting, match="another process listens there"):
+            await start(pretend(gate), address, settings)
+    with pytest.raises(BadSetting, match="its folder does not exist"):
+        await start(pretend(gate), f"unix:{tmp_path}/none/results.sock", settings)
+    (tmp_path / "file").touch()
+    with pytest.raises(BadSetting, match="there is a file"):
+        await start(pretend(gate), f"unix:{tmp_path}/file", settings)
+
+
+def test_a_unix_socket_serves_plain_text_alone(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("certificate_file", "key_file", "client_ca_file")}
+    settings = replace(settings_for(tmp_path), tls=TlsSettings(**files))
+    with pytest.raises(BadSetting, match="plain text only"):
+        check_exposure("unix:/run/results.sock", settings)

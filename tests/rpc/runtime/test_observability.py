@@ -254,7 +254,7 @@ async def test_an_unknown_service_has_no_health(tmp_path: Path) -> None:
 
 
 async def test_reflection_lists_what_is_served_and_no_more(tmp_path: Path) -> None:
-    """The service's gRPC services and the runtime's own two, with their descriptors; grpcurl needs nothing else."""
+    """The service's gRPC services and the runtime's own three, with their descriptors; grpcurl needs nothing else."""
     request = reflection_pb2.ServerReflectionRequest
     async with channel_to(pretend(), settings_for(tmp_path)) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
@@ -264,9 +264,33 @@ async def test_reflection_lists_what_is_served_and_no_more(tmp_path: Path) -> No
         listed = await answers.read()
         assert sorted(service.name for service in listed.list_services_response.service) == [
             "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",
             LAB_SERVICE,
             UPLOAD_SERVICE,
         ]
         described = await answers.read()
         assert any(b"LabService" in file for file in described.file_descriptor_response.file_descriptor_proto)
+
+
+async def test_reflection_resolves_methods_and_errors_in_both_versions(tmp_path: Path) -> None:
+    """By both spellings of a method, and v1 itself."""
+    request, answer = reflection_pb2.ServerReflectionRequest, reflection_pb2.ServerReflectionResponse
+    symbols = [
+        f"{LAB_SERVICE}/GetLab",
+        f"{LAB_SERVICE}.GetLab",
+        "hutong.error.v1.ErrorReason",
+        "google.rpc.RetryInfo",
+        "grpc.reflection.v1.ServerReflection",
+    ]
+    async with channel_to(pretend(), settings_for(tmp_path)) as channel:
+        for version in ("v1", "v1alpha"):
+            ask = channel.stream_stream(
+                f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+                request.SerializeToString,
+                answer.FromString,
+            )
+            asked = [request(file_containing_symbol=symbol) for symbol in [*symbols, f"{LAB_SERVICE}.Nothing"]]
+            *found, missing = [each async for each in ask(iter(asked))]
+            assert [bool(each.file_descriptor_response.file_descriptor_proto) for each in found] == [True] * 5
+            assert missing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]

@@ -9,11 +9,12 @@ import pytest
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE
-from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.convert import bare_statement, revision_from_proto
+from services.policy.serving.book_cache import UNKNOWN_EXTENT, PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
 from services.policy.serving.token_check import TokenCheck
 from services.policy.store import PolicyStore
-from services.policy.upstream.store import UpstreamPosition, UpstreamStore
+from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 from services.storage.engine import Database, open_database
@@ -78,6 +79,21 @@ async def test_a_publication_that_a_restore_lost_is_never_met(tmp_path: Path, sq
     again = (await publisher.publish(make_request("two", REGION))).consistency_token
     assert [await is_lost(check, one) for one in (token, again)] == [True, None]
     database.close()
+
+
+async def test_what_a_killed_process_received_is_known_up_to_nothing(database: Database) -> None:
+    """It had stored a part of what the nation sent, and no checkpoint. The next checkpoint says more."""
+    store = UpstreamStore(database)
+    statement = bare_statement(make_request("part", "000000").policy)
+    await store.receive([ReceivedRevision(revision_from_proto(statement, 1, NOW, ""), statement)], None, NOW)
+    cache = PolicyBookCache(PolicyStore(database), FixedClock(NOW), is_province=True)
+    await cache.refresh()
+    assert cache.nation_as_of == UNKNOWN_EXTENT
+    await cache.refresh(NOW)
+    assert cache.nation_as_of == NOW
+    nation = PolicyBookCache(PolicyStore(database), FixedClock(NOW))
+    await nation.refresh()
+    assert nation.nation_as_of is None
 
 
 async def test_the_nations_tokens_are_met_by_what_was_received(database: Database) -> None:

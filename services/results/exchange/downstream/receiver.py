@@ -50,6 +50,15 @@ class _Waiting(NamedTuple):
     decoded: asyncio.Future[Decoded]
 
 
+class _Begun(NamedTuple):
+    """A stream that has begun: its log and number, the clock of its node, and the answer to its first frame."""
+
+    log: NodeLog
+    stream: int
+    clock: ClockSkewMonitor
+    answer: ReplicateResponse
+
+
 class ReplicationReceiver:
     """Receives the changes of provinces, and stores them."""
 
@@ -71,18 +80,19 @@ class ReplicationReceiver:
             FailedPrecondition: PEPPER_MISMATCH, the node hashes subjects with another pepper.
             InvalidArgument: a frame that no node can have sent.
             OutOfRange: UPLOAD_GAP, a batch begins beyond what is committed.
-            Unavailable: SHUTTING_DOWN, the server drains.
+            Unavailable: SHUTTING_DOWN, the server drains; STREAM_REPLACED, the node has begun another stream.
         """
         frames = aiter(requests)
-        log, clock, answer = await self._begin(frames, admit)
-        yield answer
+        begun = await self._begin(frames, admit)
+        log = begun.log
+        yield begun.answer
         waiting: asyncio.Queue[_Waiting | Exception | None] = asyncio.Queue(DECODED_AHEAD)
         reader = asyncio.ensure_future(self._read_ahead(frames, log.node, waiting))
         try:
             while (item := await waiting.get()) is not None:
                 if isinstance(item, Exception):
                     raise item
-                yield await self._answer(log, clock, item)
+                yield await self._answer(begun, item)
         finally:
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -112,9 +122,7 @@ class ReplicationReceiver:
         finally:
             ending.cancel()
 
-    async def _begin(
-        self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
-    ) -> tuple[NodeLog, ClockSkewMonitor, ReplicateResponse]:
+    async def _begin(self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]) -> _Begun:
         try:
             async with asyncio.timeout(START_SECONDS):
                 first = await anext(frames, None)
@@ -125,11 +133,11 @@ class ReplicationReceiver:
             raise InvalidArgument.field("frame", 'the first frame must be "start"', "UPLOAD_NOT_STARTED")
         log, skew = self._check(first.start, admit(first.start.node))
         removed = [position_from_proto(position) for position in first.start.removed]
-        positions = await self._store.open_log(log, removed, skew)
+        stream, positions = await self._store.open_log(log, removed, skew)
         _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
         clock = ClockSkewMonitor(log.node)
         clock.note(skew)
-        return log, clock, self._respond(positions, self._clock.now())
+        return _Begun(log, stream, clock, self._respond(positions, self._clock.now()))
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:
         """Return the log that the stream sends, and how far its node's clock is ahead."""
@@ -142,12 +150,12 @@ class ReplicationReceiver:
             from_timestamp(start.send_time), now, "start.send_time"
         ) - now
 
-    async def _answer(self, log: NodeLog, clock: ClockSkewMonitor, item: _Waiting) -> ReplicateResponse:
+    async def _answer(self, begun: _Begun, item: _Waiting) -> ReplicateResponse:
         decoded = await item.decoded
         if item.frame.HasField("checkpoint"):
-            return await self._record_checkpoint(log, clock, item.frame.checkpoint)
+            return await self._record_checkpoint(begun.log, begun.clock, item.frame.checkpoint)
         batch = item.frame.batch
-        committed, now = await self._store.apply_batch(log, batch, decoded)
+        committed, now = await self._store.apply_batch(begun.log, begun.stream, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
     async def _record_checkpoint(

@@ -16,6 +16,7 @@ from services.results.changelog.lives import find_lost
 from services.results.exchange.apply import ChangeApplier, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.downstream import lives, nodes
+from services.results.exchange.downstream.streams import begin_stream, require_current
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.row_format import row_form
@@ -69,9 +70,19 @@ class DownstreamStore:
         """Return those positions of this node's own log whose commits a restore has lost."""
         return await self._database.read(find_lost, positions)
 
-    async def open_log(self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span) -> list[WriterPosition]:
-        """Return the durable positions of a log's writers. `removed` are commits that the node cannot send any more."""
-        return await self._database.write(nodes.open_log, log, removed, skew, self._clock.now())
+    async def open_log(
+        self, log: NodeLog, removed: Sequence[WriterPosition], skew: Span
+    ) -> tuple[int, list[WriterPosition]]:
+        """Begin a stream. Return its number and the durable positions of the log's writers.
+
+        `removed` are commits that the node cannot send any more.
+        """
+
+        def work(connection: Connection) -> tuple[int, list[WriterPosition]]:
+            stream = begin_stream(connection, log.node)
+            return stream, nodes.open_log(connection, log, removed, skew, self._clock.now())
+
+        return await self._database.write(work)
 
     async def record_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None) -> None:
         """Record a node's checkpoint; `as_of_time` and `skew` are None while it has a backlog."""
@@ -81,10 +92,13 @@ class DownstreamStore:
         """Form the rows of tubes. This needs no database, so a thread can do it while an earlier batch is stored."""
         return form_tubes(self._form, tubes)
 
-    async def apply_batch(self, log: NodeLog, batch: ReplicateBatch, decoded: Decoded) -> tuple[int, Instant]:
+    async def apply_batch(
+        self, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded
+    ) -> tuple[int, Instant]:
         """Store a batch. Return how many commits of its writer are durable now, and the time of the transaction.
 
         Raises:
+            Unavailable: STREAM_REPLACED, the node has begun another stream.
             OutOfRange: UPLOAD_GAP, the batch begins beyond what is committed.
             Unavailable: the database does not answer.
         """
@@ -93,7 +107,7 @@ class DownstreamStore:
             [*reference_times, *(time for formed in decoded.tubes for time in formed.tubes.reference_times())]
         )
         now = self._clock.now()
-        committed, counts = await self._database.write(self._apply, log, batch, decoded, now)
+        committed, counts = await self._database.write(self._apply, log, stream, batch, decoded, now)
         if counts:
             # The counts have their own transaction, because notifications lock the rows of nodes in a fixed order.
             await self._database.write(nodes.add_counts, counts)
@@ -103,11 +117,12 @@ class DownstreamStore:
         return committed, now
 
     def _apply(
-        self, connection: Connection, log: NodeLog, batch: ReplicateBatch, decoded: Decoded, now: Instant
+        self, connection: Connection, log: NodeLog, stream: int, batch: ReplicateBatch, decoded: Decoded, now: Instant
     ) -> tuple[int, dict[tuple[str, str], int]]:
         """Return how many commits of the writer are durable now, and what to add to the counts of nodes."""
         counts: dict[tuple[str, str], int] = {}
         stored_count = 0
+        require_current(connection, log.node, stream)
         committed = nodes.lock_position(connection, log, batch.writer)
         if batch.offset > committed:
             raise nodes.replication_gap(committed, batch.offset)

@@ -190,6 +190,8 @@ def _events_of_batch(
     if len(items) != len(requests):
         # The answers are in columns (docs/adr/0002). They have no errors that a row would record.
         return [audit.event(AuditKind.READ, subject) for request in requests for subject in reader.read(request)]
+    if audit.is_recorded and not any(item.HasField("error") for item in items):
+        return []
     events: list[AuditEvent] = []
     for request, item in zip(requests, items, strict=True):
         code = int(item.error.code) if item.HasField("error") else 0

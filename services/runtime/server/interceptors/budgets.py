@@ -71,7 +71,7 @@ class Budgets:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Refuse the stream, or its messages about one person too many.
+        """Refuse the stream, or its messages about more persons than the caller's budget allows.
 
         Such a message ends the stream, unless the method answers each question by itself.
         """

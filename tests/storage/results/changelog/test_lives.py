@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from services.domain.errors import Unavailable
 from services.domain.instant import DAY, HOUR
 from services.results.changelog.lives import find_lost
 from services.results.changelog.log import append_barrier, append_entry, list_writers, read_entries, remove_entries
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.downstream.lives import find_unmet, record_reached
+from services.results.exchange.downstream.streams import begin_stream, require_current
 from services.runtime.consistency import BEFORE_ANY, CommitPosition, LogPosition
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
@@ -90,6 +92,19 @@ async def test_a_restored_store_lacks_what_it_lost_whatever_it_wrote_since(
     assert lost is not None
     assert database.read_now(find_lost, [kept, lost]) == {lost}
     database.close()
+
+
+async def test_a_batch_of_an_earlier_stream_is_refused(laboratory: Laboratory) -> None:
+    """Its node may have been restored since, so that the batch is of a log which is no longer sent."""
+    write = laboratory.database.write_now
+    first = write(begin_stream, JILIN)
+    write(require_current, JILIN, first)
+    second = write(begin_stream, JILIN)
+    write(begin_stream, "410000")
+    write(require_current, JILIN, second)
+    with pytest.raises(Unavailable) as caught:
+        write(require_current, JILIN, first)
+    assert caught.value.reason == "STREAM_REPLACED"
 
 
 def at(sequence: int, life: str, writer: int = 1) -> CommitPosition:

@@ -123,9 +123,10 @@ def test_each_items_window_comes_back_when_a_floor_ends() -> None:
         (Requirement(Window(1), accepted=(AcceptedItem("x"),)), True, "accepted"),
         (Requirement(Window(1), adverse_items=("",)), True, "adverse_items"),
         (Requirement(Window(1), adverse_window=HOUR), True, "adverse_window"),
+        (Requirement(Window(1), sampling_proof=HOUR), True, "sampling_proof_window"),
     ],
 )
 def test_fault_of_items_names_its_field(requirement: Requirement, floor: bool, field: str) -> None:
-    """An own window needs a length of at least a microsecond; a floor states no items."""
+    """An own window needs a length of at least a microsecond; a floor states no items and no sampling records."""
     faulty = make_revision(requirement=requirement, floor=floor)
     assert refused(faulty) == [(f"policy.test_required.{field}", "INVALID_FIELD")]

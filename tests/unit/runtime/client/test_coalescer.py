@@ -280,3 +280,27 @@ def test_no_question_is_ever_lost(seed: int, askers: int, max_batch: int, in_fli
 
     asyncio.run(play())
     assert fates == [True] * askers
+
+
+async def test_a_batch_is_finished_while_the_next_is_under_way() -> None:
+    """No question is answered before its batch is finished, and a batch that cannot be finished has the error."""
+    desk = Desk()
+    let = asyncio.Event()
+
+    async def finish(answers: Sequence[int | BaseException]) -> Sequence[int | BaseException]:
+        await let.wait()
+        if 1003 in answers:
+            raise RuntimeError("cannot be finished")
+        return [answer for answer in answers if isinstance(answer, int)]
+
+    coalescer = Coalescer(desk, finish=finish)
+    asked = []
+    for number in (1, 2, 3):
+        asked.append(coalescer.ask(number))
+        await turns()
+    assert desk.batches == [[1], [2], [3]]
+    assert not any(future.done() for future in asked)
+    let.set()
+    assert await asyncio.gather(*asked[:2]) == [1001, 1002]
+    with pytest.raises(RuntimeError, match="cannot be finished"):
+        await asked[2]

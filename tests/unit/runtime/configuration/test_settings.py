@@ -11,7 +11,7 @@ import pytest
 
 from services.domain.document import Document
 from services.domain.region import is_region
-from services.runtime.addresses import is_loopback, split_address
+from services.runtime.addresses import is_loopback, is_same_server, socket_path, split_address
 from services.runtime.configuration.settings import VARIABLES, Settings
 from services.runtime.configuration.variables import BadSetting
 
@@ -186,6 +186,23 @@ def test_addresses(address: str, host: str, port: int, loopback: bool) -> None:
     """What is not certainly this machine alone is not loopback."""
     assert split_address(address) == (host, port)
     assert is_loopback(address) is loopback
+
+
+def test_unix_sockets() -> None:
+    """A socket is for this machine alone."""
+    address = "unix:/run/hutong/results.sock"
+    assert socket_path(address) == "/run/hutong/results.sock"
+    assert is_loopback(address)
+    assert is_same_server(address, address)
+    assert not is_same_server(address, "127.0.0.1:50051")
+    assert settings(results_address=address).results.address == address
+
+
+@pytest.mark.parametrize("address", ["unix:results.sock", "unix:50051", "unix:", f"unix:/{'x' * 100}", "unix:/a\nb"])
+def test_a_socket_has_an_absolute_path(address: str) -> None:
+    """GRPC would take the rest for a path in the current directory."""
+    with pytest.raises(BadSetting, match="HUTONG_RESULTS_ADDRESS"):
+        settings(results_address=address)
 
 
 def test_settings_with_secrets_cannot_be_changed() -> None:

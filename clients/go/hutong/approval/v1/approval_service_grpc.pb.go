@@ -29,28 +29,28 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// The second approver. Results and Policy each serve it about their own changes.
+// Changes that need a second approver. Results and Policy each serve it about their own changes.
 //
-// These changes need one: a recall of more than 1,000 results, and the unlinking of documents by a supervisor, which
-// supervisors decide at Results; publishing and withdrawing a floor, which the nation's authority decides at Policy. The
-// RPC that asks for such a change changes nothing and answers with its `pending_change`. It lapses after 72 hours unless
-// the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on loopback under
-// HUTONG_INSECURE, asks for no approval.
+// At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+// decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
+// them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
+// after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+// loopback under HUTONG_INSECURE, asks for no approval.
 type ApprovalServiceClient interface {
-	// Lists pending and decided changes, newest first. A caller sees those that it may decide, a laboratory its own. They
-	// are kept for 180 days.
+	// Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
+	// own. Changes are kept for 180 days.
 	ListPendingChanges(ctx context.Context, in *ListPendingChangesRequest, opts ...grpc.CallOption) (*ListPendingChangesResponse, error)
 	// Returns a pending or decided change. NOT_FOUND.
 	GetPendingChange(ctx context.Context, in *GetPendingChangeRequest, opts ...grpc.CallOption) (*GetPendingChangeResponse, error)
-	// Approves a change and makes it, as if the proposer called now: what stands in its way now is the error, and the
-	// change stays pending. The proposer is the actor of the change; the audit names both. A call that was cut off is
-	// repeated until complete_time is present; what is complete is answered again.
+	// Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
+	// with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
+	// a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 	// Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
 	// FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
 	// results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
 	ApproveChange(ctx context.Context, in *ApproveChangeRequest, opts ...grpc.CallOption) (*ApproveChangeResponse, error)
 	// Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
-	// lapsed. A rejected change is answered as it was rejected first.
+	// lapsed. A repeat returns the change as the first call rejected it.
 	RejectChange(ctx context.Context, in *RejectChangeRequest, opts ...grpc.CallOption) (*RejectChangeResponse, error)
 }
 
@@ -106,28 +106,28 @@ func (c *approvalServiceClient) RejectChange(ctx context.Context, in *RejectChan
 // All implementations must embed UnimplementedApprovalServiceServer
 // for forward compatibility.
 //
-// The second approver. Results and Policy each serve it about their own changes.
+// Changes that need a second approver. Results and Policy each serve it about their own changes.
 //
-// These changes need one: a recall of more than 1,000 results, and the unlinking of documents by a supervisor, which
-// supervisors decide at Results; publishing and withdrawing a floor, which the nation's authority decides at Policy. The
-// RPC that asks for such a change changes nothing and answers with its `pending_change`. It lapses after 72 hours unless
-// the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on loopback under
-// HUTONG_INSECURE, asks for no approval.
+// At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+// decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
+// them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
+// after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+// loopback under HUTONG_INSECURE, asks for no approval.
 type ApprovalServiceServer interface {
-	// Lists pending and decided changes, newest first. A caller sees those that it may decide, a laboratory its own. They
-	// are kept for 180 days.
+	// Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
+	// own. Changes are kept for 180 days.
 	ListPendingChanges(context.Context, *ListPendingChangesRequest) (*ListPendingChangesResponse, error)
 	// Returns a pending or decided change. NOT_FOUND.
 	GetPendingChange(context.Context, *GetPendingChangeRequest) (*GetPendingChangeResponse, error)
-	// Approves a change and makes it, as if the proposer called now: what stands in its way now is the error, and the
-	// change stays pending. The proposer is the actor of the change; the audit names both. A call that was cut off is
-	// repeated until complete_time is present; what is complete is answered again.
+	// Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
+	// with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
+	// a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 	// Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
 	// FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
 	// results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
 	ApproveChange(context.Context, *ApproveChangeRequest) (*ApproveChangeResponse, error)
 	// Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
-	// lapsed. A rejected change is answered as it was rejected first.
+	// lapsed. A repeat returns the change as the first call rejected it.
 	RejectChange(context.Context, *RejectChangeRequest) (*RejectChangeResponse, error)
 	mustEmbedUnimplementedApprovalServiceServer()
 }

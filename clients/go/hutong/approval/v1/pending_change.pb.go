@@ -35,7 +35,7 @@ const (
 	PendingChangeState_PENDING_CHANGE_STATE_APPROVED PendingChangeState = 2
 	// Rejected, or taken back by the proposer. It is never made.
 	PendingChangeState_PENDING_CHANGE_STATE_REJECTED PendingChangeState = 3
-	// Nobody decided before expire_time. It is never made; propose it anew.
+	// No caller decided before expire_time. It is never made; propose it anew.
 	PendingChangeState_PENDING_CHANGE_STATE_LAPSED PendingChangeState = 4
 )
 
@@ -95,8 +95,8 @@ type PendingChange struct {
 	Method string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
 	// What it changes: a laboratory whose results are recalled, or a policy. Empty for a link between documents.
 	Object string `protobuf:"bytes,4,opt,name=object,proto3" json:"object,omitempty"`
-	// The region of what it changes, GB/T 2260: the laboratory's, the policy's, or for a link that of the proposer. A
-	// caller may decide if its own region contains this one.
+	// The region of what it changes, a GB/T 2260 code: that of the laboratory or of the policy, and for a link that of
+	// the proposer. A caller may decide if its own region contains this one.
 	Region string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
 	// What is proposed: the RecallResultsRequest, PublishPolicyRequest or WithdrawPolicyRequest without its request_id;
 	// for UnlinkDocuments the hutong.results.v1.DocumentLink to end, with the unlink_reason.
@@ -115,7 +115,7 @@ type PendingChange struct {
 	DecideTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=decide_time,json=decideTime,proto3" json:"decide_time,omitempty"`
 	// Why it was rejected; empty if it was not.
 	RejectReason string `protobuf:"bytes,13,opt,name=reject_reason,json=rejectReason,proto3" json:"reject_reason,omitempty"`
-	// When the change was made as a whole; absent before.
+	// When the change was made completely; absent before.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
 	// How many results were recalled in the end; 1 for other changes. 0 before complete_time.
 	ChangedCount  int64 `protobuf:"varint,15,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`

@@ -181,6 +181,9 @@ const (
 	// and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
 	// Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 44
+	// A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
+	// Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
+	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 52
 	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
 	// PERMISSION_DENIED.
 	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
@@ -241,6 +244,7 @@ var (
 		42: "ERROR_REASON_ITEM_NOT_ADMITTED",
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
 		44: "ERROR_REASON_BUDGET_EXCEEDED",
+		52: "ERROR_REASON_STREAM_REPLACED",
 		60: "ERROR_REASON_SAME_APPROVER",
 		61: "ERROR_REASON_NOT_PENDING",
 		62: "ERROR_REASON_CHANGE_GREW",
@@ -291,6 +295,7 @@ var (
 		"ERROR_REASON_ITEM_NOT_ADMITTED":         42,
 		"ERROR_REASON_NOT_AUTHENTICATED":         43,
 		"ERROR_REASON_BUDGET_EXCEEDED":           44,
+		"ERROR_REASON_STREAM_REPLACED":           52,
 		"ERROR_REASON_SAME_APPROVER":             60,
 		"ERROR_REASON_NOT_PENDING":               61,
 		"ERROR_REASON_CHANGE_GREW":               62,
@@ -328,7 +333,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xb8\f\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xda\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -375,7 +380,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_THE_ORIGIN\x10)\x12\"\n" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
-	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12\x1e\n" +
+	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12 \n" +
+	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
 	"\x18ERROR_REASON_CHANGE_GREW\x10>Bf\n" +

@@ -440,7 +440,7 @@ type TestRequired struct {
 	// How long a result counts if its item has no window of its own. Required in a policy. In a floor it has only a
 	// basis, and is absent if the floor leaves the basis to each place.
 	Window *ValidityWindow `protobuf:"bytes,1,opt,name=window,proto3" json:"window,omitempty"`
-	// How long after sampling a PENDING record counts as proof; absent where it does not count at all.
+	// How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor.
 	SamplingProofWindow *durationpb.Duration `protobuf:"bytes,2,opt,name=sampling_proof_window,json=samplingProofWindow,proto3" json:"sampling_proof_window,omitempty"`
 	// Whether a person without a recognised result may be turned away. Default false: they are let in, and advised.
 	RefusalPermitted bool `protobuf:"varint,3,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
@@ -1347,8 +1347,9 @@ type EffectivePolicy struct {
 	// nation_as_of_time says up to when those of the nation have.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
-	// province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
-	// last known policies continue to apply.
+	// province, and absent as long as nothing of the nation's is here. An old instant means that the nation is unavailable;
+	// its last known policies continue to apply. 1970-01-01T00:00:00Z means that some of them are here, and that nothing
+	// says whether others are missing.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
 	// The document behind the policy that governs; absent when none governs or it names no document.
 	GoverningSource *PolicySource `protobuf:"bytes,14,opt,name=governing_source,json=governingSource,proto3" json:"governing_source,omitempty"`

@@ -431,8 +431,8 @@ type ResolvePolicyRequest struct {
 	// Answer from the revisions that were published and not yet withdrawn at this instant; absent means those of now.
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
-	// rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
-	// lost. Empty for no requirement.
+	// rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
+	// unless the metadata says that the write is lost. Empty for no requirement.
 	AtLeastAsFresh string `protobuf:"bytes,6,opt,name=at_least_as_fresh,json=atLeastAsFresh,proto3" json:"at_least_as_fresh,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -652,7 +652,7 @@ type ResolvePolicyItem struct {
 	//	*ResolvePolicyItem_Error
 	//	*ResolvePolicyItem_ByOrigin
 	Item isResolvePolicyItem_Item `protobuf_oneof:"item"`
-	// How many publications and withdrawals this node knew when it answered, in the count of PolicyCheckpoint.sequence.
+	// How many publications and withdrawals this node knew when it answered, counted as in PolicyCheckpoint.sequence.
 	Sequence      int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -909,11 +909,11 @@ type PolicyCheckpoint struct {
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
 	// The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone.
 	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
-	// How many publications and withdrawals this node has known: all of them were sent. After a restore the count goes on
-	// from a smaller number, and every watch ends.
+	// How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
+	// ends every watch.
 	Sequence int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// How far the lives of this node's database have come; in the first checkpoint of a watch all of them, later those
-	// that changed. A province meets consistency tokens of the national node by them.
+	// The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
+	// and a later one has those that changed. A province compares the national node's consistency tokens with them.
 	Lives         []*PolicyLife `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1049,7 +1049,7 @@ type WatchPoliciesResponse struct {
 	//	*WatchPoliciesResponse_Event
 	//	*WatchPoliciesResponse_Checkpoint
 	Message isWatchPoliciesResponse_Message `protobuf_oneof:"message"`
-	// Give it back to go on after this message.
+	// The cursor with which to resume after this message.
 	Cursor        string `protobuf:"bytes,3,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1139,7 +1139,7 @@ var File_hutong_policy_v1_policy_service_proto protoreflect.FileDescriptor
 
 const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\"L\n" +
+	"%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"L\n" +
 	"\x10GetPolicyRequest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xe2A\x01\x02\xfaA\x13\n" +
 	"\x11hutong.org/Policy\xbaH\a\xc8\x01\x01r\x02\x18xR\x04name\"E\n" +
@@ -1190,11 +1190,11 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x1cBatchResolvePoliciesResponse\x129\n" +
 	"\x05items\x18\x01 \x03(\v2#.hutong.policy.v1.ResolvePolicyItemR\x05items\"8\n" +
 	"\x14WatchPoliciesRequest\x12 \n" +
-	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"_\n" +
+	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"V\n" +
 	"\n" +
-	"PolicyLife\x12,\n" +
-	"\x04life\x18\x01 \x01(\tB\x18\xbaH\x15r\x132\x11^[0-9a-f-]{0,36}$R\x04life\x12#\n" +
-	"\bsequence\x18\x02 \x01(\x03B\a\xbaH\x04\"\x02(\x01R\bsequence\"\x96\x02\n" +
+	"PolicyLife\x12\x1f\n" +
+	"\x04life\x18\x01 \x01(\tB\v\xbaH\br\x06\xb0\xeb\x81\xca\x06\x01R\x04life\x12'\n" +
+	"\bsequence\x18\x02 \x01(\x03B\v\xe2A\x01\x02\xbaH\x04\"\x02(\x01R\bsequence\"\x96\x02\n" +
 	"\x10PolicyCheckpoint\x128\n" +
 	"\n" +
 	"as_of_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12E\n" +

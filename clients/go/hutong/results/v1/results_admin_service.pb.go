@@ -293,10 +293,10 @@ type RecallResultsResponse struct {
 	// counts only the rest.
 	RecalledCount int64 `protobuf:"varint,1,opt,name=recalled_count,json=recalledCount,proto3" json:"recalled_count,omitempty"`
 	// Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-	// with its request_id returns the same token. Empty with validate_only.
+	// with its request_id returns the same token. Empty with validate_only, and until an approved recall is complete.
 	ConsistencyToken string `protobuf:"bytes,2,opt,name=consistency_token,json=consistencyToken,proto3" json:"consistency_token,omitempty"`
-	// The recall waits for a second approver and recalled nothing; absent if it needed none. recalled_count is then 0, and
-	// pending_change says how many results it would recall. Once it is approved, both say how many it recalled.
+	// The recall waits for a second approver, or was decided since; absent if it needs none. While it waits,
+	// recalled_count is 0, and pending_change says how many results would be recalled.
 	PendingChange *v11.PendingChange `protobuf:"bytes,3,opt,name=pending_change,json=pendingChange,proto3" json:"pending_change,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -46,7 +46,7 @@ type ResultsAdminServiceClient interface {
 	// end of the interval.
 	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
 	// propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-	// repeat with the same request_id answers with how the change stands.
+	// repeat with the same request_id returns the present state of the change.
 	RecallResults(ctx context.Context, in *RecallResultsRequest, opts ...grpc.CallOption) (*RecallResultsResponse, error)
 }
 
@@ -101,7 +101,7 @@ type ResultsAdminServiceServer interface {
 	// end of the interval.
 	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
 	// propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-	// repeat with the same request_id answers with how the change stands.
+	// repeat with the same request_id returns the present state of the change.
 	RecallResults(context.Context, *RecallResultsRequest) (*RecallResultsResponse, error)
 	mustEmbedUnimplementedResultsAdminServiceServer()
 }

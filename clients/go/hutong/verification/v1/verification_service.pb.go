@@ -100,8 +100,8 @@ type VerifyRequest struct {
 	// issued up to a minute ahead of this node's clock counts, because another node's clock may be ahead by as much. For
 	// an instant more than a day ago, the newest 20 results from inside the node's region and the newest 20 from outside
 	// are read. If older results may have been left out, because no negative among those read was issued by that instant,
-	// the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. So it is if the nation has removed results that could
-	// still count at that instant.
+	// the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. The outcome is the same if the nation has removed results
+	// that could still count at that instant.
 	UseTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=use_time,json=useTime,proto3" json:"use_time,omitempty"`
 	// What the holder shows, at most 10.
 	Evidence []*PresentedEvidence `protobuf:"bytes,6,rep,name=evidence,proto3" json:"evidence,omitempty"`

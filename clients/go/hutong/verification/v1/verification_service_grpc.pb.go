@@ -44,11 +44,11 @@ type VerificationServiceClient interface {
 	BatchVerify(ctx context.Context, in *BatchVerifyRequest, opts ...grpc.CallOption) (*BatchVerifyResponse, error)
 	// Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
 	// answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-	// and the stream goes on. So does a question about one person more than the caller's budget allows
-	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-	// the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-	// caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-	// token expires (UNAUTHENTICATED).
+	// and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+	// break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+	// not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+	// certificate or token expires (UNAUTHENTICATED).
 	StreamVerify(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamVerifyRequest, StreamVerifyResponse], error)
 	// Reads a stored decision. NOT_FOUND when it was not stored.
 	GetDecision(ctx context.Context, in *GetDecisionRequest, opts ...grpc.CallOption) (*GetDecisionResponse, error)
@@ -135,11 +135,11 @@ type VerificationServiceServer interface {
 	BatchVerify(context.Context, *BatchVerifyRequest) (*BatchVerifyResponse, error)
 	// Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
 	// answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-	// and the stream goes on. So does a question about one person more than the caller's budget allows
-	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-	// the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-	// caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-	// token expires (UNAUTHENTICATED).
+	// and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+	// break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+	// not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+	// certificate or token expires (UNAUTHENTICATED).
 	StreamVerify(grpc.BidiStreamingServer[StreamVerifyRequest, StreamVerifyResponse]) error
 	// Reads a stored decision. NOT_FOUND when it was not stored.
 	GetDecision(context.Context, *GetDecisionRequest) (*GetDecisionResponse, error)

@@ -27,13 +27,13 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApprovalServiceStub:
-    """The second approver. Results and Policy each serve it about their own changes.
+    """Changes that need a second approver. Results and Policy each serve it about their own changes.
 
-    These changes need one: a recall of more than 1,000 results, and the unlinking of documents by a supervisor, which
-    supervisors decide at Results; publishing and withdrawing a floor, which the nation's authority decides at Policy. The
-    RPC that asks for such a change changes nothing and answers with its `pending_change`. It lapses after 72 hours unless
-    the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on loopback under
-    HUTONG_INSECURE, asks for no approval.
+    At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+    decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
+    them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
+    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+    loopback under HUTONG_INSECURE, asks for no approval.
     """
 
     @_typing.overload
@@ -41,63 +41,63 @@ class ApprovalServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ApprovalServiceAsyncStub: ...
     ListPendingChanges: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListPendingChangesRequest, _approval_service_pb2.ListPendingChangesResponse]
-    """Lists pending and decided changes, newest first. A caller sees those that it may decide, a laboratory its own. They
-    are kept for 180 days.
+    """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
+    own. Changes are kept for 180 days.
     """
     GetPendingChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.GetPendingChangeRequest, _approval_service_pb2.GetPendingChangeResponse]
     """Returns a pending or decided change. NOT_FOUND."""
     ApproveChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ApproveChangeRequest, _approval_service_pb2.ApproveChangeResponse]
-    """Approves a change and makes it, as if the proposer called now: what stands in its way now is the error, and the
-    change stays pending. The proposer is the actor of the change; the audit names both. A call that was cut off is
-    repeated until complete_time is present; what is complete is answered again.
+    """Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
+    with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
+    a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
     Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
     FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
     results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
     """
     RejectChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RejectChangeRequest, _approval_service_pb2.RejectChangeResponse]
     """Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
-    lapsed. A rejected change is answered as it was rejected first.
+    lapsed. A repeat returns the change as the first call rejected it.
     """
 
 @_typing.type_check_only
 class ApprovalServiceAsyncStub(ApprovalServiceStub):
-    """The second approver. Results and Policy each serve it about their own changes.
+    """Changes that need a second approver. Results and Policy each serve it about their own changes.
 
-    These changes need one: a recall of more than 1,000 results, and the unlinking of documents by a supervisor, which
-    supervisors decide at Results; publishing and withdrawing a floor, which the nation's authority decides at Policy. The
-    RPC that asks for such a change changes nothing and answers with its `pending_change`. It lapses after 72 hours unless
-    the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on loopback under
-    HUTONG_INSECURE, asks for no approval.
+    At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+    decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
+    them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
+    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+    loopback under HUTONG_INSECURE, asks for no approval.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPendingChanges: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListPendingChangesRequest, _approval_service_pb2.ListPendingChangesResponse]  # type: ignore[assignment]
-    """Lists pending and decided changes, newest first. A caller sees those that it may decide, a laboratory its own. They
-    are kept for 180 days.
+    """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
+    own. Changes are kept for 180 days.
     """
     GetPendingChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.GetPendingChangeRequest, _approval_service_pb2.GetPendingChangeResponse]  # type: ignore[assignment]
     """Returns a pending or decided change. NOT_FOUND."""
     ApproveChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ApproveChangeRequest, _approval_service_pb2.ApproveChangeResponse]  # type: ignore[assignment]
-    """Approves a change and makes it, as if the proposer called now: what stands in its way now is the error, and the
-    change stays pending. The proposer is the actor of the change; the audit names both. A call that was cut off is
-    repeated until complete_time is present; what is complete is answered again.
+    """Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
+    with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
+    a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
     Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
     FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
     results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
     """
     RejectChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RejectChangeRequest, _approval_service_pb2.RejectChangeResponse]  # type: ignore[assignment]
     """Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
-    lapsed. A rejected change is answered as it was rejected first.
+    lapsed. A repeat returns the change as the first call rejected it.
     """
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The second approver. Results and Policy each serve it about their own changes.
+    """Changes that need a second approver. Results and Policy each serve it about their own changes.
 
-    These changes need one: a recall of more than 1,000 results, and the unlinking of documents by a supervisor, which
-    supervisors decide at Results; publishing and withdrawing a floor, which the nation's authority decides at Policy. The
-    RPC that asks for such a change changes nothing and answers with its `pending_change`. It lapses after 72 hours unless
-    the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on loopback under
-    HUTONG_INSECURE, asks for no approval.
+    At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+    decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
+    them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
+    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+    loopback under HUTONG_INSECURE, asks for no approval.
     """
 
     @_abc_1.abstractmethod
@@ -106,8 +106,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_service_pb2.ListPendingChangesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ListPendingChangesResponse, _abc.Awaitable[_approval_service_pb2.ListPendingChangesResponse]]:
-        """Lists pending and decided changes, newest first. A caller sees those that it may decide, a laboratory its own. They
-        are kept for 180 days.
+        """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
+        own. Changes are kept for 180 days.
         """
 
     @_abc_1.abstractmethod
@@ -124,9 +124,9 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_service_pb2.ApproveChangeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ApproveChangeResponse, _abc.Awaitable[_approval_service_pb2.ApproveChangeResponse]]:
-        """Approves a change and makes it, as if the proposer called now: what stands in its way now is the error, and the
-        change stays pending. The proposer is the actor of the change; the audit names both. A call that was cut off is
-        repeated until complete_time is present; what is complete is answered again.
+        """Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
+        with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
+        a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
         Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
         FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
         results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
@@ -139,7 +139,7 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.RejectChangeResponse, _abc.Awaitable[_approval_service_pb2.RejectChangeResponse]]:
         """Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
-        lapsed. A rejected change is answered as it was rejected first.
+        lapsed. A repeat returns the change as the first call rejected it.
         """
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

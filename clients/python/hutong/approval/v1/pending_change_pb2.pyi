@@ -33,7 +33,7 @@ class _PendingChangeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pe
     PENDING_CHANGE_STATE_REJECTED: _PendingChangeState.ValueType  # 3
     """Rejected, or taken back by the proposer. It is never made."""
     PENDING_CHANGE_STATE_LAPSED: _PendingChangeState.ValueType  # 4
-    """Nobody decided before expire_time. It is never made; propose it anew."""
+    """No caller decided before expire_time. It is never made; propose it anew."""
 
 class PendingChangeState(_PendingChangeState, metaclass=_PendingChangeStateEnumTypeWrapper):
     """How a pending change stands."""
@@ -46,7 +46,7 @@ PENDING_CHANGE_STATE_APPROVED: PendingChangeState.ValueType  # 2
 PENDING_CHANGE_STATE_REJECTED: PendingChangeState.ValueType  # 3
 """Rejected, or taken back by the proposer. It is never made."""
 PENDING_CHANGE_STATE_LAPSED: PendingChangeState.ValueType  # 4
-"""Nobody decided before expire_time. It is never made; propose it anew."""
+"""No caller decided before expire_time. It is never made; propose it anew."""
 Global___PendingChangeState: _TypeAlias = PendingChangeState  # noqa: Y015
 
 @_typing.final
@@ -79,8 +79,8 @@ class PendingChange(_message.Message):
     object: _builtins.str
     """What it changes: a laboratory whose results are recalled, or a policy. Empty for a link between documents."""
     region: _builtins.str
-    """The region of what it changes, GB/T 2260: the laboratory's, the policy's, or for a link that of the proposer. A
-    caller may decide if its own region contains this one.
+    """The region of what it changes, a GB/T 2260 code: that of the laboratory or of the policy, and for a link that of
+    the proposer. A caller may decide if its own region contains this one.
     """
     item_count: _builtins.int
     """How many results the recall would have recalled when it was proposed; 1 for other changes."""
@@ -112,7 +112,7 @@ class PendingChange(_message.Message):
 
     @_builtins.property
     def complete_time(self) -> _timestamp_pb2.Timestamp:
-        """When the change was made as a whole; absent before."""
+        """When the change was made completely; absent before."""
 
     def __init__(
         self,

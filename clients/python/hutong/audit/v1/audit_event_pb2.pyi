@@ -34,7 +34,7 @@ class _AuditEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuditE
     """A call was refused because its caller is not known or may not do it."""
 
 class AuditEventKind(_AuditEventKind, metaclass=_AuditEventKindEnumTypeWrapper):
-    """What kind of doing an audit event records."""
+    """The kind of an audit event."""
 
 AUDIT_EVENT_KIND_UNSPECIFIED: AuditEventKind.ValueType  # 0
 AUDIT_EVENT_KIND_READ: AuditEventKind.ValueType  # 1
@@ -86,8 +86,8 @@ class AuditEvent(_message.Message):
     """The name of the caller, like "gates/410100/7". Empty if the caller was not known."""
     on_behalf_of: _builtins.str
     """The name of the caller for whom the node's Verification service made the call. Usually empty: what Verification
-    reads for a caller is recorded at Verification, as a read of that caller. Of an approved change it is the caller that
-    proposed the change, and `caller` is the one that approved it.
+    reads for a caller is recorded at Verification, as a read of that caller. For an approved change it is the caller
+    that proposed the change, and `caller` is the one that approved it.
     """
     peer: _builtins.str
     """The address of the connection's other end."""
@@ -105,7 +105,7 @@ class AuditEvent(_message.Message):
     code: _builtins.str
     """How the call or the item of a batch ended: the name of a google.rpc.Code."""
     outcome: _builtins.str
-    """The outcome of a decision without its prefix, like "RECOGNIZED". Of a change that needs a second approver it is
+    """The outcome of a decision without its prefix, like "RECOGNIZED". For a change that needs a second approver it is
     PROPOSED, APPROVED or REJECTED, and `object` is the pending change. Empty for other RPCs.
     """
     item_count: _builtins.int

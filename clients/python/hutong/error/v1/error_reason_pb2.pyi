@@ -217,6 +217,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
     Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
     """
+    ERROR_REASON_STREAM_REPLACED: _ErrorReason.ValueType  # 52
+    """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
+    Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
+    """
     ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
     """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
     PERMISSION_DENIED.
@@ -434,6 +438,10 @@ ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 44
 second. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
 and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
 Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
+"""
+ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 52
+"""A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
+Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
 """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.

@@ -111,8 +111,9 @@ class ReplicateBatch(_message.Message):
 
     @_builtins.property
     def lives(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.LifePosition]:
-        """How far the lives of the sender's database have come with the complete commits of this batch, in the order of the
-        sequences; empty if no commit is complete. The receiver meets consistency tokens by these positions. At most 3,000.
+        """The positions that the lives of the sender's database have reached with the complete commits of this batch, in the
+        order of the sequences. Empty if no commit is complete. The receiver compares consistency tokens with them. At most
+        3,000.
         """
 
     def __init__(

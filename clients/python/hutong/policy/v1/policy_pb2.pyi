@@ -225,7 +225,7 @@ class TestRequired(_message.Message):
 
     @_builtins.property
     def sampling_proof_window(self) -> _duration_pb2.Duration:
-        """How long after sampling a PENDING record counts as proof; absent where it does not count at all."""
+        """How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor."""
 
     @_builtins.property
     def shortest_window(self) -> Global___ShortestWindow:
@@ -731,8 +731,9 @@ class EffectivePolicy(_message.Message):
     @_builtins.property
     def nation_as_of_time(self) -> _timestamp_pb2.Timestamp:
         """Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
-        province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
-        last known policies continue to apply.
+        province, and absent as long as nothing of the nation's is here. An old instant means that the nation is unavailable;
+        its last known policies continue to apply. 1970-01-01T00:00:00Z means that some of them are here, and that nothing
+        says whether others are missing.
         """
 
     @_builtins.property

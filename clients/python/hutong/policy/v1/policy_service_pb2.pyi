@@ -229,8 +229,8 @@ class ResolvePolicyRequest(_message.Message):
     """
     at_least_as_fresh: _builtins.str
     """The consistency token of a publication or a withdrawal at this node or at the national node, which the answer must
-    rest on. If it is not here, UNAVAILABLE (NOT_FRESH_ENOUGH) at once: ask again, unless the metadata says that it is
-    lost. Empty for no requirement.
+    rest on. If this node does not have it, the call fails at once with UNAVAILABLE (NOT_FRESH_ENOUGH). Ask again,
+    unless the metadata says that the write is lost. Empty for no requirement.
     """
     @_builtins.property
     def effective_time(self) -> _timestamp_pb2.Timestamp:
@@ -321,7 +321,7 @@ class ResolvePolicyItem(_message.Message):
     BY_ORIGIN_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """How many publications and withdrawals this node knew when it answered, in the count of PolicyCheckpoint.sequence."""
+    """How many publications and withdrawals this node knew when it answered, counted as in PolicyCheckpoint.sequence."""
     @_builtins.property
     def effective_policy(self) -> _policy_pb2.EffectivePolicy:
         """The one policy that applies."""
@@ -436,8 +436,8 @@ class PolicyCheckpoint(_message.Message):
     node: _builtins.str
     """The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone."""
     sequence: _builtins.int
-    """How many publications and withdrawals this node has known: all of them were sent. After a restore the count goes on
-    from a smaller number, and every watch ends.
+    """How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
+    ends every watch.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
@@ -449,8 +449,8 @@ class PolicyCheckpoint(_message.Message):
 
     @_builtins.property
     def lives(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyLife]:
-        """How far the lives of this node's database have come; in the first checkpoint of a watch all of them, later those
-        that changed. A province meets consistency tokens of the national node by them.
+        """The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
+        and a later one has those that changed. A province compares the national node's consistency tokens with them.
         """
 
     def __init__(
@@ -508,7 +508,7 @@ class WatchPoliciesResponse(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     CURSOR_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
-    """Give it back to go on after this message."""
+    """The cursor with which to resume after this message."""
     @_builtins.property
     def event(self) -> Global___PolicyEvent:
         """What became of a revision."""

@@ -173,12 +173,12 @@ class RecallResultsResponse(_message.Message):
     """
     consistency_token: _builtins.str
     """Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-    with its request_id returns the same token. Empty with validate_only.
+    with its request_id returns the same token. Empty with validate_only, and until an approved recall is complete.
     """
     @_builtins.property
     def pending_change(self) -> _pending_change_pb2.PendingChange:
-        """The recall waits for a second approver and recalled nothing; absent if it needed none. recalled_count is then 0, and
-        pending_change says how many results it would recall. Once it is approved, both say how many it recalled.
+        """The recall waits for a second approver, or was decided since; absent if it needs none. While it waits,
+        recalled_count is 0, and pending_change says how many results would be recalled.
         """
 
     def __init__(

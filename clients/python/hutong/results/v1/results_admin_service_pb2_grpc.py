@@ -76,7 +76,7 @@ class ResultsAdminServiceServicer(object):
         end of the interval.
         A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
         propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-        repeat with the same request_id answers with how the change stands.
+        repeat with the same request_id returns the present state of the change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

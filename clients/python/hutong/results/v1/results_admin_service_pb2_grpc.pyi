@@ -53,7 +53,7 @@ class ResultsAdminServiceStub:
     end of the interval.
     A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
     propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-    repeat with the same request_id answers with how the change stands.
+    repeat with the same request_id returns the present state of the change.
     """
 
 @_typing.type_check_only
@@ -81,7 +81,7 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     end of the interval.
     A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
     propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-    repeat with the same request_id answers with how the change stands.
+    repeat with the same request_id returns the present state of the change.
     """
 
 class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -118,7 +118,7 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         end of the interval.
         A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
         propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-        repeat with the same request_id answers with how the change stands.
+        repeat with the same request_id returns the present state of the change.
         """
 
 def add_ResultsAdminServiceServicer_to_server(servicer: ResultsAdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

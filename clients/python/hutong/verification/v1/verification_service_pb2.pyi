@@ -100,8 +100,8 @@ class VerifyRequest(_message.Message):
         issued up to a minute ahead of this node's clock counts, because another node's clock may be ahead by as much. For
         an instant more than a day ago, the newest 20 results from inside the node's region and the newest 20 from outside
         are read. If older results may have been left out, because no negative among those read was issued by that instant,
-        the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. So it is if the nation has removed results that could
-        still count at that instant.
+        the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. The outcome is the same if the nation has removed results
+        that could still count at that instant.
         """
 
     @_builtins.property

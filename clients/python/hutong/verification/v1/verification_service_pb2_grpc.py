@@ -90,11 +90,11 @@ class VerificationServiceServicer(object):
     def StreamVerify(self, request_iterator, context):
         """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
         answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-        and the stream goes on. So does a question about one person more than the caller's budget allows
-        (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-        the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-        caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-        token expires (UNAUTHENTICATED).
+        and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+        (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+        break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+        not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+        certificate or token expires (UNAUTHENTICATED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -49,11 +49,11 @@ class VerificationServiceStub:
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
     """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
     answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-    and the stream goes on. So does a question about one person more than the caller's budget allows
-    (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-    the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-    caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-    token expires (UNAUTHENTICATED).
+    and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+    (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+    break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+    not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+    certificate or token expires (UNAUTHENTICATED).
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -81,11 +81,11 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
     """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
     answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-    and the stream goes on. So does a question about one person more than the caller's budget allows
-    (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-    the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-    caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-    token expires (UNAUTHENTICATED).
+    and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+    (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+    break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+    not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+    certificate or token expires (UNAUTHENTICATED).
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -128,11 +128,11 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
         """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
         answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-        and the stream goes on. So does a question about one person more than the caller's budget allows
-        (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-        the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-        caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-        token expires (UNAUTHENTICATED).
+        and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+        (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+        break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+        not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+        certificate or token expires (UNAUTHENTICATED).
         """
 
     @_abc_1.abstractmethod

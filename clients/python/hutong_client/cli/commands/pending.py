@@ -100,7 +100,7 @@ def _services(connection: Connection) -> tuple[ApprovalServiceStub, ApprovalServ
 
 
 def _owner(connection: Connection, name: str) -> ApprovalServiceStub:
-    """Return the service that has a change. If neither shows it, the other call fails as it must."""
+    """Return the service that has a change. If neither shows it, the call that follows fails with the right error."""
     results, policy = _services(connection)
     try:
         results.GetPendingChange(GetPendingChangeRequest(name=name), timeout=CALL_SECONDS)

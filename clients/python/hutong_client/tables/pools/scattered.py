@@ -44,7 +44,7 @@ class ScatteredCodes:
 def _list_persons(rows: Iterable[Row]) -> Iterator[tuple[str, int, str]]:
     """Yield the tube code, the position of the tube and the report number of each row with a code.
 
-    A report number that stands twice is of one person.
+    Rows with the same report number are of one person.
     """
     for tube, group in enumerate(group_rows(rows)):
         for row in group.rows:

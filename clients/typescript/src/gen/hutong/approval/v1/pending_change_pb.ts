@@ -51,8 +51,8 @@ export type PendingChange = Message<"hutong.approval.v1.PendingChange"> & {
   object: string;
 
   /**
-   * The region of what it changes, GB/T 2260: the laboratory's, the policy's, or for a link that of the proposer. A
-   * caller may decide if its own region contains this one.
+   * The region of what it changes, a GB/T 2260 code: that of the laboratory or of the policy, and for a link that of
+   * the proposer. A caller may decide if its own region contains this one.
    *
    * @generated from field: string region = 5;
    */
@@ -116,7 +116,7 @@ export type PendingChange = Message<"hutong.approval.v1.PendingChange"> & {
   rejectReason: string;
 
   /**
-   * When the change was made as a whole; absent before.
+   * When the change was made completely; absent before.
    *
    * @generated from field: google.protobuf.Timestamp complete_time = 14;
    */
@@ -170,7 +170,7 @@ export enum PendingChangeState {
   REJECTED = 3,
 
   /**
-   * Nobody decided before expire_time. It is never made; propose it anew.
+   * No caller decided before expire_time. It is never made; propose it anew.
    *
    * @generated from enum value: PENDING_CHANGE_STATE_LAPSED = 4;
    */

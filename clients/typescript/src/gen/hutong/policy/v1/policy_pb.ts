@@ -183,7 +183,7 @@ export type TestRequired = Message<"hutong.policy.v1.TestRequired"> & {
   window?: ValidityWindow | undefined;
 
   /**
-   * How long after sampling a PENDING record counts as proof; absent where it does not count at all.
+   * How long after sampling a PENDING record counts as proof; absent where it does not count at all, and in a floor.
    *
    * @generated from field: google.protobuf.Duration sampling_proof_window = 2;
    */
@@ -784,8 +784,9 @@ export type EffectivePolicy = Message<"hutong.policy.v1.EffectivePolicy"> & {
 
   /**
    * Everything that the national node published up to this instant, by the nation's clock, is known here. Set only at a
-   * province, and absent until the nation has answered once. An old instant means that the nation is unavailable; its
-   * last known policies continue to apply.
+   * province, and absent as long as nothing of the nation's is here. An old instant means that the nation is unavailable;
+   * its last known policies continue to apply. 1970-01-01T00:00:00Z means that some of them are here, and that nothing
+   * says whether others are missing.
    *
    * @generated from field: google.protobuf.Timestamp nation_as_of_time = 13;
    */

@@ -196,15 +196,15 @@ export type RecallResultsResponse = Message<"hutong.results.v1.RecallResultsResp
 
   /**
    * Pass it as at_least_as_fresh to a look-up or a decision, which then sees this change. A repeat of the request
-   * with its request_id returns the same token. Empty with validate_only.
+   * with its request_id returns the same token. Empty with validate_only, and until an approved recall is complete.
    *
    * @generated from field: string consistency_token = 2;
    */
   consistencyToken: string;
 
   /**
-   * The recall waits for a second approver and recalled nothing; absent if it needed none. recalled_count is then 0, and
-   * pending_change says how many results it would recall. Once it is approved, both say how many it recalled.
+   * The recall waits for a second approver, or was decided since; absent if it needs none. While it waits,
+   * recalled_count is 0, and pending_change says how many results would be recalled.
    *
    * @generated from field: hutong.approval.v1.PendingChange pending_change = 3;
    */
@@ -250,7 +250,7 @@ export const ResultsAdminService: GenService<{
    * end of the interval.
    * A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
    * propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
-   * repeat with the same request_id answers with how the change stands.
+   * repeat with the same request_id returns the present state of the change.
    *
    * @generated from rpc hutong.results.v1.ResultsAdminService.RecallResults
    */

@@ -69,8 +69,8 @@ export type VerifyRequest = Message<"hutong.verification.v1.VerifyRequest"> & {
    * issued up to a minute ahead of this node's clock counts, because another node's clock may be ahead by as much. For
    * an instant more than a day ago, the newest 20 results from inside the node's region and the newest 20 from outside
    * are read. If older results may have been left out, because no negative among those read was issued by that instant,
-   * the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. So it is if the nation has removed results that could
-   * still count at that instant.
+   * the outcome is UNDETERMINED (HISTORY_CUT) and not a lack. The outcome is the same if the nation has removed results
+   * that could still count at that instant.
    *
    * @generated from field: google.protobuf.Timestamp use_time = 5;
    */
@@ -463,11 +463,11 @@ export const VerificationService: GenService<{
   /**
    * Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
    * answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-   * and the stream goes on. So does a question about one person more than the caller's budget allows
-   * (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a break
-   * the gate asks the unanswered questions again. The stream ends with a question about a region or user that is not the
-   * caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's certificate or
-   * token expires (UNAUTHENTICATED).
+   * and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+   * (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
+   * break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
+   * not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
+   * certificate or token expires (UNAUTHENTICATED).
    *
    * @generated from rpc hutong.verification.v1.VerificationService.StreamVerify
    */

@@ -1,6 +1,6 @@
 /* The exchange between nodes as a model for spin: a node at the bottom, a node in the middle, and the nation at the top.
  *
- * docs/exchange.md explains the protocol by this model. `python -m tests.tools.models` checks it.
+ * docs/exchange.md explains the protocol by this model. `make check-tools` checks it.
  *
  * The bottom node commits with two writers. A commit gets its turn when it begins, and may end later than a commit with a
  * greater turn. The bottom sends its commits to the middle, which stores them and logs them in one log of its own, and

@@ -2,7 +2,7 @@
 
 Commits from before have no life. Positions of other nodes' lives are known from the next commit of each on.
 
-Revision: 0021, after 0015
+Revision: 0020, after 0019
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0021"
+revision = "0020"
 down_revision = "0019"
 branch_labels = None
 depends_on = None

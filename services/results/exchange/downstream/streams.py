@@ -1,0 +1,41 @@
+"""At the nation: which replication stream of each node is the current one.
+
+A batch of an earlier stream may still wait here when a node connects again. If the node was restored in between, the
+batch is of a log that the node no longer has. Storing it would move a position past commits that the node is about to
+send. The model of the exchange (docs/exchange.md §5) shows how such commits would be lost.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select, update
+
+from services.domain.errors import Unavailable
+from services.domain.names import format_node
+from services.results.exchange import tables
+from services.storage.upsert import insert_if_absent
+
+_streams = tables.replication_streams
+
+
+def begin_stream(connection: Connection, node: str) -> int:
+    """Begin a stream of a node and return its number. Batches of earlier streams are refused from now on.
+
+    Call it first in a transaction, before the positions are read. It waits for the batch that an earlier stream is
+    storing.
+    """
+    connection.execute(insert_if_absent(connection, _streams).values(node=node, stream=0))
+    moved = update(_streams).where(_streams.c.node == node).values(stream=_streams.c.stream + 1)
+    return int(connection.execute(moved.returning(_streams.c.stream)).scalar_one())
+
+
+def require_current(connection: Connection, node: str, stream: int) -> None:
+    """Check that a stream is the node's current one, and keep it so until the transaction ends.
+
+    Raises:
+        Unavailable: STREAM_REPLACED, the node has begun another stream.
+    """
+    held = select(_streams.c.stream).where(_streams.c.node == node).with_for_update(read=True)
+    if connection.execute(held).scalar() != stream:
+        raise Unavailable(
+            "STREAM_REPLACED", "the node has begun another replication", metadata={"node": format_node(node)}
+        )

@@ -1,0 +1,72 @@
+"""The exchange's protocol, checked by spin (docs/exchange.md §5).
+
+`make check-tools` searches a small configuration, `make soak-protocol` a larger one. For each invariant a fault is put
+into the model, to see that spin finds it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import run
+
+WANTED = os.environ.get("HUTONG_CHECK_TOOLS", "")
+LIMITS = os.environ.get("HUTONG_MODEL_LIMITS", "COMMITS=2").split()
+"""The limits of the search, as definitions of the model. With two commits there are about a million states."""
+SECONDS = float(os.environ.get("HUTONG_MODEL_SECONDS", "300"))
+"""The longest that a search may take. The small one takes some four seconds of a core."""
+MEMORY_MIB = os.environ.get("HUTONG_MODEL_MEMORY", "1500")
+TOOLS = {name: shutil.which(name) for name in ("spin", "gcc")}
+if not WANTED:
+    pytest.skip("make check-tools runs these tests", allow_module_level=True)
+if None in TOOLS.values() and WANTED != "required":
+    pytest.skip("spin or gcc is not installed (Debian: spin, gcc)", allow_module_level=True)
+
+MODEL = Path(__file__).parent.parent / "models" / "exchange.pml"
+
+
+def search(directory: Path, *definitions: str) -> str:
+    """Search every state that the model reaches. Return the verifier's report."""
+    for name, path in TOOLS.items():
+        assert path, f"{name} is not installed (Debian: spin, gcc)"
+    flags = [f"-D{one}" for one in definitions]
+    made = run([str(TOOLS["spin"]), "-a", *flags, str(MODEL)], cwd=directory)
+    assert made.returncode == 0, made.stdout
+    compact = ["-DSAFETY", "-DCOLLAPSE", f"-DMEMLIM={MEMORY_MIB}"]
+    compiled = run([str(TOOLS["gcc"]), "-O1", "-w", *compact, "-o", "pan", "pan.c"], cwd=directory)
+    assert compiled.returncode == 0, compiled.stderr
+    return run([str(directory / "pan"), "-m1000000", "-w24"], cwd=directory, timeout=SECONDS).stdout
+
+
+def test_no_state_breaks_an_invariant(tmp_path: Path) -> None:
+    """Nothing is lost, effects are of once, order holds, no token is met early, and no stranger is believed."""
+    report = search(tmp_path, *LIMITS)
+    assert "errors: 0" in report, report
+    assert "Search not completed" not in report, report
+    assert "max search depth too small" not in report, report
+
+
+@pytest.mark.parametrize(
+    ("fault", "broken"),
+    [
+        ("FORGET", "top_held&"),
+        ("STALE", "held& ~(top_held)"),
+        ("TWICE", "times[id]<=1"),
+        ("DISORDER", "before[id]& ~(top_held)"),
+        ("EARLY", "sequence_of[id]<=newest"),
+        ("BELIEVE", "held&(1<<7)"),
+    ],
+)
+def test_a_fault_breaks_its_invariant(tmp_path: Path, fault: str, broken: str) -> None:
+    """Spin finds each fault.
+
+    A position moves before the commit is stored. A frame of an earlier connection is taken. Each arrival has an effect.
+    Commits are sent without regard to turns. A restore begins no new life. A receiver believes any sender.
+    """
+    report = search(tmp_path, "COMMITS=2", fault)
+    assert "errors: 1" in report, report
+    assert broken in next(line for line in report.splitlines() if "assertion violated" in line)
