@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hutong.policy.v1 import policy_pb2
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 from sqlalchemy.engine import Row
 
 from services.domain.instant import Instant
@@ -76,8 +76,8 @@ def write_withdrawal(connection: Connection, revision: Revision, now: Instant) -
 
 
 def _append_change(connection: Connection, revision: Revision, now: Instant) -> None:
-    row = change_row(revision, newest_sequence(connection) + 1, now)
-    connection.execute(insert(_changes).values(row | {"life": current_life(connection, _changes)}))
+    life = current_life(connection, _changes)
+    connection.execute(insert(_changes).values(change_row(revision, newest_sequence(connection) + 1, now, life)))
 
 
 def read_changes(connection: Connection, after: int) -> Changes:
@@ -148,12 +148,13 @@ def policy_row(revision: Revision, statement: Statement) -> dict[str, Any]:
     }
 
 
-def change_row(revision: Revision, sequence: int, now: Instant) -> dict[str, Any]:
-    """Return the row of a change: its revision and its sequence among all changes."""
+def change_row(revision: Revision, sequence: int, now: Instant, life: str | ColumnElement[str]) -> dict[str, Any]:
+    """Return the row of a change: its revision, its sequence among all changes, and the life of the database."""
     return {
         "sequence": sequence,
         "region": revision.region,
         "policy_id": revision.policy_id,
         "revision": revision.revision,
         "commit_time": now,
+        "life": life,
     }

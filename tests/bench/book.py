@@ -61,7 +61,7 @@ def load_book(url: str) -> None:
             statement = bare_statement(policy)
             revision = revision_from_proto(statement, 1, now, "made up")
             policies.append(policy_row(revision, statement))
-            changes.append(change_row(revision, len(changes) + 1, now))
+            changes.append(change_row(revision, len(changes) + 1, now, life=""))
     database = open_database(url)
     database.write_now(
         lambda connection: [

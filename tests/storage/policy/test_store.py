@@ -33,6 +33,7 @@ from services.policy.serving.publisher import PolicyPublisher
 from services.policy.store import PolicyStore
 from services.runtime.clock import FixedClock
 from services.storage.engine import Database, open_database
+from services.storage.life import current_life
 from tests.support.databases import MakeUrl
 from tests.support.policy import record
 from tests.support.policy.publishers import START, make_request, start_holder, start_publisher
@@ -264,7 +265,8 @@ async def test_rows_put_in_bulk_are_those_of_publication(database: Database, sto
         for table in (tables.policies, tables.policy_changes):
             connection.execute(delete(table))  # type: ignore[attr-defined]
         connection.execute(insert(tables.policies), [policy_row(revision, statement)])  # type: ignore[attr-defined]
-        connection.execute(insert(tables.policy_changes), [change_row(revision, 1, NOW)])  # type: ignore[attr-defined]
+        row = change_row(revision, 1, NOW, current_life(connection, tables.policy_changes))  # type: ignore[arg-type]
+        connection.execute(insert(tables.policy_changes).values(row))  # type: ignore[attr-defined]
 
     await database.write(load)
     assert await database.read(_rows) == published
