@@ -52,10 +52,6 @@ async def _owns_nothing(name: str) -> Owner:
     raise NotFound.resource(name)
 
 
-def _misses_nobody(_response: Message) -> int:
-    return 0
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service ready to be served.
@@ -68,7 +64,6 @@ class Service:
         start: called once when the server is up, before the background jobs start.
         background: jobs that run from then on until the last call has ended.
         drain: begins when the server will stop.
-        count_misses: returns the number of persons in a response without any record.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.
         audit: where calls are recorded; None for a service of tests that records nothing.
@@ -82,5 +77,4 @@ class Service:
     background: tuple[Job, ...] = ()
     drain: Drain = field(default_factory=Drain)
     owner_of: Callable[[str], Awaitable[Owner]] = _owns_nothing
-    count_misses: Callable[[Message], int] = _misses_nobody
     audit: AuditTrail | None = None
