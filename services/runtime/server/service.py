@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.message import Message
-
 from services.domain.errors import NotFound
 from services.runtime.audit import AuditTrail
 from services.runtime.background import Job

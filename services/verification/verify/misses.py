@@ -1,4 +1,4 @@
-"""Says which answers are misses: about persons of whom nothing is recorded. They count against callers' budgets. Pure."""
+"""Says which answers are misses, which count against the budgets of callers. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WITHOUT_LOOK_UP = {
     pb.DECISION_REASON_NO_POLICY_IN_FORCE,
     pb.DECISION_REASON_SOURCE_UNAVAILABLE,
 }
-"""Reasons that are no misses. If the nation were counted as a miss while it is unavailable, every answer would be one."""
+"""Reasons that are no misses. An unavailable nation is not among the misses, because every answer would be one."""
 
 
 def is_miss(decision: Decision, inputs: Inputs) -> bool:
