@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
@@ -25,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TokenUse(NamedTuple):
-    """A token that is shown with a question. `question` names the question and its caller."""
+    """A token that is shown with a question. `question` names the question and its caller; empty if nothing names it."""
 
     token: HolderToken
     question: str
@@ -67,7 +68,9 @@ def accept_tokens(connection: Connection, uses: Sequence[TokenUse]) -> list[bool
     # All transactions insert in one order, so that two of them never deadlock.
     for index in sorted(range(len(uses)), key=lambda index: uses[index].token.token_id):
         token, question = uses[index]
-        question_hash = blake2b(question.encode(), digest_size=KEY_LENGTH).digest()
+        # A question without a name is never asked again, so its hash is like no other.
+        named = question.encode() or secrets.token_bytes(KEY_LENGTH)
+        question_hash = blake2b(named, digest_size=KEY_LENGTH).digest()
         row = {"token_id": token.token_id, "question_hash": question_hash, "end_time": token.end_time}
         if connection.execute(insert_if_absent(connection, used_holder_tokens).values(row)).rowcount:
             accepted[index] = True

@@ -27,6 +27,7 @@ class Asker(NamedTuple):
         compares_name: whether the name in a question is compared. It is not if the user has signed in.
         needs_name: whether a question must state a name.
         question: the names of the caller and of its call or question. A holder's token may be shown with it again.
+            Empty if the question has no name, so that its token is good once.
         call: the call, which counts answers about persons without any record; None outside a call.
     """
 
@@ -53,16 +54,19 @@ class Asker(NamedTuple):
         return asked or self.most
 
 
-def current_asker(correlation_id: str = "") -> Asker:
+def current_asker(correlation_id: str | None = None) -> Asker:
     """Return the caller of the current call as an asker. A call whose grant states no view sees the minimum.
 
-    `correlation_id` is that of a question on a stream.
+    `correlation_id` is that of a question on a stream; empty if the question has none, and None for other calls.
     """
     call = current_call.get()
     if call is None:
         return Asker(current_audit.get())
     caller, needs_name = call.caller, call.needs_name
-    question = f"{caller.name} question {correlation_id}" if correlation_id else f"{caller.name} call {call.request_id}"
+    if correlation_id is None:
+        question = f"{caller.name} call {call.request_id}"
+    else:
+        question = f"{caller.name} question {correlation_id}" if correlation_id else ""
     if caller.role == LOCAL:
         return Asker(current_audit.get(), question=question, call=call)
     return Asker(

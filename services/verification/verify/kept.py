@@ -49,7 +49,7 @@ async def accept_tokens(
     The replies to the refused ones become errors.
     """
     uses = {
-        index: TokenUse(question.token, f"{asked[index][1].question} {index}")
+        index: TokenUse(question.token, asked[index][1].question)
         for index, question in enumerate(questions)
         if question.token is not None
     }

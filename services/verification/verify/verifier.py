@@ -119,7 +119,11 @@ class Verifier:
         The questions share look-ups and writes.
         """
         response = BatchVerifyResponse()
-        askers = [current_asker()] * len(batch.requests)
+        asker = current_asker()
+        askers = [
+            asker._replace(question=f"{asker.question} item {index}") if request.holder_token else asker
+            for index, request in enumerate(batch.requests)
+        ]
         await self.answer_each(batch, [response.items.add() for _ in batch.requests], askers)
         return response
 

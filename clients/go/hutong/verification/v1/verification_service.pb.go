@@ -261,8 +261,9 @@ type VerifyRequest_Document struct {
 
 type VerifyRequest_HolderToken struct {
 	// The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
-	// HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
-	// same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+	// HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id), in a batch at the same
+	// place too, or on any stream under the same correlation_id. On a stream a question without a correlation_id cannot
+	// be asked again. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
 	HolderToken string `protobuf:"bytes,11,opt,name=holder_token,json=holderToken,proto3,oneof"`
 }
 

@@ -70,8 +70,9 @@ class VerifyRequest(_message.Message):
     VIEW_FIELD_NUMBER: _builtins.int
     holder_token: _builtins.str
     """The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
-    HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
-    same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+    HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id), in a batch at the same
+    place too, or on any stream under the same correlation_id. On a stream a question without a correlation_id cannot
+    be asked again. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
     """
     region: _builtins.str
     """The place that checks, a six-digit GB/T 2260 code. The policy of this place applies."""

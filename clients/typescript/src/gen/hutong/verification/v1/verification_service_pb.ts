@@ -54,8 +54,9 @@ export type VerifyRequest = Message<"hutong.verification.v1.VerifyRequest"> & {
   } | {
     /**
      * The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
-     * HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
-     * same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+     * HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id), in a batch at the same
+     * place too, or on any stream under the same correlation_id. On a stream a question without a correlation_id cannot
+     * be asked again. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
      *
      * @generated from field: string holder_token = 11;
      */
