@@ -46,8 +46,9 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 
 Health (`grpc.health.v1`) answers every certificate of the client authorities. Reflection answers operators.
 
-A recall of more than 1,000 results, a supervisor's unlinking, and a floor and its withdrawal need a second caller's
-approval (`hutong.approval.v1.ApprovalService`). At Results supervisors decide, at Policy the nation's authority.
+A recall of more than 1,000 results of a laboratory a day, a supervisor's unlinking, and a floor and its withdrawal need
+a second caller's approval (`hutong.approval.v1.ApprovalService`). At Results supervisors decide, at Policy the nation's
+authority.
 
 Not yet as the final design has it: a gate may not read back its own decisions, because decisions do not yet record who
 asked; a laboratory's contact is shown to every role.

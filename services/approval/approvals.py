@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Table
 from services.approval.convert import change_to_proto, pack
 from services.approval.model import PendingChange, Proposal, State
 from services.approval.store import complete, decide, find_change, insert_change, not_pending
-from services.domain.errors import PermissionDenied
+from services.domain.errors import FailedPrecondition, PermissionDenied
 from services.domain.instant import Span
 from services.domain.names import format_pending_change, parse_pending_change
 from services.runtime.audit import current_audit, record_change
@@ -155,7 +155,7 @@ class Approvals:
         Raises:
             NotFound: there is no such change.
             PermissionDenied: SAME_APPROVER.
-            FailedPrecondition: NOT_PENDING, or why the change cannot be made now.
+            FailedPrecondition: NOT_PENDING, PROPOSER_DENIED, or why the change cannot be made now.
         """
         change, caller, now = await self.find(name), _caller(), self._clock.now()
         if change.complete_time is not None:
@@ -167,6 +167,12 @@ class Approvals:
         state = change.state_at(now)
         if state not in {State.PENDING, State.APPROVED}:
             raise not_pending(state)
+        if state == State.PENDING and _is_denied(change.proposer):
+            raise FailedPrecondition(
+                "PROPOSER_DENIED",
+                "the proposer is on the deny-list by now; reject the change",
+                metadata={"proposer": change.proposer},
+            )
         _act_for(change.proposer)
         made = await self._makers[change.method](change, partial(self._approve, change, caller.name))
         await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
@@ -196,6 +202,11 @@ class Approvals:
 def _caller() -> Caller:
     call = current_call.get()
     return Caller("") if call is None else call.caller
+
+
+def _is_denied(name: str) -> bool:
+    call = current_call.get()
+    return call is not None and call.is_denied(name)
 
 
 def _act_for(proposer: str) -> None:

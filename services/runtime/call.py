@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -26,6 +27,10 @@ _SEES_ACTORS = {"supervisor", "authority", "operator", LOCAL}
 UNKNOWN = Caller("", fault="the call was not identified")
 
 
+def _denies_nobody(_name: str) -> bool:
+    return False
+
+
 class Call:
     """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
@@ -36,6 +41,7 @@ class Call:
         "case",
         "code",
         "deadline",
+        "is_denied",
         "misses",
         "needs_name",
         "reason",
@@ -48,6 +54,8 @@ class Call:
         self.request_id = request_id
         # Unknown until the layer Identity has set it.
         self.caller = UNKNOWN
+        # Whether the caller of a name is on the deny-list.
+        self.is_denied: Callable[[str], bool] = _denies_nobody
         self.case = case
         # The name of the caller that proposed the change which this call approves; empty for other calls.
         self.acting_for = ""
@@ -100,6 +108,15 @@ def current_actor() -> str | None:
     """
     call = current_call.get()
     return call.acting_for or call.caller.name or None if call is not None else None
+
+
+def current_approver() -> str | None:
+    """Return the name of the caller that approves the current call's change; None if the change needs no approval.
+
+    Call it in the event loop, because threads have no current call.
+    """
+    call = current_call.get()
+    return call.caller.name if call is not None and call.acting_for else None
 
 
 def may_see_actors() -> bool:

@@ -66,7 +66,7 @@ class FloorApprovals:
         request = PublishPolicyRequest()
         unpack(change, request)
         request.request_id = change.change_id
-        response = await self._publisher.publish(request, approve)
+        response = await self._publisher.publish(request, approve, change.create_time)
         return Made(1, response.consistency_token)
 
     async def _make_withdrawal(self, change: PendingChange, approve: Decide) -> Made:

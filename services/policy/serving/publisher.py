@@ -38,6 +38,7 @@ from services.policy.rules.guards import (
     find_overridden,
 )
 from services.policy.rules.impact import Change, find_changes
+from services.policy.rules.overtaken import require_unchanged
 from services.policy.rules.resolve import PolicyBook
 from services.policy.rules.restored import find_restored
 from services.policy.serving.book_cache import PolicyBookCache
@@ -59,11 +60,15 @@ MAX_LISTED = 500
 
 
 class Draft(NamedTuple):
-    """A requested publication: its statement, and the rules of the contract that it breaks."""
+    """A requested publication: its statement, and the rules of the contract that it breaks.
+
+    `proposed` is when it was proposed if it had to be approved.
+    """
 
     request: PublishPolicyRequest
     statement: Statement
     broken_rules: Sequence[Violation]
+    proposed: Instant | None = None
 
 
 class Actor(NamedTuple):
@@ -101,13 +106,16 @@ class PolicyPublisher:
         return not checked.is_new
 
     async def publish(
-        self, request: PublishPolicyRequest, also: Callable[[Connection], None] = _nothing
+        self,
+        request: PublishPolicyRequest,
+        also: Callable[[Connection], None] = _nothing,
+        proposed: Instant | None = None,
     ) -> PublishPolicyResponse:
         """Check a policy and, unless it is only to be validated, publish it.
 
-        `also` is called at the end of the transaction.
+        `also` is called at the end of the transaction. `proposed` is when an approved publication was proposed.
         """
-        draft = _draft(request)
+        draft = _draft(request)._replace(proposed=proposed)
         if request.validate_only:
             await self._cache.refresh()
             # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
@@ -151,6 +159,8 @@ class PolicyPublisher:
         book = self._cache.read_book(connection)
         checked = self._check(draft, book, now)
         if checked.is_new:
+            if draft.proposed is not None:
+                require_unchanged(book.series(*checked.revision.series), draft.proposed)
             checked = Checked(replace(checked.revision, actor=by.name), is_new=True)
             insert_revision(connection, checked.revision, draft.statement, now)
         also(connection)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+from weakref import WeakValueDictionary
+
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest, RecallResultsResponse
 
 from services.approval.approvals import Approvals, Decide, Made
 from services.approval.convert import unpack
 from services.approval.model import PendingChange, Proposal
 from services.domain.errors import FailedPrecondition
+from services.domain.instant import DAY, Span
 from services.results.corrections.convert import recall_from_proto
 from services.results.corrections.model import Recalled
-from services.results.corrections.store import CorrectionStore
+from services.results.corrections.store import CorrectionStore, count_unapproved
 from services.results.fields import token
 from services.results.labs.store import LabStore
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest
 
+COUNTED: Span = DAY
+"""For how long a change without approval counts towards the limit, so that a large recall is not made in small parts.
+
+Mistakes that a laboratory finds by itself concern a batch or two a day.
+"""
 RECALL = "hutong.results.v1.ResultsAdminService/RecallResults"
 
 
 class RecallApprovals:
-    """Proposes recalls of more than `limit` results, and makes those that were approved."""
+    """Proposes recalls beyond `limit` results of a laboratory a day, and makes those that were approved."""
 
     def __init__(
         self,
@@ -40,6 +49,7 @@ class RecallApprovals:
         self._jurisdiction = jurisdiction
         self._clock = clock
         self._limit = limit
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         approvals.register(RECALL, self._make)
 
     async def propose(self, request: RecallResultsRequest) -> PendingChange | None:
@@ -53,9 +63,10 @@ class RecallApprovals:
         if proposed is not None:
             return proposed
         count = await self._count(request)
-        if count <= self._limit:
-            return None
         recall = recall_from_proto(request)
+        earlier = await self._database.read(count_unapproved, recall.lab, self._clock.now() - COUNTED)
+        if not count or count + earlier <= self._limit:
+            return None
         lab = await self._labs.get_lab(recall.lab)
         masked = RecallResultsRequest()
         masked.CopyFrom(request)
@@ -63,6 +74,16 @@ class RecallApprovals:
         return await self._approvals.propose(
             request, Proposal(RECALL, "supervisor", lab.region, request.lab, masked, count)
         )
+
+    def alone(self, lab: str) -> asyncio.Lock:
+        """Return the lock under which a recall is counted and made, so that recalls at one time are counted together.
+
+        Each process has its own.
+        """
+        lock = self._locks.get(lab)
+        if lock is None:
+            lock = self._locks[lab] = asyncio.Lock()
+        return lock
 
     def respond(self, change: PendingChange) -> RecallResultsResponse:
         """Return the answer of a recall that needs a second approver."""

@@ -10,7 +10,7 @@ from services.domain.names import parse_item, parse_items, parse_lab, parse_resu
 from services.domain.subject import mask_free_text
 from services.results.corrections.model import Correction, Recall
 from services.results.fields import closed_interval
-from services.runtime.call import current_actor
+from services.runtime.call import current_actor, current_approver
 
 
 def correction_from_proto(request: CorrectResultRequest) -> Correction:
@@ -35,4 +35,13 @@ def recall_from_proto(request: RecallResultsRequest) -> Recall:
     lab = parse_lab(request.lab, "lab")
     start, end = closed_interval(request.report_interval, "report_interval")
     items = parse_items(request.items, "items")
-    return Recall(lab, start, end, tuple(request.outcomes), mask_free_text(request.reason), items, current_actor())
+    return Recall(
+        lab,
+        start,
+        end,
+        tuple(request.outcomes),
+        mask_free_text(request.reason),
+        items,
+        current_actor(),
+        current_approver(),
+    )

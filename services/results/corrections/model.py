@@ -59,3 +59,5 @@ class Recall:
     items: tuple[str, ...] = ()
     actor: str | None = None
     """The name of the caller; None if it is not known."""
+    approver: str | None = None
+    """The name of the caller that approved it; None if it needed no approval."""

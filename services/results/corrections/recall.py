@@ -156,7 +156,8 @@ def recall_step(
         # This condition lets PostgreSQL skip the partitions of other months.
         interval = (_results.c.reference_time >= recall.start_time, _results.c.reference_time < recall.end_time)
         write_next_revisions(connection, and_(are_found, *interval), {"state": RECALLED}, now)
-        advance_keys(connection, are_found, {"outcome": RECALLED_OUTCOME}, recall.reason, now, recall.actor)
+        by = (recall.actor, recall.approver)
+        advance_keys(connection, are_found, {"outcome": RECALLED_OUTCOME}, recall.reason, now, *by)
     return [RecalledReport(row.report_number, row.revision + 1, row.subject_key) for row in found], last
 
 

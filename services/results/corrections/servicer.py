@@ -55,9 +55,6 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
     async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
         now = self._clock.now()
         recall = recall_from_proto(request)
-        proposed = await self._approvals.propose(request)
-        if proposed is not None:
-            return self._approvals.respond(proposed)
 
         def encode(recalled: Recalled) -> RecallResultsResponse:
             response = RecallResultsResponse(recalled_count=recalled.report_count)
@@ -66,4 +63,10 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
             return response
 
         idempotent = IdempotentRequest(request, RecallResultsResponse, encode, now)
-        return await self._store.recall(recall, idempotent, dry_run=request.validate_only)
+        if request.validate_only:
+            return await self._store.recall(recall, idempotent, dry_run=True)
+        async with self._approvals.alone(recall.lab):
+            proposed = await self._approvals.propose(request)
+            if proposed is not None:
+                return self._approvals.respond(proposed)
+            return await self._store.recall(recall, idempotent, dry_run=False)

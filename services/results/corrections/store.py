@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, and_, func, select
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import Instant
@@ -22,7 +22,7 @@ from services.results.records.model import ACTIVE, FUTURE_TOLERANCE, StoredResul
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.queries import COLUMNS
 from services.results.records.revisions import advance_keys, write_next_revisions
-from services.results.records.tables import report_keys, results
+from services.results.records.tables import report_keys, results, revision_reasons
 from services.runtime.audit import record_change
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
@@ -95,6 +95,17 @@ class CorrectionStore:
             else:
                 progress = await self._database.write(self._steps.take_back, recall, request, progress)
         return request.encode(Recalled(progress.count, progress.position))
+
+
+def count_unapproved(connection: Connection, lab: str, since: Instant) -> int:
+    """Return how many revisions callers have made of a laboratory's reports, from an instant on, without an approval.
+
+    They are corrections and recalls. Changes that no caller has made are not counted.
+    """
+    reasons = revision_reasons.c
+    lately = (reasons.lab == lab, reasons.record_time >= since)
+    by_callers = (reasons.actor.is_not(None), reasons.approver.is_(None))
+    return connection.execute(select(func.count()).where(*lately, *by_callers)).scalar_one()
 
 
 def find_history(connection: Connection, lab: str, report_number: str) -> list[StoredResult]:

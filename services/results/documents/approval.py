@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hutong.results.v1.document_link_service_pb2 import UnlinkDocumentsRequest, UnlinkDocumentsResponse
 from hutong.results.v1.link_pb2 import DocumentLink as DocumentLinkMessage
+from sqlalchemy import Connection
 
 from services.approval.approvals import Approvals, Decide, Made
 from services.approval.convert import unpack
@@ -62,7 +63,8 @@ class UnlinkApprovals:
     async def _make(self, change: PendingChange, approve: Decide) -> Made:
         shown = DocumentLinkMessage()
         unpack(change, shown)
-        links = await self._database.read(find_links, [shown.name.removeprefix("links/")])
+        link_id = shown.name.removeprefix("links/")
+        links = await self._database.read(find_links, [link_id])
         if not links:
             raise NotFound.resource(shown.name)
 
@@ -71,5 +73,13 @@ class UnlinkApprovals:
 
         request = UnlinkDocumentsRequest(reason=shown.unlink_reason, request_id=change.change_id)
         once = IdempotentRequest(request, UnlinkDocumentsResponse, encode, self._clock.now())
-        await self._store.unlink(links[0].document, links[0].linked_document, request.reason, once, approve)
+
+        def approve_this(connection: Connection) -> None:
+            # Another link of the same documents may have taken the place of the proposed one, which ended earlier.
+            if find_links(connection, [link_id])[0].unlink_time != once.now:
+                raise not_linked()
+            approve(connection)
+
+        documents = (links[0].document, links[0].linked_document)
+        await self._store.unlink(*documents, request.reason, once, approve_this)
         return Made(1)

@@ -37,13 +37,17 @@ def advance_keys(
     reason: str,
     now: Instant,
     actor: str | None = None,
+    approver: str | None = None,
 ) -> None:
-    """Advance keys to the revisions that `write_next_revisions` wrote, and store the actor and the reason of each."""
+    """Advance keys to the revisions that `write_next_revisions` wrote.
+
+    Store the reason of each, its actor and the approver of the change.
+    """
     connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
-    columns = ["lab", "report_number", "revision", "reason", "record_time", "actor"]
-    stated_by = literal(actor, tables.revision_reasons.c.actor.type)
+    columns = ["lab", "report_number", "revision", "reason", "record_time", "actor", "approver"]
+    stated_by = [literal(name, tables.revision_reasons.c.actor.type) for name in (actor, approver)]
     names = (_keys.c.lab, _keys.c.report_number, _keys.c.revision)
-    why = select(*names, literal(reason), literal(now), stated_by).where(which)
+    why = select(*names, literal(reason), literal(now), *stated_by).where(which)
     connection.execute(insert(tables.revision_reasons).from_select(columns, why))
 
 

@@ -78,6 +78,9 @@ revision_reasons = Table(
     Column("record_time", BigInteger, nullable=False),
     # The name of the caller that corrected or recalled the report. NULL if the row is older than names of callers.
     Column("actor", String(100)),
+    # The name of the second caller that approved a large recall; NULL for all other changes.
+    Column("approver", String(100)),
+    Index("ix_revision_reasons_lab_record_time", "lab", "record_time"),
 )
 
 # A mark of the pepper and of the rule of document classes. Both were used to make the store's subject keys.

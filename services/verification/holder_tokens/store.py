@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TokenUse(NamedTuple):
-    """A token that is shown with a question. `question` names the question and its caller; empty if nothing names it."""
+    """A token that is shown with a question. `question` names the question and its caller; empty without a name."""
 
     token: HolderToken
     question: str

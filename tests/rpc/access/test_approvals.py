@@ -25,17 +25,20 @@ from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, With
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
-from hutong.results.v1.document_link_service_pb2 import ListLinkedDocumentsRequest
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, ListLinkedDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
+from sqlalchemy import create_engine, update
 
-from services.domain.instant import HOUR, to_timestamp
+from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results.limits import ResultsLimits
+from services.results.records.tables import revision_reasons
 from services.runtime.clock import SystemClock
+from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import (
     CALLERS,
     CASE,
@@ -43,6 +46,7 @@ from tests.support.access.guarded import (
     REGION,
     Guarded,
     open_guarded,
+    outcome,
     propose_unlinking,
 )
 from tests.support.certificates import spiffe
@@ -51,6 +55,7 @@ from tests.support.errors import error_info, failure_of
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import LAB_NAME, make_document, make_tube
 from tests.support.results.node import batch_of, start
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LI, WANG = f"supervisors/{REGION}/li", f"supervisors/{REGION}/wang"
@@ -63,8 +68,11 @@ LIMIT = 2
 async def guarded(
     tmp_path_factory: pytest.TempPathFactory, sqlite_databases: SqliteDatabases
 ) -> AsyncIterator[Guarded]:
-    limits = ResultsLimits(unapproved_recall=LIMIT)
-    async with open_guarded(tmp_path_factory.mktemp("guarded"), sqlite_databases.make, limits=limits) as opened:
+    limits, directory = ResultsLimits(unapproved_recall=LIMIT), tmp_path_factory.mktemp("guarded")
+    denied = directory / "denied.txt"
+    denied.write_text("")
+    quick = ServerTiming(reload=0.05)
+    async with open_guarded(directory, sqlite_databases.make, quick, limits, deny_file=str(denied)) as opened:
         yield opened
 
 
@@ -147,6 +155,24 @@ async def test_a_small_recall_needs_nobody(guarded: Guarded) -> None:
     assert (answer.recalled_count, answer.HasField("pending_change")) == (LIMIT, False)
 
 
+async def test_recalls_in_small_parts_are_counted_together(guarded: Guarded) -> None:
+    """The part above the limit waits, of several at one moment too. What was approved does not count."""
+    at = SystemClock().now() - 300 * HOUR
+    for part in range(4):
+        await upload(guarded, 350 + 10 * part, 1, at + 2 * part * HOUR)
+    admin = ResultsAdminServiceStub(await guarded.channel("results", LAB_NAME))
+    parts = [recall(at + 2 * part * HOUR) for part in range(4)]
+    answers = await asyncio.gather(*(admin.RecallResults(part) for part in parts))
+    # Earlier tests have recalled LIMIT results without an approver.
+    assert [(answer.recalled_count, state(answer.pending_change)) for answer in answers] == [(0, "PENDING")] * 4
+    engine = create_engine(guarded.settings.results.database_url)
+    with engine.begin() as connection:
+        connection.execute(update(revision_reasons).values(record_time=revision_reasons.c.record_time - 2 * DAY))
+    engine.dispose()
+    answers = await asyncio.gather(*(admin.RecallResults(part) for part in parts))
+    assert sorted(answer.recalled_count for answer in answers) == [0] * (4 - LIMIT) + [1] * LIMIT
+
+
 async def test_the_proposer_does_not_approve(guarded: Guarded) -> None:
     """Neither by another certificate of the same name nor, behind an edge, by another name in a token of one sub."""
 
@@ -186,6 +212,40 @@ async def test_a_supervisors_unlinking_waits_for_another(guarded: Guarded) -> No
     events = (await audit.ListAuditEvents(ListAuditEventsRequest(caller=WANG, page_size=500))).audit_events
     (event,) = [event for event in events if event.object == pending.name]
     assert (event.on_behalf_of, event.method.rpartition("/")[2]) == (LI, "ApproveChange")
+
+
+async def test_a_link_that_ended_meanwhile_is_not_ended_again(guarded: Guarded) -> None:
+    """The documents are linked anew, and the approver has approved the end of the former link only."""
+    first = await propose_unlinking(guarded, LI, 520)
+    second = await propose_unlinking(guarded, WANG, 520)
+    mine, others = await approvals(guarded, LI), await approvals(guarded, WANG)
+    await mine.ApproveChange(ApproveChangeRequest(name=second.name))
+    links = DocumentLinkServiceStub(await guarded.channel("results", LI))
+    pair = {"document": make_document(520), "linked_document": make_document(530)}
+    await links.LinkDocuments(LinkDocumentsRequest(**pair, reason="seen again"), metadata=(CASE,))
+    gone = await failure_of(others.ApproveChange(ApproveChangeRequest(name=first.name)))
+    assert gone[0] is grpc.StatusCode.NOT_FOUND
+    listed = ListLinkedDocumentsRequest(document=make_document(520))
+    found = (await links.ListLinkedDocuments(listed, metadata=(CASE,))).document_links
+    assert [link.HasField("unlink_time") for link in found] == [False, True]
+
+
+async def test_the_change_of_a_denied_proposer_is_not_approved(guarded: Guarded) -> None:
+    thief = f"supervisors/{REGION}/stolen"
+    pending = await propose_unlinking(guarded, thief, 540)
+    denied, supervisor = guarded.settings.deny_file, await approvals(guarded, WANG)
+    assert denied is not None
+    denied.write_text(spiffe(thief))
+    stolen = await approvals(guarded, thief)
+    request = GetPendingChangeRequest(name=pending.name)
+
+    async def is_denied() -> bool:
+        return (await outcome(stolen.GetPendingChange(request)))[0] is grpc.StatusCode.UNAUTHENTICATED
+
+    await until(is_denied)
+    refused = (grpc.StatusCode.FAILED_PRECONDITION, "PROPOSER_DENIED")
+    assert (await failure_of(supervisor.ApproveChange(ApproveChangeRequest(name=pending.name))))[:2] == refused
+    await supervisor.RejectChange(RejectChangeRequest(name=pending.name, reason="stolen"))
 
 
 async def test_a_rejected_change_is_never_made(guarded: Guarded) -> None:
@@ -235,6 +295,20 @@ async def test_a_floor_and_its_withdrawal_wait_for_a_second_officer(guarded: Gua
     await second.ApproveChange(ApproveChangeRequest(name=withdrawal.pending_change.name))
     withdrawn = (await reader.GetPolicy(GetPolicyRequest(name=published.name))).policy
     assert (withdrawn.withdraw_actor, withdrawn.withdraw_reason) == (FIRST, "a slip")
+
+
+async def test_a_floor_that_changed_meanwhile_is_proposed_anew(guarded: Guarded) -> None:
+    """Otherwise the older of two proposals would become the newer revision if it is approved last."""
+    admin = PolicyAdminServiceStub(await guarded.channel("policy", FIRST))
+    second = await approvals(guarded, SECOND, "policy")
+    names = []
+    for advice in ("the older", "the newer"):
+        floor = make_policy("jurisdictions/000000/policies/twice", floor=True, advice=[advice])
+        names.append((await admin.PublishPolicy(PublishPolicyRequest(policy=floor))).pending_change.name)
+    await second.ApproveChange(ApproveChangeRequest(name=names[1]))
+    overtaken = (grpc.StatusCode.FAILED_PRECONDITION, "CHANGE_OVERTAKEN")
+    assert (await failure_of(second.ApproveChange(ApproveChangeRequest(name=names[0]))))[:2] == overtaken
+    await second.RejectChange(RejectChangeRequest(name=names[0], reason="overtaken"))
 
 
 async def test_the_command_lists_approves_and_rejects(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,6 +78,10 @@ class Identifier:
             return "its certificate or token has expired"
         return self._find_denial(caller)
 
+    def denies(self, name: str) -> bool:
+        """Whether the deny-list names a caller."""
+        return name in self._deny_list.names
+
     def _find_denial(self, caller: Caller) -> str:
         denied = self._deny_list
         if caller.serial in denied.serials:

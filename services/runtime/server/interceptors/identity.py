@@ -38,3 +38,4 @@ class Identity:
         call = current_call.get()
         if call is not None:
             call.caller = self._identifier.identify(context)
+            call.is_denied = self._identifier.denies

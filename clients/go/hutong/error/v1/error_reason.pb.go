@@ -194,6 +194,14 @@ const (
 	// The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
 	// Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
 	ErrorReason_ERROR_REASON_CHANGE_GREW ErrorReason = 62
+	// A revision of the policy was published or withdrawn after this publication was proposed. Propose it anew.
+	// FAILED_PRECONDITION.
+	// Example: {"reason":"CHANGE_OVERTAKEN","domain":"hutong.org","metadata":{"resource":"jurisdictions/000000/policies/travel@3"}}
+	ErrorReason_ERROR_REASON_CHANGE_OVERTAKEN ErrorReason = 63
+	// The proposer of the change has been put on the deny-list of this node since. Reject the change.
+	// FAILED_PRECONDITION.
+	// Example: {"reason":"PROPOSER_DENIED","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+	ErrorReason_ERROR_REASON_PROPOSER_DENIED ErrorReason = 64
 	// A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"HOLDER_TOKEN_INVALID","domain":"hutong.org","metadata":{"field":"holder_token"}}
 	ErrorReason_ERROR_REASON_HOLDER_TOKEN_INVALID ErrorReason = 45
@@ -260,6 +268,8 @@ var (
 		60: "ERROR_REASON_SAME_APPROVER",
 		61: "ERROR_REASON_NOT_PENDING",
 		62: "ERROR_REASON_CHANGE_GREW",
+		63: "ERROR_REASON_CHANGE_OVERTAKEN",
+		64: "ERROR_REASON_PROPOSER_DENIED",
 		45: "ERROR_REASON_HOLDER_TOKEN_INVALID",
 		46: "ERROR_REASON_HOLDER_TOKEN_EXPIRED",
 		47: "ERROR_REASON_HOLDER_TOKEN_USED",
@@ -315,6 +325,8 @@ var (
 		"ERROR_REASON_SAME_APPROVER":              60,
 		"ERROR_REASON_NOT_PENDING":                61,
 		"ERROR_REASON_CHANGE_GREW":                62,
+		"ERROR_REASON_CHANGE_OVERTAKEN":           63,
+		"ERROR_REASON_PROPOSER_DENIED":            64,
 		"ERROR_REASON_HOLDER_TOKEN_INVALID":       45,
 		"ERROR_REASON_HOLDER_TOKEN_EXPIRED":       46,
 		"ERROR_REASON_HOLDER_TOKEN_USED":          47,
@@ -353,7 +365,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xf9\r\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xbe\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -404,7 +416,9 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
-	"\x18ERROR_REASON_CHANGE_GREW\x10>\x12%\n" +
+	"\x18ERROR_REASON_CHANGE_GREW\x10>\x12!\n" +
+	"\x1dERROR_REASON_CHANGE_OVERTAKEN\x10?\x12 \n" +
+	"\x1cERROR_REASON_PROPOSER_DENIED\x10@\x12%\n" +
 	"!ERROR_REASON_HOLDER_TOKEN_INVALID\x10-\x12%\n" +
 	"!ERROR_REASON_HOLDER_TOKEN_EXPIRED\x10.\x12\"\n" +
 	"\x1eERROR_REASON_HOLDER_TOKEN_USED\x10/\x12+\n" +

@@ -29,7 +29,8 @@ GRPC_VERSION: str
 class ApprovalServiceStub:
     """Changes that need a second approver. Results and Policy each serve it about their own changes.
 
-    At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+    At Results these are a recall of more than 1,000 results of a laboratory (with what was changed of it in the 24 hours
+    before) and the unlinking of documents by a supervisor; supervisors
     decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
     them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
     after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
@@ -52,10 +53,12 @@ class ApprovalServiceStub:
     a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
     Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
     FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-    results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
+    results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
+    proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
+    and all errors of the RPC that proposed it.
     """
     RejectChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RejectChangeRequest, _approval_service_pb2.RejectChangeResponse]
-    """Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
+    """Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
     lapsed. A repeat returns the change as the first call rejected it.
     """
 
@@ -63,7 +66,8 @@ class ApprovalServiceStub:
 class ApprovalServiceAsyncStub(ApprovalServiceStub):
     """Changes that need a second approver. Results and Policy each serve it about their own changes.
 
-    At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+    At Results these are a recall of more than 1,000 results of a laboratory (with what was changed of it in the 24 hours
+    before) and the unlinking of documents by a supervisor; supervisors
     decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
     them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
     after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
@@ -83,17 +87,20 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
     Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
     FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-    results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
+    results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
+    proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
+    and all errors of the RPC that proposed it.
     """
     RejectChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RejectChangeRequest, _approval_service_pb2.RejectChangeResponse]  # type: ignore[assignment]
-    """Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
+    """Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
     lapsed. A repeat returns the change as the first call rejected it.
     """
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes that need a second approver. Results and Policy each serve it about their own changes.
 
-    At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+    At Results these are a recall of more than 1,000 results of a laboratory (with what was changed of it in the 24 hours
+    before) and the unlinking of documents by a supervisor; supervisors
     decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
     them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
     after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
@@ -129,7 +136,9 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
         Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
         FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-        results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
+        results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
+        proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
+        and all errors of the RPC that proposed it.
         """
 
     @_abc_1.abstractmethod
@@ -138,7 +147,7 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _approval_service_pb2.RejectChangeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.RejectChangeResponse, _abc.Awaitable[_approval_service_pb2.RejectChangeResponse]]:
-        """Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
+        """Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
         lapsed. A repeat returns the change as the first call rejected it.
         """
 

@@ -234,6 +234,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
     Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
     """
+    ERROR_REASON_CHANGE_OVERTAKEN: _ErrorReason.ValueType  # 63
+    """A revision of the policy was published or withdrawn after this publication was proposed. Propose it anew.
+    FAILED_PRECONDITION.
+    Example: {"reason":"CHANGE_OVERTAKEN","domain":"hutong.org","metadata":{"resource":"jurisdictions/000000/policies/travel@3"}}
+    """
+    ERROR_REASON_PROPOSER_DENIED: _ErrorReason.ValueType  # 64
+    """The proposer of the change has been put on the deny-list of this node since. Reject the change.
+    FAILED_PRECONDITION.
+    Example: {"reason":"PROPOSER_DENIED","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+    """
     ERROR_REASON_HOLDER_TOKEN_INVALID: _ErrorReason.ValueType  # 45
     """A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"HOLDER_TOKEN_INVALID","domain":"hutong.org","metadata":{"field":"holder_token"}}
@@ -471,6 +481,16 @@ Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPS
 ERROR_REASON_CHANGE_GREW: ErrorReason.ValueType  # 62
 """The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
 Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
+"""
+ERROR_REASON_CHANGE_OVERTAKEN: ErrorReason.ValueType  # 63
+"""A revision of the policy was published or withdrawn after this publication was proposed. Propose it anew.
+FAILED_PRECONDITION.
+Example: {"reason":"CHANGE_OVERTAKEN","domain":"hutong.org","metadata":{"resource":"jurisdictions/000000/policies/travel@3"}}
+"""
+ERROR_REASON_PROPOSER_DENIED: ErrorReason.ValueType  # 64
+"""The proposer of the change has been put on the deny-list of this node since. Reject the change.
+FAILED_PRECONDITION.
+Example: {"reason":"PROPOSER_DENIED","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 """
 ERROR_REASON_HOLDER_TOKEN_INVALID: ErrorReason.ValueType  # 45
 """A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.

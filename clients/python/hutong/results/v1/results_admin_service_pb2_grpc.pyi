@@ -52,7 +52,8 @@ class ResultsAdminServiceStub:
     registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
     end of the interval.
     A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
-    propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+    propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results that nobody
+    approved in the 24 hours before count towards the 1,000. The call then recalls nothing and answers with `pending_change`. A
     repeat with the same request_id returns the present state of the change.
     """
 
@@ -80,7 +81,8 @@ class ResultsAdminServiceAsyncStub(ResultsAdminServiceStub):
     registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
     end of the interval.
     A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
-    propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+    propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results that nobody
+    approved in the 24 hours before count towards the 1,000. The call then recalls nothing and answers with `pending_change`. A
     repeat with the same request_id returns the present state of the change.
     """
 
@@ -117,7 +119,8 @@ class ResultsAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
         end of the interval.
         A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
-        propose it (hutong.approval.v1.ApprovalService). The call then recalls nothing and answers with `pending_change`. A
+        propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results that nobody
+        approved in the 24 hours before count towards the 1,000. The call then recalls nothing and answers with `pending_change`. A
         repeat with the same request_id returns the present state of the change.
         """
 

@@ -223,7 +223,8 @@ export const RejectChangeResponseSchema: GenMessage<RejectChangeResponse> = /*@_
 /**
  * Changes that need a second approver. Results and Policy each serve it about their own changes.
  *
- * At Results these are a recall of more than 1,000 results and the unlinking of documents by a supervisor; supervisors
+ * At Results these are a recall of more than 1,000 results of a laboratory (with what was changed of it in the 24 hours
+ * before) and the unlinking of documents by a supervisor; supervisors
  * decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
  * them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
  * after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
@@ -259,7 +260,9 @@ export const ApprovalService: GenService<{
    * a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
    * Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
    * FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-   * results than were proposed, so that it must be proposed anew; and all errors of the RPC that proposed it.
+   * results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
+   * proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
+   * and all errors of the RPC that proposed it.
    *
    * @generated from rpc hutong.approval.v1.ApprovalService.ApproveChange
    */
@@ -269,7 +272,7 @@ export const ApprovalService: GenService<{
     output: typeof ApproveChangeResponseSchema;
   },
   /**
-   * Rejects a change; the proposer may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
+   * Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
    * lapsed. A repeat returns the change as the first call rejected it.
    *
    * @generated from rpc hutong.approval.v1.ApprovalService.RejectChange
