@@ -7,18 +7,21 @@ continues what was cut off and makes nothing twice.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
+import structlog
 from google.protobuf.message import Message
 from hutong.approval.v1 import pending_change_pb2
+from prometheus_client import Gauge
 from sqlalchemy import Connection, Table
 
 from services.approval.convert import change_to_proto, pack
 from services.approval.model import PendingChange, Proposal, State
-from services.approval.store import complete, decide, find_change, insert_change, not_pending
-from services.domain.errors import FailedPrecondition, PermissionDenied
+from services.approval.store import complete, count_open, decide, find_change, insert_change, not_pending
+from services.domain.errors import FailedPrecondition, HutongError, PermissionDenied
 from services.domain.instant import Span
 from services.domain.names import format_pending_change, parse_pending_change
 from services.runtime.audit import current_audit, record_change
@@ -29,6 +32,11 @@ from services.runtime.ids import uuid7
 from services.runtime.server.access.permits import Owner
 from services.storage.engine import Database
 from services.storage.idempotency import answer_once, find_answer
+
+WAITING = Gauge("hutong_pending_changes", "Changes that wait for a second approver", ["service"])
+COUNT_SECONDS = 60.0
+"""How often waiting changes are counted for the metric. They wait for hours."""
+_log = structlog.get_logger(__name__)
 
 Decide = Callable[[Connection], None]
 """Approves the change within a transaction. Call it after all other statements."""
@@ -188,6 +196,16 @@ class Approvals:
             return find_change(connection, self._table, change_id)
 
         return await self._database.write(write)
+
+    async def count(self) -> None:
+        """Count the changes that wait, again and again, for the metric. A background job."""
+        gauge = WAITING.labels(self._table.name.removesuffix("_pending_changes"))
+        while True:
+            try:
+                gauge.set(await self._database.read(count_open, self._table, self._clock.now()))
+            except HutongError as error:
+                _log.warning("pending changes are not counted until the next round", reason=error.reason)
+            await asyncio.sleep(COUNT_SECONDS)
 
     def to_proto(self, change: PendingChange) -> pending_change_pb2.PendingChange:
         """Return the message of a change as it stands now."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import ColumnElement, Connection, Table, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, update
 
 from services.approval.model import PendingChange, State
 from services.domain.errors import FailedPrecondition, NotFound
@@ -56,6 +56,12 @@ def list_changes(
         conditions += [columns.state == int(State.PENDING), columns.expire_time > wanted.open_at]
     query = select(table).where(*conditions).order_by(columns.change_id.desc()).limit(limit)
     return [PendingChange(**row._mapping) for row in connection.execute(query)]
+
+
+def count_open(connection: Connection, table: Table, now: Instant) -> int:
+    """Return how many changes can still be decided at an instant."""
+    is_open = (table.c.state == int(State.PENDING), table.c.expire_time > now)
+    return connection.execute(select(func.count()).select_from(table).where(*is_open)).scalar_one()
 
 
 def decide(

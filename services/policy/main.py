@@ -97,7 +97,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         ),
         check=check,
         close=close,
-        background=(*background, audit.run),
+        background=(*background, audit.run, approvals.count),
         drain=drain,
         owner_of=approvals.owner_of,
         audit=audit.trail,

@@ -293,7 +293,13 @@ async def _open_results(
         close=close,
         # The workers start first, because work on a backlog would take the processor time that they need to start.
         start=pool.warm,
-        background=(stores.partitions.run, missing_reports.run, audit.run, *(link.jobs if link is not None else ())),
+        background=(
+            stores.partitions.run,
+            missing_reports.run,
+            audit.run,
+            approvals.count,
+            *(link.jobs if link is not None else ()),
+        ),
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 from hutong.approval.v1.approval_service_pb2 import ListPendingChangesRequest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
+from prometheus_client import REGISTRY
 from sqlalchemy import func, select
 
-from services.approval.approvals import Approvals, Decide, Made
+from services.approval.approvals import WAITING, Approvals, Decide, Made
 from services.approval.convert import unpack
 from services.approval.model import PendingChange, Proposal, State
 from services.approval.servicer import ApprovalServicer
@@ -26,6 +27,7 @@ from services.runtime.page_tokens import PageTokens
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
 from tests.support.policy.publishers import START
+from tests.support.waiting import until
 
 LIFE = 72 * HOUR
 METHOD = "hutong.policy.v1.PolicyAdminService/WithdrawPolicy"
@@ -212,3 +214,38 @@ def test_local_callers_need_no_approval(sqlite_url: MakeUrl) -> None:
     act(LI)
     assert opened.approvals.is_needed()
     opened.database.close()
+
+
+async def test_changes_that_wait_are_counted_until_they_lapse(withdrawals: Withdrawals) -> None:
+    """The metric has the count as soon as the job begins."""
+
+    async def counted() -> float | None:
+        job = asyncio.create_task(withdrawals.approvals.count())
+        WAITING.labels("policy").set(-1)
+        await until(lambda: REGISTRY.get_sample_value("hutong_pending_changes", {"service": "policy"}) != -1)
+        job.cancel()
+        return REGISTRY.get_sample_value("hutong_pending_changes", {"service": "policy"})
+
+    approved = await withdrawals.propose()
+    await withdrawals.propose()
+    assert await counted() == 2
+    await withdrawals.approve(approved)
+    assert await counted() == 1
+    withdrawals.clock.advance(LIFE)
+    assert await counted() == 0
+
+
+async def test_the_change_of_a_denied_proposer_is_rejected_only(withdrawals: Withdrawals) -> None:
+    """An approval that was cut off is continued all the same, because another caller has approved the change."""
+    change, begun = await withdrawals.propose(), await withdrawals.propose()
+    withdrawals.failures = 1
+    with pytest.raises(Unavailable):
+        await withdrawals.approve(begun)
+    act(WANG)
+    call = current_call.get()
+    assert call is not None
+    call.is_denied = LI.name.__eq__
+    with pytest.raises(FailedPrecondition, match="deny-list"):
+        await withdrawals.approvals.approve(format_pending_change(change.change_id))
+    done = await withdrawals.approvals.approve(format_pending_change(begun.change_id))
+    assert done.complete_time is not None

@@ -92,6 +92,8 @@ def summarize(decision: Decision) -> str:
 def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
     """Explain a decision in full, line by line. `title_of` returns a policy's title, or an empty text."""
     lines = [summarize(decision), f"  Why: {REASONS.get(decision.reason, '')}"]
+    if decision.masked_name:
+        lines.append(f"  Holder: {decision.masked_name}")
     lines += _facts(decision, title_of)
     if decision.considered:
         lines.append("  Weighed:")

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.missing_reports import missing_reports
@@ -48,7 +49,7 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending):
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
     hutong.add_command(_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")

@@ -41,6 +41,12 @@ _TITLE_SECONDS = 2.0
 @click.command(cls=NodeCommand, former={"--record": "--store-decision"})
 @click.argument("people", required=False)
 @document_options(needed=False)
+@click.option(
+    "--token",
+    "shown",
+    default="",
+    help="The token that the holder shows, instead of --number; - reads it from standard input.",
+)
 @click.option("--region", default="", help="The region that checks, GB/T 2260; its window counts.")
 @click.option("--purpose", type=PURPOSE, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
 @click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
@@ -57,6 +63,7 @@ def verify(
     node: Node,
     people: str | None,
     document: identity_pb2.IdentityDocument | None,
+    shown: str,
     region: str,
     purpose: int | None,
     arriving_from: str,
@@ -69,14 +76,18 @@ def verify(
     encoding: str,
     as_json: bool,
 ) -> ExitCode:
-    """Decide for one person (--number), for the PEOPLE of a file (CSV, workbook, NDJSON), or with - for standard input.
+    """Decide for one person (--number or --token), for the PEOPLE of a file, or with - for standard input.
 
-    A file's columns are card_no, card_type, name, issuing_country and, if rows differ, region, purpose, arriving_from
-    and use_time. Each line of standard input is a VerifyRequest in JSON and gets one line of output. Exit code 0 means
-    recognised or not required, 4 not recognised, 5 undetermined; for many people it is the smallest that is not 0.
+    A file is CSV, a workbook or NDJSON. Its columns are card_no, card_type, name, issuing_country and, if rows
+    differ, region, purpose, arriving_from and use_time. Each line of standard input is a VerifyRequest in JSON and
+    gets one line of output. Exit code 0 means recognised or not required, 4 not recognised, 5 undetermined; for
+    many people it is the smallest that is not 0.
     """
+    if bool(people) + bool(document) + bool(shown) != 1:
+        raise click.UsageError("give one of --number, --token and a file of people")
     template = VerifyRequest(
         document=document,
+        holder_token=_read_shown(shown),
         region=region,
         purpose=purpose_pb2.Purpose.ValueType(purpose or 0),
         arriving_from=arriving_from,
@@ -86,8 +97,6 @@ def verify(
         at_least_as_fresh=at_least_as_fresh,
         store_decision=store_decision,
     )
-    if bool(people) == bool(document):
-        raise click.UsageError("give either --number or a file of people")
     with node.connect() as connection:
         if people == "-":
             return _verify_pipe(connection, template, as_json)
@@ -101,6 +110,15 @@ def verify(
         else:
             click.echo("\n".join(explain(decision, _titles(connection))))
         return exit_code_of(decision)
+
+
+def _read_shown(shown: str) -> str | None:
+    """Return the token to show, from standard input if it is "-"; None without one."""
+    if shown == "-":
+        shown = sys.stdin.readline().strip()
+        if not shown:
+            raise click.UsageError("--token -: standard input is empty")
+    return shown or None
 
 
 def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType:
