@@ -36,6 +36,12 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
 - *and in*: a second field that must be the user's too if the request states it. The token says which documents are.
 - *case*: the call must name its case as `hutong-case` in its metadata.
 - *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.
+- *minimal view, full view*: the most that the caller sees of a decision, and what it sees if it states no `view`. The
+  minimal view has only the fields of `Decision` with the option `minimal`. A question that asks for more is refused by
+  itself, in a batch and on a stream too.
+- *with the name*: the document in the question must state the name too. The operator may let callers of the role ask by
+  the bare number: an entry under `grants` in the access file with `bare_number: true`
+  ([operations.md](operations.md)).
 - *persons*: a response may contain something about a person.
 
 Health (`grpc.health.v1`) answers every certificate of the client authorities. Reflection answers operators.
@@ -82,7 +88,9 @@ def _grant(grant: Grant) -> str:
     role = access_pb2.Role.Name(grant.role).removeprefix("ROLE_").lower()
     field = f" in {grant.field}" if grant.field else ""
     also = f", and in {grant.also}" if grant.also else ""
-    more = f"{', may be absent' if grant.may_omit else ''}{also}{', case' if grant.needs_case else ''}"
+    view = f", {access_pb2.View.Name(grant.view).removeprefix('VIEW_').lower()} view" if grant.view else ""
+    more = f"{', may be absent' if grant.may_omit else ''}{also}{', case' if grant.needs_case else ''}{view}"
+    more += ", with the name" if grant.needs_name else ""
     return f"{role}: {BINDS[grant.bind]}{field}{more}"
 
 

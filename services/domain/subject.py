@@ -6,7 +6,9 @@ import hashlib
 import re
 from collections.abc import Callable
 
+from services.domain import person_name
 from services.domain.document import Document, has_check_character
+from services.domain.person_name import person_name_form
 from services.domain.subkeys import Purpose, subkey
 
 _RESIDENT_NUMBER = re.compile(r"(?<![0-9])[0-9]{17}[0-9Xx](?![0-9])")
@@ -21,6 +23,9 @@ _BIRTHDAY = re.compile(r"(?:1[89]|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9
 RESIDENT_NUMBER_LENGTH = 18
 KEY_LENGTH = 16
 """Bytes of a subject key. With 128 bits a chance collision among 10¹⁰ documents has a probability below 10⁻¹⁸."""
+NAME_HASH_LENGTH = 1 + KEY_LENGTH
+"""Bytes of a name's hash: the version of the normal form (`person_name.VERSION`), and a keyed hash."""
+_NAME_VERSION = bytes([person_name.VERSION])
 CLASS_RULE = 2
 """The version of the rule by which documents are divided into classes. Subject keys of different rules do not match.
 
@@ -74,13 +79,43 @@ class Pepper:
         return None if self.other is None else self.other.subject_key(document)
 
     def name_hash(self, name: str) -> bytes:
-        """Return the keyed BLAKE2b of 16 bytes over the name, in lower case without spaces; empty for an empty name."""
+        """Return the version of the normal form and a keyed hash of the name's form; empty for a name without form."""
+        form = person_name_form(name)
+        return _NAME_VERSION + self._hash_name(form) if form else b""
+
+    def name_hashes(self, name: str) -> tuple[bytes, ...]:
+        """Return `name_hash` under this version and the other one, if there is one; empty for a name without form."""
+        form = person_name_form(name)
+        if not form:
+            return ()
+        own = _NAME_VERSION + self._hash_name(form)
+        return (own,) if self.other is None else (own, self.other.name_hash(name))
+
+    def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
+        """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.
+
+        The first one is over the name in lower case without spaces, and empty for an empty name. It must never change,
+        because a report that is sent again is recognised by its content hash.
+        """
         bare = name.replace(" ", "").lower()
-        if not bare:
-            return b""
+        stated = self._hash_name(bare) if bare else b""
+        form = person_name_form(name)
+        if not form:
+            return stated, b""
+        return stated, _NAME_VERSION + (stated if form == bare else self._hash_name(form))
+
+    def _hash_name(self, name: str) -> bytes:
         keyed = self._keyed.copy()
-        keyed.update(bare.encode())
+        keyed.update(name.encode())
         return keyed.digest()
+
+
+def is_comparable(name_hash: bytes) -> bool:
+    """Whether a stored hash of a name can be compared with those that `Pepper.name_hash` makes now.
+
+    It cannot if it is empty, of another version, or older than versions, and then has KEY_LENGTH bytes.
+    """
+    return len(name_hash) == NAME_HASH_LENGTH and name_hash.startswith(_NAME_VERSION)
 
 
 def mask_name(name: str) -> str:

@@ -8,6 +8,8 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from hutong.access.v1 import access_pb2
+
 from services.runtime.audit import ON_BEHALF_OF
 from services.runtime.caller import LOCAL, Caller
 
@@ -27,7 +29,19 @@ UNKNOWN = Caller("", fault="the call was not identified")
 class Call:
     """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
-    __slots__ = ("acting_for", "caller", "case", "code", "deadline", "reason", "request_id", "trace")
+    __slots__ = (
+        "acting_for",
+        "bare_number",
+        "caller",
+        "case",
+        "code",
+        "deadline",
+        "needs_name",
+        "reason",
+        "request_id",
+        "trace",
+        "view",
+    )
 
     def __init__(self, request_id: str, trace: Trace | None = None, case: str = "") -> None:
         self.request_id = request_id
@@ -38,6 +52,11 @@ class Call:
         self.acting_for = ""
         # None when the caller sent no trace context.
         self.trace = trace
+        # The most that the caller may see of the answer (hutong.access.v1.View); 0 until Authorization has set it.
+        self.view = access_pb2.VIEW_UNSPECIFIED
+        # Whether the contract asks the caller for names, and whether the access file lets it ask without them.
+        self.needs_name = False
+        self.bare_number = False
         self.code = "OK"
         self.reason = ""
         # In seconds of the event loop's clock; None for a stream without a deadline.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.verification.v1.decision_pb2 import DecisionInputs
+from hutong.verification.v1.holder_token_service_pb2_grpc import add_HolderTokenServiceServicer_to_server
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
@@ -24,6 +25,9 @@ from services.runtime.server.service import Drain, Registration, Service
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import open_migrated
 from services.storage.pepper_marks import checking_pepper
+from services.verification.holder_tokens.seal import TokenSeal
+from services.verification.holder_tokens.servicer import HolderTokenServicer
+from services.verification.holder_tokens.store import TokenUses
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
@@ -72,7 +76,8 @@ async def open_verification(
     )
     results = ResultsClient(results_stub, settings.jurisdiction)
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
-    verifier = Verifier(results, policies, store, pepper, clock)
+    token_uses = TokenUses(database, clock)
+    verifier = Verifier(results, policies, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
     audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
@@ -109,11 +114,16 @@ async def open_verification(
                 add_RefusalServiceServicer_to_server,
                 RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
             ),
+            Registration(
+                "hutong.verification.v1.HolderTokenService",
+                add_HolderTokenServiceServicer_to_server,
+                HolderTokenServicer(TokenSeal(pepper), pepper, clock),
+            ),
             audit.registration,
         ),
         check=check,
         close=close,
-        background=(policies.watch, streams.close_when_drained, audit.run),
+        background=(policies.watch, streams.close_when_drained, audit.run, token_uses.purge),
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from services.verification.holder_tokens.tables import used_holder_tokens
 from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import deletion_counts
 from services.verification.schema import audit, metadata
 from services.verification.verify.tables import decisions, pepper_marks
 
-__all__ = ["audit", "decisions", "deletion_counts", "metadata", "pepper_marks", "refusals", "requests"]
+__all__ = [
+    "audit",
+    "decisions",
+    "deletion_counts",
+    "metadata",
+    "pepper_marks",
+    "refusals",
+    "requests",
+    "used_holder_tokens",
+]

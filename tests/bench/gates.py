@@ -24,7 +24,7 @@ from tests.bench.nodes import bench_processes
 from tests.bench.tubes import LAB, make_tubes
 from tests.bench.upload import send
 from tests.support.databases import PostgresServer
-from tests.support.people import resident_number
+from tests.support.people import NAMES, resident_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ def hotel_policy(now: int) -> policy_pb2.Policy:
 def make_question(index: int) -> VerifyRequest:
     """Return a hotel's question about the person with this number."""
     document = identity_pb2.IdentityDocument(
-        type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=resident_number(index)
+        type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD,
+        number=resident_number(index),
+        name=NAMES[index % len(NAMES)],
     )
     return VerifyRequest(document=document, region="410105", purpose=purpose_pb2.PURPOSE_HOTEL)

@@ -62,6 +62,40 @@ def test_items_of_one_method_are_of_one_batch(method: MethodDescriptor) -> None:
         assert options.Extensions[validate_pb2.field].repeated.max_items, "the layer refuses a batch beyond it"
 
 
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_request_with_a_view_says_what_each_role_may_see(method: MethodDescriptor) -> None:
+    """All grants of one role state the same view, because the service looks it up by the role."""
+    messages = [method.input_type, *(field.message_type for field in method.input_type.fields if field.message_type)]
+    has_views = any("view" in message.fields_by_name for message in messages if message is not None)
+    views = {(grant.role, grant.view) for grant in access_of(method).grants}
+    assert len({role for role, _ in views}) == len(views)
+    assert {bool(view) for _, view in views} == {has_views}
+
+
+def test_no_gate_sees_a_result() -> None:
+    """No answer to a gate has a message TestResult, so none has a sampling site, a tube or a mask."""
+    seen: set[str] = set()
+    left = [
+        method.output_type
+        for method in METHODS
+        for grant in access_of(method).grants
+        if grant.role == access_pb2.ROLE_GATE
+    ]
+    while left:
+        message = left.pop()
+        if message.full_name not in seen:
+            seen.add(message.full_name)
+            has_views = any(field.GetOptions().Extensions[access_pb2.minimal] for field in message.fields)
+            left += [
+                field.message_type
+                for field in message.fields
+                if field.message_type is not None
+                and (not has_views or field.GetOptions().Extensions[access_pb2.minimal])
+            ]
+    assert "hutong.verification.v1.Decision" in seen
+    assert not {"hutong.results.v1.TestResult", "hutong.verification.v1.Considered"} & seen
+
+
 def test_a_method_that_the_contract_does_not_know_is_permitted_to_nobody() -> None:
     rules = read_rules(Method("/hutong.none.v1.NoService/None", request_streaming=False, response_streaming=False))
     assert not rules.free

@@ -130,7 +130,7 @@ async def _answers(address: str) -> bool:
 
 def question(**fields: Any) -> dict[str, Any]:
     document = make_document(1)
-    shown = {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": document.number}
+    shown = {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": document.number, "name": document.name}
     return {"document": shown, "region": REGION, "purpose": "PURPOSE_HOTEL"} | fields
 
 

@@ -1,6 +1,6 @@
 """Create the pending changes, which wait for a second approver.
 
-Revision: 0010, after 0011
+Revision: 0010, after 0009
 """
 
 from __future__ import annotations

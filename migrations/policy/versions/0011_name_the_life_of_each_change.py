@@ -2,7 +2,7 @@
 
 Changes from before have no life.
 
-Revision: 0011, after 0009
+Revision: 0011, after 0010
 """
 
 from __future__ import annotations

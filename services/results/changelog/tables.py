@@ -43,7 +43,7 @@ changes = Table(
     Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
 )
 
-# How far each life is known to have come with each writer, once retention has removed its newest entries.
+# The newest sequence that each life reached with each writer, for lives whose newest entries retention has removed.
 removed_lives = Table(
     "removed_lives",
     metadata,

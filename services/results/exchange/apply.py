@@ -117,13 +117,13 @@ def _store_results(
 def form_tubes(form: RowForm, tubes: ReplicaTubes) -> FormedTubes:
     """Return tubes with the rows of their persons, in the form of the engine's bulk statements."""
     lab, key_version = tubes.lab, tubes.key_version
-    persons = zip(tubes.report_numbers, tubes.subject_keys, tubes.content_hashes, strict=True)
+    persons = zip(tubes.report_numbers, tubes.subject_keys, tubes.content_hashes, tubes.name_hashes, strict=True)
     rows: list[NewResult] = []
     for tube, size in zip(tubes.tubes, tubes.sizes, strict=True):
         of_tube, reference_time, outcome = form.form_tube(tube), tube.reference_time, tube.outcome
-        for number, subject_key, content_hash in islice(persons, size):
+        for number, subject_key, content_hash, name_hash in islice(persons, size):
             key_row = form.form_key(lab, number, subject_key, reference_time, outcome, content_hash)
-            result_row = form.form_result((subject_key, lab, number, key_version, b"", "", ""), of_tube)
+            result_row = form.form_result((subject_key, lab, number, key_version, name_hash, "", ""), of_tube)
             rows.append(
                 NewResult(
                     0, 0, number, subject_key, reference_time, outcome, content_hash, key_row, result_row, tube.item

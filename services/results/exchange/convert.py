@@ -12,7 +12,7 @@ from hutong.type.v1 import identity_pb2
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_item, format_lab, format_node, parse_item, parse_lab, parse_node
-from services.domain.subject import KEY_LENGTH
+from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.model import (
     AdverseSubject,
@@ -54,6 +54,8 @@ def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> Non
     message.key_version = replica.key_version
     message.content_hash = replica.content_hash
     message.sampling_hash = replica.sampling_hash
+    if len(result.name_hash) == NAME_HASH_LENGTH:
+        message.name_hash = result.name_hash
     fill_stored_columns(message, result)
 
 
@@ -73,6 +75,9 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
     message.subject_keys = b"".join(tubes.subject_keys)
     message.report_number.extend(tubes.report_numbers)
     message.content_hashes = b"".join(tubes.content_hashes)
+    names = [name if len(name) == NAME_HASH_LENGTH else _NO_NAME for name in tubes.name_hashes]
+    if any(name is not _NO_NAME for name in names):
+        message.name_hashes = b"".join(names)
 
 
 def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
@@ -101,6 +106,7 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     # The last key of a column may be cut short.
     if lengths != {persons} or {len(subject_keys[-1]), len(content_hashes[-1])} != {KEY_LENGTH}:
         raise InvalidArgument.field("tubes", "has not one subject key, report number and content hash for each person")
+    name_hashes = _name_hashes(message.name_hashes, persons)
     if not all(report_numbers):
         raise InvalidArgument.field("tubes", "has a person without a report number")
     for name in _TIME_COLUMNS[1:]:
@@ -115,6 +121,7 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
         subject_keys,
         report_numbers,
         content_hashes,
+        name_hashes,
     )
 
 
@@ -126,6 +133,20 @@ _TIME_COLUMNS = ("sample_time", "receive_time", "test_time", "report_time")
 
 def _keys(joined: bytes) -> list[bytes]:
     return [joined[start : start + KEY_LENGTH] for start in range(0, len(joined), KEY_LENGTH)]
+
+
+_NO_NAME = bytes(NAME_HASH_LENGTH)
+"""The entry of a person without a hash of the name in a column of such hashes."""
+
+
+def _name_hashes(joined: bytes, persons: int) -> list[bytes]:
+    """Return the hash of each person's name; empty hashes if the sender has none."""
+    if not joined:
+        return [b""] * persons
+    if len(joined) != persons * NAME_HASH_LENGTH:
+        raise InvalidArgument.field("tubes", "has not one hash of the name for each person")
+    hashes = [joined[start : start + NAME_HASH_LENGTH] for start in range(0, len(joined), NAME_HASH_LENGTH)]
+    return [b"" if one == _NO_NAME else one for one in hashes]
 
 
 def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
@@ -144,6 +165,8 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
         raise InvalidArgument.field("result", "has no laboratory, report number, revision, state or source_node")
     if (report_time is None) != (message.outcome == PENDING) or not message.HasField("sample_time"):
         raise InvalidArgument.field("result", "has not the times of its outcome")
+    if len(message.name_hash) not in (0, NAME_HASH_LENGTH):
+        raise InvalidArgument.field("result.name_hash", f"has not {NAME_HASH_LENGTH} bytes")
     sample_time = from_timestamp(message.sample_time)
     return Replica(
         StoredResult(
@@ -170,6 +193,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
             from_timestamp(message.upload_time),
             _instant(message, "national_receive_time"),
             source_node,
+            message.name_hash,
         ),
         message.key_version,
         message.content_hash,

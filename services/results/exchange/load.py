@@ -31,6 +31,7 @@ _COLUMNS = [
     _results.c.upload_time,
     _keys.c.sampling_hash,
     _results.c.national_receive_time,
+    _results.c.name_hash,
     *(_results.c[name] for name in SharedColumns._fields),
 ]
 
@@ -39,6 +40,7 @@ REVISION = 3
 STATE = 4
 ORIGIN = 5
 """Index of the source node."""
+NAME_HASH = 10
 OF_COMMIT = itemgetter(6, 7)
 """Key version and upload time of a row: equal for all first revisions of a commit under one pepper."""
 
@@ -126,7 +128,7 @@ def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Seque
 def to_replica(lab: str, row: Row) -> Replica:
     """Return the replica for a row of a laboratory's report."""
     number, subject_key, content_hash, revision, state, source_node, *rest = row
-    key_version, upload_time, sampling_hash, national_receive_time, *shared = rest
+    key_version, upload_time, sampling_hash, national_receive_time, name_hash, *shared = rest
     tube = SharedColumns._make(shared)
     result = StoredResult(
         subject_key,
@@ -141,5 +143,6 @@ def to_replica(lab: str, row: Row) -> Replica:
         upload_time,
         national_receive_time,
         source_node,
+        name_hash,
     )
     return Replica(result, key_version, content_hash, sampling_hash or b"")

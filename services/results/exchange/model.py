@@ -70,6 +70,7 @@ class ReplicaTubes(NamedTuple):
     subject_keys: Sequence[bytes]
     report_numbers: Sequence[str]
     content_hashes: Sequence[bytes]
+    name_hashes: Sequence[bytes]
 
     def by_person(self) -> Iterator[SharedColumns]:
         """Return the shared columns of each person's tube, person by person."""
@@ -88,6 +89,7 @@ class ReplicaTubes(NamedTuple):
             subject_keys=self.subject_keys[start:end],
             report_numbers=self.report_numbers[start:end],
             content_hashes=self.content_hashes[start:end],
+            name_hashes=self.name_hashes[start:end],
         )
 
     def reference_times(self) -> Iterator[Instant]:
@@ -100,8 +102,9 @@ class ReplicaTubes(NamedTuple):
 
     def replicas(self) -> Iterator[Replica]:
         """Return the same content as single results."""
-        persons = zip(self.by_person(), self.subject_keys, self.report_numbers, self.content_hashes, strict=True)
-        for tube, subject_key, report_number, content_hash in persons:
+        columns = (self.subject_keys, self.report_numbers, self.content_hashes, self.name_hashes)
+        persons = zip(self.by_person(), *columns, strict=True)
+        for tube, subject_key, report_number, content_hash, name_hash in persons:
             result = StoredResult(
                 subject_key,
                 tube.reference_time,
@@ -115,6 +118,7 @@ class ReplicaTubes(NamedTuple):
                 self.upload_time,
                 None,
                 self.source_node,
+                name_hash,
             )
             yield Replica(result, self.key_version, content_hash, b"")
 

@@ -211,7 +211,7 @@ class ResultWriter:
             result.lab,
             result.report_number,
             replica.key_version,
-            b"",
+            result.name_hash,
             result.masked_name,
             result.masked_number,
         )

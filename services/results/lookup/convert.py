@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
+from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest
 from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1.next_step_pb2 import NEXT_STEP_ACTION_UPLOAD_REPORT, NextStep
+from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest
 
 from services.domain.errors import InvalidArgument
-from services.domain.instant import from_timestamp
-from services.domain.names import format_lab, parse_lab
+from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
+from services.domain.names import format_lab, format_node, parse_lab
+from services.domain.region import NATION
+from services.domain.subject import KEY_LENGTH
 from services.results.lookup.claims import FoundClaim
 from services.results.lookup.model import Listing, ReportClaim
 from services.results.records.convert import fill_result, result_to_proto
-from services.results.records.model import StoredResult
+from services.results.records.model import ReportName, StoredResult
 
 
 def listing_to_proto(listing: Listing) -> list[result_pb2.TestResult]:
@@ -83,3 +88,39 @@ def with_mask(result: StoredResult, subject_key: bytes, masked_number: str) -> S
     if result.masked_number or result.subject_key != subject_key:
         return result
     return result._replace(masked_number=masked_number)
+
+
+def upload_report(name: ReportName, now: Instant) -> NextStep:
+    """Return the advice to have a laboratory upload a missing report."""
+    lab, report_number = name
+    return NextStep(
+        action=NEXT_STEP_ACTION_UPLOAD_REPORT,
+        lab=format_lab(lab),
+        report_number=report_number,
+        description="its holder has this report in hand and no record of it is here: ask the laboratory to upload it",
+        create_time=to_timestamp(now),
+    )
+
+
+def subject_keys_from_proto(batch: BatchLookupLatestRequest | BatchLookupColumnsRequest) -> Sequence[bytes]:
+    """Return for each request the subject key that stands in for its document; empty for a request with a document."""
+    if isinstance(batch, BatchLookupColumnsRequest) and batch.subject_keys:
+        if len(batch.subject_keys) == len(batch.requests) and {0, KEY_LENGTH}.issuperset(map(len, batch.subject_keys)):
+            return batch.subject_keys
+        raise InvalidArgument.field("subject_keys", f"must have {KEY_LENGTH} bytes or none for each request")
+    return [b""] * len(batch.requests)
+
+
+def fill_source(source: lookup_pb2.DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
+    """Write a node that answered into an empty message, with its horizon of retention."""
+    source.node = node
+    source.state = lookup_pb2.SOURCE_STATE_OK
+    set_timestamp(source.as_of_time, now)
+    if horizon is not None:
+        set_timestamp(source.retention_start_time, horizon)
+
+
+def fill_not_asked(source: lookup_pb2.DataSource) -> None:
+    """Write the nation, which was not asked, into an empty message."""
+    source.node = format_node(NATION)
+    source.state = lookup_pb2.SOURCE_STATE_NOT_ASKED

@@ -10,11 +10,7 @@ from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupCo
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
 from hutong.results.v1.lookup_pb2 import (
     LOOKUP_SCOPE_NATIONWIDE,
-    SOURCE_STATE_NOT_ASKED,
-    SOURCE_STATE_OK,
-    DataSource,
 )
-from hutong.results.v1.next_step_pb2 import NEXT_STEP_ACTION_UPLOAD_REPORT, NextStep
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
@@ -24,22 +20,31 @@ from hutong.results.v1.results_service_pb2 import (
 )
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
-from services.domain.instant import Instant, set_timestamp, to_timestamp
-from services.domain.names import DEFAULT_ITEM, format_lab, format_node, parse_items
+from services.domain.instant import Instant, set_timestamp
+from services.domain.names import DEFAULT_ITEM, format_node, parse_items
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number, mask_number
 from services.results.fields import document_from_proto
 from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
-from services.results.lookup.convert import claims_from_proto, fill_claim, with_mask
+from services.results.lookup.convert import (
+    claims_from_proto,
+    fill_claim,
+    fill_not_asked,
+    fill_source,
+    subject_keys_from_proto,
+    upload_report,
+    with_mask,
+)
+from services.results.lookup.fitting import find_claimed, fitting
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
 from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost, not_fresh
 from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.records.convert import fill_result
-from services.results.records.model import ReportName, StoredResult
+from services.results.records.model import StoredResult
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import LogPosition, decode_token, read_token
@@ -56,7 +61,7 @@ NOTHING = "*"
 
 
 class _Question:
-    """One decoded look-up.
+    """One decoded look-up. `subject_key` is that of a request without a document.
 
     Raises:
         InvalidArgument: a field is invalid.
@@ -69,6 +74,7 @@ class _Question:
         "leaves_out_nation",
         "limit",
         "masked_number",
+        "name_hashes",
         "nationwide",
         "other_key",
         "own_position",
@@ -76,24 +82,41 @@ class _Question:
         "token",
     )
 
-    def __init__(self, request: LookupLatestRequest, pepper: Pepper, jurisdiction: str) -> None:
+    def __init__(
+        self,
+        request: LookupLatestRequest,
+        pepper: Pepper,
+        jurisdiction: str,
+        subject_key: bytes = b"",
+        *,
+        compares_name: bool = False,
+    ) -> None:
         # A token of another node needs the nation, which knows what other nodes have committed.
         commit = decode_token(request.at_least_as_fresh)
         if commit is not None and commit.service != "results":
             raise not_fresh(format_node(jurisdiction))
-        document = document_from_proto(request.document)
         elsewhere = commit is not None and commit.region != jurisdiction
         self.own_position = None if commit is None or elsewhere else commit.position
         self.token = request.at_least_as_fresh if elsewhere else ""
-        self.subject_key = pepper.subject_key(document)
-        self.other_key = pepper.other_key(document)
         self.limit = request.limit or DEFAULT_LIMIT
         self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
         self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
         # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
-        # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
-        self.masked_number = mask_number(document.number) if self.nationwide else ""
+        # Hashes of the name under both key versions; none if any name fits.
+        self.name_hashes: Sequence[bytes] = ()
+        self.masked_number, self.other_key = "", None
+        if subject_key:
+            self.subject_key = subject_key
+        else:
+            document = document_from_proto(request.document)
+            self.subject_key = pepper.subject_key(document)
+            self.other_key = pepper.other_key(document)
+            if compares_name:
+                self.name_hashes = pepper.name_hashes(request.document.name)
+            if self.nationwide:
+                # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
+                self.masked_number = mask_number(document.number)
         self.claims = claims_from_proto(request.claimed_reports)
 
     def of_subject(self) -> SubjectQuestion:
@@ -147,7 +170,10 @@ class LookupHandler:
         return response
 
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
-        """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns."""
+        """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns.
+
+        If a document states a name that fits no result of the person, the answer is that of a person without results.
+        """
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)
         return response
@@ -160,15 +186,17 @@ class LookupHandler:
     ) -> None:
         """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
         lost_positions = await self._find_lost(batch.requests)
+        keys = subject_keys_from_proto(batch)
         plain: list[_Question] = []
         local: list[tuple[_Question, LookupLatestItem]] = []
         nationwide: list[tuple[_Question, LookupLatestItem]] = []
         item_indexes: list[int] = []
-        for index, (request, fault) in enumerate(zip(batch.requests, check_each(batch), strict=True)):
+        compares_name = columns is not None
+        for index, (request, fault, key) in enumerate(zip(batch.requests, check_each(batch), keys, strict=True)):
             try:
-                if fault is not None:
+                if fault is not None and not (key and {one.field for one in fault.violations} == {"document"}):
                     raise fault
-                question = _Question(request, self._pepper, self._jurisdiction)
+                question = _Question(request, self._pepper, self._jurisdiction, key, compares_name=compares_name)
                 if question.own_position in lost_positions:
                     raise lost(self._node)
             except HutongError as error:
@@ -235,37 +263,41 @@ class LookupHandler:
             return matches.standing_at(result.lab, result.reference_time)
 
         if columns is not None and plain:
-            _fill_source(columns.sources.add(), self._node, now, matches.horizon)
+            fill_source(columns.sources.add(), self._node, now, matches.horizon)
             if any(question.leaves_out_nation for question in plain):
-                _fill_not_asked(columns.sources.add())
+                fill_not_asked(columns.sources.add())
             latest = [
-                self._pick(question, results, standing_of)
+                self._pick(question, fitting(question.name_hashes, results)[0], standing_of)
                 for question, results in zip(plain, matches.by_subject, strict=False)
             ]
             fill_columns(columns, latest, standing_of)
         rest = slice(len(plain), None)
         found = zip(questions, responses, matches.by_subject[rest], matches.subjects[rest], strict=True)
-        for question, response, results, subject_keys in found:
+        for question, response, all_results, all_keys in found:
+            claimed = find_claimed(question.claims, matches) if question.name_hashes else ()
+            results, subject_keys = fitting(question.name_hashes, all_results, all_keys, claimed)
             self._fill_latest(question, response, results, standing_of)
-            _fill_source(response.sources.add(), self._node, now, matches.horizon)
+            fill_source(response.sources.add(), self._node, now, matches.horizon)
             if question.leaves_out_nation:
-                _fill_not_asked(response.sources.add())
+                fill_not_asked(response.sources.add())
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
             self._fill_claims(question, response, subject_keys, matches, (), own, now)
 
     def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
         """Answer a nationwide question."""
+        results = [one.result for one in answer.results]
+        claimed = find_claimed(question.claims, answer.found.matches, answer.claims) if question.name_hashes else ()
+        stored, keys = fitting(question.name_hashes, results, answer.keys, claimed)
         standings = {(one.result.lab, one.result.report_number): one.standing for one in answer.results}
         self._fill_latest(
             question,
             response,
-            [with_mask(one.result, question.subject_key, question.masked_number) for one in answer.results],
+            [with_mask(result, question.subject_key, question.masked_number) for result in stored],
             lambda result: standings[result.lab, result.report_number],
         )
         response.sources.extend(answer.sources)
-        self._fill_claims(
-            question, response, answer.keys, answer.found.matches, answer.claims, answer.results, answer.found.time
-        )
+        own_results = answer.results if stored else ()
+        self._fill_claims(question, response, keys, answer.found.matches, answer.claims, own_results, answer.found.time)
 
     def _fill_latest(
         self,
@@ -311,29 +343,5 @@ class LookupHandler:
                 # The report is not stored as missing, because uploads of reports before the horizon are refused.
                 set_timestamp(message.retention_start_time, matches.horizon)
             else:
-                response.next_steps.append(_upload_report((found.lab, claim.report_number), now))
+                response.next_steps.append(upload_report((found.lab, claim.report_number), now))
                 self._missing_reports.remember(found.lab, claim.report_number, report_time, now)
-
-
-def _fill_source(source: DataSource, node: str, now: Instant, horizon: Instant | None) -> None:
-    source.node = node
-    source.state = SOURCE_STATE_OK
-    set_timestamp(source.as_of_time, now)
-    if horizon is not None:
-        set_timestamp(source.retention_start_time, horizon)
-
-
-def _fill_not_asked(source: DataSource) -> None:
-    source.node = format_node(NATION)
-    source.state = SOURCE_STATE_NOT_ASKED
-
-
-def _upload_report(name: ReportName, now: Instant) -> NextStep:
-    lab, report_number = name
-    return NextStep(
-        action=NEXT_STEP_ACTION_UPLOAD_REPORT,
-        lab=format_lab(lab),
-        report_number=report_number,
-        description="its holder has this report in hand and no record of it is here: ask the laboratory to upload it",
-        create_time=to_timestamp(now),
-    )

@@ -100,7 +100,7 @@ class ReportKey:
 
 
 class StoredResult(NamedTuple):
-    """One stored revision of one subject's result."""
+    """One stored revision of one subject's result. Without a name, `name_hash` is empty."""
 
     subject_key: bytes
     reference_time: Instant
@@ -125,3 +125,4 @@ class StoredResult(NamedTuple):
     upload_time: Instant
     national_receive_time: Instant | None
     source_node: str
+    name_hash: bytes = b""

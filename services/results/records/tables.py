@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Table
 
-from services.domain.subject import KEY_LENGTH
+from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
 from services.results.schema import metadata
 from services.storage.pepper_marks import pepper_marks_table
 
@@ -25,7 +25,8 @@ results = Table(
     Column("revision", Integer, nullable=False),
     Column("state", SmallInteger, nullable=False),
     Column("key_version", SmallInteger, nullable=False),
-    Column("name_hash", LargeBinary(KEY_LENGTH), nullable=False),
+    # Empty without a name. A hash of 16 bytes is older than versions of the normal form, and is not compared.
+    Column("name_hash", LargeBinary(NAME_HASH_LENGTH), nullable=False),
     Column("masked_name", String(128), nullable=False),
     Column("masked_number", String(32), nullable=False),
     Column("tube_code", String(64), nullable=False),

@@ -136,9 +136,9 @@ class BatchValidator:
 
         def form(pepper: Pepper) -> KeyedForm:
             subject_key = pepper.subject_key(document)
-            name_hash = pepper.name_hash(person.name)
+            stated_name, name_hash = pepper.hash_stated_name(person.name)
             stated = statement.copy()
-            stated.update(subject_key + name_hash)
+            stated.update(subject_key + stated_name)
             subject = (subject_key, lab, number, pepper.version, name_hash, *names)
             return KeyedForm(subject_key, stated.digest(), self.rows.form_result(subject, of_tube))
 

@@ -47,6 +47,8 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
     ),
     next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
 }
+COMPARE_NAME = "Compare the number and the name with the document: a laboratory may also have misspelled the name."
+"""The advice with every NO_RESULT. A name that fits no record gives the same answer as a person without records."""
 
 
 def decision_to_proto(decision: Decision, inputs: Inputs, name: str = "") -> decision_pb2.Decision:
@@ -104,6 +106,8 @@ def _encode_rule(policy: EffectivePolicy | None, gate: GateRow) -> bytes:
         _set_document(message.floor_source, policy.floor_document)
         message.forbidden_grounds.extend(policy.forbidden_grounds)
         message.advice.extend(policy.advice)
+    if gate.reason == decision_pb2.DECISION_REASON_NO_RESULT:
+        message.advice.append(COMPARE_NAME)
     return message.SerializeToString()
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from services.domain.instant import Instant
 from services.verification.decision.items import item_rules
-from services.verification.decision.model import NATIONAL_RESULTS, NEGATIVE, Record, Requirement
+from services.verification.decision.model import NATIONAL_RESULTS, NEGATIVE, Record, Requirement, SourceStatus
 from services.verification.decision.window import last_expiry
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer
@@ -17,17 +17,24 @@ def find_cut_items(question: Question, results: LookupAnswer | None, policy: Pol
     """Return the items of which a result that counted at the use time may be missing from the look-up's answer."""
     if results is None:
         return ()
-    use_time, limit = question.policy.use_time, question.look_up.limit
     found: set[str] = set()
+    use_time, limit = question.policy.use_time, question.look_up.limit
     if use_time < question.evaluate_time and len(results.records) >= limit:
-        found = _cut_by_limit(use_time, limit, results)
-    # Only the nation answers for the results of all nodes, so only its retention can hide any.
-    for source in results.sources:
-        if source.source == NATIONAL_RESULTS and source.retention_start_time is not None and policy is not None:
-            for effective in (policy.effective, policy.elsewhere):
-                if effective is not None and effective.required is not None:
-                    found |= _cut_by_retention(use_time, source.retention_start_time, effective.required)
-    return tuple(sorted(found))
+        found |= _cut_by_limit(use_time, limit, results)
+    horizon = _nations_horizon(results.sources)
+    if horizon is not None and policy is not None:
+        for effective in (policy.effective, policy.elsewhere):
+            if effective is not None and effective.required is not None:
+                found |= _cut_by_retention(use_time, horizon, effective.required)
+    return tuple(sorted(found)) if found else ()
+
+
+def _nations_horizon(sources: tuple[SourceStatus, ...]) -> Instant | None:
+    """Return the instant before which the nation has removed results. It alone answers for the results of all nodes."""
+    for source in sources:
+        if source.retention_start_time is not None and source.source == NATIONAL_RESULTS:
+            return source.retention_start_time
+    return None
 
 
 def _cut_by_limit(use_time: Instant, limit: int, results: LookupAnswer) -> set[str]:

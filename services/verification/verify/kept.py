@@ -1,4 +1,4 @@
-"""What must be stored before an answer is sent: the decision, if it is kept, and the row of the audit."""
+"""What must be stored before an answer is sent: a kept decision, the row of the audit, and a shown token."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from typing import NamedTuple
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import StreamVerifyResponse, VerifyItem
 
+from services.domain.errors import HutongError
 from services.domain.subject import Pepper
 from services.runtime.audit import CallAudit
 from services.runtime.server.status import to_status
+from services.verification.holder_tokens.store import TokenUse, TokenUses
+from services.verification.verify.asker import Asker
 from services.verification.verify.question import Question
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
 
@@ -32,10 +35,36 @@ def kept_answer(
     if audit is None:
         return None if kept is None else KeptAnswer(kept, None)
     audit.is_recorded = True
-    asked, key = question.policy, pepper.subject_key(question.document)
+    asked, key = question.policy, question.subject_key(pepper)
     outcome = _OUTCOMES[decision.outcome]
     event = audit.read_of(key, asked.purpose, asked.region, outcome, question.evaluate_time)
     return KeptAnswer(kept, (audit.trail, event))
+
+
+async def accept_tokens(
+    token_uses: TokenUses, questions: list[Question], asked: list[tuple[Reply, Asker]]
+) -> tuple[list[Question], list[tuple[Reply, Asker]]]:
+    """Return the questions without those whose tokens are refused, and what belongs to them.
+
+    The replies to the refused ones become errors.
+    """
+    uses = {
+        index: TokenUse(question.token, f"{asked[index][1].question} {index}")
+        for index, question in enumerate(questions)
+        if question.token is not None
+    }
+    if not uses:
+        return questions, asked
+    errors: Sequence[HutongError | None]
+    try:
+        errors = await token_uses.accept_each(list(uses.values()))
+    except HutongError as failure:
+        errors = [failure] * len(uses)
+    refused = {index: error for index, error in zip(uses, errors, strict=True) if error is not None}
+    for index, error in refused.items():
+        asked[index][0].error.CopyFrom(to_status(error))
+    left = [index for index in range(len(questions)) if index not in refused]
+    return [questions[index] for index in left], [asked[index] for index in left]
 
 
 class Unkept(NamedTuple):

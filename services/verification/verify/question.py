@@ -17,13 +17,16 @@ from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc, parse_items
 from services.domain.normal_form import normal_form
+from services.domain.person_name import person_name_form
 from services.domain.region import NATION
-from services.domain.subject import holds_resident_number
+from services.domain.subject import Pepper, holds_resident_number
 from services.runtime.consistency import CommitPosition, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import Evidence
+from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.sources.model import PolicyQuestion
+from services.verification.verify.asker import FULL, Asker, View
 
 LOOKED_AT = 10
 """How many results from inside and from outside the region are looked up.
@@ -40,14 +43,16 @@ class Question(NamedTuple):
     """One question, ready for the sources.
 
     Attributes:
-        document: the canonical document.
-        look_up: the request to Results, with the document as it was sent. It asks for the default item alone until
-            `set_items` names other items.
+        document: the canonical document; None if a token was shown.
+        token: the token that was shown in place of a document; None for none.
+        look_up: the request to Results, with the document as it was sent, or without one. It asks for the default item
+            alone until `set_items` names other items.
         own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
             suffice.
+        view: how much of the decision the answer has.
     """
 
-    document: Document
+    document: Document | None
     policy: PolicyQuestion
     look_up: LookupLatestRequest
     evidence_messages: Sequence[PresentedEvidence]
@@ -55,20 +60,44 @@ class Question(NamedTuple):
     evaluate_time: Instant
     store_decision: bool
     own_records_first: bool
+    view: View = FULL
+    token: HolderToken | None = None
+
+    def subject_key(self, pepper: Pepper) -> bytes:
+        """Return the key of the subject."""
+        if self.token is not None:
+            return self.token.subject_key
+        assert self.document is not None
+        return pepper.subject_key(self.document)
+
+    @property
+    def token_key(self) -> bytes:
+        """The subject key of the token; empty if a document was stated."""
+        return b"" if self.token is None else self.token.subject_key
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"
 
 
-def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
+def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal: TokenSeal) -> Question:
     """Decode a request that already satisfies the validation rules of its .proto.
 
     Raises:
+        PermissionDenied: the asker may not see as much as it asks for.
         InvalidArgument: a document number, region, laboratory or time is wrong, with all faults at once; or the token
             is malformed.
     """
     found: list[Violation] = []
-    document = check_document(request.document, "document", found)
+    view = asker.view_of(request.view)
+    document: Document | None = None
+    shown_token: HolderToken | None = None
+    if request.holder_token:
+        shown_token = seal.read(request.holder_token, request.purpose, now, found)
+    else:
+        document = check_document(request.document, "document", found)
+        if asker.needs_name and not person_name_form(request.document.name):
+            text = "value is required of a caller of this role: the name as printed on the document"
+            found.append(Violation("document.name", "INVALID_FIELD", text))
     check_region(request.region, "region", found)
     if request.arriving_from:
         check_region(request.arriving_from, "arriving_from", found)
@@ -80,12 +109,14 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
     if shown:
         for index, each in enumerate(shown):
             _check_evidence(each, f"evidence[{index}]", found)
-    if found or document is None:
+    if found:
         raise InvalidArgument.of(found)
     look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
-    # The name is not sent to Results, because results are found by type and number alone.
-    look_up.document.CopyFrom(request.document)
-    look_up.document.name = ""
+    if shown_token is None:
+        look_up.document.CopyFrom(request.document)
+        if not asker.compares_name:
+            # Results compares every name that it gets.
+            look_up.document.name = ""
     # If the scope is unset, the node's own records are looked up first.
     look_up.scope = request.scope or LOOKUP_SCOPE_LOCAL
     seen: CommitPosition | None = None
@@ -113,6 +144,8 @@ def question_from_proto(request: VerifyRequest, now: Instant) -> Question:
         now,
         request.store_decision,
         not request.scope,
+        view,
+        shown_token,
     )
 
 

@@ -8,10 +8,10 @@ from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1 import decision_pb2 as pb
 
-from services.runtime.audit import CallAudit
 from services.verification.decision.decide import decide
 from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_UNAVAILABLE, Decision, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
+from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import GatheredInputs, SourceAnswers, gather
 from services.verification.verify.kept import Reply
 from services.verification.verify.question import Question
@@ -36,13 +36,13 @@ class Unanswered(NamedTuple):
     Attributes:
         own: what this node's Policy and Results answered.
         reply: the empty message for the answer.
-        audit: the audit of the question's call.
+        asker: who asks the question.
     """
 
     question: Question
     own: SourceAnswers
     reply: Reply
-    audit: CallAudit | None
+    asker: Asker
 
 
 def decide_from(question: Question, answers: SourceAnswers) -> SettledQuestion:

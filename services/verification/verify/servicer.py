@@ -22,9 +22,12 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 
 from services.domain.names import parse_decision
 from services.verification.decision.convert import mend_sources
+from services.verification.verify.asker import FULL, current_asker
+from services.verification.verify.replay import replay
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
+from services.verification.verify.view import cut_to_view
 
 Context = Any
 """A grpc.aio.ServicerContext. Only the interceptors use it."""
@@ -50,11 +53,15 @@ class VerificationServicer(VerificationServiceServicer):
         return self._streams.serve(requests)
 
     async def GetDecision(self, request: GetDecisionRequest, context: Context) -> GetDecisionResponse:
+        view = current_asker().view_of(request.view)
         stored = await self._store.get_decision(parse_decision(request.name))
         decision, inputs = Decision.FromString(stored.decision), DecisionInputs.FromString(stored.inputs)
         mend_sources(decision)
         mend_sources(inputs)
+        if view != FULL:
+            cut_to_view(decision, view)
+            return GetDecisionResponse(decision=decision)
         return GetDecisionResponse(decision=decision, inputs=inputs)
 
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
-        return await self._verifier.replay(parse_decision(request.name))
+        return await replay(self._store, parse_decision(request.name), current_asker().view_of(request.view))

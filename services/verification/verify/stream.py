@@ -15,21 +15,22 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 
 from services.domain.errors import InvalidArgument
-from services.runtime.audit import CallAudit, current_audit
+from services.runtime.audit import current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.batches import Refused
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
+from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.kept import Reply, Unkept
 from services.verification.verify.scope import Unanswered
 from services.verification.verify.verifier import Verifier
 
 
 class Asked(NamedTuple):
-    """A question of a stream, with the audit of the stream's call."""
+    """A question of a stream, with its asker."""
 
     question: StreamVerifyRequest
-    audit: CallAudit | None
+    asker: Asker
 
 
 Answered = Reply | Unanswered | Unkept
@@ -101,13 +102,13 @@ class VerificationStream:
 
     async def _answer_together(self, asked: list[Asked]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
-        await self._verifier.answer_each(_batch(asked), answers, [one.audit for one in asked])
+        await self._verifier.answer_each(_batch(asked), answers, [one.asker for one in asked])
         return answers
 
     async def _answer_by_own_records(self, asked: list[Asked]) -> Sequence[Answered]:
         answers = _empty_answers(asked)
-        audits = [one.audit for one in asked]
-        rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, audits)
+        askers = [one.asker for one in asked]
+        rest, unkept = await self._verifier.answer_by_own_records(_batch(asked), answers, askers)
         unready: dict[int, Unanswered | Unkept] = {id(one.reply): one for one in rest}
         unready |= {id(one.reply): one for one in unkept}
         return [unready.get(id(answer), answer) for answer in answers]
@@ -140,7 +141,6 @@ class _Stream:
         self._capacity = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         self._under_way: set[asyncio.Future[Any]] = set()
         self._failure: BaseException | None = None
-        self._audit = current_audit.get()
         self._reader = asyncio.get_running_loop().create_task(self._read())
         self._reader.add_done_callback(self._note_end)
 
@@ -180,7 +180,7 @@ class _Stream:
             if isinstance(asked, Refused):
                 future = asyncio.ensure_future(self._refuse(asked))
             elif question.HasField("request"):
-                future = self._streams.ask(Asked(question, self._audit))
+                future = self._streams.ask(Asked(question, current_asker(question.correlation_id)))
             else:
                 future = asyncio.get_running_loop().create_future()
                 future.set_exception(InvalidArgument.field("request", "value is required"))
@@ -188,8 +188,9 @@ class _Stream:
 
     async def _refuse(self, refused: Refused) -> NoReturn:
         """Record that a question is refused, and raise the error that answers it."""
-        if self._audit is not None:
-            await self._audit.record_refusal(refused.request.request, to_status(refused.error).code)
+        audit = current_audit.get()
+        if audit is not None:
+            await audit.record_refusal(refused.request.request, to_status(refused.error).code)
         raise refused.error
 
     def _expect(self, correlation_id: str, future: asyncio.Future[Any]) -> None:

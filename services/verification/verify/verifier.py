@@ -11,35 +11,28 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
-from hutong.verification.v1.verification_service_pb2 import (
-    REPLAY_COMPARISON_DIFFERENT,
-    REPLAY_COMPARISON_IDENTICAL,
-    REPLAY_COMPARISON_OTHER_RULES,
-    BatchVerifyRequest,
-    BatchVerifyResponse,
-    ReplayDecisionResponse,
-    VerifyRequest,
-)
+from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, BatchVerifyResponse, VerifyRequest
 
 from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
-from services.runtime.audit import CallAudit, current_audit
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
-from services.verification.decision.decide import RULES_VERSION, decide
 from services.verification.decision.model import SourceStatus
+from services.verification.holder_tokens.seal import TokenSeal
+from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
-from services.verification.verify.convert import decision_to_proto, fill_decision
-from services.verification.verify.inputs import SourceAnswers, inputs_from_proto, inputs_to_proto
-from services.verification.verify.kept import Reply, Unkept, keep_each, kept_answer
+from services.verification.verify.asker import Asker, current_asker
+from services.verification.verify.convert import fill_decision
+from services.verification.verify.inputs import SourceAnswers, inputs_to_proto
+from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep_each, kept_answer
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     NATION_SECONDS,
@@ -52,6 +45,7 @@ from services.verification.verify.scope import (
 )
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.subject_tag import subject_tag
+from services.verification.verify.view import show
 
 
 class ResolvedPolicy(NamedTuple):
@@ -74,34 +68,47 @@ class Verifier:
     """Answers questions, one or many."""
 
     def __init__(
-        self, results: ResultsClient, policies: PolicyClient, store: DecisionStore, pepper: Pepper, clock: Clock
+        self,
+        results: ResultsClient,
+        policies: PolicyClient,
+        store: DecisionStore,
+        pepper: Pepper,
+        clock: Clock,
+        token_uses: TokenUses,
     ) -> None:
         self._results = results
         self._policies = policies
         self._store = store
         self._pepper = pepper
         self._clock = clock
+        self._seal = TokenSeal(pepper)
+        self._token_uses = token_uses
         self._keeper: Coalescer[KeptAnswer, None] = Coalescer(self._keep_batch)
 
     async def verify(self, request: VerifyRequest) -> pb.Decision:
         """Answer one question. Its look-up shares a call with look-ups that arrive at the same time."""
-        question = self._read(request, self._clock.now())
+        asker = current_asker()
+        question = self._read(request, self._clock.now(), asker)
+        if question.token is not None:
+            (refused,) = await self._token_uses.accept_each([TokenUse(question.token, asker.question)])
+            if refused is not None:
+                raise refused
         message, kept = await self._conclude(question)
-        answer = kept_answer(question, message, kept, current_audit.get(), self._pepper)
+        answer = kept_answer(question, message, kept, asker.audit, self._pepper)
         if answer is not None:
             await self._keeper.ask(answer)
         return message
 
     async def conclude(self, request: VerifyRequest) -> tuple[pb.Decision, StoredDecision | None]:
-        """Decide one question. Return the decision, and what must be stored before it is sent; None if nothing."""
-        return await self._conclude(self._read(request, self._clock.now()))
+        """Decide one question. Return the whole decision, and what must be stored before it is sent (None: nothing)."""
+        return await self._conclude(self._read(request, self._clock.now(), Asker(compares_name=False)))
 
     async def _conclude(self, question: Question) -> tuple[pb.Decision, StoredDecision | None]:
         message = pb.Decision()
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
         if settled is None:
-            found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS)
+            found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS, question.token_key)
             settled = decide_from(question, with_nation(answers, found))
         return message, self._fill(question, settled, message)
 
@@ -111,23 +118,21 @@ class Verifier:
         The questions share look-ups and writes.
         """
         response = BatchVerifyResponse()
-        audits = [current_audit.get()] * len(batch.requests)
-        await self.answer_each(batch, [response.items.add() for _ in batch.requests], audits)
+        askers = [current_asker()] * len(batch.requests)
+        await self.answer_each(batch, [response.items.add() for _ in batch.requests], askers)
         return response
 
-    async def answer_each(
-        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
-    ) -> None:
+    async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]) -> None:
         """Answer as `verify_each`, into the caller's empty messages, one for each question.
 
-        `audits` are those of the questions' calls. If a decision or a row of the audit cannot be stored, its reply is
+        `askers` are those of the questions. If a decision or a row of the audit cannot be stored, its reply is
         an error. The other replies are not affected.
         """
-        rest, unkept = await self.answer_by_own_records(batch, replies, audits)
+        rest, unkept = await self.answer_by_own_records(batch, replies, askers)
         await self.keep([*unkept, *await self._decide_rest(rest)])
 
     async def answer_by_own_records(
-        self, batch: BatchVerifyRequest, replies: Sequence[Reply], audits: Sequence[CallAudit | None]
+        self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]
     ) -> tuple[list[Unanswered], list[Unkept]]:
         """Answer the questions that need no further look-up at the nation.
 
@@ -135,27 +140,28 @@ class Verifier:
         """
         now = self._clock.now()
         questions: list[Question] = []
-        asked: list[tuple[Reply, CallAudit | None]] = []
-        for request, broken, reply, audit in zip(batch.requests, check_each(batch), replies, audits, strict=True):
+        asked: list[tuple[Reply, Asker]] = []
+        for request, broken, reply, asker in zip(batch.requests, check_each(batch), replies, askers, strict=True):
             try:
                 if broken is not None:
                     raise broken
-                questions.append(self._read(request, now))
-                asked.append((reply, audit))
+                questions.append(self._read(request, now, asker))
+                asked.append((reply, asker))
             except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
                 reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
+        questions, asked = await accept_tokens(self._token_uses, questions, asked)
         unkept: list[Unkept] = []
-        for (reply, audit), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
+        for (reply, asker), question, found in zip(asked, questions, await self._ask_each(questions), strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 settled = decide_if_sufficient(question, found)
                 if settled is None:
-                    rest.append(Unanswered(question, found, reply, audit))
+                    rest.append(Unanswered(question, found, reply, asker))
                     continue
                 kept = self._fill(question, settled, reply.decision)
-                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
+                answer = kept_answer(question, reply.decision, kept, asker.audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
@@ -176,44 +182,20 @@ class Verifier:
             return []
         look_ups = [nationwide(one.question.look_up) for one in rest]
         unkept: list[Unkept] = []
-        answers = await self._results.look_up_each(look_ups, NATION_SECONDS)
-        for (question, own, reply, audit), found in zip(rest, answers, strict=True):
+        keys = [one.question.token_key for one in rest]
+        answers = await self._results.look_up_each(look_ups, NATION_SECONDS, keys)
+        for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):
                     raise found
                 kept = self._fill(question, decide_from(question, with_nation(own, found)), reply.decision)
-                answer = kept_answer(question, reply.decision, kept, audit, self._pepper)
+                answer = kept_answer(question, reply.decision, kept, asker.audit, self._pepper)
             except Exception as error:  # noqa: BLE001 - as above
                 reply.error.CopyFrom(to_status(error))
                 continue
             if answer is not None:
                 unkept.append(Unkept(reply, answer))
         return unkept
-
-    async def replay(self, uuid: str) -> ReplayDecisionResponse:
-        """Make a stored decision again from its inputs and compare the two.
-
-        They are compared only if the stored one was made by this version of the rules.
-
-        Raises:
-            NotFound: no decision is stored under this UUID.
-        """
-        stored = await self._store.get_decision(uuid)
-        inputs = pb.DecisionInputs.FromString(stored.inputs)
-        values = inputs_from_proto(inputs)
-        message = decision_to_proto(decide(values), values, format_decision(uuid))
-        if inputs.rules_version != RULES_VERSION:
-            comparison = REPLAY_COMPARISON_OTHER_RULES
-        elif message.SerializeToString(deterministic=True) == stored.decision:
-            comparison = REPLAY_COMPARISON_IDENTICAL
-        else:
-            comparison = REPLAY_COMPARISON_DIFFERENT
-        return ReplayDecisionResponse(
-            decision=message,
-            comparison=comparison,
-            stored_rules_version=inputs.rules_version,
-            rules_version=RULES_VERSION,
-        )
 
     async def _ask(self, question: Question) -> SourceAnswers:
         """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
@@ -226,13 +208,13 @@ class Verifier:
             if not known.needs_results:
                 return self._answers(self._rule(known), None)
             set_items(question, known.items)
-        look_up = self._results.ask(question.look_up)
+        look_up = self._results.ask(question.look_up, subject_key=question.token_key)
         try:
             rule = self._rule(known or await self._policies.resolve(question.policy))
             if known is None and rule.items:
                 look_up.cancel()
                 set_items(question, rule.items)
-                look_up = self._results.ask(question.look_up)
+                look_up = self._results.ask(question.look_up, subject_key=question.token_key)
             return self._answers(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()
@@ -245,8 +227,8 @@ class Verifier:
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
         _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
-        look_ups = [question.look_up for question in questions if asking[question.policy]]
-        looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
+        wanted = [question for question in questions if asking[question.policy]]
+        looking_up = asyncio.ensure_future(self._look_up_each(wanted))
         try:
             rules = await self._resolve_missing(cached)
             found = iter(await looking_up)
@@ -256,7 +238,7 @@ class Verifier:
         again = _set_items_of_each(
             questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
         )
-        more_found = await self._results.look_up_each([question.look_up for question in again])
+        more_found = await self._look_up_each(again)
         found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
@@ -270,6 +252,10 @@ class Verifier:
             else:
                 answers.append(self._answers(rule, answer))
         return answers
+
+    async def _look_up_each(self, questions: Sequence[Question]) -> Sequence[LookupAnswer | HutongError | None]:
+        look_ups = [question.look_up for question in questions]
+        return await self._results.look_up_each(look_ups, subject_keys=[question.token_key for question in questions])
 
     async def _resolve_missing(
         self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]
@@ -300,33 +286,43 @@ class Verifier:
             return SourceAnswers(rule.answer, rule.status, None, None)
         return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
 
-    def _read(self, request: VerifyRequest, now: Instant) -> Question:
+    def _read(self, request: VerifyRequest, now: Instant, asker: Asker) -> Question:
         """Decode a request.
 
         If the request has another node's consistency token, Results asks the nation at once. No second look-up follows.
+
+        Raises:
+            PermissionDenied: the asker may not see as much as it asks for.
+            InvalidArgument: a field is wrong.
         """
-        question = question_from_proto(request, now)
+        question = question_from_proto(request, now, asker, self._seal)
         if request.at_least_as_fresh and question.own_records_first and self._results.may_wait(question.look_up):
             return question._replace(own_records_first=False)
         return question
 
     def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
-        """Write a decision into an empty message. Return what must be stored before it is sent; None if nothing."""
+        """Write a decision into an empty message, in the view of the question.
+
+        Return what must be stored before it is sent; None if nothing. The stored decision is whole.
+        """
         answers, gathered, decision = settled
         inputs = gathered.inputs
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
+            show(message, question)
             return None
         uuid = uuid7()
-        subject = self._pepper.subject_key(question.document)
+        subject = question.subject_key(self._pepper)
         fill_decision(message, decision, inputs, format_decision(uuid))
-        return StoredDecision(
+        stored = StoredDecision(
             uuid,
             inputs.evaluate_time,
             message.SerializeToString(deterministic=True),
             inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
             subject_tag(uuid, subject, self._pepper),
         )
+        show(message, question)
+        return stored
 
     async def _keep_batch(self, answers: list[KeptAnswer]) -> Sequence[None]:
         await self._store.keep_answers(answers)

@@ -165,7 +165,10 @@ async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded
 async def test_who_read_lists_exactly_the_reads_that_were_made(guarded: Guarded) -> None:
     """By a gate, by the person's app, of the node itself; also by a document that is linked to the one in hand."""
     app = CALLERS["app"]
-    document, passport = make_document(STRANGER), IdentityDocument(type=5, number="E12345678", issuing_country="FRA")
+    document, passport = (
+        make_document(STRANGER),
+        IdentityDocument(type=5, number="E12345678", issuing_country="FRA", name="Jean Dupont"),
+    )
     assert who_read_lines(guarded, document) == []
     gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
     results = ResultsServiceStub(await guarded.channel("results", app))

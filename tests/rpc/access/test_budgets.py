@@ -39,6 +39,9 @@ grants:
     regions: [{REGION}]
   - role: gate
     regions: ["{OTHER_REGION}"]
+  - role: gate
+    regions: ["220503"]
+    bare_number: true
 quotas:
   - role: gate
     persons_an_hour: {PERSONS}
@@ -150,6 +153,20 @@ async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded
     who_read(guarded.settings, ["verification"], asked, SystemClock().now(), output)
     (row, *_) = [json.loads(line) for line in output.getvalue().splitlines()]
     assert (row["kind"], row["code"], row["caller"]) == ("DENIAL", "RESOURCE_EXHAUSTED", f"gates/{REGION}/streams")
+
+
+async def test_the_file_lets_some_gates_ask_by_the_bare_number(guarded: Guarded) -> None:
+    """The other gates must state the name, on a stream too."""
+    asked = question(1)
+    asked.document.name = ""
+    assert (await failure_of((await gate(guarded, "names")).Verify(asked)))[2] == ["document.name"]
+    asked.region = "220503"
+    stub = VerificationServiceStub(await guarded.channel("verification", "gates/220503/turnstile"))
+    assert (await stub.Verify(asked)).HasField("decision")
+    stream = stub.StreamVerify(timeout=30)
+    await stream.write(StreamVerifyRequest(request=asked))
+    assert (await stream.read()).HasField("decision")
+    stream.cancel()
 
 
 async def test_the_file_is_read_again_and_narrows(guarded: Guarded, access_file: Path) -> None:

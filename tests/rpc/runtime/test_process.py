@@ -94,7 +94,8 @@ def test_a_setting_found_wrong_while_opening_is_said_too(tmp_path: Path) -> None
     url = "postgresql://hutong:t0psecret@localhost:1/results"
     ended = hutongd("serve", "results", data_dir=str(tmp_path), results_database_url=url, results_address="127.0.0.1:0")
     assert ended.returncode == 2
-    assert ended.stderr == "hutongd: HUTONG_PEPPER_FILE is required beside a database server\n"
+    sources = "HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
+    assert ended.stderr == f"hutongd: {sources} is required beside a database server\n"
 
 
 @pytest.mark.parametrize("arguments", [["serve", "laboratory"], ["bake"], []])

@@ -21,6 +21,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 )
 
 from services.runtime.server.service import Drain, Registration, Service
+from services.verification.verify.asker import Asker
 from services.verification.verify.kept import Unkept
 from services.verification.verify.scope import Unanswered
 from services.verification.verify.servicer import VerificationServicer
@@ -40,15 +41,15 @@ class ScriptedVerifier:
         self.under_way = 0
 
     async def answer_by_own_records(
-        self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse], audits: Sequence[None]
+        self, batch: BatchVerifyRequest, replies: Sequence[StreamVerifyResponse], askers: Sequence[Asker]
     ) -> tuple[list[Unanswered], list[Unkept]]:
         """The nation need be asked about people of district 220502 alone."""
         rest = [
-            Unanswered(None, None, reply, None)  # type: ignore[arg-type]
+            Unanswered(None, None, reply, Asker())  # type: ignore[arg-type]
             for request, reply in zip(batch.requests, replies, strict=True)
             if request.region == "220502"
         ]
-        await self.answer_each(batch, replies, audits)
+        await self.answer_each(batch, replies, askers)
         return rest, []
 
     async def keep(self, unkept: Sequence[Unkept]) -> None:
@@ -65,7 +66,7 @@ class ScriptedVerifier:
         self,
         batch: BatchVerifyRequest,
         replies: Sequence[StreamVerifyResponse],
-        audits: Sequence[None],  # noqa: ARG002 - as Verifier
+        askers: Sequence[Asker],  # noqa: ARG002 - as Verifier
     ) -> None:
         """Decisions that name the region."""
         requests = batch.requests

@@ -62,6 +62,7 @@ SAME_EVERYWHERE = (
     "revision",
     "state",
     "subject_key",
+    "name_hash",
     "reference_time",
     "key_version",
     "tube_code",

@@ -30,6 +30,7 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.ids import uuid7
 from services.storage.engine import Database
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
+from services.verification.holder_tokens.store import TokenUses
 from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.store import RefusalStore
 from services.verification.refusals.tables import refusals
@@ -37,6 +38,7 @@ from services.verification.retention import Purge, RetentionAges, purge_verifica
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.verify.replay import replay
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.tables import decisions
 from services.verification.verify.verifier import Verifier
@@ -98,7 +100,12 @@ class ScriptedResults:
         self.horizon: Instant | None = None
         self.asked: list[str] = []
 
-    def ask(self, look_up: LookupLatestRequest, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
+    def ask(
+        self,
+        look_up: LookupLatestRequest,
+        _longest_seconds: float = 0.0,
+        subject_key: bytes = b"",  # noqa: ARG002 - as ResultsClient
+    ) -> asyncio.Future[LookupAnswer]:
         """Answer at once."""
         self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
         answer = LookupLatestResponse(in_region=self.records)
@@ -139,7 +146,8 @@ class Story:
         pepper = Pepper(b"p" * 32)
         sources: tuple[Any, Any] = (self._results, self._policy)
         store = DecisionStore(database)
-        self._verifier = Verifier(*sources, store, pepper, self._clock)
+        self._store = store
+        self._verifier = Verifier(*sources, store, pepper, self._clock, TokenUses(database, self._clock))
         scripted: Any = self._policy
         kept = RefusalStore(database, b"s" * 32)
         self._reporter = RefusalReporter(self._verifier, scripted, store, kept, pepper, self._clock)
@@ -229,11 +237,11 @@ class Story:
         """Replay a stored decision. "gone" says that it is not stored any more."""
         if step["expect"] == "gone":
             try:
-                await self._verifier.replay(self._uuid(step["replay"]))
+                await replay(self._store, self._uuid(step["replay"]))
             except NotFound:
                 return
             raise AssertionError("the decision is still stored")
-        replayed = await self._verifier.replay(self._uuid(step["replay"]))
+        replayed = await replay(self._store, self._uuid(step["replay"]))
         assert ReplayComparison.Name(replayed.comparison) == f"REPLAY_COMPARISON_{step['expect']}"
         assert pb.DecisionReason.Name(replayed.decision.reason) == f"DECISION_REASON_{step['reason']}"
         if "version" in step:

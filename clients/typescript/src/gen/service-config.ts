@@ -149,6 +149,10 @@ export const table = {
             "method": "GetUpload"
           },
           {
+            "service": "hutong.verification.v1.HolderTokenService",
+            "method": "IssueHolderToken"
+          },
+          {
             "service": "hutong.verification.v1.RefusalService",
             "method": "ReportRefusal"
           },

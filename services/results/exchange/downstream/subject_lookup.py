@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
 from hutong.exchange.v1.replica_pb2 import ReplicatedResult
@@ -50,7 +51,8 @@ class SubjectLookup:
         now = self._clock.now()
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         reports, by_name = reports_to_find(claims)
-        matches = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
+        found = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
+        matches = _without_others_names(found)
         if matches.horizon is not None:
             set_timestamp(response.sources[0].retention_start_time, matches.horizon)
         # All subjects share one set of numbers, because few results have the number of another subject's claim.
@@ -127,6 +129,16 @@ class SubjectLookup:
         if result is not None:
             self._fill(message.result, result if result.item in items else _without_content(result))
             message.record_lab_standing = matches.standing_at(result.lab, result.reference_time)
+
+
+def _without_others_names(matches: LocalMatches) -> LocalMatches:
+    """Return matches without the hashes of names in claimed reports of other subjects than those asked about."""
+    subjects = {key for keys in matches.subjects for key in keys}
+    by_report = {
+        name: result if result.subject_key in subjects else result._replace(name_hash=b"")
+        for name, result in matches.by_report.items()
+    }
+    return replace(matches, by_report=by_report)
 
 
 def _without_content(result: StoredResult) -> StoredResult:

@@ -15,6 +15,7 @@ from services.results.changelog.tables import change_writers, changes, log_ident
 from services.results.documents.model import DocumentLink
 from services.results.documents.tables import document_links
 from services.results.exchange.load import (
+    NAME_HASH,
     OF_COMMIT,
     ORIGIN,
     OWN,
@@ -136,4 +137,15 @@ def _tubes(lab: str, key_version: int, upload_time: Instant, node: str, rows: Se
         tubes.append(SharedColumns._make(shared))
         sizes.append(len(list(persons)))
     report_numbers, subject_keys, content_hashes = columns[:3]
-    return ReplicaTubes(lab, key_version, upload_time, node, tubes, sizes, subject_keys, report_numbers, content_hashes)
+    return ReplicaTubes(
+        lab,
+        key_version,
+        upload_time,
+        node,
+        tubes,
+        sizes,
+        subject_keys,
+        report_numbers,
+        content_hashes,
+        columns[NAME_HASH],
+    )

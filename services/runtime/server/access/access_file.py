@@ -1,6 +1,7 @@
 """HUTONG_ACCESS_FILE: the operator's changes to the contract's grants and to the callers' budgets.
 
-The file can narrow grants to regions and to times of day. It cannot widen them. It can raise and lower budgets.
+The file can narrow grants to regions and to times of day. It cannot widen them. It can raise and lower budgets, and let
+callers ask about a document without a name where the contract leaves that to the operator (`Grant.needs_name`).
 """
 
 from __future__ import annotations
@@ -43,10 +44,15 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """The callers of a role that may call: those of the regions, during the hours. Without regions all of them may."""
+    """The callers of a role that may call: those of the regions, during the hours. Without regions all of them may.
+
+    Attributes:
+        bare_number: whether these callers may ask about a document without a name.
+    """
 
     regions: tuple[str, ...]
     hours: Hours | None
+    bare_number: bool = False
 
     def admits(self, caller: Caller, now: Instant) -> bool:
         """Whether a caller of the role may call now."""
@@ -93,6 +99,10 @@ class AccessRules:
         narrowed = self.grants.get(caller.role)
         return narrowed is None or any(one.admits(caller, now) for one in narrowed)
 
+    def lets_bare_number(self, caller: Caller, now: Instant) -> bool:
+        """Whether a caller may ask about a document without a name."""
+        return any(one.bare_number and one.admits(caller, now) for one in self.grants.get(caller.role, ()))
+
     def budget_of(self, caller: Caller) -> Budget:
         """Return the budget of a caller: the default of its role with the limits that the file states."""
         budget = DEFAULTS.get(caller.role, NO_LIMIT)
@@ -122,7 +132,7 @@ def read_access_file(path: Path) -> AccessRules:
     try:
         found = _mapping(content if content is not None else {}, "the file", {"grants", "quotas"})
         grants: dict[str, tuple[Narrowing, ...]] = {}
-        for place, entry in _entries(found, "grants", {"role", "regions", "hours"}):
+        for place, entry in _entries(found, "grants", {"role", "regions", "hours", "bare_number"}):
             role = _role(entry, place)
             grants[role] = (*grants.get(role, ()), _narrowing(entry, place))
         entries = _entries(found, "quotas", {"role", "region", "caller", *_LIMITS})
@@ -154,9 +164,13 @@ def _narrowing(entry: Mapping[str, Any], place: str) -> Narrowing:
     if not isinstance(regions, list) or ("regions" in entry and not regions):
         raise _WrongEntry(f"{place}.regions must be a list of regions")
     hours = entry.get("hours")
+    bare_number = entry.get("bare_number", False)
+    if not isinstance(bare_number, bool):
+        raise _WrongEntry(f"{place}.bare_number must be true or false")
     return Narrowing(
         tuple(_region(region, f"{place}.regions") for region in regions),
         None if hours is None else _hours(hours, f"{place}.hours"),
+        bare_number,
     )
 
 

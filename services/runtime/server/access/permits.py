@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Access, Grant
@@ -24,6 +24,8 @@ _BINDS = {
     access_pb2.BIND_OWN_USER: "own user",
     access_pb2.BIND_OWN_NODE: "own node",
 }
+
+View: TypeAlias = access_pb2.View.ValueType
 
 KeyOf = Callable[[Any], bytes]
 """Returns the subject key of an IdentityDocument message."""
@@ -94,6 +96,7 @@ class Rules:
     Attributes:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
+        names: the roles that must state a name with a document.
         cost: what the contract says of the cost of a call.
         person: the path to the document of the person concerned, in the request or in an item of its batch; empty if no
             grant names a document.
@@ -109,10 +112,16 @@ class Rules:
         self._grants: dict[str, list[_Bound]] = {}
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
+        self.names = frozenset(_role(it) for it in access.grants if it.needs_name)
+        self._views = {_role(grant): grant.view for grant in access.grants}
 
     def of(self, role: str) -> Sequence[_Bound]:
         """Return the grants of a role."""
         return self._grants.get(role, ())
+
+    def view_of(self, role: str) -> View:
+        """Return the most that a role may see of the response; VIEW_UNSPECIFIED if the response has no views."""
+        return self._views.get(role, access_pb2.VIEW_UNSPECIFIED)
 
     def is_stated(self, caller: Caller, frame: Any) -> bool:
         """Whether a later message of a stream states a field that the caller's grants are about."""

@@ -158,7 +158,7 @@ def describe_method(method: Method) -> MethodDescriptor | None:
 
 
 def _caller(rules: Rules) -> Caller:
-    """Return the caller of the current call if its role has any grant.
+    """Return the caller of the current call if its role has any grant. Note on the call what it may see.
 
     Raises:
         Unauthenticated: the caller is not known.
@@ -172,6 +172,9 @@ def _caller(rules: Rules) -> Caller:
         )
     if not rules.of(caller.role):
         raise _not_permitted(rules, caller)
+    if call is not None:
+        call.view = rules.view_of(caller.role)
+        call.needs_name = caller.role in rules.names
     return caller
 
 

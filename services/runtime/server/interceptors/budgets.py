@@ -98,7 +98,7 @@ class Budgets:
         return handle
 
     def _admit(self) -> Account | None:
-        """Return the account of the caller; None for one without limits.
+        """Return the account of the caller; None for one without limits. Note on the call what the access file lets it.
 
         Raises:
             PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
@@ -106,6 +106,8 @@ class Budgets:
         call = current_call.get()
         caller = call.caller if call is not None else UNKNOWN
         self._require_admitted(caller)
+        if call is not None:
+            call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
         return self._accounts.of(caller)
 
     def _require_admitted(self, caller: Caller) -> None:
@@ -173,7 +175,14 @@ class _Plan:
         self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
     def read_person(self, request: Any) -> int | None:
-        """Return a hash of the person; None if the request names none. Each process has another key for the hash."""
+        """Return a hash of the person; None if the request names none. Each process has another key for the hash.
+
+        Every holder's token counts as a person of its own, because only the service can read it.
+        """
         refuse_unreadable(request)
         document = value_at(request, self.person)
-        return hash((document.type, document.number, document.issuing_country)) if document is not None else None
+        if document is not None:
+            return hash((document.type, document.number, document.issuing_country))
+        asked = value_at(request, self.person[:-1]) if len(self.person) > 1 else request
+        token = getattr(asked, "holder_token", "")
+        return hash(token) if token else None

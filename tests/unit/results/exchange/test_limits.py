@@ -17,7 +17,9 @@ from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from tests.support.results.factories import NOW, REPORTED, USCC, subject_key
 
 TUBE = SharedColumns("T1", 10, 1, 1, NEGATIVE, "220502", "南门 no. 1", REPORTED - HOUR, None, None, REPORTED, "")
-TUBES = ReplicaTubes(USCC, 1, NOW, "220000", [TUBE, TUBE], [1, 1], [subject_key(1)] * 2, ["R1", "R2"], [b"h" * 16] * 2)
+TUBES = ReplicaTubes(
+    USCC, 1, NOW, "220000", [TUBE, TUBE], [1, 1], [subject_key(1)] * 2, ["R1", "R2"], [b"h" * 16] * 2, [b""] * 2
+)
 RESULT = StoredResult(
     subject_key(1), REPORTED, USCC, "R1", 1, ACTIVE, "", "", *TUBE, NOW, None, "220000",
 )  # fmt: skip

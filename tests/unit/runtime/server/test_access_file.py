@@ -50,6 +50,27 @@ def test_one_of_several_grants_suffices(tmp_path: Path) -> None:
     assert {minute: rules.admits(GATE, MIDNIGHT + minute * MINUTE) for minute in times} == times
 
 
+@pytest.mark.parametrize(
+    ("entry", "lets"),
+    [
+        ("bare_number: true", True),
+        ("bare_number: false", False),
+        ("regions: [410105], bare_number: true", True),
+        ("regions: [220000], bare_number: true", False),
+        ("hours: 00:00-06:00, bare_number: true", False),
+        ("regions: [410000]", False),
+    ],
+)
+def test_a_grant_lets_its_callers_ask_by_the_bare_number(entry: str, lets: bool, tmp_path: Path) -> None:
+    """At noon. Without a file, and to other roles, a name must be stated."""
+    noon = MIDNIGHT + 12 * HOUR
+    rules = read(tmp_path, f"grants: [{{role: gate}}, {{role: gate, {entry}}}]")
+    assert rules.admits(GATE, noon)
+    assert rules.lets_bare_number(GATE, noon) is lets
+    assert not rules.lets_bare_number(LAB, noon)
+    assert not NO_RULES.lets_bare_number(GATE, noon)
+
+
 def test_the_closest_quota_wins(tmp_path: Path) -> None:
     """Limit by limit: what it leaves out, the less close one or the default says; null is no limit."""
     rules = read(

@@ -14,8 +14,8 @@ from services.domain.names import format_decision
 from services.runtime.ids import uuid7
 from services.storage.engine import open_database
 from services.verification.decision.decide import RULES_VERSION
+from services.verification.verify.replay import replay
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
-from services.verification.verify.verifier import Verifier
 from tests.support.databases import MakeUrl
 from tests.support.golden.corpus import SIZE, Case, features, make_decision, missing_values, read_corpus
 
@@ -71,8 +71,6 @@ async def test_a_replay_of_the_corpus_is_identical_or_of_other_rules(
     _, cases = corpus
     database = open_database(sqlite_url("verification"))
     store = DecisionStore(database)
-    unused: Any = None
-    verifier = Verifier(unused, unused, store, unused, unused)
     expected: dict[str, str] = {}
     rows: list[StoredDecision] = []
     for number, case in enumerate(cases):
@@ -91,7 +89,7 @@ async def test_a_replay_of_the_corpus_is_identical_or_of_other_rules(
         expected[uuid] = "IDENTICAL" if number % 4 else "OTHER_RULES"
     await store.keep_answers([KeptAnswer(row, None) for row in rows])
     for row in rows:
-        replayed = await verifier.replay(row.uuid)
+        replayed = await replay(store, row.uuid)
         name = ReplayComparison.Name(replayed.comparison).removeprefix("REPLAY_COMPARISON_")
         assert name == expected[row.uuid]
         assert replayed.decision.SerializeToString(deterministic=True) == row.decision

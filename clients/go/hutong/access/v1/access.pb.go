@@ -168,6 +168,59 @@ func (Bind) EnumDescriptor() ([]byte, []int) {
 	return file_hutong_access_v1_access_proto_rawDescGZIP(), []int{1}
 }
 
+// How much of a response the caller sees.
+type View int32
+
+const (
+	// Not stated: the most that the caller may see.
+	View_VIEW_UNSPECIFIED View = 0
+	// The fields with the option `minimal`: what a gate needs in order to act.
+	View_VIEW_MINIMAL View = 1
+	// All fields.
+	View_VIEW_FULL View = 2
+)
+
+// Enum value maps for View.
+var (
+	View_name = map[int32]string{
+		0: "VIEW_UNSPECIFIED",
+		1: "VIEW_MINIMAL",
+		2: "VIEW_FULL",
+	}
+	View_value = map[string]int32{
+		"VIEW_UNSPECIFIED": 0,
+		"VIEW_MINIMAL":     1,
+		"VIEW_FULL":        2,
+	}
+)
+
+func (x View) Enum() *View {
+	p := new(View)
+	*p = x
+	return p
+}
+
+func (x View) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (View) Descriptor() protoreflect.EnumDescriptor {
+	return file_hutong_access_v1_access_proto_enumTypes[2].Descriptor()
+}
+
+func (View) Type() protoreflect.EnumType {
+	return &file_hutong_access_v1_access_proto_enumTypes[2]
+}
+
+func (x View) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use View.Descriptor instead.
+func (View) EnumDescriptor() ([]byte, []int) {
+	return file_hutong_access_v1_access_proto_rawDescGZIP(), []int{2}
+}
+
 // What a call costs the service.
 type Cost int32
 
@@ -209,11 +262,11 @@ func (x Cost) String() string {
 }
 
 func (Cost) Descriptor() protoreflect.EnumDescriptor {
-	return file_hutong_access_v1_access_proto_enumTypes[2].Descriptor()
+	return file_hutong_access_v1_access_proto_enumTypes[3].Descriptor()
 }
 
 func (Cost) Type() protoreflect.EnumType {
-	return &file_hutong_access_v1_access_proto_enumTypes[2]
+	return &file_hutong_access_v1_access_proto_enumTypes[3]
 }
 
 func (x Cost) Number() protoreflect.EnumNumber {
@@ -222,7 +275,7 @@ func (x Cost) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Cost.Descriptor instead.
 func (Cost) EnumDescriptor() ([]byte, []int) {
-	return file_hutong_access_v1_access_proto_rawDescGZIP(), []int{2}
+	return file_hutong_access_v1_access_proto_rawDescGZIP(), []int{3}
 }
 
 // Who may call an RPC.
@@ -311,7 +364,15 @@ type Grant struct {
 	// With BIND_OWN_USER, the path of a second field that must be the user's too if the request states it. A document
 	// must be one that the token names as another of the user's (claim `hutong_other_documents`). The name of an object
 	// must be that of an object about one of the user's documents.
-	Also          string `protobuf:"bytes,6,opt,name=also,proto3" json:"also,omitempty"`
+	Also string `protobuf:"bytes,6,opt,name=also,proto3" json:"also,omitempty"`
+	// The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
+	// PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
+	// views.
+	View View `protobuf:"varint,7,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
+	// Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
+	// name is compared with those of the person's results (VerifyRequest.document). The operator's access file
+	// (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+	NeedsName     bool `protobuf:"varint,8,opt,name=needs_name,json=needsName,proto3" json:"needs_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -388,6 +449,20 @@ func (x *Grant) GetAlso() string {
 	return ""
 }
 
+func (x *Grant) GetView() View {
+	if x != nil {
+		return x.View
+	}
+	return View_VIEW_UNSPECIFIED
+}
+
+func (x *Grant) GetNeedsName() bool {
+	if x != nil {
+		return x.NeedsName
+	}
+	return false
+}
+
 var file_hutong_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -395,6 +470,14 @@ var file_hutong_access_v1_access_proto_extTypes = []protoimpl.ExtensionInfo{
 		Field:         50481,
 		Name:          "hutong.access.v1.access",
 		Tag:           "bytes,50481,opt,name=access",
+		Filename:      "hutong/access/v1/access.proto",
+	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*bool)(nil),
+		Field:         50482,
+		Name:          "hutong.access.v1.minimal",
+		Tag:           "varint,50482,opt,name=minimal",
 		Filename:      "hutong/access/v1/access.proto",
 	},
 }
@@ -407,6 +490,14 @@ var (
 	E_Access = &file_hutong_access_v1_access_proto_extTypes[0]
 )
 
+// Extension fields to descriptorpb.FieldOptions.
+var (
+	// Whether VIEW_MINIMAL has the field. A response in that view sets no other field of the message.
+	//
+	// optional bool minimal = 50482;
+	E_Minimal = &file_hutong_access_v1_access_proto_extTypes[1]
+)
+
 var File_hutong_access_v1_access_proto protoreflect.FileDescriptor
 
 const file_hutong_access_v1_access_proto_rawDesc = "" +
@@ -415,7 +506,7 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"\x06Access\x12/\n" +
 	"\x06grants\x18\x01 \x03(\v2\x17.hutong.access.v1.GrantR\x06grants\x12!\n" +
 	"\freads_person\x18\x02 \x01(\bR\vreadsPerson\x12*\n" +
-	"\x04cost\x18\x03 \x01(\x0e2\x16.hutong.access.v1.CostR\x04cost\"\xc3\x01\n" +
+	"\x04cost\x18\x03 \x01(\x0e2\x16.hutong.access.v1.CostR\x04cost\"\x8e\x02\n" +
 	"\x05Grant\x12*\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.hutong.access.v1.RoleR\x04role\x12*\n" +
 	"\x04bind\x18\x02 \x01(\x0e2\x16.hutong.access.v1.BindR\x04bind\x12\x14\n" +
@@ -423,7 +514,10 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"\n" +
 	"needs_case\x18\x04 \x01(\bR\tneedsCase\x12\x19\n" +
 	"\bmay_omit\x18\x05 \x01(\bR\amayOmit\x12\x12\n" +
-	"\x04also\x18\x06 \x01(\tR\x04also*\xa9\x01\n" +
+	"\x04also\x18\x06 \x01(\tR\x04also\x12*\n" +
+	"\x04view\x18\a \x01(\x0e2\x16.hutong.access.v1.ViewR\x04view\x12\x1d\n" +
+	"\n" +
+	"needs_name\x18\b \x01(\bR\tneedsName*\xa9\x01\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\f\n" +
 	"\bROLE_LAB\x10\x01\x12\r\n" +
@@ -440,7 +534,11 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"\fBIND_OWN_LAB\x10\x02\x12\x13\n" +
 	"\x0fBIND_OWN_REGION\x10\x03\x12\x11\n" +
 	"\rBIND_OWN_USER\x10\x04\x12\x11\n" +
-	"\rBIND_OWN_NODE\x10\x05*M\n" +
+	"\rBIND_OWN_NODE\x10\x05*=\n" +
+	"\x04View\x12\x14\n" +
+	"\x10VIEW_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fVIEW_MINIMAL\x10\x01\x12\r\n" +
+	"\tVIEW_FULL\x10\x02*M\n" +
 	"\x04Cost\x12\x14\n" +
 	"\x10COST_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -448,7 +546,8 @@ const file_hutong_access_v1_access_proto_rawDesc = "" +
 	"\vCOST_NORMAL\x10\x02\x12\x0e\n" +
 	"\n" +
 	"COST_HEAVY\x10\x03:R\n" +
-	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb1\x8a\x03 \x01(\v2\x18.hutong.access.v1.AccessR\x06accessBj\n" +
+	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\xb1\x8a\x03 \x01(\v2\x18.hutong.access.v1.AccessR\x06access:9\n" +
+	"\aminimal\x12\x1d.google.protobuf.FieldOptions\x18\xb2\x8a\x03 \x01(\bR\aminimalBj\n" +
 	"\x14org.hutong.access.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/access/v1;accessv1\xaa\x02\x10Hutong.Access.V1b\x06proto3"
 
 var (
@@ -463,28 +562,32 @@ func file_hutong_access_v1_access_proto_rawDescGZIP() []byte {
 	return file_hutong_access_v1_access_proto_rawDescData
 }
 
-var file_hutong_access_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_hutong_access_v1_access_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_hutong_access_v1_access_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_hutong_access_v1_access_proto_goTypes = []any{
 	(Role)(0),                          // 0: hutong.access.v1.Role
 	(Bind)(0),                          // 1: hutong.access.v1.Bind
-	(Cost)(0),                          // 2: hutong.access.v1.Cost
-	(*Access)(nil),                     // 3: hutong.access.v1.Access
-	(*Grant)(nil),                      // 4: hutong.access.v1.Grant
-	(*descriptorpb.MethodOptions)(nil), // 5: google.protobuf.MethodOptions
+	(View)(0),                          // 2: hutong.access.v1.View
+	(Cost)(0),                          // 3: hutong.access.v1.Cost
+	(*Access)(nil),                     // 4: hutong.access.v1.Access
+	(*Grant)(nil),                      // 5: hutong.access.v1.Grant
+	(*descriptorpb.MethodOptions)(nil), // 6: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 7: google.protobuf.FieldOptions
 }
 var file_hutong_access_v1_access_proto_depIdxs = []int32{
-	4, // 0: hutong.access.v1.Access.grants:type_name -> hutong.access.v1.Grant
-	2, // 1: hutong.access.v1.Access.cost:type_name -> hutong.access.v1.Cost
+	5, // 0: hutong.access.v1.Access.grants:type_name -> hutong.access.v1.Grant
+	3, // 1: hutong.access.v1.Access.cost:type_name -> hutong.access.v1.Cost
 	0, // 2: hutong.access.v1.Grant.role:type_name -> hutong.access.v1.Role
 	1, // 3: hutong.access.v1.Grant.bind:type_name -> hutong.access.v1.Bind
-	5, // 4: hutong.access.v1.access:extendee -> google.protobuf.MethodOptions
-	3, // 5: hutong.access.v1.access:type_name -> hutong.access.v1.Access
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	5, // [5:6] is the sub-list for extension type_name
-	4, // [4:5] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	2, // 4: hutong.access.v1.Grant.view:type_name -> hutong.access.v1.View
+	6, // 5: hutong.access.v1.access:extendee -> google.protobuf.MethodOptions
+	7, // 6: hutong.access.v1.minimal:extendee -> google.protobuf.FieldOptions
+	4, // 7: hutong.access.v1.access:type_name -> hutong.access.v1.Access
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	7, // [7:8] is the sub-list for extension type_name
+	5, // [5:7] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_hutong_access_v1_access_proto_init() }
@@ -497,9 +600,9 @@ func file_hutong_access_v1_access_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_access_v1_access_proto_rawDesc), len(file_hutong_access_v1_access_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   2,
-			NumExtensions: 1,
+			NumExtensions: 2,
 			NumServices:   0,
 		},
 		GoTypes:           file_hutong_access_v1_access_proto_goTypes,

@@ -194,6 +194,18 @@ const (
 	// The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
 	// Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
 	ErrorReason_ERROR_REASON_CHANGE_GREW ErrorReason = 62
+	// A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
+	// Example: {"reason":"HOLDER_TOKEN_INVALID","domain":"hutong.org","metadata":{"field":"holder_token"}}
+	ErrorReason_ERROR_REASON_HOLDER_TOKEN_INVALID ErrorReason = 45
+	// A holder's token is over 90 seconds old, or from the future. INVALID_ARGUMENT with BadRequest.
+	// Example: {"reason":"HOLDER_TOKEN_EXPIRED","domain":"hutong.org","metadata":{"field":"holder_token"}}
+	ErrorReason_ERROR_REASON_HOLDER_TOKEN_EXPIRED ErrorReason = 46
+	// This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+	// Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
+	ErrorReason_ERROR_REASON_HOLDER_TOKEN_USED ErrorReason = 47
+	// The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
+	// Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
+	ErrorReason_ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE ErrorReason = 48
 )
 
 // Enum value maps for ErrorReason.
@@ -248,57 +260,65 @@ var (
 		60: "ERROR_REASON_SAME_APPROVER",
 		61: "ERROR_REASON_NOT_PENDING",
 		62: "ERROR_REASON_CHANGE_GREW",
+		45: "ERROR_REASON_HOLDER_TOKEN_INVALID",
+		46: "ERROR_REASON_HOLDER_TOKEN_EXPIRED",
+		47: "ERROR_REASON_HOLDER_TOKEN_USED",
+		48: "ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":               0,
-		"ERROR_REASON_INVALID_FIELD":             1,
-		"ERROR_REASON_MALFORMED_NAME":            2,
-		"ERROR_REASON_NOT_FOUND":                 3,
-		"ERROR_REASON_ALREADY_EXISTS":            4,
-		"ERROR_REASON_REQUEST_ID_REUSED":         5,
-		"ERROR_REASON_INVALID_PAGE_TOKEN":        6,
-		"ERROR_REASON_INVALID_CONSISTENCY_TOKEN": 7,
-		"ERROR_REASON_UPLOAD_NOT_STARTED":        8,
-		"ERROR_REASON_UPLOAD_GAP":                9,
-		"ERROR_REASON_BATCH_TOO_LARGE":           10,
-		"ERROR_REASON_LAB_UNKNOWN":               11,
-		"ERROR_REASON_POLICY_BREACH":             12,
-		"ERROR_REASON_AMBIGUOUS":                 13,
-		"ERROR_REASON_RETROACTIVE":               14,
-		"ERROR_REASON_ALREADY_WITHDRAWN":         15,
-		"ERROR_REASON_CONFLICT":                  16,
-		"ERROR_REASON_CURSOR_TOO_OLD":            17,
-		"ERROR_REASON_NOT_FRESH_ENOUGH":          18,
-		"ERROR_REASON_DATABASE_UNAVAILABLE":      19,
-		"ERROR_REASON_UPSTREAM_UNAVAILABLE":      20,
-		"ERROR_REASON_OVERLOADED":                21,
-		"ERROR_REASON_QUOTA_EXCEEDED":            22,
-		"ERROR_REASON_DEADLINE":                  23,
-		"ERROR_REASON_SHUTTING_DOWN":             24,
-		"ERROR_REASON_NOT_PERMITTED":             25,
-		"ERROR_REASON_INTERNAL":                  26,
-		"ERROR_REASON_TIMES_OUT_OF_ORDER":        27,
-		"ERROR_REASON_TIME_IN_FUTURE":            28,
-		"ERROR_REASON_REGION_UNKNOWN":            29,
-		"ERROR_REASON_BAD_DOCUMENT_NUMBER":       30,
-		"ERROR_REASON_BAD_USCC":                  31,
-		"ERROR_REASON_LAB_NOT_AUTHORIZED":        32,
-		"ERROR_REASON_POOL_MISMATCH":             33,
-		"ERROR_REASON_BEFORE_HORIZON":            34,
-		"ERROR_REASON_NOT_SERVED":                35,
-		"ERROR_REASON_PEPPER_MISMATCH":           36,
-		"ERROR_REASON_NOT_AN_UPSTREAM":           37,
-		"ERROR_REASON_NO_UPSTREAM":               38,
-		"ERROR_REASON_UPLOAD_ID_REUSED":          39,
-		"ERROR_REASON_TOO_MANY_LINKED":           40,
-		"ERROR_REASON_NOT_THE_ORIGIN":            41,
-		"ERROR_REASON_ITEM_NOT_ADMITTED":         42,
-		"ERROR_REASON_NOT_AUTHENTICATED":         43,
-		"ERROR_REASON_BUDGET_EXCEEDED":           44,
-		"ERROR_REASON_STREAM_REPLACED":           52,
-		"ERROR_REASON_SAME_APPROVER":             60,
-		"ERROR_REASON_NOT_PENDING":               61,
-		"ERROR_REASON_CHANGE_GREW":               62,
+		"ERROR_REASON_UNSPECIFIED":                0,
+		"ERROR_REASON_INVALID_FIELD":              1,
+		"ERROR_REASON_MALFORMED_NAME":             2,
+		"ERROR_REASON_NOT_FOUND":                  3,
+		"ERROR_REASON_ALREADY_EXISTS":             4,
+		"ERROR_REASON_REQUEST_ID_REUSED":          5,
+		"ERROR_REASON_INVALID_PAGE_TOKEN":         6,
+		"ERROR_REASON_INVALID_CONSISTENCY_TOKEN":  7,
+		"ERROR_REASON_UPLOAD_NOT_STARTED":         8,
+		"ERROR_REASON_UPLOAD_GAP":                 9,
+		"ERROR_REASON_BATCH_TOO_LARGE":            10,
+		"ERROR_REASON_LAB_UNKNOWN":                11,
+		"ERROR_REASON_POLICY_BREACH":              12,
+		"ERROR_REASON_AMBIGUOUS":                  13,
+		"ERROR_REASON_RETROACTIVE":                14,
+		"ERROR_REASON_ALREADY_WITHDRAWN":          15,
+		"ERROR_REASON_CONFLICT":                   16,
+		"ERROR_REASON_CURSOR_TOO_OLD":             17,
+		"ERROR_REASON_NOT_FRESH_ENOUGH":           18,
+		"ERROR_REASON_DATABASE_UNAVAILABLE":       19,
+		"ERROR_REASON_UPSTREAM_UNAVAILABLE":       20,
+		"ERROR_REASON_OVERLOADED":                 21,
+		"ERROR_REASON_QUOTA_EXCEEDED":             22,
+		"ERROR_REASON_DEADLINE":                   23,
+		"ERROR_REASON_SHUTTING_DOWN":              24,
+		"ERROR_REASON_NOT_PERMITTED":              25,
+		"ERROR_REASON_INTERNAL":                   26,
+		"ERROR_REASON_TIMES_OUT_OF_ORDER":         27,
+		"ERROR_REASON_TIME_IN_FUTURE":             28,
+		"ERROR_REASON_REGION_UNKNOWN":             29,
+		"ERROR_REASON_BAD_DOCUMENT_NUMBER":        30,
+		"ERROR_REASON_BAD_USCC":                   31,
+		"ERROR_REASON_LAB_NOT_AUTHORIZED":         32,
+		"ERROR_REASON_POOL_MISMATCH":              33,
+		"ERROR_REASON_BEFORE_HORIZON":             34,
+		"ERROR_REASON_NOT_SERVED":                 35,
+		"ERROR_REASON_PEPPER_MISMATCH":            36,
+		"ERROR_REASON_NOT_AN_UPSTREAM":            37,
+		"ERROR_REASON_NO_UPSTREAM":                38,
+		"ERROR_REASON_UPLOAD_ID_REUSED":           39,
+		"ERROR_REASON_TOO_MANY_LINKED":            40,
+		"ERROR_REASON_NOT_THE_ORIGIN":             41,
+		"ERROR_REASON_ITEM_NOT_ADMITTED":          42,
+		"ERROR_REASON_NOT_AUTHENTICATED":          43,
+		"ERROR_REASON_BUDGET_EXCEEDED":            44,
+		"ERROR_REASON_STREAM_REPLACED":            52,
+		"ERROR_REASON_SAME_APPROVER":              60,
+		"ERROR_REASON_NOT_PENDING":                61,
+		"ERROR_REASON_CHANGE_GREW":                62,
+		"ERROR_REASON_HOLDER_TOKEN_INVALID":       45,
+		"ERROR_REASON_HOLDER_TOKEN_EXPIRED":       46,
+		"ERROR_REASON_HOLDER_TOKEN_USED":          47,
+		"ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE": 48,
 	}
 )
 
@@ -333,7 +353,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xda\f\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xf9\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -384,7 +404,11 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
-	"\x18ERROR_REASON_CHANGE_GREW\x10>Bf\n" +
+	"\x18ERROR_REASON_CHANGE_GREW\x10>\x12%\n" +
+	"!ERROR_REASON_HOLDER_TOKEN_INVALID\x10-\x12%\n" +
+	"!ERROR_REASON_HOLDER_TOKEN_EXPIRED\x10.\x12\"\n" +
+	"\x1eERROR_REASON_HOLDER_TOKEN_USED\x10/\x12+\n" +
+	"'ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE\x100Bf\n" +
 	"\x13org.hutong.error.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/error/v1;errorv1\xaa\x02\x0fHutong.Error.V1b\x06proto3"
 
 var (

@@ -113,8 +113,9 @@ type IdentityDocument struct {
 	// types. The service checks this in code, because a rule across fields costs more than all other rules of this
 	// message together.
 	IssuingCountry string `protobuf:"bytes,3,opt,name=issuing_country,json=issuingCountry,proto3" json:"issuing_country,omitempty"`
-	// The name as printed, at most 128 characters without control characters. Optional in look-ups. Servers store only a
-	// keyed hash and a mask of it.
+	// The name as printed, at most 128 characters without control characters. Optional in look-ups, and not compared there.
+	// A gate states it (hutong.access.v1.Grant.needs_name). Servers store only a keyed hash and a mask of it. A name with an
+	// asterisk is a mask, and counts as no name.
 	Name          string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

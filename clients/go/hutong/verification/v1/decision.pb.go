@@ -7,6 +7,7 @@
 package verificationv1
 
 import (
+	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
 	v12 "github.com/hutong/hutong/clients/go/hutong/policy/v1"
 	v1 "github.com/hutong/hutong/clients/go/hutong/results/v1"
 	v11 "github.com/hutong/hutong/clients/go/hutong/type/v1"
@@ -113,7 +114,9 @@ const (
 	DecisionReason_DECISION_REASON_NOT_YET_REPORTED DecisionReason = 9
 	// NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look.
 	DecisionReason_DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD DecisionReason = 10
-	// NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them.
+	// NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
+	// name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
+	// with the document.
 	DecisionReason_DECISION_REASON_NO_RESULT DecisionReason = 11
 	// UNDETERMINED: no policy is in force for this place, purpose and instant.
 	DecisionReason_DECISION_REASON_NO_POLICY_IN_FORCE DecisionReason = 12
@@ -575,7 +578,8 @@ func (*Considered_Result) isConsidered_Subject() {}
 
 func (*Considered_Evidence) isConsidered_Subject() {}
 
-// The answer to a question, with its explanation.
+// The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
+// until when and by which rule, but nothing of what was weighed.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision).
@@ -605,7 +609,7 @@ type Decision struct {
 	Sources []*v1.DataSource `protobuf:"bytes,11,rep,name=sources,proto3" json:"sources,omitempty"`
 	// Advice on what to do next.
 	NextSteps []*v1.NextStep `protobuf:"bytes,12,rep,name=next_steps,json=nextSteps,proto3" json:"next_steps,omitempty"`
-	// The place's advice, which binds no person.
+	// The place's advice, and for NO_RESULT that of the service. It binds no person.
 	Advice []string `protobuf:"bytes,13,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
 	// asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
@@ -635,7 +639,10 @@ type Decision struct {
 	ActionText string `protobuf:"bytes,24,opt,name=action_text,json=actionText,proto3" json:"action_text,omitempty"`
 	// The test item of the result that it rests on, "items/{item}"; empty for the default item,
 	// "items/sars-cov-2-nucleic-acid", and where it rests on none.
-	Item          string `protobuf:"bytes,25,opt,name=item,proto3" json:"item,omitempty"`
+	Item string `protobuf:"bytes,25,opt,name=item,proto3" json:"item,omitempty"`
+	// If a holder's token was shown: the name of its holder with all but the first character masked. The gate compares it
+	// with the person's document. It is not stored.
+	MaskedName    string `protobuf:"bytes,26,opt,name=masked_name,json=maskedName,proto3" json:"masked_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -841,6 +848,13 @@ func (x *Decision) GetActionText() string {
 func (x *Decision) GetItem() string {
 	if x != nil {
 		return x.Item
+	}
+	return ""
+}
+
+func (x *Decision) GetMaskedName() string {
+	if x != nil {
+		return x.MaskedName
 	}
 	return ""
 }
@@ -1106,7 +1120,7 @@ var File_hutong_verification_v1_decision_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xdb\x02\n" +
+	"%hutong/verification/v1/decision.proto\x12\x16hutong.verification.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a!hutong/results/v1/next_step.proto\x1a\x1ehutong/results/v1/result.proto\x1a\x1chutong/type/v1/purpose.proto\x1a#hutong/type/v1/refusal_ground.proto\x1a%hutong/verification/v1/evidence.proto\"\xdb\x02\n" +
 	"\n" +
 	"Considered\x120\n" +
 	"\x06result\x18\x01 \x01(\tB\x16\xfaA\x13\n" +
@@ -1118,45 +1132,47 @@ const file_hutong_verification_v1_decision_proto_rawDesc = "" +
 	"\x10differing_fields\x18\x05 \x03(\tR\x0fdifferingFields\x12(\n" +
 	"\x04item\x18\x06 \x01(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/ItemR\x04itemB\t\n" +
-	"\asubject\"\xde\f\n" +
-	"\bDecision\x12\x18\n" +
-	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12G\n" +
-	"\aoutcome\x18\x02 \x01(\x0e2'.hutong.verification.v1.DecisionOutcomeB\x04\xe2A\x01\x03R\aoutcome\x12D\n" +
-	"\x06reason\x18\x03 \x01(\x0e2&.hutong.verification.v1.DecisionReasonB\x04\xe2A\x01\x03R\x06reason\x12A\n" +
+	"\asubject\"\xc1\r\n" +
+	"\bDecision\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xe2A\x01\b\x90\xd3\x18\x01R\x04name\x12K\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2'.hutong.verification.v1.DecisionOutcomeB\b\xe2A\x01\x03\x90\xd3\x18\x01R\aoutcome\x12H\n" +
+	"\x06reason\x18\x03 \x01(\x0e2&.hutong.verification.v1.DecisionReasonB\b\xe2A\x01\x03\x90\xd3\x18\x01R\x06reason\x12A\n" +
 	"\x05basis\x18\x04 \x01(\x0e2%.hutong.verification.v1.DecisionBasisB\x04\xe2A\x01\x03R\x05basis\x122\n" +
 	"\x06result\x18\x05 \x01(\tB\x1a\xe2A\x01\x03\xfaA\x13\n" +
 	"\x11hutong.org/ResultR\x06result\x12?\n" +
 	"\n" +
-	"basis_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\tbasisTime\x12A\n" +
-	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"expireTime\x12E\n" +
-	"\x10governing_policy\x18\b \x01(\tB\x1a\xe2A\x01\x03\xfaA\x13\n" +
-	"\x11hutong.org/PolicyR\x0fgoverningPolicy\x12=\n" +
-	"\ffloor_policy\x18\t \x01(\tB\x1a\xe2A\x01\x03\xfaA\x13\n" +
-	"\x11hutong.org/PolicyR\vfloorPolicy\x12H\n" +
+	"basis_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\tbasisTime\x12E\n" +
+	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
+	"expireTime\x12I\n" +
+	"\x10governing_policy\x18\b \x01(\tB\x1e\xe2A\x01\x03\xfaA\x13\n" +
+	"\x11hutong.org/Policy\x90\xd3\x18\x01R\x0fgoverningPolicy\x12A\n" +
+	"\ffloor_policy\x18\t \x01(\tB\x1e\xe2A\x01\x03\xfaA\x13\n" +
+	"\x11hutong.org/Policy\x90\xd3\x18\x01R\vfloorPolicy\x12H\n" +
 	"\n" +
 	"considered\x18\n" +
 	" \x03(\v2\".hutong.verification.v1.ConsideredB\x04\xe2A\x01\x03R\n" +
 	"considered\x12=\n" +
 	"\asources\x18\v \x03(\v2\x1d.hutong.results.v1.DataSourceB\x04\xe2A\x01\x03R\asources\x12@\n" +
 	"\n" +
-	"next_steps\x18\f \x03(\v2\x1b.hutong.results.v1.NextStepB\x04\xe2A\x01\x03R\tnextSteps\x12\x1c\n" +
-	"\x06advice\x18\r \x03(\tB\x04\xe2A\x01\x03R\x06advice\x121\n" +
-	"\x11refusal_permitted\x18\x0e \x01(\bB\x04\xe2A\x01\x03R\x10refusalPermitted\x12P\n" +
-	"\x11forbidden_grounds\x18\x0f \x03(\x0e2\x1d.hutong.type.v1.RefusalGroundB\x04\xe2A\x01\x03R\x10forbiddenGrounds\x12;\n" +
+	"next_steps\x18\f \x03(\v2\x1b.hutong.results.v1.NextStepB\x04\xe2A\x01\x03R\tnextSteps\x12 \n" +
+	"\x06advice\x18\r \x03(\tB\b\xe2A\x01\x03\x90\xd3\x18\x01R\x06advice\x121\n" +
+	"\x11refusal_permitted\x18\x0e \x01(\bB\x04\xe2A\x01\x03R\x10refusalPermitted\x12T\n" +
+	"\x11forbidden_grounds\x18\x0f \x03(\x0e2\x1d.hutong.type.v1.RefusalGroundB\b\xe2A\x01\x03\x90\xd3\x18\x01R\x10forbiddenGrounds\x12;\n" +
 	"\buse_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\auseTime\x12E\n" +
 	"\revaluate_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\fevaluateTime\x12M\n" +
-	"\x0eassumed_origin\x18\x12 \x01(\x0e2 .hutong.policy.v1.TravelerOriginB\x04\xe2A\x01\x03R\rassumedOrigin\x12O\n" +
-	"\x10governing_source\x18\x13 \x01(\v2\x1e.hutong.policy.v1.PolicySourceB\x04\xe2A\x01\x03R\x0fgoverningSource\x12G\n" +
-	"\ffloor_source\x18\x14 \x01(\v2\x1e.hutong.policy.v1.PolicySourceB\x04\xe2A\x01\x03R\vfloorSource\x12@\n" +
-	"\x06action\x18\x15 \x01(\x0e2\".hutong.verification.v1.GateActionB\x04\xe2A\x01\x03R\x06action\x12I\n" +
-	"\vthen_action\x18\x16 \x01(\x0e2\".hutong.verification.v1.GateActionB\x04\xe2A\x01\x03R\n" +
-	"thenAction\x12)\n" +
-	"\rmust_register\x18\x17 \x01(\bB\x04\xe2A\x01\x03R\fmustRegister\x12%\n" +
-	"\vaction_text\x18\x18 \x01(\tB\x04\xe2A\x01\x03R\n" +
+	"\x0eassumed_origin\x18\x12 \x01(\x0e2 .hutong.policy.v1.TravelerOriginB\x04\xe2A\x01\x03R\rassumedOrigin\x12S\n" +
+	"\x10governing_source\x18\x13 \x01(\v2\x1e.hutong.policy.v1.PolicySourceB\b\xe2A\x01\x03\x90\xd3\x18\x01R\x0fgoverningSource\x12K\n" +
+	"\ffloor_source\x18\x14 \x01(\v2\x1e.hutong.policy.v1.PolicySourceB\b\xe2A\x01\x03\x90\xd3\x18\x01R\vfloorSource\x12D\n" +
+	"\x06action\x18\x15 \x01(\x0e2\".hutong.verification.v1.GateActionB\b\xe2A\x01\x03\x90\xd3\x18\x01R\x06action\x12M\n" +
+	"\vthen_action\x18\x16 \x01(\x0e2\".hutong.verification.v1.GateActionB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
+	"thenAction\x12-\n" +
+	"\rmust_register\x18\x17 \x01(\bB\b\xe2A\x01\x03\x90\xd3\x18\x01R\fmustRegister\x12)\n" +
+	"\vaction_text\x18\x18 \x01(\tB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
 	"actionText\x12,\n" +
 	"\x04item\x18\x19 \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
-	"\x0fhutong.org/ItemR\x04item:@\xeaA=\n" +
+	"\x0fhutong.org/ItemR\x04item\x12)\n" +
+	"\vmasked_name\x18\x1a \x01(\tB\b\xe2A\x01\x03\x90\xd3\x18\x01R\n" +
+	"maskedName:@\xeaA=\n" +
 	"\x13hutong.org/Decision\x12\x11decisions/{uuid7}*\tdecisions2\bdecision\"\x93\x03\n" +
 	"\rClaimedRecord\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x12>\n" +

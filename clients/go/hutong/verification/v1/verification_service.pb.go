@@ -8,7 +8,7 @@ package verificationv1
 
 import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	_ "github.com/hutong/hutong/clients/go/hutong/access/v1"
+	v12 "github.com/hutong/hutong/clients/go/hutong/access/v1"
 	v11 "github.com/hutong/hutong/clients/go/hutong/results/v1"
 	v1 "github.com/hutong/hutong/clients/go/hutong/type/v1"
 	_ "google.golang.org/genproto/googleapis/api/annotations"
@@ -87,7 +87,12 @@ func (ReplayComparison) EnumDescriptor() ([]byte, []int) {
 type VerifyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The person.
-	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	//
+	// Types that are valid to be assigned to Who:
+	//
+	//	*VerifyRequest_Document
+	//	*VerifyRequest_HolderToken
+	Who isVerifyRequest_Who `protobuf_oneof:"who"`
 	// The place that checks, a six-digit GB/T 2260 code. The policy of this place applies.
 	Region string `protobuf:"bytes,2,opt,name=region,proto3" json:"region,omitempty"`
 	// The purpose.
@@ -118,6 +123,8 @@ type VerifyRequest struct {
 	// weighed are stored. UNDETERMINED is not stored by default if only something is absent: a source, the nation's
 	// answer or a policy.
 	StoreDecision bool `protobuf:"varint,9,opt,name=store_decision,json=storeDecision,proto3" json:"store_decision,omitempty"`
+	// How much of the decision to return. Unset: the most that the caller may see. The stored decision is always whole.
+	View          v12.View `protobuf:"varint,10,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -152,11 +159,29 @@ func (*VerifyRequest) Descriptor() ([]byte, []int) {
 	return file_hutong_verification_v1_verification_service_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *VerifyRequest) GetDocument() *v1.IdentityDocument {
+func (x *VerifyRequest) GetWho() isVerifyRequest_Who {
 	if x != nil {
-		return x.Document
+		return x.Who
 	}
 	return nil
+}
+
+func (x *VerifyRequest) GetDocument() *v1.IdentityDocument {
+	if x != nil {
+		if x, ok := x.Who.(*VerifyRequest_Document); ok {
+			return x.Document
+		}
+	}
+	return nil
+}
+
+func (x *VerifyRequest) GetHolderToken() string {
+	if x != nil {
+		if x, ok := x.Who.(*VerifyRequest_HolderToken); ok {
+			return x.HolderToken
+		}
+	}
+	return ""
 }
 
 func (x *VerifyRequest) GetRegion() string {
@@ -214,6 +239,36 @@ func (x *VerifyRequest) GetStoreDecision() bool {
 	}
 	return false
 }
+
+func (x *VerifyRequest) GetView() v12.View {
+	if x != nil {
+		return x.View
+	}
+	return v12.View(0)
+}
+
+type isVerifyRequest_Who interface {
+	isVerifyRequest_Who()
+}
+
+type VerifyRequest_Document struct {
+	// The person's document. A gate states number and name, or INVALID_FIELD. If the name, in its normal form
+	// (docs/identifiers.md §4), is that of none of the person's results under any of the linked documents, the answer is
+	// that of a person without results. A result without a name fits every name. An app's question is about the user who
+	// signed in, and its name is not compared.
+	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3,oneof"`
+}
+
+type VerifyRequest_HolderToken struct {
+	// The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
+	// HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
+	// same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+	HolderToken string `protobuf:"bytes,11,opt,name=holder_token,json=holderToken,proto3,oneof"`
+}
+
+func (*VerifyRequest_Document) isVerifyRequest_Who() {}
+
+func (*VerifyRequest_HolderToken) isVerifyRequest_Who() {}
 
 type VerifyResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -591,7 +646,9 @@ func (*StreamVerifyResponse_Error) isStreamVerifyResponse_Item() {}
 type GetDecisionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}".
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How much to return. Unset: the most that the caller may see.
+	View          v12.View `protobuf:"varint,2,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -633,11 +690,18 @@ func (x *GetDecisionRequest) GetName() string {
 	return ""
 }
 
+func (x *GetDecisionRequest) GetView() v12.View {
+	if x != nil {
+		return x.View
+	}
+	return v12.View(0)
+}
+
 type GetDecisionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The decision as it was answered.
 	Decision *Decision `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
-	// What it was made from.
+	// What it was made from. Absent in VIEW_MINIMAL.
 	Inputs        *DecisionInputs `protobuf:"bytes,2,opt,name=inputs,proto3" json:"inputs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -690,7 +754,9 @@ func (x *GetDecisionResponse) GetInputs() *DecisionInputs {
 type ReplayDecisionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}".
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How much of the decision to return. Unset: the most that the caller may see. The whole decisions are compared.
+	View          v12.View `protobuf:"varint,2,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -730,6 +796,13 @@ func (x *ReplayDecisionRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *ReplayDecisionRequest) GetView() v12.View {
+	if x != nil {
+		return x.View
+	}
+	return v12.View(0)
 }
 
 type ReplayDecisionResponse struct {
@@ -808,10 +881,10 @@ var File_hutong_verification_v1_verification_service_proto protoreflect.FileDesc
 
 const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\n" +
-	"1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\xae\x04\n" +
-	"\rVerifyRequest\x12H\n" +
-	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentB\n" +
-	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\bdocument\x120\n" +
+	"1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\x97\x05\n" +
+	"\rVerifyRequest\x12>\n" +
+	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentH\x00R\bdocument\x12-\n" +
+	"\fholder_token\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04H\x00R\vholderToken\x120\n" +
 	"\x06region\x18\x02 \x01(\tB\x18\xe2A\x01\x02\xbaH\x11\xc8\x01\x01r\f2\n" +
 	"^[0-9]{6}$R\x06region\x12B\n" +
 	"\apurpose\x18\x03 \x01(\x0e2\x17.hutong.type.v1.PurposeB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\apurpose\x129\n" +
@@ -822,7 +895,10 @@ const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"R\bevidence\x12>\n" +
 	"\x05scope\x18\a \x01(\x0e2\x1e.hutong.results.v1.LookupScopeB\b\xbaH\x05\x82\x01\x02\x10\x01R\x05scope\x123\n" +
 	"\x11at_least_as_fresh\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x0eatLeastAsFresh\x12%\n" +
-	"\x0estore_decision\x18\t \x01(\bR\rstoreDecision\"N\n" +
+	"\x0estore_decision\x18\t \x01(\bR\rstoreDecision\x124\n" +
+	"\x04view\x18\n" +
+	" \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04viewB\f\n" +
+	"\x03who\x12\x05\xbaH\x02\b\x01\"N\n" +
 	"\x0eVerifyResponse\x12<\n" +
 	"\bdecision\x18\x01 \x01(\v2 .hutong.verification.v1.DecisionR\bdecision\"m\n" +
 	"\x12BatchVerifyRequest\x12W\n" +
@@ -843,16 +919,18 @@ const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\x0ecorrelation_id\x18\x01 \x01(\tR\rcorrelationId\x12>\n" +
 	"\bdecision\x18\x02 \x01(\v2 .hutong.verification.v1.DecisionH\x00R\bdecision\x12*\n" +
 	"\x05error\x18\x03 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\x06\n" +
-	"\x04item\"P\n" +
+	"\x04item\"\x86\x01\n" +
 	"\x12GetDecisionRequest\x12:\n" +
 	"\x04name\x18\x01 \x01(\tB&\xe2A\x01\x02\xfaA\x15\n" +
-	"\x13hutong.org/Decision\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\"\x93\x01\n" +
+	"\x13hutong.org/Decision\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x124\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"\x93\x01\n" +
 	"\x13GetDecisionResponse\x12<\n" +
 	"\bdecision\x18\x01 \x01(\v2 .hutong.verification.v1.DecisionR\bdecision\x12>\n" +
-	"\x06inputs\x18\x02 \x01(\v2&.hutong.verification.v1.DecisionInputsR\x06inputs\"S\n" +
+	"\x06inputs\x18\x02 \x01(\v2&.hutong.verification.v1.DecisionInputsR\x06inputs\"\x89\x01\n" +
 	"\x15ReplayDecisionRequest\x12:\n" +
 	"\x04name\x18\x01 \x01(\tB&\xe2A\x01\x02\xfaA\x15\n" +
-	"\x13hutong.org/Decision\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\"\x88\x02\n" +
+	"\x13hutong.org/Decision\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x124\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"\x88\x02\n" +
 	"\x16ReplayDecisionResponse\x12<\n" +
 	"\bdecision\x18\x01 \x01(\v2 .hutong.verification.v1.DecisionR\bdecision\x12H\n" +
 	"\n" +
@@ -864,23 +942,23 @@ const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\x1dREPLAY_COMPARISON_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bREPLAY_COMPARISON_IDENTICAL\x10\x01\x12\x1f\n" +
 	"\x1bREPLAY_COMPARISON_DIFFERENT\x10\x02\x12!\n" +
-	"\x1dREPLAY_COMPARISON_OTHER_RULES\x10\x032\x9c\x06\n" +
-	"\x13VerificationService\x12\x82\x01\n" +
-	"\x06Verify\x12%.hutong.verification.v1.VerifyRequest\x1a&.hutong.verification.v1.VerifyResponse\")\x8a\xd3\x18\"\n" +
-	"\f\b\x02\x10\x03\x1a\x06region\n" +
-	"\x0e\b\x03\x10\x04\x1a\bdocument\x10\x01\x18\x02\x90\x02\x00\x12\xa7\x01\n" +
-	"\vBatchVerify\x12*.hutong.verification.v1.BatchVerifyRequest\x1a+.hutong.verification.v1.BatchVerifyResponse\"?\x8a\xd3\x188\n" +
-	"\x17\b\x02\x10\x03\x1a\x11requests[].region\n" +
-	"\x19\b\x03\x10\x04\x1a\x13requests[].document\x10\x01\x18\x03\x90\x02\x00\x12\xa8\x01\n" +
-	"\fStreamVerify\x12+.hutong.verification.v1.StreamVerifyRequest\x1a,.hutong.verification.v1.StreamVerifyResponse\"9\x8a\xd3\x182\n" +
-	"\x14\b\x02\x10\x03\x1a\x0erequest.region\n" +
-	"\x16\b\x03\x10\x04\x1a\x10request.document\x10\x01\x18\x03\x90\x02\x00(\x010\x01\x12\x8f\x01\n" +
-	"\vGetDecision\x12*.hutong.verification.v1.GetDecisionRequest\x1a+.hutong.verification.v1.GetDecisionResponse\"'\x8a\xd3\x18 \n" +
-	"\f\b\x05\x10\x03\x1a\x04name \x01\n" +
-	"\f\b\x04\x10\x03\x1a\x04name \x01\x10\x01\x18\x01\x90\x02\x01\x12\x98\x01\n" +
-	"\x0eReplayDecision\x12-.hutong.verification.v1.ReplayDecisionRequest\x1a..hutong.verification.v1.ReplayDecisionResponse\"'\x8a\xd3\x18 \n" +
-	"\f\b\x05\x10\x03\x1a\x04name \x01\n" +
-	"\f\b\x04\x10\x03\x1a\x04name \x01\x10\x01\x18\x02\x90\x02\x01B\x82\x01\n" +
+	"\x1dREPLAY_COMPARISON_OTHER_RULES\x10\x032\xb6\x06\n" +
+	"\x13VerificationService\x12\x88\x01\n" +
+	"\x06Verify\x12%.hutong.verification.v1.VerifyRequest\x1a&.hutong.verification.v1.VerifyResponse\"/\x8a\xd3\x18(\n" +
+	"\x10\b\x02\x10\x03\x1a\x06region8\x01@\x01\n" +
+	"\x10\b\x03\x10\x04\x1a\bdocument8\x02\x10\x01\x18\x02\x90\x02\x00\x12\xad\x01\n" +
+	"\vBatchVerify\x12*.hutong.verification.v1.BatchVerifyRequest\x1a+.hutong.verification.v1.BatchVerifyResponse\"E\x8a\xd3\x18>\n" +
+	"\x1b\b\x02\x10\x03\x1a\x11requests[].region8\x01@\x01\n" +
+	"\x1b\b\x03\x10\x04\x1a\x13requests[].document8\x02\x10\x01\x18\x03\x90\x02\x00\x12\xae\x01\n" +
+	"\fStreamVerify\x12+.hutong.verification.v1.StreamVerifyRequest\x1a,.hutong.verification.v1.StreamVerifyResponse\"?\x8a\xd3\x188\n" +
+	"\x18\b\x02\x10\x03\x1a\x0erequest.region8\x01@\x01\n" +
+	"\x18\b\x03\x10\x04\x1a\x10request.document8\x02\x10\x01\x18\x03\x90\x02\x00(\x010\x01\x12\x93\x01\n" +
+	"\vGetDecision\x12*.hutong.verification.v1.GetDecisionRequest\x1a+.hutong.verification.v1.GetDecisionResponse\"+\x8a\xd3\x18$\n" +
+	"\x0e\b\x05\x10\x03\x1a\x04name \x018\x02\n" +
+	"\x0e\b\x04\x10\x03\x1a\x04name \x018\x02\x10\x01\x18\x01\x90\x02\x01\x12\x9c\x01\n" +
+	"\x0eReplayDecision\x12-.hutong.verification.v1.ReplayDecisionRequest\x1a..hutong.verification.v1.ReplayDecisionResponse\"+\x8a\xd3\x18$\n" +
+	"\x0e\b\x05\x10\x03\x1a\x04name \x018\x02\n" +
+	"\x0e\b\x04\x10\x03\x1a\x04name \x018\x02\x10\x01\x18\x02\x90\x02\x01B\x82\x01\n" +
 	"\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3"
 
 var (
@@ -915,9 +993,10 @@ var file_hutong_verification_v1_verification_service_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),  // 14: google.protobuf.Timestamp
 	(*PresentedEvidence)(nil),      // 15: hutong.verification.v1.PresentedEvidence
 	(v11.LookupScope)(0),           // 16: hutong.results.v1.LookupScope
-	(*Decision)(nil),               // 17: hutong.verification.v1.Decision
-	(*status.Status)(nil),          // 18: google.rpc.Status
-	(*DecisionInputs)(nil),         // 19: hutong.verification.v1.DecisionInputs
+	(v12.View)(0),                  // 17: hutong.access.v1.View
+	(*Decision)(nil),               // 18: hutong.verification.v1.Decision
+	(*status.Status)(nil),          // 19: google.rpc.Status
+	(*DecisionInputs)(nil),         // 20: hutong.verification.v1.DecisionInputs
 }
 var file_hutong_verification_v1_verification_service_proto_depIdxs = []int32{
 	12, // 0: hutong.verification.v1.VerifyRequest.document:type_name -> hutong.type.v1.IdentityDocument
@@ -925,33 +1004,36 @@ var file_hutong_verification_v1_verification_service_proto_depIdxs = []int32{
 	14, // 2: hutong.verification.v1.VerifyRequest.use_time:type_name -> google.protobuf.Timestamp
 	15, // 3: hutong.verification.v1.VerifyRequest.evidence:type_name -> hutong.verification.v1.PresentedEvidence
 	16, // 4: hutong.verification.v1.VerifyRequest.scope:type_name -> hutong.results.v1.LookupScope
-	17, // 5: hutong.verification.v1.VerifyResponse.decision:type_name -> hutong.verification.v1.Decision
-	1,  // 6: hutong.verification.v1.BatchVerifyRequest.requests:type_name -> hutong.verification.v1.VerifyRequest
-	17, // 7: hutong.verification.v1.VerifyItem.decision:type_name -> hutong.verification.v1.Decision
-	18, // 8: hutong.verification.v1.VerifyItem.error:type_name -> google.rpc.Status
-	4,  // 9: hutong.verification.v1.BatchVerifyResponse.items:type_name -> hutong.verification.v1.VerifyItem
-	1,  // 10: hutong.verification.v1.StreamVerifyRequest.request:type_name -> hutong.verification.v1.VerifyRequest
-	17, // 11: hutong.verification.v1.StreamVerifyResponse.decision:type_name -> hutong.verification.v1.Decision
-	18, // 12: hutong.verification.v1.StreamVerifyResponse.error:type_name -> google.rpc.Status
-	17, // 13: hutong.verification.v1.GetDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
-	19, // 14: hutong.verification.v1.GetDecisionResponse.inputs:type_name -> hutong.verification.v1.DecisionInputs
-	17, // 15: hutong.verification.v1.ReplayDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
-	0,  // 16: hutong.verification.v1.ReplayDecisionResponse.comparison:type_name -> hutong.verification.v1.ReplayComparison
-	1,  // 17: hutong.verification.v1.VerificationService.Verify:input_type -> hutong.verification.v1.VerifyRequest
-	3,  // 18: hutong.verification.v1.VerificationService.BatchVerify:input_type -> hutong.verification.v1.BatchVerifyRequest
-	6,  // 19: hutong.verification.v1.VerificationService.StreamVerify:input_type -> hutong.verification.v1.StreamVerifyRequest
-	8,  // 20: hutong.verification.v1.VerificationService.GetDecision:input_type -> hutong.verification.v1.GetDecisionRequest
-	10, // 21: hutong.verification.v1.VerificationService.ReplayDecision:input_type -> hutong.verification.v1.ReplayDecisionRequest
-	2,  // 22: hutong.verification.v1.VerificationService.Verify:output_type -> hutong.verification.v1.VerifyResponse
-	5,  // 23: hutong.verification.v1.VerificationService.BatchVerify:output_type -> hutong.verification.v1.BatchVerifyResponse
-	7,  // 24: hutong.verification.v1.VerificationService.StreamVerify:output_type -> hutong.verification.v1.StreamVerifyResponse
-	9,  // 25: hutong.verification.v1.VerificationService.GetDecision:output_type -> hutong.verification.v1.GetDecisionResponse
-	11, // 26: hutong.verification.v1.VerificationService.ReplayDecision:output_type -> hutong.verification.v1.ReplayDecisionResponse
-	22, // [22:27] is the sub-list for method output_type
-	17, // [17:22] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	17, // 5: hutong.verification.v1.VerifyRequest.view:type_name -> hutong.access.v1.View
+	18, // 6: hutong.verification.v1.VerifyResponse.decision:type_name -> hutong.verification.v1.Decision
+	1,  // 7: hutong.verification.v1.BatchVerifyRequest.requests:type_name -> hutong.verification.v1.VerifyRequest
+	18, // 8: hutong.verification.v1.VerifyItem.decision:type_name -> hutong.verification.v1.Decision
+	19, // 9: hutong.verification.v1.VerifyItem.error:type_name -> google.rpc.Status
+	4,  // 10: hutong.verification.v1.BatchVerifyResponse.items:type_name -> hutong.verification.v1.VerifyItem
+	1,  // 11: hutong.verification.v1.StreamVerifyRequest.request:type_name -> hutong.verification.v1.VerifyRequest
+	18, // 12: hutong.verification.v1.StreamVerifyResponse.decision:type_name -> hutong.verification.v1.Decision
+	19, // 13: hutong.verification.v1.StreamVerifyResponse.error:type_name -> google.rpc.Status
+	17, // 14: hutong.verification.v1.GetDecisionRequest.view:type_name -> hutong.access.v1.View
+	18, // 15: hutong.verification.v1.GetDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
+	20, // 16: hutong.verification.v1.GetDecisionResponse.inputs:type_name -> hutong.verification.v1.DecisionInputs
+	17, // 17: hutong.verification.v1.ReplayDecisionRequest.view:type_name -> hutong.access.v1.View
+	18, // 18: hutong.verification.v1.ReplayDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
+	0,  // 19: hutong.verification.v1.ReplayDecisionResponse.comparison:type_name -> hutong.verification.v1.ReplayComparison
+	1,  // 20: hutong.verification.v1.VerificationService.Verify:input_type -> hutong.verification.v1.VerifyRequest
+	3,  // 21: hutong.verification.v1.VerificationService.BatchVerify:input_type -> hutong.verification.v1.BatchVerifyRequest
+	6,  // 22: hutong.verification.v1.VerificationService.StreamVerify:input_type -> hutong.verification.v1.StreamVerifyRequest
+	8,  // 23: hutong.verification.v1.VerificationService.GetDecision:input_type -> hutong.verification.v1.GetDecisionRequest
+	10, // 24: hutong.verification.v1.VerificationService.ReplayDecision:input_type -> hutong.verification.v1.ReplayDecisionRequest
+	2,  // 25: hutong.verification.v1.VerificationService.Verify:output_type -> hutong.verification.v1.VerifyResponse
+	5,  // 26: hutong.verification.v1.VerificationService.BatchVerify:output_type -> hutong.verification.v1.BatchVerifyResponse
+	7,  // 27: hutong.verification.v1.VerificationService.StreamVerify:output_type -> hutong.verification.v1.StreamVerifyResponse
+	9,  // 28: hutong.verification.v1.VerificationService.GetDecision:output_type -> hutong.verification.v1.GetDecisionResponse
+	11, // 29: hutong.verification.v1.VerificationService.ReplayDecision:output_type -> hutong.verification.v1.ReplayDecisionResponse
+	25, // [25:30] is the sub-list for method output_type
+	20, // [20:25] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_verification_service_proto_init() }
@@ -961,6 +1043,10 @@ func file_hutong_verification_v1_verification_service_proto_init() {
 	}
 	file_hutong_verification_v1_decision_proto_init()
 	file_hutong_verification_v1_evidence_proto_init()
+	file_hutong_verification_v1_verification_service_proto_msgTypes[0].OneofWrappers = []any{
+		(*VerifyRequest_Document)(nil),
+		(*VerifyRequest_HolderToken)(nil),
+	}
 	file_hutong_verification_v1_verification_service_proto_msgTypes[3].OneofWrappers = []any{
 		(*VerifyItem_Decision)(nil),
 		(*VerifyItem_Error)(nil),

@@ -33,7 +33,8 @@ const (
 // Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
 // the policy and an expiry. A status other than OK only says that the question could not be answered.
 type VerificationServiceClient interface {
-	// Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+	// sees the minimal view of a decision, an app the full view of its user's.
 	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
 	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
 	// makes a decision of its own, and a decision that is stored is stored each time.
@@ -124,7 +125,8 @@ func (c *verificationServiceClient) ReplayDecision(ctx context.Context, in *Repl
 // Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
 // the policy and an expiry. A status other than OK only says that the question could not be answered.
 type VerificationServiceServer interface {
-	// Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+	// sees the minimal view of a decision, an app the full view of its user's.
 	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
 	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
 	// makes a decision of its own, and a decision that is stored is stored each time.

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/access/v1/access.proto\x12\x10hutong.access.v1\x1a google/protobuf/descriptor.proto\"m\n\x06\x41\x63\x63\x65ss\x12\'\n\x06grants\x18\x01 \x03(\x0b\x32\x17.hutong.access.v1.Grant\x12\x14\n\x0creads_person\x18\x02 \x01(\x08\x12$\n\x04\x63ost\x18\x03 \x01(\x0e\x32\x16.hutong.access.v1.Cost\"\x96\x01\n\x05Grant\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.hutong.access.v1.Role\x12$\n\x04\x62ind\x18\x02 \x01(\x0e\x32\x16.hutong.access.v1.Bind\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x12\n\nneeds_case\x18\x04 \x01(\x08\x12\x10\n\x08may_omit\x18\x05 \x01(\x08\x12\x0c\n\x04\x61lso\x18\x06 \x01(\t*\xa9\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0c\n\x08ROLE_LAB\x10\x01\x12\r\n\tROLE_GATE\x10\x02\x12\x0c\n\x08ROLE_APP\x10\x03\x12\x12\n\x0eROLE_AUTHORITY\x10\x04\x12\x13\n\x0fROLE_SUPERVISOR\x10\x05\x12\r\n\tROLE_NODE\x10\x06\x12\x15\n\x11ROLE_VERIFICATION\x10\x07\x12\x11\n\rROLE_OPERATOR\x10\x08*w\n\x04\x42ind\x12\x14\n\x10\x42IND_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x42IND_ANY\x10\x01\x12\x10\n\x0c\x42IND_OWN_LAB\x10\x02\x12\x13\n\x0f\x42IND_OWN_REGION\x10\x03\x12\x11\n\rBIND_OWN_USER\x10\x04\x12\x11\n\rBIND_OWN_NODE\x10\x05*M\n\x04\x43ost\x12\x14\n\x10\x43OST_UNSPECIFIED\x10\x00\x12\x0e\n\nCOST_LIGHT\x10\x01\x12\x0f\n\x0b\x43OST_NORMAL\x10\x02\x12\x0e\n\nCOST_HEAVY\x10\x03:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb1\x8a\x03 \x01(\x0b\x32\x18.hutong.access.v1.AccessBj\n\x14org.hutong.access.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/access/v1;accessv1\xaa\x02\x10Hutong.Access.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dhutong/access/v1/access.proto\x12\x10hutong.access.v1\x1a google/protobuf/descriptor.proto\"m\n\x06\x41\x63\x63\x65ss\x12\'\n\x06grants\x18\x01 \x03(\x0b\x32\x17.hutong.access.v1.Grant\x12\x14\n\x0creads_person\x18\x02 \x01(\x08\x12$\n\x04\x63ost\x18\x03 \x01(\x0e\x32\x16.hutong.access.v1.Cost\"\xd0\x01\n\x05Grant\x12$\n\x04role\x18\x01 \x01(\x0e\x32\x16.hutong.access.v1.Role\x12$\n\x04\x62ind\x18\x02 \x01(\x0e\x32\x16.hutong.access.v1.Bind\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x12\n\nneeds_case\x18\x04 \x01(\x08\x12\x10\n\x08may_omit\x18\x05 \x01(\x08\x12\x0c\n\x04\x61lso\x18\x06 \x01(\t\x12$\n\x04view\x18\x07 \x01(\x0e\x32\x16.hutong.access.v1.View\x12\x12\n\nneeds_name\x18\x08 \x01(\x08*\xa9\x01\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0c\n\x08ROLE_LAB\x10\x01\x12\r\n\tROLE_GATE\x10\x02\x12\x0c\n\x08ROLE_APP\x10\x03\x12\x12\n\x0eROLE_AUTHORITY\x10\x04\x12\x13\n\x0fROLE_SUPERVISOR\x10\x05\x12\r\n\tROLE_NODE\x10\x06\x12\x15\n\x11ROLE_VERIFICATION\x10\x07\x12\x11\n\rROLE_OPERATOR\x10\x08*w\n\x04\x42ind\x12\x14\n\x10\x42IND_UNSPECIFIED\x10\x00\x12\x0c\n\x08\x42IND_ANY\x10\x01\x12\x10\n\x0c\x42IND_OWN_LAB\x10\x02\x12\x13\n\x0f\x42IND_OWN_REGION\x10\x03\x12\x11\n\rBIND_OWN_USER\x10\x04\x12\x11\n\rBIND_OWN_NODE\x10\x05*=\n\x04View\x12\x14\n\x10VIEW_UNSPECIFIED\x10\x00\x12\x10\n\x0cVIEW_MINIMAL\x10\x01\x12\r\n\tVIEW_FULL\x10\x02*M\n\x04\x43ost\x12\x14\n\x10\x43OST_UNSPECIFIED\x10\x00\x12\x0e\n\nCOST_LIGHT\x10\x01\x12\x0f\n\x0b\x43OST_NORMAL\x10\x02\x12\x0e\n\nCOST_HEAVY\x10\x03:J\n\x06\x61\x63\x63\x65ss\x12\x1e.google.protobuf.MethodOptions\x18\xb1\x8a\x03 \x01(\x0b\x32\x18.hutong.access.v1.Access:0\n\x07minimal\x12\x1d.google.protobuf.FieldOptions\x18\xb2\x8a\x03 \x01(\x08\x42j\n\x14org.hutong.access.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/access/v1;accessv1\xaa\x02\x10Hutong.Access.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,14 +33,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.access.v1.access_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\024org.hutong.access.v1P\001Z=github.com/hutong/hutong/clients/go/hutong/access/v1;accessv1\252\002\020Hutong.Access.V1'
-  _globals['_ROLE']._serialized_start=350
-  _globals['_ROLE']._serialized_end=519
-  _globals['_BIND']._serialized_start=521
-  _globals['_BIND']._serialized_end=640
-  _globals['_COST']._serialized_start=642
-  _globals['_COST']._serialized_end=719
+  _globals['_ROLE']._serialized_start=408
+  _globals['_ROLE']._serialized_end=577
+  _globals['_BIND']._serialized_start=579
+  _globals['_BIND']._serialized_end=698
+  _globals['_VIEW']._serialized_start=700
+  _globals['_VIEW']._serialized_end=761
+  _globals['_COST']._serialized_start=763
+  _globals['_COST']._serialized_end=840
   _globals['_ACCESS']._serialized_start=85
   _globals['_ACCESS']._serialized_end=194
   _globals['_GRANT']._serialized_start=197
-  _globals['_GRANT']._serialized_end=347
+  _globals['_GRANT']._serialized_end=405
 # @@protoc_insertion_point(module_scope)

@@ -119,6 +119,30 @@ BIND_OWN_NODE: Bind.ValueType  # 5
 """The calling node."""
 Global___Bind: _TypeAlias = Bind  # noqa: Y015
 
+class _View:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViewEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_View.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIEW_UNSPECIFIED: _View.ValueType  # 0
+    """Not stated: the most that the caller may see."""
+    VIEW_MINIMAL: _View.ValueType  # 1
+    """The fields with the option `minimal`: what a gate needs in order to act."""
+    VIEW_FULL: _View.ValueType  # 2
+    """All fields."""
+
+class View(_View, metaclass=_ViewEnumTypeWrapper):
+    """How much of a response the caller sees."""
+
+VIEW_UNSPECIFIED: View.ValueType  # 0
+"""Not stated: the most that the caller may see."""
+VIEW_MINIMAL: View.ValueType  # 1
+"""The fields with the option `minimal`: what a gate needs in order to act."""
+VIEW_FULL: View.ValueType  # 2
+"""All fields."""
+Global___View: _TypeAlias = View  # noqa: Y015
+
 class _Cost:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -191,6 +215,8 @@ class Grant(_message.Message):
     NEEDS_CASE_FIELD_NUMBER: _builtins.int
     MAY_OMIT_FIELD_NUMBER: _builtins.int
     ALSO_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    NEEDS_NAME_FIELD_NUMBER: _builtins.int
     role: Global___Role.ValueType
     """The role of the caller. The caller's certificate or token states it, never the message."""
     bind: Global___Bind.ValueType
@@ -215,6 +241,16 @@ class Grant(_message.Message):
     must be one that the token names as another of the user's (claim `hutong_other_documents`). The name of an object
     must be that of an object about one of the user's documents.
     """
+    view: Global___View.ValueType
+    """The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
+    PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
+    views.
+    """
+    needs_name: _builtins.bool
+    """Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
+    name is compared with those of the person's results (VerifyRequest.document). The operator's access file
+    (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+    """
     def __init__(
         self,
         *,
@@ -224,15 +260,20 @@ class Grant(_message.Message):
         needs_case: _builtins.bool = ...,
         may_omit: _builtins.bool = ...,
         also: _builtins.str = ...,
+        view: Global___View.ValueType = ...,
+        needs_name: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["also", b"also", "bind", b"bind", "field", b"field", "may_omit", b"may_omit", "needs_case", b"needs_case", "needs_name", b"needs_name", "role", b"role", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Grant: _TypeAlias = Grant  # noqa: Y015
 
 ACCESS_FIELD_NUMBER: _builtins.int
+MINIMAL_FIELD_NUMBER: _builtins.int
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access]
 """Who may call the RPC, and what a call means for the people in the data and for the service."""
+minimal: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""Whether VIEW_MINIMAL has the field. A response in that view sets no other field of the message."""

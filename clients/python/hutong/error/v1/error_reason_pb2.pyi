@@ -234,6 +234,22 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
     Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
     """
+    ERROR_REASON_HOLDER_TOKEN_INVALID: _ErrorReason.ValueType  # 45
+    """A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
+    Example: {"reason":"HOLDER_TOKEN_INVALID","domain":"hutong.org","metadata":{"field":"holder_token"}}
+    """
+    ERROR_REASON_HOLDER_TOKEN_EXPIRED: _ErrorReason.ValueType  # 46
+    """A holder's token is over 90 seconds old, or from the future. INVALID_ARGUMENT with BadRequest.
+    Example: {"reason":"HOLDER_TOKEN_EXPIRED","domain":"hutong.org","metadata":{"field":"holder_token"}}
+    """
+    ERROR_REASON_HOLDER_TOKEN_USED: _ErrorReason.ValueType  # 47
+    """This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+    Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
+    """
+    ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: _ErrorReason.ValueType  # 48
+    """The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
+    Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
@@ -455,5 +471,21 @@ Example: {"reason":"NOT_PENDING","domain":"hutong.org","metadata":{"state":"LAPS
 ERROR_REASON_CHANGE_GREW: ErrorReason.ValueType  # 62
 """The recall would recall more results than when it was proposed. Propose it anew. FAILED_PRECONDITION.
 Example: {"reason":"CHANGE_GREW","domain":"hutong.org","metadata":{"proposed":"1200","now":"1350"}}
+"""
+ERROR_REASON_HOLDER_TOKEN_INVALID: ErrorReason.ValueType  # 45
+"""A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
+Example: {"reason":"HOLDER_TOKEN_INVALID","domain":"hutong.org","metadata":{"field":"holder_token"}}
+"""
+ERROR_REASON_HOLDER_TOKEN_EXPIRED: ErrorReason.ValueType  # 46
+"""A holder's token is over 90 seconds old, or from the future. INVALID_ARGUMENT with BadRequest.
+Example: {"reason":"HOLDER_TOKEN_EXPIRED","domain":"hutong.org","metadata":{"field":"holder_token"}}
+"""
+ERROR_REASON_HOLDER_TOKEN_USED: ErrorReason.ValueType  # 47
+"""This node has accepted the holder's token before, for another question. INVALID_ARGUMENT with BadRequest.
+Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field":"holder_token"}}
+"""
+ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: ErrorReason.ValueType  # 48
+"""The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
+Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -54,6 +54,7 @@ class ReplicatedResult(_message.Message):
     NATIONAL_RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    NAME_HASH_FIELD_NUMBER: _builtins.int
     subject_key: _builtins.bytes
     """The subject key: HMAC-SHA-256 with the nation's pepper over document class (docs/identifiers.md §3) and canonical
     number, first 16 bytes.
@@ -93,6 +94,11 @@ class ReplicatedResult(_message.Message):
     """The node that received it from the laboratory, "nodes/{region}"."""
     item: _builtins.str
     """As in TestResult: empty for the default item."""
+    name_hash: _builtins.bytes
+    """The hash of the person's name, 17 bytes: the version of the names' normal form, and a hash of the name in this form
+    under a key of the nation (docs/identifiers.md §4). Empty if no name was stated, or if it has no version. It is
+    compared with the name that a gate states.
+    """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
         """As in TestResult."""
@@ -143,10 +149,11 @@ class ReplicatedResult(_message.Message):
         national_receive_time: _timestamp_pb2.Timestamp | None = ...,
         source_node: _builtins.str = ...,
         item: _builtins.str = ...,
+        name_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["national_receive_time", b"national_receive_time", "receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "national_receive_time", b"national_receive_time", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "sampling_hash", b"sampling_hash", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "subject_key", b"subject_key", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hash", b"name_hash", "national_receive_time", b"national_receive_time", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "sampling_hash", b"sampling_hash", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "subject_key", b"subject_key", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -181,6 +188,7 @@ class ReplicatedTubes(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     CONTENT_HASHES_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    NAME_HASHES_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
     key_version: _builtins.int
@@ -189,6 +197,10 @@ class ReplicatedTubes(_message.Message):
     """As in ReplicatedResult: 16 bytes for each person, concatenated."""
     content_hashes: _builtins.bytes
     """As in ReplicatedResult: 16 bytes for each person, concatenated."""
+    name_hashes: _builtins.bytes
+    """As in ReplicatedResult: 17 bytes for each person, concatenated; zeros for a person without a hash. The column is
+    empty if no person has one.
+    """
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
         """When the sender stored them."""
@@ -271,10 +283,11 @@ class ReplicatedTubes(_message.Message):
         report_number: _abc.Iterable[_builtins.str] | None = ...,
         content_hashes: _builtins.bytes = ...,
         item: _abc.Iterable[_builtins.str] | None = ...,
+        name_hashes: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hashes", b"name_hashes", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

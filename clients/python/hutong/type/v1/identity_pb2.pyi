@@ -98,8 +98,9 @@ class IdentityDocument(_message.Message):
     message together.
     """
     name: _builtins.str
-    """The name as printed, at most 128 characters without control characters. Optional in look-ups. Servers store only a
-    keyed hash and a mask of it.
+    """The name as printed, at most 128 characters without control characters. Optional in look-ups, and not compared there.
+    A gate states it (hutong.access.v1.Grant.needs_name). Servers store only a keyed hash and a mask of it. A name with an
+    asterisk is a mask, and counts as no name.
     """
     def __init__(
         self,

@@ -90,7 +90,10 @@ class _DecisionReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decisi
     DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: _DecisionReason.ValueType  # 10
     """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
     DECISION_REASON_NO_RESULT: _DecisionReason.ValueType  # 11
-    """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them."""
+    """NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
+    name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
+    with the document.
+    """
     DECISION_REASON_NO_POLICY_IN_FORCE: _DecisionReason.ValueType  # 12
     """UNDETERMINED: no policy is in force for this place, purpose and instant."""
     DECISION_REASON_SOURCE_UNAVAILABLE: _DecisionReason.ValueType  # 13
@@ -139,7 +142,10 @@ DECISION_REASON_NOT_YET_REPORTED: DecisionReason.ValueType  # 9
 DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: DecisionReason.ValueType  # 10
 """NOT_RECOGNIZED: what was shown differs from the record of the same report; an officer is asked to look."""
 DECISION_REASON_NO_RESULT: DecisionReason.ValueType  # 11
-"""NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them."""
+"""NOT_RECOGNIZED: nothing that counts was shown or is recorded, and every source answered, the nation among them. The
+name that a gate stated may also be none of the person's: `advice` says that number and name ought to be compared
+with the document.
+"""
 DECISION_REASON_NO_POLICY_IN_FORCE: DecisionReason.ValueType  # 12
 """UNDETERMINED: no policy is in force for this place, purpose and instant."""
 DECISION_REASON_SOURCE_UNAVAILABLE: DecisionReason.ValueType  # 13
@@ -392,7 +398,9 @@ Global___Considered: _TypeAlias = Considered  # noqa: Y015
 
 @_typing.final
 class Decision(_message.Message):
-    """The answer to a question, with its explanation."""
+    """The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
+    until when and by which rule, but nothing of what was weighed.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -421,6 +429,7 @@ class Decision(_message.Message):
     MUST_REGISTER_FIELD_NUMBER: _builtins.int
     ACTION_TEXT_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    MASKED_NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision)."""
     outcome: Global___DecisionOutcome.ValueType
@@ -463,6 +472,10 @@ class Decision(_message.Message):
     """The test item of the result that it rests on, "items/{item}"; empty for the default item,
     "items/sars-cov-2-nucleic-acid", and where it rests on none.
     """
+    masked_name: _builtins.str
+    """If a holder's token was shown: the name of its holder with all but the first character masked. The gate compares it
+    with the person's document. It is not stored.
+    """
     @_builtins.property
     def basis_time(self) -> _timestamp_pb2.Timestamp:
         """The instant validity counts from; absent where nothing counts."""
@@ -485,7 +498,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def advice(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The place's advice, which binds no person."""
+        """The place's advice, and for NO_RESULT that of the service. It binds no person."""
 
     @_builtins.property
     def forbidden_grounds(self) -> _containers.RepeatedScalarFieldContainer[_refusal_ground_pb2.RefusalGround.ValueType]:
@@ -535,10 +548,11 @@ class Decision(_message.Message):
         must_register: _builtins.bool = ...,
         action_text: _builtins.str = ...,
         item: _builtins.str = ...,
+        masked_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["basis_time", b"basis_time", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_source", b"floor_source", "governing_source", b"governing_source", "use_time", b"use_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "item", b"item", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "action_text", b"action_text", "advice", b"advice", "assumed_origin", b"assumed_origin", "basis", b"basis", "basis_time", b"basis_time", "considered", b"considered", "evaluate_time", b"evaluate_time", "expire_time", b"expire_time", "floor_policy", b"floor_policy", "floor_source", b"floor_source", "forbidden_grounds", b"forbidden_grounds", "governing_policy", b"governing_policy", "governing_source", b"governing_source", "item", b"item", "masked_name", b"masked_name", "must_register", b"must_register", "name", b"name", "next_steps", b"next_steps", "outcome", b"outcome", "reason", b"reason", "refusal_permitted", b"refusal_permitted", "result", b"result", "sources", b"sources", "then_action", b"then_action", "use_time", b"use_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

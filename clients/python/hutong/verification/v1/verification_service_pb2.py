@@ -35,7 +35,7 @@ from hutong.verification.v1 import decision_pb2 as hutong_dot_verification_dot_v
 from hutong.verification.v1 import evidence_pb2 as hutong_dot_verification_dot_v1_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\xcc\x03\n\rVerifyRequest\x12>\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12(\n\x06region\x18\x02 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x39\n\x07purpose\x18\x03 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rarriving_from\x18\x04 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12,\n\x08use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x45\n\x08\x65vidence\x18\x06 \x03(\x0b\x32).hutong.verification.v1.PresentedEvidenceB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x37\n\x05scope\x18\x07 \x01(\x0e\x32\x1e.hutong.results.v1.LookupScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x11\x61t_least_as_fresh\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x16\n\x0estore_decision\x18\t \x01(\x08\"D\n\x0eVerifyResponse\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.Decision\"c\n\x12\x42\x61tchVerifyRequest\x12M\n\x08requests\x18\x01 \x03(\x0b\x32%.hutong.verification.v1.VerifyRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"o\n\nVerifyItem\x12\x34\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.DecisionH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"H\n\x13\x42\x61tchVerifyResponse\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\".hutong.verification.v1.VerifyItem\"z\n\x13StreamVerifyRequest\x12\x1f\n\x0e\x63orrelation_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x42\n\x07request\x18\x02 \x01(\x0b\x32%.hutong.verification.v1.VerifyRequestB\n\xe2\x41\x01\x02\xbaH\x03\xd8\x01\x03\"\x91\x01\n\x14StreamVerifyResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x34\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32 .hutong.verification.v1.DecisionH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"J\n\x12GetDecisionRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x15\n\x13hutong.org/Decision\xbaH\x07r\x02\x18@\xc8\x01\x01\"\x81\x01\n\x13GetDecisionResponse\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.Decision\x12\x36\n\x06inputs\x18\x02 \x01(\x0b\x32&.hutong.verification.v1.DecisionInputs\"M\n\x15ReplayDecisionRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x15\n\x13hutong.org/Decision\xbaH\x07r\x02\x18@\xc8\x01\x01\"\xd0\x01\n\x16ReplayDecisionResponse\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.Decision\x12<\n\ncomparison\x18\x03 \x01(\x0e\x32(.hutong.verification.v1.ReplayComparison\x12\x1c\n\x14stored_rules_version\x18\x04 \x01(\x05\x12\x15\n\rrules_version\x18\x05 \x01(\x05J\x04\x08\x02\x10\x03R\tidentical*\x9a\x01\n\x10ReplayComparison\x12!\n\x1dREPLAY_COMPARISON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREPLAY_COMPARISON_IDENTICAL\x10\x01\x12\x1f\n\x1bREPLAY_COMPARISON_DIFFERENT\x10\x02\x12!\n\x1dREPLAY_COMPARISON_OTHER_RULES\x10\x03\x32\x9c\x06\n\x13VerificationService\x12\x82\x01\n\x06Verify\x12%.hutong.verification.v1.VerifyRequest\x1a&.hutong.verification.v1.VerifyResponse\")\x90\x02\x00\x8a\xd3\x18\"\n\x0c\x08\x02\x10\x03\x1a\x06region\n\x0e\x08\x03\x10\x04\x1a\x08\x64ocument\x10\x01\x18\x02\x12\xa7\x01\n\x0b\x42\x61tchVerify\x12*.hutong.verification.v1.BatchVerifyRequest\x1a+.hutong.verification.v1.BatchVerifyResponse\"?\x90\x02\x00\x8a\xd3\x18\x38\n\x17\x08\x02\x10\x03\x1a\x11requests[].region\n\x19\x08\x03\x10\x04\x1a\x13requests[].document\x10\x01\x18\x03\x12\xa8\x01\n\x0cStreamVerify\x12+.hutong.verification.v1.StreamVerifyRequest\x1a,.hutong.verification.v1.StreamVerifyResponse\"9\x90\x02\x00\x8a\xd3\x18\x32\n\x14\x08\x02\x10\x03\x1a\x0erequest.region\n\x16\x08\x03\x10\x04\x1a\x10request.document\x10\x01\x18\x03(\x01\x30\x01\x12\x8f\x01\n\x0bGetDecision\x12*.hutong.verification.v1.GetDecisionRequest\x1a+.hutong.verification.v1.GetDecisionResponse\"\'\x90\x02\x01\x8a\xd3\x18 \n\x0c\x08\x05\x10\x03\x1a\x04name \x01\n\x0c\x08\x04\x10\x03\x1a\x04name \x01\x10\x01\x18\x01\x12\x98\x01\n\x0eReplayDecision\x12-.hutong.verification.v1.ReplayDecisionRequest\x1a..hutong.verification.v1.ReplayDecisionResponse\"\'\x90\x02\x01\x8a\xd3\x18 \n\x0c\x08\x05\x10\x03\x1a\x04name \x01\n\x0c\x08\x04\x10\x03\x1a\x04name \x01\x10\x01\x18\x02\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\xa2\x04\n\rVerifyRequest\x12\x34\n\x08\x64ocument\x18\x01 \x01(\x0b\x32 .hutong.type.v1.IdentityDocumentH\x00\x12 \n\x0cholder_token\x18\x0b \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04H\x00\x12(\n\x06region\x18\x02 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x39\n\x07purpose\x18\x03 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rarriving_from\x18\x04 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12,\n\x08use_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x45\n\x08\x65vidence\x18\x06 \x03(\x0b\x32).hutong.verification.v1.PresentedEvidenceB\x08\xbaH\x05\x92\x01\x02\x10\n\x12\x37\n\x05scope\x18\x07 \x01(\x0e\x32\x1e.hutong.results.v1.LookupScopeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12#\n\x11\x61t_least_as_fresh\x18\x08 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x16\n\x0estore_decision\x18\t \x01(\x08\x12.\n\x04view\x18\n \x01(\x0e\x32\x16.hutong.access.v1.ViewB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\x0c\n\x03who\x12\x05\xbaH\x02\x08\x01\"D\n\x0eVerifyResponse\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.Decision\"c\n\x12\x42\x61tchVerifyRequest\x12M\n\x08requests\x18\x01 \x03(\x0b\x32%.hutong.verification.v1.VerifyRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"o\n\nVerifyItem\x12\x34\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.DecisionH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"H\n\x13\x42\x61tchVerifyResponse\x12\x31\n\x05items\x18\x01 \x03(\x0b\x32\".hutong.verification.v1.VerifyItem\"z\n\x13StreamVerifyRequest\x12\x1f\n\x0e\x63orrelation_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x42\n\x07request\x18\x02 \x01(\x0b\x32%.hutong.verification.v1.VerifyRequestB\n\xe2\x41\x01\x02\xbaH\x03\xd8\x01\x03\"\x91\x01\n\x14StreamVerifyResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\t\x12\x34\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32 .hutong.verification.v1.DecisionH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04item\"z\n\x12GetDecisionRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x15\n\x13hutong.org/Decision\xbaH\x07r\x02\x18@\xc8\x01\x01\x12.\n\x04view\x18\x02 \x01(\x0e\x32\x16.hutong.access.v1.ViewB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\x81\x01\n\x13GetDecisionResponse\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.Decision\x12\x36\n\x06inputs\x18\x02 \x01(\x0b\x32&.hutong.verification.v1.DecisionInputs\"}\n\x15ReplayDecisionRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x15\n\x13hutong.org/Decision\xbaH\x07r\x02\x18@\xc8\x01\x01\x12.\n\x04view\x18\x02 \x01(\x0e\x32\x16.hutong.access.v1.ViewB\x08\xbaH\x05\x82\x01\x02\x10\x01\"\xd0\x01\n\x16ReplayDecisionResponse\x12\x32\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0b\x32 .hutong.verification.v1.Decision\x12<\n\ncomparison\x18\x03 \x01(\x0e\x32(.hutong.verification.v1.ReplayComparison\x12\x1c\n\x14stored_rules_version\x18\x04 \x01(\x05\x12\x15\n\rrules_version\x18\x05 \x01(\x05J\x04\x08\x02\x10\x03R\tidentical*\x9a\x01\n\x10ReplayComparison\x12!\n\x1dREPLAY_COMPARISON_UNSPECIFIED\x10\x00\x12\x1f\n\x1bREPLAY_COMPARISON_IDENTICAL\x10\x01\x12\x1f\n\x1bREPLAY_COMPARISON_DIFFERENT\x10\x02\x12!\n\x1dREPLAY_COMPARISON_OTHER_RULES\x10\x03\x32\xb6\x06\n\x13VerificationService\x12\x88\x01\n\x06Verify\x12%.hutong.verification.v1.VerifyRequest\x1a&.hutong.verification.v1.VerifyResponse\"/\x90\x02\x00\x8a\xd3\x18(\n\x10\x08\x02\x10\x03\x1a\x06region8\x01@\x01\n\x10\x08\x03\x10\x04\x1a\x08\x64ocument8\x02\x10\x01\x18\x02\x12\xad\x01\n\x0b\x42\x61tchVerify\x12*.hutong.verification.v1.BatchVerifyRequest\x1a+.hutong.verification.v1.BatchVerifyResponse\"E\x90\x02\x00\x8a\xd3\x18>\n\x1b\x08\x02\x10\x03\x1a\x11requests[].region8\x01@\x01\n\x1b\x08\x03\x10\x04\x1a\x13requests[].document8\x02\x10\x01\x18\x03\x12\xae\x01\n\x0cStreamVerify\x12+.hutong.verification.v1.StreamVerifyRequest\x1a,.hutong.verification.v1.StreamVerifyResponse\"?\x90\x02\x00\x8a\xd3\x18\x38\n\x18\x08\x02\x10\x03\x1a\x0erequest.region8\x01@\x01\n\x18\x08\x03\x10\x04\x1a\x10request.document8\x02\x10\x01\x18\x03(\x01\x30\x01\x12\x93\x01\n\x0bGetDecision\x12*.hutong.verification.v1.GetDecisionRequest\x1a+.hutong.verification.v1.GetDecisionResponse\"+\x90\x02\x01\x8a\xd3\x18$\n\x0e\x08\x05\x10\x03\x1a\x04name \x01\x38\x02\n\x0e\x08\x04\x10\x03\x1a\x04name \x01\x38\x02\x10\x01\x18\x01\x12\x9c\x01\n\x0eReplayDecision\x12-.hutong.verification.v1.ReplayDecisionRequest\x1a..hutong.verification.v1.ReplayDecisionResponse\"+\x90\x02\x01\x8a\xd3\x18$\n\x0e\x08\x05\x10\x03\x1a\x04name \x01\x38\x02\n\x0e\x08\x04\x10\x03\x1a\x04name \x01\x38\x02\x10\x01\x18\x02\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,8 +43,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'hutong.verification.v1.veri
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\032org.hutong.verification.v1P\001ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\252\002\026Hutong.Verification.V1'
-  _globals['_VERIFYREQUEST'].fields_by_name['document']._loaded_options = None
-  _globals['_VERIFYREQUEST'].fields_by_name['document']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_VERIFYREQUEST'].oneofs_by_name['who']._loaded_options = None
+  _globals['_VERIFYREQUEST'].oneofs_by_name['who']._serialized_options = b'\272H\002\010\001'
+  _globals['_VERIFYREQUEST'].fields_by_name['holder_token']._loaded_options = None
+  _globals['_VERIFYREQUEST'].fields_by_name['holder_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_VERIFYREQUEST'].fields_by_name['region']._loaded_options = None
   _globals['_VERIFYREQUEST'].fields_by_name['region']._serialized_options = b'\342A\001\002\272H\021r\0142\n^[0-9]{6}$\310\001\001'
   _globals['_VERIFYREQUEST'].fields_by_name['purpose']._loaded_options = None
@@ -57,6 +59,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERIFYREQUEST'].fields_by_name['scope']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_VERIFYREQUEST'].fields_by_name['at_least_as_fresh']._loaded_options = None
   _globals['_VERIFYREQUEST'].fields_by_name['at_least_as_fresh']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_VERIFYREQUEST'].fields_by_name['view']._loaded_options = None
+  _globals['_VERIFYREQUEST'].fields_by_name['view']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_BATCHVERIFYREQUEST'].fields_by_name['requests']._loaded_options = None
   _globals['_BATCHVERIFYREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
   _globals['_STREAMVERIFYREQUEST'].fields_by_name['correlation_id']._loaded_options = None
@@ -65,42 +69,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STREAMVERIFYREQUEST'].fields_by_name['request']._serialized_options = b'\342A\001\002\272H\003\330\001\003'
   _globals['_GETDECISIONREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETDECISIONREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\025\n\023hutong.org/Decision\272H\007r\002\030@\310\001\001'
+  _globals['_GETDECISIONREQUEST'].fields_by_name['view']._loaded_options = None
+  _globals['_GETDECISIONREQUEST'].fields_by_name['view']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_REPLAYDECISIONREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_REPLAYDECISIONREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\025\n\023hutong.org/Decision\272H\007r\002\030@\310\001\001'
+  _globals['_REPLAYDECISIONREQUEST'].fields_by_name['view']._loaded_options = None
+  _globals['_REPLAYDECISIONREQUEST'].fields_by_name['view']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_VERIFICATIONSERVICE'].methods_by_name['Verify']._loaded_options = None
-  _globals['_VERIFICATIONSERVICE'].methods_by_name['Verify']._serialized_options = b'\220\002\000\212\323\030\"\n\014\010\002\020\003\032\006region\n\016\010\003\020\004\032\010document\020\001\030\002'
+  _globals['_VERIFICATIONSERVICE'].methods_by_name['Verify']._serialized_options = b'\220\002\000\212\323\030(\n\020\010\002\020\003\032\006region8\001@\001\n\020\010\003\020\004\032\010document8\002\020\001\030\002'
   _globals['_VERIFICATIONSERVICE'].methods_by_name['BatchVerify']._loaded_options = None
-  _globals['_VERIFICATIONSERVICE'].methods_by_name['BatchVerify']._serialized_options = b'\220\002\000\212\323\0308\n\027\010\002\020\003\032\021requests[].region\n\031\010\003\020\004\032\023requests[].document\020\001\030\003'
+  _globals['_VERIFICATIONSERVICE'].methods_by_name['BatchVerify']._serialized_options = b'\220\002\000\212\323\030>\n\033\010\002\020\003\032\021requests[].region8\001@\001\n\033\010\003\020\004\032\023requests[].document8\002\020\001\030\003'
   _globals['_VERIFICATIONSERVICE'].methods_by_name['StreamVerify']._loaded_options = None
-  _globals['_VERIFICATIONSERVICE'].methods_by_name['StreamVerify']._serialized_options = b'\220\002\000\212\323\0302\n\024\010\002\020\003\032\016request.region\n\026\010\003\020\004\032\020request.document\020\001\030\003'
+  _globals['_VERIFICATIONSERVICE'].methods_by_name['StreamVerify']._serialized_options = b'\220\002\000\212\323\0308\n\030\010\002\020\003\032\016request.region8\001@\001\n\030\010\003\020\004\032\020request.document8\002\020\001\030\003'
   _globals['_VERIFICATIONSERVICE'].methods_by_name['GetDecision']._loaded_options = None
-  _globals['_VERIFICATIONSERVICE'].methods_by_name['GetDecision']._serialized_options = b'\220\002\001\212\323\030 \n\014\010\005\020\003\032\004name \001\n\014\010\004\020\003\032\004name \001\020\001\030\001'
+  _globals['_VERIFICATIONSERVICE'].methods_by_name['GetDecision']._serialized_options = b'\220\002\001\212\323\030$\n\016\010\005\020\003\032\004name \0018\002\n\016\010\004\020\003\032\004name \0018\002\020\001\030\001'
   _globals['_VERIFICATIONSERVICE'].methods_by_name['ReplayDecision']._loaded_options = None
-  _globals['_VERIFICATIONSERVICE'].methods_by_name['ReplayDecision']._serialized_options = b'\220\002\001\212\323\030 \n\014\010\005\020\003\032\004name \001\n\014\010\004\020\003\032\004name \001\020\001\030\002'
-  _globals['_REPLAYCOMPARISON']._serialized_start=2018
-  _globals['_REPLAYCOMPARISON']._serialized_end=2172
+  _globals['_VERIFICATIONSERVICE'].methods_by_name['ReplayDecision']._serialized_options = b'\220\002\001\212\323\030$\n\016\010\005\020\003\032\004name \0018\002\n\016\010\004\020\003\032\004name \0018\002\020\001\030\002'
+  _globals['_REPLAYCOMPARISON']._serialized_start=2200
+  _globals['_REPLAYCOMPARISON']._serialized_end=2354
   _globals['_VERIFYREQUEST']._serialized_start=427
-  _globals['_VERIFYREQUEST']._serialized_end=887
-  _globals['_VERIFYRESPONSE']._serialized_start=889
-  _globals['_VERIFYRESPONSE']._serialized_end=957
-  _globals['_BATCHVERIFYREQUEST']._serialized_start=959
-  _globals['_BATCHVERIFYREQUEST']._serialized_end=1058
-  _globals['_VERIFYITEM']._serialized_start=1060
-  _globals['_VERIFYITEM']._serialized_end=1171
-  _globals['_BATCHVERIFYRESPONSE']._serialized_start=1173
-  _globals['_BATCHVERIFYRESPONSE']._serialized_end=1245
-  _globals['_STREAMVERIFYREQUEST']._serialized_start=1247
-  _globals['_STREAMVERIFYREQUEST']._serialized_end=1369
-  _globals['_STREAMVERIFYRESPONSE']._serialized_start=1372
-  _globals['_STREAMVERIFYRESPONSE']._serialized_end=1517
-  _globals['_GETDECISIONREQUEST']._serialized_start=1519
-  _globals['_GETDECISIONREQUEST']._serialized_end=1593
-  _globals['_GETDECISIONRESPONSE']._serialized_start=1596
-  _globals['_GETDECISIONRESPONSE']._serialized_end=1725
-  _globals['_REPLAYDECISIONREQUEST']._serialized_start=1727
-  _globals['_REPLAYDECISIONREQUEST']._serialized_end=1804
-  _globals['_REPLAYDECISIONRESPONSE']._serialized_start=1807
-  _globals['_REPLAYDECISIONRESPONSE']._serialized_end=2015
-  _globals['_VERIFICATIONSERVICE']._serialized_start=2175
-  _globals['_VERIFICATIONSERVICE']._serialized_end=2971
+  _globals['_VERIFYREQUEST']._serialized_end=973
+  _globals['_VERIFYRESPONSE']._serialized_start=975
+  _globals['_VERIFYRESPONSE']._serialized_end=1043
+  _globals['_BATCHVERIFYREQUEST']._serialized_start=1045
+  _globals['_BATCHVERIFYREQUEST']._serialized_end=1144
+  _globals['_VERIFYITEM']._serialized_start=1146
+  _globals['_VERIFYITEM']._serialized_end=1257
+  _globals['_BATCHVERIFYRESPONSE']._serialized_start=1259
+  _globals['_BATCHVERIFYRESPONSE']._serialized_end=1331
+  _globals['_STREAMVERIFYREQUEST']._serialized_start=1333
+  _globals['_STREAMVERIFYREQUEST']._serialized_end=1455
+  _globals['_STREAMVERIFYRESPONSE']._serialized_start=1458
+  _globals['_STREAMVERIFYRESPONSE']._serialized_end=1603
+  _globals['_GETDECISIONREQUEST']._serialized_start=1605
+  _globals['_GETDECISIONREQUEST']._serialized_end=1727
+  _globals['_GETDECISIONRESPONSE']._serialized_start=1730
+  _globals['_GETDECISIONRESPONSE']._serialized_end=1859
+  _globals['_REPLAYDECISIONREQUEST']._serialized_start=1861
+  _globals['_REPLAYDECISIONREQUEST']._serialized_end=1986
+  _globals['_REPLAYDECISIONRESPONSE']._serialized_start=1989
+  _globals['_REPLAYDECISIONRESPONSE']._serialized_end=2197
+  _globals['_VERIFICATIONSERVICE']._serialized_start=2357
+  _globals['_VERIFICATIONSERVICE']._serialized_end=3179
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from hutong.access.v1 import access_pb2 as _access_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
@@ -57,6 +58,7 @@ class VerifyRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
+    HOLDER_TOKEN_FIELD_NUMBER: _builtins.int
     REGION_FIELD_NUMBER: _builtins.int
     PURPOSE_FIELD_NUMBER: _builtins.int
     ARRIVING_FROM_FIELD_NUMBER: _builtins.int
@@ -65,6 +67,12 @@ class VerifyRequest(_message.Message):
     SCOPE_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     STORE_DECISION_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
+    holder_token: _builtins.str
+    """The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
+    HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
+    same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+    """
     region: _builtins.str
     """The place that checks, a six-digit GB/T 2260 code. The policy of this place applies."""
     purpose: _purpose_pb2.Purpose.ValueType
@@ -90,9 +98,15 @@ class VerifyRequest(_message.Message):
     weighed are stored. UNDETERMINED is not stored by default if only something is absent: a source, the nation's
     answer or a policy.
     """
+    view: _access_pb2.View.ValueType
+    """How much of the decision to return. Unset: the most that the caller may see. The stored decision is always whole."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The person."""
+        """The person's document. A gate states number and name, or INVALID_FIELD. If the name, in its normal form
+        (docs/identifiers.md §4), is that of none of the person's results under any of the linked documents, the answer is
+        that of a person without results. A result without a name fits every name. An app's question is about the user who
+        signed in, and its name is not compared.
+        """
 
     @_builtins.property
     def use_time(self) -> _timestamp_pb2.Timestamp:
@@ -112,6 +126,7 @@ class VerifyRequest(_message.Message):
         self,
         *,
         document: _identity_pb2.IdentityDocument | None = ...,
+        holder_token: _builtins.str = ...,
         region: _builtins.str = ...,
         purpose: _purpose_pb2.Purpose.ValueType = ...,
         arriving_from: _builtins.str = ...,
@@ -120,12 +135,15 @@ class VerifyRequest(_message.Message):
         scope: _lookup_pb2.LookupScope.ValueType = ...,
         at_least_as_fresh: _builtins.str = ...,
         store_decision: _builtins.bool = ...,
+        view: _access_pb2.View.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "use_time", b"use_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "holder_token", b"holder_token", "use_time", b"use_time", "who", b"who"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_least_as_fresh", b"at_least_as_fresh", "document", b"document", "evidence", b"evidence", "purpose", b"purpose", "region", b"region", "scope", b"scope", "store_decision", b"store_decision", "use_time", b"use_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arriving_from", b"arriving_from", "at_least_as_fresh", b"at_least_as_fresh", "document", b"document", "evidence", b"evidence", "holder_token", b"holder_token", "purpose", b"purpose", "region", b"region", "scope", b"scope", "store_decision", b"store_decision", "use_time", b"use_time", "view", b"view", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_who: _TypeAlias = _typing.Literal["document", "holder_token"]  # noqa: Y015
+    _WhichOneofArgType_who: _TypeAlias = _typing.Literal["who", b"who"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_who) -> _WhichOneofReturnType_who | None: ...
 
 Global___VerifyRequest: _TypeAlias = VerifyRequest  # noqa: Y015
 
@@ -296,16 +314,20 @@ class GetDecisionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}"."""
+    view: _access_pb2.View.ValueType
+    """How much to return. Unset: the most that the caller may see."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        view: _access_pb2.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -323,7 +345,7 @@ class GetDecisionResponse(_message.Message):
 
     @_builtins.property
     def inputs(self) -> _decision_pb2.DecisionInputs:
-        """What it was made from."""
+        """What it was made from. Absent in VIEW_MINIMAL."""
 
     def __init__(
         self,
@@ -344,16 +366,20 @@ class ReplayDecisionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    VIEW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"decisions/{uuid7}"."""
+    view: _access_pb2.View.ValueType
+    """How much of the decision to return. Unset: the most that the caller may see. The whole decisions are compared."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        view: _access_pb2.View.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "view", b"view"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,7 +69,8 @@ class VerificationServiceServicer(object):
     """
 
     def Verify(self, request, context):
-        """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+        """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+        sees the minimal view of a decision, an app the full view of its user's.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
         be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
         makes a decision of its own, and a decision that is stored is stored each time.

@@ -36,7 +36,8 @@ class VerificationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> VerificationServiceAsyncStub: ...
     Verify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]
-    """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+    """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+    sees the minimal view of a decision, an app the full view of its user's.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
     be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
     makes a decision of its own, and a decision that is stored is stored each time.
@@ -68,7 +69,8 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Verify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]  # type: ignore[assignment]
-    """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+    """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+    sees the minimal view of a decision, an app the full view of its user's.
     INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
     be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
     makes a decision of its own, and a decision that is stored is stored each time.
@@ -103,7 +105,8 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_service_pb2.VerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.VerifyResponse, _abc.Awaitable[_verification_service_pb2.VerifyResponse]]:
-        """Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+        """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+        sees the minimal view of a decision, an app the full view of its user's.
         INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
         be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
         makes a decision of its own, and a decision that is stored is stored each time.

@@ -45,6 +45,7 @@ def tubes(first: int, persons: int, size: int = 1) -> ReplicaTubes:
     return ReplicaTubes(
         USCC, 1, NOW, JILIN, [TUBE] * (persons // size), [size] * (persons // size),
         [subject_key(one) for one in numbers], [number(one) for one in numbers], [b"h" * 16] * persons,
+        [b"\x01" + b"n" * 16] * persons,
     )  # fmt: skip
 
 

@@ -25,18 +25,26 @@ class BatchLookupColumnsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
+    SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[_results_service_pb2.LookupLatestRequest]:
         """1 to 500 look-ups. Each is validated and answered by itself."""
+
+    @_builtins.property
+    def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Empty, or one entry for each request, in order: the subject key of a person whose document is not known to the caller,
+        because its holder showed a token. Such a request states no document. Empty bytes for every other request.
+        """
 
     def __init__(
         self,
         *,
         requests: _abc.Iterable[_results_service_pb2.LookupLatestRequest] | None = ...,
+        subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,7 +50,8 @@ class InternalLookupServiceServicer(object):
 
     def BatchLookupColumns(self, request, context):
         """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
-        columns where possible. The errors are the same.
+        columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
+        person's results, the answer is that of a person without results and linked documents.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

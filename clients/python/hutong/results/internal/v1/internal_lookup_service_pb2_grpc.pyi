@@ -37,7 +37,8 @@ class InternalLookupServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InternalLookupServiceAsyncStub: ...
     BatchLookupColumns: _grpc.UnaryUnaryMultiCallable[_internal_lookup_service_pb2.BatchLookupColumnsRequest, _internal_lookup_service_pb2.BatchLookupColumnsResponse]
     """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
-    columns where possible. The errors are the same.
+    columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
+    person's results, the answer is that of a person without results and linked documents.
     """
 
 @_typing.type_check_only
@@ -49,7 +50,8 @@ class InternalLookupServiceAsyncStub(InternalLookupServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     BatchLookupColumns: _aio.UnaryUnaryMultiCallable[_internal_lookup_service_pb2.BatchLookupColumnsRequest, _internal_lookup_service_pb2.BatchLookupColumnsResponse]  # type: ignore[assignment]
     """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
-    columns where possible. The errors are the same.
+    columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
+    person's results, the answer is that of a person without results and linked documents.
     """
 
 class InternalLookupServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -64,7 +66,8 @@ class InternalLookupServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_internal_lookup_service_pb2.BatchLookupColumnsResponse, _abc.Awaitable[_internal_lookup_service_pb2.BatchLookupColumnsResponse]]:
         """Does the same as ResultsService.BatchLookupLatest at a fraction of the cost, because results are returned in
-        columns where possible. The errors are the same.
+        columns where possible. The errors are the same. A name in a document is compared: if it is that of none of the
+        person's results, the answer is that of a person without results and linked documents.
         """
 
 def add_InternalLookupServiceServicer_to_server(servicer: InternalLookupServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

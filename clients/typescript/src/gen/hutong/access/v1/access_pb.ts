@@ -4,7 +4,7 @@
 
 import type { GenEnum, GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
-import type { MethodOptions } from "@bufbuild/protobuf/wkt";
+import type { FieldOptions, MethodOptions } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/access/v1/access.proto.
  */
 export const file_hutong_access_v1_access: GenFile = /*@__PURE__*/
-  fileDesc("Ch1odXRvbmcvYWNjZXNzL3YxL2FjY2Vzcy5wcm90bxIQaHV0b25nLmFjY2Vzcy52MSJtCgZBY2Nlc3MSJwoGZ3JhbnRzGAEgAygLMhcuaHV0b25nLmFjY2Vzcy52MS5HcmFudBIUCgxyZWFkc19wZXJzb24YAiABKAgSJAoEY29zdBgDIAEoDjIWLmh1dG9uZy5hY2Nlc3MudjEuQ29zdCKWAQoFR3JhbnQSJAoEcm9sZRgBIAEoDjIWLmh1dG9uZy5hY2Nlc3MudjEuUm9sZRIkCgRiaW5kGAIgASgOMhYuaHV0b25nLmFjY2Vzcy52MS5CaW5kEg0KBWZpZWxkGAMgASgJEhIKCm5lZWRzX2Nhc2UYBCABKAgSEAoIbWF5X29taXQYBSABKAgSDAoEYWxzbxgGIAEoCSqpAQoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDAoIUk9MRV9MQUIQARINCglST0xFX0dBVEUQAhIMCghST0xFX0FQUBADEhIKDlJPTEVfQVVUSE9SSVRZEAQSEwoPUk9MRV9TVVBFUlZJU09SEAUSDQoJUk9MRV9OT0RFEAYSFQoRUk9MRV9WRVJJRklDQVRJT04QBxIRCg1ST0xFX09QRVJBVE9SEAgqdwoEQmluZBIUChBCSU5EX1VOU1BFQ0lGSUVEEAASDAoIQklORF9BTlkQARIQCgxCSU5EX09XTl9MQUIQAhITCg9CSU5EX09XTl9SRUdJT04QAxIRCg1CSU5EX09XTl9VU0VSEAQSEQoNQklORF9PV05fTk9ERRAFKk0KBENvc3QSFAoQQ09TVF9VTlNQRUNJRklFRBAAEg4KCkNPU1RfTElHSFQQARIPCgtDT1NUX05PUk1BTBACEg4KCkNPU1RfSEVBVlkQAzpSCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxixigMgASgLMhguaHV0b25nLmFjY2Vzcy52MS5BY2Nlc3NSBmFjY2Vzc0JqChRvcmcuaHV0b25nLmFjY2Vzcy52MVABWj1naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvYWNjZXNzL3YxO2FjY2Vzc3YxqgIQSHV0b25nLkFjY2Vzcy5WMWIGcHJvdG8z", [file_google_protobuf_descriptor]);
+  fileDesc("Ch1odXRvbmcvYWNjZXNzL3YxL2FjY2Vzcy5wcm90bxIQaHV0b25nLmFjY2Vzcy52MSJtCgZBY2Nlc3MSJwoGZ3JhbnRzGAEgAygLMhcuaHV0b25nLmFjY2Vzcy52MS5HcmFudBIUCgxyZWFkc19wZXJzb24YAiABKAgSJAoEY29zdBgDIAEoDjIWLmh1dG9uZy5hY2Nlc3MudjEuQ29zdCLQAQoFR3JhbnQSJAoEcm9sZRgBIAEoDjIWLmh1dG9uZy5hY2Nlc3MudjEuUm9sZRIkCgRiaW5kGAIgASgOMhYuaHV0b25nLmFjY2Vzcy52MS5CaW5kEg0KBWZpZWxkGAMgASgJEhIKCm5lZWRzX2Nhc2UYBCABKAgSEAoIbWF5X29taXQYBSABKAgSDAoEYWxzbxgGIAEoCRIkCgR2aWV3GAcgASgOMhYuaHV0b25nLmFjY2Vzcy52MS5WaWV3EhIKCm5lZWRzX25hbWUYCCABKAgqqQEKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEgwKCFJPTEVfTEFCEAESDQoJUk9MRV9HQVRFEAISDAoIUk9MRV9BUFAQAxISCg5ST0xFX0FVVEhPUklUWRAEEhMKD1JPTEVfU1VQRVJWSVNPUhAFEg0KCVJPTEVfTk9ERRAGEhUKEVJPTEVfVkVSSUZJQ0FUSU9OEAcSEQoNUk9MRV9PUEVSQVRPUhAIKncKBEJpbmQSFAoQQklORF9VTlNQRUNJRklFRBAAEgwKCEJJTkRfQU5ZEAESEAoMQklORF9PV05fTEFCEAISEwoPQklORF9PV05fUkVHSU9OEAMSEQoNQklORF9PV05fVVNFUhAEEhEKDUJJTkRfT1dOX05PREUQBSo9CgRWaWV3EhQKEFZJRVdfVU5TUEVDSUZJRUQQABIQCgxWSUVXX01JTklNQUwQARINCglWSUVXX0ZVTEwQAipNCgRDb3N0EhQKEENPU1RfVU5TUEVDSUZJRUQQABIOCgpDT1NUX0xJR0hUEAESDwoLQ09TVF9OT1JNQUwQAhIOCgpDT1NUX0hFQVZZEAM6UgoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYsYoDIAEoCzIYLmh1dG9uZy5hY2Nlc3MudjEuQWNjZXNzUgZhY2Nlc3M6OQoHbWluaW1hbBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYsooDIAEoCFIHbWluaW1hbEJqChRvcmcuaHV0b25nLmFjY2Vzcy52MVABWj1naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvYWNjZXNzL3YxO2FjY2Vzc3YxqgIQSHV0b25nLkFjY2Vzcy5WMWIGcHJvdG8z", [file_google_protobuf_descriptor]);
 
 /**
  * Who may call an RPC.
@@ -104,6 +104,24 @@ export type Grant = Message<"hutong.access.v1.Grant"> & {
    * @generated from field: string also = 6;
    */
   also: string;
+
+  /**
+   * The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
+   * PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
+   * views.
+   *
+   * @generated from field: hutong.access.v1.View view = 7;
+   */
+  view: View;
+
+  /**
+   * Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
+   * name is compared with those of the person's results (VerifyRequest.document). The operator's access file
+   * (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+   *
+   * @generated from field: bool needs_name = 8;
+   */
+  needsName: boolean;
 };
 
 /**
@@ -249,6 +267,40 @@ export const BindSchema: GenEnum<Bind> = /*@__PURE__*/
   enumDesc(file_hutong_access_v1_access, 1);
 
 /**
+ * How much of a response the caller sees.
+ *
+ * @generated from enum hutong.access.v1.View
+ */
+export enum View {
+  /**
+   * Not stated: the most that the caller may see.
+   *
+   * @generated from enum value: VIEW_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The fields with the option `minimal`: what a gate needs in order to act.
+   *
+   * @generated from enum value: VIEW_MINIMAL = 1;
+   */
+  MINIMAL = 1,
+
+  /**
+   * All fields.
+   *
+   * @generated from enum value: VIEW_FULL = 2;
+   */
+  FULL = 2,
+}
+
+/**
+ * Describes the enum hutong.access.v1.View.
+ */
+export const ViewSchema: GenEnum<View> = /*@__PURE__*/
+  enumDesc(file_hutong_access_v1_access, 2);
+
+/**
  * What a call costs the service.
  *
  * @generated from enum hutong.access.v1.Cost
@@ -287,7 +339,7 @@ export enum Cost {
  * Describes the enum hutong.access.v1.Cost.
  */
 export const CostSchema: GenEnum<Cost> = /*@__PURE__*/
-  enumDesc(file_hutong_access_v1_access, 2);
+  enumDesc(file_hutong_access_v1_access, 3);
 
 /**
  * Who may call the RPC, and what a call means for the people in the data and for the service.
@@ -296,4 +348,12 @@ export const CostSchema: GenEnum<Cost> = /*@__PURE__*/
  */
 export const access: GenExtension<MethodOptions, Access> = /*@__PURE__*/
   extDesc(file_hutong_access_v1_access, 0);
+
+/**
+ * Whether VIEW_MINIMAL has the field. A response in that view sets no other field of the message.
+ *
+ * @generated from extension: bool minimal = 50482;
+ */
+export const minimal: GenExtension<FieldOptions, boolean> = /*@__PURE__*/
+  extDesc(file_hutong_access_v1_access, 1);
 

@@ -11,6 +11,7 @@ import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import type { Status } from "../../../google/rpc/status_pb.js";
 import { file_google_rpc_status } from "../../../google/rpc/status_pb.js";
+import type { View } from "../../access/v1/access_pb.js";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
 import type { LookupScope } from "../../results/v1/lookup_pb.js";
 import { file_hutong_results_v1_lookup } from "../../results/v1/lookup_pb.js";
@@ -28,7 +29,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/verification/v1/verification_service.proto.
  */
 export const file_hutong_verification_v1_verification_service: GenFile = /*@__PURE__*/
-  fileDesc("CjFodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3ZlcmlmaWNhdGlvbl9zZXJ2aWNlLnByb3RvEhZodXRvbmcudmVyaWZpY2F0aW9uLnYxIswDCg1WZXJpZnlSZXF1ZXN0Ej4KCGRvY3VtZW50GAEgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudEIK4kEBArpIA8gBARIoCgZyZWdpb24YAiABKAlCGOJBAQK6SBHIAQFyDDIKXlswLTldezZ9JBI5CgdwdXJwb3NlGAMgASgOMhcuaHV0b25nLnR5cGUudjEuUHVycG9zZUIP4kEBArpICMgBAYIBAhABEisKDWFycml2aW5nX2Zyb20YBCABKAlCFLpIEdgBAXIMMgpeWzAtOV17Nn0kEiwKCHVzZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJFCghldmlkZW5jZRgGIAMoCzIpLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUHJlc2VudGVkRXZpZGVuY2VCCLpIBZIBAhAKEjcKBXNjb3BlGAcgASgOMh4uaHV0b25nLnJlc3VsdHMudjEuTG9va3VwU2NvcGVCCLpIBYIBAhABEiMKEWF0X2xlYXN0X2FzX2ZyZXNoGAggASgJQgi6SAVyAxiAAhIWCg5zdG9yZV9kZWNpc2lvbhgJIAEoCCJECg5WZXJpZnlSZXNwb25zZRIyCghkZWNpc2lvbhgBIAEoCzIgLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRGVjaXNpb24iYwoSQmF0Y2hWZXJpZnlSZXF1ZXN0Ek0KCHJlcXVlc3RzGAEgAygLMiUuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5WZXJpZnlSZXF1ZXN0QhTiQQECukgNkgEKCAEQ9AMiA9gBAyJvCgpWZXJpZnlJdGVtEjQKCGRlY2lzaW9uGAEgASgLMiAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5EZWNpc2lvbkgAEiMKBWVycm9yGAIgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIGCgRpdGVtIkgKE0JhdGNoVmVyaWZ5UmVzcG9uc2USMQoFaXRlbXMYASADKAsyIi5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlZlcmlmeUl0ZW0iegoTU3RyZWFtVmVyaWZ5UmVxdWVzdBIfCg5jb3JyZWxhdGlvbl9pZBgBIAEoCUIHukgEcgIYQBJCCgdyZXF1ZXN0GAIgASgLMiUuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5WZXJpZnlSZXF1ZXN0QgriQQECukgD2AEDIpEBChRTdHJlYW1WZXJpZnlSZXNwb25zZRIWCg5jb3JyZWxhdGlvbl9pZBgBIAEoCRI0CghkZWNpc2lvbhgCIAEoCzIgLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRGVjaXNpb25IABIjCgVlcnJvchgDIAEoCzISLmdvb2dsZS5ycGMuU3RhdHVzSABCBgoEaXRlbSJKChJHZXREZWNpc2lvblJlcXVlc3QSNAoEbmFtZRgBIAEoCUIm4kEBAvpBFQoTaHV0b25nLm9yZy9EZWNpc2lvbrpIB8gBAXICGEAigQEKE0dldERlY2lzaW9uUmVzcG9uc2USMgoIZGVjaXNpb24YASABKAsyIC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkRlY2lzaW9uEjYKBmlucHV0cxgCIAEoCzImLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRGVjaXNpb25JbnB1dHMiTQoVUmVwbGF5RGVjaXNpb25SZXF1ZXN0EjQKBG5hbWUYASABKAlCJuJBAQL6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb266SAfIAQFyAhhAItABChZSZXBsYXlEZWNpc2lvblJlc3BvbnNlEjIKCGRlY2lzaW9uGAEgASgLMiAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5EZWNpc2lvbhI8Cgpjb21wYXJpc29uGAMgASgOMiguaHV0b25nLnZlcmlmaWNhdGlvbi52MS5SZXBsYXlDb21wYXJpc29uEhwKFHN0b3JlZF9ydWxlc192ZXJzaW9uGAQgASgFEhUKDXJ1bGVzX3ZlcnNpb24YBSABKAVKBAgCEANSCWlkZW50aWNhbCqaAQoQUmVwbGF5Q29tcGFyaXNvbhIhCh1SRVBMQVlfQ09NUEFSSVNPTl9VTlNQRUNJRklFRBAAEh8KG1JFUExBWV9DT01QQVJJU09OX0lERU5USUNBTBABEh8KG1JFUExBWV9DT01QQVJJU09OX0RJRkZFUkVOVBACEiEKHVJFUExBWV9DT01QQVJJU09OX09USEVSX1JVTEVTEAMynAYKE1ZlcmlmaWNhdGlvblNlcnZpY2USggEKBlZlcmlmeRIlLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVyaWZ5UmVxdWVzdBomLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVyaWZ5UmVzcG9uc2UiKZACAIrTGCIKDAgCEAMaBnJlZ2lvbgoOCAMQBBoIZG9jdW1lbnQQARgCEqcBCgtCYXRjaFZlcmlmeRIqLmh1dG9uZy52ZXJpZmljYXRpb24udjEuQmF0Y2hWZXJpZnlSZXF1ZXN0GisuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5CYXRjaFZlcmlmeVJlc3BvbnNlIj+QAgCK0xg4ChcIAhADGhFyZXF1ZXN0c1tdLnJlZ2lvbgoZCAMQBBoTcmVxdWVzdHNbXS5kb2N1bWVudBABGAMSqAEKDFN0cmVhbVZlcmlmeRIrLmh1dG9uZy52ZXJpZmljYXRpb24udjEuU3RyZWFtVmVyaWZ5UmVxdWVzdBosLmh1dG9uZy52ZXJpZmljYXRpb24udjEuU3RyZWFtVmVyaWZ5UmVzcG9uc2UiOZACAIrTGDIKFAgCEAMaDnJlcXVlc3QucmVnaW9uChYIAxAEGhByZXF1ZXN0LmRvY3VtZW50EAEYAygBMAESjwEKC0dldERlY2lzaW9uEiouaHV0b25nLnZlcmlmaWNhdGlvbi52MS5HZXREZWNpc2lvblJlcXVlc3QaKy5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkdldERlY2lzaW9uUmVzcG9uc2UiJ5ACAYrTGCAKDAgFEAMaBG5hbWUgAQoMCAQQAxoEbmFtZSABEAEYARKYAQoOUmVwbGF5RGVjaXNpb24SLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcGxheURlY2lzaW9uUmVxdWVzdBouLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVwbGF5RGVjaXNpb25SZXNwb25zZSInkAIBitMYIAoMCAUQAxoEbmFtZSABCgwIBBADGgRuYW1lIAEQARgCQoIBChpvcmcuaHV0b25nLnZlcmlmaWNhdGlvbi52MVABWklnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdmVyaWZpY2F0aW9uL3YxO3ZlcmlmaWNhdGlvbnYxqgIWSHV0b25nLlZlcmlmaWNhdGlvbi5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_google_rpc_status, file_hutong_access_v1_access, file_hutong_results_v1_lookup, file_hutong_type_v1_identity, file_hutong_type_v1_purpose, file_hutong_verification_v1_decision, file_hutong_verification_v1_evidence]);
+  fileDesc("CjFodXRvbmcvdmVyaWZpY2F0aW9uL3YxL3ZlcmlmaWNhdGlvbl9zZXJ2aWNlLnByb3RvEhZodXRvbmcudmVyaWZpY2F0aW9uLnYxIqIECg1WZXJpZnlSZXF1ZXN0EjQKCGRvY3VtZW50GAEgASgLMiAuaHV0b25nLnR5cGUudjEuSWRlbnRpdHlEb2N1bWVudEgAEiAKDGhvbGRlcl90b2tlbhgLIAEoCUIIukgFcgMYgARIABIoCgZyZWdpb24YAiABKAlCGOJBAQK6SBHIAQFyDDIKXlswLTldezZ9JBI5CgdwdXJwb3NlGAMgASgOMhcuaHV0b25nLnR5cGUudjEuUHVycG9zZUIP4kEBArpICMgBAYIBAhABEisKDWFycml2aW5nX2Zyb20YBCABKAlCFLpIEdgBAXIMMgpeWzAtOV17Nn0kEiwKCHVzZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJFCghldmlkZW5jZRgGIAMoCzIpLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUHJlc2VudGVkRXZpZGVuY2VCCLpIBZIBAhAKEjcKBXNjb3BlGAcgASgOMh4uaHV0b25nLnJlc3VsdHMudjEuTG9va3VwU2NvcGVCCLpIBYIBAhABEiMKEWF0X2xlYXN0X2FzX2ZyZXNoGAggASgJQgi6SAVyAxiAAhIWCg5zdG9yZV9kZWNpc2lvbhgJIAEoCBIuCgR2aWV3GAogASgOMhYuaHV0b25nLmFjY2Vzcy52MS5WaWV3Qgi6SAWCAQIQAUIMCgN3aG8SBbpIAggBIkQKDlZlcmlmeVJlc3BvbnNlEjIKCGRlY2lzaW9uGAEgASgLMiAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5EZWNpc2lvbiJjChJCYXRjaFZlcmlmeVJlcXVlc3QSTQoIcmVxdWVzdHMYASADKAsyJS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlZlcmlmeVJlcXVlc3RCFOJBAQK6SA2SAQoIARD0AyID2AEDIm8KClZlcmlmeUl0ZW0SNAoIZGVjaXNpb24YASABKAsyIC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkRlY2lzaW9uSAASIwoFZXJyb3IYAiABKAsyEi5nb29nbGUucnBjLlN0YXR1c0gAQgYKBGl0ZW0iSAoTQmF0Y2hWZXJpZnlSZXNwb25zZRIxCgVpdGVtcxgBIAMoCzIiLmh1dG9uZy52ZXJpZmljYXRpb24udjEuVmVyaWZ5SXRlbSJ6ChNTdHJlYW1WZXJpZnlSZXF1ZXN0Eh8KDmNvcnJlbGF0aW9uX2lkGAEgASgJQge6SARyAhhAEkIKB3JlcXVlc3QYAiABKAsyJS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlZlcmlmeVJlcXVlc3RCCuJBAQK6SAPYAQMikQEKFFN0cmVhbVZlcmlmeVJlc3BvbnNlEhYKDmNvcnJlbGF0aW9uX2lkGAEgASgJEjQKCGRlY2lzaW9uGAIgASgLMiAuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5EZWNpc2lvbkgAEiMKBWVycm9yGAMgASgLMhIuZ29vZ2xlLnJwYy5TdGF0dXNIAEIGCgRpdGVtInoKEkdldERlY2lzaW9uUmVxdWVzdBI0CgRuYW1lGAEgASgJQibiQQEC+kEVChNodXRvbmcub3JnL0RlY2lzaW9uukgHyAEBcgIYQBIuCgR2aWV3GAIgASgOMhYuaHV0b25nLmFjY2Vzcy52MS5WaWV3Qgi6SAWCAQIQASKBAQoTR2V0RGVjaXNpb25SZXNwb25zZRIyCghkZWNpc2lvbhgBIAEoCzIgLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRGVjaXNpb24SNgoGaW5wdXRzGAIgASgLMiYuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5EZWNpc2lvbklucHV0cyJ9ChVSZXBsYXlEZWNpc2lvblJlcXVlc3QSNAoEbmFtZRgBIAEoCUIm4kEBAvpBFQoTaHV0b25nLm9yZy9EZWNpc2lvbrpIB8gBAXICGEASLgoEdmlldxgCIAEoDjIWLmh1dG9uZy5hY2Nlc3MudjEuVmlld0IIukgFggECEAEi0AEKFlJlcGxheURlY2lzaW9uUmVzcG9uc2USMgoIZGVjaXNpb24YASABKAsyIC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkRlY2lzaW9uEjwKCmNvbXBhcmlzb24YAyABKA4yKC5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcGxheUNvbXBhcmlzb24SHAoUc3RvcmVkX3J1bGVzX3ZlcnNpb24YBCABKAUSFQoNcnVsZXNfdmVyc2lvbhgFIAEoBUoECAIQA1IJaWRlbnRpY2FsKpoBChBSZXBsYXlDb21wYXJpc29uEiEKHVJFUExBWV9DT01QQVJJU09OX1VOU1BFQ0lGSUVEEAASHwobUkVQTEFZX0NPTVBBUklTT05fSURFTlRJQ0FMEAESHwobUkVQTEFZX0NPTVBBUklTT05fRElGRkVSRU5UEAISIQodUkVQTEFZX0NPTVBBUklTT05fT1RIRVJfUlVMRVMQAzK2BgoTVmVyaWZpY2F0aW9uU2VydmljZRKIAQoGVmVyaWZ5EiUuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5WZXJpZnlSZXF1ZXN0GiYuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5WZXJpZnlSZXNwb25zZSIvkAIAitMYKAoQCAIQAxoGcmVnaW9uOAFAAQoQCAMQBBoIZG9jdW1lbnQ4AhABGAISrQEKC0JhdGNoVmVyaWZ5EiouaHV0b25nLnZlcmlmaWNhdGlvbi52MS5CYXRjaFZlcmlmeVJlcXVlc3QaKy5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkJhdGNoVmVyaWZ5UmVzcG9uc2UiRZACAIrTGD4KGwgCEAMaEXJlcXVlc3RzW10ucmVnaW9uOAFAAQobCAMQBBoTcmVxdWVzdHNbXS5kb2N1bWVudDgCEAEYAxKuAQoMU3RyZWFtVmVyaWZ5EisuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdHJlYW1WZXJpZnlSZXF1ZXN0GiwuaHV0b25nLnZlcmlmaWNhdGlvbi52MS5TdHJlYW1WZXJpZnlSZXNwb25zZSI/kAIAitMYOAoYCAIQAxoOcmVxdWVzdC5yZWdpb244AUABChgIAxAEGhByZXF1ZXN0LmRvY3VtZW50OAIQARgDKAEwARKTAQoLR2V0RGVjaXNpb24SKi5odXRvbmcudmVyaWZpY2F0aW9uLnYxLkdldERlY2lzaW9uUmVxdWVzdBorLmh1dG9uZy52ZXJpZmljYXRpb24udjEuR2V0RGVjaXNpb25SZXNwb25zZSIrkAIBitMYJAoOCAUQAxoEbmFtZSABOAIKDggEEAMaBG5hbWUgATgCEAEYARKcAQoOUmVwbGF5RGVjaXNpb24SLS5odXRvbmcudmVyaWZpY2F0aW9uLnYxLlJlcGxheURlY2lzaW9uUmVxdWVzdBouLmh1dG9uZy52ZXJpZmljYXRpb24udjEuUmVwbGF5RGVjaXNpb25SZXNwb25zZSIrkAIBitMYJAoOCAUQAxoEbmFtZSABOAIKDggEEAMaBG5hbWUgATgCEAEYAkKCAQoab3JnLmh1dG9uZy52ZXJpZmljYXRpb24udjFQAVpJZ2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3ZlcmlmaWNhdGlvbi92MTt2ZXJpZmljYXRpb252MaoCFkh1dG9uZy5WZXJpZmljYXRpb24uVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_google_rpc_status, file_hutong_access_v1_access, file_hutong_results_v1_lookup, file_hutong_type_v1_identity, file_hutong_type_v1_purpose, file_hutong_verification_v1_decision, file_hutong_verification_v1_evidence]);
 
 /**
  * @generated from message hutong.verification.v1.VerifyRequest
@@ -37,9 +38,30 @@ export type VerifyRequest = Message<"hutong.verification.v1.VerifyRequest"> & {
   /**
    * The person.
    *
-   * @generated from field: hutong.type.v1.IdentityDocument document = 1;
+   * @generated from oneof hutong.verification.v1.VerifyRequest.who
    */
-  document?: IdentityDocument | undefined;
+  who: {
+    /**
+     * The person's document. A gate states number and name, or INVALID_FIELD. If the name, in its normal form
+     * (docs/identifiers.md §4), is that of none of the person's results under any of the linked documents, the answer is
+     * that of a person without results. A result without a name fits every name. An app's question is about the user who
+     * signed in, and its name is not compared.
+     *
+     * @generated from field: hutong.type.v1.IdentityDocument document = 1;
+     */
+    value: IdentityDocument;
+    case: "document";
+  } | {
+    /**
+     * The token that the holder shows (HolderTokenService), in place of number and name. Each node accepts it once:
+     * HOLDER_TOKEN_USED. The same caller may ask again under the same request id (x-request-id) or, on a stream, the
+     * same correlation_id. Other errors are HOLDER_TOKEN_INVALID, HOLDER_TOKEN_EXPIRED and HOLDER_TOKEN_OTHER_PURPOSE.
+     *
+     * @generated from field: string holder_token = 11;
+     */
+    value: string;
+    case: "holderToken";
+  } | { case: undefined; value?: undefined };
 
   /**
    * The place that checks, a six-digit GB/T 2260 code. The policy of this place applies.
@@ -110,6 +132,13 @@ export type VerifyRequest = Message<"hutong.verification.v1.VerifyRequest"> & {
    * @generated from field: bool store_decision = 9;
    */
   storeDecision: boolean;
+
+  /**
+   * How much of the decision to return. Unset: the most that the caller may see. The stored decision is always whole.
+   *
+   * @generated from field: hutong.access.v1.View view = 10;
+   */
+  view: View;
 };
 
 /**
@@ -295,6 +324,13 @@ export type GetDecisionRequest = Message<"hutong.verification.v1.GetDecisionRequ
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * How much to return. Unset: the most that the caller may see.
+   *
+   * @generated from field: hutong.access.v1.View view = 2;
+   */
+  view: View;
 };
 
 /**
@@ -316,7 +352,7 @@ export type GetDecisionResponse = Message<"hutong.verification.v1.GetDecisionRes
   decision?: Decision | undefined;
 
   /**
-   * What it was made from.
+   * What it was made from. Absent in VIEW_MINIMAL.
    *
    * @generated from field: hutong.verification.v1.DecisionInputs inputs = 2;
    */
@@ -340,6 +376,13 @@ export type ReplayDecisionRequest = Message<"hutong.verification.v1.ReplayDecisi
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * How much of the decision to return. Unset: the most that the caller may see. The whole decisions are compared.
+   *
+   * @generated from field: hutong.access.v1.View view = 2;
+   */
+  view: View;
 };
 
 /**
@@ -436,7 +479,8 @@ export const ReplayComparisonSchema: GenEnum<ReplayComparison> = /*@__PURE__*/
  */
 export const VerificationService: GenService<{
   /**
-   * Decides for one person. A source that does not answer is named in the decision, never held against the holder.
+   * Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
+   * sees the minimal view of a decision, an app the full view of its user's.
    * INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
    * be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
    * makes a decision of its own, and a decision that is stored is stored each time.

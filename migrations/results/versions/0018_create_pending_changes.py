@@ -1,6 +1,6 @@
 """Create the pending changes, which wait for a second approver.
 
-Revision: 0019, after 0018
+Revision: 0018, after 0017
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0019"
-down_revision = "0018"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 

@@ -2,7 +2,7 @@
 
 Commits from before have no life. Positions of other nodes' lives are known from the next commit of each on.
 
-Revision: 0020, after 0019
+Revision: 0019, after 0018
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0020"
-down_revision = "0019"
+revision = "0019"
+down_revision = "0018"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """Add the pairs of keys of documents with links, for the time in which the key rotates.
 
-Revision: 0018, after 0016
+Revision: 0017, after 0016
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0018"
+revision = "0017"
 down_revision = "0016"
 branch_labels = None
 depends_on = None

@@ -1,0 +1,102 @@
+"""The normal form of persons' names. Two printed names are of one person if their normal forms are equal.
+
+The form ignores what printers and clerks add or leave out: width, case, spaces, middle dots and other punctuation, and
+the glyph of a character. It is never fuzzy. A simplified and a traditional character differ.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+VERSION = 1
+"""The version of the rule. Every hash of a name begins with it, and only hashes of one version are compared."""
+
+_PLAIN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff]+")
+"""Names of Chinese characters alone. They are their own normal form unless a variant is in them."""
+_ASCII_LEFT_OUT = re.compile("[^0-9a-z$]")
+"""The same as `_LEFT_OUT` for lower-case ASCII."""
+_LEFT_OUT = frozenset({"Cc", "Cf", "Cs", "Pc", "Pd", "Pe", "Pf", "Pi", "Po", "Ps", "Sk", "Sm", "Zl", "Zp", "Zs"})
+"""Unicode categories of spaces, punctuation and characters without a shape of their own."""
+_MASK = re.compile("[*\uff0a]")
+"""A name with an asterisk is a mask and cannot be compared."""
+_SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Variation selectors, which choose a glyph of the character before them."""
+_GLYPHS = {
+    "户": "戶戸",
+    "黄": "黃",
+    "吕": "呂",
+    "吴": "吳呉",
+    "俞": "兪",
+    "真": "眞",
+    "青": "靑",
+    "清": "淸",
+    "温": "溫",
+    "郎": "郞",
+    "教": "敎",
+    "即": "卽",
+    "既": "旣",
+    "内": "內",
+    "册": "冊",
+    "并": "幷",
+    "值": "値",
+    "卫": "衞",
+    "彦": "彥",
+    "强": "強",
+    "每": "毎",
+    "查": "査",
+    "晚": "晩",
+    "妍": "姸",
+    "瑶": "瑤",
+    "遥": "遙",
+    "峰": "峯",
+    "群": "羣",
+    "净": "淨",
+    "尚": "尙",
+    "富": "冨",
+}
+"""Characters of names, each with the other glyphs of it that Unicode encodes apart."""
+_PRIVATE = {
+    0x51: "\U00020087",
+    0x52: "\U00020089",
+    0x53: "\U000200cc",
+    0x59: "\u9fb4",
+    0x61: "\u9fb5",
+    0x66: "\u9fb6",
+    0x67: "\u9fb7",
+    0x6C: "\U000215d7",
+    0x6D: "\u9fb8",
+    0x76: "\U0002298f",
+    0x7E: "\u9fb9",
+    0x90: "\u9fba",
+    0x91: "\U000241fe",
+    0xA0: "\u9fbb",
+}
+"""Characters of GBK 0xFE51 to 0xFEA0 that GB 18030-2000 left in the private use area, by their second byte."""
+
+
+def _private_use() -> dict[str, str]:
+    """Return the characters of GBK 0xFE50 to 0xFEA0, such as U+4DAE, by the private code points of older systems."""
+    seconds = [byte for byte in range(0x50, 0xA1) if byte != 0x7F]
+    return {
+        chr(0xE815 + index): _PRIVATE.get(second) or bytes((0xFE, second)).decode("gb18030")
+        for index, second in enumerate(seconds)
+    }
+
+
+_VARIANTS = str.maketrans({glyph: one for one, glyphs in _GLYPHS.items() for glyph in glyphs} | _private_use())
+
+
+def person_name_form(name: str) -> str:
+    """Return the normal form of a person's name; empty if there is no letter in it, or if it is a mask."""
+    if _PLAIN.fullmatch(name):
+        return name.translate(_VARIANTS)
+    if _MASK.search(name):
+        return ""
+    if name.isascii():
+        return _ASCII_LEFT_OUT.sub("", name.lower())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+    bare = _SELECTORS.sub("", folded).translate(_VARIANTS)
+    kept = "".join(it for it in bare if unicodedata.category(it) not in _LEFT_OUT)
+    # A space may have stood between a letter and an accent. Without it, NFC makes them one character.
+    return unicodedata.normalize("NFC", kept)

@@ -1,0 +1,1 @@
+"""Tokens that a holder shows in place of number and name: issues, reads and accepts them."""

@@ -1,0 +1,73 @@
+"""The asker of a question: the audit of its call, and how much of a decision it may see."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from hutong.access.v1 import access_pb2
+
+from services.domain.errors import PermissionDenied
+from services.runtime.audit import CallAudit, current_audit
+from services.runtime.call import current_call
+from services.runtime.caller import LOCAL
+
+View: TypeAlias = access_pb2.View.ValueType
+
+MINIMAL = access_pb2.VIEW_MINIMAL
+FULL = access_pb2.VIEW_FULL
+
+
+class Asker(NamedTuple):
+    """Who asks a question.
+
+    Attributes:
+        audit: the audit of the call; None outside a call.
+        role: the caller's role.
+        most: the most that the caller may see.
+        compares_name: whether the name in a question is compared. It is not if the user has signed in.
+        needs_name: whether a question must state a name.
+        question: the names of the caller and of its call or question. A holder's token may be shown with it again.
+    """
+
+    audit: CallAudit | None = None
+    role: str = LOCAL
+    most: View = FULL
+    compares_name: bool = True
+    needs_name: bool = False
+    question: str = ""
+
+    def view_of(self, asked: View) -> View:
+        """Return the view for an answer.
+
+        Raises:
+            PermissionDenied: NOT_PERMITTED, the caller may not see as much as it asks for.
+        """
+        if asked > self.most:
+            raise PermissionDenied(
+                "NOT_PERMITTED",
+                "view: the caller may not see so much of a decision",
+                metadata={"role": self.role, "needed": "view: VIEW_MINIMAL"},
+            )
+        return asked or self.most
+
+
+def current_asker(correlation_id: str = "") -> Asker:
+    """Return the caller of the current call as an asker. A call whose grant states no view sees the minimum.
+
+    `correlation_id` is that of a question on a stream.
+    """
+    call = current_call.get()
+    if call is None:
+        return Asker(current_audit.get())
+    caller, needs_name = call.caller, call.needs_name
+    question = f"{caller.name} question {correlation_id}" if correlation_id else f"{caller.name} call {call.request_id}"
+    if caller.role == LOCAL:
+        return Asker(current_audit.get(), question=question)
+    return Asker(
+        current_audit.get(),
+        caller.role,
+        call.view or MINIMAL,
+        needs_name,
+        needs_name and not call.bare_number,
+        question,
+    )
