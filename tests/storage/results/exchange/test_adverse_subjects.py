@@ -265,7 +265,7 @@ async def test_a_batch_costs_a_query_for_nodes_only_if_it_must(sqlite_nation: La
     new_node = await cost(HENAN, *(report(HENAN, person) for person in range(30)))
     # Of those marked before, the lock's look-up; of new ones also pairs of key versions, links, nodes and the marks.
     assert (first - plain, marked - plain) == (4, 1)
-    # Pairs, links, nodes, the subscriptions, and a notification to Henan with its number; Jilin is subscribed: two more.
+    # Pairs, links, nodes, the subscriptions, and a notification to Henan with its number; two more for Jilin.
     assert new_node - plain == 8
 
 
