@@ -76,7 +76,7 @@ _PRIVATE = {
 
 
 def _private_use() -> dict[str, str]:
-    """Return the characters of GBK 0xFE50 to 0xFEA0, such as U+4DAE, by the private code points of older systems."""
+    """Return older systems' private code points with the characters of GBK 0xFE50 to 0xFEA0 that they stand for."""
     seconds = [byte for byte in range(0x50, 0xA1) if byte != 0x7F]
     return {
         chr(0xE815 + index): _PRIVATE.get(second) or bytes((0xFE, second)).decode("gb18030")

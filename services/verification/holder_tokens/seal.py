@@ -1,7 +1,7 @@
 """Encrypts and reads holders' tokens (docs/identifiers.md §9).
 
-A token is base64url without padding over: the version of the form, the version of the pepper, a nonce, and the content
-under AES-256-GCM. The two versions are authenticated too.
+A token has four parts, encoded in base64url without padding: the version of the form, the version of the pepper, a
+nonce, and the content under AES-256-GCM. The two versions are authenticated too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class HolderToken(NamedTuple):
 
     @property
     def end_time(self) -> Instant:
-        """When no node accepts it any longer."""
+        """The last instant at which a node accepts the token."""
         return self.issue_time + GOOD_FOR + CLOCK_SKEW
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class TokenSeal:
         return base64.urlsafe_b64encode(self._head + nonce + sealed).rstrip(b"=").decode()
 
     def read(self, text: str, purpose: int, now: Instant, found: list[Violation]) -> HolderToken | None:
-        """Return the content of a token; None after adding why it is not accepted for a purpose now."""
+        """Return the content of a token. If it is not accepted for a purpose now, add the reason and return None."""
         token = self._open(text)
         if token is None:
             found.append(Violation(FIELD, "HOLDER_TOKEN_INVALID", "is no token of this nation"))
