@@ -13,7 +13,7 @@ from services.domain.names import format_pending_change
 from services.domain.region import NATION, prefix
 
 KEPT = 180 * DAY
-"""How long a change is kept after it was proposed, as the reads of the audit are."""
+"""How long a change is kept after it was proposed. The reads of the audit are kept as long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from services.domain.region import NATION, prefix
 from services.runtime.audit import AuditKind
 
 _PAGE_STEP = 20
-"""Rows that a listing reads at once. A pack takes up to 100 kB, and often fills a page."""
+"""Rows that one statement of a listing reads. A pack takes up to 100 kB, and often fills a page."""
 _STEP = 200
-"""Rows that are read at once where all are read."""
+"""Rows that one statement reads when all rows are read."""
 _AT_ONCE = 500
 """Tags or names of one statement. SQLite takes 32,766 parameters."""
 

@@ -55,7 +55,7 @@ _GLYPHS = {
     "尚": "尙",
     "富": "冨",
 }
-"""Characters of names, each with the other glyphs of it that Unicode encodes apart."""
+"""Characters of names, each with its other glyphs that Unicode encodes as separate characters."""
 _PRIVATE = {
     0x51: "\U00020087",
     0x52: "\U00020089",

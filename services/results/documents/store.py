@@ -74,7 +74,7 @@ class DocumentStore:
     async def list_links(
         self, subject_keys: Sequence[bytes], before: tuple[int, str] | None, limit: int
     ) -> list[DocumentLink]:
-        """Return a document's links, ended ones too, newest first. `subject_keys` has its key under each key version."""
+        """Return a document's links, ended ones too, newest first, by its key under each key version."""
         return await self._database.read(list_links, subject_keys, before, limit)
 
 

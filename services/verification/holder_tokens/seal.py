@@ -22,9 +22,9 @@ from services.domain.subject import KEY_LENGTH, Pepper
 from services.domain.subkeys import Purpose
 
 GOOD_FOR: Span = 60 * SECOND
-"""How long a token is good. A code page asks for a new one in time."""
+"""How long a code page shows a token before it asks for a new one."""
 CLOCK_SKEW: Span = 30 * SECOND
-"""The difference of two nodes' clocks that does not matter, on both sides of a token's time."""
+"""The clock skew between two nodes that is tolerated, before a token's issue and after its end."""
 FIELD = "holder_token"
 _FORM = 1
 _NONCE_LENGTH = 12

@@ -34,8 +34,8 @@ class Asked(NamedTuple):
 
 
 Answered = Reply | Unanswered | Unkept
-"""The answer to a question; or the question itself if the nation still has to be asked; or an answer that needs to be
-stored before it is sent."""
+"""The answer to a question, the question itself if the nation must still be asked, or an answer that must be stored
+before it is sent."""
 
 QUESTIONS_AT_ONCE = 64
 """The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""
