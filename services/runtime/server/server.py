@@ -244,7 +244,7 @@ def _bind(server: grpc.aio.Server, service: str, address: str, credentials: Serv
             if credentials is None:
                 port = server.add_insecure_port(address)
                 if path := socket_path(address):
-                    # The umask has kept others out until here.
+                    # Until here the umask has kept other users out.
                     Path(path).chmod(0o600)
                 return port
             return server.add_secure_port(address, credentials.for_grpc())

@@ -26,8 +26,8 @@ class Asker(NamedTuple):
         most: the most that the caller may see.
         compares_name: whether the name in a question is compared. It is not if the user has signed in.
         needs_name: whether a question must state a name.
-        question: the names of the caller and of its call or question. A holder's token may be shown with it again.
-            Empty if the question has no name, so that its token is good once.
+        question: identifies the question by its caller and its own id. The same question may show a holder's token
+            again. Empty if the question has no id, so that its token is good once.
         call: the call, which counts answers about persons without any record; None outside a call.
     """
 

@@ -66,7 +66,7 @@ class Budgets:
         return handle
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Refuse the stream, or its messages about more persons than the caller's budget allows.
+        """Refuse the stream, or messages that exceed the caller's budget of persons.
 
         Such a message ends the stream, unless the method answers each question by itself.
         """
@@ -93,7 +93,7 @@ class Budgets:
         return handle
 
     def _admit(self) -> Account | None:
-        """Return the account of the caller; None for one without limits. Note on the call what the access file lets it.
+        """Return the caller's account; None for one without limits. Record in the call what the access file permits.
 
         Raises:
             PermissionDenied: NOT_PERMITTED, the access file excludes the caller's region or this time of day.
@@ -170,7 +170,7 @@ class _Plan:
         self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
     def read_person(self, request: Any) -> int | None:
-        """Return a hash of the person; None if the request names none. Each process has another key for the hash.
+        """Return a hash of the person; None if the request names none. The key of the hash differs in each process.
 
         The name counts, so that a caller that tries out names for one number asks about a new person each time. Every
         holder's token counts as a person of its own, because only the service can read it.
