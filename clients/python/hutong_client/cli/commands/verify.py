@@ -99,7 +99,7 @@ def verify(
         if as_json:
             print_json(decision)
         else:
-            click.echo("\n".join(explain(decision, _titles(connection))))
+            click.echo("\n".join(explain(decision, policy_titles(connection))))
         return exit_code_of(decision)
 
 
@@ -190,7 +190,9 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool)
     return answers.exit_code
 
 
-def _titles(connection: Connection) -> Callable[[str], str]:
+def policy_titles(connection: Connection) -> Callable[[str], str]:
+    """Return a function that reads the title of a policy; it returns an empty text if the title cannot be read."""
+
     @cache
     def title_of(name: str) -> str:
         try:
