@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements.lock"
 RULES = ROOT / "deploy/supply/licences.toml"
 RUN = (Requirement("hutong"), Requirement("hutong-client[cli]"))
-"""What a node and its command line consist of."""
+"""The packages of a node and its command line."""
 OWN = {canonicalize_name(requirement.name) for requirement in RUN}
 
 _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==[^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)

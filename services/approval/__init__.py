@@ -1,1 +1,1 @@
-"""Four eyes: pending changes, which one caller proposes and another approves."""
+"""Pending changes: one caller proposes each of them, and another approves it."""

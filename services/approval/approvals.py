@@ -1,8 +1,8 @@
-"""Four eyes: a change that one caller proposes is made when another caller approves it.
+"""Makes a change that one caller has proposed as soon as another caller approves it.
 
-The service that owns a change proposes it in place of making it, and registers how it is made. An approved change runs
-the same code as any other. Its actor is the proposer. Its request id is the change's own, so that a repeated approval
-continues what was cut off and makes nothing twice.
+The service that owns a change stores a proposal instead of making the change, and registers the code that makes it. An
+approved change runs the same code as any other. Its actor is the proposer. Its request id is the change's own, so that
+a repeated approval continues what was cut off and makes nothing twice.
 """
 
 from __future__ import annotations
@@ -63,15 +63,15 @@ class Approvals:
         self._makers: dict[str, Make] = {}
 
     def register(self, method: str, make: Make) -> None:
-        """Say how the changes that an RPC proposes are made."""
+        """Register the function that makes the changes which an RPC proposes."""
         self._makers[method] = make
 
     def is_needed(self) -> bool:
-        """Whether the current call's caller is identified. Local callers cannot be distinguished from one another."""
+        """Return whether the current call needs an approver. One without an identified caller needs none."""
         return _caller().role not in {"", LOCAL}
 
     async def find_proposed(self, request: Message) -> PendingChange | None:
-        """Return what an earlier request with the same id has proposed; None if there was none.
+        """Return the change that an earlier request with the same id has proposed; None if there was none.
 
         Raises:
             InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
@@ -199,7 +199,7 @@ def _caller() -> Caller:
 
 
 def _act_for(proposer: str) -> None:
-    """Make the proposer the actor of the current call's change. The audit names both it and the caller."""
+    """Make the proposer the actor of the current call's change. The audit names the proposer and the caller."""
     call, audit = current_call.get(), current_audit.get()
     if call is not None:
         call.acting_for = proposer

@@ -14,7 +14,7 @@ from services.domain.names import format_pending_change
 
 
 def pack(change: Message) -> bytes:
-    """Return what is proposed as it is stored. A request loses its id, because each attempt has its own."""
+    """Return the stored form of a proposed change. It has no request id, because each attempt has its own."""
     bare = type(change)()
     bare.CopyFrom(change)
     if "request_id" in bare.DESCRIPTOR.fields_by_name:
@@ -25,7 +25,7 @@ def pack(change: Message) -> bytes:
 
 
 def unpack(change: PendingChange, into: Message) -> None:
-    """Read what is proposed into a message of its type."""
+    """Parse a proposed change into a message of its type. Raises ValueError for another type."""
     if not AnyMessage.FromString(change.change).Unpack(into):
         raise ValueError(f"{change.method} proposed another message")
 

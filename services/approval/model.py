@@ -1,4 +1,4 @@
-"""Pending changes as values: what one caller proposes and another approves. Pure."""
+"""Pending changes as values. Pure."""
 
 from __future__ import annotations
 

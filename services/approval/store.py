@@ -13,7 +13,7 @@ from services.domain.names import format_pending_change
 from services.domain.region import NATION, prefix
 
 KEPT = 180 * DAY
-"""How long a change is kept after it was proposed, as the reads of the audit are."""
+"""How long a change is kept after it was proposed. The reads of the audit are kept as long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def decide(
 
 
 def complete(connection: Connection, table: Table, change_id: str, count: int, token: str, now: Instant) -> None:
-    """Note that an approved change was made as a whole. The first note stands."""
+    """Record when an approved change was completed. A second call changes nothing."""
     open_ = (table.c.change_id == change_id, table.c.complete_time.is_(None))
     connection.execute(
         update(table).where(*open_).values(complete_time=now, changed_count=count, consistency_token=token)

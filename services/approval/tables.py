@@ -32,6 +32,6 @@ def pending_changes_table(metadata: MetaData, service: str) -> Table:
         # When the change was made as a whole. A recall takes several transactions.
         Column("complete_time", BigInteger),
         Column("changed_count", BigInteger, nullable=False),
-        # Of the approved change; empty before it is complete.
+        # The consistency token of the approved change; empty before it is complete.
         Column("consistency_token", String(200), nullable=False),
     )

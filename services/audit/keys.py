@@ -26,13 +26,13 @@ class AuditKeys:
     """Makes the hashes of one service's audit.
 
     The key is a sub-key of the pepper's secret for this service, so that tags of two services do not match.
-    Policy has no pepper and stores nothing of persons. Its secret is empty, so that its heads are plain hashes.
+    Policy has no pepper and stores nothing about persons. Its secret is empty, so that its heads are plain hashes.
     """
 
     def __init__(self, secret: bytes, service: str) -> None:
         self._key = subkey(secret, Purpose.AUDIT, part=service)
         self._of_day: tuple[int, Any] = (-1, None)
-        # Prepared once, because each Verify hides its request id.
+        # Prepared once, because each Verify hashes its request id.
         self._text = blake2b(b"text", key=self._key, digest_size=TAG_LENGTH)
 
     def subject_tag(self, subject_key: bytes, day: int) -> bytes:

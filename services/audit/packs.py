@@ -1,6 +1,6 @@
-"""Packs of reads: one row for all events that are stored together, in columns, with what they have in common once.
+"""Packs of reads: one row holds all events that are stored together, in columns, and each shared value once.
 
-A row for each read would cost its own place in the table and in the index, and most of its text would repeat.
+If each read had a row, it would need an entry in the table and in the index, and would repeat most of its text.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def unpack_events(pack: Pack) -> list[StoredEvent]:
 
 
 def chain_pack(digest: bytes, pack: Pack) -> bytes:
-    """Return the digest of a writer after a pack, from the digest before it: SHA-256 of both."""
+    """Return the digest of a writer after a pack: SHA-256 over the digest before the pack, and the pack."""
     writer_id, sequence, count, time, has_denials, tags, events = pack
     stated = f"{writer_id}\t{sequence}\t{count}\t{time}\t{int(has_denials)}\t{len(tags)}\t"
     return sha256(b"".join((digest, stated.encode(), tags, events.encode()))).digest()

@@ -21,15 +21,15 @@ from services.domain.region import NATION, prefix
 from services.runtime.audit import AuditKind
 
 _PAGE_STEP = 20
-"""Rows that a listing reads at once. A pack takes up to 100 kB, and often fills a page."""
+"""Rows that one statement of a listing reads. A pack takes up to 100 kB, and often fills a page."""
 _STEP = 200
-"""Rows that are read at once where all are read."""
+"""Rows that one statement reads when all rows are read."""
 _AT_ONCE = 500
 """Tags or names of one statement. SQLite takes 32,766 parameters."""
 
 
 class BulkReads(NamedTuple):
-    """The reads of many persons by one caller with one method: how many, and of how many results or persons."""
+    """The number of reads of many persons by one caller with one method, and how many results or persons they read."""
 
     role: str
     caller: str
@@ -109,7 +109,7 @@ def _find_packed(
         conditions.append(packs.c.events.contains(orjson.dumps(wanted.caller).decode(), autoescape=True))
     if wanted.kinds and AuditKind.READ not in wanted.kinds:
         conditions.append(packs.c.has_denials.is_(true()))
-    # The pack in whose middle a page ended begins before the position.
+    # If a page ended inside a pack, that pack begins before the position.
     ends = packs.c.sequence + packs.c.event_count - 1
     for row in _read(connection, packs, [packs.c[name] for name in Pack._fields], step, conditions, after, ends):
         for event in unpack_events(Pack._make(row)):
@@ -151,7 +151,7 @@ def _read(
                 (table.c.sequence if last_sequence is None else last_sequence) > after.sequence,
             ),
         )
-        # Implied by the condition above, in a form for which the index is used.
+        # The condition above implies this one, but the index is used only for this form.
         from_time = table.c.time >= after.time
         query = select(*columns, *order).where(from_time, later, *conditions).order_by(*order).limit(step)
         found = connection.execute(query).all()
@@ -175,11 +175,11 @@ def find_events(
     now: Instant,
     names: Sequence[str] = (),
 ) -> list[StoredEvent]:
-    """Return all events about a person in order of time. The subject keys of the person's documents are given.
+    """Return all events about a person, given the subject keys of the person's documents, in order of time.
 
-    `names` are resource names that are about the person too, such as decisions, whose events have no tag.
+    `names` are resource names that are about the person too, such as decisions. Their events have no tag.
 
-    A tag is of one day, so that events are compared with the tags of every day. Both tables are read as a whole.
+    A tag is of one day, so events are compared with the tags of every day. Both tables are read as a whole.
     """
     objects = [keys.name_object(name) for name in names]
     found = [
@@ -221,7 +221,7 @@ def _find_packed_about(
     subject_keys: Sequence[bytes],
     objects: Sequence[str],
 ) -> Iterator[StoredEvent]:
-    # Packs come by time, so that the tags of each day are made once.
+    # Packs come in order of time, so the tags of each day are made only once.
     made: tuple[int, set[bytes]] = (-1, set())
     for pack in _all_packs(connection, tables):
         day = day_of(pack.time)

@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     Attributes:
         first: the sequence of its first event.
         last: the sequence of its last event.
-        chain: returns the digest of the writer after the row, from the digest before it.
+        chain: computes the writer's digest after the row from the digest before the row.
     """
 
     first: int

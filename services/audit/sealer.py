@@ -1,8 +1,8 @@
 """Seals the writers of the audit in one hash chain, a moment after their commits.
 
 A chain over all rows inside each transaction would let only one transaction at a time commit. So each writer chains its
-own rows, and the sealer joins the digests of all writers. A person with write access to the database can change rows
-that no seal covers yet without a trace; the sealer follows the commits within a second.
+own rows, and the sealer joins the digests of all writers. Rows that no seal covers yet can be changed without a trace,
+if a person can write to the database. The sealer therefore follows the commits within a second.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class AuditTables:
         service: the service's name.
         rows: one row for each change. Rows of reads are from before reads were packed.
         packs: one row for the reads and denials that were stored together (`services.audit.packs`).
-        writers: what numbers and chains the rows. At most one transaction uses a writer.
+        writers: each writer numbers and chains its own rows. At most one transaction at a time uses a writer.
         seals: the hash chain over the rows.
     """
 

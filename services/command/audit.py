@@ -71,11 +71,11 @@ def who_read(
 
     If Results is among the services, the rows about linked documents are printed too. A read of many persons at once
     has no tag of a person. The sums of such reads are printed for each service, because any of them may have been about
-    the person. The search is a read of the person itself: its row is durable in each service before anything of that
+    the person. The search counts as a read of the person. Its row is durable in each service before anything of that
     service is printed.
 
     Raises:
-        BadSetting: the number cannot be right.
+        BadSetting: the document number is invalid.
         Unavailable: the row of the search cannot be stored.
     """
     try:

@@ -86,7 +86,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
 def _purge_others(settings: Settings, results: Database, others: Mapping[str, Database], deletion: Deletion) -> None:
     """Purge Verification and Policy, if their databases are on this machine, and the audit of all three.
 
-    What is removed is counted under the id of the deletion record.
+    The counts of removed rows are stored under the id of the deletion record.
     """
     now = deletion.delete_time
     for name, audited in {"results": results, **others}.items():

@@ -55,7 +55,7 @@ _GLYPHS = {
     "尚": "尙",
     "富": "冨",
 }
-"""Characters of names, each with the other glyphs of it that Unicode encodes apart."""
+"""Characters of names, each with its other glyphs that Unicode encodes as separate characters."""
 _PRIVATE = {
     0x51: "\U00020087",
     0x52: "\U00020089",
@@ -76,7 +76,7 @@ _PRIVATE = {
 
 
 def _private_use() -> dict[str, str]:
-    """Return the characters of GBK 0xFE50 to 0xFEA0, such as U+4DAE, by the private code points of older systems."""
+    """Return older systems' private code points with the characters of GBK 0xFE50 to 0xFEA0 that they stand for."""
     seconds = [byte for byte in range(0x50, 0xA1) if byte != 0x7F]
     return {
         chr(0xE815 + index): _PRIVATE.get(second) or bytes((0xFE, second)).decode("gb18030")

@@ -79,12 +79,12 @@ class Pepper:
         return None if self.other is None else self.other.subject_key(document)
 
     def name_hash(self, name: str) -> bytes:
-        """Return the version of the normal form and a keyed hash of the name's form; empty for a name without form."""
+        """Return the version of the normal form and a keyed hash of it; empty for a name without a normal form."""
         form = person_name_form(name)
         return _NAME_VERSION + self._hash_name(form) if form else b""
 
     def name_hashes(self, name: str) -> tuple[bytes, ...]:
-        """Return `name_hash` under this version and the other one, if there is one; empty for a name without form."""
+        """Return `name_hash` under each key version; empty for a name without a normal form."""
         form = person_name_form(name)
         if not form:
             return ()
@@ -113,7 +113,8 @@ class Pepper:
 def is_comparable(name_hash: bytes) -> bool:
     """Whether a stored hash of a name can be compared with those that `Pepper.name_hash` makes now.
 
-    It cannot if it is empty, of another version, or older than versions, and then has KEY_LENGTH bytes.
+    An empty hash cannot, nor one of another version of the normal form. A hash of KEY_LENGTH bytes has no version,
+    because it is older than versions.
     """
     return len(name_hash) == NAME_HASH_LENGTH and name_hash.startswith(_NAME_VERSION)
 

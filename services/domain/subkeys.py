@@ -28,7 +28,7 @@ def subkey(secret: bytes, purpose: Purpose, version: int = 1, part: str = "") ->
     """Return the sub-key of a secret for a purpose. It does not reveal the secret or any other sub-key.
 
     Args:
-        secret: the nation's secret; empty where hashes need no key, as in Policy, which stores nothing of persons.
+        secret: the nation's secret; empty where hashes need no key, as in Policy, which stores nothing about persons.
         purpose: what the sub-key is for.
         version: the secret's key version.
         part: separates users of one purpose, such as the services, whose hashes must not match.

@@ -30,7 +30,7 @@ class Changes:
         revisions: each revision once, with the sequence of its last change, in the order of these sequences.
         commit_times: the commit time of every change, by sequence. Another commit time under a sequence means another
             history of this log, for example the log before a restore.
-        lives: the life of the database in which every change was made, by sequence.
+        lives: the life of the database in which each change was made, by sequence.
     """
 
     sequence: int

@@ -202,7 +202,7 @@ class CallAudit:
         await self.trail.record([self.event(AuditKind.DENIAL, one, code=code, count=0) for one in about])
 
     def read_of(self, key: bytes, purpose: int, region: str, outcome: str, time: Instant) -> AuditEvent:
-        """Return the row of a decision about one person, as `event` does, in half the time: each answer needs one."""
+        """Return the row of a decision about one person, as `event` does, but in half the time."""
         trail = self.trail
         time -= time % MINUTE
         stated = self._stated

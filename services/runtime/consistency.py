@@ -23,7 +23,8 @@ class LogPosition(NamedTuple):
     Attributes:
         life: the life of the database in which the commit was made; empty for a commit from before lives had ids.
         writer: the writer that made the commit.
-        sequence: the number of the commit among those of the writer; 0 is before the first, and always met.
+        sequence: the number of the commit among those of the writer; 0 is the position before the first commit, which
+        is always met.
     """
 
     life: str

@@ -151,7 +151,7 @@ def stop_forking() -> None:
 
 def _serve() -> None:
     """Fork for each request, and report the end of each fork, until the requests end."""
-    # Imported here, because the tests import this module too and would take as long.
+    # Imported here, because tests that import this module would otherwise take as long.
     import alembic.command  # noqa: F401
 
     import services.__main__

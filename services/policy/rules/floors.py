@@ -1,7 +1,7 @@
-"""What a floor does to a policy below it, always in the holder's favour (docs/policy.md §4). Pure.
+"""The effect of a floor on a policy below it, always in the holder's favour (docs/policy.md §4). Pure.
 
-A floor may lift, so that no result is asked for. It may require that results count from the report time, and how long
-they count at least. The floor's shortest window applies beside the policy's window and does not replace it, because 90
+A floor may lift, so that no result is asked for. It may require that results count from the report time. It may set a
+shortest window. The floor's shortest window applies beside the policy's window and does not replace it, because 90
 hours in place of three calendar days would shorten some results.
 """
 

@@ -25,7 +25,7 @@ from services.runtime.clock import Clock
 _log = structlog.get_logger(__name__)
 
 UNKNOWN_EXTENT: Instant = 0
-"""The earliest instant. Some of the nation's policies are here, and nothing says that none is missing."""
+"""The earliest instant. It means that some of the nation's policies are here, and that others may be missing."""
 
 RevisionKey = tuple[str, str, int]
 

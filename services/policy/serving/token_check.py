@@ -32,7 +32,7 @@ class TokenCheck:
         elif commit.service == "policy" and commit.region == NATION:
             self._require_of_nation(commit)
         else:
-            # Publications of other provinces, and writes of other services, never come here.
+            # Publications of other provinces and writes of other services never reach this book.
             raise self._not_fresh(lost=True)
 
     async def _require_own(self, commit: CommitPosition) -> None:

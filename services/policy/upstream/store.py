@@ -113,7 +113,7 @@ def _write_position(connection: Connection, position: UpstreamPosition) -> None:
         # Another process may have inserted its position at this moment. Either position will do.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **values))
     for life, sequence in sorted(position.lives.items()):
-        # Another process may be further.
+        # Another process may have stored a later position.
         behind = update(_lives).where(_lives.c.life == life, _lives.c.sequence < sequence)
         if connection.execute(behind.values(sequence=sequence)).rowcount == 0:
             connection.execute(insert_if_absent(connection, _lives).values(life=life, sequence=sequence))

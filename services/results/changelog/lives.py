@@ -1,4 +1,4 @@
-"""Which commits this node's log holds. A commit is one of a life of the database, a writer and a sequence."""
+"""Finds commits that this node's log lacks. A life of the database, a writer and a sequence identify a commit."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find_lost(connection: Connection, positions: Collection[LogPosition]) -> set
 
 
 def remember_lives(connection: Connection, writer_id: int, newest: Mapping[str, int]) -> None:
-    """Record how far each life came with a writer, for entries that retention removes.
+    """Record the newest sequence of each life with a writer before retention removes the entries.
 
     `newest` gives the greatest removed sequence of each life.
     """

@@ -100,7 +100,7 @@ def append_entry(
 def append_barrier(connection: Connection, now: Instant) -> LogPosition:
     """Log an entry that lists nothing. Return its position, which comes after every entry committed before.
 
-    A repeated request needs it, because it writes nothing that could be named.
+    A repeated request writes nothing, so its answer names such an entry.
     """
     return _append(connection, "", (), now, ChangeKind.BARRIER)
 

@@ -13,8 +13,8 @@ from services.domain.instant import Instant
 class ChangeKind(IntEnum):
     """What an entry of the log lists. Watchers of results skip all kinds but RESULTS.
 
-    ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. It only comes after
-    every entry that was committed before it.
+    ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. Its position comes
+    after every entry that was committed before it.
     """
 
     RESULTS = 0

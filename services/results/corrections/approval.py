@@ -43,7 +43,7 @@ class RecallApprovals:
         approvals.register(RECALL, self._make)
 
     async def propose(self, request: RecallResultsRequest) -> PendingChange | None:
-        """Propose the recall if it needs a second approver, or return what the same request id has proposed.
+        """Propose the recall if it needs a second approver, or return the change that its request id has proposed.
 
         Returns None for a recall that needs none.
         """
@@ -65,7 +65,7 @@ class RecallApprovals:
         )
 
     def respond(self, change: PendingChange) -> RecallResultsResponse:
-        """Return the answer of a recall that needs a second approver."""
+        """Return the answer to a recall that needs a second approver."""
         return RecallResultsResponse(
             recalled_count=change.changed_count,
             consistency_token=change.consistency_token,

@@ -92,7 +92,7 @@ class RecallSteps:
         found, progress = self._step(connection, recall, progress, request.now, dry_run=False)
         names = [(report.report_number, report.revision) for report in found]
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
-        # A recall that finds nothing repeats an earlier one, whose commits a barrier comes after.
+        # A recall that finds nothing repeats an earlier one. A barrier comes after the commits of that one.
         barrier = progress.after is None and before == BEFORE_ANY
         position = self._change_log.record(connection, [change], request.now, barrier=barrier)
         progress = replace(progress, position=before if position == BEFORE_ANY else position)
@@ -177,7 +177,7 @@ def _lock_progress(
     )
     held = select(_requests.c.response).where(*_is_request(request_id)).with_for_update()
     count, after, *position = ListValue.FromString(connection.execute(held).scalar_one())
-    # A progress from before positions were stored has none.
+    # A progress that is older than stored positions has none.
     life, writer, sequence = position or BEFORE_ANY
     reached = LogPosition(str(life), int(cast(float, writer)), int(cast(float, sequence)))
     return Progress(int(cast(float, count)), cast("str | None", after), reached)

@@ -35,7 +35,7 @@ class UnlinkApprovals:
     async def propose(
         self, request: UnlinkDocumentsRequest, document: LinkedDocument, linked: LinkedDocument
     ) -> PendingChange | None:
-        """Propose the unlinking if a supervisor asks for it, or return what the same request id has proposed.
+        """Propose the unlinking if a supervisor asks for it, or return the change that its request id has proposed.
 
         Returns None for an app's user, who needs no second approver.
 
@@ -56,7 +56,7 @@ class UnlinkApprovals:
         return await self._approvals.propose(request, Proposal(UNLINK, _SUPERVISOR, call.caller.region, "", change))
 
     def respond(self, change: PendingChange) -> UnlinkDocumentsResponse:
-        """Return the answer of an unlinking that needs a second approver."""
+        """Return the answer to an unlinking that needs a second approver."""
         return UnlinkDocumentsResponse(pending_change=self._approvals.to_proto(change))
 
     async def _make(self, change: PendingChange, approve: Decide) -> Made:

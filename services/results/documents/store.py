@@ -74,7 +74,7 @@ class DocumentStore:
     async def list_links(
         self, subject_keys: Sequence[bytes], before: tuple[int, str] | None, limit: int
     ) -> list[DocumentLink]:
-        """Return a document's links, ended ones too, newest first. It is given by its key of each key version."""
+        """Return a document's links, ended ones too, newest first, by its key under each key version."""
         return await self._database.read(list_links, subject_keys, before, limit)
 
 
@@ -151,7 +151,7 @@ def list_links(
 ) -> list[DocumentLink]:
     """Return a document's links, ended ones too, newest first. Begin after the link `before` (create time and id).
 
-    The document is given by its key of each key version.
+    `subject_keys` has the key of the document under each key version.
     """
     query = (
         select(_links)
@@ -189,7 +189,7 @@ def find_linked(
 def find_linked_documents(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[list[bytes]]]:
-    """Return as `find_linked`, but with the one or two keys of each document by themselves."""
+    """Return as `find_linked`, but with the one or two keys of each document in a tuple of their own."""
     groups, twins = _find_groups(connection, subject_keys, pairs)
     return {
         key: [[key, *_other_of(key, twins)], *([one, *_other_of(one, twins)] for one in documents[1:])]
@@ -202,7 +202,7 @@ def _find_groups(
 ) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
     """Return the documents of each linked document's subject, its own first, and the other key of documents with two.
 
-    A document with two keys is returned by the smaller one.
+    The smaller one of its two keys stands for such a document.
     """
     twins = {key: other for one, another in pairs for key, other in ((one, another), (another, one))}
     links: set[tuple[bytes, bytes, str]] = set()

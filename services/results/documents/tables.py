@@ -7,8 +7,8 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Str
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
 
-# While the key rotates: both keys of each document with links, in both directions. A link has its documents' keys of
-# one version, and results may be stored under the other.
+# Both keys of each document with links, in both directions, while the key rotates. A link has keys of one version, but
+# results may be stored under the other.
 key_pairs = Table(
     "key_pairs",
     metadata,

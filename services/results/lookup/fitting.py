@@ -19,7 +19,8 @@ def fitting(
 
     The name fits if it is that of any result under any of the documents. A result without a comparable name fits every
     name. `name_hashes` are those of the name under each key version. There are none for a question without a name, and
-    then every result fits. `claimed` are the records of claimed reports, which may be the person's and of another item.
+    then every result fits. `claimed` are the records of claimed reports. Such a record may be a result of the person
+    for another item.
     """
     if not name_hashes or any(_fits(name_hashes, result) for result in results):
         return results, keys

@@ -42,7 +42,7 @@ class Coalescer(Generic[Q, A]):
 
     `finish` takes the answers of a batch, and returns those to send. The next batch does not wait for it.
 
-    `on_late` returns the answer to a question whose time is over.
+    `on_late` returns the answer to a question whose deadline has passed.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ _SECONDS = 30.0
 
 
 class PepperSource(NamedTuple):
-    """The settings of a pepper: exactly one is given, or none for the secret that an embedded node makes itself."""
+    """The settings of a pepper's source. At most one is given. Without any, an embedded node makes its own secret."""
 
     file: Path | None
     descriptor: int | None
@@ -72,7 +72,7 @@ def _pepper_of_command(command: str, seconds: float) -> Pepper:
     """Run a command without a shell and return the secret that it prints. Its output never enters a log or an error."""
     name = "HUTONG_PEPPER_COMMAND"
     try:
-        # A process group of its own, so that what the command has started ends with it.
+        # A process group of its own, so that processes which the command has started end with it.
         process = subprocess.Popen(  # noqa: S603 - the operator's own setting, as the program hutongd is
             shlex.split(command),
             stdin=subprocess.DEVNULL,

@@ -250,7 +250,7 @@ class Settings:
         return PepperSource(self.pepper_file, self.pepper_descriptor, self.pepper_command)
 
     def pepper(self) -> Pepper:
-        """Return the secret for subject keys. On SQLite without a source of it, it is made at first start.
+        """Return the secret for subject keys. On SQLite without a source, the first start makes it.
 
         Raises:
             BadSetting: no source is given beside a database server, or the source cannot be used.

@@ -147,7 +147,7 @@ async def start(
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
-    budgets = Budgets(settings, clock, service.count_misses)
+    budgets = Budgets(settings, clock)
     layers = arrange(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
     routes = Routes(layers)
     # Generated code needs a server only to register methods, which Routes accepts as well.
@@ -244,7 +244,7 @@ def _bind(server: grpc.aio.Server, service: str, address: str, credentials: Serv
             if credentials is None:
                 port = server.add_insecure_port(address)
                 if path := socket_path(address):
-                    # The umask has kept others out until here.
+                    # Until here the umask has kept other users out.
                     Path(path).chmod(0o600)
                 return port
             return server.add_secure_port(address, credentials.for_grpc())

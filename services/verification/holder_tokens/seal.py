@@ -1,7 +1,7 @@
 """Encrypts and reads holders' tokens (docs/identifiers.md §9).
 
-A token is base64url without padding over: the version of the form, the version of the pepper, a nonce, and the content
-under AES-256-GCM. The two versions are authenticated too.
+A token has four parts, encoded in base64url without padding: the version of the form, the version of the pepper, a
+nonce, and the content under AES-256-GCM. The two versions are authenticated too.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from services.domain.subject import KEY_LENGTH, Pepper
 from services.domain.subkeys import Purpose
 
 GOOD_FOR: Span = 60 * SECOND
-"""How long a token is good. A code page asks for a new one in time."""
+"""How long a code page shows a token before it asks for a new one."""
 CLOCK_SKEW: Span = 30 * SECOND
-"""The difference of two nodes' clocks that does not matter, on both sides of a token's time."""
+"""The clock skew between two nodes that is tolerated, before a token's issue and after its end."""
 FIELD = "holder_token"
 _FORM = 1
 _NONCE_LENGTH = 12
@@ -49,7 +49,7 @@ class HolderToken(NamedTuple):
 
     @property
     def end_time(self) -> Instant:
-        """When no node accepts it any longer."""
+        """The last instant at which a node accepts the token."""
         return self.issue_time + GOOD_FOR + CLOCK_SKEW
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class TokenSeal:
         return base64.urlsafe_b64encode(self._head + nonce + sealed).rstrip(b"=").decode()
 
     def read(self, text: str, purpose: int, now: Instant, found: list[Violation]) -> HolderToken | None:
-        """Return the content of a token; None after adding why it is not accepted for a purpose now."""
+        """Return the content of a token. If it is not accepted for a purpose now, add the reason and return None."""
         token = self._open(text)
         if token is None:
             found.append(Violation(FIELD, "HOLDER_TOKEN_INVALID", "is no token of this nation"))

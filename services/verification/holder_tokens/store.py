@@ -32,7 +32,7 @@ class TokenUse(NamedTuple):
 
 
 class TokenUses:
-    """The memory of accepted tokens."""
+    """The tokens that this node has accepted."""
 
     def __init__(self, database: Database, clock: Clock, purge_seconds: float = PURGE_SECONDS) -> None:
         self._database = database
@@ -40,9 +40,9 @@ class TokenUses:
         self._purge_seconds = purge_seconds
 
     async def accept_each(self, uses: Sequence[TokenUse]) -> list[InvalidArgument | None]:
-        """Accept tokens. Return for each the error of a token that was shown before with another question, or None.
+        """Accept tokens. Return for each None, or an error if it was shown before with another question.
 
-        They are remembered durably when this returns.
+        The accepted tokens are stored durably when this returns.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE.

@@ -145,7 +145,7 @@ class PolicyClient:
         return needed is not None and needed <= self._sequence_of(known)
 
     def _sequence_of(self, known: PolicyAnswer) -> int:
-        """Return up to which sequence all publications that could change the answer are known."""
+        """Return the sequence up to which all publications that could change the answer are known."""
         if known.epoch == self._watch.epoch:
             return max(known.sequence, self._watch.sequence)
         return known.sequence
@@ -154,7 +154,7 @@ class PolicyClient:
         return self._clock.now() - self._as_of(known) < self._timing.longest_absence
 
     async def _resolve_batch(self, questions: list[PolicyQuestion]) -> Sequence[PolicyAnswer | Unavailable | None]:
-        """Ask once for each key and token, which most questions of a batch share, with about the same time.
+        """Ask once for each pair of key and token. Most questions of a batch share both and have about the same time.
 
         Questions whose time is not covered by the answer to their key are asked in a second call.
         """

@@ -44,9 +44,9 @@ def kept_answer(
 async def accept_tokens(
     token_uses: TokenUses, questions: list[Question], asked: list[tuple[Reply, Asker]]
 ) -> tuple[list[Question], list[tuple[Reply, Asker]]]:
-    """Return the questions without those whose tokens are refused, and what belongs to them.
+    """Return the questions without those whose tokens are refused, and the replies and askers of what remains.
 
-    The replies to the refused ones become errors.
+    The replies to the refused questions become errors.
     """
     uses = {
         index: TokenUse(question.token, f"{asked[index][1].question} {index}")

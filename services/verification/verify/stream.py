@@ -34,8 +34,8 @@ class Asked(NamedTuple):
 
 
 Answered = Reply | Unanswered | Unkept
-"""The answer to a question; or the question itself if the nation still has to be asked; or an answer that needs to be
-stored before it is sent."""
+"""The answer to a question, the question itself if the nation must still be asked, or an answer that must be stored
+before it is sent."""
 
 QUESTIONS_AT_ONCE = 64
 """The most open questions of one stream. At this limit the stream is not read, so flow control stops the gate."""
@@ -114,7 +114,7 @@ class VerificationStream:
         return [unready.get(id(answer), answer) for answer in answers]
 
     async def _keep(self, answers: Sequence[Answered | BaseException]) -> Sequence[Answered | BaseException]:
-        """Store what answers need. The next batch is looked up and decided meanwhile."""
+        """Store what must be stored before answers are sent. The next batch is looked up and decided meanwhile."""
         await self._verifier.keep([answer for answer in answers if isinstance(answer, Unkept)])
         return [answer.reply if isinstance(answer, Unkept) else answer for answer in answers]
 

@@ -1,4 +1,4 @@
-"""A file as laboratories write it, and what must be read of it."""
+"""A file as laboratories write it, and the rows that must be read from it."""
 
 from __future__ import annotations
 

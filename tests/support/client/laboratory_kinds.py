@@ -1,4 +1,4 @@
-"""Files as laboratories write them, each with what must be read of it.
+"""Files as laboratories write them, each with the rows that must be read from it.
 
 They have layouts, encodings, words and formats that were seen in real files. Each test writes its file anew.
 """

@@ -53,8 +53,8 @@ def ends(window: Window | ShortestWindow, basis: int) -> tuple[int, bool]:
 BASES = (0, 1, HOUR, 16 * HOUR - 1, 16 * HOUR, 16 * HOUR + 1, 23 * HOUR, 24 * HOUR - 1)
 """Basis instants of one day.
 
-Midnight in Asia/Shanghai is at 16:00 UTC. The first and the last microsecond of a day are among them, because calendar
-days are longest and shortest from there.
+Midnight in Asia/Shanghai is at 16:00 UTC. The first and the last microsecond of a day are among them, because a window
+of calendar days is longest and shortest from there.
 """
 
 

@@ -1,4 +1,4 @@
-"""Tells a story to Verification's own verifier and stores, on a real database.
+"""Runs a story through Verification's own verifier and stores, on a real database.
 
 Policy, Results and the clock are scripted: each step sets what the sources answer and what time it is.
 """
@@ -197,7 +197,7 @@ class Story:
             self._names[decision.name.removeprefix("decisions/")] = step["verify"]
 
     async def _refuse(self, step: dict[str, Any]) -> None:
-        """Report a refusal. Its decision and what is stored of the statement are as the step says."""
+        """Report a refusal. Check its decision and the stored statement against the step."""
         request = ReportRefusalRequest(
             document=self._document(),
             refuse_time=to_timestamp(self._clock.now()),
@@ -213,7 +213,7 @@ class Story:
         self._names[refusal.decision.removeprefix("decisions/")] = f"decision of {step['refuse']}"
 
     async def _purge(self, step: dict[str, Any]) -> None:
-        """Purge with the ages of the default settings. What is counted and what is left are as the step says."""
+        """Purge with the ages of the default settings. Check the counts and the remaining rows against the step."""
         days = Settings.from_environment({})
         ages = RetentionAges(days.decisions_days * DAY, days.refusals_days * DAY, days.requests_days * DAY)
         horizon, now = instant(step["purge"]), self._clock.now()

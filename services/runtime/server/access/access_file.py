@@ -44,7 +44,7 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """The callers of a role that may call: those of the regions, during the hours. Without regions all of them may.
+    """The callers of a role that may call: those of the regions, during the hours. Without regions: of every region.
 
     Attributes:
         bare_number: whether these callers may ask about a document without a name.

@@ -158,7 +158,7 @@ def describe_method(method: Method) -> MethodDescriptor | None:
 
 
 def _caller(rules: Rules) -> Caller:
-    """Return the caller of the current call if its role has any grant. Note on the call what it may see.
+    """Return the caller of the current call if its role has any grant. Record in the call what the caller may see.
 
     Raises:
         Unauthenticated: the caller is not known.

@@ -612,9 +612,9 @@ type Decision struct {
 	// The place's advice, and for NO_RESULT that of the service. It binds no person.
 	Advice []string `protobuf:"bytes,13,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
-	// asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
-	// a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
-	// if anything contradicts its record.
+	// asked, and no ground of the refusal is forbidden here. For a positive or a positive pool the ground is
+	// POSITIVE_RESULT. For a lack of proof the ground is NO_PROOF. EXPIRED is a further ground if anything that was
+	// weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
 	RefusalPermitted bool `protobuf:"varint,14,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
 	// Grounds on which no person may be refused here.
 	ForbiddenGrounds []v11.RefusalGround `protobuf:"varint,15,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`

@@ -353,7 +353,7 @@ class ClaimedReportRecord(_message.Message):
     @_builtins.property
     def by_lab(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClaimedReportRecord]:
         """Set if the claim states a laboratory's name in place of lab. It has one entry for each laboratory of this name
-        here, at most 10, as if the claim stated that laboratory.
+        here, at most 10. Each entry is the answer to the claim as if it stated that laboratory.
         """
 
     def __init__(

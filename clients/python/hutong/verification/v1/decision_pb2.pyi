@@ -452,9 +452,9 @@ class Decision(_message.Message):
     """
     refusal_permitted: _builtins.bool
     """Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
-    asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
-    a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
-    if anything contradicts its record.
+    asked, and no ground of the refusal is forbidden here. For a positive or a positive pool the ground is
+    POSITIVE_RESULT. For a lack of proof the ground is NO_PROOF. EXPIRED is a further ground if anything that was
+    weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
     """
     assumed_origin: _policy_pb2.TravelerOrigin.ValueType
     """The origin whose rule was applied, if the origin is not known and the rules for the two origins differ. It is the

@@ -187,7 +187,7 @@ export type RejectChangeRequest = Message<"hutong.approval.v1.RejectChangeReques
   name: string;
 
   /**
-   * Why, 1 to 256 characters without NUL. Must not contain an identity.
+   * Why the change is rejected, 1 to 256 characters without NUL. Must not contain an identity.
    *
    * @generated from field: string reason = 2;
    */

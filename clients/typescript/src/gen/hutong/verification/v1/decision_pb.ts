@@ -201,9 +201,9 @@ export type Decision = Message<"hutong.verification.v1.Decision"> & {
 
   /**
    * Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
-   * asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
-   * a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
-   * if anything contradicts its record.
+   * asked, and no ground of the refusal is forbidden here. For a positive or a positive pool the ground is
+   * POSITIVE_RESULT. For a lack of proof the ground is NO_PROOF. EXPIRED is a further ground if anything that was
+   * weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
    *
    * @generated from field: bool refusal_permitted = 14;
    */

@@ -26,7 +26,7 @@ final class Flight {
     taker.start();
   }
 
-  /** Returns the position of the oldest batch, counted from the begin of the session. */
+  /** Returns the position of the oldest batch, counted from the beginning of the session. */
   synchronized long firstPosition() {
     return removed;
   }

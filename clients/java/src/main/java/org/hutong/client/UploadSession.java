@@ -78,7 +78,7 @@ public final class UploadSession {
     this(channel, UploadStart.newBuilder().setLab(lab).setUploadId(id).build(), Options.DEFAULT);
   }
 
-  /** Makes a session that begins with a frame. The options say whether it is a dry run, not the frame. */
+  /** Makes a session that begins with a frame. The options, and not the frame, say whether it is a dry run. */
   public UploadSession(Channel channel, UploadStart start, Options options) {
     this.uploads = UploadServiceGrpc.newBlockingV2Stub(channel);
     this.start = start.toBuilder().setValidateOnly(options.validateOnly()).build();
