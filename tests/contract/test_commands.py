@@ -11,6 +11,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
 from hutong_client.cli.main import hutong
+from hutong_client.cli.options import NodeCommand
 
 from tests.support.access.methods import METHODS
 
@@ -85,7 +86,7 @@ def of_people() -> list[MethodDescriptor]:
 
 @pytest.mark.parametrize("method", of_people(), ids=lambda method: method.name)
 def test_rpc_that_a_person_uses_has_a_command(method: MethodDescriptor) -> None:
-    """The command exists, and the package calls the RPC."""
+    """The command exists and has an example, and the package calls the RPC."""
     name = name_of(method)
     if name in WITHOUT_COMMAND:
         return
@@ -95,7 +96,8 @@ def test_rpc_that_a_person_uses_has_a_command(method: MethodDescriptor) -> None:
         assert isinstance(command, click.Group)
         command = command.commands.get(word)
     assert command is not None, COMMANDS[name]
-    assert not isinstance(command, click.Group)
+    assert isinstance(command, NodeCommand)
+    assert command.example, "the help shows no call"
     assert re.search(rf"\.{method.name}\b", SOURCE), f"no module calls {name}"
 
 

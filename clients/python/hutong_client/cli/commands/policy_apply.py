@@ -32,7 +32,7 @@ _files_option = click.option(
 )
 
 
-@click.command("apply", cls=NodeCommand)
+@click.command("apply", cls=NodeCommand, example="-f policies --dry-run")
 @_files_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Validate everything and publish nothing.")
@@ -58,7 +58,7 @@ def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool)
     return ExitCode.PARTLY if any("error" in item for item in outcomes) else ExitCode.DONE
 
 
-@click.command("diff", cls=NodeCommand)
+@click.command("diff", cls=NodeCommand, example="-f policies/hotels.yaml")
 @_files_option
 @json_option
 @click.pass_obj
@@ -85,7 +85,7 @@ def diff_files(node: Node, path: Path, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@click.command("lint")
+@click.command("lint", epilog="\b\nExample:\n  hutong policy lint -f policies")
 @_files_option
 @json_option
 def lint_files(path: Path, as_json: bool) -> ExitCode:

@@ -45,7 +45,10 @@ def refusal() -> None:
     """Report a refusal of a valid result; list, answer and count such reports."""
 
 
-@refusal.command(cls=NodeCommand)
+@refusal.command(
+    cls=NodeCommand,
+    example="--region 410105 --purpose hotel --at 2022-08-10T23:00:00+08:00 --ground not-tested-locally",
+)
 @document_options(needed=False)
 @click.option("--region", required=True, help="The region of the refusal, GB/T 2260.")
 @click.option("--venue", default="", help="The name of the venue.")
@@ -108,7 +111,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show(found, as_json)
 
 
-@refusal.command(cls=NodeCommand)
+@refusal.command(cls=NodeCommand, example='refusals/0190a5e2-7c00-7000-8000-000000000001 "The hotel was told."')
 @click.argument("name")
 @click.argument("text", metavar="ANSWER")
 @json_option
@@ -121,7 +124,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
     return _show(answered, as_json)
 
 
-@refusal.command("list", cls=NodeCommand)
+@refusal.command("list", cls=NodeCommand, example="--region 410000 --state open")
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--ground", "grounds", type=GROUND, multiple=True, help="Only on one of these grounds.")
 @click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
@@ -174,7 +177,9 @@ def list_refusals(
     return ExitCode.DONE
 
 
-@refusal.command(cls=NodeCommand)
+@refusal.command(
+    cls=NodeCommand, example="--region 410000 --from 2022-08-09T00:00:00+08:00 --to 2022-08-10T00:00:00+08:00 --by day"
+)
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")

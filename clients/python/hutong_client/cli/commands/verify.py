@@ -38,7 +38,11 @@ _TITLE_SECONDS = 2.0
 """Timeout for reading a policy's title. The title is optional, so it must not delay the answer for longer."""
 
 
-@click.command(cls=NodeCommand, former={"--record": "--store-decision"})
+@click.command(
+    cls=NodeCommand,
+    former={"--record": "--store-decision"},
+    example="--number - --region 410105 --purpose hotel --arriving-from 220500",
+)
 @click.argument("people", required=False)
 @document_options(needed=False)
 @click.option("--region", default="", help="The region that checks, GB/T 2260; its window counts.")
