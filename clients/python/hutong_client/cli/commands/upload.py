@@ -39,7 +39,7 @@ _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
 
-@click.command(cls=NodeCommand)
+@click.command(cls=NodeCommand, example="day.xlsx --lab 91220502MA000LAB8G --timezone Asia/Shanghai --region 220502")
 @click.argument("given", metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."

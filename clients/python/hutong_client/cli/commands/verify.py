@@ -38,7 +38,11 @@ _TITLE_SECONDS = 2.0
 """Timeout for reading a policy's title. The title is optional, so it must not delay the answer for longer."""
 
 
-@click.command(cls=NodeCommand, former={"--record": "--store-decision"})
+@click.command(
+    cls=NodeCommand,
+    former={"--record": "--store-decision"},
+    example="--number - --region 410105 --purpose hotel --arriving-from 220500",
+)
 @click.argument("people", required=False)
 @document_options(needed=False)
 @click.option(
@@ -108,7 +112,7 @@ def verify(
         if as_json:
             print_json(decision)
         else:
-            click.echo("\n".join(explain(decision, _titles(connection))))
+            click.echo("\n".join(explain(decision, policy_titles(connection))))
         return exit_code_of(decision)
 
 
@@ -208,7 +212,9 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool)
     return answers.exit_code
 
 
-def _titles(connection: Connection) -> Callable[[str], str]:
+def policy_titles(connection: Connection) -> Callable[[str], str]:
+    """Return a function that reads the title of a policy; it returns an empty text if the title cannot be read."""
+
     @cache
     def title_of(name: str) -> str:
         try:
