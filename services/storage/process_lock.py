@@ -48,7 +48,7 @@ def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterat
 
 @contextlib.asynccontextmanager
 async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock) -> AsyncIterator[bool]:
-    """Do as `try_process_lock` does without blocking the event loop: the lock is taken and released in threads."""
+    """Do the same as `try_process_lock` without blocking the event loop. Threads take and release the lock."""
     held = contextlib.ExitStack()
     acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, try_process_lock(database, task, key)))
     try:

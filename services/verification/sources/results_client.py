@@ -142,7 +142,7 @@ class ResultsClient:
         return [self._give_up()] * len(look_ups)
 
     def _give_up(self) -> Answer:
-        """Return the answer to a look-up whose time is over."""
+        """Return the answer to a look-up whose deadline has passed."""
         self._breaker.record_failure("no answer in time")
         return None
 

@@ -327,7 +327,7 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
 
 
 def equals(shown: Any, record: Any) -> bool:
-    """Return whether a paper says what a record says; a paper that still shows the sampling does too."""
+    """Return whether a paper agrees with a record. A paper that shows only the sampling agrees too."""
     if record.outcome == PENDING and shown.outcome != PENDING:
         return False
     times = [(shown.sample_time, record.sample_time)]

@@ -100,5 +100,5 @@ def _find_item(project: str, method: str) -> str | None:
 
 
 def _strip(text: str) -> str:
-    """Return the letters of a text, without the words that say nothing of the item."""
+    """Return the letters of a text, without the words that say nothing about the item."""
     return re.sub(r"[\W\d_]+", "", _NEUTRAL.sub("", text))

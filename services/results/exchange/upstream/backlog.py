@@ -35,7 +35,7 @@ class Backlog:
         self._acknowledged = {position.writer: position.offset for position in positions}
 
     def acknowledge(self, positions: Iterable[WriterPosition]) -> None:
-        """Take the positions that the nation acknowledges."""
+        """Record the positions that the nation acknowledges."""
         if self._acknowledged is not None:
             self._acknowledged |= {position.writer: position.offset for position in positions}
 
