@@ -365,13 +365,13 @@ type Grant struct {
 	// must be one that the token names as another of the user's (claim `hutong_other_documents`). The name of an object
 	// must be that of an object about one of the user's documents.
 	Also string `protobuf:"bytes,6,opt,name=also,proto3" json:"also,omitempty"`
-	// The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
-	// PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
-	// views.
+	// The most that the caller may see of the response. A request without `view` gets it. A request for more fails with
+	// PERMISSION_DENIED (NOT_PERMITTED). In a batch or on a stream only that item fails. VIEW_UNSPECIFIED means that the
+	// response has no views.
 	View View `protobuf:"varint,7,opt,name=view,proto3,enum=hutong.access.v1.View" json:"view,omitempty"`
 	// Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
 	// name is compared with those of the person's results (VerifyRequest.document). The operator's access file
-	// (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+	// (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name, names are not compared.
 	NeedsName     bool `protobuf:"varint,8,opt,name=needs_name,json=needsName,proto3" json:"needs_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

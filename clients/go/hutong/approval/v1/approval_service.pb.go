@@ -353,7 +353,7 @@ type RejectChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "pendingChanges/{uuid7}".
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Why, 1 to 256 characters without NUL. Must not contain an identity.
+	// Why the change is rejected, 1 to 256 characters without NUL. Must not contain an identity.
 	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

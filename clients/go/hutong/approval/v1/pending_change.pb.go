@@ -29,7 +29,7 @@ type PendingChangeState int32
 
 const (
 	PendingChangeState_PENDING_CHANGE_STATE_UNSPECIFIED PendingChangeState = 0
-	// Nobody has decided yet.
+	// No caller has decided yet.
 	PendingChangeState_PENDING_CHANGE_STATE_PENDING PendingChangeState = 1
 	// Approved and made. A recall may still be under way: see complete_time.
 	PendingChangeState_PENDING_CHANGE_STATE_APPROVED PendingChangeState = 2

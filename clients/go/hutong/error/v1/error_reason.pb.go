@@ -87,8 +87,8 @@ const (
 	// Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"2026-03-01T00:00:00+08:00"}}
 	ErrorReason_ERROR_REASON_CURSOR_TOO_OLD ErrorReason = 17
 	// This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-	// RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
-	// no use.
+	// RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
+	// useless.
 	// Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_NOT_FRESH_ENOUGH ErrorReason = 18
 	// The database cannot be reached. UNAVAILABLE with RetryInfo.

@@ -579,7 +579,7 @@ func (*Considered_Result) isConsidered_Subject() {}
 func (*Considered_Evidence) isConsidered_Subject() {}
 
 // The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
-// until when and by which rule, but nothing of what was weighed.
+// until when and by which rule, but not what was weighed.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision).
@@ -612,9 +612,9 @@ type Decision struct {
 	// The place's advice, and for NO_RESULT that of the service. It binds no person.
 	Advice []string `protobuf:"bytes,13,rep,name=advice,proto3" json:"advice,omitempty"`
 	// Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
-	// asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
-	// a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
-	// if anything contradicts its record.
+	// asked, and no ground of the refusal is forbidden here. For a positive or a positive pool the ground is
+	// POSITIVE_RESULT. For a lack of proof the ground is NO_PROOF. EXPIRED is a further ground if anything that was
+	// weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
 	RefusalPermitted bool `protobuf:"varint,14,opt,name=refusal_permitted,json=refusalPermitted,proto3" json:"refusal_permitted,omitempty"`
 	// Grounds on which no person may be refused here.
 	ForbiddenGrounds []v11.RefusalGround `protobuf:"varint,15,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
@@ -981,8 +981,8 @@ type DecisionInputs struct {
 	HistoryCut bool `protobuf:"varint,12,opt,name=history_cut,json=historyCut,proto3" json:"history_cut,omitempty"`
 	// The version of the rules that made the decision; 0 in decisions that are older than this field.
 	RulesVersion int32 `protobuf:"varint,13,opt,name=rules_version,json=rulesVersion,proto3" json:"rules_version,omitempty"`
-	// With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
-	// the default item alone, "items/sars-cov-2-nucleic-acid".
+	// Set with history_cut. The items of which results may have been hidden, by their full names, "items/{item}". Empty
+	// for the default item alone, "items/sars-cov-2-nucleic-acid".
 	CutItems      []string `protobuf:"bytes,14,rep,name=cut_items,json=cutItems,proto3" json:"cut_items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

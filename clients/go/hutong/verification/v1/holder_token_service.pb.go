@@ -28,7 +28,7 @@ const (
 
 type IssueHolderTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The user's document. The token holds the mask of its name, for the gate to compare with the face of the document.
+	// The user's document. The token holds the masked name, which the gate compares with the name on the document.
 	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// The only purpose for which the token may be shown. UNSPECIFIED: any.
 	Purpose       v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`
@@ -84,7 +84,7 @@ type IssueHolderTokenResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The token, at most 512 characters of base64url.
 	HolderToken string `protobuf:"bytes,1,opt,name=holder_token,json=holderToken,proto3" json:"holder_token,omitempty"`
-	// When it ends.
+	// When a code page must show a new token: 60 seconds after the issue.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -27,10 +27,10 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-// encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+// encrypted under a key of the nation, so only nodes can read it. It holds no document number.
 type HolderTokenServiceClient interface {
-	// Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-	// differ. A code page asks for a new one in time. Nothing is stored.
+	// Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+	// clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
 	IssueHolderToken(ctx context.Context, in *IssueHolderTokenRequest, opts ...grpc.CallOption) (*IssueHolderTokenResponse, error)
 }
 
@@ -57,10 +57,10 @@ func (c *holderTokenServiceClient) IssueHolderToken(ctx context.Context, in *Iss
 // for forward compatibility.
 //
 // Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-// encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+// encrypted under a key of the nation, so only nodes can read it. It holds no document number.
 type HolderTokenServiceServer interface {
-	// Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-	// differ. A code page asks for a new one in time. Nothing is stored.
+	// Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+	// clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
 	IssueHolderToken(context.Context, *IssueHolderTokenRequest) (*IssueHolderTokenResponse, error)
 	mustEmbedUnimplementedHolderTokenServiceServer()
 }

@@ -152,8 +152,9 @@ type Refusal struct {
 	// Those of the grounds that were forbidden there at that instant. REPEAT_TEST_DEMANDED is among them only if the
 	// person was entitled, by a recognised result or because none was asked for.
 	ForbiddenGrounds []v1.RefusalGround `protobuf:"varint,7,rep,packed,name=forbidden_grounds,json=forbiddenGrounds,proto3,enum=hutong.type.v1.RefusalGround" json:"forbidden_grounds,omitempty"`
-	// The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
-	// one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
+	// The decision by which it was assessed, "decisions/{uuid7}". Usually this is the decision that was shown at the
+	// place. It is the decision made when the report came in if that one outweighs the shown one, or if the shown one is
+	// about something else.
 	Decision string `protobuf:"bytes,8,opt,name=decision,proto3" json:"decision,omitempty"`
 	// Whether it was lawful.
 	Assessment RefusalAssessment `protobuf:"varint,9,opt,name=assessment,proto3,enum=hutong.verification.v1.RefusalAssessment" json:"assessment,omitempty"`

@@ -33,11 +33,11 @@ const (
 // Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
 // the policy and an expiry. A status other than OK only says that the question could not be answered.
 type VerificationServiceClient interface {
-	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
-	// sees the minimal view of a decision, an app the full view of its user's.
-	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
-	// makes a decision of its own, and a decision that is stored is stored each time.
+	// Decides for one person. A source that does not answer is named in the decision. It is never held against the
+	// holder. A gate sees the minimal view of a decision, an app the full view of its user's. INVALID_ARGUMENT for a
+	// faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot be;
+	// RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call makes
+	// a decision of its own, and a decision that is stored is stored each time.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (*VerifyResponse, error)
 	// Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
 	// decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
@@ -45,11 +45,11 @@ type VerificationServiceClient interface {
 	BatchVerify(ctx context.Context, in *BatchVerifyRequest, opts ...grpc.CallOption) (*BatchVerifyResponse, error)
 	// Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
 	// answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-	// and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+	// and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
 	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
 	// break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-	// not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
-	// certificate or token expires (UNAUTHENTICATED).
+	// not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
+	// with UNAUTHENTICATED when the caller's certificate or token expires.
 	StreamVerify(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[StreamVerifyRequest, StreamVerifyResponse], error)
 	// Reads a stored decision. NOT_FOUND when it was not stored.
 	GetDecision(ctx context.Context, in *GetDecisionRequest, opts ...grpc.CallOption) (*GetDecisionResponse, error)
@@ -125,11 +125,11 @@ func (c *verificationServiceClient) ReplayDecision(ctx context.Context, in *Repl
 // Decides whether a person's result is recognised here, now, for this purpose. An answer has an outcome, its reason,
 // the policy and an expiry. A status other than OK only says that the question could not be answered.
 type VerificationServiceServer interface {
-	// Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
-	// sees the minimal view of a decision, an app the full view of its user's.
-	// INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-	// be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
-	// makes a decision of its own, and a decision that is stored is stored each time.
+	// Decides for one person. A source that does not answer is named in the decision. It is never held against the
+	// holder. A gate sees the minimal view of a decision, an app the full view of its user's. INVALID_ARGUMENT for a
+	// faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot be;
+	// RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call makes
+	// a decision of its own, and a decision that is stored is stored each time.
 	Verify(context.Context, *VerifyRequest) (*VerifyResponse, error)
 	// Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
 	// decision must be stored and cannot be, gets an error of its own and does not affect the others. Clients must not
@@ -137,11 +137,11 @@ type VerificationServiceServer interface {
 	BatchVerify(context.Context, *BatchVerifyRequest) (*BatchVerifyResponse, error)
 	// Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
 	// answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-	// and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+	// and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
 	// (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
 	// break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-	// not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
-	// certificate or token expires (UNAUTHENTICATED).
+	// not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
+	// with UNAUTHENTICATED when the caller's certificate or token expires.
 	StreamVerify(grpc.BidiStreamingServer[StreamVerifyRequest, StreamVerifyResponse]) error
 	// Reads a stored decision. NOT_FOUND when it was not stored.
 	GetDecision(context.Context, *GetDecisionRequest) (*GetDecisionResponse, error)

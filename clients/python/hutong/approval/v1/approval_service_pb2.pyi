@@ -178,7 +178,7 @@ class RejectChangeRequest(_message.Message):
     name: _builtins.str
     """"pendingChanges/{uuid7}"."""
     reason: _builtins.str
-    """Why, 1 to 256 characters without NUL. Must not contain an identity."""
+    """Why the change is rejected, 1 to 256 characters without NUL. Must not contain an identity."""
     def __init__(
         self,
         *,

@@ -27,7 +27,7 @@ class _PendingChangeStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Pe
     DESCRIPTOR: _descriptor.EnumDescriptor
     PENDING_CHANGE_STATE_UNSPECIFIED: _PendingChangeState.ValueType  # 0
     PENDING_CHANGE_STATE_PENDING: _PendingChangeState.ValueType  # 1
-    """Nobody has decided yet."""
+    """No caller has decided yet."""
     PENDING_CHANGE_STATE_APPROVED: _PendingChangeState.ValueType  # 2
     """Approved and made. A recall may still be under way: see complete_time."""
     PENDING_CHANGE_STATE_REJECTED: _PendingChangeState.ValueType  # 3
@@ -40,7 +40,7 @@ class PendingChangeState(_PendingChangeState, metaclass=_PendingChangeStateEnumT
 
 PENDING_CHANGE_STATE_UNSPECIFIED: PendingChangeState.ValueType  # 0
 PENDING_CHANGE_STATE_PENDING: PendingChangeState.ValueType  # 1
-"""Nobody has decided yet."""
+"""No caller has decided yet."""
 PENDING_CHANGE_STATE_APPROVED: PendingChangeState.ValueType  # 2
 """Approved and made. A recall may still be under way: see complete_time."""
 PENDING_CHANGE_STATE_REJECTED: PendingChangeState.ValueType  # 3

@@ -97,8 +97,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_NOT_FRESH_ENOUGH: _ErrorReason.ValueType  # 18
     """This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-    RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
-    no use.
+    RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
+    useless.
     Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
     ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 19
@@ -335,8 +335,8 @@ Example: {"reason":"CURSOR_TOO_OLD","domain":"hutong.org","metadata":{"oldest":"
 """
 ERROR_REASON_NOT_FRESH_ENOUGH: ErrorReason.ValueType  # 18
 """This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
-no use.
+RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
+useless.
 Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 19

@@ -145,10 +145,11 @@ class Node(_message.Message):
     backlog: _builtins.int
     """The number of commits that it had not sent yet when the last frame came."""
     conflict_count: _builtins.int
-    """The number of conflicts. There are two kinds. The node sent a report that another node had sent before with other
-    content; the first one counts. Or it sent a revision with other content or state than before, for example because
-    it was restored from an older copy. The revision that is newest by the node's clock then becomes the next revision
-    at the nation. If the report would become another person's, the first one counts.
+    """The number of conflicts, of two kinds. In the first kind, the node sent a report that another node had sent before
+    with other content. The report that came first counts. In the second kind, the node sent a revision again with
+    other content or state, for example because it was restored from an older copy. The revision that is newest by the
+    node's clock then becomes the next revision at the nation. If the report would become another person's, the first
+    one counts.
     """
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:

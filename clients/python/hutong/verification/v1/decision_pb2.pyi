@@ -399,7 +399,7 @@ Global___Considered: _TypeAlias = Considered  # noqa: Y015
 @_typing.final
 class Decision(_message.Message):
     """The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
-    until when and by which rule, but nothing of what was weighed.
+    until when and by which rule, but not what was weighed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -452,9 +452,9 @@ class Decision(_message.Message):
     """
     refusal_permitted: _builtins.bool
     """Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
-    asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
-    a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
-    if anything contradicts its record.
+    asked, and no ground of the refusal is forbidden here. For a positive or a positive pool the ground is
+    POSITIVE_RESULT. For a lack of proof the ground is NO_PROOF. EXPIRED is a further ground if anything that was
+    weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
     """
     assumed_origin: _policy_pb2.TravelerOrigin.ValueType
     """The origin whose rule was applied, if the origin is not known and the rules for the two origins differ. It is the
@@ -674,8 +674,8 @@ class DecisionInputs(_message.Message):
 
     @_builtins.property
     def cut_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
-        the default item alone, "items/sars-cov-2-nucleic-acid".
+        """Set with history_cut. The items of which results may have been hidden, by their full names, "items/{item}". Empty
+        for the default item alone, "items/sars-cov-2-nucleic-acid".
         """
 
     def __init__(

@@ -29,7 +29,7 @@ class IssueHolderTokenRequest(_message.Message):
     """The only purpose for which the token may be shown. UNSPECIFIED: any."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The user's document. The token holds the mask of its name, for the gate to compare with the face of the document."""
+        """The user's document. The token holds the masked name, which the gate compares with the name on the document."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class IssueHolderTokenResponse(_message.Message):
     """The token, at most 512 characters of base64url."""
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it ends."""
+        """When a code page must show a new token: 60 seconds after the issue."""
 
     def __init__(
         self,

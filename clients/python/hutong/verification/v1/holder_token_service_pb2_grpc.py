@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class HolderTokenServiceStub(object):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
     """
 
     def __init__(self, channel):
@@ -45,12 +45,12 @@ class HolderTokenServiceStub(object):
 
 class HolderTokenServiceServicer(object):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
     """
 
     def IssueHolderToken(self, request, context):
-        """Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-        differ. A code page asks for a new one in time. Nothing is stored.
+        """Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+        clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -74,7 +74,7 @@ def add_HolderTokenServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class HolderTokenService(object):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
     """
 
     @staticmethod

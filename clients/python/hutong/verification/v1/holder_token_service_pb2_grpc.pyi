@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class HolderTokenServiceStub:
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
     """
 
     @_typing.overload
@@ -36,25 +36,25 @@ class HolderTokenServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> HolderTokenServiceAsyncStub: ...
     IssueHolderToken: _grpc.UnaryUnaryMultiCallable[_holder_token_service_pb2.IssueHolderTokenRequest, _holder_token_service_pb2.IssueHolderTokenResponse]
-    """Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-    differ. A code page asks for a new one in time. Nothing is stored.
+    """Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+    clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
     """
 
 @_typing.type_check_only
 class HolderTokenServiceAsyncStub(HolderTokenServiceStub):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     IssueHolderToken: _aio.UnaryUnaryMultiCallable[_holder_token_service_pb2.IssueHolderTokenRequest, _holder_token_service_pb2.IssueHolderTokenResponse]  # type: ignore[assignment]
-    """Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-    differ. A code page asks for a new one in time. Nothing is stored.
+    """Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+    clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
     """
 
 class HolderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
     """Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
-    encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+    encrypted under a key of the nation, so only nodes can read it. It holds no document number.
     """
 
     @_abc_1.abstractmethod
@@ -63,8 +63,8 @@ class HolderTokenServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _holder_token_service_pb2.IssueHolderTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_holder_token_service_pb2.IssueHolderTokenResponse, _abc.Awaitable[_holder_token_service_pb2.IssueHolderTokenResponse]]:
-        """Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-        differ. A code page asks for a new one in time. Nothing is stored.
+        """Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+        clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
         """
 
 def add_HolderTokenServiceServicer_to_server(servicer: HolderTokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

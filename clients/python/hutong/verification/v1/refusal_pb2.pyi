@@ -106,8 +106,9 @@ class Refusal(_message.Message):
     purpose: _purpose_pb2.Purpose.ValueType
     """What the person wanted to do."""
     decision: _builtins.str
-    """The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
-    one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
+    """The decision by which it was assessed, "decisions/{uuid7}". Usually this is the decision that was shown at the
+    place. It is the decision made when the report came in if that one outweighs the shown one, or if the shown one is
+    about something else.
     """
     assessment: Global___RefusalAssessment.ValueType
     """Whether it was lawful."""

@@ -36,11 +36,11 @@ class VerificationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> VerificationServiceAsyncStub: ...
     Verify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]
-    """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
-    sees the minimal view of a decision, an app the full view of its user's.
-    INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
-    makes a decision of its own, and a decision that is stored is stored each time.
+    """Decides for one person. A source that does not answer is named in the decision. It is never held against the
+    holder. A gate sees the minimal view of a decision, an app the full view of its user's. INVALID_ARGUMENT for a
+    faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot be;
+    RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call makes
+    a decision of its own, and a decision that is stored is stored each time.
     """
     BatchVerify: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]
     """Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
@@ -50,11 +50,11 @@ class VerificationServiceStub:
     StreamVerify: _grpc.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]
     """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
     answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-    and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+    and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
     (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
     break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-    not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
-    certificate or token expires (UNAUTHENTICATED).
+    not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
+    with UNAUTHENTICATED when the caller's certificate or token expires.
     """
     GetDecision: _grpc.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -69,11 +69,11 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Verify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.VerifyRequest, _verification_service_pb2.VerifyResponse]  # type: ignore[assignment]
-    """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
-    sees the minimal view of a decision, an app the full view of its user's.
-    INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-    be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
-    makes a decision of its own, and a decision that is stored is stored each time.
+    """Decides for one person. A source that does not answer is named in the decision. It is never held against the
+    holder. A gate sees the minimal view of a decision, an app the full view of its user's. INVALID_ARGUMENT for a
+    faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot be;
+    RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call makes
+    a decision of its own, and a decision that is stored is stored each time.
     """
     BatchVerify: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.BatchVerifyRequest, _verification_service_pb2.BatchVerifyResponse]  # type: ignore[assignment]
     """Decides for up to 500 persons. The answers are in the order of the requests. A request that is faulty, or whose
@@ -83,11 +83,11 @@ class VerificationServiceAsyncStub(VerificationServiceStub):
     StreamVerify: _aio.StreamStreamMultiCallable[_verification_service_pb2.StreamVerifyRequest, _verification_service_pb2.StreamVerifyResponse]  # type: ignore[assignment]
     """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
     answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-    and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+    and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
     (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
     break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-    not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
-    certificate or token expires (UNAUTHENTICATED).
+    not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
+    with UNAUTHENTICATED when the caller's certificate or token expires.
     """
     GetDecision: _aio.UnaryUnaryMultiCallable[_verification_service_pb2.GetDecisionRequest, _verification_service_pb2.GetDecisionResponse]  # type: ignore[assignment]
     """Reads a stored decision. NOT_FOUND when it was not stored."""
@@ -105,11 +105,11 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _verification_service_pb2.VerifyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_verification_service_pb2.VerifyResponse, _abc.Awaitable[_verification_service_pb2.VerifyResponse]]:
-        """Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
-        sees the minimal view of a decision, an app the full view of its user's.
-        INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-        be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
-        makes a decision of its own, and a decision that is stored is stored each time.
+        """Decides for one person. A source that does not answer is named in the decision. It is never held against the
+        holder. A gate sees the minimal view of a decision, an app the full view of its user's. INVALID_ARGUMENT for a
+        faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot be;
+        RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call makes
+        a decision of its own, and a decision that is stored is stored each time.
         """
 
     @_abc_1.abstractmethod
@@ -131,11 +131,11 @@ class VerificationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_verification_service_pb2.StreamVerifyResponse], _abc.AsyncIterator[_verification_service_pb2.StreamVerifyResponse]]:
         """Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
         answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-        and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+        and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
         (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
         break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-        not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
-        certificate or token expires (UNAUTHENTICATED).
+        not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
+        with UNAUTHENTICATED when the caller's certificate or token expires.
         """
 
     @_abc_1.abstractmethod

@@ -106,9 +106,9 @@ export type Grant = Message<"hutong.access.v1.Grant"> & {
   also: string;
 
   /**
-   * The most that the caller may see of the response. A request without `view` gets it. A request for more is refused:
-   * PERMISSION_DENIED (NOT_PERMITTED), in a batch and on a stream for the one item. VIEW_UNSPECIFIED: the response has no
-   * views.
+   * The most that the caller may see of the response. A request without `view` gets it. A request for more fails with
+   * PERMISSION_DENIED (NOT_PERMITTED). In a batch or on a stream only that item fails. VIEW_UNSPECIFIED means that the
+   * response has no views.
    *
    * @generated from field: hutong.access.v1.View view = 7;
    */
@@ -117,7 +117,7 @@ export type Grant = Message<"hutong.access.v1.Grant"> & {
   /**
    * Whether the document of a question must state the name too, as a gate reads it from the document that is shown. The
    * name is compared with those of the person's results (VerifyRequest.document). The operator's access file
-   * (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name no name is compared.
+   * (HUTONG_ACCESS_FILE) may let such callers ask by the bare number. Without needs_name, names are not compared.
    *
    * @generated from field: bool needs_name = 8;
    */

@@ -149,7 +149,7 @@ export enum PendingChangeState {
   UNSPECIFIED = 0,
 
   /**
-   * Nobody has decided yet.
+   * No caller has decided yet.
    *
    * @generated from enum value: PENDING_CHANGE_STATE_PENDING = 1;
    */

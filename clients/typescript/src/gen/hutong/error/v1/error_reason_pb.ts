@@ -169,8 +169,8 @@ export enum ErrorReason {
 
   /**
    * This node did not see the writes that a consistency token stands for within the deadline. UNAVAILABLE with
-   * RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write, so that to wait is of
-   * no use.
+   * RetryInfo. The metadata has "lost" = "true" if a restore from an older copy has lost the write. Waiting is then
+   * useless.
    * Example: {"reason":"NOT_FRESH_ENOUGH","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
    *
    * @generated from enum value: ERROR_REASON_NOT_FRESH_ENOUGH = 18;

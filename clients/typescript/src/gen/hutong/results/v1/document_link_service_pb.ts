@@ -216,10 +216,10 @@ export const ListLinkedDocumentsResponseSchema: GenMessage<ListLinkedDocumentsRe
 export const DocumentLinkService: GenService<{
   /**
    * Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-   * history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-   * is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-   * the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-   * (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+   * history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+   * link counts for a document only in two cases: that node has results of the document that came from this node; or it
+   * has no results of the document, and this node has results of a document that its links connect with it.
+   * FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
    *
    * @generated from rpc hutong.results.v1.DocumentLinkService.LinkDocuments
    */
@@ -230,8 +230,8 @@ export const DocumentLinkService: GenService<{
   },
   /**
    * Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
-   * that another node has made is removed here alone; the nation removes any link for the nodes that hear of it.
-   * With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+   * that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
+   * notified of it. With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
    * A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
    * (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
    *

@@ -100,7 +100,7 @@ export const ConsideredSchema: GenMessage<Considered> = /*@__PURE__*/
 
 /**
  * The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
- * until when and by which rule, but nothing of what was weighed.
+ * until when and by which rule, but not what was weighed.
  *
  * @generated from message hutong.verification.v1.Decision
  */
@@ -201,9 +201,9 @@ export type Decision = Message<"hutong.verification.v1.Decision"> & {
 
   /**
    * Whether the place may turn this person away. True only for NOT_RECOGNIZED, if the policy permits it, the nation was
-   * asked, and no ground of the refusal is forbidden here. For a positive or a pool the ground is POSITIVE_RESULT. For
-   * a lack the grounds are NO_PROOF, also EXPIRED if anything that was weighed has expired, and also SUSPECTED_FORGERY
-   * if anything contradicts its record.
+   * asked, and no ground of the refusal is forbidden here. For a positive or a positive pool the ground is
+   * POSITIVE_RESULT. For a lack of proof the ground is NO_PROOF. EXPIRED is a further ground if anything that was
+   * weighed has expired, and SUSPECTED_FORGERY if anything contradicts its record.
    *
    * @generated from field: bool refusal_permitted = 14;
    */
@@ -460,8 +460,8 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   rulesVersion: number;
 
   /**
-   * With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
-   * the default item alone, "items/sars-cov-2-nucleic-acid".
+   * Set with history_cut. The items of which results may have been hidden, by their full names, "items/{item}". Empty
+   * for the default item alone, "items/sars-cov-2-nucleic-acid".
    *
    * @generated from field: repeated string cut_items = 14;
    */

@@ -26,7 +26,7 @@ export const file_hutong_verification_v1_holder_token_service: GenFile = /*@__PU
  */
 export type IssueHolderTokenRequest = Message<"hutong.verification.v1.IssueHolderTokenRequest"> & {
   /**
-   * The user's document. The token holds the mask of its name, for the gate to compare with the face of the document.
+   * The user's document. The token holds the masked name, which the gate compares with the name on the document.
    *
    * @generated from field: hutong.type.v1.IdentityDocument document = 1;
    */
@@ -59,7 +59,7 @@ export type IssueHolderTokenResponse = Message<"hutong.verification.v1.IssueHold
   holderToken: string;
 
   /**
-   * When it ends.
+   * When a code page must show a new token: 60 seconds after the issue.
    *
    * @generated from field: google.protobuf.Timestamp expire_time = 2;
    */
@@ -75,14 +75,14 @@ export const IssueHolderTokenResponseSchema: GenMessage<IssueHolderTokenResponse
 
 /**
  * Issues the tokens that a holder shows in place of number and name, such as a code page as a QR code. A token is
- * encrypted under a key of the nation, so every node can read it and nobody else. It holds no number.
+ * encrypted under a key of the nation, so only nodes can read it. It holds no document number.
  *
  * @generated from service hutong.verification.v1.HolderTokenService
  */
 export const HolderTokenService: GenService<{
   /**
-   * Issues a token for the user who signed in at the app. It is good for 60 seconds, and for 30 more because clocks
-   * differ. A code page asks for a new one in time. Nothing is stored.
+   * Issues a token for the user who signed in at the app. Nodes accept it for 60 seconds, and for 30 more because
+   * clocks differ. A code page asks for a new one before the 60 seconds end. Nothing is stored.
    *
    * @generated from rpc hutong.verification.v1.HolderTokenService.IssueHolderToken
    */

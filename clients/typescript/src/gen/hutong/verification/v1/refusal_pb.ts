@@ -78,8 +78,9 @@ export type Refusal = Message<"hutong.verification.v1.Refusal"> & {
   forbiddenGrounds: RefusalGround[];
 
   /**
-   * The decision by which it was assessed, "decisions/{uuid7}". It is the one that was shown at the place. It is the
-   * one made when the report came in if that one outweighs the shown one, or if the shown one is about something else.
+   * The decision by which it was assessed, "decisions/{uuid7}". Usually this is the decision that was shown at the
+   * place. It is the decision made when the report came in if that one outweighs the shown one, or if the shown one is
+   * about something else.
    *
    * @generated from field: string decision = 8;
    */

@@ -479,11 +479,11 @@ export const ReplayComparisonSchema: GenEnum<ReplayComparison> = /*@__PURE__*/
  */
 export const VerificationService: GenService<{
   /**
-   * Decides for one person. A source that does not answer is named in the decision, never held against the holder. A gate
-   * sees the minimal view of a decision, an app the full view of its user's.
-   * INVALID_ARGUMENT for a faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot
-   * be; RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call
-   * makes a decision of its own, and a decision that is stored is stored each time.
+   * Decides for one person. A source that does not answer is named in the decision. It is never held against the
+   * holder. A gate sees the minimal view of a decision, an app the full view of its user's. INVALID_ARGUMENT for a
+   * faulty field; UNAVAILABLE (DATABASE_UNAVAILABLE) for a decision that must be stored and cannot be;
+   * RESOURCE_EXHAUSTED with RetryInfo under overload. Clients must not repeat it automatically, because each call makes
+   * a decision of its own, and a decision that is stored is stored each time.
    *
    * @generated from rpc hutong.verification.v1.VerificationService.Verify
    */
@@ -507,11 +507,11 @@ export const VerificationService: GenService<{
   /**
    * Answers a gate's questions on a stream that stays open. An answer carries the correlation_id of its question, and
    * answers may come in another order than questions. A question that gets an error in BatchVerify gets one here too,
-   * and the stream goes on. A question about one person more than the caller's budget allows gets an error too
+   * and the stream goes on. A question that exceeds the caller's budget of persons gets an error too
    * (RESOURCE_EXHAUSTED, BUDGET_EXCEEDED). Clients must not repeat the call automatically, as with Verify: after a
    * break the gate asks the unanswered questions again. The stream ends with a question about a region or user that is
-   * not the caller's. It also ends with its connection, after about an hour (UNAVAILABLE), and when the caller's
-   * certificate or token expires (UNAUTHENTICATED).
+   * not the caller's. It ends with UNAVAILABLE when its connection ends, which it does after about an hour. It ends
+   * with UNAUTHENTICATED when the caller's certificate or token expires.
    *
    * @generated from rpc hutong.verification.v1.VerificationService.StreamVerify
    */
