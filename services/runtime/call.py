@@ -36,6 +36,7 @@ class Call:
         "case",
         "code",
         "deadline",
+        "misses",
         "needs_name",
         "reason",
         "request_id",
@@ -57,6 +58,8 @@ class Call:
         # Whether the contract asks the caller for names, and whether the access file lets it ask without them.
         self.needs_name = False
         self.bare_number = False
+        # Answers about persons without any record that the caller's budget has not counted yet.
+        self.misses = 0
         self.code = "OK"
         self.reason = ""
         # In seconds of the event loop's clock; None for a stream without a deadline.

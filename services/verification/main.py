@@ -35,7 +35,6 @@ from services.verification.schema import audit as audit_tables
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
-from services.verification.verify.misses import count_misses
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
@@ -127,5 +126,4 @@ async def open_verification(
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,
-        count_misses=count_misses,
     )

@@ -176,11 +176,7 @@ def _lock_progress(
         secret=secret,
     )
     held = select(_requests.c.response).where(*_is_request(request_id)).with_for_update()
-    count, after, *position = ListValue.FromString(connection.execute(held).scalar_one())
-    # A progress that is older than stored positions has none.
-    life, writer, sequence = position or BEFORE_ANY
-    reached = LogPosition(str(life), int(cast(float, writer)), int(cast(float, sequence)))
-    return Progress(int(cast(float, count)), cast("str | None", after), reached)
+    return decode_progress(connection.execute(held).scalar_one())
 
 
 def _store_progress(connection: Connection, request_id: str, progress: Progress) -> None:
@@ -190,6 +186,17 @@ def _store_progress(connection: Connection, request_id: str, progress: Progress)
 
 def _is_request(request_id: str) -> tuple[Any, Any]:
     return _requests.c.method == PROGRESS, _requests.c.request_id == request_id
+
+
+def decode_progress(stored: bytes) -> Progress:
+    """Return the progress from its row, whose response is empty until the first part of the recall is stored."""
+    if not stored:
+        return Progress()
+    count, after, *position = ListValue.FromString(stored)
+    # A progress that is older than stored positions has none.
+    life, writer, sequence = position or BEFORE_ANY
+    reached = LogPosition(str(life), int(cast(float, writer)), int(cast(float, sequence)))
+    return Progress(int(cast(float, count)), cast("str | None", after), reached)
 
 
 def _encode(progress: Progress) -> ListValue:

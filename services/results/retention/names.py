@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from google.protobuf.struct_pb2 import ListValue
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
 from hutong.results.v1.result_pb2 import TestResult
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, CorrectResultResponse
@@ -19,7 +18,7 @@ from services.domain.names import parse_lab
 from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind
 from services.results.changelog.tables import changes
-from services.results.corrections.recall import PROGRESS
+from services.results.corrections.recall import PROGRESS, decode_progress
 from services.results.exchange.tables import notifications
 from services.results.idempotency import requests
 from services.results.missing_reports.tables import missing_reports
@@ -156,8 +155,8 @@ def _name(result: TestResult) -> ReportName:
 
 def _names_in_progress(answer: bytes) -> list[ReportName]:
     """Return the report at which an unfinished recall continues. Its laboratory is not stored."""
-    _, after = ListValue.FromString(answer) if answer else (0, None)
-    return [("", str(after))] if after else []
+    after = decode_progress(answer).after
+    return [("", after)] if after else []
 
 
 _NAMES_IN_ANSWERS: Mapping[str, Callable[[bytes], Iterable[ReportName]]] = {

@@ -147,7 +147,7 @@ async def start(
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
-    budgets = Budgets(settings, clock, service.count_misses)
+    budgets = Budgets(settings, clock)
     layers = arrange(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
     routes = Routes(layers)
     # Generated code needs a server only to register methods, which Routes accepts as well.

@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.protobuf.message import Message
-
 from services.domain.errors import NotFound
 from services.runtime.audit import AuditTrail
 from services.runtime.background import Job
@@ -52,10 +50,6 @@ async def _owns_nothing(name: str) -> Owner:
     raise NotFound.resource(name)
 
 
-def _misses_nobody(_response: Message) -> int:
-    return 0
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """A service ready to be served.
@@ -68,7 +62,6 @@ class Service:
         start: called once when the server is up, before the background jobs start.
         background: jobs that run from then on until the last call has ended.
         drain: begins when the server will stop.
-        count_misses: returns the number of persons in a response without any record.
         owner_of: returns the owner of a stored object by its name, so that a call about it can be ruled on; NotFound if
             there is no such object.
         audit: where calls are recorded; None for a service of tests that records nothing.
@@ -82,5 +75,4 @@ class Service:
     background: tuple[Job, ...] = ()
     drain: Drain = field(default_factory=Drain)
     owner_of: Callable[[str], Awaitable[Owner]] = _owns_nothing
-    count_misses: Callable[[Message], int] = _misses_nobody
     audit: AuditTrail | None = None

@@ -8,7 +8,7 @@ from hutong.access.v1 import access_pb2
 
 from services.domain.errors import PermissionDenied
 from services.runtime.audit import CallAudit, current_audit
-from services.runtime.call import current_call
+from services.runtime.call import Call, current_call
 from services.runtime.caller import LOCAL
 
 View: TypeAlias = access_pb2.View.ValueType
@@ -27,7 +27,8 @@ class Asker(NamedTuple):
         compares_name: whether the name in a question is compared. It is not if the user has signed in.
         needs_name: whether a question must state a name.
         question: identifies the question by its caller and its own id. The same question may show a holder's token
-        again.
+            again.
+        call: the call, which counts answers about persons without any record; None outside a call.
     """
 
     audit: CallAudit | None = None
@@ -36,6 +37,7 @@ class Asker(NamedTuple):
     compares_name: bool = True
     needs_name: bool = False
     question: str = ""
+    call: Call | None = None
 
     def view_of(self, asked: View) -> View:
         """Return the view for an answer.
@@ -63,7 +65,7 @@ def current_asker(correlation_id: str = "") -> Asker:
     caller, needs_name = call.caller, call.needs_name
     question = f"{caller.name} question {correlation_id}" if correlation_id else f"{caller.name} call {call.request_id}"
     if caller.role == LOCAL:
-        return Asker(current_audit.get(), question=question)
+        return Asker(current_audit.get(), question=question, call=call)
     return Asker(
         current_audit.get(),
         caller.role,
@@ -71,4 +73,5 @@ def current_asker(correlation_id: str = "") -> Asker:
         needs_name,
         needs_name and not call.bare_number,
         question,
+        call,
     )

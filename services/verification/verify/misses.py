@@ -1,19 +1,28 @@
-"""Counts answers about persons of whom nothing is recorded, for the budgets of callers."""
+"""Says which answers are misses, which count against the budgets of callers. Pure."""
 
 from __future__ import annotations
 
-from google.protobuf.message import Message
-from hutong.verification.v1 import decision_pb2
-from hutong.verification.v1.verification_service_pb2 import BatchVerifyResponse, StreamVerifyResponse, VerifyResponse
+from hutong.verification.v1 import decision_pb2 as pb
 
-_MISSES = {decision_pb2.DECISION_REASON_NO_RESULT, decision_pb2.DECISION_REASON_NATION_NOT_ASKED}
-"""Reasons of misses. An unavailable nation is not among them, because every answer would then be a miss."""
+from services.verification.decision.model import Decision, Inputs
+
+_WITHOUT_RESULT = {pb.DECISION_REASON_NO_RESULT, pb.DECISION_REASON_NATION_NOT_ASKED}
+_WITHOUT_LOOK_UP = {
+    pb.DECISION_REASON_NO_TEST_REQUIRED,
+    pb.DECISION_REASON_NO_POLICY_IN_FORCE,
+    pb.DECISION_REASON_SOURCE_UNAVAILABLE,
+}
+"""Reasons that are no misses. An unavailable nation is not among the misses, because every answer would be one."""
 
 
-def count_misses(response: Message) -> int:
-    """Return how many decisions of a response found no result."""
-    if isinstance(response, (VerifyResponse, StreamVerifyResponse)):
-        return int(response.decision.reason in _MISSES)
-    if isinstance(response, BatchVerifyResponse):
-        return sum(item.decision.reason in _MISSES for item in response.items)
-    return 0
+def is_miss(decision: Decision, inputs: Inputs) -> bool:
+    """Return whether nothing is recorded of the person.
+
+    Shown evidence gives another reason than NO_RESULT. Without a record the answer is a miss nevertheless. Otherwise a
+    caller could try out names without end by showing made-up evidence.
+    """
+    if decision.reason in _WITHOUT_RESULT:
+        return True
+    if not inputs.evidence or inputs.records or decision.reason in _WITHOUT_LOOK_UP:
+        return False
+    return not any(claim.record is not None or claim.possible for claim in inputs.claims)

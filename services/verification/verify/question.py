@@ -20,6 +20,7 @@ from services.domain.normal_form import normal_form
 from services.domain.person_name import person_name_form
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number
+from services.runtime.call import Call
 from services.runtime.consistency import CommitPosition, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
@@ -50,6 +51,7 @@ class Question(NamedTuple):
         own_records_first: whether the scope is unset, so that the nation is asked only if the node's own records do not
             suffice.
         view: how much of the decision the answer has.
+        call: the call that asks; None outside a call.
     """
 
     document: Document | None
@@ -62,6 +64,7 @@ class Question(NamedTuple):
     own_records_first: bool
     view: View = FULL
     token: HolderToken | None = None
+    call: Call | None = None
 
     def subject_key(self, pepper: Pepper) -> bytes:
         """Return the key of the subject."""
@@ -146,6 +149,7 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
         not request.scope,
         view,
         shown_token,
+        asker.call,
     )
 
 

@@ -33,6 +33,7 @@ from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
 from services.verification.verify.inputs import SourceAnswers, inputs_to_proto
 from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep_each, kept_answer
+from services.verification.verify.misses import is_miss
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     SECOND_LOOK_UP_SECONDS,
@@ -307,6 +308,8 @@ class Verifier:
         """
         answers, gathered, decision = settled
         inputs = gathered.inputs
+        if question.call is not None and is_miss(decision, inputs):
+            question.call.misses += 1
         if not question.store_decision and not must_be_kept(decision):
             fill_decision(message, decision, inputs)
             show(message, question)

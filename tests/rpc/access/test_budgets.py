@@ -17,6 +17,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.type.v1 import purpose_pb2
+from hutong.verification.v1 import evidence_pb2
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest, VerifyRequest
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 from prometheus_client import REGISTRY
@@ -28,7 +29,7 @@ from tests.support.access.guarded import OTHER_REGION, REGION, USER, Guarded, op
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of, rich_status
 from tests.support.policy.service import make_policy
-from tests.support.results.factories import make_document
+from tests.support.results.factories import LAB_NAME, make_document
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,6 +49,10 @@ quotas:
     misses_an_hour: null
     units_a_second: null
   - caller: gates/{REGION}/misses
+    misses_an_hour: {MISSES}
+  - caller: gates/{REGION}/guesses
+    misses_an_hour: {MISSES}
+  - caller: gates/{REGION}/papers
     misses_an_hour: {MISSES}
   - caller: gates/{REGION}/streams
     streams: 1
@@ -129,6 +134,23 @@ async def test_misses_are_stopped_earlier(guarded: Guarded) -> None:
         await stub.Verify(question(person))
     assert (await failure_of(stub.Verify(question(30_000))))[:2] == EXHAUSTED
     await stub.Verify(question(USER))
+
+
+async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> None:
+    """With made-up evidence too, although the answer then has another reason."""
+    report = evidence_pb2.PresentedEvidence(channel=1, lab=LAB_NAME, report_number="nosuch", outcome=1)
+    for name, evidence in (("guesses", []), ("papers", [report])):
+        stub = await gate(guarded, name)
+        asked = question(USER)
+        asked.evidence.extend(evidence)
+        await stub.Verify(asked)
+        for index in range(MISSES):
+            asked.document.name = f"王{chr(0x4E00 + index)}"
+            await stub.Verify(asked)
+        asked.document.name = "李四"
+        assert (await failure_of(stub.Verify(asked)))[:2] == EXHAUSTED
+        asked.document.name = make_document(USER).name
+        await stub.Verify(asked)
 
 
 async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:

@@ -1,4 +1,4 @@
-"""A node with one small day and the sample policies, for each file of tests."""
+"""A node with one small day and the sample policies, for all files of tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.client.command_line import POLICIES, Shell
 from tests.support.client.forked_node import forked_node
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def hutong(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """A node with a laboratory, its day and the sample policies; all brought in by the command itself."""
     where = tmp_path_factory.mktemp("node")

@@ -17,9 +17,15 @@ from hutong_client.cli.commands.policy import policy
 from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policy_calendar import show_calendar
 from hutong_client.cli.commands.refusal import refusal
+from hutong_client.cli.commands.results.changes import correct, recall
+from hutong_client.cli.commands.results.imports import import_results
+from hutong_client.cli.commands.results.links import link, links, unlink
+from hutong_client.cli.commands.results.show import results
+from hutong_client.cli.commands.results.stores import nodes, uploads
 from hutong_client.cli.commands.timeliness import timeliness
 from hutong_client.cli.commands.upload import upload
 from hutong_client.cli.commands.verify import verify
+from hutong_client.cli.commands.watch import watch
 from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.options import Node, node_params
@@ -49,6 +55,8 @@ def _hidden(command: click.Command) -> click.Command:
 
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending):
+    hutong.add_command(_command)
+for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes):
     hutong.add_command(_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")

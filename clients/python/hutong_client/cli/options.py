@@ -42,16 +42,25 @@ class NodeCommand(click.Command):
 
     Args:
         former: the new name of each renamed option. The old names still work and are not shown in the help.
+        example: the arguments of a call that the help shows, without "hutong" and the command's own name.
     """
 
-    def __init__(self, *args: Any, former: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, former: Mapping[str, str] | None = None, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._example = example
         self.params += node_params()
         self._former = former or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments after replacing old names of options by the new ones."""
         return super().parse_args(ctx, [self._rename(argument) for argument in args])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the options."""
+        super().format_epilog(ctx, formatter)
+        if self._example:
+            with formatter.section("Example"):
+                formatter.write(f"{'':{formatter.current_indent}}{ctx.command_path} {self._example}\n")
 
     def _rename(self, argument: str) -> str:
         option, equals, value = argument.partition("=")
@@ -103,6 +112,9 @@ def _keep_tls(name: str, context: click.Context, _parameter: click.Parameter, va
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON: the answer's fields as in the contract."
 )
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
 
 html_option = click.option(
@@ -253,35 +265,47 @@ REGION = click.STRING
 """A GB/T 2260 code of six digits. The service checks whether the region exists."""
 
 
-def document_options(needed: bool = True) -> Callable[[Command], Command]:
+def document_options(needed: bool = True, prefix: str = "", whose: str = "") -> Callable[[Command], Command]:
     """Return a decorator that adds the options for a person's document.
 
     The command receives them as `document`, which is None if no number was given.
+
+    Args:
+        needed: whether the number must be given.
+        prefix: a word before each option and before `document`: with "linked", "--linked-number" and `linked_document`.
+        whose: words for the help that say which document it is.
     """
+    flag = f"--{prefix}-" if prefix else "--"
+    own = f"{prefix}_" if prefix else ""
 
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def call(*args: Any, **kwargs: Any) -> Any:
-            given = {name: kwargs.pop(name) for name in ("document_type", "number", "country", "name")}
-            return command(*args, document=_document(**given), **kwargs)
+            given = {name: kwargs.pop(f"{own}{name}") for name in ("document_type", "number", "country", "name")}
+            return command(*args, **{f"{own}document": _document(f"{flag}number", **given)}, **kwargs)
 
         for option in (
-            click.option("--name", default="", help="The holder's name as printed."),
+            click.option(f"{flag}name", f"{own}name", default="", help=f"The holder's name as printed{whose}."),
             click.option(
-                "--country", default="", help="The issuing country of a passport, ISO 3166-1 alpha-3, as FRA."
+                f"{flag}country",
+                f"{own}country",
+                default="",
+                help="The issuing country of a passport, ISO 3166-1 alpha-3, as FRA.",
             ),
             click.option(
-                "--number",
+                f"{flag}number",
+                f"{own}number",
                 required=needed,
-                help="The document's number; - reads it from standard input, to keep it out of the shell's history.",
+                help=f"The document's number{whose}; - reads it from standard input, to keep it out of the shell's"
+                " history.",
             ),
             click.option(
-                "--type",
-                "document_type",
+                f"{flag}type",
+                f"{own}document_type",
                 type=DocumentTypeWord(),
                 default="resident-id-card",
                 show_default=True,
-                help="The kind of document: " + ", ".join(DocumentTypeWord.words) + ", or its Chinese name.",
+                help=f"The kind of document{whose}: " + ", ".join(DocumentTypeWord.words) + ", or its Chinese name.",
             ),
         ):
             call = option(call)
@@ -290,13 +314,15 @@ def document_options(needed: bool = True) -> Callable[[Command], Command]:
     return decorate
 
 
-def _document(document_type: int, number: str | None, country: str, name: str) -> identity_pb2.IdentityDocument | None:
+def _document(
+    flag: str, document_type: int, number: str | None, country: str, name: str
+) -> identity_pb2.IdentityDocument | None:
     if number is None:
         return None
     if number == "-":
         number = sys.stdin.readline().strip()
         if not number:
-            raise click.UsageError("--number -: standard input is empty")
+            raise click.UsageError(f"{flag} -: standard input is empty")
     return identity_pb2.IdentityDocument(
         type=identity_pb2.DocumentType.ValueType(document_type), number=number, issuing_country=country, name=name
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 
 import click
@@ -28,6 +29,13 @@ def print_json_line(value: object) -> None:
 def say(text: str) -> None:
     """Print a message that is not part of the answer, on standard error."""
     click.echo(text, err=True)
+
+
+def confirm(question: str) -> None:
+    """Ask the question at a terminal; stop if the answer is no. Without a terminal, fail with a usage error."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked; give --yes to make the change")
+    click.confirm(question, abort=True, err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:

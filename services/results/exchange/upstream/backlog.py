@@ -31,7 +31,7 @@ class Backlog:
         self._is_failing = False
 
     def start_from(self, positions: Iterable[WriterPosition]) -> None:
-        """Take the positions with which the nation answered a new stream."""
+        """Record the positions with which the nation answered a new stream."""
         self._acknowledged = {position.writer: position.offset for position in positions}
 
     def acknowledge(self, positions: Iterable[WriterPosition]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
-from google.protobuf.message import Message
 from hutong.access.v1 import access_pb2
 
 from services.domain.errors import HutongError, PermissionDenied
@@ -22,9 +21,6 @@ from services.runtime.server.interceptors.authorization import describe_method, 
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
-CountMisses = Callable[[Message], int]
-"""Returns the number of persons in a response without any record."""
-
 
 class Budgets:
     """Counts calls and persons by their callers. Without an access file it wraps nothing for local callers.
@@ -33,9 +29,8 @@ class Budgets:
         reloaded: the access file, which is read again when it changes; empty without one.
     """
 
-    def __init__(self, settings: Settings, clock: Clock, count_misses: CountMisses) -> None:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock = clock
-        self._count_misses = count_misses
         self._rules = NO_RULES
         self._accounts = Accounts(clock, NO_RULES.budget_of)
         self._is_idle = settings.tls.client_ca_file is None and settings.access_file is None
@@ -65,7 +60,7 @@ class Budgets:
                 elif plan.person:
                     account.ask_about(plan.read_person(request))
                 response = await proceed(request, context)
-                account.count_misses(self._count_misses(response))
+                account.count_misses(_take_misses())
                 return response
 
         return handle
@@ -92,7 +87,7 @@ class Budgets:
                 elif plan.person:
                     account.ask_about(plan.read_person(request))
                 async for response in proceed(request, context):
-                    account.count_misses(self._count_misses(response))
+                    account.count_misses(_take_misses())
                     yield response
 
         return handle
@@ -144,7 +139,7 @@ class Budgets:
 
         async def answer(others: Any, context: Context) -> Any:
             response = await proceed(others, context)
-            account.count_misses(self._count_misses(response))
+            account.count_misses(_take_misses())
             return response
 
         assert plan.described is not None
@@ -177,12 +172,22 @@ class _Plan:
     def read_person(self, request: Any) -> int | None:
         """Return a hash of the person; None if the request names none. The key of the hash differs in each process.
 
-        Every holder's token counts as a person of its own, because only the service can read it.
+        The name counts, so that a caller that tries out names for one number asks about a new person each time. Every
+        holder's token counts as a person of its own, because only the service can read it.
         """
         refuse_unreadable(request)
         document = value_at(request, self.person)
         if document is not None:
-            return hash((document.type, document.number, document.issuing_country))
+            return hash((document.type, document.number, document.issuing_country, document.name))
         asked = value_at(request, self.person[:-1]) if len(self.person) > 1 else request
         token = getattr(asked, "holder_token", "")
         return hash(token) if token else None
+
+
+def _take_misses() -> int:
+    """Return how many answers of the current call, since it was last asked, are about persons without any record."""
+    call = current_call.get()
+    if call is None:
+        return 0
+    misses, call.misses = call.misses, 0
+    return misses

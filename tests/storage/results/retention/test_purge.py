@@ -170,7 +170,7 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
         query = ResultQuery(end_time=end)
         for ask in (
             partial(lab, USCC, query, ("", 0), 9, NOW),
-            partial(person, subject_key(0), query, None, 9, NOW),
+            partial(person, [subject_key(0)], query, None, 9, NOW),
             partial(laboratory.stores.timeliness.summarize_region, "000000", None, 9, 0, end, HOUR),
         ):
             with pytest.raises(FailedPrecondition) as caught:
@@ -179,7 +179,7 @@ async def test_reads_before_the_horizon_say_so(laboratory: Laboratory) -> None:
             assert caught.value.metadata == {"horizon": "2022-08-01T00:00:00+08:00"}
     for listing in (
         await lab(USCC, ResultQuery(end_time=HORIZON + 1), ("", 0), 9, NOW),
-        await person(subject_key(0), ResultQuery(start_time=BEFORE), None, 9, NOW),
+        await person([subject_key(0)], ResultQuery(start_time=BEFORE), None, 9, NOW),
     ):
         assert (list(listing.results), listing.horizon) == ([], HORIZON)
 

@@ -54,8 +54,8 @@ def lookup(
     shown = [*response.in_region, *response.out_of_region]
     if shown:
         click.echo(f"{shown[0].masked_name} {shown[0].masked_number}".strip())
-        _print_results("Sampled in this region", response.in_region)
-        _print_results("Sampled elsewhere", response.out_of_region)
+        print_results(response.in_region, "Sampled in this region")
+        print_results(response.out_of_region, "Sampled elsewhere")
     else:
         click.echo("Nothing on record here. That does not mean that the person was not tested.")
     for source in describe_sources(response.sources):
@@ -75,7 +75,8 @@ def describe_sources(sources: Iterable[lookup_pb2.DataSource]) -> list[str]:
     return lines
 
 
-def _print_results(title: str, results: Sequence[result_pb2.TestResult]) -> None:
+def print_results(results: Sequence[result_pb2.TestResult], title: str = "") -> None:
+    """Print results as a table; nothing if there are none."""
     if results:
         print_table(_COLUMNS, map(_row, results), title)
 

@@ -70,6 +70,18 @@ def list_changes(node: Node, include_decided: bool, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
+@pending.command(cls=NodeCommand, example="pendingChanges/0190a5e2-7c00-7000-8000-000000000001")
+@click.argument("name", metavar="CHANGE")
+@json_option
+@click.pass_obj
+def get(node: Node, name: str, as_json: bool) -> ExitCode:
+    """Show CHANGE, given as pendingChanges/{uuid7}. --json shows what is proposed in full."""
+    with node.connect() as connection:
+        service = _owner(connection, name)
+        response = service.GetPendingChange(GetPendingChangeRequest(name=name), timeout=CALL_SECONDS)
+    return _show(response.pending_change, as_json)
+
+
 @pending.command(cls=NodeCommand)
 @click.argument("name", metavar="CHANGE")
 @json_option
@@ -93,6 +105,17 @@ def reject(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
         service = _owner(connection, name)
         response = service.RejectChange(RejectChangeRequest(name=name, reason=reason), timeout=CALL_SECONDS)
     return _show(response.pending_change, as_json)
+
+
+def describe_waiting(change: PendingChange) -> str:
+    """Describe what a call that needs a second approver has left: the change's name and how to approve it."""
+    if change.state != PendingChangeState.PENDING_CHANGE_STATE_PENDING:
+        return f"{change.name}: {_state(change)}"
+    count = f" of {change.item_count:,} results" if change.item_count > 1 else ""
+    return (
+        f"Nothing is changed yet. {change.name}{count} waits for a second approver until {moment(change.expire_time)}."
+        f"\nAnother officer approves it with: hutong pending approve {change.name}"
+    )
 
 
 def _services(connection: Connection) -> tuple[ApprovalServiceStub, ApprovalServiceStub]:

@@ -1,0 +1,72 @@
+"""`hutong uploads get` and `hutong nodes`: what has arrived from laboratories and from other nodes."""
+
+from __future__ import annotations
+
+import click
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.exchange.v1.node_pb2 import Node as ExchangeNode
+from hutong.exchange.v1.node_pb2 import SetAsideReason
+from hutong.results.v1.upload_service_pb2 import GetUploadRequest
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.output import print_json, print_table
+from hutong_client.connection import CALL_SECONDS
+from hutong_client.formatting import as_dict, moment, word
+from hutong_client.paging import all_pages
+
+
+@click.group()
+def uploads() -> None:
+    """Show what a node has stored of a laboratory's uploads."""
+
+
+@uploads.command(cls=NodeCommand, example="labs/91220502MA000LAB8G/uploads/0190a5e2-7c00-7000-8000-000000000001")
+@click.argument("name", metavar="UPLOAD")
+@json_option
+@click.pass_obj
+def get(node: Node, name: str, as_json: bool) -> ExitCode:
+    """Show UPLOAD, labs/{uscc}/uploads/{upload_id}. The id stands in FILE.hutong-upload.json."""
+    with node.connect() as connection:
+        upload = connection.uploads.GetUpload(GetUploadRequest(name=name), timeout=CALL_SECONDS).upload
+    if as_json:
+        print_json(upload)
+        return ExitCode.DONE
+    click.echo(
+        f"{upload.name}: accepted {upload.accepted_count:,}, duplicates {upload.duplicate_count:,},"
+        f" rejected {upload.rejected_count:,}"
+    )
+    click.echo(f"  Tubes committed: {upload.committed_offset:,}")
+    click.echo(f"  From {moment(upload.create_time)} to {moment(upload.update_time)}")
+    return ExitCode.DONE
+
+
+@click.command(cls=NodeCommand, example="--results nation.example.org:50051")
+@json_option
+@click.pass_obj
+def nodes(node: Node, as_json: bool) -> ExitCode:
+    """List the nodes that replicate to this one, with how far behind each is. The nation has all provinces."""
+    with node.connect() as connection:
+        found = [it for page in all_pages(connection.exchange.ListNodes, ListNodesRequest()) for it in page.nodes]
+    if as_json:
+        print_json({"nodes": [as_dict(it) for it in found]})
+    elif not found:
+        click.echo("No node replicates to this one.")
+    else:
+        columns = ("node", "as of", "last contact", "backlog", "clock ahead", "conflicts", "set aside")
+        print_table(columns, map(node_row, found))
+    return ExitCode.DONE
+
+
+def node_row(it: ExchangeNode) -> tuple[str, ...]:
+    """Return the row of a node."""
+    set_aside = (f"{aside.count:,} {word(SetAsideReason, aside.reason, 'SET_ASIDE_REASON_')}" for aside in it.set_aside)
+    return (
+        it.name,
+        moment(it.as_of_time),
+        moment(it.contact_time),
+        f"{it.backlog:,}",
+        f"{it.clock_skew.ToTimedelta().total_seconds():.3f} s" if it.HasField("clock_skew") else "",
+        f"{it.conflict_count:,}",
+        ", ".join(set_aside),
+    )

@@ -1,0 +1,146 @@
+"""`hutong watch results` and `policies`: changes as they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from hutong.policy.v1.policy_service_pb2 import (
+    PolicyEvent,
+    PolicyEventType,
+    WatchPoliciesRequest,
+    WatchPoliciesResponse,
+)
+from hutong.results.v1.result_pb2 import ResultState, TestResult
+from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequest, WatchResultsResponse
+from hutong.type.v1 import outcome_pb2
+
+from hutong_client.cli.commands.results.show import OUTCOME
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.options import ITEM, LAB, Node, NodeCommand, json_option
+from hutong_client.cli.output import print_json_line
+from hutong_client.formatting import as_dict, item_name, moment, word
+from hutong_client.policies.rules import describe_requirement
+from hutong_client.watches import watch as watch_for_ever
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@click.group()
+def watch() -> None:
+    """Print changes as they are made, until Ctrl-C. Each change is a line; with --json so is each heartbeat."""
+
+
+def _watch_options(command: Command) -> Command:
+    """Add the options of both watches."""
+    command = click.option("--until-current", is_flag=True, help="End as soon as everything until now is printed.")(
+        command
+    )
+    command = click.option(
+        "--cursor-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Go on after the cursor in this file, if it exists, and keep the newest cursor in it.",
+    )(command)
+    return click.option("--cursor", default="", help="Go on after this cursor.  [default: from the beginning]")(command)
+
+
+@watch.command(cls=NodeCommand, example="--lab 91220502MA000LAB8G --cursor-file results.cursor --json")
+@click.option("--lab", "labs", type=LAB, multiple=True, help="Only results of one of these laboratories.")
+@click.option("--region", default="", help="Only results sampled in this region and below, GB/T 2260.")
+@click.option("--outcome", "outcomes", type=OUTCOME, multiple=True, help="Only with one of these outcomes.")
+@click.option("--item", "items", type=ITEM, multiple=True, help="Only of one of these test items.")
+@_watch_options
+@json_option
+@click.pass_obj
+def results(
+    node: Node,
+    labs: Sequence[str],
+    region: str,
+    outcomes: Sequence[int],
+    items: Sequence[str],
+    cursor: str,
+    cursor_file: Path | None,
+    until_current: bool,
+    as_json: bool,
+) -> ExitCode:
+    """Print each new revision of a result, from the beginning of the kept log or after a cursor."""
+    wanted = ResultFilter(
+        labs=labs,
+        sample_region=region,
+        outcomes=[outcome_pb2.Outcome.ValueType(outcome) for outcome in outcomes],
+        items=items,
+    )
+    request = WatchResultsRequest(cursor=_first_cursor(cursor, cursor_file))
+    if wanted.ByteSize():
+        request.filter.CopyFrom(wanted)
+    with node.connect() as connection:
+        message: WatchResultsResponse
+        for message in watch_for_ever(connection.results.WatchResults, request):
+            if as_json:
+                print_json_line(as_dict(message))
+            elif message.HasField("change"):
+                click.echo(_describe_result(message.change))
+            if message.HasField("checkpoint"):
+                _keep(cursor_file, message.cursor)
+                if until_current and message.checkpoint.HasField("as_of_time"):
+                    break
+    return ExitCode.DONE
+
+
+@watch.command(cls=NodeCommand, example="--cursor-file policies.cursor")
+@_watch_options
+@json_option
+@click.pass_obj
+def policies(node: Node, cursor: str, cursor_file: Path | None, until_current: bool, as_json: bool) -> ExitCode:
+    """Print every policy, and then each publication and withdrawal; after a cursor only what came since.
+
+    A node with identified callers answers this to its own services and to nodes alone.
+    """
+    request = WatchPoliciesRequest(cursor=_first_cursor(cursor, cursor_file))
+    with node.connect() as connection:
+        message: WatchPoliciesResponse
+        for message in watch_for_ever(connection.policies.WatchPolicies, request):
+            if as_json:
+                print_json_line(as_dict(message))
+            elif message.HasField("event"):
+                click.echo(_describe_policy(message.event))
+            if message.HasField("checkpoint"):
+                _keep(cursor_file, message.cursor)
+                if until_current:
+                    break
+    return ExitCode.DONE
+
+
+def _first_cursor(cursor: str, file: Path | None) -> str:
+    """Return the cursor that was given, or else the one in the file, or an empty text."""
+    if cursor or file is None or not file.exists():
+        return cursor
+    return file.read_text(encoding="utf-8").strip()
+
+
+def _keep(file: Path | None, cursor: str) -> None:
+    """Write the cursor of a heartbeat to the file. After a crash, what came since the last heartbeat comes again."""
+    if file:
+        draft = file.with_name(file.name + ".new")
+        draft.write_text(cursor + "\n", encoding="utf-8")
+        draft.replace(file)
+
+
+def _describe_result(result: TestResult) -> str:
+    outcome = word(outcome_pb2.Outcome, result.outcome, "OUTCOME_")
+    state = word(ResultState, result.state, "RESULT_STATE_")
+    return (
+        f"{moment(result.upload_time)}  {outcome}, {state}  {result.name}@{result.revision}"
+        f"  {item_name(result.item)}  {result.sample_region}"
+    )
+
+
+def _describe_policy(event: PolicyEvent) -> str:
+    policy = event.policy
+    kind = word(PolicyEventType, event.type, "POLICY_EVENT_TYPE_")
+    withdrawn = ", withdrawn" if policy.HasField("withdraw_time") else ""
+    return (
+        f"{kind}  {policy.name}{withdrawn}: {describe_requirement(policy)}, from {moment(policy.effective_start_time)}"
+    )
