@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hutong_client.cli import main as hutong
+from hutong_client.cli.main import run as run_hutong
 
-from services import __main__ as hutongd
+from services.__main__ import run as run_hutongd
 from services.runtime.configuration.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {"shared_buffers"}
 """Names of PostgreSQL's settings."""
-COMMANDS = {"hutong": hutong.run, "hutongd": hutongd.run}
+COMMANDS = {"hutong": run_hutong, "hutongd": run_hutongd}
 WORD = re.compile(r"[a-z][a-z-]*(?:\|[a-z][a-z-]*)*")
 TREES = ("services", "protos", "tests", "clients", "migrations", "docs", "deploy")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")
