@@ -178,7 +178,7 @@ class _Statements:
         """Append rows to a writer. Return its new state.
 
         Raises:
-            _WriterTaken: the writer is not in the state that is given. The transaction must be rolled back.
+            _WriterTaken: the writer's state is not the given one. The transaction must be rolled back.
         """
         writer_id, newest, digest = writer
         texts = [row_text(writer_id, sequence, event) for sequence, event in enumerate(events, newest + 1)]
@@ -202,7 +202,7 @@ class _Statements:
         """Append the events of reads and denials to a writer, in packs. Return its new state.
 
         Raises:
-            _WriterTaken: the writer is not in the state that is given. The transaction must be rolled back.
+            _WriterTaken: the writer's state is not the given one. The transaction must be rolled back.
         """
         is_sqlite = connection.dialect.name == "sqlite"
         for together in split_events(events):

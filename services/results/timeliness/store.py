@@ -18,7 +18,7 @@ class TimelinessStore:
         self._database = database
 
     async def summarize_lab(self, lab: str, start: Instant, end: Instant, late: Span) -> Summary:
-        """Return one laboratory's timeliness. Raises NotFound if it is not registered, or as `require_kept`."""
+        """Return one laboratory's timeliness. Raises NotFound, or as `require_kept` does."""
 
         def work(connection: Connection) -> Summary:
             horizon = _horizon_within(connection, start, end)

@@ -89,8 +89,8 @@ def upload(
     Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
     were rejected.
 
-    FILE may also be a folder or a pattern such as "day*.xlsx". Of several files each is uploaded as if it were given
-    alone, and a faulty one does not stop the others; the exit code is the smallest one that is not 0.
+    FILE may also be a folder or a pattern such as "day*.xlsx". Each of several files is uploaded as if it were given
+    alone, and a faulty one does not stop the others. The exit code is the smallest one that is not 0.
     """
     if resume and validate_only:
         raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")

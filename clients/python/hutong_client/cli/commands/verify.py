@@ -157,7 +157,7 @@ class _Answers:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The smallest exit code of all answers that is not 0; 0 if there is no other."""
+        """The smallest exit code of all answers except 0; 0 if all are 0."""
         return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
 
     def _print(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
