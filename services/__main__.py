@@ -11,7 +11,8 @@ from pathlib import Path
 
 import uvloop
 
-from services.command.audit import DOCUMENT_TYPES, export_audit, verify_audit, who_read
+from services.audit.model import LoggedHead
+from services.command.audit import DOCUMENT_TYPES, export_audit, read_logged_head, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
 from services.command.purge import purge_node
@@ -103,7 +104,7 @@ def _migrate(settings: Settings, names: list[str]) -> None:
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
     names, now = _names(options.service), SystemClock().now()
     if options.action == "verify":
-        lines, is_well = verify_audit(settings, names)
+        lines, is_well = verify_audit(settings, names, options.head)
         print("\n".join(lines))
         return 0 if is_well else EXIT_FAILED
     if options.action == "export":
@@ -113,6 +114,14 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     number = sys.stdin.readline().strip() if options.number == "-" else options.number
     who_read(settings, names, (DOCUMENT_TYPES[options.type], number, options.country), now, sys.stdout)
     return 0
+
+
+def _head(text: str) -> tuple[str, LoggedHead]:
+    """Parse a head of the log."""
+    try:
+        return read_logged_head(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("expected SERVICE:CHAIN:NUMBER:HEAD, with the head in hexadecimal") from None
 
 
 def _span(text: str) -> Span:
@@ -175,6 +184,11 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+        if name == "verify":
+            help_ = (
+                'SERVICE:CHAIN:NUMBER:HEAD of a line "audit sealed" of the log, which the chain must have; repeatable'
+            )
+            action.add_argument("--head", type=_head, action="append", default=[], help=help_)
         if name == "export":
             action.add_argument("--since", type=_span, metavar="SPAN", help="only of this span until now, such as 7d")
         if name == "who-read":

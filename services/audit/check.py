@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from services.audit.keys import AuditKeys
-from services.audit.model import Chain, Seal
+from services.audit.model import Chain, LoggedHead, Seal
 from services.audit.rows import BEGINNING, read_entries
 from services.audit.sealer import head_of
 from services.audit.tables import AuditTables
@@ -39,8 +39,13 @@ class Report:
     unsealed: list[str] = field(default_factory=list)
 
 
-def check_audit(connection: Connection, tables: AuditTables, keys: AuditKeys) -> Report:
-    """Check all seals and rows of one service."""
+def check_audit(
+    connection: Connection, tables: AuditTables, keys: AuditKeys, logged: Sequence[LoggedHead] = ()
+) -> Report:
+    """Check all seals and rows of one service, and that the chains have the logged heads.
+
+    Without a logged head nothing shows that the newest rows were removed together with their seals.
+    """
     report = Report()
     # Read before the seals, so that rows which come in meanwhile are not looked for.
     writers = {row.writer_id: row for row in connection.execute(select(tables.writers))}
@@ -54,6 +59,7 @@ def check_audit(connection: Connection, tables: AuditTables, keys: AuditKeys) ->
             span = (after + 1, writer.newest_sequence)
             found = _check_rows(connection, tables, writer_id, span, digest, writer.digest)
             report.faults += found.faults
+    report.faults += [fault for one in logged for fault in _check_logged(connection, tables, one)]
     gone = sorted(sealed.keys() - writers)
     report.faults += [f"missing: writer {writer_id}, which has sealed rows" for writer_id in gone]
     return report
@@ -107,6 +113,17 @@ def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterato
         if len(found) < _STEP:
             return
         after = found[-1].number
+
+
+def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[str]:
+    """Return a fault if a chain does not have a logged head. A purge may have removed its seal."""
+    seals, name = tables.seals.c, f"seal {logged.number} of {Chain(logged.chain).name}"
+    found = connection.execute(select(seals.head).where(seals.chain == logged.chain, seals.number == logged.number))
+    head = found.scalar()
+    if head is not None:
+        return [] if bytes(head).hex() == logged.head else [f"changed: {name}, which has another head in the log"]
+    newest = connection.execute(select(func.max(seals.number)).where(seals.chain == logged.chain)).scalar()
+    return [f"missing: {name}, which the log has"] if newest is None or newest < logged.number else []
 
 
 def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[str]:

@@ -53,6 +53,14 @@ class StoredEvent(NamedTuple):
     item_count: int
 
 
+class LoggedHead(NamedTuple):
+    """The head of a seal, as the log has it ("audit sealed")."""
+
+    chain: int
+    number: int
+    head: str
+
+
 class Seal(NamedTuple):
     """A seal as it is stored (`services.audit.tables`)."""
 

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, select
 from services.audit.check import check_audit
 from services.audit.convert import event_to_object
 from services.audit.keys import AuditKeys
+from services.audit.model import Chain, LoggedHead
 from services.audit.queries import count_bulk_reads, export_events, find_events
-from services.audit.tables import AuditTables
+from services.audit.tables import HEAD_LENGTH, AuditTables
 from services.audit.trail import Trail
 from services.command.operator import operator_name
 from services.domain.document import BadDocument, canonical_document
@@ -29,7 +30,7 @@ from services.runtime.clock import FixedClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import create_inspecting_engine, find_sqlite_file, open_database
-from services.storage.migrate import check_schema
+from services.storage.migrate import SERVICES, check_schema
 from services.verification.verify.subject_tag import SubjectTag, is_tagged
 from services.verification.verify.tables import decisions
 
@@ -43,12 +44,26 @@ DOCUMENT_TYPES = {
 """Types of documents as the command takes them, like "passport"."""
 
 
-def verify_audit(settings: Settings, names: Sequence[str]) -> tuple[list[str], bool]:
-    """Check the audit of services. Return lines for people, and whether all is well."""
+def read_logged_head(text: str) -> tuple[str, LoggedHead]:
+    """Read a head of the log, given as SERVICE:CHAIN:NUMBER:HEAD. Return the service and the head.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    service, chain, number, head = text.split(":")
+    if service not in SERVICES or len(bytes.fromhex(head)) != HEAD_LENGTH:
+        raise ValueError(text)
+    return service, LoggedHead(Chain(int(chain)), int(number), head.lower())
+
+
+def verify_audit(
+    settings: Settings, names: Sequence[str], logged: Sequence[tuple[str, LoggedHead]] = ()
+) -> tuple[list[str], bool]:
+    """Check the audit of services, against heads of the log too. Return lines for people, and whether all is well."""
     lines: list[str] = []
     is_well = True
     for name, connection, tables, keys in _audits(settings, names):
-        report = check_audit(connection, tables, keys)
+        report = check_audit(connection, tables, keys, [head for service, head in logged if service == name])
         lines.append(f"{name}: {report.rows} rows under {report.seals} seals")
         lines += [f"{name}: {fault}" for fault in report.faults]
         lines += [f"{name}: sealed late, because a process was killed: {rows}" for rows in report.late]

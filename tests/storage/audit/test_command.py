@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from services.audit.keys import AuditKeys
 from services.audit.sealer import Sealer
 from services.audit.trail import Trail
-from services.command.audit import WHO_READ, export_audit, verify_audit, who_read
+from services.command.audit import WHO_READ, export_audit, read_logged_head, verify_audit, who_read
 from services.domain.document import canonical_document
 from services.domain.instant import DAY
 from services.domain.subject import Pepper
@@ -28,6 +28,7 @@ from tests.support.databases import MakeUrl
 from tests.support.processes import hutongd
 
 NUMBER = "410105186001010019"
+ZEROS = "00" * 32
 PEPPER = Pepper(b"p" * 32)
 KEYS = AuditKeys(PEPPER.secret, "verification")
 
@@ -102,3 +103,33 @@ async def test_the_check_fails_with_a_fault(database: Database, settings: Settin
     lines, is_well = verify_audit(settings, ["verification"])
     assert "verification: changed: one of rows 1-1 to 1-2" in lines
     assert not is_well
+
+
+async def test_the_check_compares_heads_of_the_log(database: Database, settings: Settings) -> None:
+    """The end of a chain is cut off with all that points to it. Only the log shows that."""
+    await record(database, 1)
+    writer = database.read_now(lambda it: it.execute(select(tables.writers)).one())
+    await record(database, 1)
+    seals = database.read_now(lambda it: it.execute(select(tables.seals).order_by(tables.seals.c.number)).all())
+    logged = [read_logged_head(f"verification:{seal.chain}:{seal.number}:{seal.head.hex()}") for seal in seals]
+    assert len(logged) == 2
+    assert verify_audit(settings, ["verification"], logged)[1]
+    other = read_logged_head(f"verification:1:1:{ZEROS}")
+    lines, _ = verify_audit(settings, ["verification"], [other])
+    assert "verification: changed: seal 1 of READS, which has another head in the log" in lines
+
+    def cut_off(connection: Connection) -> None:
+        connection.execute(delete(tables.seals).where(tables.seals.c.number > 1))
+        connection.execute(delete(tables.writers).where(tables.writers.c.writer_id != writer.writer_id))
+        connection.execute(delete(tables.packs).where(tables.packs.c.writer_id != writer.writer_id))
+
+    database.write_now(cut_off)
+    assert verify_audit(settings, ["verification"])[1]
+    lines, is_well = verify_audit(settings, ["verification"], logged)
+    assert (lines[1:], is_well) == (["verification: missing: seal 2 of READS, which the log has"], False)
+
+
+@pytest.mark.parametrize("text", ["", "policy:1:1", f"other:1:1:{ZEROS}", f"policy:3:1:{ZEROS}", "policy:1:1:ab"])
+def test_a_head_of_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=""):
+        read_logged_head(text)
