@@ -1,7 +1,7 @@
 """Writes the rows of the audit: those of changes in their own transactions, those of reads in shared ones.
 
-Rows are numbered and chained by a writer. A change locks a writer that is free until its commit. The reads of a process
-have a writer of their own, whose state the process keeps in memory, because they are thousands a second.
+Rows are numbered and chained by a writer. A change locks a free writer until its commit. The reads of a process have a
+writer of their own, whose state the process keeps in memory, because they are thousands a second.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Trail:
             else:
                 self._own = await self._database.write(self._store, own, events, besides)
         except _WriterTaken:
-            # Another process uses the writer. It keeps it, and this one takes a new one.
+            # Another process uses the writer. That process keeps the writer, and this process takes a new one.
             self._own = await self._database.write(self._store, None, events, besides, is_alone=False)
         return [None] * len(batch)
 

@@ -278,7 +278,7 @@ def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
 
 
 def other_keys(questions: Iterable[SubjectQuestion]) -> dict[bytes, bytes]:
-    """Return the keys of the other key version by those of the current one; none unless the key rotates."""
+    """Return the keys of the other key version by those of the current one; empty if the key does not rotate."""
     return {one.subject_key: one.other_key for one in questions if one.other_key is not None}
 
 
