@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import click
 
-from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.decisions import decisions
+from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.missing_reports import missing_reports
