@@ -69,11 +69,11 @@ class ExchangeServiceStub:
     again with the same cursor, it sends the same notifications again.
     A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
     names adverse subjects to every node from which it has results of the subject. An adverse subject has a POSITIVE or
-    POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. It is named
-    only if it has results of several nodes or several documents. It does not matter which result came first. It
-    subscribes the node to the subject at the same time, so that later results, corrections and recalls follow as
-    changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed notifications, the
-    nation names all adverse subjects to which the node is subscribed again.
+    POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. Such a
+    subject is named only if it has results of several nodes or several documents. It does not matter which result came
+    first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
+    recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
+    notifications, the nation names again all adverse subjects to which the node is subscribed.
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -121,11 +121,11 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     again with the same cursor, it sends the same notifications again.
     A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
     names adverse subjects to every node from which it has results of the subject. An adverse subject has a POSITIVE or
-    POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. It is named
-    only if it has results of several nodes or several documents. It does not matter which result came first. It
-    subscribes the node to the subject at the same time, so that later results, corrections and recalls follow as
-    changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed notifications, the
-    nation names all adverse subjects to which the node is subscribed again.
+    POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. Such a
+    subject is named only if it has results of several nodes or several documents. It does not matter which result came
+    first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
+    recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
+    notifications, the nation names again all adverse subjects to which the node is subscribed.
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -194,11 +194,11 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         again with the same cursor, it sends the same notifications again.
         A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
         names adverse subjects to every node from which it has results of the subject. An adverse subject has a POSITIVE or
-        POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. It is named
-        only if it has results of several nodes or several documents. It does not matter which result came first. It
-        subscribes the node to the subject at the same time, so that later results, corrections and recalls follow as
-        changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed notifications, the
-        nation names all adverse subjects to which the node is subscribed again.
+        POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. Such a
+        subject is named only if it has results of several nodes or several documents. It does not matter which result came
+        first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
+        recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
+        notifications, the nation names again all adverse subjects to which the node is subscribed.
         """
 
     @_abc_1.abstractmethod
