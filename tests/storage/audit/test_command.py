@@ -131,5 +131,5 @@ async def test_the_check_compares_heads_of_the_log(database: Database, settings:
 
 @pytest.mark.parametrize("text", ["", "policy:1:1", f"other:1:1:{ZEROS}", f"policy:3:1:{ZEROS}", "policy:1:1:ab"])
 def test_a_head_of_another_form_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="unpack|not a valid Chain|^other:|^policy:"):
+    with pytest.raises(ValueError, match=r"unpack|not a valid Chain|^other:|^policy:"):
         read_logged_head(text)
