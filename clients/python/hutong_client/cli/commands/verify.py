@@ -87,7 +87,6 @@ def verify(
         raise click.UsageError("give one of --number, --token and a file of people")
     template = VerifyRequest(
         document=document,
-        holder_token=_read_shown(shown),
         region=region,
         purpose=purpose_pb2.Purpose.ValueType(purpose or 0),
         arriving_from=arriving_from,
@@ -97,6 +96,8 @@ def verify(
         at_least_as_fresh=at_least_as_fresh,
         store_decision=store_decision,
     )
+    if shown:
+        template.holder_token = _read_shown(shown)
     with node.connect() as connection:
         if people == "-":
             return _verify_pipe(connection, template, as_json)
@@ -112,13 +113,13 @@ def verify(
         return exit_code_of(decision)
 
 
-def _read_shown(shown: str) -> str | None:
-    """Return the token to show, from standard input if it is "-"; None without one."""
+def _read_shown(shown: str) -> str:
+    """Return the token to show, from standard input if it is "-"."""
     if shown == "-":
         shown = sys.stdin.readline().strip()
         if not shown:
             raise click.UsageError("--token -: standard input is empty")
-    return shown or None
+    return shown
 
 
 def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType:
