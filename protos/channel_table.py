@@ -21,7 +21,7 @@ CHANNEL = {
     # A connection whose other end has disappeared is noticed within 30 s.
     "keepaliveTimeMillis": 20_000,
     "keepaliveTimeoutMillis": 10_000,
-    # TCP, mutual TLS and the first HTTP/2 frames take four round trips: enough for round trips of two seconds.
+    # TCP, mutual TLS and the first HTTP/2 frames take four round trips. This is enough for round trips of two seconds.
     "connectTimeoutMillis": 10_000,
     # A service that returns is reconnected within a second.
     "initialReconnectBackoffMillis": 100,

@@ -31,7 +31,7 @@ _INFO = {
 
 
 def document(made: dict[str, Any], methods: list[Method]) -> dict[str, Any]:
-    """Return the document for some methods, from the plugin's for all methods."""
+    """Return the document for some methods, made from the plugin's document for all methods."""
     paths = {f"/{method.name}": _path(made["paths"][f"/{method.name}"], method) for method in methods}
     definitions = made["definitions"] | {_ANY: _any(made["definitions"][_ANY])}
     tags = {tag for path in paths.values() for tag in path["post"]["tags"]}

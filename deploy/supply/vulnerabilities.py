@@ -15,7 +15,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 120
-"""pip-audit asks about each package by itself."""
+"""How long pip-audit may take. It asks about each package by itself."""
 UNREACHABLE = "The data on vulnerabilities cannot be reached from here: no package was checked."
 
 

@@ -34,7 +34,7 @@ def row_text(writer_id: int, sequence: int, event: AuditEvent) -> str:
 
 
 def chain_rows(digest: bytes, texts: Sequence[str]) -> bytes:
-    """Return the digest of a writer after rows, from the digest before them: SHA-256 of digest and row, for each."""
+    """Return a writer's digest after rows. For each row it is SHA-256 over the digest before the row, and the row."""
     for text in texts:
         digest = sha256(digest + text.encode()).digest()
     return digest

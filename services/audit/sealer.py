@@ -146,7 +146,7 @@ class Sealer:
         seal = Seal(
             newest.chain,
             number,
-            # The minute alone, as of the rows. Otherwise the seal would tell when a person was somewhere.
+            # Only the minute, as in the rows. Otherwise the seal would reveal when a person was somewhere.
             time - time % MINUTE,
             newest.writer_id,
             sealed[0] + 1,

@@ -1,7 +1,7 @@
 """Writes the rows of the audit: those of changes in their own transactions, those of reads in shared ones.
 
-Rows are numbered and chained by a writer. A change locks a writer that is free until its commit. The reads of a process
-have a writer of their own, whose state the process keeps in memory, because they are thousands a second.
+Rows are numbered and chained by a writer. A change locks a free writer until its commit. The reads of a process have a
+writer of their own, whose state the process keeps in memory, because they are thousands a second.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Trail:
             else:
                 self._own = await self._database.write(self._store, own, events, besides)
         except _WriterTaken:
-            # Another process uses the writer. It keeps it, and this one takes a new one.
+            # Another process uses the writer. That process keeps the writer, and this process takes a new one.
             self._own = await self._database.write(self._store, None, events, besides, is_alone=False)
         return [None] * len(batch)
 
@@ -178,7 +178,7 @@ class _Statements:
         """Append rows to a writer. Return its new state.
 
         Raises:
-            _WriterTaken: the writer is not in the state that is given. The transaction must be rolled back.
+            _WriterTaken: the writer's state is not the given one. The transaction must be rolled back.
         """
         writer_id, newest, digest = writer
         texts = [row_text(writer_id, sequence, event) for sequence, event in enumerate(events, newest + 1)]
@@ -202,7 +202,7 @@ class _Statements:
         """Append the events of reads and denials to a writer, in packs. Return its new state.
 
         Raises:
-            _WriterTaken: the writer is not in the state that is given. The transaction must be rolled back.
+            _WriterTaken: the writer's state is not the given one. The transaction must be rolled back.
         """
         is_sqlite = connection.dialect.name == "sqlite"
         for together in split_events(events):

@@ -43,7 +43,8 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
     are on another machine are skipped.
 
     Raises:
-        Unavailable: another purge is under way, or reads without pause keep the log of a database from being emptied.
+        Unavailable: another purge is under way, or a database has reads without pause, so that its log cannot be
+        emptied.
         UnusableDatabase: a database is not at this version's schema.
     """
     now = SystemClock().now() if now is None else now

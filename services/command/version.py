@@ -36,7 +36,7 @@ def _commit_of_package(package: Distribution | None) -> str:
         return ""
     if built := package.read_text(COMMIT_FILE):
         return built.strip()
-    # In this file an installer records the commit of a package that it installed from a repository (PEP 610).
+    # An installer records in this file the commit of a package that it installed from a repository (PEP 610).
     origin = json.loads(package.read_text("direct_url.json") or "{}")
     return str(origin.get("vcs_info", {}).get("commit_id", ""))
 

@@ -260,14 +260,14 @@ def record_request(connection: Any) -> None:
 
 
 def note_subjects(subject_keys: Sequence[bytes]) -> None:
-    """Note the persons that the answer of the current call is about, if the request names no document."""
+    """Record the persons that the answer of the current call is about, if the request names no document."""
     audit = current_audit.get()
     if audit is not None:
         audit.subject_keys = subject_keys
 
 
 def note_hidden() -> None:
-    """Note that the current call is about another caller's object, and is answered as if the object did not exist."""
+    """Record that the current call is about another caller's object, and is answered as if the object did not exist."""
     audit = current_audit.get()
     if audit is not None:
         audit.is_hidden = True

@@ -8,7 +8,7 @@ import resource
 import sys
 
 UMASK = 0o077
-"""New files and folders are the owner's alone."""
+"""Only the owner can access new files and folders."""
 PR_SET_DUMPABLE = 4
 """The option of prctl(2) that says whether the process may be dumped."""
 

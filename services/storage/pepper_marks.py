@@ -2,7 +2,7 @@
 
 The rules are those of document classes and of sub-keys. A subject's rows would not be found with another pepper or by
 other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
-identifies the pepper and reveals nothing of it.
+identifies the pepper and reveals nothing about it.
 """
 
 from __future__ import annotations

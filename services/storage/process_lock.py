@@ -48,7 +48,7 @@ def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterat
 
 @contextlib.asynccontextmanager
 async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock) -> AsyncIterator[bool]:
-    """Do as `try_process_lock` does without blocking the event loop: the lock is taken and released in threads."""
+    """Do the same as `try_process_lock` without blocking the event loop. Threads take and release the lock."""
     held = contextlib.ExitStack()
     acquiring = asyncio.ensure_future(asyncio.to_thread(held.enter_context, try_process_lock(database, task, key)))
     try:
@@ -62,7 +62,7 @@ async def aio_try_process_lock(database: Database, task: str, key: AdvisoryLock)
 
 @contextlib.contextmanager
 def try_sqlite_process_lock(url: str | URL, task: str) -> Iterator[bool]:
-    """Do as `try_process_lock` does for a SQLite file, which need not exist yet. Yield True for any other database."""
+    """Do the same as `try_process_lock` for a SQLite file, which need not exist. Yield True for any other database."""
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
         yield True

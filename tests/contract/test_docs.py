@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import itertools
 import re
+import shlex
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hutong_client.cli.main import run as run_hutong
 
+from services.__main__ import run as run_hutongd
 from services.runtime.configuration.settings import VARIABLES
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +28,8 @@ MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {"shared_buffers"}
 """Names of PostgreSQL's settings."""
+COMMANDS = {"hutong": run_hutong, "hutongd": run_hutongd}
+WORD = re.compile(r"[a-z][a-z-]*(?:\|[a-z][a-z-]*)*")
 TREES = ("services", "protos", "tests", "clients", "migrations", "docs", "deploy")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")
 SECTION = re.compile(r"docs/([a-z]+)\.md,? §\s?([0-9]+(?:\.[0-9]+)?)")
@@ -67,6 +78,63 @@ def test_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named_targets = {target for command in commands(document) for target in MAKE.findall(command)}
     assert named_targets <= targets
+
+
+def spellings(line: str) -> Iterator[tuple[str, tuple[str, ...], set[str]]]:
+    """Yield each command that a line names: the program, its words up to the first argument, and its options."""
+    try:
+        words = shlex.split(line, comments=True)
+    except ValueError:
+        return
+    if not words or words[0] not in COMMANDS:
+        return
+    path = list(itertools.takewhile(WORD.fullmatch, words[1:]))
+    options = {word.strip("[].,") for word in words if word.lstrip("[").startswith("--")}
+    for choice in itertools.product(*(word.split("|") for word in path)):
+        yield words[0], choice, options
+
+
+@functools.cache
+def help_of(program: str, path: tuple[str, ...]) -> str:
+    """Return the help of a command; empty if there is no such command."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(io.StringIO()):
+        try:
+            code: object = COMMANDS[program]([*path, "--help"])
+        except SystemExit as end:
+            code = end.code
+    return "" if code else text.getvalue()
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, ROOT / "clients/python/README.md"], ids=named)
+def test_commands_exist(document: Path) -> None:
+    """Every command of `hutong` and `hutongd` in a document exists with the options that the document gives it."""
+    wrong = []
+    for line in sorted(set(commands(document))):
+        for program, path, options in spellings(line):
+            text = help_of(program, path)
+            if not text or not options <= {*re.findall(r"--[a-z-]+", text), "--version", "--config"}:
+                wrong.append(line)
+    assert not wrong
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
+def test_the_pepper_is_split_and_joined_as_the_page_says(tmp_path: Path) -> None:
+    """The commands of the page about keys make a pepper and two parts, and the two parts make it again."""
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    (make,) = [span for span in code_spans(ROOT / "docs/security.md") if span.endswith("> pepper")]
+    (split,) = re.findall(r"^   ```\n(.*?)^   ```", page, re.DOTALL | re.MULTILINE)
+    join = (
+        split.splitlines()[1]
+        .replace('"first"', '"second"')
+        .replace('"pepper"', '"first"')
+        .replace("> second", "> again")
+    )
+    for script in (make, split, join):
+        subprocess.run(["sh", "-ec", script], cwd=tmp_path, check=True)
+    pepper = (tmp_path / "pepper").read_bytes()
+    assert (tmp_path / "again").read_bytes() == pepper
+    assert len({(tmp_path / name).read_bytes() for name in ("pepper", "first", "second")}) == 3
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)

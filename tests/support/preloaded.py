@@ -151,7 +151,7 @@ def stop_forking() -> None:
 
 def _serve() -> None:
     """Fork for each request, and report the end of each fork, until the requests end."""
-    # Imported here, because tests that import this module would otherwise take as long.
+    # Imported here and not above, because every test that imports this module would wait for it.
     import alembic.command  # noqa: F401
 
     import services.__main__

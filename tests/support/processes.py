@@ -19,8 +19,10 @@ from tests.support.preloaded import Fork, fork_hutongd
 from tests.support.waiting import TIMEOUT_SECONDS
 
 INSECURE = {"HUTONG_INSECURE": "1"}
-"""With it a server of tests serves loopback in plain text, and every caller may do everything. A server that asks for
-certificates does without it."""
+"""Lets a server of tests serve loopback in plain text, where every caller may do everything.
+
+A server that asks for certificates must not have it.
+"""
 _MARK = "TEST_PROCESS"
 """The variable that marks all descendants of this process, including orphans that have another parent by now."""
 

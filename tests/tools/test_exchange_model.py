@@ -43,7 +43,7 @@ def search(directory: Path, *definitions: str) -> str:
 
 
 def test_no_state_breaks_an_invariant(tmp_path: Path) -> None:
-    """Nothing is lost, effects are of once, order holds, no token is met early, and no stranger is believed."""
+    """Nothing is lost, each effect happens once, order holds, no token is met early, and no stranger is believed."""
     report = search(tmp_path, *LIMITS)
     assert "errors: 0" in report, report
     assert "Search not completed" not in report, report

@@ -139,7 +139,7 @@ class PolicyBookCache:
         return [(at, revision) for at, revision in changes if self._last[_key(revision)] == at]
 
     async def wait_beyond(self, sequence: int, seconds: float) -> None:
-        """Wait until a change after a sequence is in the cache, or until the time is over."""
+        """Wait until a change after a sequence is in the cache, or until the time has passed."""
         try:
             async with asyncio.timeout(seconds), self._refreshed:
                 await self._refreshed.wait_for(lambda: self.sequence > sequence)

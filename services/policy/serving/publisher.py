@@ -51,7 +51,7 @@ from services.runtime.server.validation import find_violations
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
 END = "policy.effective_end_time"
-"""The field that is named if a policy breaks the only rule about a whole policy: its end is after its start."""
+"""The field that an error names if a policy ends before it starts, which is the only rule about a whole policy."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
 """Stands for the content hash of a policy that breaks rules and is refused without being hashed."""

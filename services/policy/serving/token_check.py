@@ -47,7 +47,7 @@ class TokenCheck:
         life, _, sequence = commit.position
         reached = self._cache.nation_lives
         if reached.get(life, 0) < sequence:
-            # Once a later life of the nation is known, nothing more of an earlier one comes.
+            # Once a later life of the nation is known, no more changes of an earlier one come.
             raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))
 
     def _not_fresh(self, *, lost: bool) -> Unavailable:

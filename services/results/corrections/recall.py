@@ -190,7 +190,7 @@ def _is_request(request_id: str) -> tuple[Any, Any]:
 
 
 def decode_progress(stored: bytes) -> Progress:
-    """Return the progress from its row, whose response is empty until the first part of the recall is stored."""
+    """Return the stored progress. Nothing is stored before the first part of the recall."""
     if not stored:
         return Progress()
     count, after, *position = ListValue.FromString(stored)

@@ -24,7 +24,7 @@ _SUPERVISOR = "supervisor"
 
 
 class UnlinkApprovals:
-    """Proposes the unlinking of documents by supervisors, and makes what was approved."""
+    """Proposes unlinkings of documents by supervisors, and makes those that were approved."""
 
     def __init__(self, approvals: Approvals, database: Database, store: DocumentStore, clock: Clock) -> None:
         self._approvals = approvals

@@ -11,7 +11,8 @@ from services.domain.instant import Instant
 class LinkedDocument:
     """One side of a link. A keyed hash and a mask identify the document.
 
-    `other_key` is the keyed hash under the other key version; None unless the key rotates or if it is not known.
+    `other_key` is the keyed hash under the other key version; None if the key does not rotate, or if the other key is
+    not known.
     """
 
     subject_key: bytes

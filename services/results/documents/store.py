@@ -133,7 +133,7 @@ def unlink_documents(
     """End the links of two documents. Raises NotFound if they are not linked.
 
     Ended links stay in the history. Return this node's own link, or another node's if this node has none. No other node
-    learns that its link was ended here.
+    is notified that its link was ended here.
     """
     _lock_links(connection)
     existing = find_active(connection, document, linked)

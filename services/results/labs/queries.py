@@ -128,7 +128,7 @@ def find_by_names(connection: Connection, normal_names: Collection[str]) -> dict
 def fill_normal_names(connection: Connection) -> int:
     """Store the normal form of names that lack it. Return how many.
 
-    A process of before revision 0011 stores none if it registers a laboratory while processes are replaced one by one.
+    A process that is older than revision 0011 stores none if it registers a laboratory during a rolling upgrade.
     """
     labs = tables.labs
     lacking = select(labs.c.uscc, labs.c.display_name).where(labs.c.normal_name == "").order_by(labs.c.uscc)

@@ -32,7 +32,7 @@ def fitting(
 def find_claimed(
     claims: Sequence[ReportClaim], matches: LocalMatches, remote: Sequence[RemoteClaim] = ()
 ) -> list[StoredResult]:
-    """Return the records of claimed reports that this node's store and the nation have, whoever they are about."""
+    """Return the records of claimed reports that this node's store and the nation have, of any person."""
     found = []
     for claim in claims:
         labs = [claim.lab] if claim.lab else matches.labs_by_name.get(claim.normal_name, ())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 _NATION = format_node(NATION)
-LAGGING: Span = 10 * SECOND
+LISTED_LAG: Span = 10 * SECOND
 """How far behind a node may be before it is listed as a source of its own."""
 
 
@@ -278,7 +278,7 @@ def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
 
 
 def other_keys(questions: Iterable[SubjectQuestion]) -> dict[bytes, bytes]:
-    """Return the keys of the other key version by those of the current one; none unless the key rotates."""
+    """Return the keys of the other key version by those of the current one; empty if the key does not rotate."""
     return {one.subject_key: one.other_key for one in questions if one.other_key is not None}
 
 
@@ -305,8 +305,8 @@ def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSou
     """Return the nation's sources in the short form that a look-up at another node returns, the nation first.
 
     The nation stands for all nodes that are connected to it. Its instant is the earliest of the instants up to which
-    these nodes are complete. Nodes that are disconnected or more than LAGGING behind are also listed by themselves. The
-    `asking` node is left out, because it has its own results.
+    these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by themselves.
+    The `asking` node is left out, because it has its own results.
     """
     (nation, *others) = sources
     others = [source for source in others if source.node != asking]
@@ -320,6 +320,6 @@ def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSou
     late = [
         source
         for source in others
-        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LAGGING
+        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LISTED_LAG
     ]
     return [condensed, *late]

@@ -46,7 +46,7 @@ class LookupStore:
         self._last_horizon: tuple[Instant, Instant | None] | None = None
 
     async def get_result(self, lab: str, report_number: str, revision: int | None) -> Listing:
-        """Return one result, in its newest revision unless one is named. Raises as `queries.get_result`."""
+        """Return one result: the named revision or else the newest. Raises the errors of `queries.get_result`."""
 
         def work(connection: Connection) -> Listing:
             result = get_result(connection, lab, report_number, revision)
@@ -123,7 +123,7 @@ class LookupStore:
         return await self._database.read(work)
 
     def _horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
-        """Return the horizon of retention, as it was up to HORIZON_KEPT_FOR ago unless it must be exact."""
+        """Return the horizon of retention. It may be HORIZON_KEPT_FOR old unless it must be exact."""
         last = self._last_horizon
         if is_exact or last is None or not 0 <= now - last[0] < HORIZON_KEPT_FOR:
             self._last_horizon = last = (now, read_horizon(connection))

@@ -25,7 +25,7 @@ MAX_WAITING = 2_000
 """Claims that may wait. Further ones are dropped, because their holders will show them again."""
 BATCH = 500
 """Claims that one transaction stores."""
-MEMORY: Span = HOUR
+REMEMBERED_FOR: Span = HOUR
 """How long a stored claim is remembered. A remembered claim is not stored again."""
 MAX_REMEMBERED = 20_000
 """Claims that are remembered. Beyond this the oldest are forgotten first."""
@@ -66,7 +66,7 @@ class MissingReportQueue:
         """Queue a claim of which no source has a record. This never waits. A claim beyond the capacity is dropped."""
         name = (lab, report_number)
         written = self._recent.get(name)
-        if name in self._waiting or (written is not None and now - written < MEMORY):
+        if name in self._waiting or (written is not None and now - written < REMEMBERED_FOR):
             return
         if len(self._waiting) >= self._capacity:
             DROPPED.labels("queue full").inc()

@@ -18,7 +18,7 @@ class TimelinessStore:
         self._database = database
 
     async def summarize_lab(self, lab: str, start: Instant, end: Instant, late: Span) -> Summary:
-        """Return one laboratory's timeliness. Raises NotFound if it is not registered, or as `require_kept`."""
+        """Return one laboratory's timeliness. Raises NotFound and the errors of `require_kept`."""
 
         def work(connection: Connection) -> Summary:
             horizon = _horizon_within(connection, start, end)
@@ -33,7 +33,7 @@ class TimelinessStore:
         """Return a page of a region's laboratories, in order of code, with codes after `after`.
 
         If `after` is None, the page begins with the sum of all laboratories. If that sum filled the page before,
-        `after` is "". Raises as `require_kept`.
+        `after` is "". Raises the errors of `require_kept`.
         """
 
         def work(connection: Connection) -> Summary:
@@ -51,6 +51,6 @@ class TimelinessStore:
 
 
 def _horizon_within(connection: Connection, start: Instant, end: Instant) -> Instant | None:
-    """Return the horizon if the interval begins before it, else None. Raises as `require_kept`."""
+    """Return the horizon if the interval begins before it, else None. Raises the errors of `require_kept`."""
     horizon = require_kept(connection, end)
     return horizon if horizon is not None and start < horizon else None

@@ -102,8 +102,8 @@ class Quotas:
         account = self._accounts.setdefault(lab, _Account())
         now = self._clock.now()
         # The persons that the rate allows in one second may come at once. After them each batch waits until the rate
-        # allows the batches before it. The wait is at most the time that the rate gives the last batch, so that a clock
-        # set back does not stall the upload.
+        # allows the batches before it. No wait is longer than the last batch takes at the rate, so that a clock set
+        # back does not stall the upload.
         wait = min(account.paid_until - now - SECOND, account.last_price)
         account.last_price = persons * SECOND // self._limits.persons_per_second
         account.paid_until = max(account.paid_until, now) + account.last_price

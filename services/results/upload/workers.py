@@ -37,7 +37,7 @@ from services.runtime.hardening import harden_process
 from services.runtime.server.validation import find_violations
 from services.runtime.tuning import freeze_heap
 
-START_SECONDS = 30.0
+WORKERS_START_SECONDS = 30.0
 """How long the server waits for its workers to start. A slower worker delays only its first batch."""
 _ANY_REGION = "110000"
 
@@ -140,12 +140,12 @@ class ValidationPool:
         # Each task starts a worker unless one is idle. `_ready` is awaited too, because one worker may run all tasks.
         starting = [loop.run_in_executor(self._pool, os.getpid) for _ in range(self._workers)]
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(WORKERS_START_SECONDS):
                 await asyncio.gather(*starting)
                 for _ in range(self._workers):
-                    await asyncio.to_thread(self._ready.acquire, timeout=START_SECONDS)
+                    await asyncio.to_thread(self._ready.acquire, timeout=WORKERS_START_SECONDS)
         except TimeoutError:
-            _log.warning("workers are slow to start", seconds=START_SECONDS)
+            _log.warning("workers are slow to start", seconds=WORKERS_START_SECONDS)
         except BrokenProcessPool:
             # A worker was killed. The next batch starts new ones.
             self._renew(self._pool)

@@ -15,7 +15,7 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Signature, signature_of
 
-LOOK_SECONDS = 5.0
+FILE_CHECK_SECONDS = 5.0
 """Seconds between two checks for changed files. Each check costs three system calls."""
 
 _log = structlog.get_logger(__name__)
@@ -39,10 +39,10 @@ OPTIONS: list[tuple[str, int]] = [
 class Connector:
     """Opens channels of their own to one target, with the newest keys and authorities of the settings."""
 
-    def __init__(self, target: str, settings: Settings, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, target: str, settings: Settings, file_check_seconds: float = FILE_CHECK_SECONDS) -> None:
         self._target = target
         self._settings = settings
-        self._look_seconds = look_seconds
+        self._look_seconds = file_check_seconds
         tls = settings.tls
         paths = (tls.certificate_file, tls.key_file, tls.server_ca_file)
         self._files = [one for one in paths if one is not None]

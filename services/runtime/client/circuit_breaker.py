@@ -6,13 +6,13 @@ import structlog
 
 from services.runtime.call import seconds_left
 
-UPSTREAM_SECONDS = 2.0
+SOURCE_SECONDS = 2.0
 """The longest wait for a call to Results or Policy; after it the source counts as not answering. Two seconds are long
 for a source that works and short for a person at a gate."""
 OPEN_SECONDS = 0.25
 """The wait while the circuit is open. The call itself keeps its full time, and its late answer closes the circuit.
 Recovery therefore needs no timer, and a source that hangs delays a caller by a quarter of a second at most."""
-UPSTREAM_SHARE = 0.8
+SOURCE_SHARE = 0.8
 """The share of the caller's time that sources may use. The rest is for making the decision and sending it back."""
 
 _log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ class CircuitBreaker:
     """
 
     def __init__(
-        self, source: str, *, longest_seconds: float = UPSTREAM_SECONDS, open_seconds: float = OPEN_SECONDS
+        self, source: str, *, longest_seconds: float = SOURCE_SECONDS, open_seconds: float = OPEN_SECONDS
     ) -> None:
         self._source = source
         self._longest_seconds = longest_seconds
@@ -40,7 +40,7 @@ class CircuitBreaker:
     def seconds_of(self, longest: float) -> float:
         """Return how long the call under way may wait, if its longest wait differs from that of the breaker."""
         longest = self._open_seconds if self.is_open else longest
-        return seconds_left(longest / UPSTREAM_SHARE) * UPSTREAM_SHARE
+        return seconds_left(longest / SOURCE_SHARE) * SOURCE_SHARE
 
     def record_failure(self, why: str) -> None:
         """Open the circuit, because the source did not answer."""

@@ -25,7 +25,7 @@ _LEAST_BYTES = 32
 """The length of a SHA-256 hash. A shorter secret would be easier to guess than the hash."""
 _MOST_BYTES = 4096
 """More than any key has. A longer output is that of a wrong command or the content of a wrong file."""
-_SECONDS = 30.0
+_SOURCE_SECONDS = 30.0
 """How long a command may run, and how long a descriptor may take to end. Calls to a KMS take under a second."""
 
 
@@ -52,7 +52,7 @@ class PepperSource(NamedTuple):
             raise BadSetting("give one of HUTONG_PEPPER_FILE, HUTONG_PEPPER_DESCRIPTOR and HUTONG_PEPPER_COMMAND")
 
 
-def read_pepper(source: PepperSource, directory: Path, seconds: float = _SECONDS) -> Pepper:
+def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_SECONDS) -> Pepper:
     """Return the pepper from its source. Without a source it is a file in a directory, which the first start makes.
 
     A command or a descriptor must end within so many seconds.

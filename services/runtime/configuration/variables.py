@@ -131,7 +131,7 @@ def read_region(text: str) -> str:
 
 
 def read_regions(path: Path | None) -> frozenset[str]:
-    """Return the codes of an operator's file of regions: none without a file.
+    """Return the codes in an operator's file of regions; none without a file.
 
     A line has a code, and perhaps a name after a space or a comma. Empty lines and lines that begin with # are skipped.
 

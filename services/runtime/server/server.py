@@ -60,8 +60,8 @@ _OPTIONS: list[tuple[str, int]] = [
     # then get CANCELLED. Admission refuses the excess instead, with a reason.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
-    # Gates and watches keep streams open for days. The server detects a client that has disappeared, and lets clients
-    # detect the same of the server.
+    # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
+    # detect a server that has disappeared.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

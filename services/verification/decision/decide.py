@@ -65,7 +65,9 @@ _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (
     (pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED, pb.DECISION_REASON_NOT_YET_REPORTED),
     (pb.EVIDENCE_USE_INCONCLUSIVE, pb.DECISION_REASON_INCONCLUSIVE_RESULT),
 )
-"""Why no result counts, by the uses of what was weighed, the strongest reason first; NO_RESULT if no use matches."""
+"""The reason why no result counts, by the use of what was weighed. The strongest reason comes first.
+
+If no use matches, the reason is NO_RESULT."""
 
 
 _COMPARED = frozenset({pb.EVIDENCE_USE_SAME_AS_RECORD, pb.EVIDENCE_USE_CONTRADICTS_RECORD, pb.EVIDENCE_USE_OTHER_ITEM})

@@ -37,7 +37,7 @@ class HolderToken(NamedTuple):
     """The content of a token.
 
     Attributes:
-        token_id: tells two tokens apart.
+        token_id: distinguishes two tokens.
         purpose: the only purpose for which it may be shown; 0 for any.
     """
 

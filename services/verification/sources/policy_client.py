@@ -18,7 +18,7 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_node
 from services.runtime.call import outgoing_metadata
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
 from services.runtime.clock import Clock
@@ -172,7 +172,7 @@ class PolicyClient:
         request = BatchResolvePoliciesRequest(requests=[policy_question_to_proto(question) for question in questions])
         stub = self._stub.stub
         try:
-            response = await stub.BatchResolvePolicies(request, timeout=UPSTREAM_SECONDS, metadata=outgoing_metadata())
+            response = await stub.BatchResolvePolicies(request, timeout=SOURCE_SECONDS, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -15,7 +15,7 @@ from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatest
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
 from services.runtime.call import inner_metadata
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
@@ -70,7 +70,7 @@ class ResultsClient:
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
     def ask(
-        self, look_up: LookupLatestRequest, longest_seconds: float = UPSTREAM_SECONDS, subject_key: bytes = b""
+        self, look_up: LookupLatestRequest, longest_seconds: float = SOURCE_SECONDS, subject_key: bytes = b""
     ) -> asyncio.Future[Answer]:
         """Send a look-up and return the future of its answer. `subject_key` stands in for an absent document.
 
@@ -97,7 +97,7 @@ class ResultsClient:
     async def look_up_each(
         self,
         look_ups: list[LookupLatestRequest],
-        longest_seconds: float = UPSTREAM_SECONDS,
+        longest_seconds: float = SOURCE_SECONDS,
         subject_keys: Sequence[bytes] = (),
     ) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
@@ -142,7 +142,7 @@ class ResultsClient:
         return [self._give_up()] * len(look_ups)
 
     def _give_up(self) -> Answer:
-        """Return the answer to a look-up whose time is over."""
+        """Return the answer to a look-up whose deadline has passed."""
         self._breaker.record_failure("no answer in time")
         return None
 
@@ -152,7 +152,7 @@ class ResultsClient:
             request.subject_keys.extend([one.subject_key for one in look_ups])
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupColumns(request, timeout=UPSTREAM_SECONDS, metadata=inner_metadata())
+            response = await stub.BatchLookupColumns(request, timeout=SOURCE_SECONDS, metadata=inner_metadata())
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2

@@ -1,4 +1,4 @@
-"""Says which answers are misses, which count against the budgets of callers. Pure."""
+"""Decides which answers are misses. Misses count against the budgets of callers. Pure."""
 
 from __future__ import annotations
 

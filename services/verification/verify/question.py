@@ -36,7 +36,7 @@ Ten daily tests reach further back than any window.
 """
 LOOKED_AT_OF_THE_PAST = 20
 """The number for a use time in the past, because later tests come first. A look-up returns no more than this."""
-PAST: Span = DAY
+PAST_AFTER: Span = DAY
 """A use time this long ago or longer is in the past. No person takes `LOOKED_AT` tests in less time."""
 
 
@@ -114,7 +114,7 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
             _check_evidence(each, f"evidence[{index}]", found)
     if found:
         raise InvalidArgument.of(found)
-    look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST else LOOKED_AT_OF_THE_PAST)
+    look_up = LookupLatestRequest(limit=LOOKED_AT if now - use_time < PAST_AFTER else LOOKED_AT_OF_THE_PAST)
     if shown_token is None:
         look_up.document.CopyFrom(request.document)
         if not asker.compares_name:

@@ -42,8 +42,8 @@ def must_be_kept(decision: Decision) -> bool:
     """Return whether a decision is stored even if the caller does not ask for it.
 
     NOT_RECOGNIZED and decisions for which evidence was weighed are stored. Others are not, so that the system knows as
-    little as possible of where people go. An UNDETERMINED decision for an absence alone says nothing of the person, and
-    in an outage every question would store one.
+    little as possible of where people go. An UNDETERMINED decision for an absence alone says nothing about the person,
+    and in an outage every question would store one.
     """
     if decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in _CASES:
         return True

@@ -36,7 +36,7 @@ from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep
 from services.verification.verify.misses import is_miss
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
-    NATION_SECONDS,
+    SECOND_LOOK_UP_SECONDS,
     SettledQuestion,
     Unanswered,
     decide_from,
@@ -109,7 +109,7 @@ class Verifier:
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
         if settled is None:
-            found = await self._results.ask(nationwide(question.look_up), NATION_SECONDS, question.token_key)
+            found = await self._results.ask(nationwide(question.look_up), SECOND_LOOK_UP_SECONDS, question.token_key)
             settled = decide_from(question, with_nation(answers, found))
         return message, self._fill(question, settled, message)
 
@@ -188,7 +188,7 @@ class Verifier:
         look_ups = [nationwide(one.question.look_up) for one in rest]
         unkept: list[Unkept] = []
         keys = [one.question.token_key for one in rest]
-        answers = await self._results.look_up_each(look_ups, NATION_SECONDS, keys)
+        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SECONDS, keys)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):

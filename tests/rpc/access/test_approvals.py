@@ -1,4 +1,4 @@
-"""Four eyes through real servers: what one caller proposes, another one approves, rejects, or lets be."""
+"""Pending changes through real servers: one caller proposes, and another approves, rejects, or does nothing."""
 
 from __future__ import annotations
 

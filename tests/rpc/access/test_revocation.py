@@ -189,7 +189,7 @@ async def test_a_connection_between_services_shows_the_newest_certificate(node: 
         tls_key_file=str(shown.key),
         tls_server_ca_file=str(node.clients.root.certificate),
     )
-    connection = ReconnectingStub(Connector(node.address, settings, look_seconds=0), LabServiceStub)
+    connection = ReconnectingStub(Connector(node.address, settings, file_check_seconds=0), LabServiceStub)
     await connection.stub.GetLab(GET_LAB)
     shutil.copy(newer.certificate, shown.certificate)
     await connection.stub.GetLab(GET_LAB)

@@ -15,7 +15,7 @@ from hutong.verification.v1 import verification_service_pb2 as service
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, SECOND, from_timestamp
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS
+from services.runtime.client.circuit_breaker import SOURCE_SECONDS
 from services.runtime.clock import SystemClock
 from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
 from tests.support.waiting import TIMEOUT_SECONDS, until
@@ -124,7 +124,7 @@ async def test_results_frozen(node: Node, callers: Callers) -> None:
         decisions = await asyncio.gather(*verifying)
     assert {one.decision.reason for one in decisions} == {pb.DECISION_REASON_SOURCE_UNAVAILABLE}
     # A source that is known not to answer is not waited for at length, as two calls of every round would then do.
-    async with asyncio.timeout(ROUNDS * 2 * UPSTREAM_SECONDS):
+    async with asyncio.timeout(ROUNDS * 2 * SOURCE_SECONDS):
         for _ in range(ROUNDS):
             await _assert_no_results(callers)
     free = (await callers.decisions.Verify(question(NUMBERS[0], region="450403"))).decision

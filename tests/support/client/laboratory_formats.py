@@ -104,7 +104,7 @@ def xls(
     error: tuple[int, int] | None = None,
     hidden_rows: Sequence[int] = (),
 ) -> Callable[[Path], Path]:
-    """Return a maker of an .xls. A merged range is a column from 0 and its first and last row from 0."""
+    """Return a maker of an .xls. A merged range is given by its column and its first and last row, counted from 0."""
 
     def make(folder: Path) -> Path:
         book = xlwt.Workbook()

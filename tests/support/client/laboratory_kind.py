@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Kind:
-    """A file and what must be read of it.
+    """A file and the rows that must be read from it.
 
     Attributes:
         name: what is special about it.

@@ -69,7 +69,7 @@ def without_actors(policy: policy_pb2.Policy) -> policy_pb2.Policy:
 
 
 async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
-    """Return all revisions of a policy as any node knows them, without who made them; none if it is not known."""
+    """Return all revisions of a policy as any node knows them, without actors; empty if it has none."""
     try:
         request = ListPolicyRevisionsRequest(name=name, page_size=500)
         found = list((await service.read.ListPolicyRevisions(request)).policies)

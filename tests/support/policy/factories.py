@@ -149,7 +149,7 @@ def random_window(choose: random.Random) -> Window:
 
 
 def random_shortest(choose: random.Random) -> ShortestWindow:
-    """Return a length of one to three days, often one that is as long as others or differs by a microsecond."""
+    """Return a length of one to three days. It often equals another one or differs from it by a microsecond."""
     days = choose.randrange(1, 4)
     if choose.random() < 0.4:
         return ShortestWindow(calendar_days=days)

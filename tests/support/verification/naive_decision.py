@@ -293,7 +293,7 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
     for shown, claim in zip(inputs.evidence, inputs.claims, strict=True):
         if shown.item not in items or claim.state == 4:
             continue
-        # A code wins over a name, which the registers resolve.
+        # A code wins over a name. The registers resolve names.
         lab = shown.lab if shown.lab else claim.lab
         standing = claim.lab_standing if (shown.sample_time, shown.report_time) != (None, None) else 0
         if lab == "" or shown.report_number == "":
@@ -327,7 +327,7 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
 
 
 def equals(shown: Any, record: Any) -> bool:
-    """Return whether a paper says what a record says; a paper that still shows the sampling does too."""
+    """Return whether a paper agrees with a record. A paper that shows only the sampling agrees too."""
     if record.outcome == PENDING and shown.outcome != PENDING:
         return False
     times = [(shown.sample_time, record.sample_time)]

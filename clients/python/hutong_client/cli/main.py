@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import click
 
+from hutong_client.cli.commands.decisions import decisions
 from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
@@ -17,6 +18,7 @@ from hutong_client.cli.commands.pending import pending
 from hutong_client.cli.commands.policy import policy
 from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
 from hutong_client.cli.commands.policy_calendar import show_calendar
+from hutong_client.cli.commands.policy_withdraw import get_policy, withdraw_policy
 from hutong_client.cli.commands.refusal import refusal
 from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results
@@ -57,11 +59,11 @@ def _hidden(command: click.Command) -> click.Command:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
     hutong.add_command(_command)
-for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes):
+for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes, decisions):
     hutong.add_command(_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")
-for _policy_command in (apply_files, diff_files, lint_files, show_calendar):
+for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_calendar, withdraw_policy):
     policy.add_command(_policy_command)
 
 

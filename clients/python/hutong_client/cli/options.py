@@ -47,7 +47,7 @@ class NodeCommand(click.Command):
 
     def __init__(self, *args: Any, former: Mapping[str, str] | None = None, example: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._example = example
+        self.example = example
         self.params += node_params()
         self._former = former or {}
 
@@ -58,9 +58,9 @@ class NodeCommand(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the example below the options."""
         super().format_epilog(ctx, formatter)
-        if self._example:
+        if self.example:
             with formatter.section("Example"):
-                formatter.write(f"{'':{formatter.current_indent}}{ctx.command_path} {self._example}\n")
+                formatter.write(f"{'':{formatter.current_indent}}{ctx.command_path} {self.example}\n")
 
     def _rename(self, argument: str) -> str:
         option, equals, value = argument.partition("=")

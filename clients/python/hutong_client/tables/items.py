@@ -89,7 +89,8 @@ def _find_item(project: str, method: str) -> str | None:
         items &= _OTHER_VIRUSES
         return None if virus or len(items) > 1 else items.pop()
     if items:
-        # Words of `other` may be the method of an antigen test. Nucleic acid beside it means two tests in one row.
+        # Words of `other` may name the method of an antigen test. If the text also names nucleic acid, the row has
+        # two tests.
         named = any(word in text for word in ("核酸", "pcr", "rna"))
         return None if len(items) > 1 or named else items.pop()
     if others:
@@ -100,5 +101,5 @@ def _find_item(project: str, method: str) -> str | None:
 
 
 def _strip(text: str) -> str:
-    """Return the letters of a text, without the words that say nothing of the item."""
+    """Return the letters of a text, without the words that say nothing about the item."""
     return re.sub(r"[\W\d_]+", "", _NEUTRAL.sub("", text))

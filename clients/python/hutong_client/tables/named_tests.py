@@ -23,7 +23,7 @@ _ORGANISATION = re.compile(
 )
 """The name of an institution. It may contain the name of a disease, as "结核病防治所" does."""
 _OF_WORKPLACE = re.compile("单位|公司|机构|地址|住址|address|company|employer", re.IGNORECASE)
-"""Titles of columns whose cells name an institution. These cells say nothing of the test."""
+"""Titles of columns whose cells name an institution. These cells say nothing about the test."""
 _REMARK = re.compile("备注|附注|说明|类型|类别|种类|试剂|方式|套餐|remark|note|comment|kind|kit", re.IGNORECASE)
 """Titles of columns in which every name of a test counts. In other columns only the names of other tests for SARS-CoV-2
 count."""
@@ -80,7 +80,7 @@ def find_named_test(result_title: str, others: Sequence[str]) -> str:
 
 @lru_cache(maxsize=1024)
 def words_of_remark(title: str) -> re.Pattern[str] | None:
-    """Return the words that name a test in a column of an unknown title; None if its cells say nothing of a test."""
+    """Return the words that name a test in a column of an unknown title; None if its cells name no test."""
     if _OF_WORKPLACE.search(title):
         return None
     return _ANY if _REMARK.search(title) else _ANY_OF_SARS_COV_2

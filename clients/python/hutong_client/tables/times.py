@@ -122,7 +122,7 @@ def join_time(date: Cell, of_day: Cell) -> Cell:
         return _agree(day, clock)
     if _COMPACT_DAY.fullmatch(day):
         day = f"{day[:4]}-{day[4:6]}-{day[6:]}"
-    # A date of a workbook that is written out as text ends with a time of day of zeros.
+    # A date that a workbook holds as text may end with the time 00:00:00.
     return f"{day.removesuffix(' 00:00:00')} {clock}"
 
 

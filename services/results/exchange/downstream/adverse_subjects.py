@@ -83,7 +83,7 @@ def subscribe_adverse(
 def _find_unsubscribed(
     change: LoggedChange, marked: Collection[bytes], subscribers: Mapping[bytes, Collection[str]]
 ) -> set[bytes]:
-    """Return a change's marked subjects to which its sender does not subscribe; for a link, both documents."""
+    """Return the marked subjects of a change, with both documents of a link, to which the sender does not subscribe."""
     keys = set(change.subject_keys)
     if change.kind is ChangeKind.LINKS:
         return set() if keys.isdisjoint(marked) else keys

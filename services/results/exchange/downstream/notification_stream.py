@@ -45,8 +45,6 @@ MAX_MESSAGE_CHANGES = 1_000
 """The most changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""
 MAX_WATCHES = 256
 """The most concurrent watches in one process: several for each of the provinces."""
-_DRAIN_CHECK_SECONDS = 0.5
-"""How often a waiting watch checks whether the server drains."""
 _SETTLE_SECONDS = 0.005
 """The wait between two checks whether the transactions that a new subscription waits for have ended."""
 
@@ -142,11 +140,11 @@ class NotificationStream:
                 cursor = notification.position.number
             if notifications:
                 last_sent = loop.time()
-            elif loop.time() - last_sent >= self._timing.notification_heartbeat:
+            elif (left := last_sent + self._timing.notification_heartbeat - loop.time()) <= 0:
                 yield self._message(cursor)
                 last_sent = loop.time()
             else:
-                await self._wait(region, seen)
+                await self._wait(region, seen, left)
 
     def _messages(self, notification: Notification, before: int) -> Iterator[WatchNotificationsResponse]:
         """Return a notification as one message or several. Only the last message moves the cursor."""
@@ -188,15 +186,15 @@ class NotificationStream:
             except HutongError as error:
                 _log.warning("notifications cannot be read", reason=error.reason)
                 newest = self._newest
-            if newest != self._newest:
+            if newest != self._newest or self._drain.begun:
                 self._newest = newest
                 self._changed.set()
                 self._changed = asyncio.Event()
             await asyncio.sleep(self._timing.notification_poll)
 
-    async def _wait(self, region: str, seen: int) -> None:
-        """Wait until the newest number differs from `seen`, at most until the next check for a drain."""
+    async def _wait(self, region: str, seen: int, seconds: float) -> None:
+        """Wait until the newest number differs from `seen` or the server drains, at most for some seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DRAIN_CHECK_SECONDS):
-                while self._newest.get(region, 0) == seen:
+            async with asyncio.timeout(seconds):
+                while self._newest.get(region, 0) == seen and not self._drain.begun:
                     await self._changed.wait()

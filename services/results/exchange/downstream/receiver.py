@@ -34,7 +34,7 @@ from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 from services.storage.pepper_marks import pepper_mark
 
-START_SECONDS = 30.0
+FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""
 
 DECODED_AHEAD = 2
@@ -124,10 +124,10 @@ class ReplicationReceiver:
 
     async def _begin(self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]) -> _Begun:
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(FIRST_FRAME_SECONDS):
                 first = await anext(frames, None)
         except TimeoutError:
-            text = f"no first frame within {START_SECONDS:.0f} seconds"
+            text = f"no first frame within {FIRST_FRAME_SECONDS:.0f} seconds"
             raise DeadlineExceeded("DEADLINE", text) from None
         if first is None or not first.HasField("start"):
             raise InvalidArgument.field("frame", 'the first frame must be "start"', "UPLOAD_NOT_STARTED")

@@ -31,11 +31,11 @@ class Backlog:
         self._is_failing = False
 
     def start_from(self, positions: Iterable[WriterPosition]) -> None:
-        """Take the positions with which the nation answered a new stream."""
+        """Record the positions with which the nation answered a new stream."""
         self._acknowledged = {position.writer: position.offset for position in positions}
 
     def acknowledge(self, positions: Iterable[WriterPosition]) -> None:
-        """Take the positions that the nation acknowledges."""
+        """Record the positions that the nation acknowledges."""
         if self._acknowledged is not None:
             self._acknowledged |= {position.writer: position.offset for position in positions}
 

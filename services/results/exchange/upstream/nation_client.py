@@ -21,7 +21,7 @@ from services.results.exchange.convert import replica_from_proto
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
 from services.runtime.call import outgoing_metadata
-from services.runtime.client.circuit_breaker import UPSTREAM_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.server.status import error_info
@@ -53,7 +53,7 @@ class NationClient:
             f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, open_seconds=OPEN_SECONDS
         )
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
-            partial(self._ask_by_items, UPSTREAM_SECONDS), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
+            partial(self._ask_by_items, SOURCE_SECONDS), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
@@ -62,7 +62,7 @@ class NationClient:
         Questions with the same token share calls of their own. Their answer is Unavailable (NOT_FRESH_ENOUGH) if the
         nation does not have what the token stands for in time.
         """
-        token_seconds = self._breaker.seconds_of(UPSTREAM_SECONDS)
+        token_seconds = self._breaker.seconds_of(SOURCE_SECONDS)
         by_token: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
         plain: list[asyncio.Future[SubjectAnswer | None]] = []
         with_token: list[asyncio.Future[SubjectAnswer | None]] = []

@@ -30,7 +30,7 @@ BURST: Span = 5 * SECOND
 CALLERS = 10_000
 """The number of callers whose accounts are kept. It is more than a node has. With 3,000 persons each they take 320
 MiB."""
-SOON: Span = SECOND
+BUSY_RETRY: Span = SECOND
 """When to try again if the caller has too many calls under way."""
 
 
@@ -113,7 +113,7 @@ class Account:
         for kind in kinds:
             limit: int | None = getattr(self.budget, kind)
             if limit is not None and self._open[kind] >= limit:
-                raise self._exceeded(f"{kind.replace('_', ' ')} under way", limit, SOON)
+                raise self._exceeded(f"{kind.replace('_', ' ')} under way", limit, BUSY_RETRY)
         for kind in kinds:
             self._open[kind] += 1
         try:

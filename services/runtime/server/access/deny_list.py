@@ -30,8 +30,8 @@ def read_deny_list(path: Path, trust_domain: str) -> DenyList:
     """Return the deny-list in a file: one serial number in hexadecimal or one SPIFFE ID a line; # begins a comment.
 
     Raises:
-        BadSetting: the file cannot be read, or a line is wrong. No wrong line is skipped, because a denied caller would
-            be let in.
+        BadSetting: the file cannot be read, or a line is wrong. If a wrong line were skipped, a denied caller would be
+            let in.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

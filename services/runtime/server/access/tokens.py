@@ -38,7 +38,7 @@ REMEMBERED = 10_000
 
 
 class BadToken(ValueError):
-    """A token that cannot be accepted; the text says why and contains nothing of the token."""
+    """A token that cannot be accepted; the text says why and contains no part of the token."""
 
 
 @dataclass(frozen=True, slots=True)

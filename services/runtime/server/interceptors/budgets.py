@@ -172,8 +172,8 @@ class _Plan:
     def read_person(self, request: Any) -> int | None:
         """Return a hash of the person; None if the request names none. The key of the hash differs in each process.
 
-        The name counts, so that a caller that tries out names for one number asks about a new person each time. Every
-        holder's token counts as a person of its own, because only the service can read it.
+        Each name makes another hash. A caller that tries out names for one number therefore asks about a new person
+        each time. Every holder's token counts as a person of its own, because only the service can read it.
         """
         refuse_unreadable(request)
         document = value_at(request, self.person)
@@ -185,7 +185,7 @@ class _Plan:
 
 
 def _take_misses() -> int:
-    """Return how many answers of the current call, since it was last asked, are about persons without any record."""
+    """Return the number of misses of the current call that are not counted yet, and set it to 0."""
     call = current_call.get()
     if call is None:
         return 0

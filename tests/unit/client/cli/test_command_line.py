@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from hutong_client import errors
 from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.failures import describe_error, exit_code_of
 from hutong_client.cli.main import hutong, run
-from hutong_client.cli.options import hide_identities
+from hutong_client.cli.options import NodeCommand, hide_identities
 
 from tests.support.client.laboratory_files import CARDS
 
@@ -32,6 +33,22 @@ def test_every_command_explains_itself_and_speaks_json(
     """--help exits 0 and names --json."""
     assert run([*path, "--help"]) == ExitCode.DONE
     assert "--json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", all_commands(hutong), ids=" ".join)
+def test_example_of_a_help_can_be_parsed(path: tuple[str, ...]) -> None:
+    """A renamed option or word of an example fails here. The files that an example names need not exist."""
+    command: click.Command = hutong
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[name]
+    if isinstance(command, NodeCommand) and command.example:
+        fault = ""
+        try:
+            command.make_context(" ".join(path), shlex.split(command.example))
+        except click.BadParameter as error:
+            fault = error.message
+        assert not fault or "does not exist" in fault
 
 
 def test_exit_codes_stand_in_the_help_and_the_readme(capsys: pytest.CaptureFixture[str]) -> None:

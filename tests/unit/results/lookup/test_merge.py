@@ -13,7 +13,7 @@ from services.domain.instant import SECOND, set_timestamp
 from services.results.labs.model import AUTHORIZED, NOT_AUTHORIZED, STANDING_UNKNOWN
 from services.results.lookup.merge import merge_results, stricter
 from services.results.lookup.model import RemoteMatch
-from services.results.lookup.nationwide import LAGGING, condense_sources
+from services.results.lookup.nationwide import LISTED_LAG, condense_sources
 from services.results.lookup.pick import pick_latest
 from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from tests.support.results.factories import NEGATIVE, NOW, PENDING, POOL_POSITIVE, POSITIVE
@@ -100,8 +100,8 @@ def test_only_provinces_that_lag_or_are_disconnected_are_listed() -> None:
     """The nation's instant is the earliest of the connected nodes. The asking node is left out."""
     sources = [
         source("000000", 0),
-        source("220000", LAGGING + SECOND),
-        source("370000", LAGGING),
+        source("220000", LISTED_LAG + SECOND),
+        source("370000", LISTED_LAG),
         source("410000", None, answers=False),
         source("440000", None, answers=False),
     ]

@@ -1246,7 +1246,7 @@ type FloorOverride_Window struct {
 }
 
 type FloorOverride_Lift struct {
-	// test_required: the whole of it.
+	// The whole of test_required.
 	Lift *LiftOverride `protobuf:"bytes,10,opt,name=lift,proto3,oneof"`
 }
 

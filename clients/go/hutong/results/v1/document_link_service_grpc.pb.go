@@ -31,10 +31,10 @@ const (
 // Links between documents of one person. An officer who has seen both documents calls it.
 type DocumentLinkServiceClient interface {
 	// Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-	// history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-	// is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-	// the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-	// (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+	// history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+	// link counts for a document only in two cases: that node has results of the document that came from this node; or it
+	// has no results of the document, and this node has results of a document that its links connect with it.
+	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
 	LinkDocuments(ctx context.Context, in *LinkDocumentsRequest, opts ...grpc.CallOption) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
@@ -91,10 +91,10 @@ func (c *documentLinkServiceClient) ListLinkedDocuments(ctx context.Context, in 
 // Links between documents of one person. An officer who has seen both documents calls it.
 type DocumentLinkServiceServer interface {
 	// Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-	// history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-	// is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-	// the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-	// (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+	// history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+	// link counts for a document only in two cases: that node has results of the document that came from this node; or it
+	// has no results of the document, and this node has results of a document that its links connect with it.
+	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
 	LinkDocuments(context.Context, *LinkDocumentsRequest) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
 	// that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are

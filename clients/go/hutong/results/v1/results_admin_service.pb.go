@@ -36,8 +36,8 @@ type CorrectResultRequest struct {
 	Outcome v1.Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=hutong.type.v1.Outcome" json:"outcome,omitempty"`
 	// The correct sampling time, not before 2019-12-01 in Asia/Shanghai; absent if it was correct.
 	SampleTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=sample_time,json=sampleTime,proto3" json:"sample_time,omitempty"`
-	// When a new report was issued; absent if none was, and then the report time does not change. It may not be later
-	// than the first report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
+	// When a new report was issued. If it is absent, the report time does not change. It may not be later than the first
+	// report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
 	ReissueTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=reissue_time,json=reissueTime,proto3" json:"reissue_time,omitempty"`
 	// The reason, 1 to 500 characters without NUL. Must not contain an identity.
 	Reason string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`

@@ -98,7 +98,7 @@ type isUploadResultsRequest_Frame interface {
 }
 
 type UploadResultsRequest_Start struct {
-	// The first frame, and only the first.
+	// Set in the first frame, and in no other.
 	Start *UploadStart `protobuf:"bytes,1,opt,name=start,proto3,oneof"`
 }
 

@@ -579,7 +579,7 @@ func (*Considered_Result) isConsidered_Subject() {}
 func (*Considered_Evidence) isConsidered_Subject() {}
 
 // The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
-// until when and by which rule, but nothing of what was weighed.
+// until when and by which rule, but not what was weighed.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "decisions/{uuid7}". Empty when the decision was not stored (VerifyRequest.store_decision).
@@ -981,8 +981,8 @@ type DecisionInputs struct {
 	HistoryCut bool `protobuf:"varint,12,opt,name=history_cut,json=historyCut,proto3" json:"history_cut,omitempty"`
 	// The version of the rules that made the decision; 0 in decisions that are older than this field.
 	RulesVersion int32 `protobuf:"varint,13,opt,name=rules_version,json=rulesVersion,proto3" json:"rules_version,omitempty"`
-	// With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
-	// the default item alone, "items/sars-cov-2-nucleic-acid".
+	// Set with history_cut. The items of which results may have been hidden, by their full names, "items/{item}". Empty
+	// for the default item alone, "items/sars-cov-2-nucleic-acid".
 	CutItems      []string `protobuf:"bytes,14,rep,name=cut_items,json=cutItems,proto3" json:"cut_items,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

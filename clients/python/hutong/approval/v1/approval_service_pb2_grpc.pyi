@@ -52,11 +52,12 @@ class ApprovalServiceStub:
     """Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
     with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
     a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
-    Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
-    FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-    results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
-    proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
-    and all errors of the RPC that proposed it.
+    The proposer cannot approve it with any certificate or token: PERMISSION_DENIED (SAME_APPROVER). Other errors:
+    NOT_FOUND, also if the link has ended since; FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed;
+    FAILED_PRECONDITION (CHANGE_GREW) if a recall would now recall more results than were proposed, and must be proposed
+    anew; FAILED_PRECONDITION (CHANGE_OVERTAKEN) if the policy got or lost a revision since, and the change must be
+    proposed anew; PROPOSER_DENIED if the proposer is on the deny-list by now. All errors of the RPC that proposed it are
+    possible too.
     """
     RejectChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.RejectChangeRequest, _approval_service_pb2.RejectChangeResponse]
     """Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
@@ -87,11 +88,12 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     """Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
     with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
     a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
-    Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
-    FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-    results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
-    proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
-    and all errors of the RPC that proposed it.
+    The proposer cannot approve it with any certificate or token: PERMISSION_DENIED (SAME_APPROVER). Other errors:
+    NOT_FOUND, also if the link has ended since; FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed;
+    FAILED_PRECONDITION (CHANGE_GREW) if a recall would now recall more results than were proposed, and must be proposed
+    anew; FAILED_PRECONDITION (CHANGE_OVERTAKEN) if the policy got or lost a revision since, and the change must be
+    proposed anew; PROPOSER_DENIED if the proposer is on the deny-list by now. All errors of the RPC that proposed it are
+    possible too.
     """
     RejectChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.RejectChangeRequest, _approval_service_pb2.RejectChangeResponse]  # type: ignore[assignment]
     """Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
@@ -137,11 +139,12 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
         with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
         a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
-        Errors: PERMISSION_DENIED (SAME_APPROVER) for the proposer itself, by whichever certificate or token; NOT_FOUND;
-        FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed, (CHANGE_GREW) if a recall would now recall more
-        results than were proposed, (CHANGE_OVERTAKEN) if the policy got or lost a revision since, so that the change must be
-        proposed anew; (PROPOSER_DENIED) if the proposer is on the deny-list by now; NOT_FOUND if the link has ended since;
-        and all errors of the RPC that proposed it.
+        The proposer cannot approve it with any certificate or token: PERMISSION_DENIED (SAME_APPROVER). Other errors:
+        NOT_FOUND, also if the link has ended since; FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed;
+        FAILED_PRECONDITION (CHANGE_GREW) if a recall would now recall more results than were proposed, and must be proposed
+        anew; FAILED_PRECONDITION (CHANGE_OVERTAKEN) if the policy got or lost a revision since, and the change must be
+        proposed anew; PROPOSER_DENIED if the proposer is on the deny-list by now. All errors of the RPC that proposed it are
+        possible too.
         """
 
     @_abc_1.abstractmethod

@@ -73,7 +73,7 @@ class AuditEvent(_message.Message):
     name: _builtins.str
     """"auditEvents/{writer}-{sequence}". Sequences of one writer have no gaps."""
     kind: Global___AuditEventKind.ValueType
-    """What kind of doing it was."""
+    """The kind of the event."""
     request_id: _builtins.str
     """The id of the call, as in the log. A read or a denial has a keyed hash of it, because an id may contain the
     millisecond.

@@ -174,7 +174,7 @@ class ReplicateRequest(_message.Message):
     CHECKPOINT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> Global___ReplicateStart:
-        """The first frame, and only the first."""
+        """Set in the first frame, and in no other."""
 
     @_builtins.property
     def batch(self) -> Global___ReplicateBatch:
@@ -325,7 +325,7 @@ Global___SubjectResults: _TypeAlias = SubjectResults  # noqa: Y015
 
 @_typing.final
 class ClaimedReportRecord(_message.Message):
-    """What is known here of one claimed report. Of a claim that states a name in place of lab, only by_lab is set."""
+    """What is known here of one claimed report. For a claim that states a name in place of lab, only by_lab is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -528,9 +528,7 @@ class WatchNotificationsResponse(_message.Message):
 
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the notification at the cursor was committed at the nation; absent if there is none, or if the cursor is the
-        caller's.
-        """
+        """When the notification at the cursor was committed at the nation. Set only in a message that moves the cursor."""
 
     def __init__(
         self,

@@ -115,11 +115,12 @@ class ExchangeServiceServicer(object):
         to, missing reports of its laboratories, and each AdverseSubject. A heartbeat comes at least every 5 seconds. Opened
         again with the same cursor, it sends the same notifications again.
         A node whose results of a person are negative may decide by them without asking the nation. The nation therefore
-        names each subject that has a POSITIVE or POOL_POSITIVE result of an item whose id begins with "sars-cov-2-" (the
-        default item is one) to every node from which it has results of that subject, whichever came first, if the subject
-        has results of several nodes or several documents. It subscribes the node to the subject at the same time, so that
-        later results, corrections and recalls follow as changes. This ends as any subscription does. To a node that begins
-        with the cursor 0 and has missed notifications, it names again all adverse subjects to which the node is subscribed.
+        names adverse subjects to every node from which it has results of the subject. An adverse subject has a POSITIVE or
+        POOL_POSITIVE result of an item whose id begins with "sars-cov-2-", as that of the default item does. Such a
+        subject is named only if it has results of several nodes or several documents. It does not matter which result came
+        first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
+        recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
+        notifications, the nation names again all adverse subjects to which the node is subscribed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

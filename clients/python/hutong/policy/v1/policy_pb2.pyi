@@ -596,7 +596,7 @@ class FloorOverride(_message.Message):
 
     @_builtins.property
     def lift(self) -> Global___LiftOverride:
-        """test_required: the whole of it."""
+        """The whole of test_required."""
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:

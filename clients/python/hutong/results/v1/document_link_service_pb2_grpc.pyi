@@ -35,10 +35,10 @@ class DocumentLinkServiceStub:
     def __new__(cls, channel: _aio.Channel) -> DocumentLinkServiceAsyncStub: ...
     LinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.LinkDocumentsRequest, _document_link_service_pb2.LinkDocumentsResponse]
     """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-    history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-    is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-    the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+    history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+    link counts for a document only in two cases: that node has results of the document that came from this node; or it
+    has no results of the document, and this node has results of a document that its links connect with it.
+    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
     """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
@@ -57,10 +57,10 @@ class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     LinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.LinkDocumentsRequest, _document_link_service_pb2.LinkDocumentsResponse]  # type: ignore[assignment]
     """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-    history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-    is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-    the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-    (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+    history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+    link counts for a document only in two cases: that node has results of the document that came from this node; or it
+    has no results of the document, and this node has results of a document that its links connect with it.
+    FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
     """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
@@ -82,10 +82,10 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_link_service_pb2.LinkDocumentsResponse, _abc.Awaitable[_document_link_service_pb2.LinkDocumentsResponse]]:
         """Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-        history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-        is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-        the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-        (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+        history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+        link counts for a document only in two cases: that node has results of the document that came from this node; or it
+        has no results of the document, and this node has results of a document that its links connect with it.
+        FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
         """
 
     @_abc_1.abstractmethod

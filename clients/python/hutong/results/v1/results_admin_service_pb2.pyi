@@ -55,8 +55,8 @@ class CorrectResultRequest(_message.Message):
 
     @_builtins.property
     def reissue_time(self) -> _timestamp_pb2.Timestamp:
-        """When a new report was issued; absent if none was, and then the report time does not change. It may not be later
-        than the first report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
+        """When a new report was issued. If it is absent, the report time does not change. It may not be later than the first
+        report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
         """
 
     def __init__(

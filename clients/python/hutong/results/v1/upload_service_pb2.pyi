@@ -29,7 +29,7 @@ class UploadResultsRequest(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def start(self) -> _upload_pb2.UploadStart:
-        """The first frame, and only the first."""
+        """Set in the first frame, and in no other."""
 
     @_builtins.property
     def batch(self) -> _upload_pb2.TubeBatch:

@@ -399,7 +399,7 @@ Global___Considered: _TypeAlias = Considered  # noqa: Y015
 @_typing.final
 class Decision(_message.Message):
     """The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
-    until when and by which rule, but nothing of what was weighed.
+    until when and by which rule, but not what was weighed.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -674,8 +674,8 @@ class DecisionInputs(_message.Message):
 
     @_builtins.property
     def cut_items(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
-        the default item alone, "items/sars-cov-2-nucleic-acid".
+        """Set with history_cut. The items of which results may have been hidden, by their full names, "items/{item}". Empty
+        for the default item alone, "items/sars-cov-2-nucleic-acid".
         """
 
     def __init__(

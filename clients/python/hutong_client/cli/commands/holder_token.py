@@ -20,7 +20,7 @@ def holder_token() -> None:
     """Issue tokens that a holder shows in place of number and name."""
 
 
-@holder_token.command(cls=NodeCommand)
+@holder_token.command(cls=NodeCommand, example="--number - --purpose public-venue")
 @document_options()
 @click.option("--purpose", type=PURPOSE, help="The only purpose for which the token may be shown.  [default: any]")
 @click.option(

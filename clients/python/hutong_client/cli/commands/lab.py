@@ -21,7 +21,7 @@ def lab() -> None:
     """Register and show laboratories, and change their standing."""
 
 
-@lab.command(cls=NodeCommand)
+@lab.command(cls=NodeCommand, example="91220502MA000LAB8G --display-name 通化示例检验所 --region 220502")
 @click.argument("name", type=LAB, metavar="LAB")
 @click.option("--display-name", required=True, help="The registered name.")
 @click.option("--region", required=True, help="The region it works in, GB/T 2260.")
@@ -47,7 +47,7 @@ def create(
     return _show(response.lab, as_json)
 
 
-@lab.command(cls=NodeCommand)
+@lab.command(cls=NodeCommand, example="91220502MA000LAB8G")
 @click.argument("name", type=LAB, metavar="LAB")
 @json_option
 @click.pass_obj
@@ -58,7 +58,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show(response.lab, as_json)
 
 
-@lab.command("list", cls=NodeCommand)
+@lab.command("list", cls=NodeCommand, example="--region 220000 --prefix 通化")
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--name", default="", help="Only of this registered name. Spaces, case and width do not matter.")
 @click.option("--prefix", default="", help="Only of registered names that begin with this.")
@@ -78,7 +78,7 @@ def list_labs(node: Node, region: str, name: str, prefix: str, as_json: bool) ->
     return ExitCode.DONE
 
 
-@lab.command(cls=NodeCommand)
+@lab.command(cls=NodeCommand, example='91220502MA000LAB8G suspended --reason "notice 7"')
 @click.argument("name", type=LAB, metavar="LAB")
 @click.argument("standing", type=STANDING)
 @click.option("--reason", required=True, help="The reason, for the history.")

@@ -17,7 +17,7 @@ from hutong_client.formatting import item_name, moment, source_name, word
 _COLUMNS = ("report", "item", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
 
 
-@click.command(cls=NodeCommand)
+@click.command(cls=NodeCommand, example="--type passport --country FRA --number - --nationwide")
 @document_options()
 @click.option("--nationwide", is_flag=True, help="Ask the national node too.")
 @click.option(

@@ -12,7 +12,7 @@ from hutong_client.formatting import as_dict, moment
 from hutong_client.paging import all_pages
 
 
-@click.command("missing-reports", cls=NodeCommand)
+@click.command("missing-reports", cls=NodeCommand, example="--lab 91220502MA000LAB8G --all")
 @click.option("--lab", type=LAB, help="Only reports of this laboratory.")
 @click.option("--all", "include_closed", is_flag=True, help="Also reports that were uploaded later.")
 @json_option

@@ -35,7 +35,7 @@ def pending() -> None:
     """
 
 
-@pending.command("list", cls=NodeCommand)
+@pending.command("list", cls=NodeCommand, example="--all")
 @click.option("--all", "include_decided", is_flag=True, help="Also changes that are decided or have lapsed.")
 @json_option
 @click.pass_obj
@@ -82,7 +82,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show(response.pending_change, as_json)
 
 
-@pending.command(cls=NodeCommand)
+@pending.command(cls=NodeCommand, example="pendingChanges/0190a5e2-7c00-7000-8000-000000000001")
 @click.argument("name", metavar="CHANGE")
 @json_option
 @click.pass_obj
@@ -94,7 +94,9 @@ def approve(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show(response.pending_change, as_json)
 
 
-@pending.command(cls=NodeCommand)
+@pending.command(
+    cls=NodeCommand, example='pendingChanges/0190a5e2-7c00-7000-8000-000000000001 --reason "the wrong day"'
+)
 @click.argument("name", metavar="CHANGE")
 @click.option("--reason", required=True, help="Why, without any identity.")
 @json_option

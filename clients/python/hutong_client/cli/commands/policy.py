@@ -25,7 +25,11 @@ def policy() -> None:
     """Publish policies from files, show them and resolve them."""
 
 
-@policy.command(cls=NodeCommand, former={"--at": "--effective-time", "--known": "--as-of-time"})
+@policy.command(
+    cls=NodeCommand,
+    former={"--at": "--effective-time", "--known": "--as-of-time"},
+    example="--region 410105 --purpose hotel --arriving-from 220500",
+)
 @click.option("--region", required=True, help="The region that checks, GB/T 2260.")
 @click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
 @click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
@@ -92,7 +96,7 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
         click.echo(f"  Replaced by {override.floor}: {describe_override(override)}")
 
 
-@policy.command(cls=NodeCommand)
+@policy.command(cls=NodeCommand, example="jurisdictions/410000/policies/recognition-from-outside")
 @click.argument("name")
 @json_option
 @click.pass_obj
@@ -103,7 +107,12 @@ def history(node: Node, name: str, as_json: bool) -> ExitCode:
     return _show_list(revisions, as_json)
 
 
-@policy.command("list", cls=NodeCommand, former={"--in-force": "--effective-time"})
+@policy.command(
+    "list",
+    cls=NodeCommand,
+    former={"--in-force": "--effective-time"},
+    example="--jurisdiction 410000 --effective-time now",
+)
 @click.option("--jurisdiction", default="", help="Only policies of this jurisdiction, GB/T 2260.  [default: all]")
 @click.option("--effective-time", type=INSTANT, help="Only policies in force at this instant.")
 @json_option
@@ -118,7 +127,7 @@ def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | Non
     return _show_list(policies, as_json)
 
 
-@policy.command()
+@policy.command(epilog="\b\nExample:\n  hutong policy schema > policy.schema.json")
 def schema() -> ExitCode:
     """Print the JSON Schema of policy files, with or without --json. Editors use it to complete and check files.
 

@@ -32,7 +32,7 @@ _files_option = click.option(
 )
 
 
-@click.command("apply", cls=NodeCommand)
+@click.command("apply", cls=NodeCommand, example="-f policies --dry-run")
 @_files_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Validate everything and publish nothing.")
@@ -58,7 +58,7 @@ def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool)
     return ExitCode.PARTLY if any("error" in item for item in outcomes) else ExitCode.DONE
 
 
-@click.command("diff", cls=NodeCommand)
+@click.command("diff", cls=NodeCommand, example="-f policies/hotels.yaml")
 @_files_option
 @json_option
 @click.pass_obj
@@ -85,7 +85,7 @@ def diff_files(node: Node, path: Path, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@click.command("lint")
+@click.command("lint", epilog="\b\nExample:\n  hutong policy lint -f policies")
 @_files_option
 @json_option
 def lint_files(path: Path, as_json: bool) -> ExitCode:
@@ -119,10 +119,10 @@ def _print_preview(connection: Connection, changes: list[Change], changed: list[
         if isinstance(answer, HutongError):
             click.echo(f"{change.file.path.name}: would be refused now, {answer.reason}: {answer.message}")
             continue
-        for line in _describe_impacts(answer.impacts):
+        for line in describe_impacts(answer.impacts):
             click.echo(f"{change.file.path.name} changes {line}")
         for restored in answer.restored:
-            click.echo(f"{change.file.path.name}: {_restored_words(restored)}")
+            click.echo(f"{change.file.path.name}: {describe_restored(restored)}")
         if answer.impact_count > len(answer.impacts):
             click.echo(f"{change.file.path.name} changes {answer.impact_count:,} answers in all")
 
@@ -136,7 +136,7 @@ def _print_diffs(changes: list[Change]) -> None:
     click.echo(f"{len(changes) - unchanged} to publish, {unchanged} unchanged")
 
 
-def _describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
+def describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
     """Describe the answers that change: one line for each region, origin and pair of policies, with all purposes."""
     purposes: dict[tuple[str, str, str, str], list[str]] = {}
     for impact in impacts:
@@ -184,12 +184,13 @@ def _print_overrides(response: PublishPolicyResponse) -> None:
     if response.override_count > len(response.overrides):
         click.echo(f"  {response.override_count:,} overrides in all")
     for it in response.restored:
-        click.echo(f"  {_restored_words(it)}")
+        click.echo(f"  {describe_restored(it)}")
     if response.restored_count > len(response.restored):
         click.echo(f"  {response.restored_count:,} overrides end in all")
 
 
-def _restored_words(it: FloorOverride) -> str:
+def describe_restored(it: FloorOverride) -> str:
+    """Describe in one line what a floor overrides no longer, and from when."""
     return f"{it.floor} overrides {it.policy} no longer from {moment(it.start_time)}: {describe_override(it)}"
 
 

@@ -21,7 +21,7 @@ from hutong_client.formatting import SHANGHAI, as_dict
 from hutong_client.policies.calendar import PURPOSES, Calendar, read_calendar
 
 
-@click.command("calendar", cls=NodeCommand)
+@click.command("calendar", cls=NodeCommand, example="--region 310104 --year 2022 --html calendar.html")
 @click.option("--region", required=True, help="The region that checks, GB/T 2260.")
 @click.option("--year", type=click.IntRange(1970, 9998), help="The year.  [default: this year]")
 @click.option(

@@ -36,13 +36,19 @@ STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
 ASSESSMENT = Word(refusal_pb2.RefusalAssessment, "REFUSAL_ASSESSMENT_")
 PERIOD = Word(refusal_service_pb2.SummaryPeriod, "SUMMARY_PERIOD_")
 
+_TABLE_CHARACTERS = 60
+"""The longest text in a table. Words and answers have up to 2,000 characters."""
+
 
 @click.group()
 def refusal() -> None:
     """Report a refusal of a valid result; list, answer and count such reports."""
 
 
-@refusal.command(cls=NodeCommand)
+@refusal.command(
+    cls=NodeCommand,
+    example="--region 410105 --purpose hotel --at 2022-08-10T23:00:00+08:00 --ground not-tested-locally",
+)
 @document_options(needed=False)
 @click.option("--region", required=True, help="The region of the refusal, GB/T 2260.")
 @click.option("--venue", default="", help="The name of the venue.")
@@ -93,7 +99,19 @@ def report(
     return _show(answered, as_json)
 
 
-@refusal.command(cls=NodeCommand)
+@refusal.command(cls=NodeCommand, example="refusals/0190a5e2-7c00-7000-8000-000000000001")
+@click.argument("name")
+@json_option
+@click.pass_obj
+def get(node: Node, name: str, as_json: bool) -> ExitCode:
+    """Show the report NAME, refusals/{id}: the person's words, the assessment and the answer."""
+    request = refusal_service_pb2.GetRefusalRequest(name=name)
+    with node.connect() as connection:
+        found = connection.refusals.GetRefusal(request, timeout=CALL_SECONDS).refusal
+    return _show(found, as_json)
+
+
+@refusal.command(cls=NodeCommand, example='refusals/0190a5e2-7c00-7000-8000-000000000001 "The hotel was told."')
 @click.argument("name")
 @click.argument("text", metavar="ANSWER")
 @json_option
@@ -106,7 +124,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
     return _show(answered, as_json)
 
 
-@refusal.command("list", cls=NodeCommand)
+@refusal.command("list", cls=NodeCommand, example="--region 410000 --state open")
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--ground", "grounds", type=GROUND, multiple=True, help="Only on one of these grounds.")
 @click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
@@ -127,7 +145,7 @@ def list_refusals(
     end_time: Timestamp | None,
     as_json: bool,
 ) -> ExitCode:
-    """List reports, newest first."""
+    """List reports, newest first: the person's words, the assessment and the answer. `get` shows long texts in full."""
     request = refusal_service_pb2.ListRefusalsRequest(
         region=region,
         grounds=[refusal_ground_pb2.RefusalGround.ValueType(ground) for ground in grounds],
@@ -144,21 +162,24 @@ def list_refusals(
         return ExitCode.DONE
     rows = [
         (
-            it.name,
             moment(it.refuse_time),
             it.region,
             it.venue,
             _grounds(it.grounds),
+            _shortened(it.statement),
             _assessment(it),
-            word(refusal_pb2.RefusalState, it.state, "REFUSAL_STATE_"),
+            _shortened(it.answer) or word(refusal_pb2.RefusalState, it.state, "REFUSAL_STATE_"),
+            it.name,
         )
         for it in refusals
     ]
-    print_table(("report", "when", "region", "venue", "grounds", "assessment", "state"), rows)
+    print_table(("when", "region", "venue", "grounds", "words", "assessment", "answer", "report"), rows)
     return ExitCode.DONE
 
 
-@refusal.command(cls=NodeCommand)
+@refusal.command(
+    cls=NodeCommand, example="--region 410000 --from 2022-08-09T00:00:00+08:00 --to 2022-08-10T00:00:00+08:00 --by day"
+)
 @click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
@@ -226,6 +247,11 @@ def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
         print_json(shown)
         return ExitCode.DONE
     click.echo(f"{shown.name}: {_assessment(shown)}")
+    purpose = word(purpose_pb2.Purpose, shown.purpose, "PURPOSE_")
+    click.echo(f"  Refused {moment(shown.refuse_time)} in {shown.region} {shown.venue}".rstrip() + f", for {purpose}")
+    click.echo(f"  Grounds: {_grounds(shown.grounds)}")
+    if shown.statement:
+        click.echo(f"  The person's words: {shown.statement}")
     if shown.forbidden_grounds:
         click.echo(f"  Forbidden there: {_grounds(shown.forbidden_grounds)}")
     if shown.decision:
@@ -233,6 +259,12 @@ def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
     if shown.answer:
         click.echo(f"  Answered {moment(shown.answer_time)}: {shown.answer}")
     return ExitCode.DONE
+
+
+def _shortened(text: str) -> str:
+    """Return the text on one line, cut to a table's width."""
+    line = " ".join(text.split())
+    return line if len(line) <= _TABLE_CHARACTERS else line[: _TABLE_CHARACTERS - 1] + "…"
 
 
 def _assessment(shown: refusal_pb2.Refusal) -> str:

@@ -22,7 +22,9 @@ from hutong_client.formatting import moment, span
 from hutong_client.paging import all_pages
 
 
-@click.command(cls=NodeCommand)
+@click.command(
+    cls=NodeCommand, example="--region 220000 --from 2022-08-09T00:00:00+08:00 --to 2022-08-10T00:00:00+08:00"
+)
 @click.option("--lab", type=LAB, help="One laboratory.")
 @click.option("--region", help="All laboratories of a region, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")

@@ -39,7 +39,7 @@ _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
 
-@click.command(cls=NodeCommand)
+@click.command(cls=NodeCommand, example="day.xlsx --lab 91220502MA000LAB8G --timezone Asia/Shanghai --region 220502")
 @click.argument("given", metavar="FILE...", nargs=-1, required=True)
 @click.option(
     "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
@@ -89,8 +89,8 @@ def upload(
     Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
     were rejected.
 
-    FILE may also be a folder or a pattern such as "day*.xlsx". Of several files each is uploaded as if it were given
-    alone, and a faulty one does not stop the others; the exit code is the smallest one that is not 0.
+    FILE may also be a folder or a pattern such as "day*.xlsx". Each of several files is uploaded as if it were given
+    alone, and a faulty one does not stop the others. The exit code is the smallest one that is not 0.
     """
     if resume and validate_only:
         raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")

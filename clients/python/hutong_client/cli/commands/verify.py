@@ -38,7 +38,11 @@ _TITLE_SECONDS = 2.0
 """Timeout for reading a policy's title. The title is optional, so it must not delay the answer for longer."""
 
 
-@click.command(cls=NodeCommand, former={"--record": "--store-decision"})
+@click.command(
+    cls=NodeCommand,
+    former={"--record": "--store-decision"},
+    example="--number - --region 410105 --purpose hotel --arriving-from 220500",
+)
 @click.argument("people", required=False)
 @document_options(needed=False)
 @click.option(
@@ -109,7 +113,7 @@ def verify(
         if as_json:
             print_json(decision)
         else:
-            click.echo("\n".join(explain(decision, _titles(connection))))
+            click.echo("\n".join(explain(decision, policy_titles(connection))))
         return exit_code_of(decision)
 
 
@@ -154,7 +158,7 @@ class _Answers:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The smallest exit code of all answers that is not 0; 0 if there is no other."""
+        """The smallest exit code of all answers except 0; 0 if all are 0."""
         return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
 
     def _print(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
@@ -209,7 +213,9 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool)
     return answers.exit_code
 
 
-def _titles(connection: Connection) -> Callable[[str], str]:
+def policy_titles(connection: Connection) -> Callable[[str], str]:
+    """Return a function that reads the title of a policy; it returns an empty text if the title cannot be read."""
+
     @cache
     def title_of(name: str) -> str:
         try:

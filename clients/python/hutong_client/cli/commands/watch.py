@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -75,7 +76,7 @@ def results(
     request = WatchResultsRequest(cursor=_first_cursor(cursor, cursor_file))
     if wanted.ByteSize():
         request.filter.CopyFrom(wanted)
-    with node.connect() as connection:
+    with node.connect() as connection, _keeping(cursor_file, request):
         message: WatchResultsResponse
         for message in watch_for_ever(connection.results.WatchResults, request):
             if as_json:
@@ -83,7 +84,8 @@ def results(
             elif message.HasField("change"):
                 click.echo(_describe_result(message.change))
             if message.HasField("checkpoint"):
-                _keep(cursor_file, message.cursor)
+                request.cursor = message.cursor
+                _keep(cursor_file, request.cursor)
                 if until_current and message.checkpoint.HasField("as_of_time"):
                     break
     return ExitCode.DONE
@@ -99,7 +101,7 @@ def policies(node: Node, cursor: str, cursor_file: Path | None, until_current: b
     A node with identified callers answers this to its own services and to nodes alone.
     """
     request = WatchPoliciesRequest(cursor=_first_cursor(cursor, cursor_file))
-    with node.connect() as connection:
+    with node.connect() as connection, _keeping(cursor_file, request):
         message: WatchPoliciesResponse
         for message in watch_for_ever(connection.policies.WatchPolicies, request):
             if as_json:
@@ -107,7 +109,8 @@ def policies(node: Node, cursor: str, cursor_file: Path | None, until_current: b
             elif message.HasField("event"):
                 click.echo(_describe_policy(message.event))
             if message.HasField("checkpoint"):
-                _keep(cursor_file, message.cursor)
+                request.cursor = message.cursor
+                _keep(cursor_file, request.cursor)
                 if until_current:
                     break
     return ExitCode.DONE
@@ -120,8 +123,20 @@ def _first_cursor(cursor: str, file: Path | None) -> str:
     return file.read_text(encoding="utf-8").strip()
 
 
+@contextlib.contextmanager
+def _keeping(file: Path | None, request: WatchResultsRequest | WatchPoliciesRequest) -> Iterator[None]:
+    """Write the cursor of the last message that was printed to the file when the block ends, also by Ctrl-C."""
+    first = request.cursor
+    try:
+        yield
+    finally:
+        # The watch sets the request's cursor once a message is printed.
+        if request.cursor != first:
+            _keep(file, request.cursor)
+
+
 def _keep(file: Path | None, cursor: str) -> None:
-    """Write the cursor of a heartbeat to the file. After a crash, what came since the last heartbeat comes again."""
+    """Write the cursor to the file. After a crash, what came since the last heartbeat comes again."""
     if file:
         draft = file.with_name(file.name + ".new")
         draft.write_text(cursor + "\n", encoding="utf-8")

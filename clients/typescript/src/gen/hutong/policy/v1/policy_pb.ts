@@ -615,7 +615,7 @@ export type FloorOverride = Message<"hutong.policy.v1.FloorOverride"> & {
     case: "window";
   } | {
     /**
-     * test_required: the whole of it.
+     * The whole of test_required.
      *
      * @generated from field: hutong.policy.v1.LiftOverride lift = 10;
      */

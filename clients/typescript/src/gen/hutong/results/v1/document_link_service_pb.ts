@@ -216,10 +216,10 @@ export const ListLinkedDocumentsResponseSchema: GenMessage<ListLinkedDocumentsRe
 export const DocumentLinkService: GenService<{
   /**
    * Links two documents of one person, so that look-ups by either find the results of both. Atomic and reversible; the
-   * history is kept. If this node has linked the documents already, the existing link is returned. At other nodes a link
-   * is a claim: it counts for a document if this node has results of that document there, or if there are no results of
-   * the document and this node has results of a document that its links connect with it. FAILED_PRECONDITION
-   * (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
+   * history is kept. If this node has linked the documents already, the existing link is returned. At another node, a
+   * link counts for a document only in two cases: that node has results of the document that came from this node; or it
+   * has no results of the document, and this node has results of a document that its links connect with it.
+   * FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
    *
    * @generated from rpc hutong.results.v1.DocumentLinkService.LinkDocuments
    */

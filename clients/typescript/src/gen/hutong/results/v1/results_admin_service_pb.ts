@@ -53,8 +53,8 @@ export type CorrectResultRequest = Message<"hutong.results.v1.CorrectResultReque
   sampleTime?: Timestamp | undefined;
 
   /**
-   * When a new report was issued; absent if none was, and then the report time does not change. It may not be later
-   * than the first report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
+   * When a new report was issued. If it is absent, the report time does not change. It may not be later than the first
+   * report's time unless the outcome changes, nor before 2019-12-01 in Asia/Shanghai.
    *
    * @generated from field: google.protobuf.Timestamp reissue_time = 4;
    */

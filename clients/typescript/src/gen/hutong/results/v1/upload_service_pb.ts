@@ -31,7 +31,7 @@ export type UploadResultsRequest = Message<"hutong.results.v1.UploadResultsReque
    */
   frame: {
     /**
-     * The first frame, and only the first.
+     * Set in the first frame, and in no other.
      *
      * @generated from field: hutong.results.v1.UploadStart start = 1;
      */

@@ -100,7 +100,7 @@ export const ConsideredSchema: GenMessage<Considered> = /*@__PURE__*/
 
 /**
  * The answer to a question, with its explanation. VIEW_MINIMAL has the fields with the option `minimal`: what to do, why,
- * until when and by which rule, but nothing of what was weighed.
+ * until when and by which rule, but not what was weighed.
  *
  * @generated from message hutong.verification.v1.Decision
  */
@@ -460,8 +460,8 @@ export type DecisionInputs = Message<"hutong.verification.v1.DecisionInputs"> & 
   rulesVersion: number;
 
   /**
-   * With history_cut: the items of which results may have been hidden, by their full names, "items/{item}"; empty for
-   * the default item alone, "items/sars-cov-2-nucleic-acid".
+   * Set with history_cut. The items of which results may have been hidden, by their full names, "items/{item}". Empty
+   * for the default item alone, "items/sars-cov-2-nucleic-acid".
    *
    * @generated from field: repeated string cut_items = 14;
    */
