@@ -1,8 +1,8 @@
 """The life of a database: an id that changes whenever the database may have been restored from a copy.
 
-A restored database gives out the sequences of lost commits again. Two commits with the same sequence are therefore told
-apart by the life in which each was made. A life lasts from one start of the database to the next, because no restore
-happens without a start:
+A restored database gives out the sequences of lost commits again. The life in which each commit was made therefore
+distinguishes two commits with the same sequence. A life lasts from one start of the database to the next, because no
+restore happens without a start:
 
 - On PostgreSQL a life is one run of the server with one table: the start of the server, and the identity of the table.
   A server that takes over from another one, and a table that was loaded from a dump, begin a new life.

@@ -1,6 +1,6 @@
 """Stores a province's copies of the nation's policies.
 
-Every process of a province stores the same revisions. It may do so in any order and more than once.
+Every process of a province stores the same revisions. A process may store them in any order and more than once.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of how many rows purges removed from each store of Results."""
+"""The table that counts, for each store of Results, the rows that purges removed."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class CircuitBreaker:
     """Records whether one source answers, and sets how long a call may wait for it.
 
     Attributes:
-        is_open: the last call to the source failed.
+        is_open: whether the last call to the source failed.
     """
 
     def __init__(

@@ -132,7 +132,10 @@ def _weigh_each(inputs: Inputs, items: frozenset[str]) -> list[Weighed]:
 
 
 def _only_compared(one: Weighed) -> Weighed:
-    """Return weighed evidence for a decision in which only records count. It can only equal or contradict a record."""
+    """Return weighed evidence for a decision in which only records count.
+
+    The evidence can only equal or contradict a record.
+    """
     if one.use in _COMPARED:
         return one
     return Weighed(one.subject, pb.EVIDENCE_USE_NOT_NEEDED)

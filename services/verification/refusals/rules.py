@@ -79,8 +79,8 @@ def was_refusable(
 ) -> bool | None:
     """Return whether a decision permitted the refusal; None if it does not say.
 
-    A decision that was shown binds the place, whatever the outcome. A decision that was made later, for the report, and
-    is UNDETERMINED says nothing about what was known at the refusal.
+    A decision that was shown binds the place, whatever the outcome. If a decision was made later, for the report, and
+    is UNDETERMINED, it says nothing about what was known at the refusal.
     """
     if refuse_time < use_time or refuse_time - use_time > SPEAKS_FOR:
         return None

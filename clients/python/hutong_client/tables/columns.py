@@ -18,7 +18,7 @@ TIME_OF_DAY = ":time_of_day"
 """Suffix of the column that holds the time of day, if a file gives date and time of day in columns of their own."""
 _BARE_TIMES_OF_DAY = frozenset({"时间", "时刻"})
 _VAGUE = _BARE_TIMES_OF_DAY | {"日期", "time", "date", "datetime"}
-"""Titles of a time that do not say which event it is the time of."""
+"""Titles of a time that do not say which event the time belongs to."""
 _DATE_TITLE = re.compile(r"日期$|date$")
 _TIME_TITLE = re.compile(r"时间$|时刻$|time$")
 

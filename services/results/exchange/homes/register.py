@@ -85,8 +85,8 @@ def note_joined(connection: Connection, node: str) -> None:
 def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:
     """Compute the home of a laboratory that the nation itself has registered. The nation's change log calls this.
 
-    The new home may have sent reports that were set aside. The nation therefore forgets how far the node has sent its
-    log, and the node sends everything again.
+    The new home may have sent reports that were set aside. The nation therefore deletes its record of how far the node
+    has sent its log, and the node sends everything again.
     """
     usccs = {uscc for change in changes if change.kind is ChangeKind.LABS and change.is_new for uscc, _ in change.names}
     if usccs:

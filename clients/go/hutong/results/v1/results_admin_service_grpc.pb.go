@@ -45,9 +45,9 @@ type ResultsAdminServiceClient interface {
 	// registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
 	// end of the interval.
 	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
-	// propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results that nobody
-	// approved in the 24 hours before count towards the 1,000. The call then recalls nothing and answers with `pending_change`. A
-	// repeat with the same request_id returns the present state of the change.
+	// propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results in the 24
+	// hours before count towards the 1,000 unless they were approved. Above it the call recalls nothing and answers with
+	// `pending_change`. A repeat with the same request_id returns the present state of the change.
 	RecallResults(ctx context.Context, in *RecallResultsRequest, opts ...grpc.CallOption) (*RecallResultsResponse, error)
 }
 
@@ -101,9 +101,9 @@ type ResultsAdminServiceServer interface {
 	// registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
 	// end of the interval.
 	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
-	// propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results that nobody
-	// approved in the 24 hours before count towards the 1,000. The call then recalls nothing and answers with `pending_change`. A
-	// repeat with the same request_id returns the present state of the change.
+	// propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results in the 24
+	// hours before count towards the 1,000 unless they were approved. Above it the call recalls nothing and answers with
+	// `pending_change`. A repeat with the same request_id returns the present state of the change.
 	RecallResults(context.Context, *RecallResultsRequest) (*RecallResultsResponse, error)
 	mustEmbedUnimplementedResultsAdminServiceServer()
 }

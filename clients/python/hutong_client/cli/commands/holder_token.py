@@ -37,7 +37,7 @@ def issue(
     sign_in_file: Path | None,
     as_json: bool,
 ) -> ExitCode:
-    """Issue a token of a document's holder, as a code page does. It is good for a minute and for one question.
+    """Issue a token of a document's holder, as a code page does. It is valid for a minute and for one question.
 
     Standard output has the token alone: hutong verify --token - reads it.
     """
