@@ -116,7 +116,7 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _head(text: str) -> tuple[str, LoggedHead]:
+def head_option(text: str) -> tuple[str, LoggedHead]:
     """Parse a head of the log."""
     try:
         return read_logged_head(text)
@@ -188,7 +188,7 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             help_ = (
                 'SERVICE:CHAIN:NUMBER:HEAD of a line "audit sealed" of the log, which the chain must have; repeatable'
             )
-            action.add_argument("--head", type=_head, action="append", default=[], help=help_)
+            action.add_argument("--head", type=head_option, action="append", default=[], help=help_)
         if name == "export":
             action.add_argument("--since", type=_span, metavar="SPAN", help="only of this span until now, such as 7d")
         if name == "who-read":

@@ -21,8 +21,8 @@ from sqlalchemy import Connection, Table
 from services.approval.convert import change_to_proto, pack
 from services.approval.model import PendingChange, Proposal, State
 from services.approval.store import complete, count_open, decide, find_change, insert_change, not_pending
-from services.domain.errors import FailedPrecondition, HutongError, PermissionDenied
-from services.domain.instant import Span
+from services.domain.errors import FailedPrecondition, HutongError, PermissionDenied, ResourceExhausted, Violation
+from services.domain.instant import HOUR, Span
 from services.domain.names import format_pending_change, parse_pending_change
 from services.runtime.audit import current_audit, record_change
 from services.runtime.call import current_call
@@ -34,6 +34,8 @@ from services.storage.engine import Database
 from services.storage.idempotency import answer_once, find_answer
 
 WAITING = Gauge("hutong_pending_changes", "Changes that wait for a second approver", ["service"])
+MOST_OPEN = 100
+"""The most changes of one proposer that wait. People propose few; more would hide others from the approvers."""
 COUNT_SECONDS = 60.0
 """How often waiting changes are counted for the metric. They wait for hours."""
 _log = structlog.get_logger(__name__)
@@ -103,7 +105,11 @@ class Approvals:
         return await self._database.read(read)
 
     async def propose(self, request: Message, proposal: Proposal) -> PendingChange:
-        """Store a proposal of the current caller, once for each request id."""
+        """Store a proposal of the current caller, once for each request id.
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, the caller has MOST_OPEN changes that wait.
+        """
         now, caller = self._clock.now(), _caller()
         change = PendingChange(
             uuid7(),
@@ -128,6 +134,8 @@ class Approvals:
         name = format_pending_change(change.change_id)
 
         def store(connection: Connection) -> pending_change_pb2.PendingChange:
+            if count_open(connection, self._table, now, caller.name) >= MOST_OPEN:
+                raise _too_many(caller.name)
             insert_change(connection, self._table, change)
             record_change(connection, name, region=proposal.region, count=0, outcome="PROPOSED")
             return pending_change_pb2.PendingChange(name=name)
@@ -220,6 +228,17 @@ class Approvals:
 def _caller() -> Caller:
     call = current_call.get()
     return Caller("") if call is None else call.caller
+
+
+def _too_many(name: str) -> ResourceExhausted:
+    text = f"{name} may have {MOST_OPEN} changes that wait for an approver"
+    return ResourceExhausted(
+        "BUDGET_EXCEEDED",
+        text,
+        violations=[Violation("", "BUDGET_EXCEEDED", text, name)],
+        metadata={"caller": name, "what": "pending changes", "limit": str(MOST_OPEN)},
+        retry_after=HOUR,
+    )
 
 
 def _is_denied(name: str) -> bool:

@@ -58,9 +58,11 @@ def list_changes(
     return [PendingChange(**row._mapping) for row in connection.execute(query)]
 
 
-def count_open(connection: Connection, table: Table, now: Instant) -> int:
-    """Return how many changes can still be decided at an instant."""
-    is_open = (table.c.state == int(State.PENDING), table.c.expire_time > now)
+def count_open(connection: Connection, table: Table, now: Instant, proposer: str = "") -> int:
+    """Return how many changes, of one proposer or of all, can still be decided at an instant."""
+    is_open = [table.c.state == int(State.PENDING), table.c.expire_time > now]
+    if proposer:
+        is_open.append(table.c.proposer == proposer)
     return connection.execute(select(func.count()).select_from(table).where(*is_open)).scalar_one()
 
 

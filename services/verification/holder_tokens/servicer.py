@@ -10,6 +10,7 @@ from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServ
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
 from services.domain.instant import to_timestamp
+from services.domain.person_name import person_name_form
 from services.domain.subject import Pepper, mask_name
 from services.runtime.clock import Clock
 from services.verification.holder_tokens.seal import GOOD_FOR, TokenSeal
@@ -29,7 +30,10 @@ class HolderTokenServicer(HolderTokenServiceServicer):
     async def IssueHolderToken(self, request: IssueHolderTokenRequest, context: Context) -> IssueHolderTokenResponse:
         found: list[Violation] = []
         document = check_document(request.document, "document", found)
-        if document is None:
+        if not person_name_form(request.document.name):
+            text = "value is required: the gate compares its mask with the document"
+            found.append(Violation("document.name", "INVALID_FIELD", text))
+        if document is None or found:
             raise InvalidArgument.of(found)
         now = self._clock.now()
         masked_name = mask_name(request.document.name)

@@ -269,6 +269,17 @@ async def test_a_gate_reads_a_holders_token_in_place_of_number_and_name(guarded:
     assert stored.masked_name == ""
 
 
+async def test_a_token_has_a_name_to_compare(guarded: Guarded) -> None:
+    """Otherwise the gate lets in everybody who shows it."""
+    app = CALLERS["app"]
+    stub = HolderTokenServiceStub(await guarded.channel("verification", app))
+    for name in ("", "王*"):
+        request = IssueHolderTokenRequest(document=make_document(USER))
+        request.document.name = name
+        refused = await failure_of(stub.IssueHolderToken(request, metadata=guarded.metadata(app)))
+        assert refused == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["document.name"])
+
+
 async def test_a_question_with_a_token_is_asked_again_in_any_company(guarded: Guarded) -> None:
     """It does not matter which questions share its batch. A question that nothing names is asked once."""
     stub = await stub_of(guarded, CALLERS["gate"])

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 
 import pytest
 from hutong.approval.v1.approval_service_pb2 import ListPendingChangesRequest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from prometheus_client import REGISTRY
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 
-from services.approval.approvals import WAITING, Approvals, Decide, Made
+from services.approval.approvals import MOST_OPEN, WAITING, Approvals, Decide, Made
 from services.approval.convert import unpack
 from services.approval.model import PendingChange, Proposal, State
 from services.approval.servicer import ApprovalServicer
 from services.approval.store import KEPT
-from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied, Unavailable
+from services.domain.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 from services.domain.instant import HOUR
 from services.domain.names import format_pending_change
 from services.policy import tables
 from services.runtime.call import Call, current_actor, current_call
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.clock import FixedClock
+from services.runtime.ids import uuid7
 from services.runtime.page_tokens import PageTokens
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
@@ -249,3 +258,17 @@ async def test_the_change_of_a_denied_proposer_is_rejected_only(withdrawals: Wit
         await withdrawals.approvals.approve(format_pending_change(change.change_id))
     done = await withdrawals.approvals.approve(format_pending_change(begun.change_id))
     assert done.complete_time is not None
+
+
+async def test_one_proposer_has_a_limit_of_changes_that_wait(withdrawals: Withdrawals) -> None:
+    """A repeated request id is none more, and a decided change makes room."""
+    first = await withdrawals.propose(A_REQUEST_ID)
+    copies = [replace(first, change_id=uuid7()) for _ in range(MOST_OPEN - 1)]
+    await withdrawals.database.write(
+        lambda it: it.execute(insert(tables.pending_changes), [asdict(copy) for copy in copies]) and None
+    )
+    assert (await withdrawals.propose(A_REQUEST_ID)).change_id == first.change_id
+    with pytest.raises(ResourceExhausted, match="100 changes"):
+        await withdrawals.propose()
+    await withdrawals.approve(first)
+    await withdrawals.propose()

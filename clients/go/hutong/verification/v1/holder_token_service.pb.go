@@ -28,7 +28,8 @@ const (
 
 type IssueHolderTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The user's document. The token holds the masked name, which the gate compares with the name on the document.
+	// The user's document, with the name as printed on it, or INVALID_FIELD. The token contains the name with its characters
+	// masked, so that the gate can compare it with the document.
 	Document *v1.IdentityDocument `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
 	// The only purpose for which the token may be shown. UNSPECIFIED: any.
 	Purpose       v1.Purpose `protobuf:"varint,2,opt,name=purpose,proto3,enum=hutong.type.v1.Purpose" json:"purpose,omitempty"`

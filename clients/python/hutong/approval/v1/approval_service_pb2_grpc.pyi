@@ -33,7 +33,8 @@ class ApprovalServiceStub:
     before) and the unlinking of documents by a supervisor; supervisors
     decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
     them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
-    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). One proposer may have 100 that wait;
+    RESOURCE_EXHAUSTED (BUDGET_EXCEEDED) beyond them. A node whose callers are not identified, on
     loopback under HUTONG_INSECURE, asks for no approval.
     """
 
@@ -71,7 +72,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     before) and the unlinking of documents by a supervisor; supervisors
     decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
     them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
-    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). One proposer may have 100 that wait;
+    RESOURCE_EXHAUSTED (BUDGET_EXCEEDED) beyond them. A node whose callers are not identified, on
     loopback under HUTONG_INSECURE, asks for no approval.
     """
 
@@ -105,7 +107,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
     before) and the unlinking of documents by a supervisor; supervisors
     decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
     them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
-    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+    after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). One proposer may have 100 that wait;
+    RESOURCE_EXHAUSTED (BUDGET_EXCEEDED) beyond them. A node whose callers are not identified, on
     loopback under HUTONG_INSECURE, asks for no approval.
     """
 

@@ -29,7 +29,9 @@ class IssueHolderTokenRequest(_message.Message):
     """The only purpose for which the token may be shown. UNSPECIFIED: any."""
     @_builtins.property
     def document(self) -> _identity_pb2.IdentityDocument:
-        """The user's document. The token holds the masked name, which the gate compares with the name on the document."""
+        """The user's document, with the name as printed on it, or INVALID_FIELD. The token contains the name with its characters
+        masked, so that the gate can compare it with the document.
+        """
 
     def __init__(
         self,

@@ -227,7 +227,8 @@ export const RejectChangeResponseSchema: GenMessage<RejectChangeResponse> = /*@_
  * before) and the unlinking of documents by a supervisor; supervisors
  * decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
  * them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
- * after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). A node whose callers are not identified, on
+ * after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). One proposer may have 100 that wait;
+ * RESOURCE_EXHAUSTED (BUDGET_EXCEEDED) beyond them. A node whose callers are not identified, on
  * loopback under HUTONG_INSECURE, asks for no approval.
  *
  * @generated from service hutong.approval.v1.ApprovalService

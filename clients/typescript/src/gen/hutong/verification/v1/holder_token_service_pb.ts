@@ -26,7 +26,8 @@ export const file_hutong_verification_v1_holder_token_service: GenFile = /*@__PU
  */
 export type IssueHolderTokenRequest = Message<"hutong.verification.v1.IssueHolderTokenRequest"> & {
   /**
-   * The user's document. The token holds the masked name, which the gate compares with the name on the document.
+   * The user's document, with the name as printed on it, or INVALID_FIELD. The token contains the name with its characters
+   * masked, so that the gate can compare it with the document.
    *
    * @generated from field: hutong.type.v1.IdentityDocument document = 1;
    */
