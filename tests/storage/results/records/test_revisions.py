@@ -105,8 +105,8 @@ async def test_a_correction_supersedes_and_history_stays(laboratory: Laboratory)
     assert len(set(hidden)) == 1
     reasons = await laboratory.database.read(lambda connection: connection.execute(revision_reasons.select()).all())
     assert sorted(tuple(row) for row in reasons) == [
-        (USCC, "R0", 2, "a slip of the pen", NOW + 1, LAB_NAME),
-        (USCC, "R0", 3, "a slip of the pen", NOW + 2, LAB_NAME),
+        (USCC, "R0", 2, "a slip of the pen", NOW + 1, LAB_NAME, None),
+        (USCC, "R0", 3, "a slip of the pen", NOW + 2, LAB_NAME, None),
     ]
 
 
