@@ -10,6 +10,8 @@ from hypothesis import settings
 # What tests share asserts too, and is to say as much when it fails: so before any of it is imported.
 pytest.register_assert_rewrite("tests.support")
 
+from services.runtime.audit import current_audit  # noqa: E402
+from services.runtime.call import current_call  # noqa: E402
 from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
@@ -31,6 +33,13 @@ def _no_process_is_left() -> Iterator[None]:
     for process, _ in left:
         process.kill()
     assert not left, f"processes were left behind: {[command for _, command in left]}"
+
+
+@pytest.fixture(autouse=True)
+def _no_call_of_another_test() -> None:
+    """A test begins outside any call, whatever call an earlier test has set."""
+    current_call.set(None)
+    current_audit.set(None)
 
 
 @pytest.fixture(scope="session")

@@ -210,6 +210,8 @@ class Approvals:
         gauge = WAITING.labels(self._table.name.removesuffix("_pending_changes"))
         while True:
             try:
+                # A database that is not migrated yet has no such table.
+                await self._database.check()
                 gauge.set(await self._database.read(count_open, self._table, self._clock.now()))
             except HutongError as error:
                 _log.warning("pending changes are not counted until the next round", reason=error.reason)
