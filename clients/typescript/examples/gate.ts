@@ -4,13 +4,14 @@
 
 import { parseArgs } from "node:util";
 
+import { create } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 
 import { HutongError } from "hutong-client";
 import { DocumentType } from "hutong-client/hutong/type/v1/identity_pb";
 import { Purpose } from "hutong-client/hutong/type/v1/purpose_pb";
 import { DecisionOutcome, DecisionReason } from "hutong-client/hutong/verification/v1/decision_pb";
-import { VerificationService } from "hutong-client/hutong/verification/v1/verification_service_pb";
+import { VerificationService, VerifyRequestSchema } from "hutong-client/hutong/verification/v1/verification_service_pb";
 import { dial } from "hutong-client/node";
 
 const { values } = parseArgs({
@@ -23,11 +24,14 @@ const { values } = parseArgs({
 
 const connection = dial(values.verification);
 try {
-  const request = {
-    document: { type: DocumentType.PASSPORT, number: values.number, issuingCountry: "DEU" },
+  const request = create(VerifyRequestSchema, {
+    who: {
+      case: "document",
+      value: { type: DocumentType.PASSPORT, number: values.number, issuingCountry: "DEU" },
+    },
     region: values.region,
     purpose: Purpose.HOTEL,
-  };
+  });
   const { decision } = await createClient(VerificationService, connection).verify(request, { timeoutMs: 5000 });
   if (decision) {
     const { outcome, reason, actionText } = decision;

@@ -37,9 +37,9 @@ func run(address, number, region string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	answer, err := verificationv1.NewVerificationServiceClient(conn).Verify(ctx, &verificationv1.VerifyRequest{
-		Document: &typev1.IdentityDocument{
+		Who: &verificationv1.VerifyRequest_Document{Document: &typev1.IdentityDocument{
 			Type: typev1.DocumentType_DOCUMENT_TYPE_PASSPORT, Number: number, IssuingCountry: "DEU",
-		},
+		}},
 		Region:  region,
 		Purpose: typev1.Purpose_PURPOSE_HOTEL,
 	})

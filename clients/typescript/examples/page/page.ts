@@ -21,7 +21,7 @@ form.addEventListener("submit", async (event) => {
   try {
     const { decision } = await verification.verify(
       {
-        document: { type: DocumentType.RESIDENT_ID_CARD, number: given("number") },
+        who: { case: "document", value: { type: DocumentType.RESIDENT_ID_CARD, number: given("number") } },
         region: given("region"),
         purpose: Purpose.HOTEL,
       },
