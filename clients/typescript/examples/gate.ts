@@ -27,7 +27,7 @@ try {
   const request = create(VerifyRequestSchema, {
     who: {
       case: "document",
-      value: { type: DocumentType.PASSPORT, number: values.number, issuingCountry: "DEU" },
+      value: { type: DocumentType.PASSPORT, number: values.number, issuingCountry: "DEU", name: "ERIKA MUSTER" },
     },
     region: values.region,
     purpose: Purpose.HOTEL,

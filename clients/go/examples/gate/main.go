@@ -38,7 +38,7 @@ func run(address, number, region string) error {
 	defer cancel()
 	answer, err := verificationv1.NewVerificationServiceClient(conn).Verify(ctx, &verificationv1.VerifyRequest{
 		Who: &verificationv1.VerifyRequest_Document{Document: &typev1.IdentityDocument{
-			Type: typev1.DocumentType_DOCUMENT_TYPE_PASSPORT, Number: number, IssuingCountry: "DEU",
+			Type: typev1.DocumentType_DOCUMENT_TYPE_PASSPORT, Number: number, IssuingCountry: "DEU", Name: "ERIKA MUSTER",
 		}},
 		Region:  region,
 		Purpose: typev1.Purpose_PURPOSE_HOTEL,

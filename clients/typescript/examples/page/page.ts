@@ -21,7 +21,10 @@ form.addEventListener("submit", async (event) => {
   try {
     const { decision } = await verification.verify(
       {
-        who: { case: "document", value: { type: DocumentType.RESIDENT_ID_CARD, number: given("number") } },
+        who: {
+          case: "document",
+          value: { type: DocumentType.RESIDENT_ID_CARD, number: given("number"), name: given("name") },
+        },
         region: given("region"),
         purpose: Purpose.HOTEL,
       },

@@ -24,7 +24,8 @@ public final class Gate {
                 IdentityDocument.newBuilder()
                     .setType(DocumentType.DOCUMENT_TYPE_PASSPORT)
                     .setNumber(Arguments.of(arguments, "number", "", "JV0000000"))
-                    .setIssuingCountry("DEU"))
+                    .setIssuingCountry("DEU")
+                    .setName("ERIKA MUSTER"))
             .setRegion(Arguments.of(arguments, "region", "", "410105"))
             .setPurpose(Purpose.PURPOSE_HOTEL)
             .build();
