@@ -61,9 +61,13 @@ def test_a_token_may_be_for_one_purpose() -> None:
     assert isinstance(read(SEAL.issue(KEY, "", VENUE, NOW), VENUE), HolderToken)
 
 
+# Issued once, because a token is random and the examples depend on its letters.
+ISSUED = SEAL.issue(KEY, "张*", 0, NOW)
+
+
 @given(st.data())
 def test_a_changed_or_cut_token_is_invalid(data: st.DataObject) -> None:
-    text = SEAL.issue(KEY, "张*", 0, NOW)
+    text = ISSUED
     place = data.draw(st.integers(0, len(text) - 1))
     cut = text[:place]
     changed = cut + data.draw(st.sampled_from("Az09_-*=张").filter(lambda it: it != text[place])) + text[place + 1 :]
