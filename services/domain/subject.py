@@ -58,6 +58,11 @@ class Pepper:
     def __repr__(self) -> str:
         return f"Pepper(version={self.version})"
 
+    @property
+    def versions(self) -> tuple[Pepper, ...]:
+        """The peppers whose rows are looked up: this one, and the other version if there is one."""
+        return (self,) if self.other is None else (self, self.other)
+
     def subkey(self, purpose: Purpose) -> bytes:
         """Return the sub-key for a purpose. It is derived once."""
         found = self._subkeys.get(purpose)
@@ -78,6 +83,10 @@ class Pepper:
         """Return the subject key under the other version; None if there is no other version."""
         return None if self.other is None else self.other.subject_key(document)
 
+    def subject_keys(self, document: Document) -> list[bytes]:
+        """Return the document's subject key under each key version, this version's first."""
+        return [pepper.subject_key(document) for pepper in self.versions]
+
     def name_hash(self, name: str) -> bytes:
         """Return the version of the normal form and a keyed hash of it; empty for a name without a normal form."""
         form = person_name_form(name)
@@ -85,11 +94,8 @@ class Pepper:
 
     def name_hashes(self, name: str) -> tuple[bytes, ...]:
         """Return `name_hash` under each key version; empty for a name without a normal form."""
-        form = person_name_form(name)
-        if not form:
-            return ()
-        own = _NAME_VERSION + self._hash_name(form)
-        return (own,) if self.other is None else (own, self.other.name_hash(name))
+        hashes = tuple(pepper.name_hash(name) for pepper in self.versions)
+        return hashes if hashes[0] else ()
 
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.

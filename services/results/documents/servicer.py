@@ -70,9 +70,7 @@ class DocumentLinkServicer:
     async def ListLinkedDocuments(
         self, request: ListLinkedDocumentsRequest, context: Context
     ) -> ListLinkedDocumentsResponse:
-        document = document_from_proto(request.document)
-        other = self._pepper.other_key(document)
-        keys = [self._pepper.subject_key(document), *(() if other is None else (other,))]
+        keys = self._pepper.subject_keys(document_from_proto(request.document))
         position = self._tokens.position(request, (int, str))
         size = page_size(request.page_size)
         links = await self._store.list_links(keys, (position[0], position[1]) if position else None, size + 1)

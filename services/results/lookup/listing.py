@@ -35,9 +35,7 @@ async def list_results(
             token = tokens.issue(request, listing.next_position)
     else:
         position = tokens.position(request, _SUBJECT_POSITION)
-        document = document_from_proto(request.document)
-        other = pepper.other_key(document)
-        keys = [pepper.subject_key(document), *(() if other is None else (other,))]
+        keys = pepper.subject_keys(document_from_proto(request.document))
         after = (position[0], position[1], position[2], position[3]) if position else None
         listing = await store.list_by_subject(keys, query, after, size + 1, now)
         shown = listing.results[:size]

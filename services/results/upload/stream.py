@@ -205,15 +205,12 @@ class UploadReceiver:
         offset = batch.offset
         batch.ClearField("offset")
         tubes = batch.SerializeToString()
-        digest = b"" if validate_only else batch_digest(self.pepper, lab, items, tubes)
-        digests = [digest] if digest else []
-        if digest and self.pepper.other is not None:
-            digests.append(batch_digest(self.pepper.other, lab, items, tubes))
+        digests = [] if validate_only else [batch_digest(one, lab, items, tubes) for one in self.pepper.versions]
         known = await self.store.find_known_batch(lab.uscc, digests) if digests else None
         # Stored tubes do not count here, because they cost hardly any work, and duplicates have a limit of their own.
         unvalidated = range(len(person_counts)) if known is None else known.unstored
         await self.quotas.admit(lab.uscc, sum(person_counts[index] for index in unvalidated))
-        revalidate = partial(self._validate, lab, items, now, offset, tubes, digest)
+        revalidate = partial(self._validate, lab, items, now, offset, tubes, digests[0] if digests else b"")
         if known is None:
             return _PendingBatch(asyncio.ensure_future(revalidate()), revalidate)
         unstored = [batch.tubes[index] for index in known.unstored]
