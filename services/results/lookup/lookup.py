@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
-from hutong.results.v1.lookup_pb2 import (
-    LOOKUP_SCOPE_NATIONWIDE,
-)
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
@@ -250,13 +248,10 @@ class LookupHandler:
             return
         now = self._clock.now()
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
-        keys = [question.subject_key for question in (*plain, *questions)]
-        items = sorted({item for question in (*plain, *questions) for item in question.items})
-        others = {
-            question.subject_key: question.other_key
-            for question in (*plain, *questions)
-            if question.other_key is not None
-        }
+        asked = [*plain, *questions]
+        keys = [question.subject_key for question in asked]
+        items = sorted({item for question in asked for item in question.items})
+        others = {question.subject_key: question.other_key for question in asked}
         matches = await self._store.find_subjects(keys, reports, now, items, by_name, others)
 
         def standing_of(result: StoredResult) -> Standing:

@@ -18,6 +18,7 @@ from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_t
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.lookup.claims import reports_to_find
+from services.results.lookup.convert import fill_source
 from services.results.lookup.merge import merge_results
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
 from services.results.lookup.store import LookupStore
@@ -168,7 +169,7 @@ class NationwideLookup:
         now = self._clock.now()
         reports, by_name = reports_to_find([claim for question in questions for claim in question.claims])
         keys = [question.subject_key for question in questions]
-        others = other_keys(questions)
+        others = {question.subject_key: question.other_key for question in questions}
         matches = await self._store.find_subjects(keys, reports, now, all_items(questions), by_name, others)
         pairs = zip(matches.by_subject, matches.subjects, strict=True)
         return [SubjectMatches(matches, results, keys, now) for results, keys in pairs]
@@ -257,10 +258,8 @@ class NationwideLookup:
         )
 
     def _sources(self, found: SubjectMatches, answer: SubjectAnswer | None) -> list[DataSource]:
-        own = DataSource(node=format_node(self._jurisdiction), state=SOURCE_STATE_OK)
-        set_timestamp(own.as_of_time, found.time)
-        if found.matches.horizon is not None:
-            set_timestamp(own.retention_start_time, found.matches.horizon)
+        own = DataSource()
+        fill_source(own, format_node(self._jurisdiction), found.time, found.matches.horizon)
         if answer is not None:
             sources = condense_sources(answer.sources, own.node)
             if self._jurisdiction != NATION:
@@ -275,11 +274,6 @@ class NationwideLookup:
 def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
     """Return the items that any of the questions asks for. One read answers all of them."""
     return sorted({item for question in questions for item in question.items})
-
-
-def other_keys(questions: Iterable[SubjectQuestion]) -> dict[bytes, bytes]:
-    """Return the keys of the other key version by those of the current one; empty if the key does not rotate."""
-    return {one.subject_key: one.other_key for one in questions if one.other_key is not None}
 
 
 def not_fresh(node: str) -> Unavailable:

@@ -61,7 +61,7 @@ class LookupStore:
         now: Instant,
         items: Sequence[str] = (DEFAULT_ITEM,),
         by_name: Sequence[NamedReport] = (),
-        other_keys: Mapping[bytes, bytes] | None = None,
+        other_keys: Mapping[bytes, bytes | None] | None = None,
     ) -> LocalMatches:
         """Find the results of subjects, given any of their documents, and the named reports.
 

@@ -37,15 +37,15 @@ def find_subjects(
     connection: Connection,
     subject_keys: Sequence[bytes],
     items: Sequence[str] = (DEFAULT_ITEM,),
-    other_keys: Mapping[bytes, bytes] | None = None,
+    other_keys: Mapping[bytes, bytes | None] | None = None,
 ) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
     """Return, for each subject in order, the keys of all of its documents, the given one first, and its newest results.
 
     Results are newest report first, at most MAX_PER_SUBJECT of each document and item. Nearly all subjects have no
     linked documents, and take one statement for each item. `other_keys` has the same documents' keys under the other
-    key version while the key rotates. They are looked up by the same statement.
+    key version while the key rotates, and None for a document without one. They are looked up by the same statement.
     """
-    others = other_keys or {}
+    others = {key: other for key, other in (other_keys or {}).items() if other is not None}
     asked = [*subject_keys, *others.values()]
     newest, linked_keys = _find(connection, asked, items)
     if not others and not linked_keys:
