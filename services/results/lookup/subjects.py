@@ -55,7 +55,8 @@ def find_subjects(
     ask = [key for key in subject_keys if key in linked or others.get(key) in linked]
     groups = find_linked_documents(connection, ask, list(others.items())) if ask else {}
     further = list({key for documents in groups.values() for keys in documents for key in keys} - by_key.keys())
-    by_key.update(zip(further, find_newest(connection, further, items), strict=True))
+    if further:
+        by_key.update(zip(further, find_newest(connection, further, items), strict=True))
     subjects = [groups.get(key) or [[key, others[key]] if key in others else [key]] for key in subject_keys]
     return (
         [[key for keys in documents for key in keys] for documents in subjects],
