@@ -189,7 +189,7 @@ def find_linked(
 def find_linked_documents(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[list[bytes]]]:
-    """Return as `find_linked`, but with the one or two keys of each document in a tuple of their own."""
+    """Return the same as `find_linked`, but with the one or two keys of each document in a list of their own."""
     groups, twins = _find_groups(connection, subject_keys, pairs)
     return {
         key: [[key, *_other_of(key, twins)], *([one, *_other_of(one, twins)] for one in documents[1:])]
@@ -200,9 +200,9 @@ def find_linked_documents(
 def _find_groups(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair]
 ) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
-    """Return the documents of each linked document's subject, its own first, and the other key of documents with two.
+    """Return the documents of each linked document's subject, its own first, and the known pairs of keys.
 
-    The smaller one of its two keys stands for such a document.
+    The pairs are returned in both directions. Each document is given by the key that `_document` returns.
     """
     twins = {key: other for one, another in pairs for key, other in ((one, another), (another, one))}
     links: set[tuple[bytes, bytes, str]] = set()
@@ -219,22 +219,27 @@ def _find_groups(
         links.update(found)
         frontier = {key for link in found for one in link[:2] for key in (one, *_other_of(one, twins))}
 
-    def document(key: bytes) -> bytes:
-        return min(key, *_other_of(key, twins), key)
-
     neighbours: dict[bytes, list[Neighbour]] = {}
     for one, other, source in sorted(links):
-        neighbours.setdefault(document(one), []).append(Neighbour(document(other), source))
-        neighbours.setdefault(document(other), []).append(Neighbour(document(one), source))
+        first, second = _document(one, twins), _document(other, twins)
+        neighbours.setdefault(first, []).append(Neighbour(second, source))
+        neighbours.setdefault(second, []).append(Neighbour(first, source))
     sources: dict[bytes, set[str]] = {}
     if any(one.source_node not in TRUSTED for each in neighbours.values() for one in each):
         keys = {key for one in neighbours for key in (one, *_other_of(one, twins))}
         for key, nodes in _find_sources(connection, keys).items():
-            sources.setdefault(document(key), set()).update(nodes)
+            sources.setdefault(_document(key, twins), set()).update(nodes)
     groups = {
-        key: find_documents(document(key), neighbours, sources) for key in subject_keys if document(key) in neighbours
+        key: find_documents(document, neighbours, sources)
+        for key in subject_keys
+        if (document := _document(key, twins)) in neighbours
     }
     return {key: documents for key, documents in groups.items() if len(documents) > 1}, twins
+
+
+def _document(key: bytes, twins: Mapping[bytes, bytes]) -> bytes:
+    """Return the key that stands for a document, which is the smaller one if the document has two."""
+    return min(key, twins.get(key, key))
 
 
 def _other_of(key: bytes, twins: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
@@ -298,8 +303,7 @@ def _find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes
 
 def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs: Sequence[KeyPair]) -> None:
     groups, twins = _find_groups(connection, [one, other], pairs)
-    alone = {key: [min(key, *_other_of(key, twins), key)] for key in (one, other)}
-    count = len({document for key in (one, other) for document in groups.get(key, alone[key])})
+    count = len({document for key in (one, other) for document in groups.get(key, [_document(key, twins)])})
     if count > MAX_LINKED:
         raise FailedPrecondition(
             "TOO_MANY_LINKED",
