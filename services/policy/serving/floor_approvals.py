@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from hutong.policy.v1.policy_admin_service_pb2 import (
     PublishPolicyRequest,
     PublishPolicyResponse,
@@ -14,10 +12,8 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
 from services.approval.approvals import Approvals, Decide, Made
 from services.approval.convert import unpack
 from services.approval.model import PendingChange, Proposal
-from services.domain.names import parse_policy
+from services.domain.names import format_policy, parse_policy
 from services.policy.serving.publisher import PolicyPublisher
-
-R = TypeVar("R", PublishPolicyRequest, WithdrawPolicyRequest)
 
 PUBLISH = "hutong.policy.v1.PolicyAdminService/PublishPolicy"
 WITHDRAW = "hutong.policy.v1.PolicyAdminService/WithdrawPolicy"
@@ -40,11 +36,11 @@ class FloorApprovals:
         change = await self._approvals.find_proposed(request)
         if change is not None:
             return PublishPolicyResponse(pending_change=self._approvals.to_proto(change))
-        if await self._publisher.stands(request):
+        response, is_new = await self._publisher.validate(request)
+        if not is_new:
             return await self._publisher.publish(request)
-        response = await self._publisher.publish(_validating(request))
         region, policy_id, _ = parse_policy(request.policy.name, "policy.name")
-        name = f"jurisdictions/{region}/policies/{policy_id}"
+        name = format_policy(region, policy_id)
         change = await self._approvals.propose(request, Proposal(PUBLISH, _AUTHORITY, region, name, request))
         response.pending_change.CopyFrom(self._approvals.to_proto(change))
         return response
@@ -56,7 +52,7 @@ class FloorApprovals:
         change = await self._approvals.find_proposed(request)
         if change is not None:
             return WithdrawPolicyResponse(pending_change=self._approvals.to_proto(change))
-        response = await self._publisher.withdraw(_validating(request))
+        response = await self._publisher.validate_withdrawal(request)
         region, _, _ = parse_policy(request.name)
         change = await self._approvals.propose(request, Proposal(WITHDRAW, _AUTHORITY, region, request.name, request))
         response.pending_change.CopyFrom(self._approvals.to_proto(change))
@@ -75,11 +71,3 @@ class FloorApprovals:
         request.request_id = change.change_id
         response = await self._publisher.withdraw(request, approve)
         return Made(1, response.consistency_token)
-
-
-def _validating(request: R) -> R:
-    """Return the same request with validate_only."""
-    bare = type(request)()
-    bare.CopyFrom(request)
-    bare.validate_only = True
-    return bare

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
 )
 from sqlalchemy import Connection
 
+from services.approval.approvals import Decide
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant, from_timestamp
 from services.domain.names import parse_policy
@@ -85,10 +86,6 @@ class Checked(NamedTuple):
     is_new: bool
 
 
-def _nothing(_connection: Connection) -> None:
-    return None
-
-
 class PolicyPublisher:
     """Publishes for one node."""
 
@@ -98,54 +95,48 @@ class PolicyPublisher:
         self._jurisdiction = jurisdiction
         self._clock = clock
 
-    async def stands(self, request: PublishPolicyRequest) -> bool:
-        """Whether a revision with the start and content of a policy stands already, so that nothing is published."""
+    async def validate(self, request: PublishPolicyRequest) -> tuple[PublishPolicyResponse, bool]:
+        """Return the answer that a publication would have, and whether it would publish a new revision."""
         draft = _draft(request)
         await self._cache.refresh()
-        checked = await asyncio.to_thread(self._check, draft, self._cache.book, self._clock.now())
-        return not checked.is_new
+        # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
+        return await asyncio.to_thread(self._validate, draft)
 
     async def publish(
-        self,
-        request: PublishPolicyRequest,
-        also: Callable[[Connection], None] = _nothing,
-        proposed: Instant | None = None,
+        self, request: PublishPolicyRequest, approve: Decide | None = None, proposed: Instant | None = None
     ) -> PublishPolicyResponse:
         """Check a policy and, unless it is only to be validated, publish it.
 
-        `also` is called at the end of the transaction. `proposed` is when an approved publication was proposed.
+        `approve` is called at the end of the transaction. `proposed` is when an approved publication was proposed.
         """
-        draft = _draft(request)._replace(proposed=proposed)
         if request.validate_only:
-            await self._cache.refresh()
-            # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
-            return await asyncio.to_thread(self._validate, draft)
+            return (await self.validate(request))[0]
+        draft = _draft(request)._replace(proposed=proposed)
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
-            request, lambda connection: self._publish(connection, draft, now, by, also), PublishPolicyResponse, now
+            request, lambda connection: self._publish(connection, draft, now, by, approve), PublishPolicyResponse, now
         )
         await self._cache.refresh()
         return response
 
-    async def withdraw(
-        self, request: WithdrawPolicyRequest, also: Callable[[Connection], None] = _nothing
-    ) -> WithdrawPolicyResponse:
+    async def validate_withdrawal(self, request: WithdrawPolicyRequest) -> WithdrawPolicyResponse:
+        """Return the answer that a withdrawal would have."""
+        named = self._parse_withdrawable(request)
+        await self._cache.refresh()
+        return await asyncio.to_thread(self._validate_withdrawal, request, named)
+
+    async def withdraw(self, request: WithdrawPolicyRequest, approve: Decide | None = None) -> WithdrawPolicyResponse:
         """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on.
 
-        `also` is called at the end of the transaction.
+        `approve` is called at the end of the transaction.
         """
-        region, policy_id, number = parse_policy(request.name)
-        if number is None:
-            raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
-        check_jurisdiction(region, self._jurisdiction)
-        named = (region, policy_id, number)
         if request.validate_only:
-            await self._cache.refresh()
-            return await asyncio.to_thread(self._validate_withdrawal, request, named)
+            return await self.validate_withdrawal(request)
+        named = self._parse_withdrawable(request)
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
             request,
-            lambda connection: self._withdraw(connection, request, named, now, by, also),
+            lambda connection: self._withdraw(connection, request, named, now, by, approve),
             WithdrawPolicyResponse,
             now,
         )
@@ -153,7 +144,7 @@ class PolicyPublisher:
         return response
 
     def _publish(
-        self, connection: Connection, draft: Draft, now: Instant, by: Actor, also: Callable[[Connection], None]
+        self, connection: Connection, draft: Draft, now: Instant, by: Actor, approve: Decide | None
     ) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
@@ -163,14 +154,23 @@ class PolicyPublisher:
                 require_unchanged(book.series(*checked.revision.series), draft.proposed)
             checked = Checked(replace(checked.revision, actor=by.name), is_new=True)
             insert_revision(connection, checked.revision, draft.statement, now)
-        also(connection)
+        if approve is not None:
+            approve(connection)
         response = _answer(draft.request, checked, book, with_actors=by.may_see)
         return self._with_token(connection, response)
 
-    def _validate(self, draft: Draft) -> PublishPolicyResponse:
-        """Return the answer that a publication would have."""
+    def _validate(self, draft: Draft) -> tuple[PublishPolicyResponse, bool]:
         book = self._cache.book
-        return _answer(draft.request, self._check(draft, book, self._clock.now()), book)
+        checked = self._check(draft, book, self._clock.now())
+        return _answer(draft.request, checked, book), checked.is_new
+
+    def _parse_withdrawable(self, request: WithdrawPolicyRequest) -> tuple[str, str, int]:
+        """Return region, policy id and number of the revision to withdraw, which must be this node's to withdraw."""
+        region, policy_id, number = parse_policy(request.name)
+        if number is None:
+            raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
+        check_jurisdiction(region, self._jurisdiction)
+        return region, policy_id, number
 
     def _withdraw(
         self,
@@ -179,20 +179,20 @@ class PolicyPublisher:
         named: tuple[str, str, int],
         now: Instant,
         by: Actor,
-        also: Callable[[Connection], None],
+        approve: Decide | None,
     ) -> WithdrawPolicyResponse:
         """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
         withdrawn = replace(_withdraw(request, named, book, now), withdraw_actor=by.name)
         write_withdrawal(connection, withdrawn, now)
-        also(connection)
+        if approve is not None:
+            approve(connection)
         response = _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
         return self._with_token(connection, response)
 
     def _validate_withdrawal(
         self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
     ) -> WithdrawPolicyResponse:
-        """Return the answer that a withdrawal would have."""
         book, now = self._cache.book, self._clock.now()
         return _withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
 
