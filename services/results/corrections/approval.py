@@ -13,7 +13,7 @@ from services.approval.model import PendingChange, Proposal
 from services.domain.errors import FailedPrecondition
 from services.domain.instant import DAY, Span
 from services.results.corrections.convert import recall_from_proto
-from services.results.corrections.model import Recalled
+from services.results.corrections.model import Recall, Recalled
 from services.results.corrections.store import CorrectionStore, count_unapproved
 from services.results.fields import token
 from services.results.labs.store import LabStore
@@ -30,7 +30,7 @@ RECALL = "hutong.results.v1.ResultsAdminService/RecallResults"
 
 
 class RecallApprovals:
-    """Proposes recalls beyond `limit` results of a laboratory a day, and makes those that were approved."""
+    """Makes recalls, and proposes recalls beyond `limit` results of a laboratory a day."""
 
     def __init__(
         self,
@@ -52,18 +52,32 @@ class RecallApprovals:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         approvals.register(RECALL, self._make)
 
-    async def propose(self, request: RecallResultsRequest) -> PendingChange | None:
+    async def recall(self, request: RecallResultsRequest) -> RecallResultsResponse:
+        """Recall results. If the recall needs a second approver, propose it instead."""
+        recall = recall_from_proto(request)
+        if request.validate_only:
+            return await self._recall(request, recall, dry_run=True)
+        async with self._alone(recall.lab):
+            proposed = await self._propose(request, recall)
+            if proposed is None:
+                return await self._recall(request, recall, dry_run=False)
+        return RecallResultsResponse(
+            recalled_count=proposed.changed_count,
+            consistency_token=proposed.consistency_token,
+            pending_change=self._approvals.to_proto(proposed),
+        )
+
+    async def _propose(self, request: RecallResultsRequest, recall: Recall) -> PendingChange | None:
         """Propose the recall if it needs a second approver, or return the change that its request id has proposed.
 
-        Returns None for a recall that needs none.
+        Returns None for a recall that needs no approver.
         """
-        if request.validate_only or not self._approvals.is_needed():
+        if not self._approvals.is_needed():
             return None
         proposed = await self._approvals.find_proposed(request)
         if proposed is not None:
             return proposed
-        count = await self._count(request)
-        recall = recall_from_proto(request)
+        count = (await self._recall(request, recall, dry_run=True)).recalled_count
         earlier = await self._database.read(count_unapproved, recall.lab, self._clock.now() - COUNTED)
         if not count or count + earlier <= self._limit:
             return None
@@ -75,29 +89,23 @@ class RecallApprovals:
             request, Proposal(RECALL, "supervisor", lab.region, request.lab, masked, count)
         )
 
-    def alone(self, lab: str) -> asyncio.Lock:
-        """Return the lock under which a recall is counted and made, so that recalls at one time are counted together.
+    def _alone(self, lab: str) -> asyncio.Lock:
+        """Return the lock of a laboratory. A recall holds it while it is counted and made.
 
-        Each process has its own.
+        A recall that waits for it therefore counts what the recall before it has recalled. Each process has locks of
+        its own.
         """
         lock = self._locks.get(lab)
         if lock is None:
             lock = self._locks[lab] = asyncio.Lock()
         return lock
 
-    def respond(self, change: PendingChange) -> RecallResultsResponse:
-        """Return the answer to a recall that needs a second approver."""
-        return RecallResultsResponse(
-            recalled_count=change.changed_count,
-            consistency_token=change.consistency_token,
-            pending_change=self._approvals.to_proto(change),
-        )
-
     async def _make(self, change: PendingChange, approve: Decide) -> Made:
         request = RecallResultsRequest()
         unpack(change, request)
+        recall = recall_from_proto(request)
         if change.decide_time is None:
-            count = await self._count(request)
+            count = (await self._recall(request, recall, dry_run=True)).recalled_count
             if count > change.item_count:
                 raise FailedPrecondition(
                     "CHANGE_GREW",
@@ -106,18 +114,17 @@ class RecallApprovals:
                 )
             await self._database.write(approve)
         request.request_id = change.change_id
-        response = await self._recall(request, dry_run=False)
+        response = await self._recall(request, recall, dry_run=False)
         return Made(response.recalled_count, response.consistency_token)
 
-    async def _count(self, request: RecallResultsRequest) -> int:
-        response = await self._recall(request, dry_run=True)
-        return response.recalled_count
+    async def _recall(self, request: RecallResultsRequest, recall: Recall, *, dry_run: bool) -> RecallResultsResponse:
+        """Recall the results, or only count them in a dry run."""
 
-    async def _recall(self, request: RecallResultsRequest, *, dry_run: bool) -> RecallResultsResponse:
         def encode(recalled: Recalled) -> RecallResultsResponse:
-            return RecallResultsResponse(
-                recalled_count=recalled.report_count, consistency_token=token(self._jurisdiction, recalled.position)
-            )
+            response = RecallResultsResponse(recalled_count=recalled.report_count)
+            if not dry_run:
+                response.consistency_token = token(self._jurisdiction, recalled.position)
+            return response
 
         once = IdempotentRequest(request, RecallResultsResponse, encode, self._clock.now())
-        return await self._store.recall(recall_from_proto(request), once, dry_run=dry_run)
+        return await self._store.recall(recall, once, dry_run=dry_run)

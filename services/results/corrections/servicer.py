@@ -13,8 +13,8 @@ from hutong.results.v1.results_admin_service_pb2 import (
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceServicer
 
 from services.results.corrections.approval import RecallApprovals
-from services.results.corrections.convert import correction_from_proto, recall_from_proto
-from services.results.corrections.model import Corrected, Recalled
+from services.results.corrections.convert import correction_from_proto
+from services.results.corrections.model import Corrected
 from services.results.corrections.store import CorrectionStore
 from services.results.fields import token
 from services.results.labs.store import LabStore
@@ -53,20 +53,4 @@ class ResultsAdminServicer(ResultsAdminServiceServicer):
         return await self._store.correct(correction, IdempotentRequest(request, CorrectResultResponse, encode, now))
 
     async def RecallResults(self, request: RecallResultsRequest, context: Context) -> RecallResultsResponse:
-        now = self._clock.now()
-        recall = recall_from_proto(request)
-
-        def encode(recalled: Recalled) -> RecallResultsResponse:
-            response = RecallResultsResponse(recalled_count=recalled.report_count)
-            if not request.validate_only:
-                response.consistency_token = token(self._jurisdiction, recalled.position)
-            return response
-
-        idempotent = IdempotentRequest(request, RecallResultsResponse, encode, now)
-        if request.validate_only:
-            return await self._store.recall(recall, idempotent, dry_run=True)
-        async with self._approvals.alone(recall.lab):
-            proposed = await self._approvals.propose(request)
-            if proposed is not None:
-                return self._approvals.respond(proposed)
-            return await self._store.recall(recall, idempotent, dry_run=False)
+        return await self._approvals.recall(request)
