@@ -101,7 +101,8 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     if min(columns["sample_time"]) < 1:
         raise InvalidArgument.field("tubes", "has a tube without a sampling time")
     report_numbers = list(message.report_number)
-    subject_keys, content_hashes = _keys(message.subject_keys), _keys(message.content_hashes)
+    subject_keys = _split(message.subject_keys, KEY_LENGTH)
+    content_hashes = _split(message.content_hashes, KEY_LENGTH)
     lengths = {len(report_numbers), len(subject_keys), len(content_hashes)}
     # The last key of a column may be cut short.
     if lengths != {persons} or {len(subject_keys[-1]), len(content_hashes[-1])} != {KEY_LENGTH}:
@@ -131,8 +132,9 @@ _TIME_COLUMNS = ("sample_time", "receive_time", "test_time", "report_time")
 """Columns of a tube that are sent in microseconds, with 0 for a missing time."""
 
 
-def _keys(joined: bytes) -> list[bytes]:
-    return [joined[start : start + KEY_LENGTH] for start in range(0, len(joined), KEY_LENGTH)]
+def _split(joined: bytes, length: int) -> list[bytes]:
+    """Divide a column of concatenated values. The last value may be cut short."""
+    return [joined[start : start + length] for start in range(0, len(joined), length)]
 
 
 _NO_NAME = bytes(NAME_HASH_LENGTH)
@@ -145,8 +147,7 @@ def _name_hashes(joined: bytes, persons: int) -> list[bytes]:
         return [b""] * persons
     if len(joined) != persons * NAME_HASH_LENGTH:
         raise InvalidArgument.field("tubes", "has not one hash of the name for each person")
-    hashes = [joined[start : start + NAME_HASH_LENGTH] for start in range(0, len(joined), NAME_HASH_LENGTH)]
-    return [b"" if one == _NO_NAME else one for one in hashes]
+    return [b"" if one == _NO_NAME else one for one in _split(joined, NAME_HASH_LENGTH)]
 
 
 def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:

@@ -63,9 +63,6 @@ def find_unmet(connection: Connection, commits: Collection[CommitPosition]) -> d
             select(_lives.c.node, func.max(_lives.c.ordinal)).where(_lives.c.node.in_(nodes)).group_by(_lives.c.node)
         ).all()
     )
-    return {commit: _may_come(ordinals.get((commit.region, commit.position.life)), newest, commit) for commit in unmet}
-
-
-def _may_come(ordinal: int | None, newest: Mapping[str, int], commit: CommitPosition) -> bool:
-    """Return whether the life of a commit is unknown here or the newest of its node. `ordinal` is that of the life."""
-    return ordinal is None or ordinal >= newest[commit.region]
+    # A commit may still come if its life is unknown here, or is the newest life of its node.
+    lives = {commit: ordinals.get((commit.region, commit.position.life)) for commit in unmet}
+    return {commit: ordinal is None or ordinal >= newest[commit.region] for commit, ordinal in lives.items()}

@@ -145,11 +145,7 @@ async def test_the_nation_settles_who_speaks_for_a_laboratory_that_two_provinces
     assert country.nation.rows(lab_homes, "uscc", "node") == [(CENTRAL_USCC, HENAN)]
 
 
-async def _is(value: Awaitable[int], wanted: int) -> bool:
-    return await value == wanted
-
-
-async def _is_one_of(value: Awaitable[int], *wanted: int) -> bool:
+async def _is(value: Awaitable[int], *wanted: int) -> bool:
     return await value in wanted
 
 
@@ -171,7 +167,7 @@ async def test_a_laboratory_that_works_elsewhere_is_heard_once_the_nation_says_s
         return sum(one.count for one in node.set_aside)
 
     # The registration may come twice, because a node sends its registers anew when it first connects.
-    await until(lambda: _is_one_of(not_its_own(), 4, 5))
+    await until(lambda: _is(not_its_own(), 4, 5))
     assert country.nation.rows(labs, "uscc") == [(OTHER_USCC,)]
     lab = lab_to_register(USCC)
     lab.region = "410105"
