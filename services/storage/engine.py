@@ -103,10 +103,10 @@ class Database:
         return done
 
     async def write_alone(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)`, whose one statement is a transaction, durable when this returns.
+        """Run `work(connection, ...)`, which executes one statement. The statement is durable when this returns.
 
-        On PostgreSQL this takes one round trip, where `write` takes three. Each round trip of a busy process also waits
-        until its event loop lets another thread run.
+        The statement is a transaction of its own. On PostgreSQL this takes one round trip, where `write` takes three.
+        Each round trip of a busy process also waits until its event loop lets another thread run.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.

@@ -31,7 +31,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_results_audit_reads_time", "results_audit_reads", ["time", "writer_id", "sequence"])
     if op.get_bind().dialect.name == "postgresql":
-        # PostgreSQL would compress most packs, which are hashes for the most part, in the time of each answer.
+        # PostgreSQL would try to compress most packs while an answer waits. Hashes hardly become smaller.
         for column in ("tags", "events"):
             op.execute(f"ALTER TABLE results_audit_reads ALTER COLUMN {column} SET STORAGE EXTERNAL")
 

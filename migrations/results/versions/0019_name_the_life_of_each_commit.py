@@ -1,6 +1,6 @@
 """Name the life of the database in which each commit was made, here and at the nation.
 
-Commits from before have no life. Positions of other nodes' lives are known from the next commit of each on.
+Commits from before have no life. The position of another node is known as soon as its next commit arrives.
 
 Revision: 0019, after 0018
 """

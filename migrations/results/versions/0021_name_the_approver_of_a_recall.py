@@ -1,4 +1,4 @@
-"""Name the approver of each recalled revision, and find what was lately changed of a laboratory.
+"""Name the approver of each recalled revision, and index the revisions of each laboratory by time.
 
 Revision: 0021, after 0020
 """

@@ -22,7 +22,7 @@ from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest
 
 COUNTED: Span = DAY
-"""For how long a change without approval counts towards the limit, so that a large recall is not made in small parts.
+"""How long a change without approval counts towards the limit, so that a large recall is not made in small parts.
 
 Mistakes that a laboratory finds by itself concern a batch or two a day.
 """
