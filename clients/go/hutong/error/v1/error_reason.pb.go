@@ -176,9 +176,10 @@ const (
 	// accepted. UNAUTHENTICATED.
 	// Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
 	ErrorReason_ERROR_REASON_NOT_AUTHENTICATED ErrorReason = 43
-	// The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a second,
-	// or changes that wait for an approver. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
-	// and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+	// The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a
+	// second, or changes that wait for an approver. A person that it asked about in the same hour may still be asked
+	// about. RESOURCE_EXHAUSTED with RetryInfo and with QuotaFailure, whose subject is the caller. In a batch only the
+	// items beyond the budget have this error.
 	// Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 44
 	// A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.

@@ -39,10 +39,12 @@ type PolicyAdminServiceClient interface {
 	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
 	// start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
 	// than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-	// nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
-	// of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
-	// answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
-	// alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
+	// nation's authority publishes and withdraws floors (NOT_PERMITTED).
+	//
+	// A floor needs a second approver, which is another caller of that authority (hutong.approval.v1.ApprovalService). The
+	// call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
+	// repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
+	// needs a retroactive_reason like any other.
 	PublishPolicy(ctx context.Context, in *PublishPolicyRequest, opts ...grpc.CallOption) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
@@ -97,10 +99,12 @@ type PolicyAdminServiceServer interface {
 	// AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
 	// start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
 	// than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-	// nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
-	// of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
-	// answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
-	// alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
+	// nation's authority publishes and withdraws floors (NOT_PERMITTED).
+	//
+	// A floor needs a second approver, which is another caller of that authority (hutong.approval.v1.ApprovalService). The
+	// call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
+	// repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
+	// needs a retroactive_reason like any other.
 	PublishPolicy(context.Context, *PublishPolicyRequest) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if

@@ -44,9 +44,10 @@ type ResultsAdminServiceClient interface {
 	// received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
 	// registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
 	// end of the interval.
-	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+	//
+	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region that did not
 	// propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results in the 24
-	// hours before count towards the 1,000 unless they were approved. Above it the call recalls nothing and answers with
+	// hours before count towards the 1,000 unless they were approved. The call then recalls nothing and answers with
 	// `pending_change`. A repeat with the same request_id returns the present state of the change.
 	RecallResults(ctx context.Context, in *RecallResultsRequest, opts ...grpc.CallOption) (*RecallResultsResponse, error)
 }
@@ -100,9 +101,10 @@ type ResultsAdminServiceServer interface {
 	// received are skipped: that node recalls them, and the copies here follow. NOT_FOUND if the laboratory is not
 	// registered; FAILED_PRECONDITION (BEFORE_HORIZON) if retention has removed everything that was reported before the
 	// end of the interval.
-	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region who did not
+	//
+	// A recall of more than 1,000 results needs a second approver: a supervisor of the laboratory's region that did not
 	// propose it (hutong.approval.v1.ApprovalService). Corrections and recalls of the laboratory's results in the 24
-	// hours before count towards the 1,000 unless they were approved. Above it the call recalls nothing and answers with
+	// hours before count towards the 1,000 unless they were approved. The call then recalls nothing and answers with
 	// `pending_change`. A repeat with the same request_id returns the present state of the change.
 	RecallResults(context.Context, *RecallResultsRequest) (*RecallResultsResponse, error)
 	mustEmbedUnimplementedResultsAdminServiceServer()

@@ -212,9 +212,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
     """
     ERROR_REASON_BUDGET_EXCEEDED: _ErrorReason.ValueType  # 44
-    """The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a second,
-    or changes that wait for an approver. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
-    and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+    """The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a
+    second, or changes that wait for an approver. A person that it asked about in the same hour may still be asked
+    about. RESOURCE_EXHAUSTED with RetryInfo and with QuotaFailure, whose subject is the caller. In a batch only the
+    items beyond the budget have this error.
     Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
     """
     ERROR_REASON_STREAM_REPLACED: _ErrorReason.ValueType  # 52
@@ -460,9 +461,10 @@ accepted. UNAUTHENTICATED.
 Example: {"reason":"NOT_AUTHENTICATED","domain":"hutong.org","metadata":{"why":"the token has expired"}}
 """
 ERROR_REASON_BUDGET_EXCEEDED: ErrorReason.ValueType  # 44
-"""The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a second,
-or changes that wait for an approver. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
-and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+"""The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a
+second, or changes that wait for an approver. A person that it asked about in the same hour may still be asked
+about. RESOURCE_EXHAUSTED with RetryInfo and with QuotaFailure, whose subject is the caller. In a batch only the
+items beyond the budget have this error.
 Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 """
 ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 52

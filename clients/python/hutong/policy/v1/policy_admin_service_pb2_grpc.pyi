@@ -44,10 +44,12 @@ class PolicyAdminServiceStub:
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
     start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
     than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-    nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
-    of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
-    answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
-    alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
+    nation's authority publishes and withdraws floors (NOT_PERMITTED).
+
+    A floor needs a second approver, which is another caller of that authority (hutong.approval.v1.ApprovalService). The
+    call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
+    repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
+    needs a retroactive_reason like any other.
     """
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
@@ -74,10 +76,12 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
     start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
     than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-    nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
-    of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
-    answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
-    alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
+    nation's authority publishes and withdraws floors (NOT_PERMITTED).
+
+    A floor needs a second approver, which is another caller of that authority (hutong.approval.v1.ApprovalService). The
+    call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
+    repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
+    needs a retroactive_reason like any other.
     """
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
@@ -107,10 +111,12 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
         AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
         start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
         than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-        nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
-        of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
-        answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
-        alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
+        nation's authority publishes and withdraws floors (NOT_PERMITTED).
+
+        A floor needs a second approver, which is another caller of that authority (hutong.approval.v1.ApprovalService). The
+        call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
+        repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
+        needs a retroactive_reason like any other.
         """
 
     @_abc_1.abstractmethod

@@ -223,13 +223,14 @@ export const RejectChangeResponseSchema: GenMessage<RejectChangeResponse> = /*@_
 /**
  * Changes that need a second approver. Results and Policy each serve it about their own changes.
  *
- * At Results these are a recall of more than 1,000 results of a laboratory (with what was changed of it in the 24 hours
- * before) and the unlinking of documents by a supervisor; supervisors
- * decide on them. At Policy these are the publication and the withdrawal of a floor; the nation's authority decides on
- * them. The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses
- * after 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). One proposer may have 100 that wait;
- * RESOURCE_EXHAUSTED (BUDGET_EXCEEDED) beyond them. A node whose callers are not identified, on
- * loopback under HUTONG_INSECURE, asks for no approval.
+ * At Results these are large recalls and a supervisor's unlinking of documents. Supervisors decide on them. A recall is
+ * large if it takes what was changed of a laboratory within 24 hours above 1,000 results (RecallResults). At Policy
+ * these are the publication and the withdrawal of a floor. The nation's authority decides on them.
+ *
+ * The RPC that asks for such a change changes nothing and answers with a `pending_change`. A pending change lapses after
+ * 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
+ * next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
+ * under HUTONG_INSECURE, asks for no approval.
  *
  * @generated from service hutong.approval.v1.ApprovalService
  */
@@ -257,14 +258,14 @@ export const ApprovalService: GenService<{
   },
   /**
    * Approves a change and makes it, as if the proposer called now. If the change cannot be made now, the call fails
-   * with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both. After
-   * a call that was cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
-   * The proposer cannot approve it with any certificate or token: PERMISSION_DENIED (SAME_APPROVER). Other errors:
-   * NOT_FOUND, also if the link has ended since; FAILED_PRECONDITION (NOT_PENDING) if it is rejected or has lapsed;
-   * FAILED_PRECONDITION (CHANGE_GREW) if a recall would now recall more results than were proposed, and must be proposed
-   * anew; FAILED_PRECONDITION (CHANGE_OVERTAKEN) if the policy got or lost a revision since, and the change must be
-   * proposed anew; PROPOSER_DENIED if the proposer is on the deny-list by now. All errors of the RPC that proposed it are
-   * possible too.
+   * with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
+   * callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
+   *
+   * PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
+   * there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+   * or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
+   * recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
+   * since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
    *
    * @generated from rpc hutong.approval.v1.ApprovalService.ApproveChange
    */
@@ -274,8 +275,8 @@ export const ApprovalService: GenService<{
     output: typeof ApproveChangeResponseSchema;
   },
   /**
-   * Rejects a change; a proposer with one of these roles may do so too. NOT_FOUND; FAILED_PRECONDITION (NOT_PENDING) if it is approved or has
-   * lapsed. A repeat returns the change as the first call rejected it.
+   * Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
+   * (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
    *
    * @generated from rpc hutong.approval.v1.ApprovalService.RejectChange
    */

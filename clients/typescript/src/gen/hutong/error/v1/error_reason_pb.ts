@@ -388,9 +388,10 @@ export enum ErrorReason {
   NOT_AUTHENTICATED = 43,
 
   /**
-   * The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a second,
-   * or changes that wait for an approver. A person that it asked about in the same hour may still be asked about. RESOURCE_EXHAUSTED with RetryInfo
-   * and with QuotaFailure, whose subject is the caller. In a batch only the items beyond the budget have this error.
+   * The caller has used up one of its budgets: distinct persons or misses an hour, calls or streams at once, work a
+   * second, or changes that wait for an approver. A person that it asked about in the same hour may still be asked
+   * about. RESOURCE_EXHAUSTED with RetryInfo and with QuotaFailure, whose subject is the caller. In a batch only the
+   * items beyond the budget have this error.
    * Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
    *
    * @generated from enum value: ERROR_REASON_BUDGET_EXCEEDED = 44;

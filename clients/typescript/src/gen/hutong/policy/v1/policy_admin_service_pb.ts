@@ -327,10 +327,12 @@ export const PolicyAdminService: GenService<{
    * AMBIGUOUS, RETROACTIVE). POLICY_BREACH means that the policy breaks a floor that is in force at the policy's own
    * start: it asks for a result where the floor lifts, counts from another basis, or lets some result expire earlier
    * than by the floor's shortest_window. A floor that begins later refuses nothing; `overrides` lists it. Only the
-   * nation's authority publishes and withdraws floors (NOT_PERMITTED). A floor needs a second approver: another caller
-   * of that authority (hutong.approval.v1.ApprovalService). The call then checks everything, publishes nothing, and
-   * answers as with validate_only, with `pending_change`; a repeat with the same request_id answers `pending_change`
-   * alone. A floor whose start has passed when it is approved needs a retroactive_reason like any other.
+   * nation's authority publishes and withdraws floors (NOT_PERMITTED).
+   *
+   * A floor needs a second approver, which is another caller of that authority (hutong.approval.v1.ApprovalService). The
+   * call then checks everything and publishes nothing. The answer is that of validate_only, with `pending_change`. A
+   * repeat with the same request_id returns `pending_change` alone. A floor whose start has passed when it is approved
+   * needs a retroactive_reason like any other.
    *
    * @generated from rpc hutong.policy.v1.PolicyAdminService.PublishPolicy
    */
