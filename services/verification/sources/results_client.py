@@ -19,8 +19,8 @@ from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreak
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
+from services.runtime.server.status import info_from_status
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.sources.convert import info_from_status
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
 
 if TYPE_CHECKING:
