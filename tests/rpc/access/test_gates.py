@@ -37,7 +37,7 @@ from services.verification.verify.convert import COMPARE_NAME
 from tests.support.access.command import hutong
 from tests.support.access.guarded import CALLERS, CASE, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
-from tests.support.errors import failure_of
+from tests.support.errors import detail_of, failure_of
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import make_document
 
@@ -133,9 +133,7 @@ async def test_who_asks_for_more_than_it_may_see_is_refused_by_item(guarded: Gua
         assert refused.code == code_pb2.PERMISSION_DENIED
         assert isinstance(answered, Decision)
     (item,) = (await stub.BatchVerify(BatchVerifyRequest(requests=[question(view=VIEW_FULL)]))).items
-    (detail,) = item.error.details
-    info = error_details_pb2.ErrorInfo()
-    assert detail.Unpack(info)
+    info = detail_of(item.error, error_details_pb2.ErrorInfo)
     assert dict(info.metadata) == {"role": "gate", "needed": "view: VIEW_MINIMAL"}
     assert await failure_of(stub.Verify(question(view=VIEW_FULL))) == NOT_PERMITTED
 
