@@ -212,8 +212,7 @@ class Approvals:
             )
         _act_for(change.proposer)
         made = await self._makers[change.method](change, partial(self._approve, change, caller.name))
-        await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
-        return await self.find(name)
+        return await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
 
     async def reject(self, name: str, reason: str) -> PendingChange:
         """Reject a change for the current caller. Raises NotFound and FailedPrecondition NOT_PENDING."""
