@@ -50,8 +50,8 @@ A recall of more than 1,000 results of a laboratory a day, a supervisor's unlink
 a second caller's approval (`hutong.approval.v1.ApprovalService`). At Results supervisors decide, at Policy the nation's
 authority.
 
-Not yet as the final design has it: a gate may not read back its own decisions, because decisions do not yet record who
-asked; a laboratory's contact is shown to every role.
+Two limits are known. A gate may not read back its own decisions, because decisions do not record the caller. A
+laboratory's contact is shown to every role.
 """
 
 

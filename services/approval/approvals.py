@@ -20,7 +20,16 @@ from sqlalchemy import Connection, Table
 
 from services.approval.convert import change_to_proto, pack
 from services.approval.model import PendingChange, Proposal, State
-from services.approval.store import complete, count_open, decide, find_change, insert_change, not_pending
+from services.approval.store import (
+    ChangeFilter,
+    complete,
+    count_open,
+    decide,
+    find_change,
+    insert_change,
+    list_changes,
+    not_pending,
+)
 from services.domain.errors import FailedPrecondition, HutongError, PermissionDenied, ResourceExhausted, Violation
 from services.domain.instant import HOUR, Span
 from services.domain.names import format_pending_change, parse_pending_change
@@ -38,6 +47,8 @@ MOST_OPEN = 100
 """The most changes of one proposer that wait. People propose few; more would hide others from the approvers."""
 COUNT_SECONDS = 60.0
 """How often waiting changes are counted for the metric. They wait for hours."""
+_DECIDERS = {"supervisor", "authority"}
+"""Roles that decide. Callers of these roles are shown only the changes that their role may decide."""
 _log = structlog.get_logger(__name__)
 
 Decide = Callable[[Connection], None]
@@ -160,6 +171,16 @@ class Approvals:
         """Return a change by its name. Raises NotFound."""
         return await self._database.read(find_change, self._table, parse_pending_change(name))
 
+    async def list_for_caller(
+        self, region: str, lab: str, *, include_decided: bool, before: str, limit: int
+    ) -> list[PendingChange]:
+        """Return at most `limit` changes for the current caller, newest first, after the change `before`."""
+        role = _caller().role
+        wanted = ChangeFilter(
+            region, lab, role if role in _DECIDERS else "", None if include_decided else self._clock.now()
+        )
+        return await self._database.read(list_changes, self._table, wanted, before, limit)
+
     async def owner_of(self, name: str) -> Owner:
         """Return who may decide a change. Raises NotFound."""
         change = await self.find(name)
@@ -191,8 +212,7 @@ class Approvals:
             )
         _act_for(change.proposer)
         made = await self._makers[change.method](change, partial(self._approve, change, caller.name))
-        await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
-        return await self.find(name)
+        return await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
 
     async def reject(self, name: str, reason: str) -> PendingChange:
         """Reject a change for the current caller. Raises NotFound and FailedPrecondition NOT_PENDING."""

@@ -15,56 +15,38 @@ from hutong.approval.v1.approval_service_pb2 import (
     RejectChangeResponse,
 )
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceServicer, add_ApprovalServiceServicer_to_server
-from sqlalchemy import Table
 
 from services.approval.approvals import Approvals
-from services.approval.store import ChangeFilter, list_changes
 from services.domain.names import parse_lab
 from services.domain.subject import mask_free_text
-from services.runtime.call import current_call
-from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
 from services.runtime.server.service import Registration
-from services.storage.engine import Database
 
 Context = Any
 """A grpc.aio.ServicerContext. Only the interceptors use it."""
-_DECIDERS = {"supervisor", "authority"}
 
 
 class ApprovalServicer(ApprovalServiceServicer):
     """Lists, approves and rejects the pending changes of one service."""
 
-    def __init__(
-        self,
-        approvals: Approvals,
-        database: Database,
-        table: Table,
-        tokens: PageTokens,
-        clock: Clock,
-    ) -> None:
+    def __init__(self, approvals: Approvals, tokens: PageTokens) -> None:
         self._approvals = approvals
-        self._database = database
-        self._table = table
         self._tokens = tokens
-        self._clock = clock
 
     async def ListPendingChanges(
         self, request: ListPendingChangesRequest, context: Context
     ) -> ListPendingChangesResponse:
         if request.lab:
             parse_lab(request.lab, "lab")
-        call = current_call.get()
-        role = call.caller.role if call is not None else ""
-        wanted = ChangeFilter(
-            request.region,
-            request.lab,
-            role if role in _DECIDERS else "",
-            None if request.include_decided else self._clock.now(),
-        )
         position = self._tokens.position(request, (str,))
         size = page_size(request.page_size)
-        found = await self._database.read(list_changes, self._table, wanted, position[0] if position else "", size + 1)
+        found = await self._approvals.list_for_caller(
+            request.region,
+            request.lab,
+            include_decided=request.include_decided,
+            before=position[0] if position else "",
+            limit=size + 1,
+        )
         shown = found[:size]
         token = self._tokens.issue(request, [shown[-1].change_id]) if len(found) > size else ""
         return ListPendingChangesResponse(pending_changes=map(self._approvals.to_proto, shown), next_page_token=token)

@@ -85,12 +85,15 @@ def decide(
     return False
 
 
-def complete(connection: Connection, table: Table, change_id: str, count: int, token: str, now: Instant) -> None:
-    """Record when an approved change was completed. A second call changes nothing."""
+def complete(
+    connection: Connection, table: Table, change_id: str, count: int, token: str, now: Instant
+) -> PendingChange:
+    """Record when an approved change was completed, and return the change. A second call changes nothing."""
     open_ = (table.c.change_id == change_id, table.c.complete_time.is_(None))
     connection.execute(
         update(table).where(*open_).values(complete_time=now, changed_count=count, consistency_token=token)
     )
+    return find_change(connection, table, change_id)
 
 
 def not_pending(state: State) -> FailedPrecondition:

@@ -39,7 +39,7 @@ class BulkReads(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The place of a row in the order of listings."""
+    """The position of an event in the order of listings."""
 
     time: Instant
     writer_id: int
@@ -72,10 +72,10 @@ def _find(
     connection: Connection, tables: AuditTables, wanted: EventFilter, after: Position, step: int
 ) -> Iterator[StoredEvent]:
     rows = _find_rows(connection, tables, wanted, after, step)
-    return merge(rows, _find_packed(connection, tables, wanted, after, step), key=_place)
+    return merge(rows, _find_packed(connection, tables, wanted, after, step), key=_position_of)
 
 
-def _place(event: StoredEvent) -> Position:
+def _position_of(event: StoredEvent) -> Position:
     return Position(event.time, event.writer_id, event.sequence)
 
 
@@ -118,7 +118,7 @@ def _find_packed(
                 and (not wanted.caller or event.caller == wanted.caller)
                 and (not wanted.kinds or event.kind in wanted.kinds)
             )
-            if is_wanted and _place(event) > after:
+            if is_wanted and _position_of(event) > after:
                 yield event
 
 
@@ -186,7 +186,7 @@ def find_events(
         *_find_rows_about(connection, tables, keys, subject_keys, now, objects),
         *_find_packed_about(connection, tables, keys, subject_keys, objects),
     ]
-    return sorted(found, key=_place)
+    return sorted(found, key=_position_of)
 
 
 def _find_rows_about(

@@ -92,7 +92,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
                 add_PolicyAdminServiceServicer_to_server,
                 PolicyAdminServicer(publisher, FloorApprovals(approvals, publisher), cache),
             ),
-            approval_registration(ApprovalServicer(approvals, database, tables.pending_changes, PageTokens(), clock)),
+            approval_registration(ApprovalServicer(approvals, PageTokens())),
             audit.registration,
         ),
         check=check,

@@ -286,7 +286,7 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
-            approval_registration(ApprovalServicer(approvals, database, pending_changes, tokens, clock)),
+            approval_registration(ApprovalServicer(approvals, tokens)),
             audit.registration,
         ),
         check=check,

@@ -7,11 +7,10 @@ writer's commits. `services.storage.life` says what a life is. Tokens are opaque
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import NamedTuple
 
+from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
 
 _FORM = re.compile(r"2/(results|policy|verification)/([0-9]{6})/([0-9a-f-]{0,36})/([0-9]{1,9})/([0-9]{1,18})")
@@ -48,7 +47,7 @@ def encode_token(commit: CommitPosition) -> str:
     """Return the token for a position. It has at most 130 characters."""
     life, writer, sequence = commit.position
     text = f"2/{commit.service}/{commit.region}/{life}/{writer}/{sequence}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    return encode_base64url(text.encode())
 
 
 def decode_token(token: str, field: str = "at_least_as_fresh") -> CommitPosition | None:
@@ -68,8 +67,8 @@ def read_token(token: str) -> CommitPosition | None:
     if not token:
         return None
     try:
-        text = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-    except (binascii.Error, ValueError):
+        text = decode_base64url(token).decode()
+    except ValueError:
         text = ""
     match = _FORM.fullmatch(text)
     if match is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import Any
 import orjson
 from google.protobuf.message import Message
 
+from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
 from services.domain.subkeys import Purpose, subkey
 
@@ -39,7 +38,7 @@ class PageTokens:
     def issue(self, request: Message, position: Sequence[str | int]) -> str:
         """Return the token of the page after a position."""
         body = orjson.dumps(position)
-        return base64.urlsafe_b64encode(self.mac(request, body) + body).decode().rstrip("=")
+        return encode_base64url(self.mac(request, body) + body)
 
     def position(self, request: Message, shape: Sequence[type]) -> list[Any] | None:
         """Return the position in a request's page_token, with values of these types; None for the first page.
@@ -51,10 +50,10 @@ class PageTokens:
         if not token:
             return None
         try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            raw = decode_base64url(token)
             mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
             position = orjson.loads(body) if hmac.compare_digest(mac, self.mac(request, body)) else None
-        except (binascii.Error, ValueError):
+        except ValueError:
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):
             raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")

@@ -18,6 +18,7 @@ from hutong_client.cli.main import run as run_hutong
 
 from services.__main__ import run as run_hutongd
 from services.runtime.configuration.settings import VARIABLES
+from tests.support.access.methods import METHODS
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -135,6 +136,20 @@ def test_the_pepper_is_split_and_joined_as_the_page_says(tmp_path: Path) -> None
     pepper = (tmp_path / "pepper").read_bytes()
     assert (tmp_path / "again").read_bytes() == pepper
     assert len({(tmp_path / name).read_bytes() for name in ("pepper", "first", "second")}) == 3
+
+
+def test_the_readme_lists_every_rpc() -> None:
+    """A row begins with a service and has its methods. Internal services are left out."""
+    listed = set()
+    for row in re.findall(
+        r"^\| (`\w+Service\.[^|]*)\|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        service, _, first = CODE.findall(row)[0].partition(".")
+        listed |= {(service, method) for method in (first, *CODE.findall(row)[1:])}
+    every = {
+        (method.containing_service.name, method.name) for method in METHODS if ".internal." not in method.full_name
+    }
+    assert listed == every
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)

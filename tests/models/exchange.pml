@@ -5,13 +5,13 @@
  * The bottom node commits with two writers. A commit gets its turn when it begins, and may end later than a commit with a
  * greater turn. The bottom sends its commits to the middle, which stores them and logs them in one log of its own, and
  * sends that log to the top. Connections are cut at any moment; a frame that is under way may be lost or may still
- * arrive. The bottom and the middle are restored from older copies. A fourth node sends frames about the bottom's
- * records.
+ * arrive. The bottom and the middle are restored from older copies. A stranger, which is a fourth node, sends frames about
+ * the bottom's records.
  *
  * A commit is known by an id from 0 to COMMITS - 1 that no node sees. Sets of commits are bit masks of ids.
  *
  * Limits of the search: COMMITS made, CUTS of each connection, RESTORES of each node.
- * Faults for the check of the check: FORGET, STALE, TWICE, DISORDER, EARLY, BELIEVE. */
+ * Each of FORGET, STALE, TWICE, DISORDER, EARLY and BELIEVE puts a fault into the model, which the search must find. */
 
 #ifndef COMMITS
 #define COMMITS 3
@@ -24,7 +24,7 @@
 #endif
 
 #define WRITERS 2
-#define LIE 7                     /* the id of a record that the fourth node made up */
+#define LIE 7                     /* the id of a record that the stranger made up */
 #define BIT(id) (1 << (id))
 #define LOG(w, s) log[(w) * COMMITS + (s) - 1]
 #define REACH(l, w) ((l) * WRITERS + (w))
@@ -60,9 +60,9 @@ chan up = [2] of { byte, byte, byte, byte, byte };   /* from, log, writer, seque
 /* The middle: how much of the bottom's log is durable, what it holds, and its own log. */
 byte known_log;
 byte durable[WRITERS];
-byte last[WRITERS];               /* the last durable commit, as id + 1: stands for its commit time */
+byte last[WRITERS];               /* the last durable commit, as id + 1; the protocol compares its commit time */
 byte held;
-byte reached[LIVES * WRITERS];    /* what tokens are honoured by */
+byte reached[LIVES * WRITERS];    /* the newest sequence of each life; tokens are met by it */
 byte relay[2 * COMMITS];          /* its own log, as id + 1 */
 byte relay_life[2 * COMMITS];
 byte relayed;
@@ -364,12 +364,12 @@ inline top_receive() {
 
 /* The invariants, after each step. */
 inline check() {
-    /* Nobody is believed about another node's records. */
+    /* No node is believed about another node's records. */
     assert((held & BIT(LIE)) == 0);
     for (id : 0 .. COMMITS - 1) {
-        /* The effect of once. */
+        /* Each effect happens once. */
         assert(times[id] <= 1);
-        /* No token is honoured early: at the bottom, in the middle and at the top. */
+        /* No token is met early: at the bottom, in the middle and at the top. */
         if
         :: (issued & BIT(id)) ->
             assert(!TOKEN_HERE(id) || LOG(writer_of[id], sequence_of[id]) == id + 1);

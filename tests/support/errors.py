@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
+Detail = TypeVar("Detail", bound=Message)
 Failure = tuple[grpc.StatusCode, str, list[str]]
 """The code, the reason and the sorted faulty fields of a failed call."""
 
@@ -28,13 +30,16 @@ def rich_status(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     raise AssertionError(f"{error.code()} has no details: {error.details()}")
 
 
+def detail_of(status: status_pb2.Status, kind: type[Detail]) -> Detail:
+    """Return the detail of a kind. Fail the test if the status has none."""
+    found = kind()
+    assert any(one.Unpack(found) for one in status.details)
+    return found
+
+
 def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
     """Return the ErrorInfo of a failed call."""
-    for detail in rich_status(error).details:
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info
-    raise AssertionError("no ErrorInfo among the details")
+    return detail_of(rich_status(error), error_details_pb2.ErrorInfo)
 
 
 def field_violations(error: grpc.aio.AioRpcError) -> dict[str, str]:

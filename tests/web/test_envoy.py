@@ -267,7 +267,7 @@ async def test_page_in_a_browser_gets_typed_answers(web: Web, tmp_path: Path) ->
                 return answered, faulty, unknown
 
         answered, faulty, unknown = await asyncio.to_thread(ask)
-    assert answered.startswith(("RECOGNIZED, ", "NOT_RECOGNIZED, ", "NO_TEST_REQUIRED, ", "UNDETERMINED, ")), answered
+    assert answered.startswith(("RECOGNIZED, ", "NOT_RECOGNIZED, ", "NOT_REQUIRED, ", "UNDETERMINED, ")), answered
     assert "[invalid_argument]" in faulty
     assert "document.number BAD_DOCUMENT_NUMBER" in faulty
     assert "[unauthenticated]" in unknown or "[permission_denied]" in unknown

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Issues the token that a code page shows for its user. 51-verify.sh would send it as "holder_token", once.
+# Issues the token that a code page shows for its user. A gate sends it once, as `holder_token` of its VerifyRequest.
 set -eu
 grpcurl -plaintext -d '{
   "document": {"type": "DOCUMENT_TYPE_RESIDENT_ID_CARD", "number": "410105186001010019", "name": "张伟"},

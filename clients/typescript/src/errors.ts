@@ -1,4 +1,3 @@
-import type { Message } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 
@@ -101,7 +100,7 @@ export class HutongError extends ConnectError {
     }
   }
 
-  // ConnectError takes every error with its fields for one of its own.
+  // ConnectError accepts every error with its name and fields as its instance. HutongError accepts only its own.
   static override [Symbol.hasInstance](value: unknown): boolean {
     return Function.prototype[Symbol.hasInstance].call(this, value);
   }
@@ -120,6 +119,3 @@ export class UploadLost extends Error {
     super("the service holds fewer tubes than it acknowledged");
   }
 }
-
-/** A message with a cursor, as watches send. */
-export type WithCursor = Message & { cursor: string };

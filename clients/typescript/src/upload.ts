@@ -24,7 +24,7 @@ const CALL_TIMEOUT_MS = 30_000;
 /** The tag and the length of a tube inside its batch. */
 const FRAME_BYTES = 8;
 
-/** One upload of one laboratory. A session with the same id resumes it. */
+/** Which upload a session sends, and its limits. */
 export interface UploadOptions {
   /** The laboratory, as "labs/{uscc}". */
   lab: string;
@@ -52,7 +52,10 @@ export interface Acknowledged {
   readonly response: UploadResultsResponse;
 }
 
-/** An upload that resumes after every break. Browsers cannot upload. */
+/**
+ * One upload of one laboratory. It resumes after every break, and so does a session with the same id. Browsers cannot
+ * upload.
+ */
 export class UploadSession {
   constructor(
     readonly uploads: Client<typeof UploadService>,
@@ -176,4 +179,3 @@ export async function* batchesOf(tubes: Iterable<Tube> | AsyncIterable<Tube>): A
     yield batch;
   }
 }
-

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import zlib
 
 import orjson
 
+from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
 from services.results.changelog.model import Cursor, Position
 
@@ -18,19 +17,19 @@ _MAX_CURSOR_BYTES = 1 << 20
 def encode_cursor(cursor: Cursor) -> str:
     """Return the text of a cursor."""
     positions = [[writer_id, *position] for writer_id, position in sorted(cursor.items())]
-    return base64.urlsafe_b64encode(zlib.compress(orjson.dumps(positions), level=1)).decode().rstrip("=")
+    return encode_base64url(zlib.compress(orjson.dumps(positions), level=1))
 
 
 def decode_cursor(text: str) -> Cursor:
     """Return the cursor that a text of `encode_cursor` stands for. Raises InvalidArgument for any other text."""
     try:
-        packed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        packed = decode_base64url(text)
         unpacking = zlib.decompressobj()
         positions = orjson.loads(unpacking.decompress(packed, _MAX_CURSOR_BYTES))
         if not unpacking.eof:
             raise ValueError
         return {writer_id: Position(sequence, processed) for writer_id, sequence, processed in map(_numbers, positions)}
-    except (binascii.Error, zlib.error, ValueError, TypeError):
+    except (zlib.error, ValueError, TypeError):
         raise InvalidArgument.field("cursor", "is not a cursor of this service") from None
 
 

@@ -15,10 +15,11 @@ from hutong.error.v1 import error_reason_pb2
 V1 = "grpc.reflection.v1.ServerReflection"
 _POOL = descriptor_pool.Default()
 _OF_ERRORS = (error_reason_pb2.DESCRIPTOR, error_details_pb2.DESCRIPTOR)
-"""The reasons and details of errors. No service's file imports them, so that they are loaded here."""
+"""The reasons and details of errors. No service's file imports them, so they are loaded here."""
 
 
 async def _by_service(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """Replace methods in requests by their services, because the pool of descriptors finds no method by its name."""
     async for request in requests:
         if request.HasField("file_containing_symbol"):
             request.file_containing_symbol = service_of(request.file_containing_symbol)
@@ -41,7 +42,6 @@ def add_reflection(names: Iterable[str], server: grpc.aio.Server) -> None:
     reflected: Any = reflection.aio.ReflectionServicer([*names, reflection.SERVICE_NAME, V1])
 
     async def answer(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
-        # The pool of descriptors finds no method by its name.
         async for found in reflected.ServerReflectionInfo(_by_service(requests), context):
             yield found
 

@@ -135,11 +135,16 @@ def _precondition_failure(violations: list[errors.Violation]) -> error_details_p
     return error_details_pb2.PreconditionFailure(violations=found)
 
 
-def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo | None:
-    """Return the ErrorInfo of a failed call to another service; None if it carries none."""
+def error_info(error: grpc.aio.AioRpcError) -> error_details_pb2.ErrorInfo:
+    """Return the ErrorInfo of a failed call to another service, or an empty one if it carries none."""
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
-            info = error_details_pb2.ErrorInfo()
-            if any(detail.Unpack(info) for detail in status_pb2.Status.FromString(value).details):
-                return info
-    return None
+            return info_from_status(status_pb2.Status.FromString(value))
+    return error_details_pb2.ErrorInfo()
+
+
+def info_from_status(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
+    """Return the ErrorInfo among a status's details, or an empty one if there is none."""
+    info = error_details_pb2.ErrorInfo()
+    any(detail.Unpack(info) for detail in status.details)
+    return info

@@ -6,9 +6,6 @@ nonce, and the content under AES-256-GCM. The two versions are authenticated too
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 import secrets
 from hashlib import blake2b
 from typing import NamedTuple
@@ -16,6 +13,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import Violation
 from services.domain.instant import SECOND, Instant, Span
 from services.domain.subject import KEY_LENGTH, Pepper
@@ -30,7 +28,6 @@ _FORM = 1
 _NONCE_LENGTH = 12
 _TIME_LENGTH = 8
 _HEAD_LENGTH = 2
-_LETTERS = re.compile("[A-Za-z0-9_-]+")
 
 
 class HolderToken(NamedTuple):
@@ -68,7 +65,7 @@ class TokenSeal:
         nonce = secrets.token_bytes(_NONCE_LENGTH)
         content = subject_key + now.to_bytes(_TIME_LENGTH) + bytes([purpose]) + masked_name.encode()
         sealed = self._cipher.encrypt(nonce, content, self._head)
-        return base64.urlsafe_b64encode(self._head + nonce + sealed).rstrip(b"=").decode()
+        return encode_base64url(self._head + nonce + sealed)
 
     def read(self, text: str, purpose: int, now: Instant, found: list[Violation]) -> HolderToken | None:
         """Return the content of a token. If it is not accepted for a purpose now, add the reason and return None."""
@@ -85,11 +82,9 @@ class TokenSeal:
         return token
 
     def _open(self, text: str) -> HolderToken | None:
-        if not _LETTERS.fullmatch(text):
-            return None
         try:
-            raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        except binascii.Error:
+            raw = decode_base64url(text)
+        except ValueError:
             return None
         head, nonce = raw[:_HEAD_LENGTH], raw[_HEAD_LENGTH : _HEAD_LENGTH + _NONCE_LENGTH]
         if head != self._head or len(nonce) < _NONCE_LENGTH:

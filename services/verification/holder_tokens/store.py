@@ -26,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 
 class TokenUse(NamedTuple):
-    """A token that is shown with a question. `question` names the question and its caller; empty without a name."""
+    """A token that is shown with a question. `question` is `Asker.question`."""
 
     token: HolderToken
     question: str
@@ -41,7 +41,7 @@ class TokenUses:
         self._purge_seconds = purge_seconds
 
     async def accept_each(self, uses: Sequence[TokenUse]) -> list[InvalidArgument | None]:
-        """Accept tokens. Return for each None, or an error if it was shown before with another question.
+        """Accept tokens. For each return None, or an error if it was shown before with another question.
 
         The accepted tokens are stored durably when this returns.
 
@@ -68,9 +68,9 @@ def accept_tokens(connection: Connection, uses: Sequence[TokenUse]) -> list[bool
     # All transactions insert in one order, so that two of them never deadlock.
     for index in sorted(range(len(uses)), key=lambda index: uses[index].token.token_id):
         token, question = uses[index]
-        # A question without a name is never asked again, so its hash is like no other.
-        named = question.encode() or secrets.token_bytes(KEY_LENGTH)
-        question_hash = blake2b(named, digest_size=KEY_LENGTH).digest()
+        # A question without an id cannot be recognised when it is asked again, so its hash equals no other.
+        identity = question.encode() or secrets.token_bytes(KEY_LENGTH)
+        question_hash = blake2b(identity, digest_size=KEY_LENGTH).digest()
         row = {"token_id": token.token_id, "question_hash": question_hash, "end_time": token.end_time}
         if connection.execute(insert_if_absent(connection, used_holder_tokens).values(row)).rowcount:
             accepted[index] = True

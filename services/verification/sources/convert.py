@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from google.rpc import error_details_pb2, status_pb2
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_service_pb2 import ResolvePolicyItem, ResolvePolicyRequest
 from hutong.verification.v1 import decision_pb2
@@ -11,6 +10,7 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant, from_duration, from_timestamp, to_timestamp
 from services.domain.names import DEFAULT_ITEM, describe_item, is_announced, parse_item, parse_items
 from services.runtime.consistency import encode_token
+from services.runtime.server.status import info_from_status
 from services.verification.decision.items import item_rules
 from services.verification.decision.model import (
     AcceptedItem,
@@ -70,13 +70,6 @@ def not_fresh_from_proto(item: ResolvePolicyItem) -> Unavailable | None:
     if info.reason != "NOT_FRESH_ENOUGH":
         return None
     return Unavailable(info.reason, item.error.message, metadata=dict(info.metadata))
-
-
-def info_from_status(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
-    """Return the ErrorInfo among a status's details, or an empty one if there is none."""
-    info = error_details_pb2.ErrorInfo()
-    any(detail.Unpack(info) for detail in status.details)
-    return info
 
 
 def fill_policy(inputs: decision_pb2.DecisionInputs, answer: PolicyAnswer) -> None:

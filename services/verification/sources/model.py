@@ -1,4 +1,4 @@
-"""Policy's questions and answers as values."""
+"""Questions to the sources, and Policy's answers, as values."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from hutong.policy.v1 import policy_pb2
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 
 from services.domain.instant import Instant
 from services.runtime.consistency import CommitPosition
@@ -19,6 +20,13 @@ PolicyKey: TypeAlias = tuple[str, int, str]
 
 No policy distinguishes origins within a province.
 """
+
+
+class LookUp(NamedTuple):
+    """A question to Results. `subject_key` stands in for a document that the request lacks; empty if it has one."""
+
+    request: LookupLatestRequest
+    subject_key: bytes = b""
 
 
 class PolicyQuestion(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
@@ -19,9 +19,10 @@ from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreak
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
+from services.runtime.server.status import info_from_status
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.sources.convert import info_from_status
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
+from services.verification.sources.model import LookUp
 
 if TYPE_CHECKING:
     from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceAsyncStub
@@ -39,13 +40,6 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 """Codes with which one faulty look-up fails its whole batch. The batch is halved until only that look-up fails."""
 
 
-class _LookUp(NamedTuple):
-    """A look-up. `subject_key` stands in for a document that the request lacks; empty if it has one."""
-
-    request: LookupLatestRequest
-    subject_key: bytes
-
-
 class ResultsClient:
     """Asks this node's Results."""
 
@@ -56,34 +50,30 @@ class ResultsClient:
         self._breaker = CircuitBreaker(source)
         # Look-ups that arrive while calls are under way share the next call, which costs both sides far less.
         # Nationwide look-ups have calls of their own, so that no other look-up waits for a slow nation.
-        self._local: Coalescer[_LookUp, Answer] = Coalescer(self._look_up_batch, on_late=self._give_up)
-        self._nationwide: Coalescer[_LookUp, Answer] = Coalescer(
-            self._look_up_batch, in_flight=4, on_late=self._give_up
-        )
+        self._local: Coalescer[LookUp, Answer] = Coalescer(self._look_up_batch, on_late=self._give_up)
+        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self._look_up_batch, in_flight=4, on_late=self._give_up)
         self._region = jurisdiction
         # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
-        self._unshared: Coalescer[_LookUp, Answer] = Coalescer(
+        self._unshared: Coalescer[LookUp, Answer] = Coalescer(
             self._look_up_batch, max_batch=1, in_flight=64, on_late=self._give_up
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
-    def ask(
-        self, look_up: LookupLatestRequest, longest_seconds: float = SOURCE_SECONDS, subject_key: bytes = b""
-    ) -> asyncio.Future[Answer]:
-        """Send a look-up and return the future of its answer. `subject_key` stands in for an absent document.
+    def ask(self, look_up: LookUp, longest_seconds: float = SOURCE_SECONDS) -> asyncio.Future[Answer]:
+        """Send a look-up and return the future of its answer.
 
         The future has an answer within the time that the circuit breaker allows. It raises InvalidArgument if Results
         rejects the look-up.
         """
-        if self.may_wait(look_up):
+        if self.may_wait(look_up.request):
             coalescer = self._unshared
-        elif look_up.scope == LOOKUP_SCOPE_NATIONWIDE:
+        elif look_up.request.scope == LOOKUP_SCOPE_NATIONWIDE:
             coalescer = self._nationwide
         else:
             coalescer = self._local
-        return coalescer.ask(_LookUp(look_up, subject_key), self._breaker.seconds_of(longest_seconds))
+        return coalescer.ask(look_up, self._breaker.seconds_of(longest_seconds))
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
         """Return whether a look-up has a consistency token of another node.
@@ -95,25 +85,20 @@ class ResultsClient:
         return commit is not None and commit.region != self._region
 
     async def look_up_each(
-        self,
-        look_ups: list[LookupLatestRequest],
-        longest_seconds: float = SOURCE_SECONDS,
-        subject_keys: Sequence[bytes] = (),
+        self, look_ups: Sequence[LookUp], longest_seconds: float = SOURCE_SECONDS
     ) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
-        `subject_keys` is empty, or has for each look-up the key that stands in for an absent document.
         Look-ups without another node's token share one call. Look-ups with the same such token share a call too.
         """
-        by_token: dict[str, Coalescer[_LookUp, Answer]] = {}
+        by_token: dict[str, Coalescer[LookUp, Answer]] = {}
         waiting: dict[int, asyncio.Future[Answer]] = {}
-        keyed = [_LookUp(*one) for one in zip(look_ups, subject_keys or [b""] * len(look_ups), strict=True)]
-        for index, one in enumerate(keyed):
+        for index, one in enumerate(look_ups):
             token = one.request.at_least_as_fresh
             if token and self.may_wait(one.request):
                 coalescer = by_token.setdefault(token, Coalescer(self._look_up_batch, on_late=self._give_up))
                 waiting[index] = coalescer.ask(one, self._breaker.seconds_of(longest_seconds))
-        rest = [one for index, one in enumerate(keyed) if index not in waiting]
+        rest = [one for index, one in enumerate(look_ups) if index not in waiting]
         together = await self._look_up_together(rest, longest_seconds)
         if not waiting:
             return together
@@ -121,9 +106,7 @@ class ResultsClient:
         prompt = iter(together)
         return [_outcome(waiting[index]) if index in waiting else next(prompt) for index in range(len(look_ups))]
 
-    async def _look_up_together(
-        self, look_ups: list[_LookUp], longest_seconds: float
-    ) -> Sequence[Answer | HutongError]:
+    async def _look_up_together(self, look_ups: list[LookUp], longest_seconds: float) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
         nationwide = any(one.request.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
@@ -146,7 +129,7 @@ class ResultsClient:
         self._breaker.record_failure("no answer in time")
         return None
 
-    async def _look_up_batch(self, look_ups: list[_LookUp]) -> Sequence[Answer | HutongError]:
+    async def _look_up_batch(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
         request = BatchLookupColumnsRequest(requests=[one.request for one in look_ups])
         if any(one.subject_key for one in look_ups):
             request.subject_keys.extend([one.subject_key for one in look_ups])

@@ -26,7 +26,7 @@ from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import Evidence
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
-from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.model import LookUp, PolicyQuestion
 from services.verification.verify.asker import FULL, Asker, View
 
 LOOKED_AT = 10
@@ -74,9 +74,9 @@ class Question(NamedTuple):
         return pepper.subject_key(self.document)
 
     @property
-    def token_key(self) -> bytes:
-        """The subject key of the token; empty if a document was stated."""
-        return b"" if self.token is None else self.token.subject_key
+    def keyed_look_up(self) -> LookUp:
+        """The look-up, with the subject key of the token that was shown in place of a document."""
+        return LookUp(self.look_up, b"" if self.token is None else self.token.subject_key)
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"

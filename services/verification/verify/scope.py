@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
-from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.decide import decide
 from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_UNAVAILABLE, Decision, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
+from services.verification.sources.model import LookUp
 from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import GatheredInputs, SourceAnswers, gather
 from services.verification.verify.kept import Reply
@@ -67,13 +67,13 @@ def decide_if_sufficient(question: Question, answers: SourceAnswers) -> SettledQ
     return SettledQuestion(answers, gathered, decision) if decision.outcome in _SUFFICIENT else None
 
 
-def nationwide(look_up: LookupLatestRequest) -> LookupLatestRequest:
-    """Change a look-up to nationwide scope and return it.
+def nationwide(question: Question) -> LookUp:
+    """Change the look-up of a question to nationwide scope and return it.
 
     The change in place is safe, because the node's own answer to the look-up has already been received.
     """
-    look_up.scope = LOOKUP_SCOPE_NATIONWIDE
-    return look_up
+    question.look_up.scope = LOOKUP_SCOPE_NATIONWIDE
+    return question.keyed_look_up
 
 
 def with_nation(answers: SourceAnswers, found: LookupAnswer | None) -> SourceAnswers:

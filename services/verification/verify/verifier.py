@@ -109,7 +109,7 @@ class Verifier:
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
         if settled is None:
-            found = await self._results.ask(nationwide(question.look_up), SECOND_LOOK_UP_SECONDS, question.token_key)
+            found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SECONDS)
             settled = decide_from(question, with_nation(answers, found))
         return message, self._fill(question, settled, message)
 
@@ -185,10 +185,9 @@ class Verifier:
     async def _decide_rest(self, rest: Sequence[Unanswered]) -> list[Unkept]:
         if not rest:
             return []
-        look_ups = [nationwide(one.question.look_up) for one in rest]
+        look_ups = [nationwide(one.question) for one in rest]
         unkept: list[Unkept] = []
-        keys = [one.question.token_key for one in rest]
-        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SECONDS, keys)
+        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SECONDS)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):
@@ -213,13 +212,13 @@ class Verifier:
             if not known.needs_results:
                 return self._answers(self._rule(known), None)
             set_items(question, known.items)
-        look_up = self._results.ask(question.look_up, subject_key=question.token_key)
+        look_up = self._results.ask(question.keyed_look_up)
         try:
             rule = self._rule(known or await self._policies.resolve(question.policy))
             if known is None and rule.items:
                 look_up.cancel()
                 set_items(question, rule.items)
-                look_up = self._results.ask(question.look_up, subject_key=question.token_key)
+                look_up = self._results.ask(question.keyed_look_up)
             return self._answers(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()
@@ -232,8 +231,8 @@ class Verifier:
         cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
         asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
         _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
-        wanted = [question for question in questions if asking[question.policy]]
-        looking_up = asyncio.ensure_future(self._look_up_each(wanted))
+        look_ups = [question.keyed_look_up for question in questions if asking[question.policy]]
+        looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
         try:
             rules = await self._resolve_missing(cached)
             found = iter(await looking_up)
@@ -243,7 +242,7 @@ class Verifier:
         again = _set_items_of_each(
             questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
         )
-        more_found = await self._look_up_each(again)
+        more_found = await self._results.look_up_each([question.keyed_look_up for question in again])
         found_again = dict(zip(map(id, again), more_found, strict=True))
         answers: list[SourceAnswers | HutongError] = []
         for question in questions:
@@ -257,10 +256,6 @@ class Verifier:
             else:
                 answers.append(self._answers(rule, answer))
         return answers
-
-    async def _look_up_each(self, questions: Sequence[Question]) -> Sequence[LookupAnswer | HutongError | None]:
-        look_ups = [question.look_up for question in questions]
-        return await self._results.look_up_each(look_ups, subject_keys=[question.token_key for question in questions])
 
     async def _resolve_missing(
         self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]

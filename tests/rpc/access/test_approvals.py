@@ -31,7 +31,6 @@ from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.main import run
 from sqlalchemy import create_engine, update
 
 from services.domain.instant import DAY, HOUR, to_timestamp
@@ -39,6 +38,7 @@ from services.results.limits import ResultsLimits
 from services.results.records.tables import revision_reasons
 from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
+from tests.support.access.command import hutong
 from tests.support.access.guarded import (
     CALLERS,
     CASE,
@@ -314,36 +314,29 @@ async def test_a_floor_that_changed_meanwhile_is_proposed_anew(guarded: Guarded)
 async def test_the_command_lists_approves_and_rejects(guarded: Guarded, capsys: pytest.CaptureFixture[str]) -> None:
     """It finds the service that has a change. A floor in a file waits as well."""
 
-    async def hutong(caller: str, *arguments: str) -> tuple[int, str]:
-        shown = guarded.certificate(caller)
-        options = ["--tls-ca", str(guarded.clients.root.certificate)]
-        options += ["--tls-certificate", str(shown.certificate), "--tls-key", str(shown.key)]
-        options += ["--results", guarded.addresses["results"], "--policy", guarded.addresses["policy"]]
-        capsys.readouterr()
-        code = await asyncio.to_thread(run, [*options, *arguments])
-        # The services log to the same output.
-        lines = capsys.readouterr().out.splitlines()
-        return code, "\n".join(line for line in lines if "[info" not in line and "[debug" not in line)
+    async def hutong_text(caller: str, *arguments: str) -> tuple[int, str]:
+        code, lines = await hutong(guarded, capsys, caller, *arguments)
+        return code, "\n".join(lines)
 
     pending = await propose_unlinking(guarded, LI, 700)
-    code, listed = await hutong(WANG, "pending", "list")
+    code, listed = await hutong_text(WANG, "pending", "list")
     assert code == ExitCode.DONE
     assert pending.name in listed
-    _, text = await hutong(WANG, "pending", "list", "--json")
+    _, text = await hutong_text(WANG, "pending", "list", "--json")
     changes = {change["name"]: change for change in json.loads(text)["pending_changes"]}
     assert changes[pending.name]["change"]["unlink_reason"] == "a slip"
-    assert (await hutong(LI, "pending", "approve", pending.name))[0] == ExitCode.FAILED
-    code, told = await hutong(WANG, "pending", "approve", pending.name)
+    assert (await hutong_text(LI, "pending", "approve", pending.name))[0] == ExitCode.FAILED
+    code, told = await hutong_text(WANG, "pending", "approve", pending.name)
     assert (code, told) == (ExitCode.DONE, f"{pending.name}: approved")
     file = guarded.directory / "floor.yaml"
     file.write_text(
         "name: jurisdictions/000000/policies/lifted\ntitle: made up\nfloor: true\npurposes: [PURPOSE_HOTEL]\n"
         "effective_start_time: '2099-01-01T00:00:00+08:00'\nnot_required: {}\n"
     )
-    _, text = await hutong(FIRST, "policy", "apply", "-f", str(file), "--yes", "--json")
+    _, text = await hutong_text(FIRST, "policy", "apply", "-f", str(file), "--yes", "--json")
     (applied,) = json.loads(text)["policies"]
     assert applied["action"] == "waits for a second approver"
     rejected = ("pending", "reject", applied["pending_change"]["name"], "--reason", "too early")
-    assert (await hutong(SECOND, *rejected)) == (ExitCode.DONE, f"{applied['pending_change']['name']}: rejected")
-    _, listed = await hutong(SECOND, "pending", "list")
+    assert (await hutong_text(SECOND, *rejected)) == (ExitCode.DONE, f"{applied['pending_change']['name']}: rejected")
+    _, listed = await hutong_text(SECOND, "pending", "list")
     assert listed == "No change waits."

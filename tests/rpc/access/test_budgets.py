@@ -12,8 +12,7 @@ from typing import Any
 import grpc
 import pytest
 import pytest_asyncio
-from google.protobuf.message import Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_admin_service_pb2_grpc import PolicyAdminServiceStub
 from hutong.type.v1 import purpose_pb2
@@ -27,7 +26,7 @@ from services.runtime.clock import SystemClock
 from services.runtime.server.timing import ServerTiming
 from tests.support.access.guarded import OTHER_REGION, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
-from tests.support.errors import failure_of, rich_status
+from tests.support.errors import detail_of, failure_of, rich_status
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import LAB_NAME, make_document
 from tests.support.waiting import until
@@ -93,13 +92,6 @@ def missed() -> float:
     return REGISTRY.get_sample_value("hutong_persons_missed_total", {"role": "gate"}) or 0.0
 
 
-def detail(status: status_pb2.Status, kind: type[Message]) -> Any:
-    """Return the detail of a kind. Fail the test if there is none."""
-    found = kind()
-    assert any(one.Unpack(found) for one in status.details)
-    return found
-
-
 async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
     """In batches of the largest size: as many are answered as the budget has, and the others have errors."""
     stub = await gate(guarded, "crowd")
@@ -115,12 +107,12 @@ async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.Verify(question(11_000))
     status = rich_status(caught.value)
-    info = detail(status, error_details_pb2.ErrorInfo)
+    info = detail_of(status, error_details_pb2.ErrorInfo)
     name = f"gates/{REGION}/crowd"
     assert dict(info.metadata) == {"caller": name, "what": "distinct persons an hour", "limit": str(PERSONS)}
-    (violation,) = detail(status, error_details_pb2.QuotaFailure).violations
+    (violation,) = detail_of(status, error_details_pb2.QuotaFailure).violations
     assert violation.subject == name
-    wait = detail(status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta()
+    wait = detail_of(status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta()
     assert timedelta(minutes=55) < wait <= timedelta(hours=1)
     # A person who was asked about before may be asked about again.
     await stub.Verify(question(1000))
@@ -164,7 +156,7 @@ async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded
     await stream.write(StreamVerifyRequest(correlation_id="3", request=question(3)))
     refused = await stream.read()
     assert (refused.correlation_id, refused.error.code) == ("3", code_pb2.RESOURCE_EXHAUSTED)
-    assert detail(refused.error, error_details_pb2.ErrorInfo).reason == "BUDGET_EXCEEDED"
+    assert detail_of(refused.error, error_details_pb2.ErrorInfo).reason == "BUDGET_EXCEEDED"
     await stream.write(StreamVerifyRequest(correlation_id="1", request=question(1)))
     assert (await stream.read()).HasField("decision")
     await stream.done_writing()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
+import io
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -31,14 +30,14 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.main import run
 from sqlalchemy import create_engine
 
 from services.verification.schema import metadata
 from services.verification.verify.convert import COMPARE_NAME
+from tests.support.access.command import hutong
 from tests.support.access.guarded import CALLERS, CASE, REGION, USER, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
-from tests.support.errors import failure_of
+from tests.support.errors import detail_of, failure_of
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import make_document
 
@@ -134,9 +133,7 @@ async def test_who_asks_for_more_than_it_may_see_is_refused_by_item(guarded: Gua
         assert refused.code == code_pb2.PERMISSION_DENIED
         assert isinstance(answered, Decision)
     (item,) = (await stub.BatchVerify(BatchVerifyRequest(requests=[question(view=VIEW_FULL)]))).items
-    (detail,) = item.error.details
-    info = error_details_pb2.ErrorInfo()
-    assert detail.Unpack(info)
+    info = detail_of(item.error, error_details_pb2.ErrorInfo)
     assert dict(info.metadata) == {"role": "gate", "needed": "view: VIEW_MINIMAL"}
     assert await failure_of(stub.Verify(question(view=VIEW_FULL))) == NOT_PERMITTED
 
@@ -310,36 +307,21 @@ async def test_tokens_for_another_purpose_and_texts_that_are_none_are_refused(gu
 async def test_the_command_issues_and_shows_a_token(
     guarded: Guarded, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app, files = (
-        CALLERS["app"],
-        [guarded.directory / "sign-in.jwt", guarded.directory / "number", guarded.directory / "token"],
-    )
-    files[0].write_text(guarded.token(guarded.certificate(app))[1].removeprefix("Bearer "))
-    files[1].write_text(make_document(USER).number)
+    app = CALLERS["app"]
+    sign_in = guarded.directory / "sign-in.jwt"
+    sign_in.write_text(guarded.token(guarded.certificate(app))[1].removeprefix("Bearer "))
+    number = make_document(USER).number
 
-    async def hutong(caller: str, stdin: Path, *arguments: str) -> tuple[int, list[str]]:
-        shown = guarded.certificate(caller)
-        options = [
-            "--tls-ca",
-            str(guarded.clients.root.certificate),
-            "--verification",
-            guarded.addresses["verification"],
-        ]
-        options += ["--tls-certificate", str(shown.certificate), "--tls-key", str(shown.key)]
-        capsys.readouterr()
-        with stdin.open() as lines:
-            monkeypatch.setattr("sys.stdin", lines)
-            code = await asyncio.to_thread(run, [*options, *arguments])
-        # The services log to the same output.
-        lines = capsys.readouterr().out.splitlines()
-        return code, [line for line in lines if "[info" not in line and "[debug" not in line]
+    async def hutong_reading(text: str, caller: str, *arguments: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        return await hutong(guarded, capsys, caller, *arguments)
 
     person = ("--number", "-", "--name", make_document(USER).name)
-    code, (token,) = await hutong(app, files[1], "holder-token", "issue", *person, "--sign-in-file", str(files[0]))
+    issue_token = ("holder-token", "issue", *person, "--sign-in-file", str(sign_in))
+    code, (token,) = await hutong_reading(number, app, *issue_token)
     assert code == ExitCode.DONE
-    files[2].write_text(token)
     asked = ("verify", "--token", "-", "--region", "220502", "--purpose", "hotel")
-    code, lines = await hutong(CALLERS["gate"], files[2], *asked)
+    code, lines = await hutong_reading(token, CALLERS["gate"], *asked)
     assert (code, "  Holder: 王*" in lines) == (ExitCode.DONE, True)
-    assert (await hutong(CALLERS["gate"], files[2], *asked))[0] == ExitCode.FAILED
-    assert (await hutong(CALLERS["gate"], files[1], *asked, *person))[0] == ExitCode.USAGE
+    assert (await hutong_reading(token, CALLERS["gate"], *asked))[0] == ExitCode.FAILED
+    assert (await hutong_reading(number, CALLERS["gate"], *asked, *person))[0] == ExitCode.USAGE

@@ -6,22 +6,13 @@ from pathlib import Path
 
 from hutong_client.cli.exit_codes import ExitCode
 
-from clients.examples.day import LAB
-from tests.support.client.command_line import Shell
-from tests.support.client.laboratory_formats import TITLES, card, person
-from tests.support.client.laboratory_formats import csv as csv_file
-
-
-def stored(hutong: Shell, folder: Path, number: int) -> None:
-    """Upload a negative of a person, with times of no other test's results."""
-    row = person(number, sample_date="2022-08-15 06:00:00", report_date="2022-08-15 12:00:00")
-    file = csv_file([TITLES, row])(folder)
-    hutong("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai", "--region", "220502")
+from tests.support.client.command_line import Shell, upload_negatives
+from tests.support.client.laboratory_formats import card
 
 
 def test_stored_decision_is_explained_and_replayed(hutong: Shell, tmp_path: Path) -> None:
     """The present rules give the same decision again."""
-    stored(hutong, tmp_path, 610)
+    upload_negatives(hutong, tmp_path, 610)
     place = ("--region", "410105", "--purpose", "hotel", "--use-time", "2022-08-15T20:00:00+08:00")
     name = hutong.json("verify", "--number", card(610), *place, "--store-decision")["name"]
     told = hutong("decisions", "get", name, "--case", "2022-0815").stdout

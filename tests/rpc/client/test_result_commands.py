@@ -8,24 +8,13 @@ from pathlib import Path
 from hutong_client.cli.exit_codes import ExitCode
 
 from clients.examples.day import LAB
-from tests.support.client.command_line import Shell
-from tests.support.client.laboratory_formats import TITLES, card, person
-from tests.support.client.laboratory_formats import csv as csv_file
-
-TIMES = {"sample_date": "2022-08-15 06:00:00", "report_date": "2022-08-15 12:00:00"}
-"""Times of no other test's results, because all tests share one node."""
-
-
-def stored(hutong: Shell, folder: Path, *numbers: int) -> list[str]:
-    """Upload a negative of each person and return the names of the results."""
-    file = csv_file([TITLES, *(person(number, **TIMES) for number in numbers)])(folder)
-    hutong("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai", "--region", "220502")
-    return [hutong.json("lookup", "--number", card(number))["in_region"][0]["name"] for number in numbers]
+from tests.support.client.command_line import Shell, upload_negatives, upload_of_negatives
+from tests.support.client.laboratory_formats import card
 
 
 def test_result_is_shown_listed_and_corrected(hutong: Shell, tmp_path: Path) -> None:
     """A correction is a new revision; the old one can still be read."""
-    (name,) = stored(hutong, tmp_path, 601)
+    (name,) = upload_negatives(hutong, tmp_path, 601)
     assert f"{name}: negative, active, revision 1" in hutong("results", "get", name, "--case", "2022-0815").stdout
     corrected = hutong.json("correct", name, "--outcome", "positive", "--reason", "the tube was mixed up")
     assert corrected["test_result"]["revision"] == 2
@@ -52,7 +41,7 @@ def test_results_of_a_laboratory_are_listed_to_a_limit(hutong: Shell) -> None:
 
 def test_recall_counts_first_and_asks(hutong: Shell, tmp_path: Path) -> None:
     """Without a terminal it needs --yes. A dry run and an empty interval recall nothing."""
-    name = stored(hutong, tmp_path, 602, 603)[0]
+    name = upload_negatives(hutong, tmp_path, 602, 603)[0]
     reported = hutong.json("results", "get", name)["report_time"]
     hour = ("--from", reported, "--to", reported.replace("Z", ".5Z"))
     recall = ("recall", LAB, *hour, "--outcome", "negative", "--reason", "contaminated reagents")
@@ -73,9 +62,7 @@ def test_upload_and_nodes_are_shown(hutong: Shell, tmp_path: Path) -> None:
     """The journal has the upload's id."""
     assert "No node" in hutong("nodes").stdout
     assert hutong.json("nodes") == {"nodes": []}
-    file = csv_file([TITLES, person(604, **TIMES)])(tmp_path)
-    arguments = ("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai", "--region", "220502")
-    upload = hutong.json(*arguments)["upload"]
+    upload = hutong.json(*upload_of_negatives(tmp_path, 604))["upload"]
     assert hutong.json("uploads", "get", upload)["accepted_count"] == "1"
     assert "accepted 1, duplicates 0, rejected 0" in hutong("uploads", "get", upload).stdout
     unknown = f"labs/{LAB}/uploads/0190a5e2-7c00-7000-8000-000000000001"
@@ -84,7 +71,7 @@ def test_upload_and_nodes_are_shown(hutong: Shell, tmp_path: Path) -> None:
 
 def test_documents_are_linked_and_unlinked(hutong: Shell, tmp_path: Path) -> None:
     """Both numbers come from standard input. Nothing that is printed has a number in full."""
-    (name,) = stored(hutong, tmp_path, 605)
+    (name,) = upload_negatives(hutong, tmp_path, 605)
     passport = ("--linked-type", "passport", "--linked-country", "FRA", "--linked-number", "-")
     both = ("--number", "-", *passport, "--case", "2022-0815", "--reason", "saw both documents")
     numbers = f"{card(605)}\n12AB34605\n"
@@ -106,7 +93,7 @@ def test_documents_are_linked_and_unlinked(hutong: Shell, tmp_path: Path) -> Non
 
 def test_import_tells_what_is_here_now(hutong: Shell, tmp_path: Path) -> None:
     """The node is the nation, which has everything already."""
-    (name,) = stored(hutong, tmp_path, 607)
+    (name,) = upload_negatives(hutong, tmp_path, 607)
     told = hutong("import", "--number", card(607)).stdout
     assert "0 results were imported; 1 are here now." in told
     assert name in told
@@ -116,11 +103,11 @@ def test_import_tells_what_is_here_now(hutong: Shell, tmp_path: Path) -> None:
 
 def test_watch_goes_on_after_its_cursor(hutong: Shell, tmp_path: Path) -> None:
     """The file of the cursor makes the second run print only what came since."""
-    stored(hutong, tmp_path, 608)
+    upload_negatives(hutong, tmp_path, 608)
     cursor = tmp_path / "cursor"
     watch = ("watch", "results", "--lab", LAB, "--cursor-file", str(cursor), "--until-current")
     assert "R0608@1" in hutong(*watch).stdout
-    (name,) = stored(hutong, tmp_path, 609)
+    (name,) = upload_negatives(hutong, tmp_path, 609)
     assert [line.split()[4] for line in hutong(*watch).stdout.splitlines()] == [f"{name}@1"]
     lines = hutong(*watch, "--json").stdout.splitlines()
     assert all("checkpoint" in json.loads(line) for line in lines)

@@ -26,7 +26,7 @@ from hutong_client.formatting import source_name
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
 from services.verification.decision.decide import RULES_VERSION
-from tests.support.errors import error_info, field_violations
+from tests.support.errors import detail_of, error_info, field_violations
 from tests.support.verification.node import ALL, LAB, NUMBERS, Callers, Node, calling, document, paper, question
 from tests.support.waiting import until
 
@@ -385,9 +385,7 @@ async def test_batch_is_paired_and_a_faulty_item_harms_no_other(callers: Callers
     said = [item.decision.reason if item.HasField("decision") else item.error.code for item in response.items]
     invalid = grpc.StatusCode.INVALID_ARGUMENT.value[0]
     assert said == [pb.DECISION_REASON_VALID, invalid, pb.DECISION_REASON_NO_RESULT, invalid, invalid]
-    info = error_details_pb2.ErrorInfo()
-    assert response.items[1].error.details[0].Unpack(info)
-    assert info.reason == "BAD_DOCUMENT_NUMBER"
+    assert detail_of(response.items[1].error, error_details_pb2.ErrorInfo).reason == "BAD_DOCUMENT_NUMBER"
     stored = service.GetDecisionRequest(name=response.items[2].decision.name)
     assert (await callers.decisions.GetDecision(stored)).decision == response.items[2].decision
 

@@ -29,7 +29,7 @@ from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import CommitPosition, LogPosition, decode_token, encode_token
 from services.runtime.server.status import to_status
-from services.verification.sources.model import PolicyQuestion
+from services.verification.sources.model import LookUp, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
@@ -133,11 +133,12 @@ async def asking_policy(policy: Policy, clock: FixedClock) -> AsyncIterator[Poli
             await client.close()
 
 
-def _look_up(report: str = "", token: str = "") -> results_service.LookupLatestRequest:
+def _look_up(report: str = "", token: str = "") -> LookUp:
     claims = [ClaimedReport(lab="labs/91410100MA0000001X", report_number=report)] if report else []
-    return results_service.LookupLatestRequest(
+    request = results_service.LookupLatestRequest(
         document=document(NUMBERS[0]), claimed_reports=claims, at_least_as_fresh=token
     )
+    return LookUp(request)
 
 
 async def test_look_ups_that_meet_share_a_call_and_a_single_one_does_not_wait() -> None:

@@ -87,9 +87,8 @@ class Withdrawals:
 
     async def list(self, **fields: object) -> list[str]:
         """Return the ids of the listed changes."""
-        rest = (self.database, tables.pending_changes, PageTokens(), self.clock)
         request = ListPendingChangesRequest(**fields)  # type: ignore[arg-type]
-        response = await ApprovalServicer(self.approvals, *rest).ListPendingChanges(request, None)
+        response = await ApprovalServicer(self.approvals, PageTokens()).ListPendingChanges(request, None)
         return [change.name.partition("/")[2] for change in response.pending_changes]
 
 

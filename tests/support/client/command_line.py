@@ -14,7 +14,10 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
 from clients.examples import generate_day
+from clients.examples.day import LAB
 from clients.examples.node import Node
+from tests.support.client.laboratory_formats import TITLES, card, person
+from tests.support.client.laboratory_formats import csv as csv_file
 
 POLICIES = Path(generate_day.__file__).parent / "policies"
 
@@ -46,3 +49,19 @@ class Shell:
 
     def json(self, *arguments: str, stdin: str = "", code: ExitCode = ExitCode.DONE) -> Any:
         return json.loads(self(*arguments, "--json", stdin=stdin, code=code).stdout)
+
+
+def upload_of_negatives(folder: Path, *numbers: int) -> tuple[str, ...]:
+    """Write a file with a negative of each person. Return the arguments that upload it.
+
+    The times are those of no other test's results, because tests share a node.
+    """
+    times = {"sample_date": "2022-08-15 06:00:00", "report_date": "2022-08-15 12:00:00"}
+    file = csv_file([TITLES, *(person(number, **times) for number in numbers)])(folder)
+    return ("upload", str(file), "--lab", LAB, "--timezone", "Asia/Shanghai", "--region", "220502")
+
+
+def upload_negatives(hutong: Shell, folder: Path, *numbers: int) -> list[str]:
+    """Upload a negative of each person. Return the names of the results."""
+    hutong(*upload_of_negatives(folder, *numbers))
+    return [hutong.json("lookup", "--number", card(number))["in_region"][0]["name"] for number in numbers]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
-from concurrent import futures
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -19,6 +19,8 @@ from hutong.results.v1.upload_service_pb2 import (
     UploadResultsResponse,
 )
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer, add_UploadServiceServicer_to_server
+
+from tests.support.client.fake_server import serving_fake
 
 REJECTED = "REJECT"
 """Tubes whose code begins with this are rejected."""
@@ -121,14 +123,6 @@ def at_batches(status: status_pb2.Status, *numbers: int) -> Callable[[int], stat
     return lambda number: status if number in numbers else None
 
 
-@contextlib.contextmanager
-def serving(servicer: UploadServiceServicer) -> Iterator[str]:
-    """Serve on a free port of loopback. Yields the address."""
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    add_UploadServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(0).wait()
+def serving(servicer: UploadServiceServicer) -> AbstractContextManager[str]:
+    """Serve on a free port of loopback until the block ends. The context is the address."""
+    return serving_fake(partial(add_UploadServiceServicer_to_server, servicer))

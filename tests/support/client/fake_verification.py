@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from concurrent import futures
+from contextlib import AbstractContextManager
+from functools import partial
 
 import grpc
 from hutong.verification.v1.decision_pb2 import Decision
@@ -20,6 +20,8 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
     VerificationServiceServicer,
     add_VerificationServiceServicer_to_server,
 )
+
+from tests.support.client.fake_server import serving_fake
 
 
 class FakeVerification(VerificationServiceServicer):
@@ -39,14 +41,6 @@ def _decide(request: VerifyRequest) -> Decision:
     return Decision(name=request.document.number)
 
 
-@contextlib.contextmanager
-def serving_verification() -> Iterator[str]:
-    """Serve on a free port of loopback. Yields the address."""
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    add_VerificationServiceServicer_to_server(FakeVerification(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(0).wait()
+def serving_verification() -> AbstractContextManager[str]:
+    """Serve on a free port of loopback until the block ends. The context is the address."""
+    return serving_fake(partial(add_VerificationServiceServicer_to_server, FakeVerification()))

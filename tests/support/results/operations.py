@@ -47,7 +47,7 @@ async def register(laboratory: Laboratory, lab: Lab | None = None, request_id: s
 async def suspend(laboratory: Laboratory, effective: Instant, reason: str = "red light", request_id: str = "") -> None:
     change = StandingChange(lab_pb2.LAB_STANDING_SUSPENDED, effective, reason, laboratory.clock.now())
     request = SetLabStandingRequest(reason=reason, request_id=request_id)
-    once: IdempotentRequest[Recalled, RecallResultsResponse] = IdempotentRequest(
+    once = IdempotentRequest(
         request, SetLabStandingResponse, lambda _: SetLabStandingResponse(), laboratory.clock.now()
     )
     await laboratory.stores.labs.set_standing(USCC, change, once)

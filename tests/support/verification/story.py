@@ -37,7 +37,7 @@ from services.verification.refusals.tables import refusals
 from services.verification.retention import Purge, RetentionAges, purge_verification
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
-from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.sources.model import LookUp, PolicyAnswer, PolicyQuestion
 from services.verification.verify.replay import replay
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.tables import decisions
@@ -100,13 +100,9 @@ class ScriptedResults:
         self.horizon: Instant | None = None
         self.asked: list[str] = []
 
-    def ask(
-        self,
-        look_up: LookupLatestRequest,
-        _longest_seconds: float = 0.0,
-        subject_key: bytes = b"",  # noqa: ARG002 - as ResultsClient
-    ) -> asyncio.Future[LookupAnswer]:
+    def ask(self, keyed: LookUp, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
         """Answer at once."""
+        look_up = keyed.request
         self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
         answer = LookupLatestResponse(in_region=self.records)
         answer.sources.add(node=NODE, state=OK)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent import futures
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from itertools import islice
 
 import grpc
@@ -18,6 +18,7 @@ from hutong.results.v1.results_service_pb2 import WatchResultsRequest, WatchResu
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceServicer, add_ResultsServiceServicer_to_server
 from hutong_client import OutOfRange, ResourceExhausted, RetryPolicy, aio, connect, watch
 
+from tests.support.client.fake_server import serving_fake
 from tests.support.client.fake_uploads import UNAVAILABLE, failure
 
 CUT = status_pb2.Status(code=code_pb2.UNKNOWN)
@@ -59,12 +60,8 @@ def fake() -> FakeWatch:
 
 @pytest.fixture
 def address(fake: FakeWatch) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    add_ResultsServiceServicer_to_server(fake, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(0).wait()
+    with serving_fake(partial(add_ResultsServiceServicer_to_server, fake)) as address:
+        yield address
 
 
 async def read(address: str, count: int, *, asynchronous: bool) -> list[str]:

@@ -319,13 +319,22 @@ def _document(
 ) -> identity_pb2.IdentityDocument | None:
     if number is None:
         return None
-    if number == "-":
-        number = sys.stdin.readline().strip()
-        if not number:
-            raise click.UsageError(f"{flag} -: standard input is empty")
     return identity_pb2.IdentityDocument(
-        type=identity_pb2.DocumentType.ValueType(document_type), number=number, issuing_country=country, name=name
+        type=identity_pb2.DocumentType.ValueType(document_type),
+        number=read_secret(flag, number),
+        issuing_country=country,
+        name=name,
     )
+
+
+def read_secret(flag: str, given: str) -> str:
+    """Return the value of an option. If it is "-", return the next line of standard input, which must not be empty."""
+    if given != "-":
+        return given
+    line = sys.stdin.readline().strip()
+    if not line:
+        raise click.UsageError(f"{flag} -: standard input is empty")
+    return line
 
 
 def hide_identities(text: str) -> str:

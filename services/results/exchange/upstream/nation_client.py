@@ -209,7 +209,7 @@ def _match(message: ReplicatedResult, standing: Standing) -> RemoteMatch:
 def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:
     """Return the error for a token that the nation could not satisfy in time; None for any other failure."""
     info = error_info(error)
-    if info is None or info.reason != "NOT_FRESH_ENOUGH":
+    if info.reason != "NOT_FRESH_ENOUGH":
         return None
     metadata = dict(info.metadata)
     retry_after = None if "lost" in metadata else SECOND

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from services.domain.base64url import encode_base64url
 from services.domain.document import canonical_document
 from services.domain.instant import SECOND, Instant
 from services.domain.subject import Pepper
@@ -209,4 +209,4 @@ def _hash(text: str) -> str:
 
 def _thumbprint(fingerprint: str) -> str:
     """Convert a certificate's SHA-256 from hexadecimal to the form of RFC 8705."""
-    return base64.urlsafe_b64encode(bytes.fromhex(fingerprint)).rstrip(b"=").decode()
+    return encode_base64url(bytes.fromhex(fingerprint))

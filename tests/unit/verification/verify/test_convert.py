@@ -13,19 +13,14 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_RESIDENT_ID_CARD, Identity
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.instant import Instant, to_timestamp
-from services.domain.subject import Pepper
 from services.verification.decision.decide import decide
 from services.verification.decision.model import Inputs, Record, SourceStatus
-from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import answer_from_message
-from services.verification.verify.asker import Asker
 from services.verification.verify.convert import decision_to_proto, evidence_to_proto
 from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
-from services.verification.verify.question import question_from_proto
 from tests.support.verification.decision_inputs import NOON, POLICY, random_inputs
-
-SEAL = TokenSeal(Pepper(b"p" * 32))
+from tests.support.verification.questions import decode_question
 
 
 def _result(record: Record) -> result_pb2.TestResult:
@@ -96,7 +91,7 @@ def test_stored_inputs_make_the_same_decision() -> None:
         for evidence in request.evidence:
             if evidence.lab:
                 evidence.lab = "labs/91410100MA0000001X"
-        question = question_from_proto(request, NOON, Asker(), SEAL)
+        question = decode_question(request, NOON)
         found = None if random.random() < 0.2 else answer_from_message(_response(world))
         away = None if found is not None else SourceStatus("nodes/410000/results", 2, None)  # type: ignore[arg-type]
         known = policy_answer_from_proto(_resolution(random), NOON, 0.0, 0)

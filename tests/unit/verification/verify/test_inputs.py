@@ -17,14 +17,12 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
 from services.domain.names import describe_item, parse_item
-from services.domain.subject import Pepper
 from services.verification.decision.model import SOURCE_OK, SourceStatus
-from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
-from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
-from services.verification.verify.question import Question, question_from_proto, set_items
+from services.verification.verify.question import Question, set_items
 from tests.support.verification.node import paper, question
+from tests.support.verification.questions import decode_question
 
 ANTIGEN, HEPATITIS = "items/sars-cov-2-antigen", "items/hepatitis-b"
 NOW: Instant = 1_660_190_400 * SECOND
@@ -33,12 +31,9 @@ POLICY = SourceStatus("nodes/410000/policy", SOURCE_OK, NOW)
 LATER = [THEN + days * DAY for days in range(20, 0, -1)]
 
 
-SEAL = TokenSeal(Pepper(b"p" * 32))
-
-
 def _ask(use_time: Instant) -> Question:
     request: VerifyRequest = question("410105186001010019", use_time=to_timestamp(use_time))
-    return question_from_proto(request, NOW, Asker(), SEAL)
+    return decode_question(request, NOW)
 
 
 def _result(
@@ -121,7 +116,7 @@ def test_each_item_has_its_own_sides() -> None:
 def test_only_evidence_of_the_items_looked_up_is_claimed() -> None:
     """Before the policy is known, that of the default item. Each claim is paired with its own evidence."""
     shown = [paper(report, NOW - HOUR, item=item) for report, item in (("A", ANTIGEN), ("N", ""), ("H", HEPATITIS))]
-    asked = question_from_proto(question("410105186001010019", evidence=shown), NOW, Asker(), SEAL)
+    asked = decode_question(question("410105186001010019", evidence=shown), NOW)
 
     def pairs() -> list[tuple[list[str], list[bool]]]:
         numbers = [claim.report_number for claim in asked.look_up.claimed_reports]

@@ -10,27 +10,22 @@ from hutong.type.v1.outcome_pb2 import OUTCOME_NEGATIVE
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant, to_timestamp
-from services.domain.subject import Pepper
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
-from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
-from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import SourceAnswers
-from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.question import Question
 from services.verification.verify.scope import decide_from, decide_if_sufficient, nationwide, with_nation
 from tests.support.verification.node import question
+from tests.support.verification.questions import decode_question
 
 NOW: Instant = 1_660_190_400 * SECOND
 POLICY = SourceStatus("nodes/410000/policy", SOURCE_OK, NOW)
 UNSET = lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED
 
 
-SEAL = TokenSeal(Pepper(b"p" * 32))
-
-
 def _ask(scope: lookup_pb2.LookupScope.ValueType = UNSET) -> Question:
-    return question_from_proto(question("410105186001010019", scope=scope), NOW, Asker(), SEAL)
+    return decode_question(question("410105186001010019", scope=scope), NOW)
 
 
 def _own(*ages: int) -> LookupAnswer:
@@ -105,4 +100,4 @@ def test_a_nation_that_does_not_answer_is_an_unavailable_source() -> None:
 def test_the_first_look_up_is_local_and_the_second_nationwide() -> None:
     asked = _ask()
     assert asked.look_up.scope == lookup_pb2.LOOKUP_SCOPE_LOCAL
-    assert nationwide(asked.look_up).scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+    assert nationwide(asked).request.scope == lookup_pb2.LOOKUP_SCOPE_NATIONWIDE

@@ -25,7 +25,16 @@ from hutong.verification.v1.verification_service_pb2 import (
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import AFTER_ERROR, exit_code_of, explain, summarize
-from hutong_client.cli.options import ENCODING, INSTANT, PURPOSE, Node, NodeCommand, document_options, json_option
+from hutong_client.cli.options import (
+    ENCODING,
+    INSTANT,
+    PURPOSE,
+    Node,
+    NodeCommand,
+    document_options,
+    json_option,
+    read_secret,
+)
 from hutong_client.cli.output import print_json, print_json_line
 from hutong_client.cli.people import Asked, read_lines, read_people, read_question
 from hutong_client.connection import CALL_SECONDS, Connection
@@ -101,7 +110,7 @@ def verify(
         store_decision=store_decision,
     )
     if shown:
-        template.holder_token = _read_shown(shown)
+        template.holder_token = read_secret("--token", shown)
     with node.connect() as connection:
         if people == "-":
             return _verify_pipe(connection, template, as_json)
@@ -115,15 +124,6 @@ def verify(
         else:
             click.echo("\n".join(explain(decision, policy_titles(connection))))
         return exit_code_of(decision)
-
-
-def _read_shown(shown: str) -> str:
-    """Return the token to show, from standard input if it is "-"."""
-    if shown == "-":
-        shown = sys.stdin.readline().strip()
-        if not shown:
-            raise click.UsageError("--token -: standard input is empty")
-    return shown
 
 
 def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType:

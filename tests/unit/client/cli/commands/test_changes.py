@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 from collections.abc import Iterator
-from concurrent import futures
+from functools import partial
 
 import grpc
 import pytest
@@ -29,6 +28,7 @@ from hutong_client.cli.commands.pending import describe_waiting
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
+from tests.support.client.fake_server import serving_fake
 from tests.support.client.laboratory_files import CARDS
 
 CHANGE = PendingChange(name="pendingChanges/1", state=PENDING_CHANGE_STATE_PENDING, item_count=1_200)
@@ -59,14 +59,11 @@ class Approving(ResultsAdminServiceServicer, DocumentLinkServiceServicer):
 @pytest.fixture(scope="module")
 def node() -> Iterator[tuple[Approving, str]]:
     service = Approving()
-    server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-    add_ResultsAdminServiceServicer_to_server(service, server)
-    add_DocumentLinkServiceServicer_to_server(service, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: server.stop(0).wait())
-        yield service, f"127.0.0.1:{port}"
+    with serving_fake(
+        partial(add_ResultsAdminServiceServicer_to_server, service),
+        partial(add_DocumentLinkServiceServicer_to_server, service),
+    ) as address:
+        yield service, address
 
 
 class Terminal(io.StringIO):

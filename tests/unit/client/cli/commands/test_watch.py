@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from concurrent import futures
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -14,6 +13,8 @@ from hutong.results.v1.results_service_pb2 import WatchResultsRequest, WatchResu
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceServicer, add_ResultsServiceServicer_to_server
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
+
+from tests.support.client.fake_server import serving_fake
 
 
 class Breaking(ResultsServiceServicer):
@@ -29,13 +30,8 @@ class Breaking(ResultsServiceServicer):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
-    add_ResultsServiceServicer_to_server(Breaking(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: server.stop(0).wait())
-        yield f"127.0.0.1:{port}"
+    with serving_fake(partial(add_ResultsServiceServicer_to_server, Breaking())) as address:
+        yield address
 
 
 def test_cursor_is_kept_when_the_watch_fails(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
