@@ -124,7 +124,7 @@ class World:
     async def answers(self, pepper: Pepper) -> object:
         """Return what a process with this pepper knows of each person."""
         documents = [self._document(person, pepper) for person in range(PERSONS)]
-        others = {one.subject_key: one.other_key for one in documents if one.other_key is not None}
+        others = {one.subject_key: one.other_key for one in documents}
         lookup = self._laboratory.stores.lookup
         matches = await lookup.find_subjects([one.subject_key for one in documents], [], NOW, other_keys=others)
         shown = [
