@@ -99,7 +99,12 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
         def find_removed(names: Collection[ReportName]) -> Collection[ReportName]:
             return results.read_now(find_reports, names, report_keys.c.reference_time < deletion.horizon)
 
-        days = (settings.decisions_days, settings.refusals_days, settings.requests_days)
+        days = (
+            settings.decisions_days,
+            settings.refusals_days,
+            settings.requests_days,
+            settings.shown_reports_days,
+        )
         purge_verification(
             database,
             RetentionAges(*(count * DAY for count in days)),

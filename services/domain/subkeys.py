@@ -22,6 +22,7 @@ class Purpose(Enum):
     NAME_HASHES = "name hashes"
     PAGE_TOKENS = "page tokens"
     REQUEST_MEMORY = "request memory"
+    SHOWN_REPORTS = "shown reports"
 
 
 def subkey(secret: bytes, purpose: Purpose, version: int = 1, part: str = "") -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.verification.v1.decision_pb2 import DecisionInputs
+from hutong.verification.v1.evidence_flag_service_pb2_grpc import add_EvidenceFlagServiceServicer_to_server
 from hutong.verification.v1.holder_token_service_pb2_grpc import add_HolderTokenServiceServicer_to_server
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
@@ -32,6 +33,8 @@ from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.servicer import RefusalServicer
 from services.verification.refusals.store import RefusalStore
 from services.verification.schema import audit as audit_tables
+from services.verification.showings.servicer import EvidenceFlagServicer
+from services.verification.showings.store import FlagStore
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
@@ -76,6 +79,7 @@ async def open_verification(
     results = ResultsClient(results_stub, settings.jurisdiction)
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
     token_uses = TokenUses(database, clock)
+    flags = FlagStore(database)
     verifier = Verifier(results, policies, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
@@ -106,12 +110,17 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
-                VerificationServicer(verifier, streams, store),
+                VerificationServicer(verifier, streams, store, flags),
             ),
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
                 RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
+            ),
+            Registration(
+                "hutong.verification.v1.EvidenceFlagService",
+                add_EvidenceFlagServiceServicer_to_server,
+                EvidenceFlagServicer(flags, PageTokens(pepper.secret)),
             ),
             Registration(
                 "hutong.verification.v1.HolderTokenService",

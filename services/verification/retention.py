@@ -17,13 +17,14 @@ from hutong.verification.v1.decision_pb2 import DecisionInputs
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from sqlalchemy import Column, Connection, delete, or_, select
 
-from services.domain.instant import Instant, Span, from_timestamp
+from services.domain.instant import Instant, Span, from_timestamp, shanghai_day
 from services.domain.names import is_uscc
 from services.storage.deletion_counts import DeletionCounts, deletion_counts_table
 from services.storage.engine import Database
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.refusals.tables import refusals, requests
 from services.verification.schema import metadata
+from services.verification.showings.tables import evidence_flags, shown_reports
 from services.verification.verify.tables import decisions
 
 deletion_counts = deletion_counts_table(metadata, "verification")
@@ -39,6 +40,7 @@ class RetentionAges:
     decisions: Span
     refusals: Span
     requests: Span
+    shown_reports: Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Removed:
     decisions: int
     refusals: int
     requests: int
+    shown_reports: int
+    evidence_flags: int
 
 
 ReportName: TypeAlias = tuple[str, str]
@@ -84,6 +88,8 @@ def purge_verification(database: Database, ages: RetentionAges, purge: Purge) ->
         _repeat(database, refusals.c.uuid, partial(_remove_refusals, counts, purge.now - ages.refusals)),
         # A remembered answer contains the refusal, so it is kept no longer than the refusal.
         database.write_now(_remove_requests, counts, max(oldest)),
+        database.write_now(_remove_shown_reports, counts, purge.now - ages.shown_reports),
+        database.write_now(_remove_flags, counts),
     )
 
 
@@ -124,6 +130,20 @@ def _remove_refusals(counts: DeletionCounts, oldest: Instant, connection: Connec
 def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Instant) -> int:
     gone = delete(requests).where(requests.c.create_time < oldest)
     return counts.add(connection, requests.name, connection.execute(gone).rowcount)
+
+
+def _remove_shown_reports(connection: Connection, counts: DeletionCounts, oldest: Instant) -> int:
+    """Remove the memory of reports that were first shown on a day that ended before an instant."""
+    gone = delete(shown_reports).where(shown_reports.c.show_day < shanghai_day(oldest))
+    return counts.add(connection, shown_reports.name, connection.execute(gone).rowcount)
+
+
+def _remove_flags(connection: Connection, counts: DeletionCounts) -> int:
+    """Remove the flags of decisions that are no longer stored."""
+    stored = select(decisions.c.uuid).where(decisions.c.uuid == evidence_flags.c.decision).exists()
+    return counts.add(
+        connection, evidence_flags.name, connection.execute(delete(evidence_flags).where(~stored)).rowcount
+    )
 
 
 def _oldest_copy(inputs: DecisionInputs) -> Instant:

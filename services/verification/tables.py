@@ -6,15 +6,18 @@ from services.verification.holder_tokens.tables import used_holder_tokens
 from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import deletion_counts
 from services.verification.schema import audit, metadata
+from services.verification.showings.tables import evidence_flags, shown_reports
 from services.verification.verify.tables import decisions, pepper_marks
 
 __all__ = [
     "audit",
     "decisions",
     "deletion_counts",
+    "evidence_flags",
     "metadata",
     "pepper_marks",
     "refusals",
     "requests",
+    "shown_reports",
     "used_holder_tokens",
 ]

@@ -48,6 +48,7 @@ COMMANDS = {
     "results.v1.TimelinessService/SummarizeTimeliness": "timeliness",
     "results.v1.UploadService/GetUpload": "uploads get",
     "results.v1.UploadService/UploadResults": "upload",
+    "verification.v1.EvidenceFlagService/ListEvidenceFlags": "decisions flags",
     "verification.v1.HolderTokenService/IssueHolderToken": "holder-token issue",
     "verification.v1.RefusalService/AnswerRefusal": "refusal answer",
     "verification.v1.RefusalService/GetRefusal": "refusal get",

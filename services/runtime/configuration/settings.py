@@ -173,6 +173,7 @@ class Settings:
     watchers: int = variable("concurrent watchers of results per process", count(1), "500")
     decisions_days: int = _days("days that a stored decision is kept at most", "180")
     refusals_days: int = _days("days that a reported refusal is kept", "730")
+    shown_reports_days: int = _days("days that a report shown as evidence is remembered", "90")
     requests_days: int = _days("days that a service remembers a request id", "30")
     uploads_days: int = _days("days that an upload and its rejections are kept at most after its last batch", "180")
     missing_reports_days: int = _days("days that a missing report is kept; also removed while Results runs", "30")

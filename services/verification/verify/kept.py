@@ -13,15 +13,40 @@ from services.domain.subject import Pepper
 from services.runtime.audit import CallAudit
 from services.runtime.server.status import to_status
 from services.verification.holder_tokens.store import TokenUse, TokenUses
+from services.verification.showings.examine import KeptDecision, find_showings
+from services.verification.showings.model import Showing
 from services.verification.verify.asker import Asker
+from services.verification.verify.inputs import inputs_to_proto
 from services.verification.verify.question import Question
+from services.verification.verify.settled import SettledQuestion
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.verify.subject_tag import subject_tag
 
 Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""
 
 _OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in pb.DecisionOutcome.items()}
 """The names of outcomes in the audit."""
+
+
+def stored_decision(
+    uuid: str, question: Question, settled: SettledQuestion, message: pb.Decision, pepper: Pepper
+) -> StoredDecision:
+    """Return what is stored of a decision: its whole message, its inputs, and the reports that were shown for it."""
+    answers, gathered, decision = settled
+    inputs = gathered.inputs
+    showings: tuple[Showing, ...] = ()
+    if inputs.evidence:
+        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper))
+        showings = find_showings(kept, decision, inputs, gathered.claims)
+    return StoredDecision(
+        uuid,
+        inputs.evaluate_time,
+        message.SerializeToString(deterministic=True),
+        inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
+        subject_tag(uuid, question.subject_key(pepper), pepper),
+        showings,
+    )
 
 
 def kept_answer(

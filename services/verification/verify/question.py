@@ -73,6 +73,12 @@ class Question(NamedTuple):
         assert self.document is not None
         return pepper.subject_key(self.document)
 
+    def subject_keys(self, pepper: Pepper) -> list[tuple[Pepper, bytes]]:
+        """Return the key of the subject under each version of the pepper. A token has the key of one version alone."""
+        if self.document is None:
+            return [(pepper, self.subject_key(pepper))]
+        return [(one, one.subject_key(self.document)) for one in pepper.versions]
+
     @property
     def keyed_look_up(self) -> LookUp:
         """The look-up, with the subject key of the token that was shown in place of a document."""

@@ -8,26 +8,19 @@ from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.verification.decision.decide import decide
-from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_UNAVAILABLE, Decision, SourceStatus
+from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import LookUp
 from services.verification.verify.asker import Asker
-from services.verification.verify.inputs import GatheredInputs, SourceAnswers, gather
+from services.verification.verify.inputs import SourceAnswers, gather
 from services.verification.verify.kept import Reply
 from services.verification.verify.question import Question
+from services.verification.verify.settled import SettledQuestion
 
 SECOND_LOOK_UP_SECONDS = 1.2
 """The longest wait for the second look-up. Results itself waits one second for the nation; the rest is for the call."""
 
 _SUFFICIENT = frozenset({pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED})
-
-
-class SettledQuestion(NamedTuple):
-    """A decision with the answers and inputs that it was made from."""
-
-    answers: SourceAnswers
-    gathered: GatheredInputs
-    decision: Decision
 
 
 class Unanswered(NamedTuple):

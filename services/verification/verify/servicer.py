@@ -22,6 +22,8 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 
 from services.domain.names import parse_decision
 from services.verification.decision.convert import mend_sources
+from services.verification.showings.convert import flag_to_proto
+from services.verification.showings.store import FlagStore
 from services.verification.verify.asker import FULL, current_asker
 from services.verification.verify.replay import replay
 from services.verification.verify.store import DecisionStore
@@ -36,8 +38,9 @@ Context = Any
 class VerificationServicer(VerificationServiceServicer):
     """VerificationService: makes, stores and replays decisions."""
 
-    def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore) -> None:
+    def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore, flags: FlagStore) -> None:
         self._verifier = verifier
+        self._flags = flags
         self._streams = streams
         self._store = store
 
@@ -54,14 +57,16 @@ class VerificationServicer(VerificationServiceServicer):
 
     async def GetDecision(self, request: GetDecisionRequest, context: Context) -> GetDecisionResponse:
         view = current_asker().view_of(request.view)
-        stored = await self._store.get_decision(parse_decision(request.name))
+        uuid = parse_decision(request.name)
+        stored = await self._store.get_decision(uuid)
         decision, inputs = Decision.FromString(stored.decision), DecisionInputs.FromString(stored.inputs)
         mend_sources(decision)
         mend_sources(inputs)
         if view != FULL:
             cut_to_view(decision, view)
             return GetDecisionResponse(decision=decision)
-        return GetDecisionResponse(decision=decision, inputs=inputs)
+        flags = map(flag_to_proto, await self._flags.flags_of(uuid)) if inputs.evidence else ()
+        return GetDecisionResponse(decision=decision, inputs=inputs, evidence_flags=flags)
 
     async def ReplayDecision(self, request: ReplayDecisionRequest, context: Context) -> ReplayDecisionResponse:
         return await replay(self._store, parse_decision(request.name), current_asker().view_of(request.view))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -16,6 +16,8 @@ from services.domain.names import format_decision
 from services.runtime.audit import AuditEvent, AuditTrail
 from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
+from services.verification.showings.model import Showing
+from services.verification.showings.store import remember_showings
 from services.verification.verify.subject_tag import SubjectTag
 from services.verification.verify.tables import decisions
 
@@ -24,7 +26,8 @@ from services.verification.verify.tables import decisions
 class StoredDecision:
     """A decision with its full inputs, both serialized as `hutong.verification.v1` messages.
 
-    `subject` is None if the decision was stored before decisions were tagged with their subject.
+    `subject` is None if the decision was stored before decisions were tagged with their subject. `showings` are the
+    reports that were shown for it; a decision that is read has none.
     """
 
     uuid: str
@@ -32,6 +35,7 @@ class StoredDecision:
     decision: bytes
     inputs: bytes
     subject: SubjectTag | None = None
+    showings: tuple[Showing, ...] = ()
 
 
 _CASES = frozenset({pb.DECISION_REASON_EVIDENCE_NOT_COMPARABLE, pb.DECISION_REASON_CLEARANCE_NOT_RECORDED})
@@ -79,12 +83,16 @@ class DecisionStore:
         """
         decided = [answer.decision for answer in answers if answer.decision is not None]
         reads = [answer.read for answer in answers if answer.read is not None]
-        if not reads:
-            await self._database.write(insert_decisions, decided)
-            return
-        # All answers of a process have one trail.
-        trail, events = reads[0][0], [event for _, event in reads]
-        await trail.record(events, partial(insert_decisions, kept=decided) if decided else None)
+        after_commit: list[Callable[[], None]] = []
+        insert_all = partial(insert_decisions, kept=decided, after_commit=after_commit)
+        if reads:
+            # All answers of a process have one trail.
+            trail, events = reads[0][0], [event for _, event in reads]
+            await trail.record(events, insert_all if decided else None)
+        else:
+            await self._database.write(insert_all)
+        for call in after_commit:
+            call()
 
     async def get_decision(self, uuid: str) -> StoredDecision:
         """Return one decision.
@@ -95,8 +103,14 @@ class DecisionStore:
         return await self._database.read(select_decision, uuid)
 
 
-def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> None:
-    """Insert decisions inside a transaction."""
+def insert_decisions(
+    connection: Connection, kept: Sequence[StoredDecision], after_commit: list[Callable[[], None]] | None = None
+) -> None:
+    """Insert decisions inside a transaction, and remember the reports that were shown for them.
+
+    `after_commit` gets functions to call once the transaction is committed. A transaction that is tried again adds its
+    own in place of those of the failed one.
+    """
     rows = [
         {
             "uuid": one.uuid,
@@ -109,6 +123,17 @@ def insert_decisions(connection: Connection, kept: Sequence[StoredDecision]) -> 
         for one in kept
     ]
     connection.execute(insert(decisions), rows)
+    showings = [showing for one in kept for showing in one.showings]
+    if showings:
+        count = remember_showings(connection, showings, _region_of)
+        if after_commit is not None:
+            after_commit[:] = [count]
+
+
+def _region_of(connection: Connection, uuid: str) -> str:
+    """Return the region of a decision's place; empty if it is not stored."""
+    inputs = connection.execute(select(decisions.c.inputs).where(decisions.c.uuid == uuid)).scalar()
+    return "" if inputs is None else pb.DecisionInputs.FromString(bytes(inputs)).region
 
 
 def select_decision(connection: Connection, uuid: str) -> StoredDecision:

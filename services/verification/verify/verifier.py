@@ -25,27 +25,34 @@ from services.runtime.server.validation import check_each
 from services.verification.decision.model import SourceStatus
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
+from services.verification.showings.shares import SHARES
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
-from services.verification.verify.inputs import SourceAnswers, inputs_to_proto
-from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep_each, kept_answer
+from services.verification.verify.inputs import SourceAnswers
+from services.verification.verify.kept import (
+    Reply,
+    Unkept,
+    accept_tokens,
+    keep_each,
+    kept_answer,
+    stored_decision,
+)
 from services.verification.verify.misses import is_miss
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
     SECOND_LOOK_UP_SECONDS,
-    SettledQuestion,
     Unanswered,
     decide_from,
     decide_if_sufficient,
     nationwide,
     with_nation,
 )
+from services.verification.verify.settled import SettledQuestion
 from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
-from services.verification.verify.subject_tag import subject_tag
 from services.verification.verify.view import show
 
 
@@ -305,8 +312,9 @@ class Verifier:
 
         Return what must be stored before it is sent; None if nothing. The stored decision is whole.
         """
-        answers, gathered, decision = settled
+        _, gathered, decision = settled
         inputs = gathered.inputs
+        SHARES.count(decision, inputs, gathered.claims, question.call)
         if question.call is not None and is_miss(decision, inputs):
             question.call.misses += 1
         if not question.store_decision and not must_be_kept(decision):
@@ -314,15 +322,8 @@ class Verifier:
             show(message, question)
             return None
         uuid = uuid7()
-        subject = question.subject_key(self._pepper)
         fill_decision(message, decision, inputs, format_decision(uuid))
-        stored = StoredDecision(
-            uuid,
-            inputs.evaluate_time,
-            message.SerializeToString(deterministic=True),
-            inputs_to_proto(question, answers, gathered).SerializeToString(deterministic=True),
-            subject_tag(uuid, subject, self._pepper),
-        )
+        stored = stored_decision(uuid, question, settled, message, self._pepper)
         show(message, question)
         return stored
 

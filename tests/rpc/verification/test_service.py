@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
+from hutong.access.v1.access_pb2 import VIEW_MINIMAL
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.results.v1 import lookup_pb2, next_step_pb2
@@ -20,6 +21,8 @@ from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import verification_service_pb2 as service
+from hutong.verification.v1.evidence_flag_pb2 import EVIDENCE_FLAG_KIND_OTHER_PERSON
+from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
 from hutong_client.formatting import source_name
 
@@ -95,6 +98,29 @@ async def test_paper_without_a_record_is_recognized_and_the_laboratory_reminded(
     assert stored.decision == decision
     assert stored.inputs.evidence[0] == shown
     assert stored.inputs.claims[0].state == lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
+
+
+async def test_paper_of_a_second_person_is_recognized_and_flagged_for_officers(callers: Callers) -> None:
+    """The answer is that of any paper. The stored decision and the list of flags name both showings."""
+    asked = [question(_person(index), evidence=[paper("SHARED-1", SystemClock().now() - HOUR)]) for index in (91, 92)]
+    asked[1].evidence[0].CopyFrom(asked[0].evidence[0])
+    verified = [(await callers.decisions.Verify(one)).decision for one in asked]
+    assert [(one.reason, one.action, one.refusal_permitted) for one in verified] == [
+        (pb.DECISION_REASON_VALID, pb.GATE_ACTION_LET_IN, False)
+    ] * 2
+    stored = [await callers.decisions.GetDecision(service.GetDecisionRequest(name=one.name)) for one in verified]
+    assert not stored[0].evidence_flags
+    (flag,) = stored[1].evidence_flags
+    assert (flag.lab, flag.report_number, flag.region) == (LAB, "SHARED-1", "410100")
+    assert list(flag.kinds) == [EVIDENCE_FLAG_KIND_OTHER_PERSON]
+    assert (flag.decision, flag.other_decision) == (verified[1].name, verified[0].name)
+    request = ListEvidenceFlagsRequest(region="410000", kinds=[EVIDENCE_FLAG_KIND_OTHER_PERSON], lab=LAB)
+    listed = (await callers.flags.ListEvidenceFlags(request)).evidence_flags
+    assert flag in listed
+    cut = service.GetDecisionRequest(name=verified[1].name, view=VIEW_MINIMAL)
+    assert not (await callers.decisions.GetDecision(cut)).evidence_flags
+    replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=verified[1].name))
+    assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
 
 
 async def test_paper_with_the_laboratorys_name_is_as_good_as_with_its_code(callers: Callers) -> None:

@@ -1,4 +1,4 @@
-"""Who is asked, what is stored, purged and replayed: the stories of tests/scenarios/{scope,retention,replay}.yaml."""
+"""Who is asked, what is stored, flagged, purged and replayed: the stories of four files in tests/scenarios."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SCENARIOS = Path(__file__).parents[2] / "scenarios"
 
 
 def _stories() -> Iterator[Any]:
-    for name in ("scope", "retention", "replay"):
+    for name in ("scope", "retention", "replay", "shown_reports"):
         file = yaml.safe_load((SCENARIOS / f"{name}.yaml").read_text(encoding="utf-8"))
         for one in file["stories"]:
             yield pytest.param(file["reports"], one["steps"], id=f"{name}: {one['story']}")

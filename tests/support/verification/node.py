@@ -24,6 +24,7 @@ from hutong.results.v1 import (
 )
 from hutong.type.v1 import identity_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import (
+    evidence_flag_service_pb2_grpc,
     evidence_pb2,
     refusal_service_pb2_grpc,
     verification_service_pb2,
@@ -130,6 +131,7 @@ class Callers:
         self.uploads = upload_service_pb2_grpc.UploadServiceStub(channels["results"])
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
+        self.flags = evidence_flag_service_pb2_grpc.EvidenceFlagServiceStub(channels["verification"])
         self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
 
     async def create_lab(self) -> None:

@@ -18,6 +18,7 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest, LookupLat
 from hutong.type.v1 import identity_pb2, outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
+from hutong.verification.v1.evidence_flag_pb2 import EvidenceFlagKind
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
 from hutong.verification.v1.verification_service_pb2 import ReplayComparison, VerifyRequest
 from sqlalchemy import select, update
@@ -35,6 +36,7 @@ from services.verification.refusals.reporting import RefusalReporter
 from services.verification.refusals.store import RefusalStore
 from services.verification.refusals.tables import refusals
 from services.verification.retention import Purge, RetentionAges, purge_verification
+from services.verification.showings.store import FlagStore
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.sources.model import LookUp, PolicyAnswer, PolicyQuestion
@@ -46,6 +48,8 @@ from tests.support.golden.messages import AWAY, OK, make_paper, make_policy, mak
 
 NUMBER = "410105186001010019"
 """The resident number of a made-up person, born in 1860."""
+OTHER_NUMBER = "220502187003030031"
+"""That of another made-up person, born in 1870."""
 PLACE = {"region": "410105", "purpose": purpose_pb2.PURPOSE_HOTEL}
 NODE = "nodes/410000"
 
@@ -88,6 +92,7 @@ class ScriptedResults:
         records: what the node has.
         elsewhere: what only the nation has besides.
         horizon: the nation has removed what was reported before.
+        registered: whether the laboratories that evidence shows are registered.
         asked: the scopes of the look-ups.
     """
 
@@ -98,6 +103,7 @@ class ScriptedResults:
         self.elsewhere: list[result_pb2.TestResult] = []
         self.nation_is_silent = False
         self.horizon: Instant | None = None
+        self.registered = True
         self.asked: list[str] = []
 
     def ask(self, keyed: LookUp, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
@@ -119,7 +125,7 @@ class ScriptedResults:
             answer.claims.add(
                 state=states.Value(f"CLAIMED_REPORT_MATCH_STATE_{name}") if claimed.lab else 0,
                 result=found[0] if found and claimed.lab else None,
-                lab_standing=1,
+                lab_standing=1 if self.registered else 0,
                 lab=claimed.lab,
             )
         future: asyncio.Future[LookupAnswer] = asyncio.get_running_loop().create_future()
@@ -159,6 +165,7 @@ class Story:
         self._results.records = [self._record(name) for name in step.get("recorded", ())]
         self._results.elsewhere = [self._record(name) for name in step.get("elsewhere", ())]
         self._results.horizon = instant(step["nation removed"]) if "nation removed" in step else None
+        self._results.registered = step.get("registered", True)
         self._results.asked.clear()
         for kind in ("verify", "refuse", "purge", "replay", "alter"):
             if kind in step:
@@ -170,7 +177,7 @@ class Story:
         """Ask, and compare the decision, which scopes were looked up, and whether the decision is stored."""
         scope = lookup_pb2.LookupScope.Value(f"LOOKUP_SCOPE_{step.get('scope', 'unspecified').upper()}")
         request = VerifyRequest(
-            document=self._document(),
+            document=self._document(OTHER_NUMBER if step.get("of") == "somebody else" else NUMBER),
             evidence=map(self._paper, step.get("shown", ())),
             scope=scope,
             store_decision=step.get("store", False),
@@ -189,8 +196,19 @@ class Story:
         assert {key: value for key, value in found.items() if key in step} == {
             key: value for key, value in step.items() if key in found
         }
+        for name, expected in {step["verify"]: step.get("flags"), **step.get("flags of", {})}.items():
+            if decision.name and expected is not None:
+                assert await self._flags_of(decision.name, name) == expected
         if decision.name:
             self._names[decision.name.removeprefix("decisions/")] = step["verify"]
+
+    async def _flags_of(self, now: str, name: str) -> list[str]:
+        """Return the flags of a decision: of the one that was just made, or of the stored one of this name."""
+        uuid = self._uuid(name) if name in self._names.values() else now.removeprefix("decisions/")
+        flags = await FlagStore(self._database).flags_of(uuid)
+        return [
+            EvidenceFlagKind.Name(kind).removeprefix("EVIDENCE_FLAG_KIND_") for flag in flags for kind in flag.kinds
+        ]
 
     async def _refuse(self, step: dict[str, Any]) -> None:
         """Report a refusal. Check its decision and the stored statement against the step."""
@@ -211,7 +229,8 @@ class Story:
     async def _purge(self, step: dict[str, Any]) -> None:
         """Purge with the ages of the default settings. Check the counts and the remaining rows against the step."""
         days = Settings.from_environment({})
-        ages = RetentionAges(days.decisions_days * DAY, days.refusals_days * DAY, days.requests_days * DAY)
+        counts = (days.decisions_days, days.refusals_days, days.requests_days, days.shown_reports_days)
+        ages = RetentionAges(*(count * DAY for count in counts))
         horizon, now = instant(step["purge"]), self._clock.now()
         purge = Purge(horizon, now, uuid7(), lambda names: self._find_removed(names, horizon))
         removed = await asyncio.to_thread(purge_verification, self._database, ages, purge)
@@ -265,8 +284,8 @@ class Story:
     def _uuid(self, name: str) -> str:
         return next(uuid for uuid, of in self._names.items() if of == name)
 
-    def _document(self) -> identity_pb2.IdentityDocument:
-        return identity_pb2.IdentityDocument(type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=NUMBER)
+    def _document(self, number: str = NUMBER) -> identity_pb2.IdentityDocument:
+        return identity_pb2.IdentityDocument(type=identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD, number=number)
 
     def _record(self, name: str) -> result_pb2.TestResult:
         sampled, reported, outcome = self._report(name)

@@ -149,6 +149,10 @@ export const table = {
             "method": "GetUpload"
           },
           {
+            "service": "hutong.verification.v1.EvidenceFlagService",
+            "method": "ListEvidenceFlags"
+          },
+          {
             "service": "hutong.verification.v1.HolderTokenService",
             "method": "IssueHolderToken"
           },

@@ -703,7 +703,9 @@ type GetDecisionResponse struct {
 	// The decision as it was answered.
 	Decision *Decision `protobuf:"bytes,1,opt,name=decision,proto3" json:"decision,omitempty"`
 	// What it was made from. Absent in VIEW_MINIMAL.
-	Inputs        *DecisionInputs `protobuf:"bytes,2,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	Inputs *DecisionInputs `protobuf:"bytes,2,opt,name=inputs,proto3" json:"inputs,omitempty"`
+	// The pieces of its evidence that are flagged. Absent in VIEW_MINIMAL. They are no part of the decision.
+	EvidenceFlags []*EvidenceFlag `protobuf:"bytes,3,rep,name=evidence_flags,json=evidenceFlags,proto3" json:"evidence_flags,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +750,13 @@ func (x *GetDecisionResponse) GetDecision() *Decision {
 func (x *GetDecisionResponse) GetInputs() *DecisionInputs {
 	if x != nil {
 		return x.Inputs
+	}
+	return nil
+}
+
+func (x *GetDecisionResponse) GetEvidenceFlags() []*EvidenceFlag {
+	if x != nil {
+		return x.EvidenceFlags
 	}
 	return nil
 }
@@ -882,7 +891,7 @@ var File_hutong_verification_v1_verification_service_proto protoreflect.FileDesc
 
 const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\n" +
-	"1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\"\x97\x05\n" +
+	"1hutong/verification/v1/verification_service.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1dhutong/type/v1/identity.proto\x1a\x1chutong/type/v1/purpose.proto\x1a%hutong/verification/v1/decision.proto\x1a%hutong/verification/v1/evidence.proto\x1a*hutong/verification/v1/evidence_flag.proto\"\x97\x05\n" +
 	"\rVerifyRequest\x12>\n" +
 	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentH\x00R\bdocument\x12-\n" +
 	"\fholder_token\x18\v \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04H\x00R\vholderToken\x120\n" +
@@ -924,10 +933,11 @@ const file_hutong_verification_v1_verification_service_proto_rawDesc = "" +
 	"\x12GetDecisionRequest\x12:\n" +
 	"\x04name\x18\x01 \x01(\tB&\xe2A\x01\x02\xfaA\x15\n" +
 	"\x13hutong.org/Decision\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x124\n" +
-	"\x04view\x18\x02 \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"\x93\x01\n" +
+	"\x04view\x18\x02 \x01(\x0e2\x16.hutong.access.v1.ViewB\b\xbaH\x05\x82\x01\x02\x10\x01R\x04view\"\xe0\x01\n" +
 	"\x13GetDecisionResponse\x12<\n" +
 	"\bdecision\x18\x01 \x01(\v2 .hutong.verification.v1.DecisionR\bdecision\x12>\n" +
-	"\x06inputs\x18\x02 \x01(\v2&.hutong.verification.v1.DecisionInputsR\x06inputs\"\x89\x01\n" +
+	"\x06inputs\x18\x02 \x01(\v2&.hutong.verification.v1.DecisionInputsR\x06inputs\x12K\n" +
+	"\x0eevidence_flags\x18\x03 \x03(\v2$.hutong.verification.v1.EvidenceFlagR\revidenceFlags\"\x89\x01\n" +
 	"\x15ReplayDecisionRequest\x12:\n" +
 	"\x04name\x18\x01 \x01(\tB&\xe2A\x01\x02\xfaA\x15\n" +
 	"\x13hutong.org/Decision\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x124\n" +
@@ -998,6 +1008,7 @@ var file_hutong_verification_v1_verification_service_proto_goTypes = []any{
 	(*Decision)(nil),               // 18: hutong.verification.v1.Decision
 	(*status.Status)(nil),          // 19: google.rpc.Status
 	(*DecisionInputs)(nil),         // 20: hutong.verification.v1.DecisionInputs
+	(*EvidenceFlag)(nil),           // 21: hutong.verification.v1.EvidenceFlag
 }
 var file_hutong_verification_v1_verification_service_proto_depIdxs = []int32{
 	12, // 0: hutong.verification.v1.VerifyRequest.document:type_name -> hutong.type.v1.IdentityDocument
@@ -1017,24 +1028,25 @@ var file_hutong_verification_v1_verification_service_proto_depIdxs = []int32{
 	17, // 14: hutong.verification.v1.GetDecisionRequest.view:type_name -> hutong.access.v1.View
 	18, // 15: hutong.verification.v1.GetDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
 	20, // 16: hutong.verification.v1.GetDecisionResponse.inputs:type_name -> hutong.verification.v1.DecisionInputs
-	17, // 17: hutong.verification.v1.ReplayDecisionRequest.view:type_name -> hutong.access.v1.View
-	18, // 18: hutong.verification.v1.ReplayDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
-	0,  // 19: hutong.verification.v1.ReplayDecisionResponse.comparison:type_name -> hutong.verification.v1.ReplayComparison
-	1,  // 20: hutong.verification.v1.VerificationService.Verify:input_type -> hutong.verification.v1.VerifyRequest
-	3,  // 21: hutong.verification.v1.VerificationService.BatchVerify:input_type -> hutong.verification.v1.BatchVerifyRequest
-	6,  // 22: hutong.verification.v1.VerificationService.StreamVerify:input_type -> hutong.verification.v1.StreamVerifyRequest
-	8,  // 23: hutong.verification.v1.VerificationService.GetDecision:input_type -> hutong.verification.v1.GetDecisionRequest
-	10, // 24: hutong.verification.v1.VerificationService.ReplayDecision:input_type -> hutong.verification.v1.ReplayDecisionRequest
-	2,  // 25: hutong.verification.v1.VerificationService.Verify:output_type -> hutong.verification.v1.VerifyResponse
-	5,  // 26: hutong.verification.v1.VerificationService.BatchVerify:output_type -> hutong.verification.v1.BatchVerifyResponse
-	7,  // 27: hutong.verification.v1.VerificationService.StreamVerify:output_type -> hutong.verification.v1.StreamVerifyResponse
-	9,  // 28: hutong.verification.v1.VerificationService.GetDecision:output_type -> hutong.verification.v1.GetDecisionResponse
-	11, // 29: hutong.verification.v1.VerificationService.ReplayDecision:output_type -> hutong.verification.v1.ReplayDecisionResponse
-	25, // [25:30] is the sub-list for method output_type
-	20, // [20:25] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	21, // 17: hutong.verification.v1.GetDecisionResponse.evidence_flags:type_name -> hutong.verification.v1.EvidenceFlag
+	17, // 18: hutong.verification.v1.ReplayDecisionRequest.view:type_name -> hutong.access.v1.View
+	18, // 19: hutong.verification.v1.ReplayDecisionResponse.decision:type_name -> hutong.verification.v1.Decision
+	0,  // 20: hutong.verification.v1.ReplayDecisionResponse.comparison:type_name -> hutong.verification.v1.ReplayComparison
+	1,  // 21: hutong.verification.v1.VerificationService.Verify:input_type -> hutong.verification.v1.VerifyRequest
+	3,  // 22: hutong.verification.v1.VerificationService.BatchVerify:input_type -> hutong.verification.v1.BatchVerifyRequest
+	6,  // 23: hutong.verification.v1.VerificationService.StreamVerify:input_type -> hutong.verification.v1.StreamVerifyRequest
+	8,  // 24: hutong.verification.v1.VerificationService.GetDecision:input_type -> hutong.verification.v1.GetDecisionRequest
+	10, // 25: hutong.verification.v1.VerificationService.ReplayDecision:input_type -> hutong.verification.v1.ReplayDecisionRequest
+	2,  // 26: hutong.verification.v1.VerificationService.Verify:output_type -> hutong.verification.v1.VerifyResponse
+	5,  // 27: hutong.verification.v1.VerificationService.BatchVerify:output_type -> hutong.verification.v1.BatchVerifyResponse
+	7,  // 28: hutong.verification.v1.VerificationService.StreamVerify:output_type -> hutong.verification.v1.StreamVerifyResponse
+	9,  // 29: hutong.verification.v1.VerificationService.GetDecision:output_type -> hutong.verification.v1.GetDecisionResponse
+	11, // 30: hutong.verification.v1.VerificationService.ReplayDecision:output_type -> hutong.verification.v1.ReplayDecisionResponse
+	26, // [26:31] is the sub-list for method output_type
+	21, // [21:26] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_hutong_verification_v1_verification_service_proto_init() }
@@ -1044,6 +1056,7 @@ func file_hutong_verification_v1_verification_service_proto_init() {
 	}
 	file_hutong_verification_v1_decision_proto_init()
 	file_hutong_verification_v1_evidence_proto_init()
+	file_hutong_verification_v1_evidence_flag_proto_init()
 	file_hutong_verification_v1_verification_service_proto_msgTypes[0].OneofWrappers = []any{
 		(*VerifyRequest_Document)(nil),
 		(*VerifyRequest_HolderToken)(nil),

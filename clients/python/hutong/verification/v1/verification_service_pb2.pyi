@@ -15,6 +15,7 @@ from hutong.results.v1 import lookup_pb2 as _lookup_pb2
 from hutong.type.v1 import identity_pb2 as _identity_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 from hutong.verification.v1 import decision_pb2 as _decision_pb2
+from hutong.verification.v1 import evidence_flag_pb2 as _evidence_flag_pb2
 from hutong.verification.v1 import evidence_pb2 as _evidence_pb2
 import builtins as _builtins
 import sys
@@ -340,6 +341,7 @@ class GetDecisionResponse(_message.Message):
 
     DECISION_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FLAGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def decision(self) -> _decision_pb2.Decision:
         """The decision as it was answered."""
@@ -348,15 +350,20 @@ class GetDecisionResponse(_message.Message):
     def inputs(self) -> _decision_pb2.DecisionInputs:
         """What it was made from. Absent in VIEW_MINIMAL."""
 
+    @_builtins.property
+    def evidence_flags(self) -> _containers.RepeatedCompositeFieldContainer[_evidence_flag_pb2.EvidenceFlag]:
+        """The pieces of its evidence that are flagged. Absent in VIEW_MINIMAL. They are no part of the decision."""
+
     def __init__(
         self,
         *,
         decision: _decision_pb2.Decision | None = ...,
         inputs: _decision_pb2.DecisionInputs | None = ...,
+        evidence_flags: _abc.Iterable[_evidence_flag_pb2.EvidenceFlag] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "inputs", b"inputs"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "inputs", b"inputs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "evidence_flags", b"evidence_flags", "inputs", b"inputs"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,11 +1,15 @@
-"""`hutong decisions get` and `replay`: stored decisions."""
+"""`hutong decisions get`, `replay` and `flags`: stored decisions, and evidence that ought to be examined."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import click
 from hutong.policy.v1.policy_pb2 import EffectivePolicy
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.decision_pb2 import DecisionInputs
+from hutong.verification.v1.evidence_flag_pb2 import EvidenceFlag, EvidenceFlagKind
+from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest
 from hutong.verification.v1.verification_service_pb2 import (
     GetDecisionRequest,
     ReplayComparison,
@@ -16,12 +20,14 @@ from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.verify import policy_titles
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import explain
-from hutong_client.cli.options import Node, NodeCommand, json_option
-from hutong_client.cli.output import print_json
+from hutong_client.cli.options import Node, NodeCommand, Word, json_option
+from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import as_dict, moment, word
+from hutong_client.paging import all_pages
 from hutong_client.policies.rules import describe_answer
 
+KIND = Word(EvidenceFlagKind, "EVIDENCE_FLAG_KIND_")
 _EXAMPLE = "decisions/0190a5e2-7c00-7000-8000-000000000001 --case 2022-0815"
 _COMPARISONS = {
     ReplayComparison.REPLAY_COMPARISON_IDENTICAL: "The replay is identical with the stored decision.",
@@ -32,7 +38,7 @@ _COMPARISONS = {
 
 @click.group()
 def decisions() -> None:
-    """Show stored decisions with their inputs, and make them again by the present rules."""
+    """Show stored decisions with their inputs, make them again by the present rules, and list flagged evidence."""
 
 
 @decisions.command(cls=NodeCommand, example=_EXAMPLE)
@@ -51,6 +57,8 @@ def get(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode:
         click.echo("\n".join(explain(response.decision, policy_titles(connection))))
     for line in _describe_inputs(response.inputs):
         click.echo(f"  {line}")
+    for flag in response.evidence_flags:
+        click.echo(f"  flagged: {flag.report_number or flag.lab}: {_kinds(flag)}")
     return ExitCode.DONE
 
 
@@ -74,6 +82,37 @@ def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode
         click.echo(f"Rules of the stored decision: {response.stored_rules_version}, now: {response.rules_version}")
         click.echo("\n".join(explain(response.decision, policy_titles(connection))))
     return ExitCode.DONE
+
+
+@decisions.command(cls=NodeCommand, example="--region 410000 --kind other-person")
+@click.option("--region", default="", help="Only shown in this region and below, GB/T 2260. A county has none.")
+@click.option(
+    "--kind", "kinds", type=KIND, multiple=True, help="Only with one of these flags: " + ", ".join(KIND.words) + "."
+)
+@click.option("--lab", default="", help="Only of this laboratory, labs/{uscc}.")
+@json_option
+@click.pass_obj
+def flags(node: Node, region: str, kinds: Sequence[int], lab: str, as_json: bool) -> ExitCode:
+    """List reports shown as evidence that ought to be examined, newest first. A flag is no reason to refuse anyone."""
+    request = ListEvidenceFlagsRequest(
+        region=region, lab=lab, kinds=[EvidenceFlagKind.ValueType(kind) for kind in kinds]
+    )
+    with node.connect() as connection:
+        pages = all_pages(connection.evidence_flags.ListEvidenceFlags, request)
+        found = [flag for page in pages for flag in page.evidence_flags]
+    if as_json:
+        print_json({"evidence_flags": [as_dict(flag) for flag in found]})
+        return ExitCode.DONE
+    rows = [
+        (flag.show_date, flag.region, flag.lab, flag.report_number, _kinds(flag), flag.decision, flag.other_decision)
+        for flag in found
+    ]
+    print_table(("shown", "region", "laboratory", "report", "flags", "decision", "other decision"), rows)
+    return ExitCode.DONE
+
+
+def _kinds(flag: EvidenceFlag) -> str:
+    return ", ".join(word(EvidenceFlagKind, kind, "EVIDENCE_FLAG_KIND_") for kind in flag.kinds)
 
 
 def _describe_inputs(inputs: DecisionInputs) -> list[str]:

@@ -1,0 +1,233 @@
+"""Stores for whom reports were first shown, and the flags. The first transaction that commits a report wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from hutong.verification.v1 import evidence_flag_pb2
+from prometheus_client import Counter
+from sqlalchemy import ColumnElement, Connection, and_, or_, select
+
+from services.domain.region import NATION, prefix
+from services.storage.engine import Database
+from services.storage.upsert import insert_if_absent
+from services.verification.showings.model import ReportTags, Showing, compare, from_bits, to_bits
+from services.verification.showings.tables import evidence_flags, shown_reports
+
+if TYPE_CHECKING:
+    from services.verification.showings.model import FlagKind
+
+FLAGGED = Counter("hutong_evidence_flags_total", "Reports shown as evidence that were flagged, by kind", ["kind"])
+
+Position: TypeAlias = tuple[str, str]
+"""The end of a page: a decision, and the report's tag as hexadecimal."""
+
+
+class EvidenceFlag(NamedTuple):
+    """A flagged report. The contract describes each field (`hutong.verification.v1.EvidenceFlag`)."""
+
+    lab: str
+    report_number: str
+    kinds: Sequence[FlagKind]
+    region: str
+    show_day: int
+    decision: str
+    other_decision: str
+    report_tag: bytes
+
+    @property
+    def position(self) -> Position:
+        """The position of a page that ends with this flag."""
+        return self.decision, self.report_tag.hex()
+
+
+class FlagQuery(NamedTuple):
+    """The filter of a listing. Empty fields match everything. `lab` is a code."""
+
+    region: str = ""
+    kinds: Sequence[FlagKind] = ()
+    lab: str = ""
+
+
+class FlagStore:
+    """Reads flags."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def list_flags(self, query: FlagQuery, before: Position | None, limit: int) -> list[EvidenceFlag]:
+        """Return the flags that match a query, newest first, before a position."""
+        return await self._database.read(_list_flags, query, before, limit)
+
+    async def flags_of(self, decision: str) -> list[EvidenceFlag]:
+        """Return the flags of a decision's evidence."""
+        return await self._database.read(_flags_of, decision)
+
+
+RegionOf: TypeAlias = Callable[[Connection, str], str]
+"""Returns the region of a decision's place, by the decision's UUID; empty if the decision is no longer stored."""
+
+
+def remember_showings(connection: Connection, showings: Sequence[Showing], region_of: RegionOf) -> Callable[[], None]:
+    """Remember reports that are shown for the first time, and store flags, inside the transaction of the decisions.
+
+    Return a function that counts the flags. Call it after the commit.
+    """
+    first = _remember(connection, [showing for showing in showings if showing.is_identified])
+    rows: dict[tuple[str, bytes], dict[str, Any]] = {}
+    for showing in showings:
+        row = _flag(connection, showing, _first_of(showing, first), region_of)
+        if row is not None:
+            rows.setdefault((row["decision"], row["report_tag"]), row)
+    if rows:
+        connection.execute(insert_if_absent(connection, evidence_flags).values([rows[key] for key in sorted(rows)]))
+    found = [kind for row in rows.values() for kind in from_bits(row["kinds"])]
+
+    def count() -> None:
+        for kind in found:
+            FLAGGED.labels(_NAMES[kind]).inc()
+
+    return count
+
+
+def to_prefecture(region: str) -> str:
+    """Return the code of a region's prefecture; a province's and the nation's own code for these."""
+    return f"{region[:4]}00"
+
+
+class _FirstShowing(NamedTuple):
+    """The remembered showing of a report."""
+
+    tags: ReportTags
+    decision: str
+    day: int
+
+
+_NAMES = {
+    number: name.removeprefix("EVIDENCE_FLAG_KIND_") for name, number in evidence_flag_pb2.EvidenceFlagKind.items()
+}
+
+
+def _remember(connection: Connection, showings: Sequence[Showing]) -> dict[bytes, _FirstShowing]:
+    """Insert the reports that have not been shown before. Return the first showing of each report, by its tag."""
+    if not showings:
+        return {}
+    table = shown_reports
+    tags = sorted({one.report for showing in showings for one in showing.tags})
+    query = select(table).where(table.c.report_tag.in_(tags))
+    # Under another version of the pepper a report may be known already. It is then not inserted a second time.
+    known = _read(connection, query) if any(len(showing.tags) > 1 for showing in showings) else {}
+    new = {
+        showing.tags[0].report: showing
+        for showing in reversed(showings)
+        if not any(one.report in known for one in showing.tags)
+    }
+    if new:
+        # All transactions insert in one order, so that two of them do not deadlock.
+        rows = [_row(new[tag]) for tag in sorted(new)]
+        connection.execute(insert_if_absent(connection, table).values(rows))
+    return _read(connection, query)
+
+
+def _read(connection: Connection, query: Any) -> dict[bytes, _FirstShowing]:
+    found = {}
+    for row in connection.execute(query):
+        report, subject = bytes(row.report_tag), bytes(row.subject_tag)
+        times = [None if tag is None else bytes(tag) for tag in (row.sample_time_tag, row.report_time_tag)]
+        tags = ReportTags(row.key_version, report, subject, *times)
+        found[report] = _FirstShowing(tags, row.decision, row.show_day)
+    return found
+
+
+def _row(showing: Showing) -> dict[str, Any]:
+    tags = showing.tags[0]
+    return {
+        "report_tag": tags.report,
+        "subject_tag": tags.subject,
+        "sample_time_tag": tags.sample_time,
+        "report_time_tag": tags.report_time,
+        "key_version": tags.version,
+        "decision": showing.decision,
+        "show_day": showing.day,
+    }
+
+
+def _first_of(showing: Showing, first: dict[bytes, _FirstShowing]) -> tuple[_FirstShowing, ReportTags] | None:
+    """Return the first showing of a showing's report, and the hashes of the latter under the same pepper."""
+    if showing.is_identified:
+        for tags in showing.tags:
+            if tags.report in first:
+                return first[tags.report], tags
+    return None
+
+
+def _flag(
+    connection: Connection,
+    showing: Showing,
+    earlier: tuple[_FirstShowing, ReportTags] | None,
+    region_of: RegionOf,
+) -> dict[str, Any] | None:
+    """Return the row of the flags of a showing; if it is certain, of the earlier showing that does not fit it."""
+    kinds = set(showing.kinds)
+    decision, other, region, day = showing.decision, "", showing.region, showing.day
+    if earlier is not None:
+        first, tags = earlier
+        found = set(compare(first.tags, tags)) if first.decision != showing.decision else set()
+        if found:
+            kinds |= found
+            other = first.decision
+            if showing.is_certain:
+                decision, other, day = other, decision, first.day
+                region = region_of(connection, decision)
+    # A decision that is no longer stored cannot be examined, so it is not flagged.
+    if not kinds or not region:
+        return None
+    return {
+        "decision": decision,
+        "report_tag": showing.tags[0].report,
+        "lab": showing.lab,
+        "report_number": showing.report_number,
+        "kinds": to_bits(kinds),
+        "region": to_prefecture(region),
+        "show_day": day,
+        "other_decision": other,
+    }
+
+
+def _list_flags(connection: Connection, query: FlagQuery, before: Position | None, limit: int) -> list[EvidenceFlag]:
+    table = evidence_flags
+    conditions: list[ColumnElement[bool]] = []
+    if query.region not in ("", NATION):
+        conditions.append(table.c.region.startswith(prefix(query.region), autoescape=True))
+    if query.kinds:
+        conditions.append(table.c.kinds.bitwise_and(to_bits(query.kinds)) != 0)
+    if query.lab:
+        conditions.append(table.c.lab == query.lab)
+    if before is not None:
+        decision, tag = before[0], bytes.fromhex(before[1])
+        at = and_(table.c.decision == decision, table.c.report_tag < tag)
+        conditions.append(or_(table.c.decision < decision, at))
+    order = (table.c.decision.desc(), table.c.report_tag.desc())
+    return _flags(connection, select(table).where(*conditions).order_by(*order).limit(limit))
+
+
+def _flags_of(connection: Connection, decision: str) -> list[EvidenceFlag]:
+    table = evidence_flags
+    return _flags(connection, select(table).where(table.c.decision == decision).order_by(table.c.report_tag))
+
+
+def _flags(connection: Connection, query: Any) -> list[EvidenceFlag]:
+    return [
+        EvidenceFlag(
+            row.lab,
+            row.report_number,
+            from_bits(row.kinds),
+            row.region,
+            row.show_day,
+            row.decision,
+            row.other_decision,
+            bytes(row.report_tag),
+        )
+        for row in connection.execute(query)
+    ]
