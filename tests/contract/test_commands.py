@@ -37,6 +37,7 @@ COMMANDS = {
     "results.v1.LabService/CreateLab": "lab create",
     "results.v1.LabService/GetLab": "lab get",
     "results.v1.LabService/ListLabs": "lab list",
+    "results.v1.LabService/SetLabSigningKey": "lab set-signing-key",
     "results.v1.LabService/SetLabStanding": "lab set-standing",
     "results.v1.MissingReportService/ListMissingReports": "missing-reports",
     "results.v1.ResultsAdminService/CorrectResult": "correct",

@@ -11,6 +11,7 @@ from services.results.exchange.arrival import Arrival
 from services.results.exchange.homes.register import store_homes
 from services.results.labs.model import Lab, StandingChange
 from services.results.labs.queries import lab_values
+from services.results.labs.signing_keys import receive_signing_keys
 from services.results.labs.tables import lab_standings, labs
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
@@ -33,6 +34,7 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
     connection.execute(select(_labs.c.uscc).where(_labs.c.uscc == lab.uscc).with_for_update())
     is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1
     _add_standings(connection, lab, sender)
+    receive_signing_keys(connection, lab.uscc, lab.signing_keys, sender)
     store_homes(connection, [lab.uscc])
     # The home's statement replaces that of another node. A registration by the nation itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))

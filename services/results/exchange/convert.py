@@ -23,6 +23,7 @@ from services.results.exchange.model import (
     SharedColumns,
     WriterPosition,
 )
+from services.results.labs.convert import key_to_proto, stated_keys
 from services.results.labs.model import Lab, StandingChange
 from services.results.missing_reports.model import MissingReport
 from services.results.records.convert import fill_stored_columns
@@ -272,6 +273,7 @@ def _fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
         if change.effective_time is not None:
             set_timestamp(standing.effective_time, change.effective_time)
         set_timestamp(standing.record_time, change.record_time)
+    message.signing_keys.extend(map(key_to_proto, lab.signing_keys))
 
 
 def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
@@ -291,6 +293,7 @@ def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
             )
             for change in message.standings
         ),
+        stated_keys(message.signing_keys),
     )
 
 

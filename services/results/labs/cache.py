@@ -12,7 +12,7 @@ from services.results.labs.model import STANDING_UNKNOWN, Lab
 from services.results.labs.queries import find_labs
 
 if TYPE_CHECKING:
-    from services.results.labs.model import Standing
+    from services.results.labs.model import SigningKey, Standing
 
 KEPT_FOR: Span = SECOND
 """How long a laboratory is cached. A change by another process takes effect here at most this much later."""
@@ -54,6 +54,11 @@ class LabCache:
         """Return a laboratory's standing at an instant, STANDING_UNKNOWN if it is not registered here."""
         lab = self.get(uscc)
         return STANDING_UNKNOWN if lab is None else lab.standing_at(instant)
+
+    def signing_keys_of(self, uscc: str) -> tuple[SigningKey, ...]:
+        """Return the keys with which a laboratory signs reports; none if it is not registered here."""
+        lab = self.get(uscc)
+        return () if lab is None else lab.signing_keys
 
     def region_of(self, uscc: str) -> str:
         """Return a laboratory's region, empty if it is not registered here."""

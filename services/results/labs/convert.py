@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hutong.results.v1 import lab_pb2, lab_service_pb2
+from hutong_client.signed_reports import BadSignedReport, key_id, load_public_key
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
 from services.domain.names import format_lab, parse_lab
 from services.domain.normal_form import normal_form
 from services.results.fields import known_region
-from services.results.labs.model import Lab, LabQuery, StandingChange
+from services.results.labs.model import Lab, LabQuery, SigningKey, StandingChange
 
 
 def lab_from_proto(lab: lab_pb2.Lab, now: Instant) -> Lab:
@@ -48,6 +51,42 @@ def lab_to_proto(lab: Lab, now: Instant, *, with_history: bool = True, with_acto
         standing=lab.standing_at(now),
         standing_changes=[_change_to_proto(it, with_actors) for it in lab.changes] if with_history else (),
         create_time=to_timestamp(lab.create_time),
+        signing_keys=[key_to_proto(key, with_actor=with_actors) for key in lab.signing_keys] if with_history else (),
+    )
+
+
+def key_from_proto(message: lab_pb2.LabSigningKey, now: Instant, actor: str | None) -> SigningKey:
+    """Return a key to record now. Raises InvalidArgument if no report can be signed with it."""
+    try:
+        load_public_key(message.public_key)
+    except BadSignedReport as error:
+        raise InvalidArgument.field("signing_key.public_key", str(error)) from error
+    revoke_time = from_timestamp(message.revoke_time) if message.HasField("revoke_time") else None
+    return SigningKey(message.public_key, now, revoke_time, actor)
+
+
+def key_to_proto(key: SigningKey, *, with_actor: bool = False) -> lab_pb2.LabSigningKey:
+    """Return a key's message."""
+    return lab_pb2.LabSigningKey(
+        public_key=key.public_key,
+        revoke_time=optional_timestamp(key.revoke_time),
+        key_id=key_id(key.public_key),
+        create_time=to_timestamp(key.create_time),
+        actor=key.actor or "" if with_actor else "",
+    )
+
+
+def stated_keys(messages: Iterable[lab_pb2.LabSigningKey]) -> tuple[SigningKey, ...]:
+    """Return keys as another node states them."""
+    return tuple(
+        [
+            SigningKey(
+                message.public_key,
+                from_timestamp(message.create_time),
+                from_timestamp(message.revoke_time) if message.HasField("revoke_time") else None,
+            )
+            for message in messages
+        ]
     )
 
 

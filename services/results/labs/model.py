@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from hutong.results.v1 import lab_pb2
@@ -42,6 +43,36 @@ class StandingChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A public key with which a laboratory signs reports.
+
+    Attributes:
+        public_key: the key in DER (SubjectPublicKeyInfo).
+        revoke_time: reports dated at or after this instant do not count as signed; None while the key is good.
+        actor: the caller that recorded the key or its revocation last; None if it is not known.
+    """
+
+    public_key: bytes
+    create_time: Instant
+    revoke_time: Instant | None = None
+    actor: str | None = field(default=None, compare=False)
+
+
+MAX_SIGNING_KEYS = 20
+"""Keys of one laboratory. They come with each answer about a signed report. One a year is usual."""
+
+
+def merge_keys(*known: Iterable[SigningKey]) -> tuple[SigningKey, ...]:
+    """Return keys of several sources, each once and with its earliest revocation, oldest first."""
+    merged: dict[bytes, SigningKey] = {}
+    for key in (key for keys in known for key in keys):
+        one = merged.setdefault(key.public_key, key)
+        if key.revoke_time is not None and (one.revoke_time is None or key.revoke_time < one.revoke_time):
+            merged[key.public_key] = replace(one, revoke_time=key.revoke_time, actor=key.actor)
+    return tuple(sorted(merged.values(), key=lambda key: (key.create_time, key.public_key)))
+
+
+@dataclass(frozen=True, slots=True)
 class LabQuery:
     """The filter of a listing of laboratories. Empty fields match everything.
 
@@ -67,6 +98,7 @@ class Lab:
     authorize_time: Instant | None
     create_time: Instant
     changes: tuple[StandingChange, ...]
+    signing_keys: tuple[SigningKey, ...] = ()
 
     def standing_at(self, instant: Instant) -> Standing:
         """Return the standing at an instant, from the entry with the latest effective time up to that instant.

@@ -14,6 +14,7 @@ from services.domain.normal_form import normal_form
 from services.domain.region import NATION, prefix
 from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, LabQuery, StandingChange
+from services.results.labs.signing_keys import find_signing_keys
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 from services.storage.upsert import insert_if_absent
 
@@ -164,6 +165,7 @@ def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  
         .where(standings.c.uscc.in_(list(changes)), counts)
         .order_by(standings.c.entry)
     )
+    keys = find_signing_keys(connection, list(changes))
     for row in connection.execute(query) if changes else ():
         change = StandingChange(row.standing, row.effective_time, row.reason, row.record_time, row.actor)
         changes[row.uscc].append(change)
@@ -176,6 +178,7 @@ def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  
             row.authorize_time,
             row.create_time,
             tuple(changes[row.uscc]),
+            keys[row.uscc],
         )
         for row in rows
     ]

@@ -11,6 +11,8 @@ from hutong.results.v1.lab_service_pb2 import (
     GetLabResponse,
     ListLabsRequest,
     ListLabsResponse,
+    SetLabSigningKeyRequest,
+    SetLabSigningKeyResponse,
     SetLabStandingRequest,
     SetLabStandingResponse,
 )
@@ -79,6 +81,17 @@ class LabServicer(LabServiceServicer):
 
         idempotent = IdempotentRequest(request, SetLabStandingResponse, encode, now)
         return await self._store.set_standing(parse_lab(request.name), change, idempotent)
+
+    async def SetLabSigningKey(self, request: SetLabSigningKeyRequest, context: Context) -> SetLabSigningKeyResponse:
+        now = self._clock.now()
+        key = convert.key_from_proto(request.signing_key, now, current_actor())
+        shown = may_see_actors()
+
+        def encode(lab: Lab) -> SetLabSigningKeyResponse:
+            return SetLabSigningKeyResponse(lab=convert.lab_to_proto(lab, now, with_actors=shown))
+
+        idempotent = IdempotentRequest(request, SetLabSigningKeyResponse, encode, now)
+        return await self._store.set_signing_key(parse_lab(request.name), key, idempotent)
 
 
 def _require_nation() -> None:

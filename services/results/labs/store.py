@@ -11,7 +11,8 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.labs import queries
 from services.results.labs.cache import LabCache
-from services.results.labs.model import Lab, LabQuery, StandingChange
+from services.results.labs.model import Lab, LabQuery, SigningKey, StandingChange
+from services.results.labs.signing_keys import set_signing_key
 from services.runtime.call import current_actor
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
@@ -49,6 +50,18 @@ class LabStore:
             changed = queries.add_standing(connection, uscc, change)
             self._change_log.record(connection, [LoggedChange(ChangeKind.LABS, "", [(uscc, 0)])], request.now)
             return changed
+
+        response = await self._writer.write(request, run)
+        self._cache.forget(uscc)
+        return response
+
+    async def set_signing_key(self, uscc: str, key: SigningKey, request: IdempotentRequest[Lab, M]) -> M:
+        """Record a key of a laboratory or its revocation. Raises NotFound or FailedPrecondition."""
+
+        def run(connection: Connection) -> Lab:
+            set_signing_key(connection, uscc, key)
+            self._change_log.record(connection, [LoggedChange(ChangeKind.LABS, "", [(uscc, 0)])], request.now)
+            return queries.get_lab(connection, uscc)
 
         response = await self._writer.write(request, run)
         self._cache.forget(uscc)

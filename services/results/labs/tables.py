@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Table
 
 from services.domain.normal_form import MAX_LENGTH
 from services.results.schema import metadata
@@ -45,5 +45,22 @@ lab_standings = Table(
     # The node that sent the entry; empty for one that was recorded here.
     Column("source_node", String(6), nullable=False, server_default=""),
     # The caller's name. NULL if another node recorded the entry, or if the entry is older than names of callers.
+    Column("actor", String(100)),
+)
+
+lab_signing_keys = Table(
+    "lab_signing_keys",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    # SHA-256 of the public key.
+    Column("key_hash", LargeBinary(32), primary_key=True),
+    # The node that sent it; empty for one that was recorded here.
+    Column("source_node", String(6), primary_key=True),
+    # DER SubjectPublicKeyInfo.
+    Column("public_key", LargeBinary(200), nullable=False),
+    Column("create_time", BigInteger, nullable=False),
+    # NULL while the key is good.
+    Column("revoke_time", BigInteger),
+    # The caller's name. NULL if another node recorded it.
     Column("actor", String(100)),
 )

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from services.domain.instant import Instant
-from services.results.labs.model import NOT_AUTHORIZED, STANDING_UNKNOWN
+from services.results.labs.model import NOT_AUTHORIZED, STANDING_UNKNOWN, merge_keys
 from services.results.lookup.merge import stricter
 from services.results.lookup.model import LocalMatches, NamedReport, RemoteClaim, RemoteMatch, ReportClaim
 from services.results.records.model import ReportName
 
 if TYPE_CHECKING:
-    from services.results.labs.model import Standing
+    from services.results.labs.model import SigningKey, Standing
 
 MAX_POSSIBLE = 10
 """Records of the claimed number that are returned if the laboratory is unknown. There is rarely more than one."""
@@ -35,6 +35,7 @@ class FoundClaim(NamedTuple):
             is none.
         is_others: whether there is a record, but of another person.
         possible: this person's records with the claimed number, if the laboratory is not known.
+        signing_keys: the keys of the claimed laboratory, if they are asked for.
     """
 
     lab: str
@@ -44,6 +45,7 @@ class FoundClaim(NamedTuple):
     record: RemoteMatch | None = None
     is_others: bool = False
     possible: tuple[RemoteMatch, ...] = ()
+    signing_keys: tuple[SigningKey, ...] = ()
 
 
 class _OfLab(NamedTuple):
@@ -89,7 +91,9 @@ def find_claim(
     if lab:
         standing, region, record, is_others = by_lab[lab]
         if claim.report_number:
-            return FoundClaim(lab, standing, region, True, record, is_others)
+            known = matches.signing_keys_of(lab), () if remote is None else remote.signing_keys
+            signing_keys = merge_keys(*known) if claim.with_signing_keys and claim.lab else ()
+            return FoundClaim(lab, standing, region, True, record, is_others, signing_keys=signing_keys)
         return FoundClaim(lab, standing, region, False)
     standings = [found.standing for found in by_lab.values()]
     standing = standings[0] if standings and all(one in NOT_AUTHORIZED for one in standings) else STANDING_UNKNOWN

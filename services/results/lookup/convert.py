@@ -14,6 +14,7 @@ from services.domain.instant import Instant, from_timestamp, set_timestamp, to_t
 from services.domain.names import format_lab, format_node, parse_lab
 from services.domain.region import NATION
 from services.domain.subject import KEY_LENGTH
+from services.results.labs.convert import key_to_proto
 from services.results.lookup.claims import FoundClaim
 from services.results.lookup.model import Listing, ReportClaim
 from services.results.records.convert import fill_result, result_to_proto
@@ -38,6 +39,7 @@ def _claim_from_proto(message: lookup_pb2.ClaimedReport, field: str) -> ReportCl
         message.report_number,
         from_timestamp(message.report_time) if message.HasField("report_time") else None,
         message.lab_name,
+        message.with_signing_keys,
     )
     if not (claim.lab or claim.normal_name or claim.report_number):
         raise InvalidArgument.field(f"{field}.lab", "one of lab, lab_name and report_number is required")
@@ -64,6 +66,7 @@ def fill_claim(
     message.lab_region = found.region
     if found.lab:
         message.lab = format_lab(found.lab)
+    message.signing_keys.extend(map(key_to_proto, found.signing_keys))
     if not found.is_comparable:
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE
         for result, standing in found.possible:

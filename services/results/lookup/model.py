@@ -14,7 +14,7 @@ from services.domain.normal_form import normal_form
 from services.results.records.model import ACTIVE, RECALLED, ReportName, StoredResult
 
 if TYPE_CHECKING:
-    from services.results.labs.model import Standing
+    from services.results.labs.model import SigningKey, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,14 @@ class ReportClaim(NamedTuple):
     Attributes:
         lab: the code of its laboratory.
         lab_name: the laboratory's name as printed; ignored if `lab` is set.
+        with_signing_keys: whether the report is signed, so that the laboratory's keys are asked for.
     """
 
     lab: str
     report_number: str
     report_time: Instant | None = None
     lab_name: str = ""
+    with_signing_keys: bool = False
 
     @property
     def normal_name(self) -> str:
@@ -81,8 +83,9 @@ class LocalMatches:
         horizon: the horizon of retention, None if nothing was removed. It may be a second old unless a named report was
             not found.
         labs_by_name: the codes of the laboratories that bear each claimed name in normal form.
+        signing_keys_of: returns a laboratory's signing keys.
 
-    `standing_at` and `region_of` know only the laboratories of these results and reports.
+    `standing_at`, `region_of` and `signing_keys_of` know only the laboratories of these results and reports.
     """
 
     by_subject: Sequence[Sequence[StoredResult]]
@@ -92,6 +95,7 @@ class LocalMatches:
     region_of: Callable[[str], str]
     horizon: Instant | None = None
     labs_by_name: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    signing_keys_of: Callable[[str], Sequence[SigningKey]] = lambda _lab: ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +143,14 @@ class RemoteClaim(NamedTuple):
     Attributes:
         found: the record; None if that node has none.
         by_lab: if the claim states a laboratory's name, the answer for each laboratory of that name, by code.
+        signing_keys: the laboratory's keys, if they were asked for.
     """
 
     found: RemoteMatch | None
     standing: Standing
     region: str
     by_lab: Sequence[tuple[str, RemoteClaim]] = ()
+    signing_keys: Sequence[SigningKey] = ()
 
 
 class SubjectAnswer(NamedTuple):

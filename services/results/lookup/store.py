@@ -90,6 +90,7 @@ class LookupStore:
                 self._labs.region_of,
                 horizon,
                 labs_by_name,
+                self._labs.signing_keys_of,
             )
 
         return await self._database.read(work)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from hutong.results.v1 import lab_pb2, lookup_pb2
 from hutong.verification.v1 import decision_pb2
+from hutong_client.signed_reports import SealedReport, is_signed_with
 
 from services.domain.instant import shanghai_day
 from services.domain.subject import Pepper
@@ -14,6 +16,8 @@ from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_OK, De
 from services.verification.showings.model import (
     LAB_NOT_REGISTERED,
     NUMBER_WITHOUT_DIGIT,
+    SIGNATURE_NOT_VALID,
+    SIGNED_FOR_OTHER_DOCUMENT,
     Showing,
     has_no_digit,
     tags_of,
@@ -30,6 +34,15 @@ _HAS_RECORD = {
     lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM,
 }
 
+
+class Signature(Enum):
+    """What is known of a signature. It is UNKNOWN if the key that it names is not known here."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+
+
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
 """For each piece of evidence, in order, what Results found of its report; None if Results was not asked about it."""
 
@@ -40,15 +53,26 @@ class KeptDecision(NamedTuple):
     Attributes:
         region: the place.
         subject_keys: the subject key of the person under each version of the pepper that is in use.
+        number: the number of the person's document, if a report is signed and no token was shown; else empty.
     """
 
     uuid: str
     region: str
     subject_keys: Sequence[tuple[Pepper, bytes]]
+    number: str = ""
 
 
-def find_showings(kept: KeptDecision, decision: Decision, inputs: Inputs, claims: PairedClaims) -> tuple[Showing, ...]:
-    """Return the reports that were shown for a decision and weighed. Others are neither remembered nor flagged."""
+def find_showings(
+    kept: KeptDecision,
+    decision: Decision,
+    inputs: Inputs,
+    claims: PairedClaims,
+    signed: Sequence[SealedReport | None] = (),
+) -> tuple[Showing, ...]:
+    """Return the reports that were shown for a decision and weighed. Others are neither remembered nor flagged.
+
+    `signed` has the signed report of each piece of evidence, None for one without. It is empty if none is signed.
+    """
     if not inputs.evidence:
         return ()
     uses = {one.subject: one.use for one in decision.considered if isinstance(one.subject, Evidence)}
@@ -60,12 +84,21 @@ def find_showings(kept: KeptDecision, decision: Decision, inputs: Inputs, claims
             continue
         claim = claims[index] if index < len(claims) else None
         lab = (claim.lab if claim is not None and claim.lab else evidence.lab).removeprefix("labs/")
+        kinds: frozenset[FlagKind] = flag_alone(evidence, claim, has_nation=has_nation)
         is_certain = use == _SAME_AS_RECORD
+        if not is_certain and signed and (sealed := signed[index]) is not None:
+            signature = verify_signature(sealed, claim)
+            is_certain = signature is Signature.GOOD and sealed.report.is_for(kept.number)
+            if signature is Signature.GOOD:
+                # What the laboratory has signed it has issued, whatever the number looks like.
+                kinds = frozenset({SIGNED_FOR_OTHER_DOCUMENT}) if kept.number and sealed.report.digest else frozenset()
+            elif signature is Signature.BAD:
+                kinds |= {SIGNATURE_NOT_VALID}
         showings.append(
             Showing(
                 lab,
                 evidence.report_number,
-                frozenset() if is_certain else flag_alone(evidence, claim, has_nation=has_nation),
+                frozenset() if is_certain else kinds,
                 is_certain,
                 bool(lab and evidence.report_number),
                 tuple([tags_of(lab, evidence, key, pepper) for pepper, key in kept.subject_keys]),
@@ -75,6 +108,19 @@ def find_showings(kept: KeptDecision, decision: Decision, inputs: Inputs, claims
             )
         )
     return tuple(showings)
+
+
+def verify_signature(sealed: SealedReport, claim: lookup_pb2.ClaimedReportMatch | None) -> Signature:
+    """Verify a signed report with the laboratory's keys. A key counts for reports dated before its revocation."""
+    date = sealed.report.sample_time if sealed.report.report_time is None else sealed.report.report_time
+    signature = Signature.UNKNOWN
+    for key in claim.signing_keys if claim is not None else ():
+        if key.key_id == sealed.key_id:
+            is_revoked = key.HasField("revoke_time") and (date is None or date >= key.revoke_time.seconds)
+            if not is_revoked and is_signed_with(sealed, key.public_key):
+                return Signature.GOOD
+            signature = Signature.BAD
+    return signature
 
 
 def flag_alone(

@@ -21,6 +21,8 @@ OTHER_PERSON = pb.EVIDENCE_FLAG_KIND_OTHER_PERSON
 OTHER_TIMES = pb.EVIDENCE_FLAG_KIND_OTHER_TIMES
 LAB_NOT_REGISTERED = pb.EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED
 NUMBER_WITHOUT_DIGIT = pb.EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT
+SIGNATURE_NOT_VALID = pb.EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID
+SIGNED_FOR_OTHER_DOCUMENT = pb.EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT
 
 
 class ReportTags(NamedTuple):
@@ -39,8 +41,8 @@ class Showing(NamedTuple):
     Attributes:
         lab: the code of the laboratory; empty if it is not known.
         kinds: the flags that follow from the evidence alone.
-        is_certain: whether what is shown agrees with a record. Then it is not flagged itself, but an earlier showing
-            that does not fit it is.
+        is_certain: whether what is shown agrees with a record, or its laboratory has signed it for the holder. Then it
+            is not flagged itself, but an earlier showing that does not fit it is.
         is_identified: whether laboratory and number are known, so that the showing is remembered.
         tags: the hashes under each version of the pepper that is in use, the present one first.
         decision: the UUID of the decision.

@@ -37,8 +37,8 @@ def stored_decision(
     inputs = gathered.inputs
     showings: tuple[Showing, ...] = ()
     if inputs.evidence:
-        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper))
-        showings = find_showings(kept, decision, inputs, gathered.claims)
+        kept = KeptDecision(uuid, question.policy.region, question.subject_keys(pepper), question.number)
+        showings = find_showings(kept, decision, inputs, gathered.claims, question.signed)
     return StoredDecision(
         uuid,
         inputs.evaluate_time,

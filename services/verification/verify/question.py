@@ -10,6 +10,7 @@ from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_LOCAL, ClaimedReport
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+from hutong_client.signed_reports import SealedReport
 
 from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
@@ -28,6 +29,7 @@ from services.verification.decision.model import Evidence
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.sources.model import LookUp, PolicyQuestion
 from services.verification.verify.asker import FULL, Asker, View
+from services.verification.verify.signed import read_signed
 
 LOOKED_AT = 10
 """How many results from inside and from outside the region are looked up.
@@ -52,6 +54,8 @@ class Question(NamedTuple):
             suffice.
         view: how much of the decision the answer has.
         call: the call that asks; None outside a call.
+        signed: for each piece of evidence its signed report, None for one without; empty if none is signed.
+        number: the number of the document as it was sent, if a report is signed; else empty.
     """
 
     document: Document | None
@@ -65,6 +69,8 @@ class Question(NamedTuple):
     view: View = FULL
     token: HolderToken | None = None
     call: Call | None = None
+    signed: tuple[SealedReport | None, ...] = ()
+    number: str = ""
 
     def subject_key(self, pepper: Pepper) -> bytes:
         """Return the key of the subject."""
@@ -114,8 +120,10 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
     if request.HasField("use_time"):
         check_time(request.use_time, "use_time", found)
         use_time = from_timestamp(request.use_time)
-    shown = request.evidence
+    shown: Sequence[PresentedEvidence] = request.evidence
+    signed: tuple[SealedReport | None, ...] = ()
     if shown:
+        shown, signed = read_signed(shown, found)
         for index, each in enumerate(shown):
             _check_evidence(each, f"evidence[{index}]", found)
     if found:
@@ -137,7 +145,7 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
         elif commit is not None and commit.service == "policy":
             seen = commit
     evidence = tuple([evidence_from_proto(each) for each in shown]) if shown else ()
-    _add_claimed_reports(look_up, evidence)
+    _add_claimed_reports(look_up, evidence, signed)
     return Question(
         document,
         PolicyQuestion(
@@ -156,12 +164,16 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
         view,
         shown_token,
         asker.call,
+        signed,
+        request.document.number if shown_token is None and any(signed) else "",
     )
 
 
 def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
     if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
         found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
+    if not evidence.outcome:
+        found.append(Violation(f"{field}.outcome", "INVALID_FIELD", "value is required without a signed_report"))
     number = canonical_report_number(evidence.report_number)
     if number and not (number.isprintable() and is_report_number(number)):
         text = "no report has such a number: it holds a space, a slash, an @ or an invisible character"
@@ -188,7 +200,7 @@ def set_items(question: Question, items: Sequence[str]) -> None:
     if items:
         question.look_up.items[:] = items
         del question.look_up.claimed_reports[:]
-        _add_claimed_reports(question.look_up, question.evidence)
+        _add_claimed_reports(question.look_up, question.evidence, question.signed)
 
 
 def looked_up_items(look_up: LookupLatestRequest) -> Collection[str]:
@@ -201,10 +213,16 @@ def is_looked_up(evidence: Evidence, items: Collection[str]) -> bool:
     return evidence.item in items
 
 
-def _add_claimed_reports(look_up: LookupLatestRequest, evidence: Sequence[Evidence]) -> None:
+def _add_claimed_reports(
+    look_up: LookupLatestRequest, evidence: Sequence[Evidence], signed: Sequence[SealedReport | None]
+) -> None:
     if evidence:
         items = looked_up_items(look_up)
-        look_up.claimed_reports.extend(_claimed(report) for report in evidence if is_looked_up(report, items))
+        for index, report in enumerate(evidence):
+            if is_looked_up(report, items):
+                claimed = _claimed(report)
+                claimed.with_signing_keys = bool(signed) and signed[index] is not None
+                look_up.claimed_reports.append(claimed)
 
 
 def _claimed(evidence: Evidence) -> ClaimedReport:

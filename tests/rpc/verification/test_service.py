@@ -11,20 +11,32 @@ from itertools import count
 import grpc
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from hutong.access.v1.access_pb2 import VIEW_MINIMAL
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.results.v1 import lookup_pb2, next_step_pb2
+from hutong.results.v1.lab_pb2 import LabSigningKey
+from hutong.results.v1.lab_service_pb2 import SetLabSigningKeyRequest
 from hutong.type.v1 import outcome_pb2, purpose_pb2, refusal_ground_pb2
+from hutong.type.v1.channel_pb2 import CHANNEL_PAPER_REPORT
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1 import refusal_pb2
 from hutong.verification.v1 import verification_service_pb2 as service
-from hutong.verification.v1.evidence_flag_pb2 import EVIDENCE_FLAG_KIND_OTHER_PERSON
+from hutong.verification.v1.evidence_flag_pb2 import (
+    EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT,
+    EVIDENCE_FLAG_KIND_OTHER_PERSON,
+    EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID,
+    EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT,
+)
 from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest
+from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
+from hutong_client import signed_reports
 from hutong_client.formatting import source_name
+from hutong_client.signed_reports import SignedReport
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock
@@ -121,6 +133,39 @@ async def test_paper_of_a_second_person_is_recognized_and_flagged_for_officers(c
     assert not (await callers.decisions.GetDecision(cut)).evidence_flags
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=verified[1].name))
     assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+
+
+async def test_a_signed_report_fills_the_evidence_and_is_not_flagged(callers: Callers) -> None:
+    """Its number has no digit. Without a registered key, and after its revocation, it counts as any paper."""
+    key = Ed25519PrivateKey.generate()
+    issued = SystemClock().now() // SECOND - 3600
+    report = SignedReport(LAB.removeprefix("labs/"), "SIGNED", "", outcome_pb2.OUTCOME_NEGATIVE, issued - 60, issued)
+    text = signed_reports.sign(signed_reports.for_holder(report, _person(93), "张*", ""), key)
+    registered = SetLabSigningKeyRequest(
+        name=LAB, signing_key=LabSigningKey(public_key=signed_reports.to_der(key.public_key()))
+    )
+    shown = PresentedEvidence(channel=CHANNEL_PAPER_REPORT, signed_report=text)
+
+    async def flags_of(person: int) -> list[int]:
+        decision = (await callers.decisions.Verify(question(_person(person), evidence=[shown]))).decision
+        assert (decision.reason, decision.basis) == (pb.DECISION_REASON_VALID, pb.DECISION_BASIS_PRESENTED)
+        stored = await callers.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
+        evidence = stored.inputs.evidence[0]
+        assert (evidence.report_number, evidence.outcome, evidence.signed_report) == ("SIGNED", report.outcome, "")
+        replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=decision.name))
+        assert replayed.comparison == service.REPLAY_COMPARISON_IDENTICAL
+        return [kind for flag in stored.evidence_flags for kind in flag.kinds]
+
+    assert await flags_of(93) == [EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT]
+    await callers.labs.SetLabSigningKey(registered)
+    assert await flags_of(93) == []
+    assert await flags_of(94) == [
+        EVIDENCE_FLAG_KIND_OTHER_PERSON,
+        EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT,
+    ]
+    registered.signing_key.revoke_time.CopyFrom(to_timestamp(0))
+    await callers.labs.SetLabSigningKey(registered)
+    assert await flags_of(93) == [EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT, EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID]
 
 
 async def test_paper_with_the_laboratorys_name_is_as_good_as_with_its_code(callers: Callers) -> None:
@@ -489,6 +534,8 @@ LONG_AGO = 1_660_000_000 * SECOND
         ({"arriving_from": "999999"}, "arriving_from", "REGION_UNKNOWN"),
         ({"purpose": 0}, "purpose", "INVALID_FIELD"),
         ({"evidence": [paper("R", LONG_AGO, lab="labs/914101000000000000")]}, "evidence[0].lab", "BAD_USCC"),
+        ({"evidence": [paper("R", LONG_AGO, outcome=0)]}, "evidence[0].outcome", "INVALID_FIELD"),
+        ({"evidence": [paper("R", LONG_AGO, signed_report="R")]}, "evidence[0].signed_report", "INVALID_FIELD"),
         ({"evidence": [paper("R 1", LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
         ({"evidence": [paper(_person(1), LONG_AGO)]}, "evidence[0].report_number", "INVALID_FIELD"),
         ({"evidence": [paper("R", LONG_AGO, lab_name=_person(1))]}, "evidence[0].lab_name", "INVALID_FIELD"),

@@ -21,6 +21,7 @@ _PARTS: dict[str, Any] = {
     "outcome": Word(outcome_pb2.Outcome, "OUTCOME_"),
     "sample_time": INSTANT,
     "report_time": INSTANT,
+    "signed_report": click.STRING,
 }
 
 
@@ -38,12 +39,14 @@ class EvidenceOf(click.ParamType):  # type: ignore[type-arg] # generic only in i
                 return ParseDict(json.loads(value), PresentedEvidence())
             except (ParseError, ValueError):
                 self.fail("not a PresentedEvidence in JSON", param, ctx)
-        parts: dict[str, Any] = {"outcome": outcome_pb2.OUTCOME_NEGATIVE}
+        parts: dict[str, Any] = {}
         for part in value.split(","):
             key, _, text = part.partition("=")
             if key.strip() not in _PARTS:
                 self.fail(f"parts are {', '.join(_PARTS)}, each with = and its value", param, ctx)
             parts[key.strip()] = _PARTS[key.strip()].convert(text.strip(), param, ctx)
+        if "signed_report" not in parts:
+            parts.setdefault("outcome", outcome_pb2.OUTCOME_NEGATIVE)
         return PresentedEvidence(**parts)
 
 
@@ -54,5 +57,6 @@ evidence_option = click.option(
     help="A result that the holder shows: channel=paper-report,lab=...,report_number=...,outcome=negative,"
     "sample_time=...,report_time=..., and item=sars-cov-2-antigen for another test than nucleic acid. lab_name=... is"
     " the laboratory's name as printed, in place of its code. What it does not show is left out, but a laboratory or"
-    " the number is needed. Can be repeated.",
+    " the number is needed. signed_report=... is the text of a QR code that the laboratory signed; it needs"
+    " channel=... alone beside it. Can be repeated.",
 )

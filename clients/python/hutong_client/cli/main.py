@@ -20,6 +20,7 @@ from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lin
 from hutong_client.cli.commands.policy_calendar import show_calendar
 from hutong_client.cli.commands.policy_withdraw import get_policy, withdraw_policy
 from hutong_client.cli.commands.refusal import refusal
+from hutong_client.cli.commands.report import report
 from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results
 from hutong_client.cli.commands.results.links import link, links, unlink
@@ -57,7 +58,19 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
+for _command in (
+    upload,
+    lookup,
+    verify,
+    policy,
+    refusal,
+    lab,
+    timeliness,
+    missing_reports,
+    pending,
+    holder_token,
+    report,
+):
     hutong.add_command(_command)
 for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes, decisions):
     hutong.add_command(_command)

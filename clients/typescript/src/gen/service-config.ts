@@ -129,6 +129,10 @@ export const table = {
             "method": "SetLabStanding"
           },
           {
+            "service": "hutong.results.v1.LabService",
+            "method": "SetLabSigningKey"
+          },
+          {
             "service": "hutong.results.v1.MissingReportService",
             "method": "ListMissingReports"
           },

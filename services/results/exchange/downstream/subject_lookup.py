@@ -16,6 +16,7 @@ from services.domain.subject import Pepper
 from services.results.exchange.convert import fill_replica
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.model import Replica
+from services.results.labs.convert import key_to_proto
 from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.claims import reports_to_find
 from services.results.lookup.convert import claims_from_proto
@@ -125,6 +126,8 @@ class SubjectLookup:
     ) -> None:
         message.lab_standing = matches.standing_at(lab, now if claim.report_time is None else claim.report_time)
         message.lab_region = matches.region_of(lab)
+        if claim.with_signing_keys and claim.lab:
+            message.signing_keys.extend(map(key_to_proto, matches.signing_keys_of(lab)))
         result = matches.by_report.get((lab, claim.report_number))
         if result is not None:
             self._fill(message.result, result if result.item in items else _without_content(result))

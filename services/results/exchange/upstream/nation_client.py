@@ -18,6 +18,7 @@ from services.domain.instant import SECOND, set_timestamp
 from services.domain.names import DEFAULT_ITEM, format_item, format_lab, format_node, parse_lab
 from services.domain.region import NATION
 from services.results.exchange.convert import replica_from_proto
+from services.results.labs.convert import stated_keys
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
 from services.runtime.call import outgoing_metadata
@@ -183,7 +184,7 @@ def _pair(questions: Sequence[SubjectQuestion], response: LookupSubjectsResponse
 
 def _claim_to_proto(claim: ReportClaim) -> ClaimedReport:
     """Return the message of a claim. It has the name as shown, because each node forms the normal form itself."""
-    message = ClaimedReport(report_number=claim.report_number)
+    message = ClaimedReport(report_number=claim.report_number, with_signing_keys=claim.with_signing_keys)
     if claim.lab:
         message.lab = format_lab(claim.lab)
     else:
@@ -199,6 +200,7 @@ def _claim_from_proto(claim: ClaimedReportRecord) -> RemoteClaim:
         claim.lab_standing,
         claim.lab_region,
         [(parse_lab(of_lab.lab), _claim_from_proto(of_lab)) for of_lab in claim.by_lab],
+        stated_keys(claim.signing_keys),
     )
 
 

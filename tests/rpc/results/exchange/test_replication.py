@@ -9,15 +9,23 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.type.interval_pb2 import Interval
 from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
 from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_NOT_ITS_OWN, SET_ASIDE_REASON_SECOND_REGISTRATION, SetAside
 from hutong.results.v1 import lab_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
-from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
+from hutong.results.v1.lab_service_pb2 import (
+    CreateLabRequest,
+    GetLabRequest,
+    SetLabSigningKeyRequest,
+    SetLabStandingRequest,
+)
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
+from hutong_client.signed_reports import to_der
 from prometheus_client import REGISTRY
 from sqlalchemy import make_url
 from structlog.testing import capture_logs
@@ -28,7 +36,7 @@ from services.results.exchange.tables import lab_homes, replicated_positions
 from services.results.exchange.upstream.backlog import BACKLOG
 from services.results.exchange.upstream.outbox import Page
 from services.results.exchange.upstream.store import UpstreamStore
-from services.results.labs.tables import lab_standings, labs
+from services.results.labs.tables import lab_signing_keys, lab_standings, labs
 from services.results.records.tables import results
 from services.results.timeliness.tables import national_delays, national_receive_times
 from services.results.timing import ResultsTiming
@@ -111,6 +119,28 @@ async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
     await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
     await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
     assert country.nation.rows(document_links, "unlink_time") != [(None,)]
+
+
+async def test_a_laboratorys_keys_and_their_end_are_at_the_nation_and_answered_elsewhere(
+    country: Country,
+) -> None:
+    """Another province gets them with a claim that asks for them, and with no other claim."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    await jilin.node.register()
+    public_key = to_der(Ed25519PrivateKey.generate().public_key())
+    request = SetLabSigningKeyRequest(name=LAB_NAME, signing_key=lab_pb2.LabSigningKey(public_key=public_key))
+    await jilin.node.labs.SetLabSigningKey(request)
+    columns = ("source_node", "public_key", "revoke_time")
+    await until(lambda: country.nation.rows(lab_signing_keys, *columns) == [(JILIN, public_key, None)])
+    request.signing_key.revoke_time.CopyFrom(to_timestamp(DAY))
+    await jilin.node.labs.SetLabSigningKey(request)
+    await until(lambda: country.nation.rows(lab_signing_keys, *columns) == [(JILIN, public_key, DAY)])
+    look_up = LookupLatestRequest(document=make_document(1), scope=LOOKUP_SCOPE_NATIONWIDE)
+    for with_keys in (True, False):
+        look_up.claimed_reports.add(lab=LAB_NAME, report_number="R1", with_signing_keys=with_keys)
+    signed, unsigned = (await henan.node.results.LookupLatest(look_up)).claims
+    assert [(key.public_key, key.revoke_time) for key in signed.signing_keys] == [(public_key, to_timestamp(DAY))]
+    assert not unsigned.signing_keys
 
 
 async def test_the_nation_settles_who_speaks_for_a_laboratory_that_two_provinces_registered(country: Country) -> None:

@@ -7,9 +7,18 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2
-from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, ListLabsRequest, SetLabStandingRequest
+from hutong.results.v1.lab_service_pb2 import (
+    CreateLabRequest,
+    GetLabRequest,
+    ListLabsRequest,
+    SetLabSigningKeyRequest,
+    SetLabStandingRequest,
+)
+from hutong_client.signed_reports import key_id, to_der
 from stdnum.cn import uscc
 
 from services.domain.instant import DAY, to_timestamp
@@ -56,6 +65,59 @@ async def test_a_laboratory_is_registered_read_and_registered_again(node: Result
     node.clock.advance(DAY)
     assert (await node.labs.CreateLab(CreateLabRequest(lab=lab_to_register()))).lab == created
     assert (await node.labs.GetLab(GetLabRequest(name=LAB_NAME))).lab == created
+
+
+KEYS = [to_der(Ed25519PrivateKey.from_private_bytes(bytes([index] * 32)).public_key()) for index in range(21)]
+
+
+def key_request(index: int = 0, revoked: int | None = None, **fields: str) -> SetLabSigningKeyRequest:
+    """A key of the laboratory, perhaps revoked from an instant on."""
+    key = lab_pb2.LabSigningKey(public_key=KEYS[index], revoke_time=None if revoked is None else to_timestamp(revoked))
+    return SetLabSigningKeyRequest(name=LAB_NAME, signing_key=key, **fields)
+
+
+async def test_keys_are_registered_and_revoked_and_never_made_good_again(node: ResultsNode) -> None:
+    """A repeat changes nothing. A revocation may only move to an earlier instant, and keys are listed by age."""
+    await node.register()
+    registered = (await node.labs.SetLabSigningKey(key_request())).lab
+    (key,) = registered.signing_keys
+    assert (key.public_key, key.key_id, key.create_time) == (KEYS[0], key_id(KEYS[0]), to_timestamp(NOW))
+    node.clock.advance(DAY)
+    assert (await node.labs.SetLabSigningKey(key_request())).lab == registered
+    await node.labs.SetLabSigningKey(key_request(1))
+    for revoked in (NOW, NOW - DAY, NOW - DAY):
+        found = (await node.labs.SetLabSigningKey(key_request(revoked=revoked))).lab.signing_keys
+        assert [one.public_key for one in found] == KEYS[:2]
+        assert (found[0].revoke_time, found[1].HasField("revoke_time")) == (to_timestamp(revoked), False)
+    for late in (NOW, None):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await node.labs.SetLabSigningKey(key_request(revoked=late))
+        assert error_info(caught.value).reason == "CONFLICT"
+    got = (await node.labs.GetLab(GetLabRequest(name=LAB_NAME))).lab
+    assert list(got.signing_keys) == list(found)
+    assert not (await node.labs.ListLabs(ListLabsRequest())).labs[0].signing_keys
+
+
+async def test_other_keys_and_too_many_are_refused(node: ResultsNode) -> None:
+    """The field is named. A laboratory that is not registered has no key."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await node.labs.SetLabSigningKey(key_request())
+    assert caught.value.code() == NOT_FOUND
+    await node.register()
+    request = key_request()
+    for wrong in (b"no key", to_der(ec.generate_private_key(ec.SECP384R1()).public_key())):
+        request.signing_key.public_key = wrong
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await node.labs.SetLabSigningKey(request)
+        assert caught.value.code() == INVALID
+        assert list(field_violations(caught.value)) == ["signing_key.public_key"]
+    for index in range(20):
+        await node.labs.SetLabSigningKey(key_request(index))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await node.labs.SetLabSigningKey(key_request(20))
+    assert error_info(caught.value).reason == "CONFLICT"
+    revoked = (await node.labs.SetLabSigningKey(key_request(3, NOW))).lab.signing_keys
+    assert sum(key.HasField("revoke_time") for key in revoked) == 1
 
 
 async def test_other_content_under_a_name_is_already_exists(node: ResultsNode) -> None:

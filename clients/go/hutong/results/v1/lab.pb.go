@@ -171,6 +171,90 @@ func (x *LabStandingChange) GetActor() string {
 	return ""
 }
 
+// A public key of a laboratory, with which it signs reports (docs/identifiers.md §10). No laboratory has to sign.
+type LabSigningKey struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key as DER SubjectPublicKeyInfo: Ed25519, or ECDSA on P-256. Other keys: INVALID_FIELD.
+	PublicKey []byte `protobuf:"bytes,1,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// Reports that are dated at or after this instant do not count as signed. Absent while the key is good. It may lie in
+	// the past, and at the beginning of 1900 no report counts. Once set it can only be moved to an earlier instant.
+	RevokeTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=revoke_time,json=revokeTime,proto3" json:"revoke_time,omitempty"`
+	// The first 8 bytes of the key's SHA-256, as they stand in a signed report.
+	KeyId []byte `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// When this node recorded it.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The caller that recorded it or its revocation last. Stated to supervisors, authorities and operators alone; empty
+	// where another node recorded it.
+	Actor         string `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LabSigningKey) Reset() {
+	*x = LabSigningKey{}
+	mi := &file_hutong_results_v1_lab_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LabSigningKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LabSigningKey) ProtoMessage() {}
+
+func (x *LabSigningKey) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_lab_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LabSigningKey.ProtoReflect.Descriptor instead.
+func (*LabSigningKey) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_lab_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *LabSigningKey) GetPublicKey() []byte {
+	if x != nil {
+		return x.PublicKey
+	}
+	return nil
+}
+
+func (x *LabSigningKey) GetRevokeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RevokeTime
+	}
+	return nil
+}
+
+func (x *LabSigningKey) GetKeyId() []byte {
+	if x != nil {
+		return x.KeyId
+	}
+	return nil
+}
+
+func (x *LabSigningKey) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *LabSigningKey) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 // A laboratory that may issue nucleic-acid reports.
 type Lab struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -190,14 +274,16 @@ type Lab struct {
 	// The whole standing history, oldest first. Set by GetLab, CreateLab and SetLabStanding only.
 	StandingChanges []*LabStandingChange `protobuf:"bytes,7,rep,name=standing_changes,json=standingChanges,proto3" json:"standing_changes,omitempty"`
 	// When it was registered at this node.
-	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, SetLabStanding and SetLabSigningKey only.
+	SigningKeys   []*LabSigningKey `protobuf:"bytes,9,rep,name=signing_keys,json=signingKeys,proto3" json:"signing_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Lab) Reset() {
 	*x = Lab{}
-	mi := &file_hutong_results_v1_lab_proto_msgTypes[1]
+	mi := &file_hutong_results_v1_lab_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -209,7 +295,7 @@ func (x *Lab) String() string {
 func (*Lab) ProtoMessage() {}
 
 func (x *Lab) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_proto_msgTypes[1]
+	mi := &file_hutong_results_v1_lab_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -222,7 +308,7 @@ func (x *Lab) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lab.ProtoReflect.Descriptor instead.
 func (*Lab) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_proto_rawDescGZIP(), []int{1}
+	return file_hutong_results_v1_lab_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Lab) GetName() string {
@@ -281,6 +367,13 @@ func (x *Lab) GetCreateTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Lab) GetSigningKeys() []*LabSigningKey {
+	if x != nil {
+		return x.SigningKeys
+	}
+	return nil
+}
+
 var File_hutong_results_v1_lab_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_lab_proto_rawDesc = "" +
@@ -292,7 +385,16 @@ const file_hutong_results_v1_lab_proto_rawDesc = "" +
 	"\vrecord_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
 	"recordTime\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1a\n" +
-	"\x05actor\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x05actor\"\xa2\x04\n" +
+	"\x05actor\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x05actor\"\x86\x02\n" +
+	"\rLabSigningKey\x12.\n" +
+	"\n" +
+	"public_key\x18\x01 \x01(\fB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01z\x03\x18\xc8\x01R\tpublicKey\x12I\n" +
+	"\vrevoke_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\f\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01R\n" +
+	"revokeTime\x12\x1b\n" +
+	"\x06key_id\x18\x03 \x01(\fB\x04\xe2A\x01\x03R\x05keyId\x12A\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
+	"createTime\x12\x1a\n" +
+	"\x05actor\x18\x05 \x01(\tB\x04\xe2A\x01\x03R\x05actor\"\xed\x04\n" +
 	"\x03Lab\x12'\n" +
 	"\x04name\x18\x01 \x01(\tB\x13\xe2A\x02\x02\b\xbaH\v\xc8\x01\x01r\x06\xe0\xea\x81\xca\x06\x01R\x04name\x129\n" +
 	"\fdisplay_name\x18\x02 \x01(\tB\x16\xe2A\x02\x02\x05\xbaH\x0e\xc8\x01\x01r\t\xd0\xea\x81\xca\x06\x01\x18\xc8\x01R\vdisplayName\x12+\n" +
@@ -302,7 +404,8 @@ const file_hutong_results_v1_lab_proto_rawDesc = "" +
 	"\bstanding\x18\x06 \x01(\x0e2\x1e.hutong.results.v1.LabStandingB\x04\xe2A\x01\x03R\bstanding\x12U\n" +
 	"\x10standing_changes\x18\a \x03(\v2$.hutong.results.v1.LabStandingChangeB\x04\xe2A\x01\x03R\x0fstandingChanges\x12A\n" +
 	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\n" +
-	"createTime:+\xeaA(\n" +
+	"createTime\x12I\n" +
+	"\fsigning_keys\x18\t \x03(\v2 .hutong.results.v1.LabSigningKeyB\x04\xe2A\x01\x03R\vsigningKeys:+\xeaA(\n" +
 	"\x0ehutong.org/Lab\x12\vlabs/{uscc}*\x04labs2\x03lab*\x97\x01\n" +
 	"\vLabStanding\x12\x1c\n" +
 	"\x18LAB_STANDING_UNSPECIFIED\x10\x00\x12\x1b\n" +
@@ -325,26 +428,30 @@ func file_hutong_results_v1_lab_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_results_v1_lab_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_results_v1_lab_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_hutong_results_v1_lab_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
 var file_hutong_results_v1_lab_proto_goTypes = []any{
 	(LabStanding)(0),              // 0: hutong.results.v1.LabStanding
 	(*LabStandingChange)(nil),     // 1: hutong.results.v1.LabStandingChange
-	(*Lab)(nil),                   // 2: hutong.results.v1.Lab
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*LabSigningKey)(nil),         // 2: hutong.results.v1.LabSigningKey
+	(*Lab)(nil),                   // 3: hutong.results.v1.Lab
+	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
 }
 var file_hutong_results_v1_lab_proto_depIdxs = []int32{
-	0, // 0: hutong.results.v1.LabStandingChange.standing:type_name -> hutong.results.v1.LabStanding
-	3, // 1: hutong.results.v1.LabStandingChange.effective_time:type_name -> google.protobuf.Timestamp
-	3, // 2: hutong.results.v1.LabStandingChange.record_time:type_name -> google.protobuf.Timestamp
-	3, // 3: hutong.results.v1.Lab.authorize_time:type_name -> google.protobuf.Timestamp
-	0, // 4: hutong.results.v1.Lab.standing:type_name -> hutong.results.v1.LabStanding
-	1, // 5: hutong.results.v1.Lab.standing_changes:type_name -> hutong.results.v1.LabStandingChange
-	3, // 6: hutong.results.v1.Lab.create_time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	0,  // 0: hutong.results.v1.LabStandingChange.standing:type_name -> hutong.results.v1.LabStanding
+	4,  // 1: hutong.results.v1.LabStandingChange.effective_time:type_name -> google.protobuf.Timestamp
+	4,  // 2: hutong.results.v1.LabStandingChange.record_time:type_name -> google.protobuf.Timestamp
+	4,  // 3: hutong.results.v1.LabSigningKey.revoke_time:type_name -> google.protobuf.Timestamp
+	4,  // 4: hutong.results.v1.LabSigningKey.create_time:type_name -> google.protobuf.Timestamp
+	4,  // 5: hutong.results.v1.Lab.authorize_time:type_name -> google.protobuf.Timestamp
+	0,  // 6: hutong.results.v1.Lab.standing:type_name -> hutong.results.v1.LabStanding
+	1,  // 7: hutong.results.v1.Lab.standing_changes:type_name -> hutong.results.v1.LabStandingChange
+	4,  // 8: hutong.results.v1.Lab.create_time:type_name -> google.protobuf.Timestamp
+	2,  // 9: hutong.results.v1.Lab.signing_keys:type_name -> hutong.results.v1.LabSigningKey
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lab_proto_init() }
@@ -358,7 +465,7 @@ func file_hutong_results_v1_lab_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_results_v1_lab_proto_rawDesc), len(file_hutong_results_v1_lab_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   3,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

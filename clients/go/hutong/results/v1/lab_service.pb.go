@@ -435,6 +435,115 @@ func (x *SetLabStandingRequest) GetRequestId() string {
 	return ""
 }
 
+type SetLabSigningKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "labs/{uscc}".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The key. Fields that the service sets are ignored.
+	SigningKey *LabSigningKey `protobuf:"bytes,2,opt,name=signing_key,json=signingKey,proto3" json:"signing_key,omitempty"`
+	// A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+	// content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+	RequestId     string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLabSigningKeyRequest) Reset() {
+	*x = SetLabSigningKeyRequest{}
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLabSigningKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLabSigningKeyRequest) ProtoMessage() {}
+
+func (x *SetLabSigningKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLabSigningKeyRequest.ProtoReflect.Descriptor instead.
+func (*SetLabSigningKeyRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SetLabSigningKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetLabSigningKeyRequest) GetSigningKey() *LabSigningKey {
+	if x != nil {
+		return x.SigningKey
+	}
+	return nil
+}
+
+func (x *SetLabSigningKeyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type SetLabSigningKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The laboratory with its keys and its history.
+	Lab           *Lab `protobuf:"bytes,1,opt,name=lab,proto3" json:"lab,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLabSigningKeyResponse) Reset() {
+	*x = SetLabSigningKeyResponse{}
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLabSigningKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLabSigningKeyResponse) ProtoMessage() {}
+
+func (x *SetLabSigningKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLabSigningKeyResponse.ProtoReflect.Descriptor instead.
+func (*SetLabSigningKeyResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SetLabSigningKeyResponse) GetLab() *Lab {
+	if x != nil {
+		return x.Lab
+	}
+	return nil
+}
+
 type SetLabStandingResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The laboratory with its history.
@@ -445,7 +554,7 @@ type SetLabStandingResponse struct {
 
 func (x *SetLabStandingResponse) Reset() {
 	*x = SetLabStandingResponse{}
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +566,7 @@ func (x *SetLabStandingResponse) String() string {
 func (*SetLabStandingResponse) ProtoMessage() {}
 
 func (x *SetLabStandingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[7]
+	mi := &file_hutong_results_v1_lab_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +579,7 @@ func (x *SetLabStandingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetLabStandingResponse.ProtoReflect.Descriptor instead.
 func (*SetLabStandingResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{7}
+	return file_hutong_results_v1_lab_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetLabStandingResponse) GetLab() *Lab {
@@ -514,9 +623,19 @@ const file_hutong_results_v1_lab_service_proto_rawDesc = "" +
 	"\x0eeffective_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\f\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01R\reffectiveTime\x12-\n" +
 	"\x06reason\x18\x04 \x01(\tB\x15\xe2A\x01\x02\xbaH\x0e\xc8\x01\x01r\t\xd8\xea\x81\xca\x06\x01\x18\xf4\x03R\x06reason\x12*\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"B\n" +
+	"request_id\x18\x05 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"\xcb\x01\n" +
+	"\x17SetLabSigningKeyRequest\x125\n" +
+	"\x04name\x18\x01 \x01(\tB!\xe2A\x01\x02\xfaA\x10\n" +
+	"\x0ehutong.org/Lab\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x12M\n" +
+	"\vsigning_key\x18\x02 \x01(\v2 .hutong.results.v1.LabSigningKeyB\n" +
+	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\n" +
+	"signingKey\x12*\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"D\n" +
+	"\x18SetLabSigningKeyResponse\x12(\n" +
+	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab\"B\n" +
 	"\x16SetLabStandingResponse\x12(\n" +
-	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab2\xa1\x04\n" +
+	"\x03lab\x18\x01 \x01(\v2\x16.hutong.results.v1.LabR\x03lab2\xa6\x05\n" +
 	"\n" +
 	"LabService\x12y\n" +
 	"\tCreateLab\x12#.hutong.results.v1.CreateLabRequest\x1a$.hutong.results.v1.CreateLabResponse\"!\x8a\xd3\x18\x1a\n" +
@@ -543,6 +662,9 @@ const file_hutong_results_v1_lab_service_proto_rawDesc = "" +
 	"\x04\b\b\x10\x01\x18\x02\x90\x02\x01\x12|\n" +
 	"\x0eSetLabStanding\x12(.hutong.results.v1.SetLabStandingRequest\x1a).hutong.results.v1.SetLabStandingResponse\"\x15\x8a\xd3\x18\x0e\n" +
 	"\n" +
+	"\b\x05\x10\x03\x1a\x04name\x18\x02\x90\x02\x02\x12\x82\x01\n" +
+	"\x10SetLabSigningKey\x12*.hutong.results.v1.SetLabSigningKeyRequest\x1a+.hutong.results.v1.SetLabSigningKeyResponse\"\x15\x8a\xd3\x18\x0e\n" +
+	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\x18\x02\x90\x02\x02Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
@@ -558,41 +680,48 @@ func file_hutong_results_v1_lab_service_proto_rawDescGZIP() []byte {
 	return file_hutong_results_v1_lab_service_proto_rawDescData
 }
 
-var file_hutong_results_v1_lab_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_hutong_results_v1_lab_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_hutong_results_v1_lab_service_proto_goTypes = []any{
-	(*CreateLabRequest)(nil),       // 0: hutong.results.v1.CreateLabRequest
-	(*CreateLabResponse)(nil),      // 1: hutong.results.v1.CreateLabResponse
-	(*GetLabRequest)(nil),          // 2: hutong.results.v1.GetLabRequest
-	(*GetLabResponse)(nil),         // 3: hutong.results.v1.GetLabResponse
-	(*ListLabsRequest)(nil),        // 4: hutong.results.v1.ListLabsRequest
-	(*ListLabsResponse)(nil),       // 5: hutong.results.v1.ListLabsResponse
-	(*SetLabStandingRequest)(nil),  // 6: hutong.results.v1.SetLabStandingRequest
-	(*SetLabStandingResponse)(nil), // 7: hutong.results.v1.SetLabStandingResponse
-	(*Lab)(nil),                    // 8: hutong.results.v1.Lab
-	(LabStanding)(0),               // 9: hutong.results.v1.LabStanding
-	(*timestamppb.Timestamp)(nil),  // 10: google.protobuf.Timestamp
+	(*CreateLabRequest)(nil),         // 0: hutong.results.v1.CreateLabRequest
+	(*CreateLabResponse)(nil),        // 1: hutong.results.v1.CreateLabResponse
+	(*GetLabRequest)(nil),            // 2: hutong.results.v1.GetLabRequest
+	(*GetLabResponse)(nil),           // 3: hutong.results.v1.GetLabResponse
+	(*ListLabsRequest)(nil),          // 4: hutong.results.v1.ListLabsRequest
+	(*ListLabsResponse)(nil),         // 5: hutong.results.v1.ListLabsResponse
+	(*SetLabStandingRequest)(nil),    // 6: hutong.results.v1.SetLabStandingRequest
+	(*SetLabSigningKeyRequest)(nil),  // 7: hutong.results.v1.SetLabSigningKeyRequest
+	(*SetLabSigningKeyResponse)(nil), // 8: hutong.results.v1.SetLabSigningKeyResponse
+	(*SetLabStandingResponse)(nil),   // 9: hutong.results.v1.SetLabStandingResponse
+	(*Lab)(nil),                      // 10: hutong.results.v1.Lab
+	(LabStanding)(0),                 // 11: hutong.results.v1.LabStanding
+	(*timestamppb.Timestamp)(nil),    // 12: google.protobuf.Timestamp
+	(*LabSigningKey)(nil),            // 13: hutong.results.v1.LabSigningKey
 }
 var file_hutong_results_v1_lab_service_proto_depIdxs = []int32{
-	8,  // 0: hutong.results.v1.CreateLabRequest.lab:type_name -> hutong.results.v1.Lab
-	8,  // 1: hutong.results.v1.CreateLabResponse.lab:type_name -> hutong.results.v1.Lab
-	8,  // 2: hutong.results.v1.GetLabResponse.lab:type_name -> hutong.results.v1.Lab
-	8,  // 3: hutong.results.v1.ListLabsResponse.labs:type_name -> hutong.results.v1.Lab
-	9,  // 4: hutong.results.v1.SetLabStandingRequest.standing:type_name -> hutong.results.v1.LabStanding
-	10, // 5: hutong.results.v1.SetLabStandingRequest.effective_time:type_name -> google.protobuf.Timestamp
-	8,  // 6: hutong.results.v1.SetLabStandingResponse.lab:type_name -> hutong.results.v1.Lab
-	0,  // 7: hutong.results.v1.LabService.CreateLab:input_type -> hutong.results.v1.CreateLabRequest
-	2,  // 8: hutong.results.v1.LabService.GetLab:input_type -> hutong.results.v1.GetLabRequest
-	4,  // 9: hutong.results.v1.LabService.ListLabs:input_type -> hutong.results.v1.ListLabsRequest
-	6,  // 10: hutong.results.v1.LabService.SetLabStanding:input_type -> hutong.results.v1.SetLabStandingRequest
-	1,  // 11: hutong.results.v1.LabService.CreateLab:output_type -> hutong.results.v1.CreateLabResponse
-	3,  // 12: hutong.results.v1.LabService.GetLab:output_type -> hutong.results.v1.GetLabResponse
-	5,  // 13: hutong.results.v1.LabService.ListLabs:output_type -> hutong.results.v1.ListLabsResponse
-	7,  // 14: hutong.results.v1.LabService.SetLabStanding:output_type -> hutong.results.v1.SetLabStandingResponse
-	11, // [11:15] is the sub-list for method output_type
-	7,  // [7:11] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	10, // 0: hutong.results.v1.CreateLabRequest.lab:type_name -> hutong.results.v1.Lab
+	10, // 1: hutong.results.v1.CreateLabResponse.lab:type_name -> hutong.results.v1.Lab
+	10, // 2: hutong.results.v1.GetLabResponse.lab:type_name -> hutong.results.v1.Lab
+	10, // 3: hutong.results.v1.ListLabsResponse.labs:type_name -> hutong.results.v1.Lab
+	11, // 4: hutong.results.v1.SetLabStandingRequest.standing:type_name -> hutong.results.v1.LabStanding
+	12, // 5: hutong.results.v1.SetLabStandingRequest.effective_time:type_name -> google.protobuf.Timestamp
+	13, // 6: hutong.results.v1.SetLabSigningKeyRequest.signing_key:type_name -> hutong.results.v1.LabSigningKey
+	10, // 7: hutong.results.v1.SetLabSigningKeyResponse.lab:type_name -> hutong.results.v1.Lab
+	10, // 8: hutong.results.v1.SetLabStandingResponse.lab:type_name -> hutong.results.v1.Lab
+	0,  // 9: hutong.results.v1.LabService.CreateLab:input_type -> hutong.results.v1.CreateLabRequest
+	2,  // 10: hutong.results.v1.LabService.GetLab:input_type -> hutong.results.v1.GetLabRequest
+	4,  // 11: hutong.results.v1.LabService.ListLabs:input_type -> hutong.results.v1.ListLabsRequest
+	6,  // 12: hutong.results.v1.LabService.SetLabStanding:input_type -> hutong.results.v1.SetLabStandingRequest
+	7,  // 13: hutong.results.v1.LabService.SetLabSigningKey:input_type -> hutong.results.v1.SetLabSigningKeyRequest
+	1,  // 14: hutong.results.v1.LabService.CreateLab:output_type -> hutong.results.v1.CreateLabResponse
+	3,  // 15: hutong.results.v1.LabService.GetLab:output_type -> hutong.results.v1.GetLabResponse
+	5,  // 16: hutong.results.v1.LabService.ListLabs:output_type -> hutong.results.v1.ListLabsResponse
+	9,  // 17: hutong.results.v1.LabService.SetLabStanding:output_type -> hutong.results.v1.SetLabStandingResponse
+	8,  // 18: hutong.results.v1.LabService.SetLabSigningKey:output_type -> hutong.results.v1.SetLabSigningKeyResponse
+	14, // [14:19] is the sub-list for method output_type
+	9,  // [9:14] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lab_service_proto_init() }
@@ -607,7 +736,7 @@ func file_hutong_results_v1_lab_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_results_v1_lab_service_proto_rawDesc), len(file_hutong_results_v1_lab_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,10 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LabService_CreateLab_FullMethodName      = "/hutong.results.v1.LabService/CreateLab"
-	LabService_GetLab_FullMethodName         = "/hutong.results.v1.LabService/GetLab"
-	LabService_ListLabs_FullMethodName       = "/hutong.results.v1.LabService/ListLabs"
-	LabService_SetLabStanding_FullMethodName = "/hutong.results.v1.LabService/SetLabStanding"
+	LabService_CreateLab_FullMethodName        = "/hutong.results.v1.LabService/CreateLab"
+	LabService_GetLab_FullMethodName           = "/hutong.results.v1.LabService/GetLab"
+	LabService_ListLabs_FullMethodName         = "/hutong.results.v1.LabService/ListLabs"
+	LabService_SetLabStanding_FullMethodName   = "/hutong.results.v1.LabService/SetLabStanding"
+	LabService_SetLabSigningKey_FullMethodName = "/hutong.results.v1.LabService/SetLabSigningKey"
 )
 
 // LabServiceClient is the client API for LabService service.
@@ -50,6 +51,11 @@ type LabServiceClient interface {
 	// returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
 	// is not registered.
 	SetLabStanding(ctx context.Context, in *SetLabStandingRequest, opts ...grpc.CallOption) (*SetLabStandingResponse, error)
+	// Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+	// nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+	// revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+	// stolen certificate of the laboratory does not make false papers true.
+	SetLabSigningKey(ctx context.Context, in *SetLabSigningKeyRequest, opts ...grpc.CallOption) (*SetLabSigningKeyResponse, error)
 }
 
 type labServiceClient struct {
@@ -100,6 +106,16 @@ func (c *labServiceClient) SetLabStanding(ctx context.Context, in *SetLabStandin
 	return out, nil
 }
 
+func (c *labServiceClient) SetLabSigningKey(ctx context.Context, in *SetLabSigningKeyRequest, opts ...grpc.CallOption) (*SetLabSigningKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetLabSigningKeyResponse)
+	err := c.cc.Invoke(ctx, LabService_SetLabSigningKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LabServiceServer is the server API for LabService service.
 // All implementations must embed UnimplementedLabServiceServer
 // for forward compatibility.
@@ -125,6 +141,11 @@ type LabServiceServer interface {
 	// returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
 	// is not registered.
 	SetLabStanding(context.Context, *SetLabStandingRequest) (*SetLabStandingResponse, error)
+	// Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+	// nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+	// revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+	// stolen certificate of the laboratory does not make false papers true.
+	SetLabSigningKey(context.Context, *SetLabSigningKeyRequest) (*SetLabSigningKeyResponse, error)
 	mustEmbedUnimplementedLabServiceServer()
 }
 
@@ -146,6 +167,9 @@ func (UnimplementedLabServiceServer) ListLabs(context.Context, *ListLabsRequest)
 }
 func (UnimplementedLabServiceServer) SetLabStanding(context.Context, *SetLabStandingRequest) (*SetLabStandingResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetLabStanding not implemented")
+}
+func (UnimplementedLabServiceServer) SetLabSigningKey(context.Context, *SetLabSigningKeyRequest) (*SetLabSigningKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLabSigningKey not implemented")
 }
 func (UnimplementedLabServiceServer) mustEmbedUnimplementedLabServiceServer() {}
 func (UnimplementedLabServiceServer) testEmbeddedByValue()                    {}
@@ -240,6 +264,24 @@ func _LabService_SetLabStanding_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LabService_SetLabSigningKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLabSigningKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LabServiceServer).SetLabSigningKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LabService_SetLabSigningKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LabServiceServer).SetLabSigningKey(ctx, req.(*SetLabSigningKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // LabService_ServiceDesc is the grpc.ServiceDesc for LabService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -262,6 +304,10 @@ var LabService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetLabStanding",
 			Handler:    _LabService_SetLabStanding_Handler,
+		},
+		{
+			MethodName: "SetLabSigningKey",
+			Handler:    _LabService_SetLabSigningKey_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -347,9 +347,11 @@ type ClaimedReport struct {
 	// The laboratory's name as printed, at most 200 characters without control characters. Ignored if lab is set. It is
 	// compared with registered names in normal form (ListLabsRequest.display_name), at this node and, in the scope
 	// NATIONWIDE, at the nation.
-	LabName       string `protobuf:"bytes,4,opt,name=lab_name,json=labName,proto3" json:"lab_name,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LabName string `protobuf:"bytes,4,opt,name=lab_name,json=labName,proto3" json:"lab_name,omitempty"`
+	// Whether to return the laboratory's signing keys, because the report is signed. Ignored if lab is not set.
+	WithSigningKeys bool `protobuf:"varint,5,opt,name=with_signing_keys,json=withSigningKeys,proto3" json:"with_signing_keys,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ClaimedReport) Reset() {
@@ -410,6 +412,13 @@ func (x *ClaimedReport) GetLabName() string {
 	return ""
 }
 
+func (x *ClaimedReport) GetWithSigningKeys() bool {
+	if x != nil {
+		return x.WithSigningKeys
+	}
+	return false
+}
+
 // The result of comparing one claimed report.
 type ClaimedReportMatch struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -429,6 +438,9 @@ type ClaimedReportMatch struct {
 	// The laboratory that the claim was found to mean, "labs/{uscc}": the claimed one, the only one of the claimed name,
 	// or the one of that name with this person's record. Empty if there is none.
 	Lab string `protobuf:"bytes,6,opt,name=lab,proto3" json:"lab,omitempty"`
+	// If with_signing_keys is set: the laboratory's keys that this node and, if it was asked, the nation know, without their
+	// actors.
+	SigningKeys []*LabSigningKey `protobuf:"bytes,8,rep,name=signing_keys,json=signingKeys,proto3" json:"signing_keys,omitempty"`
 	// Set only with NOT_COMPARABLE, if the laboratory is unknown and a number is claimed: this person's results of that
 	// number among those that were looked up, at most 10, newest report first.
 	PossibleResults []*TestResult `protobuf:"bytes,7,rep,name=possible_results,json=possibleResults,proto3" json:"possible_results,omitempty"`
@@ -508,6 +520,13 @@ func (x *ClaimedReportMatch) GetLab() string {
 	return ""
 }
 
+func (x *ClaimedReportMatch) GetSigningKeys() []*LabSigningKey {
+	if x != nil {
+		return x.SigningKeys
+	}
+	return nil
+}
+
 func (x *ClaimedReportMatch) GetPossibleResults() []*TestResult {
 	if x != nil {
 		return x.PossibleResults
@@ -532,14 +551,15 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\n" +
 	"as_of_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12L\n" +
 	"\x14retention_start_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTimeB\b\n" +
-	"\x06source\"\xf7\x01\n" +
+	"\x06source\"\xa3\x02\n" +
 	"\rClaimedReport\x12,\n" +
 	"\x03lab\x18\x01 \x01(\tB\x1a\xfaA\x10\n" +
 	"\x0ehutong.org/Lab\xbaH\x04r\x02\x18@R\x03lab\x12A\n" +
 	"\rreport_number\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$R\freportNumber\x12;\n" +
 	"\vreport_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reportTime\x128\n" +
-	"\blab_name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabName\"\xae\x03\n" +
+	"\blab_name\x18\x04 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabName\x12*\n" +
+	"\x11with_signing_keys\x18\x05 \x01(\bR\x0fwithSigningKeys\"\xf3\x03\n" +
 	"\x12ClaimedReportMatch\x12@\n" +
 	"\x05state\x18\x01 \x01(\x0e2*.hutong.results.v1.ClaimedReportMatchStateR\x05state\x125\n" +
 	"\x06result\x18\x02 \x01(\v2\x1d.hutong.results.v1.TestResultR\x06result\x12A\n" +
@@ -548,7 +568,8 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"lab_region\x18\x04 \x01(\tR\tlabRegion\x12L\n" +
 	"\x14retention_start_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x12retentionStartTime\x12%\n" +
 	"\x03lab\x18\x06 \x01(\tB\x13\xfaA\x10\n" +
-	"\x0ehutong.org/LabR\x03lab\x12H\n" +
+	"\x0ehutong.org/LabR\x03lab\x12C\n" +
+	"\fsigning_keys\x18\b \x03(\v2 .hutong.results.v1.LabSigningKeyR\vsigningKeys\x12H\n" +
 	"\x10possible_results\x18\a \x03(\v2\x1d.hutong.results.v1.TestResultR\x0fpossibleResults*`\n" +
 	"\vLookupScope\x12\x1c\n" +
 	"\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n" +
@@ -593,22 +614,24 @@ var file_hutong_results_v1_lookup_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 	(*TestResult)(nil),            // 7: hutong.results.v1.TestResult
 	(LabStanding)(0),              // 8: hutong.results.v1.LabStanding
+	(*LabSigningKey)(nil),         // 9: hutong.results.v1.LabSigningKey
 }
 var file_hutong_results_v1_lookup_proto_depIdxs = []int32{
-	1, // 0: hutong.results.v1.DataSource.state:type_name -> hutong.results.v1.SourceState
-	6, // 1: hutong.results.v1.DataSource.as_of_time:type_name -> google.protobuf.Timestamp
-	6, // 2: hutong.results.v1.DataSource.retention_start_time:type_name -> google.protobuf.Timestamp
-	6, // 3: hutong.results.v1.ClaimedReport.report_time:type_name -> google.protobuf.Timestamp
-	2, // 4: hutong.results.v1.ClaimedReportMatch.state:type_name -> hutong.results.v1.ClaimedReportMatchState
-	7, // 5: hutong.results.v1.ClaimedReportMatch.result:type_name -> hutong.results.v1.TestResult
-	8, // 6: hutong.results.v1.ClaimedReportMatch.lab_standing:type_name -> hutong.results.v1.LabStanding
-	6, // 7: hutong.results.v1.ClaimedReportMatch.retention_start_time:type_name -> google.protobuf.Timestamp
-	7, // 8: hutong.results.v1.ClaimedReportMatch.possible_results:type_name -> hutong.results.v1.TestResult
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	1,  // 0: hutong.results.v1.DataSource.state:type_name -> hutong.results.v1.SourceState
+	6,  // 1: hutong.results.v1.DataSource.as_of_time:type_name -> google.protobuf.Timestamp
+	6,  // 2: hutong.results.v1.DataSource.retention_start_time:type_name -> google.protobuf.Timestamp
+	6,  // 3: hutong.results.v1.ClaimedReport.report_time:type_name -> google.protobuf.Timestamp
+	2,  // 4: hutong.results.v1.ClaimedReportMatch.state:type_name -> hutong.results.v1.ClaimedReportMatchState
+	7,  // 5: hutong.results.v1.ClaimedReportMatch.result:type_name -> hutong.results.v1.TestResult
+	8,  // 6: hutong.results.v1.ClaimedReportMatch.lab_standing:type_name -> hutong.results.v1.LabStanding
+	6,  // 7: hutong.results.v1.ClaimedReportMatch.retention_start_time:type_name -> google.protobuf.Timestamp
+	9,  // 8: hutong.results.v1.ClaimedReportMatch.signing_keys:type_name -> hutong.results.v1.LabSigningKey
+	7,  // 9: hutong.results.v1.ClaimedReportMatch.possible_results:type_name -> hutong.results.v1.TestResult
+	10, // [10:10] is the sub-list for method output_type
+	10, // [10:10] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_hutong_results_v1_lookup_proto_init() }

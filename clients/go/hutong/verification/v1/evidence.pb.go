@@ -41,7 +41,7 @@ type PresentedEvidence struct {
 	// stand for ASCII ones. A text that no upload accepts as a report number is an INVALID_FIELD, and so is an identity
 	// number.
 	ReportNumber string `protobuf:"bytes,3,opt,name=report_number,json=reportNumber,proto3" json:"report_number,omitempty"`
-	// The outcome on it.
+	// The outcome on it. Required, unless signed_report is set.
 	Outcome v1.Outcome `protobuf:"varint,4,opt,name=outcome,proto3,enum=hutong.type.v1.Outcome" json:"outcome,omitempty"`
 	// The sampling time on it, not before 2019-12-01 in Asia/Shanghai; absent when it shows none. An absent time counts
 	// as not later than report_time. Evidence that has expired if counted from the report time has therefore expired.
@@ -56,7 +56,12 @@ type PresentedEvidence struct {
 	// this name at this node or, in the scopes NATIONWIDE and unset, at the nation, compared in normal form
 	// (hutong.results.v1.ListLabsRequest.display_name). If several bear it, the one with this person's record of
 	// report_number counts. Not read if lab is set.
-	LabName       string `protobuf:"bytes,8,opt,name=lab_name,json=labName,proto3" json:"lab_name,omitempty"`
+	LabName string `protobuf:"bytes,8,opt,name=lab_name,json=labName,proto3" json:"lab_name,omitempty"`
+	// The text of the QR code on a report that its laboratory has signed, "HTR1:" and base64url (docs/identifiers.md §10).
+	// Fields above that are empty are taken from it; others must agree with it. INVALID_FIELD if it is no signed report or
+	// a field differs. It is not stored. No report has to be signed: with a signature that is good, the report is not
+	// flagged as a forgery (EvidenceFlagKind); with any other the report counts as one without.
+	SignedReport  string `protobuf:"bytes,9,opt,name=signed_report,json=signedReport,proto3" json:"signed_report,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,24 +152,32 @@ func (x *PresentedEvidence) GetLabName() string {
 	return ""
 }
 
+func (x *PresentedEvidence) GetSignedReport() string {
+	if x != nil {
+		return x.SignedReport
+	}
+	return ""
+}
+
 var File_hutong_verification_v1_evidence_proto protoreflect.FileDescriptor
 
 const file_hutong_verification_v1_evidence_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xac\x04\n" +
+	"%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xd4\x04\n" +
 	"\x11PresentedEvidence\x12B\n" +
 	"\achannel\x18\x01 \x01(\x0e2\x17.hutong.type.v1.ChannelB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\achannel\x12M\n" +
 	"\x03lab\x18\x02 \x01(\tB;\xfaA\x10\n" +
 	"\x0ehutong.org/Lab\xbaH%\xd8\x01\x01r 2\x1e^labs/[0-9A-HJ-NPQRTUWXY]{18}$R\x03lab\x12A\n" +
-	"\rreport_number\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$R\freportNumber\x12B\n" +
-	"\aoutcome\x18\x04 \x01(\x0e2\x17.hutong.type.v1.OutcomeB\x0f\xe2A\x01\x02\xbaH\b\xc8\x01\x01\x82\x01\x02\x10\x01R\aoutcome\x12;\n" +
+	"\rreport_number\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$R\freportNumber\x12;\n" +
+	"\aoutcome\x18\x04 \x01(\x0e2\x17.hutong.type.v1.OutcomeB\b\xbaH\x05\x82\x01\x02\x10\x01R\aoutcome\x12;\n" +
 	"\vsample_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"sampleTime\x12;\n" +
 	"\vreport_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"reportTime\x12I\n" +
 	"\x04item\x18\a \x01(\tB5\xfaA\x11\n" +
 	"\x0fhutong.org/Item\xbaH\x1er\x1c2\x1a^(items/[a-z0-9-]{1,63})?$R\x04item\x128\n" +
-	"\blab_name\x18\b \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabNameB\x82\x01\n" +
+	"\blab_name\x18\b \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x012\x13^[^\\x00-\\x1f\\x7f]*$R\alabName\x12-\n" +
+	"\rsigned_report\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\fsignedReportB\x82\x01\n" +
 	"\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3"
 
 var (

@@ -37,6 +37,12 @@ const (
 	EvidenceFlagKind_EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED EvidenceFlagKind = 3
 	// The report number has no digit.
 	EvidenceFlagKind_EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT EvidenceFlagKind = 4
+	// The report is signed with a registered key of its laboratory, and the signature does not fit, or the key was revoked
+	// before the date of the report. A key that is not known here is no reason.
+	EvidenceFlagKind_EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID EvidenceFlagKind = 5
+	// The signature is good, and the laboratory signed the report for another document than the one that was shown. It may be
+	// another document of the same person.
+	EvidenceFlagKind_EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT EvidenceFlagKind = 6
 )
 
 // Enum value maps for EvidenceFlagKind.
@@ -47,13 +53,17 @@ var (
 		2: "EVIDENCE_FLAG_KIND_OTHER_TIMES",
 		3: "EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED",
 		4: "EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT",
+		5: "EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID",
+		6: "EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT",
 	}
 	EvidenceFlagKind_value = map[string]int32{
-		"EVIDENCE_FLAG_KIND_UNSPECIFIED":          0,
-		"EVIDENCE_FLAG_KIND_OTHER_PERSON":         1,
-		"EVIDENCE_FLAG_KIND_OTHER_TIMES":          2,
-		"EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED":   3,
-		"EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT": 4,
+		"EVIDENCE_FLAG_KIND_UNSPECIFIED":               0,
+		"EVIDENCE_FLAG_KIND_OTHER_PERSON":              1,
+		"EVIDENCE_FLAG_KIND_OTHER_TIMES":               2,
+		"EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED":        3,
+		"EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT":      4,
+		"EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID":       5,
+		"EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT": 6,
 	}
 )
 
@@ -100,8 +110,8 @@ type EvidenceFlag struct {
 	// The decision for which it was shown, "decisions/{uuid7}". The flag is removed with the decision at the latest.
 	Decision string `protobuf:"bytes,6,opt,name=decision,proto3" json:"decision,omitempty"`
 	// For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, "decisions/{uuid7}". It may have been
-	// removed since. It is the earlier showing; but if the later showing agrees with a record, then `decision` is the
-	// earlier one, because what agrees with a record is not flagged.
+	// removed since. It is the earlier showing; but if the later showing agrees with a record, or is signed for its holder,
+	// then `decision` is the earlier one.
 	OtherDecision string `protobuf:"bytes,7,opt,name=other_decision,json=otherDecision,proto3" json:"other_decision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -201,13 +211,15 @@ const file_hutong_verification_v1_evidence_flag_proto_rawDesc = "" +
 	"\bdecision\x18\x06 \x01(\tB\x18\xfaA\x15\n" +
 	"\x13hutong.org/DecisionR\bdecision\x12?\n" +
 	"\x0eother_decision\x18\a \x01(\tB\x18\xfaA\x15\n" +
-	"\x13hutong.org/DecisionR\rotherDecision*\xd7\x01\n" +
+	"\x13hutong.org/DecisionR\rotherDecision*\xb5\x02\n" +
 	"\x10EvidenceFlagKind\x12\"\n" +
 	"\x1eEVIDENCE_FLAG_KIND_UNSPECIFIED\x10\x00\x12#\n" +
 	"\x1fEVIDENCE_FLAG_KIND_OTHER_PERSON\x10\x01\x12\"\n" +
 	"\x1eEVIDENCE_FLAG_KIND_OTHER_TIMES\x10\x02\x12)\n" +
 	"%EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED\x10\x03\x12+\n" +
-	"'EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT\x10\x04B\x82\x01\n" +
+	"'EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT\x10\x04\x12*\n" +
+	"&EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID\x10\x05\x120\n" +
+	",EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT\x10\x06B\x82\x01\n" +
 	"\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3"
 
 var (

@@ -335,6 +335,7 @@ class ClaimedReportRecord(_message.Message):
     RECORD_LAB_STANDING_FIELD_NUMBER: _builtins.int
     LAB_FIELD_NUMBER: _builtins.int
     BY_LAB_FIELD_NUMBER: _builtins.int
+    SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the claimed report time. UNSPECIFIED if the laboratory is not known here."""
     lab_region: _builtins.str
@@ -356,6 +357,10 @@ class ClaimedReportRecord(_message.Message):
         here, at most 10. Each entry is the answer to the claim as if it stated that laboratory.
         """
 
+    @_builtins.property
+    def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_lab_pb2.LabSigningKey]:
+        """If the claim sets with_signing_keys: the laboratory's keys that are known here, without their actors."""
+
     def __init__(
         self,
         *,
@@ -365,10 +370,11 @@ class ClaimedReportRecord(_message.Message):
         record_lab_standing: _lab_pb2.LabStanding.ValueType = ...,
         lab: _builtins.str = ...,
         by_lab: _abc.Iterable[Global___ClaimedReportRecord] | None = ...,
+        signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result", "signing_keys", b"signing_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -399,6 +399,7 @@ class ReplicatedLab(_message.Message):
     AUTHORIZE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     STANDINGS_FIELD_NUMBER: _builtins.int
+    SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}"."""
     display_name: _builtins.str
@@ -417,6 +418,12 @@ class ReplicatedLab(_message.Message):
     def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicatedLabStanding]:
         """The whole standing history, oldest first. The receiver adds the entries that it does not know yet."""
 
+    @_builtins.property
+    def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_lab_pb2.LabSigningKey]:
+        """The keys with which it signs reports, without their actors. The receiver adds those that it does not know, and keeps
+        the earlier revoke_time of the others.
+        """
+
     def __init__(
         self,
         *,
@@ -426,10 +433,11 @@ class ReplicatedLab(_message.Message):
         authorize_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         standings: _abc.Iterable[Global___ReplicatedLabStanding] | None = ...,
+        signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "region", b"region", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "region", b"region", "signing_keys", b"signing_keys", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhutong/results/v1/lab.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahutong/type/v1/rules.proto\"\xd5\x01\n\x11LabStandingChange\x12\x30\n\x08standing\x18\x01 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x05\x61\x63tor\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xc8\x03\n\x03Lab\x12!\n\x04name\x18\x01 \x01(\tB\x13\xe2\x41\x02\x02\x08\xbaH\x0br\x06\xe0\xea\x81\xca\x06\x01\xc8\x01\x01\x12,\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x16\xe2\x41\x02\x02\x05\xbaH\x0er\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\xc8\x01\x01\x12#\n\x06region\x18\x03 \x01(\tB\x13\xe2\x41\x02\x02\x05\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xc8\x01\x01\x12#\n\x07\x63ontact\x18\x04 \x01(\tB\x12\xe2\x41\x01\x05\xbaH\x0br\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\x12\x44\n\x0e\x61uthorize_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xe2\x41\x01\x05\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12\x36\n\x08standing\x18\x06 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x04\xe2\x41\x01\x03\x12\x44\n\x10standing_changes\x18\x07 \x03(\x0b\x32$.hutong.results.v1.LabStandingChangeB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03:+\xea\x41(\n\x0ehutong.org/Lab\x12\x0blabs/{uscc}*\x04labs2\x03lab*\x97\x01\n\x0bLabStanding\x12\x1c\n\x18LAB_STANDING_UNSPECIFIED\x10\x00\x12\x1b\n\x17LAB_STANDING_AUTHORIZED\x10\x01\x12\x17\n\x13LAB_STANDING_WARNED\x10\x02\x12\x1a\n\x16LAB_STANDING_SUSPENDED\x10\x03\x12\x18\n\x14LAB_STANDING_REVOKED\x10\x04\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bhutong/results/v1/lab.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ahutong/type/v1/rules.proto\"\xd5\x01\n\x11LabStandingChange\x12\x30\n\x08standing\x18\x01 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x0brecord_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x13\n\x05\x61\x63tor\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\xd5\x01\n\rLabSigningKey\x12#\n\npublic_key\x18\x01 \x01(\x0c\x42\x0f\xe2\x41\x01\x02\xbaH\x08z\x03\x18\xc8\x01\xc8\x01\x01\x12=\n\x0brevoke_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x0c\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12\x14\n\x06key_id\x18\x03 \x01(\x0c\x42\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x61\x63tor\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\"\x86\x04\n\x03Lab\x12!\n\x04name\x18\x01 \x01(\tB\x13\xe2\x41\x02\x02\x08\xbaH\x0br\x06\xe0\xea\x81\xca\x06\x01\xc8\x01\x01\x12,\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x16\xe2\x41\x02\x02\x05\xbaH\x0er\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\xc8\x01\x01\x12#\n\x06region\x18\x03 \x01(\tB\x13\xe2\x41\x02\x02\x05\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xc8\x01\x01\x12#\n\x07\x63ontact\x18\x04 \x01(\tB\x12\xe2\x41\x01\x05\xbaH\x0br\t\x18\xc8\x01\xd0\xea\x81\xca\x06\x01\x12\x44\n\x0e\x61uthorize_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x10\xe2\x41\x01\x05\xbaH\t\xb2\x01\x06\xe8\xf0\x81\xca\x06\x01\x12\x36\n\x08standing\x18\x06 \x01(\x0e\x32\x1e.hutong.results.v1.LabStandingB\x04\xe2\x41\x01\x03\x12\x44\n\x10standing_changes\x18\x07 \x03(\x0b\x32$.hutong.results.v1.LabStandingChangeB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12<\n\x0csigning_keys\x18\t \x03(\x0b\x32 .hutong.results.v1.LabSigningKeyB\x04\xe2\x41\x01\x03:+\xea\x41(\n\x0ehutong.org/Lab\x12\x0blabs/{uscc}*\x04labs2\x03lab*\x97\x01\n\x0bLabStanding\x12\x1c\n\x18LAB_STANDING_UNSPECIFIED\x10\x00\x12\x1b\n\x17LAB_STANDING_AUTHORIZED\x10\x01\x12\x17\n\x13LAB_STANDING_WARNED\x10\x02\x12\x1a\n\x16LAB_STANDING_SUSPENDED\x10\x03\x12\x18\n\x14LAB_STANDING_REVOKED\x10\x04\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LABSTANDINGCHANGE'].fields_by_name['record_time']._serialized_options = b'\342A\001\003'
   _globals['_LABSTANDINGCHANGE'].fields_by_name['actor']._loaded_options = None
   _globals['_LABSTANDINGCHANGE'].fields_by_name['actor']._serialized_options = b'\342A\001\003'
+  _globals['_LABSIGNINGKEY'].fields_by_name['public_key']._loaded_options = None
+  _globals['_LABSIGNINGKEY'].fields_by_name['public_key']._serialized_options = b'\342A\001\002\272H\010z\003\030\310\001\310\001\001'
+  _globals['_LABSIGNINGKEY'].fields_by_name['revoke_time']._loaded_options = None
+  _globals['_LABSIGNINGKEY'].fields_by_name['revoke_time']._serialized_options = b'\272H\t\262\001\006\350\360\201\312\006\001'
+  _globals['_LABSIGNINGKEY'].fields_by_name['key_id']._loaded_options = None
+  _globals['_LABSIGNINGKEY'].fields_by_name['key_id']._serialized_options = b'\342A\001\003'
+  _globals['_LABSIGNINGKEY'].fields_by_name['create_time']._loaded_options = None
+  _globals['_LABSIGNINGKEY'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_LABSIGNINGKEY'].fields_by_name['actor']._loaded_options = None
+  _globals['_LABSIGNINGKEY'].fields_by_name['actor']._serialized_options = b'\342A\001\003'
   _globals['_LAB'].fields_by_name['name']._loaded_options = None
   _globals['_LAB'].fields_by_name['name']._serialized_options = b'\342A\002\002\010\272H\013r\006\340\352\201\312\006\001\310\001\001'
   _globals['_LAB'].fields_by_name['display_name']._loaded_options = None
@@ -57,12 +67,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LAB'].fields_by_name['standing_changes']._serialized_options = b'\342A\001\003'
   _globals['_LAB'].fields_by_name['create_time']._loaded_options = None
   _globals['_LAB'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_LAB'].fields_by_name['signing_keys']._loaded_options = None
+  _globals['_LAB'].fields_by_name['signing_keys']._serialized_options = b'\342A\001\003'
   _globals['_LAB']._loaded_options = None
   _globals['_LAB']._serialized_options = b'\352A(\n\016hutong.org/Lab\022\013labs/{uscc}*\004labs2\003lab'
-  _globals['_LABSTANDING']._serialized_start=876
-  _globals['_LABSTANDING']._serialized_end=1027
+  _globals['_LABSTANDING']._serialized_start=1154
+  _globals['_LABSTANDING']._serialized_end=1305
   _globals['_LABSTANDINGCHANGE']._serialized_start=201
   _globals['_LABSTANDINGCHANGE']._serialized_end=414
-  _globals['_LAB']._serialized_start=417
-  _globals['_LAB']._serialized_end=873
+  _globals['_LABSIGNINGKEY']._serialized_start=417
+  _globals['_LABSIGNINGKEY']._serialized_end=630
+  _globals['_LAB']._serialized_start=633
+  _globals['_LAB']._serialized_end=1151
 # @@protoc_insertion_point(module_scope)

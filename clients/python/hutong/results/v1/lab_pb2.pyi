@@ -101,6 +101,52 @@ class LabStandingChange(_message.Message):
 Global___LabStandingChange: _TypeAlias = LabStandingChange  # noqa: Y015
 
 @_typing.final
+class LabSigningKey(_message.Message):
+    """A public key of a laboratory, with which it signs reports (docs/identifiers.md §10). No laboratory has to sign."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    KEY_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    public_key: _builtins.bytes
+    """The key as DER SubjectPublicKeyInfo: Ed25519, or ECDSA on P-256. Other keys: INVALID_FIELD."""
+    key_id: _builtins.bytes
+    """The first 8 bytes of the key's SHA-256, as they stand in a signed report."""
+    actor: _builtins.str
+    """The caller that recorded it or its revocation last. Stated to supervisors, authorities and operators alone; empty
+    where another node recorded it.
+    """
+    @_builtins.property
+    def revoke_time(self) -> _timestamp_pb2.Timestamp:
+        """Reports that are dated at or after this instant do not count as signed. Absent while the key is good. It may lie in
+        the past, and at the beginning of 1900 no report counts. Once set it can only be moved to an earlier instant.
+        """
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When this node recorded it."""
+
+    def __init__(
+        self,
+        *,
+        public_key: _builtins.bytes = ...,
+        revoke_time: _timestamp_pb2.Timestamp | None = ...,
+        key_id: _builtins.bytes = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "revoke_time", b"revoke_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "key_id", b"key_id", "public_key", b"public_key", "revoke_time", b"revoke_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LabSigningKey: _TypeAlias = LabSigningKey  # noqa: Y015
+
+@_typing.final
 class Lab(_message.Message):
     """A laboratory that may issue nucleic-acid reports."""
 
@@ -114,6 +160,7 @@ class Lab(_message.Message):
     STANDING_FIELD_NUMBER: _builtins.int
     STANDING_CHANGES_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}", the GB 32100 unified social credit code: 18 characters, the last a check character."""
     display_name: _builtins.str
@@ -138,6 +185,10 @@ class Lab(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered at this node."""
 
+    @_builtins.property
+    def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___LabSigningKey]:
+        """The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, SetLabStanding and SetLabSigningKey only."""
+
     def __init__(
         self,
         *,
@@ -149,10 +200,11 @@ class Lab(_message.Message):
         standing: Global___LabStanding.ValueType = ...,
         standing_changes: _abc.Iterable[Global___LabStandingChange] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        signing_keys: _abc.Iterable[Global___LabSigningKey] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "contact", b"contact", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "region", b"region", "standing", b"standing", "standing_changes", b"standing_changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "contact", b"contact", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "region", b"region", "signing_keys", b"signing_keys", "standing", b"standing", "standing_changes", b"standing_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

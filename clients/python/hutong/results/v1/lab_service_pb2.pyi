@@ -218,6 +218,60 @@ class SetLabStandingRequest(_message.Message):
 Global___SetLabStandingRequest: _TypeAlias = SetLabStandingRequest  # noqa: Y015
 
 @_typing.final
+class SetLabSigningKeyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIGNING_KEY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"labs/{uscc}"."""
+    request_id: _builtins.str
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+    content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
+    @_builtins.property
+    def signing_key(self) -> _lab_pb2.LabSigningKey:
+        """The key. Fields that the service sets are ignored."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        signing_key: _lab_pb2.LabSigningKey | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signing_key", b"signing_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id", "signing_key", b"signing_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLabSigningKeyRequest: _TypeAlias = SetLabSigningKeyRequest  # noqa: Y015
+
+@_typing.final
+class SetLabSigningKeyResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lab(self) -> _lab_pb2.Lab:
+        """The laboratory with its keys and its history."""
+
+    def __init__(
+        self,
+        *,
+        lab: _lab_pb2.Lab | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetLabSigningKeyResponse: _TypeAlias = SetLabSigningKeyResponse  # noqa: Y015
+
+@_typing.final
 class SetLabStandingResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -56,6 +56,11 @@ class LabServiceStub(object):
                 request_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabStandingRequest.SerializeToString,
                 response_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabStandingResponse.FromString,
                 _registered_method=True)
+        self.SetLabSigningKey = channel.unary_unary(
+                '/hutong.results.v1.LabService/SetLabSigningKey',
+                request_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabSigningKeyRequest.SerializeToString,
+                response_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabSigningKeyResponse.FromString,
+                _registered_method=True)
 
 
 class LabServiceServicer(object):
@@ -101,6 +106,16 @@ class LabServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetLabSigningKey(self, request, context):
+        """Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+        nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+        revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+        stolen certificate of the laboratory does not make false papers true.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LabServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -123,6 +138,11 @@ def add_LabServiceServicer_to_server(servicer, server):
                     servicer.SetLabStanding,
                     request_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabStandingRequest.FromString,
                     response_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabStandingResponse.SerializeToString,
+            ),
+            'SetLabSigningKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetLabSigningKey,
+                    request_deserializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabSigningKeyRequest.FromString,
+                    response_serializer=hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabSigningKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -235,6 +255,33 @@ class LabService(object):
             '/hutong.results.v1.LabService/SetLabStanding',
             hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabStandingRequest.SerializeToString,
             hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabStandingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetLabSigningKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.results.v1.LabService/SetLabSigningKey',
+            hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabSigningKeyRequest.SerializeToString,
+            hutong_dot_results_dot_v1_dot_lab__service__pb2.SetLabSigningKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,12 @@ class LabServiceStub:
     returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
     is not registered.
     """
+    SetLabSigningKey: _grpc.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabSigningKeyRequest, _lab_service_pb2.SetLabSigningKeyResponse]
+    """Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+    nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+    revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+    stolen certificate of the laboratory does not make false papers true.
+    """
 
 @_typing.type_check_only
 class LabServiceAsyncStub(LabServiceStub):
@@ -84,6 +90,12 @@ class LabServiceAsyncStub(LabServiceStub):
     laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
     returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
     is not registered.
+    """
+    SetLabSigningKey: _aio.UnaryUnaryMultiCallable[_lab_service_pb2.SetLabSigningKeyRequest, _lab_service_pb2.SetLabSigningKeyResponse]  # type: ignore[assignment]
+    """Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+    nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+    revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+    stolen certificate of the laboratory does not make false papers true.
     """
 
 class LabServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,6 +146,18 @@ class LabServiceServicer(metaclass=_abc_1.ABCMeta):
         laboratory was not authorised stop counting as soon as the call is acknowledged. With the same request_id a repeat
         returns the first response; without one it adds another entry with the same standing. NOT_FOUND if the laboratory
         is not registered.
+        """
+
+    @_abc_1.abstractmethod
+    def SetLabSigningKey(
+        self,
+        request: _lab_service_pb2.SetLabSigningKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lab_service_pb2.SetLabSigningKeyResponse, _abc.Awaitable[_lab_service_pb2.SetLabSigningKeyResponse]]:
+        """Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+        nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+        revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+        stolen certificate of the laboratory does not make false papers true.
         """
 
 def add_LabServiceServicer_to_server(servicer: LabServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

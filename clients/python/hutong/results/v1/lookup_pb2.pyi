@@ -176,6 +176,7 @@ class ClaimedReport(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     LAB_NAME_FIELD_NUMBER: _builtins.int
+    WITH_SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The laboratory on the report, "labs/{uscc}"; empty if it is not known by its code."""
     report_number: _builtins.str
@@ -185,6 +186,8 @@ class ClaimedReport(_message.Message):
     compared with registered names in normal form (ListLabsRequest.display_name), at this node and, in the scope
     NATIONWIDE, at the nation.
     """
+    with_signing_keys: _builtins.bool
+    """Whether to return the laboratory's signing keys, because the report is signed. Ignored if lab is not set."""
     @_builtins.property
     def report_time(self) -> _timestamp_pb2.Timestamp:
         """The report time on the report. lab_standing of the response refers to it. Absent means now."""
@@ -196,10 +199,11 @@ class ClaimedReport(_message.Message):
         report_number: _builtins.str = ...,
         report_time: _timestamp_pb2.Timestamp | None = ...,
         lab_name: _builtins.str = ...,
+        with_signing_keys: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_name", b"lab_name", "report_number", b"report_number", "report_time", b"report_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_name", b"lab_name", "report_number", b"report_number", "report_time", b"report_time", "with_signing_keys", b"with_signing_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,6 +221,7 @@ class ClaimedReportMatch(_message.Message):
     LAB_REGION_FIELD_NUMBER: _builtins.int
     RETENTION_START_TIME_FIELD_NUMBER: _builtins.int
     LAB_FIELD_NUMBER: _builtins.int
+    SIGNING_KEYS_FIELD_NUMBER: _builtins.int
     POSSIBLE_RESULTS_FIELD_NUMBER: _builtins.int
     state: Global___ClaimedReportMatchState.ValueType
     """What was found."""
@@ -242,6 +247,12 @@ class ClaimedReportMatch(_message.Message):
         """
 
     @_builtins.property
+    def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_lab_pb2.LabSigningKey]:
+        """If with_signing_keys is set: the laboratory's keys that this node and, if it was asked, the nation know, without their
+        actors.
+        """
+
+    @_builtins.property
     def possible_results(self) -> _containers.RepeatedCompositeFieldContainer[_result_pb2.TestResult]:
         """Set only with NOT_COMPARABLE, if the laboratory is unknown and a number is claimed: this person's results of that
         number among those that were looked up, at most 10, newest report first.
@@ -256,11 +267,12 @@ class ClaimedReportMatch(_message.Message):
         lab_region: _builtins.str = ...,
         retention_start_time: _timestamp_pb2.Timestamp | None = ...,
         lab: _builtins.str = ...,
+        signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
         possible_results: _abc.Iterable[_result_pb2.TestResult] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "retention_start_time", b"retention_start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "result", b"result", "retention_start_time", b"retention_start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "possible_results", b"possible_results", "result", b"result", "retention_start_time", b"retention_start_time", "signing_keys", b"signing_keys", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

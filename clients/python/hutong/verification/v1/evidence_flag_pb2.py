@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/verification/v1/evidence_flag.proto\x12\x16hutong.verification.v1\x1a\x19google/api/resource.proto\"\x81\x02\n\x0c\x45videnceFlag\x12 \n\x03lab\x18\x01 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x02 \x01(\t\x12\x37\n\x05kinds\x18\x03 \x03(\x0e\x32(.hutong.verification.v1.EvidenceFlagKind\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x11\n\tshow_date\x18\x05 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x06 \x01(\tB\x18\xfa\x41\x15\n\x13hutong.org/Decision\x12\x30\n\x0eother_decision\x18\x07 \x01(\tB\x18\xfa\x41\x15\n\x13hutong.org/Decision*\xd7\x01\n\x10\x45videnceFlagKind\x12\"\n\x1e\x45VIDENCE_FLAG_KIND_UNSPECIFIED\x10\x00\x12#\n\x1f\x45VIDENCE_FLAG_KIND_OTHER_PERSON\x10\x01\x12\"\n\x1e\x45VIDENCE_FLAG_KIND_OTHER_TIMES\x10\x02\x12)\n%EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED\x10\x03\x12+\n\'EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT\x10\x04\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*hutong/verification/v1/evidence_flag.proto\x12\x16hutong.verification.v1\x1a\x19google/api/resource.proto\"\x81\x02\n\x0c\x45videnceFlag\x12 \n\x03lab\x18\x01 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x15\n\rreport_number\x18\x02 \x01(\t\x12\x37\n\x05kinds\x18\x03 \x03(\x0e\x32(.hutong.verification.v1.EvidenceFlagKind\x12\x0e\n\x06region\x18\x04 \x01(\t\x12\x11\n\tshow_date\x18\x05 \x01(\t\x12*\n\x08\x64\x65\x63ision\x18\x06 \x01(\tB\x18\xfa\x41\x15\n\x13hutong.org/Decision\x12\x30\n\x0eother_decision\x18\x07 \x01(\tB\x18\xfa\x41\x15\n\x13hutong.org/Decision*\xb5\x02\n\x10\x45videnceFlagKind\x12\"\n\x1e\x45VIDENCE_FLAG_KIND_UNSPECIFIED\x10\x00\x12#\n\x1f\x45VIDENCE_FLAG_KIND_OTHER_PERSON\x10\x01\x12\"\n\x1e\x45VIDENCE_FLAG_KIND_OTHER_TIMES\x10\x02\x12)\n%EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED\x10\x03\x12+\n\'EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT\x10\x04\x12*\n&EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID\x10\x05\x12\x30\n,EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT\x10\x06\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,7 +40,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EVIDENCEFLAG'].fields_by_name['other_decision']._loaded_options = None
   _globals['_EVIDENCEFLAG'].fields_by_name['other_decision']._serialized_options = b'\372A\025\n\023hutong.org/Decision'
   _globals['_EVIDENCEFLAGKIND']._serialized_start=358
-  _globals['_EVIDENCEFLAGKIND']._serialized_end=573
+  _globals['_EVIDENCEFLAGKIND']._serialized_end=667
   _globals['_EVIDENCEFLAG']._serialized_start=98
   _globals['_EVIDENCEFLAG']._serialized_end=355
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,14 @@ class _EvidenceFlagKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Evid
     """No register has a laboratory of the shown code, that of the nation included."""
     EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT: _EvidenceFlagKind.ValueType  # 4
     """The report number has no digit."""
+    EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID: _EvidenceFlagKind.ValueType  # 5
+    """The report is signed with a registered key of its laboratory, and the signature does not fit, or the key was revoked
+    before the date of the report. A key that is not known here is no reason.
+    """
+    EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT: _EvidenceFlagKind.ValueType  # 6
+    """The signature is good, and the laboratory signed the report for another document than the one that was shown. It may be
+    another document of the same person.
+    """
 
 class EvidenceFlagKind(_EvidenceFlagKind, metaclass=_EvidenceFlagKindEnumTypeWrapper):
     """Why a report that was shown as evidence is flagged. A flag is a reason for an officer to look, never one against the
@@ -53,6 +61,14 @@ EVIDENCE_FLAG_KIND_LAB_NOT_REGISTERED: EvidenceFlagKind.ValueType  # 3
 """No register has a laboratory of the shown code, that of the nation included."""
 EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT: EvidenceFlagKind.ValueType  # 4
 """The report number has no digit."""
+EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID: EvidenceFlagKind.ValueType  # 5
+"""The report is signed with a registered key of its laboratory, and the signature does not fit, or the key was revoked
+before the date of the report. A key that is not known here is no reason.
+"""
+EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT: EvidenceFlagKind.ValueType  # 6
+"""The signature is good, and the laboratory signed the report for another document than the one that was shown. It may be
+another document of the same person.
+"""
 Global___EvidenceFlagKind: _TypeAlias = EvidenceFlagKind  # noqa: Y015
 
 @_typing.final
@@ -80,8 +96,8 @@ class EvidenceFlag(_message.Message):
     """The decision for which it was shown, "decisions/{uuid7}". The flag is removed with the decision at the latest."""
     other_decision: _builtins.str
     """For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, "decisions/{uuid7}". It may have been
-    removed since. It is the earlier showing; but if the later showing agrees with a record, then `decision` is the
-    earlier one, because what agrees with a record is not flagged.
+    removed since. It is the earlier showing; but if the later showing agrees with a record, or is signed for its holder,
+    then `decision` is the earlier one.
     """
     @_builtins.property
     def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___EvidenceFlagKind.ValueType]:

@@ -30,7 +30,7 @@ from hutong.type.v1 import channel_pb2 as hutong_dot_type_dot_v1_dot_channel__pb
 from hutong.type.v1 import outcome_pb2 as hutong_dot_type_dot_v1_dot_outcome__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xe0\x03\n\x11PresentedEvidence\x12\x39\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x17.hutong.type.v1.ChannelB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12H\n\x03lab\x18\x02 \x01(\tB;\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH%r 2\x1e^labs/[0-9A-HJ-NPQRTUWXY]{18}$\xd8\x01\x01\x12\x33\n\rreport_number\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x39\n\x07outcome\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12/\n\x0bsample_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x04item\x18\x07 \x01(\tB5\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x1er\x1c\x32\x1a^(items/[a-z0-9-]{1,63})?$\x12/\n\x08lab_name\x18\x08 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$B\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/verification/v1/evidence.proto\x12\x16hutong.verification.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/channel.proto\x1a\x1chutong/type/v1/outcome.proto\"\xfa\x03\n\x11PresentedEvidence\x12\x39\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x17.hutong.type.v1.ChannelB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12H\n\x03lab\x18\x02 \x01(\tB;\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH%r 2\x1e^labs/[0-9A-HJ-NPQRTUWXY]{18}$\xd8\x01\x01\x12\x33\n\rreport_number\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x32\n\x07outcome\x18\x04 \x01(\x0e\x32\x17.hutong.type.v1.OutcomeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12/\n\x0bsample_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0breport_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x43\n\x04item\x18\x07 \x01(\tB5\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x1er\x1c\x32\x1a^(items/[a-z0-9-]{1,63})?$\x12/\n\x08lab_name\x18\x08 \x01(\tB\x1d\xbaH\x1ar\x18\x18\xc8\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x1f\n\rsigned_report\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\x42\x82\x01\n\x1aorg.hutong.verification.v1P\x01ZIgithub.com/hutong/hutong/clients/go/hutong/verification/v1;verificationv1\xaa\x02\x16Hutong.Verification.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,11 +45,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['report_number']._loaded_options = None
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['report_number']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['outcome']._loaded_options = None
-  _globals['_PRESENTEDEVIDENCE'].fields_by_name['outcome']._serialized_options = b'\342A\001\002\272H\010\202\001\002\020\001\310\001\001'
+  _globals['_PRESENTEDEVIDENCE'].fields_by_name['outcome']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['item']._loaded_options = None
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['item']._serialized_options = b'\372A\021\n\017hutong.org/Item\272H\036r\0342\032^(items/[a-z0-9-]{1,63})?$'
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['lab_name']._loaded_options = None
   _globals['_PRESENTEDEVIDENCE'].fields_by_name['lab_name']._serialized_options = b'\272H\032r\030\030\310\0012\023^[^\\x00-\\x1f\\x7f]*$'
+  _globals['_PRESENTEDEVIDENCE'].fields_by_name['signed_report']._loaded_options = None
+  _globals['_PRESENTEDEVIDENCE'].fields_by_name['signed_report']._serialized_options = b'\272H\005r\003\030\200\020'
   _globals['_PRESENTEDEVIDENCE']._serialized_start=248
-  _globals['_PRESENTEDEVIDENCE']._serialized_end=728
+  _globals['_PRESENTEDEVIDENCE']._serialized_end=754
 # @@protoc_insertion_point(module_scope)

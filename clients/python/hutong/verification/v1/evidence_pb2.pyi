@@ -39,6 +39,7 @@ class PresentedEvidence(_message.Message):
     REPORT_TIME_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     LAB_NAME_FIELD_NUMBER: _builtins.int
+    SIGNED_REPORT_FIELD_NUMBER: _builtins.int
     channel: _channel_pb2.Channel.ValueType
     """How it is shown. Never changes the outcome."""
     lab: _builtins.str
@@ -49,7 +50,7 @@ class PresentedEvidence(_message.Message):
     number.
     """
     outcome: _outcome_pb2.Outcome.ValueType
-    """The outcome on it."""
+    """The outcome on it. Required, unless signed_report is set."""
     item: _builtins.str
     """What it was a test for, "items/{item}"; empty means the default item, "items/sars-cov-2-nucleic-acid". Evidence of
     an item that the place does not ask for has no effect (EVIDENCE_USE_OTHER_ITEM).
@@ -59,6 +60,12 @@ class PresentedEvidence(_message.Message):
     this name at this node or, in the scopes NATIONWIDE and unset, at the nation, compared in normal form
     (hutong.results.v1.ListLabsRequest.display_name). If several bear it, the one with this person's record of
     report_number counts. Not read if lab is set.
+    """
+    signed_report: _builtins.str
+    """The text of the QR code on a report that its laboratory has signed, "HTR1:" and base64url (docs/identifiers.md §10).
+    Fields above that are empty are taken from it; others must agree with it. INVALID_FIELD if it is no signed report or
+    a field differs. It is not stored. No report has to be signed: with a signature that is good, the report is not
+    flagged as a forgery (EvidenceFlagKind); with any other the report counts as one without.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
@@ -83,10 +90,11 @@ class PresentedEvidence(_message.Message):
         report_time: _timestamp_pb2.Timestamp | None = ...,
         item: _builtins.str = ...,
         lab_name: _builtins.str = ...,
+        signed_report: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "item", b"item", "lab", b"lab", "lab_name", b"lab_name", "outcome", b"outcome", "report_number", b"report_number", "report_time", b"report_time", "sample_time", b"sample_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "item", b"item", "lab", b"lab", "lab_name", b"lab_name", "outcome", b"outcome", "report_number", b"report_number", "report_time", b"report_time", "sample_time", b"sample_time", "signed_report", b"signed_report"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

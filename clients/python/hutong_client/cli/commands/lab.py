@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, lab_service_pb2
 
@@ -100,6 +103,27 @@ def set_standing(
     return _show(response.lab, as_json)
 
 
+@lab.command(cls=NodeCommand, example="91220502MA000LAB8G lab.pub")
+@click.argument("name", type=LAB, metavar="LAB")
+@click.argument("public_file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--revoked-from", "revoke_time", type=INSTANT, help="Reports dated from here on do not count as signed.")
+@json_option
+@click.pass_obj
+def set_signing_key(node: Node, name: str, public_file: Path, revoke_time: Timestamp | None, as_json: bool) -> ExitCode:
+    """Register the public key in PUBLIC_FILE (PEM) with which LAB signs reports, or revoke it."""
+    try:
+        key = load_pem_public_key(public_file.read_bytes())
+    except ValueError as error:
+        raise click.ClickException(f"{public_file} is no public key in PEM") from error
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    request = lab_service_pb2.SetLabSigningKeyRequest(
+        name=name, signing_key=lab_pb2.LabSigningKey(public_key=der, revoke_time=revoke_time)
+    )
+    with node.connect() as connection:
+        response = connection.labs.SetLabSigningKey(request, timeout=CALL_SECONDS)
+    return _show(response.lab, as_json)
+
+
 def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
     if as_json:
         print_json(shown)
@@ -113,6 +137,9 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
     ]
     if rows:
         print_table(("from", "standing", "reason"), rows)
+    for key in shown.signing_keys:
+        revoked = f", revoked from {moment(key.revoke_time)}" if key.HasField("revoke_time") else ""
+        click.echo(f"signing key {key.key_id.hex()}, registered {moment(key.create_time)}{revoked}")
     return ExitCode.DONE
 
 

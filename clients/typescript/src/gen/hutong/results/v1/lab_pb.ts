@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/lab.proto.
  */
 export const file_hutong_results_v1_lab: GenFile = /*@__PURE__*/
-  fileDesc("ChtodXRvbmcvcmVzdWx0cy92MS9sYWIucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxItUBChFMYWJTdGFuZGluZ0NoYW5nZRIwCghzdGFuZGluZxgBIAEoDjIeLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlN0YW5kaW5nEjIKDmVmZmVjdGl2ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgtyZWNvcmRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSDgoGcmVhc29uGAQgASgJEhMKBWFjdG9yGAUgASgJQgTiQQEDIsgDCgNMYWISIQoEbmFtZRgBIAEoCUIT4kECAgi6SAvIAQFyBuDqgcoGARIsCgxkaXNwbGF5X25hbWUYAiABKAlCFuJBAgIFukgOyAEBcgnQ6oHKBgEYyAESIwoGcmVnaW9uGAMgASgJQhPiQQICBbpIC8gBAXIGyOqBygYBEiMKB2NvbnRhY3QYBCABKAlCEuJBAQW6SAtyCdDqgcoGARjIARJECg5hdXRob3JpemVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEOJBAQW6SAmyAQbo8IHKBgESNgoIc3RhbmRpbmcYBiABKA4yHi5odXRvbmcucmVzdWx0cy52MS5MYWJTdGFuZGluZ0IE4kEBAxJEChBzdGFuZGluZ19jaGFuZ2VzGAcgAygLMiQuaHV0b25nLnJlc3VsdHMudjEuTGFiU3RhbmRpbmdDaGFuZ2VCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDOivqQSgKDmh1dG9uZy5vcmcvTGFiEgtsYWJzL3t1c2NjfSoEbGFiczIDbGFiKpcBCgtMYWJTdGFuZGluZxIcChhMQUJfU1RBTkRJTkdfVU5TUEVDSUZJRUQQABIbChdMQUJfU1RBTkRJTkdfQVVUSE9SSVpFRBABEhcKE0xBQl9TVEFORElOR19XQVJORUQQAhIaChZMQUJfU1RBTkRJTkdfU1VTUEVOREVEEAMSGAoUTEFCX1NUQU5ESU5HX1JFVk9LRUQQBEJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_rules]);
+  fileDesc("ChtodXRvbmcvcmVzdWx0cy92MS9sYWIucHJvdG8SEWh1dG9uZy5yZXN1bHRzLnYxItUBChFMYWJTdGFuZGluZ0NoYW5nZRIwCghzdGFuZGluZxgBIAEoDjIeLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlN0YW5kaW5nEjIKDmVmZmVjdGl2ZV90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI1CgtyZWNvcmRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSDgoGcmVhc29uGAQgASgJEhMKBWFjdG9yGAUgASgJQgTiQQEDItUBCg1MYWJTaWduaW5nS2V5EiMKCnB1YmxpY19rZXkYASABKAxCD+JBAQK6SAjIAQF6AxjIARI9CgtyZXZva2VfdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCDLpICbIBBujwgcoGARIUCgZrZXlfaWQYAyABKAxCBOJBAQMSNQoLY3JlYXRlX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhMKBWFjdG9yGAUgASgJQgTiQQEDIoYECgNMYWISIQoEbmFtZRgBIAEoCUIT4kECAgi6SAvIAQFyBuDqgcoGARIsCgxkaXNwbGF5X25hbWUYAiABKAlCFuJBAgIFukgOyAEBcgnQ6oHKBgEYyAESIwoGcmVnaW9uGAMgASgJQhPiQQICBbpIC8gBAXIGyOqBygYBEiMKB2NvbnRhY3QYBCABKAlCEuJBAQW6SAtyCdDqgcoGARjIARJECg5hdXRob3JpemVfdGltZRgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCEOJBAQW6SAmyAQbo8IHKBgESNgoIc3RhbmRpbmcYBiABKA4yHi5odXRvbmcucmVzdWx0cy52MS5MYWJTdGFuZGluZ0IE4kEBAxJEChBzdGFuZGluZ19jaGFuZ2VzGAcgAygLMiQuaHV0b25nLnJlc3VsdHMudjEuTGFiU3RhbmRpbmdDaGFuZ2VCBOJBAQMSNQoLY3JlYXRlX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEjwKDHNpZ25pbmdfa2V5cxgJIAMoCzIgLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlNpZ25pbmdLZXlCBOJBAQM6K+pBKAoOaHV0b25nLm9yZy9MYWISC2xhYnMve3VzY2N9KgRsYWJzMgNsYWIqlwEKC0xhYlN0YW5kaW5nEhwKGExBQl9TVEFORElOR19VTlNQRUNJRklFRBAAEhsKF0xBQl9TVEFORElOR19BVVRIT1JJWkVEEAESFwoTTEFCX1NUQU5ESU5HX1dBUk5FRBACEhoKFkxBQl9TVEFORElOR19TVVNQRU5ERUQQAxIYChRMQUJfU1RBTkRJTkdfUkVWT0tFRBAEQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_rules]);
 
 /**
  * One entry of a laboratory's standing history. The standing at an instant is that of the entry with the latest
@@ -69,6 +69,57 @@ export type LabStandingChange = Message<"hutong.results.v1.LabStandingChange"> &
  */
 export const LabStandingChangeSchema: GenMessage<LabStandingChange> = /*@__PURE__*/
   messageDesc(file_hutong_results_v1_lab, 0);
+
+/**
+ * A public key of a laboratory, with which it signs reports (docs/identifiers.md §10). No laboratory has to sign.
+ *
+ * @generated from message hutong.results.v1.LabSigningKey
+ */
+export type LabSigningKey = Message<"hutong.results.v1.LabSigningKey"> & {
+  /**
+   * The key as DER SubjectPublicKeyInfo: Ed25519, or ECDSA on P-256. Other keys: INVALID_FIELD.
+   *
+   * @generated from field: bytes public_key = 1;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * Reports that are dated at or after this instant do not count as signed. Absent while the key is good. It may lie in
+   * the past, and at the beginning of 1900 no report counts. Once set it can only be moved to an earlier instant.
+   *
+   * @generated from field: google.protobuf.Timestamp revoke_time = 2;
+   */
+  revokeTime?: Timestamp | undefined;
+
+  /**
+   * The first 8 bytes of the key's SHA-256, as they stand in a signed report.
+   *
+   * @generated from field: bytes key_id = 3;
+   */
+  keyId: Uint8Array;
+
+  /**
+   * When this node recorded it.
+   *
+   * @generated from field: google.protobuf.Timestamp create_time = 4;
+   */
+  createTime?: Timestamp | undefined;
+
+  /**
+   * The caller that recorded it or its revocation last. Stated to supervisors, authorities and operators alone; empty
+   * where another node recorded it.
+   *
+   * @generated from field: string actor = 5;
+   */
+  actor: string;
+};
+
+/**
+ * Describes the message hutong.results.v1.LabSigningKey.
+ * Use `create(LabSigningKeySchema)` to create a new message.
+ */
+export const LabSigningKeySchema: GenMessage<LabSigningKey> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_lab, 1);
 
 /**
  * A laboratory that may issue nucleic-acid reports.
@@ -132,6 +183,13 @@ export type Lab = Message<"hutong.results.v1.Lab"> & {
    * @generated from field: google.protobuf.Timestamp create_time = 8;
    */
   createTime?: Timestamp | undefined;
+
+  /**
+   * The keys with which it signs reports, oldest first. Set by GetLab, CreateLab, SetLabStanding and SetLabSigningKey only.
+   *
+   * @generated from field: repeated hutong.results.v1.LabSigningKey signing_keys = 9;
+   */
+  signingKeys: LabSigningKey[];
 };
 
 /**
@@ -139,7 +197,7 @@ export type Lab = Message<"hutong.results.v1.Lab"> & {
  * Use `create(LabSchema)` to create a new message.
  */
 export const LabSchema: GenMessage<Lab> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab, 1);
+  messageDesc(file_hutong_results_v1_lab, 2);
 
 /**
  * Whether a laboratory may issue reports. The lights in brackets are those of the national rule of 2 June 2022.

@@ -10,7 +10,7 @@ import { file_google_api_resource } from "../../../google/api/resource_pb.js";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
-import type { Lab, LabStanding } from "./lab_pb.js";
+import type { Lab, LabSigningKey, LabStanding } from "./lab_pb.js";
 import { file_hutong_results_v1_lab } from "./lab_pb.js";
 import { file_hutong_type_v1_rules } from "../../type/v1/rules_pb.js";
 import type { Message } from "@bufbuild/protobuf";
@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/lab_service.proto.
  */
 export const file_hutong_results_v1_lab_service: GenFile = /*@__PURE__*/
-  fileDesc("CiNodXRvbmcvcmVzdWx0cy92MS9sYWJfc2VydmljZS5wcm90bxIRaHV0b25nLnJlc3VsdHMudjEiZAoQQ3JlYXRlTGFiUmVxdWVzdBIvCgNsYWIYASABKAsyFi5odXRvbmcucmVzdWx0cy52MS5MYWJCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiOAoRQ3JlYXRlTGFiUmVzcG9uc2USIwoDbGFiGAEgASgLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiIkAKDUdldExhYlJlcXVlc3QSLwoEbmFtZRgBIAEoCUIh4kEBAvpBEAoOaHV0b25nLm9yZy9MYWK6SAfIAQFyAhhAIjUKDkdldExhYlJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiK+AQoPTGlzdExhYnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEiQKDGRpc3BsYXlfbmFtZRgEIAEoCUIOukgLcgnQ6oHKBgEYyAESKwoTZGlzcGxheV9uYW1lX3ByZWZpeBgFIAEoCUIOukgLcgnQ6oHKBgEYyAEiUQoQTGlzdExhYnNSZXNwb25zZRIkCgRsYWJzGAEgAygLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKVAgoVU2V0TGFiU3RhbmRpbmdSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCghzdGFuZGluZxgCIAEoDjIeLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlN0YW5kaW5nQg/iQQECukgIyAEBggECEAESQAoOZWZmZWN0aXZlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgy6SAmyAQbo8IHKBgESJQoGcmVhc29uGAQgASgJQhXiQQECukgOyAEBcgnY6oHKBgEY9AMSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQEiPQoWU2V0TGFiU3RhbmRpbmdSZXNwb25zZRIjCgNsYWIYASABKAsyFi5odXRvbmcucmVzdWx0cy52MS5MYWIyoQQKCkxhYlNlcnZpY2USeQoJQ3JlYXRlTGFiEiMuaHV0b25nLnJlc3VsdHMudjEuQ3JlYXRlTGFiUmVxdWVzdBokLmh1dG9uZy5yZXN1bHRzLnYxLkNyZWF0ZUxhYlJlc3BvbnNlIiGQAgKK0xgaChAIBRADGgpsYWIucmVnaW9uCgQICBABGAISiAEKBkdldExhYhIgLmh1dG9uZy5yZXN1bHRzLnYxLkdldExhYlJlcXVlc3QaIS5odXRvbmcucmVzdWx0cy52MS5HZXRMYWJSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgBEo4BCghMaXN0TGFicxIiLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RMYWJzUmVxdWVzdBojLmh1dG9uZy5yZXN1bHRzLnYxLkxpc3RMYWJzUmVzcG9uc2UiOZACAYrTGDIKBAgBEAEKBAgCEAEKBAgDEAEKBAgEEAEKBAgFEAEKBAgGEAEKBAgHEAEKBAgIEAEYAhJ8Cg5TZXRMYWJTdGFuZGluZxIoLmh1dG9uZy5yZXN1bHRzLnYxLlNldExhYlN0YW5kaW5nUmVxdWVzdBopLmh1dG9uZy5yZXN1bHRzLnYxLlNldExhYlN0YW5kaW5nUmVzcG9uc2UiFZACAorTGA4KCggFEAMaBG5hbWUYAkJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_results_v1_lab, file_hutong_type_v1_rules]);
+  fileDesc("CiNodXRvbmcvcmVzdWx0cy92MS9sYWJfc2VydmljZS5wcm90bxIRaHV0b25nLnJlc3VsdHMudjEiZAoQQ3JlYXRlTGFiUmVxdWVzdBIvCgNsYWIYASABKAsyFi5odXRvbmcucmVzdWx0cy52MS5MYWJCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiOAoRQ3JlYXRlTGFiUmVzcG9uc2USIwoDbGFiGAEgASgLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiIkAKDUdldExhYlJlcXVlc3QSLwoEbmFtZRgBIAEoCUIh4kEBAvpBEAoOaHV0b25nLm9yZy9MYWK6SAfIAQFyAhhAIjUKDkdldExhYlJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiK+AQoPTGlzdExhYnNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEiQKDGRpc3BsYXlfbmFtZRgEIAEoCUIOukgLcgnQ6oHKBgEYyAESKwoTZGlzcGxheV9uYW1lX3ByZWZpeBgFIAEoCUIOukgLcgnQ6oHKBgEYyAEiUQoQTGlzdExhYnNSZXNwb25zZRIkCgRsYWJzGAEgAygLMhYuaHV0b25nLnJlc3VsdHMudjEuTGFiEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSKVAgoVU2V0TGFiU3RhbmRpbmdSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCghzdGFuZGluZxgCIAEoDjIeLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlN0YW5kaW5nQg/iQQECukgIyAEBggECEAESQAoOZWZmZWN0aXZlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgy6SAmyAQbo8IHKBgESJQoGcmVhc29uGAQgASgJQhXiQQECukgOyAEBcgnY6oHKBgEY9AMSHwoKcmVxdWVzdF9pZBgFIAEoCUILukgI2AEBcgOwAQEirgEKF1NldExhYlNpZ25pbmdLZXlSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIeJBAQL6QRAKDmh1dG9uZy5vcmcvTGFiukgHyAEBcgIYQBJBCgtzaWduaW5nX2tleRgCIAEoCzIgLmh1dG9uZy5yZXN1bHRzLnYxLkxhYlNpZ25pbmdLZXlCCuJBAQK6SAPIAQESHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiPwoYU2V0TGFiU2lnbmluZ0tleVJlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYiI9ChZTZXRMYWJTdGFuZGluZ1Jlc3BvbnNlEiMKA2xhYhgBIAEoCzIWLmh1dG9uZy5yZXN1bHRzLnYxLkxhYjKmBQoKTGFiU2VydmljZRJ5CglDcmVhdGVMYWISIy5odXRvbmcucmVzdWx0cy52MS5DcmVhdGVMYWJSZXF1ZXN0GiQuaHV0b25nLnJlc3VsdHMudjEuQ3JlYXRlTGFiUmVzcG9uc2UiIZACAorTGBoKEAgFEAMaCmxhYi5yZWdpb24KBAgIEAEYAhKIAQoGR2V0TGFiEiAuaHV0b25nLnJlc3VsdHMudjEuR2V0TGFiUmVxdWVzdBohLmh1dG9uZy5yZXN1bHRzLnYxLkdldExhYlJlc3BvbnNlIjmQAgGK0xgyCgQIARABCgQIAhABCgQIAxABCgQIBBABCgQIBRABCgQIBhABCgQIBxABCgQICBABGAESjgEKCExpc3RMYWJzEiIuaHV0b25nLnJlc3VsdHMudjEuTGlzdExhYnNSZXF1ZXN0GiMuaHV0b25nLnJlc3VsdHMudjEuTGlzdExhYnNSZXNwb25zZSI5kAIBitMYMgoECAEQAQoECAIQAQoECAMQAQoECAQQAQoECAUQAQoECAYQAQoECAcQAQoECAgQARgCEnwKDlNldExhYlN0YW5kaW5nEiguaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU3RhbmRpbmdSZXF1ZXN0GikuaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU3RhbmRpbmdSZXNwb25zZSIVkAICitMYDgoKCAUQAxoEbmFtZRgCEoIBChBTZXRMYWJTaWduaW5nS2V5EiouaHV0b25nLnJlc3VsdHMudjEuU2V0TGFiU2lnbmluZ0tleVJlcXVlc3QaKy5odXRvbmcucmVzdWx0cy52MS5TZXRMYWJTaWduaW5nS2V5UmVzcG9uc2UiFZACAorTGA4KCggFEAMaBG5hbWUYAkJuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_access_v1_access, file_hutong_results_v1_lab, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.results.v1.CreateLabRequest
@@ -229,6 +229,59 @@ export const SetLabStandingRequestSchema: GenMessage<SetLabStandingRequest> = /*
   messageDesc(file_hutong_results_v1_lab_service, 6);
 
 /**
+ * @generated from message hutong.results.v1.SetLabSigningKeyRequest
+ */
+export type SetLabSigningKeyRequest = Message<"hutong.results.v1.SetLabSigningKeyRequest"> & {
+  /**
+   * "labs/{uscc}".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * The key. Fields that the service sets are ignored.
+   *
+   * @generated from field: hutong.results.v1.LabSigningKey signing_key = 2;
+   */
+  signingKey?: LabSigningKey | undefined;
+
+  /**
+   * A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the first response; with other
+   * content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message hutong.results.v1.SetLabSigningKeyRequest.
+ * Use `create(SetLabSigningKeyRequestSchema)` to create a new message.
+ */
+export const SetLabSigningKeyRequestSchema: GenMessage<SetLabSigningKeyRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_lab_service, 7);
+
+/**
+ * @generated from message hutong.results.v1.SetLabSigningKeyResponse
+ */
+export type SetLabSigningKeyResponse = Message<"hutong.results.v1.SetLabSigningKeyResponse"> & {
+  /**
+   * The laboratory with its keys and its history.
+   *
+   * @generated from field: hutong.results.v1.Lab lab = 1;
+   */
+  lab?: Lab | undefined;
+};
+
+/**
+ * Describes the message hutong.results.v1.SetLabSigningKeyResponse.
+ * Use `create(SetLabSigningKeyResponseSchema)` to create a new message.
+ */
+export const SetLabSigningKeyResponseSchema: GenMessage<SetLabSigningKeyResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_results_v1_lab_service, 8);
+
+/**
  * @generated from message hutong.results.v1.SetLabStandingResponse
  */
 export type SetLabStandingResponse = Message<"hutong.results.v1.SetLabStandingResponse"> & {
@@ -245,7 +298,7 @@ export type SetLabStandingResponse = Message<"hutong.results.v1.SetLabStandingRe
  * Use `create(SetLabStandingResponseSchema)` to create a new message.
  */
 export const SetLabStandingResponseSchema: GenMessage<SetLabStandingResponse> = /*@__PURE__*/
-  messageDesc(file_hutong_results_v1_lab_service, 7);
+  messageDesc(file_hutong_results_v1_lab_service, 9);
 
 /**
  * The register of laboratories. The health authority of the node calls CreateLab and SetLabStanding; any client may
@@ -303,6 +356,19 @@ export const LabService: GenService<{
     methodKind: "unary";
     input: typeof SetLabStandingRequestSchema;
     output: typeof SetLabStandingResponseSchema;
+  },
+  /**
+   * Registers a public key of a laboratory, or sets when it was revoked. Atomic; keys are never removed. A repeat changes
+   * nothing. NOT_FOUND if the laboratory is not registered. FAILED_PRECONDITION (CONFLICT) if the key has an earlier
+   * revoke_time, or if the laboratory has 20 other keys. The supervisor, and not the laboratory, registers keys, so that a
+   * stolen certificate of the laboratory does not make false papers true.
+   *
+   * @generated from rpc hutong.results.v1.LabService.SetLabSigningKey
+   */
+  setLabSigningKey: {
+    methodKind: "unary";
+    input: typeof SetLabSigningKeyRequestSchema;
+    output: typeof SetLabSigningKeyResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_hutong_results_v1_lab_service, 0);

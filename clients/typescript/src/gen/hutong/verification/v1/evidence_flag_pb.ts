@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/verification/v1/evidence_flag.proto.
  */
 export const file_hutong_verification_v1_evidence_flag: GenFile = /*@__PURE__*/
-  fileDesc("CipodXRvbmcvdmVyaWZpY2F0aW9uL3YxL2V2aWRlbmNlX2ZsYWcucHJvdG8SFmh1dG9uZy52ZXJpZmljYXRpb24udjEigQIKDEV2aWRlbmNlRmxhZxIgCgNsYWIYASABKAlCE/pBEAoOaHV0b25nLm9yZy9MYWISFQoNcmVwb3J0X251bWJlchgCIAEoCRI3CgVraW5kcxgDIAMoDjIoLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRXZpZGVuY2VGbGFnS2luZBIOCgZyZWdpb24YBCABKAkSEQoJc2hvd19kYXRlGAUgASgJEioKCGRlY2lzaW9uGAYgASgJQhj6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb24SMAoOb3RoZXJfZGVjaXNpb24YByABKAlCGPpBFQoTaHV0b25nLm9yZy9EZWNpc2lvbirXAQoQRXZpZGVuY2VGbGFnS2luZBIiCh5FVklERU5DRV9GTEFHX0tJTkRfVU5TUEVDSUZJRUQQABIjCh9FVklERU5DRV9GTEFHX0tJTkRfT1RIRVJfUEVSU09OEAESIgoeRVZJREVOQ0VfRkxBR19LSU5EX09USEVSX1RJTUVTEAISKQolRVZJREVOQ0VfRkxBR19LSU5EX0xBQl9OT1RfUkVHSVNURVJFRBADEisKJ0VWSURFTkNFX0ZMQUdfS0lORF9OVU1CRVJfV0lUSE9VVF9ESUdJVBAEQoIBChpvcmcuaHV0b25nLnZlcmlmaWNhdGlvbi52MVABWklnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdmVyaWZpY2F0aW9uL3YxO3ZlcmlmaWNhdGlvbnYxqgIWSHV0b25nLlZlcmlmaWNhdGlvbi5WMWIGcHJvdG8z", [file_google_api_resource]);
+  fileDesc("CipodXRvbmcvdmVyaWZpY2F0aW9uL3YxL2V2aWRlbmNlX2ZsYWcucHJvdG8SFmh1dG9uZy52ZXJpZmljYXRpb24udjEigQIKDEV2aWRlbmNlRmxhZxIgCgNsYWIYASABKAlCE/pBEAoOaHV0b25nLm9yZy9MYWISFQoNcmVwb3J0X251bWJlchgCIAEoCRI3CgVraW5kcxgDIAMoDjIoLmh1dG9uZy52ZXJpZmljYXRpb24udjEuRXZpZGVuY2VGbGFnS2luZBIOCgZyZWdpb24YBCABKAkSEQoJc2hvd19kYXRlGAUgASgJEioKCGRlY2lzaW9uGAYgASgJQhj6QRUKE2h1dG9uZy5vcmcvRGVjaXNpb24SMAoOb3RoZXJfZGVjaXNpb24YByABKAlCGPpBFQoTaHV0b25nLm9yZy9EZWNpc2lvbiq1AgoQRXZpZGVuY2VGbGFnS2luZBIiCh5FVklERU5DRV9GTEFHX0tJTkRfVU5TUEVDSUZJRUQQABIjCh9FVklERU5DRV9GTEFHX0tJTkRfT1RIRVJfUEVSU09OEAESIgoeRVZJREVOQ0VfRkxBR19LSU5EX09USEVSX1RJTUVTEAISKQolRVZJREVOQ0VfRkxBR19LSU5EX0xBQl9OT1RfUkVHSVNURVJFRBADEisKJ0VWSURFTkNFX0ZMQUdfS0lORF9OVU1CRVJfV0lUSE9VVF9ESUdJVBAEEioKJkVWSURFTkNFX0ZMQUdfS0lORF9TSUdOQVRVUkVfTk9UX1ZBTElEEAUSMAosRVZJREVOQ0VfRkxBR19LSU5EX1NJR05FRF9GT1JfT1RIRVJfRE9DVU1FTlQQBkKCAQoab3JnLmh1dG9uZy52ZXJpZmljYXRpb24udjFQAVpJZ2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3ZlcmlmaWNhdGlvbi92MTt2ZXJpZmljYXRpb252MaoCFkh1dG9uZy5WZXJpZmljYXRpb24uVjFiBnByb3RvMw", [file_google_api_resource]);
 
 /**
  * A report that was shown as evidence and ought to be examined. It names no person and no gate.
@@ -63,8 +63,8 @@ export type EvidenceFlag = Message<"hutong.verification.v1.EvidenceFlag"> & {
 
   /**
    * For OTHER_PERSON and OTHER_TIMES: the decision that it was compared with, "decisions/{uuid7}". It may have been
-   * removed since. It is the earlier showing; but if the later showing agrees with a record, then `decision` is the
-   * earlier one, because what agrees with a record is not flagged.
+   * removed since. It is the earlier showing; but if the later showing agrees with a record, or is signed for its holder,
+   * then `decision` is the earlier one.
    *
    * @generated from field: string other_decision = 7;
    */
@@ -118,6 +118,22 @@ export enum EvidenceFlagKind {
    * @generated from enum value: EVIDENCE_FLAG_KIND_NUMBER_WITHOUT_DIGIT = 4;
    */
   NUMBER_WITHOUT_DIGIT = 4,
+
+  /**
+   * The report is signed with a registered key of its laboratory, and the signature does not fit, or the key was revoked
+   * before the date of the report. A key that is not known here is no reason.
+   *
+   * @generated from enum value: EVIDENCE_FLAG_KIND_SIGNATURE_NOT_VALID = 5;
+   */
+  SIGNATURE_NOT_VALID = 5,
+
+  /**
+   * The signature is good, and the laboratory signed the report for another document than the one that was shown. It may be
+   * another document of the same person.
+   *
+   * @generated from enum value: EVIDENCE_FLAG_KIND_SIGNED_FOR_OTHER_DOCUMENT = 6;
+   */
+  SIGNED_FOR_OTHER_DOCUMENT = 6,
 }
 
 /**

@@ -19,7 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/verification/v1/evidence.proto.
  */
 export const file_hutong_verification_v1_evidence: GenFile = /*@__PURE__*/
-  fileDesc("CiVodXRvbmcvdmVyaWZpY2F0aW9uL3YxL2V2aWRlbmNlLnByb3RvEhZodXRvbmcudmVyaWZpY2F0aW9uLnYxIuADChFQcmVzZW50ZWRFdmlkZW5jZRI5CgdjaGFubmVsGAEgASgOMhcuaHV0b25nLnR5cGUudjEuQ2hhbm5lbEIP4kEBArpICMgBAYIBAhABEkgKA2xhYhgCIAEoCUI7+kEQCg5odXRvbmcub3JnL0xhYrpIJdgBAXIgMh5ebGFicy9bMC05QS1ISi1OUFFSVFVXWFldezE4fSQSMwoNcmVwb3J0X251bWJlchgDIAEoCUIcukgZchcYQDITXlteXHgwMC1ceDFmXHg3Zl0qJBI5CgdvdXRjb21lGAQgASgOMhcuaHV0b25nLnR5cGUudjEuT3V0Y29tZUIP4kEBArpICMgBAYIBAhABEi8KC3NhbXBsZV90aW1lGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIvCgtyZXBvcnRfdGltZRgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASQwoEaXRlbRgHIAEoCUI1+kERCg9odXRvbmcub3JnL0l0ZW26SB5yHDIaXihpdGVtcy9bYS16MC05LV17MSw2M30pPyQSLwoIbGFiX25hbWUYCCABKAlCHbpIGnIYGMgBMhNeW15ceDAwLVx4MWZceDdmXSokQoIBChpvcmcuaHV0b25nLnZlcmlmaWNhdGlvbi52MVABWklnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdmVyaWZpY2F0aW9uL3YxO3ZlcmlmaWNhdGlvbnYxqgIWSHV0b25nLlZlcmlmaWNhdGlvbi5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_channel, file_hutong_type_v1_outcome]);
+  fileDesc("CiVodXRvbmcvdmVyaWZpY2F0aW9uL3YxL2V2aWRlbmNlLnByb3RvEhZodXRvbmcudmVyaWZpY2F0aW9uLnYxIvoDChFQcmVzZW50ZWRFdmlkZW5jZRI5CgdjaGFubmVsGAEgASgOMhcuaHV0b25nLnR5cGUudjEuQ2hhbm5lbEIP4kEBArpICMgBAYIBAhABEkgKA2xhYhgCIAEoCUI7+kEQCg5odXRvbmcub3JnL0xhYrpIJdgBAXIgMh5ebGFicy9bMC05QS1ISi1OUFFSVFVXWFldezE4fSQSMwoNcmVwb3J0X251bWJlchgDIAEoCUIcukgZchcYQDITXlteXHgwMC1ceDFmXHg3Zl0qJBIyCgdvdXRjb21lGAQgASgOMhcuaHV0b25nLnR5cGUudjEuT3V0Y29tZUIIukgFggECEAESLwoLc2FtcGxlX3RpbWUYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi8KC3JlcG9ydF90aW1lGAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBJDCgRpdGVtGAcgASgJQjX6QREKD2h1dG9uZy5vcmcvSXRlbbpIHnIcMhpeKGl0ZW1zL1thLXowLTktXXsxLDYzfSk/JBIvCghsYWJfbmFtZRgIIAEoCUIdukgachgYyAEyE15bXlx4MDAtXHgxZlx4N2ZdKiQSHwoNc2lnbmVkX3JlcG9ydBgJIAEoCUIIukgFcgMYgBBCggEKGm9yZy5odXRvbmcudmVyaWZpY2F0aW9uLnYxUAFaSWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy92ZXJpZmljYXRpb24vdjE7dmVyaWZpY2F0aW9udjGqAhZIdXRvbmcuVmVyaWZpY2F0aW9uLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_channel, file_hutong_type_v1_outcome]);
 
 /**
  * A result in the holder's hand: on a screen or on paper. It has equal force by whatever channel it is shown, and is
@@ -56,7 +56,7 @@ export type PresentedEvidence = Message<"hutong.verification.v1.PresentedEvidenc
   reportNumber: string;
 
   /**
-   * The outcome on it.
+   * The outcome on it. Required, unless signed_report is set.
    *
    * @generated from field: hutong.type.v1.Outcome outcome = 4;
    */
@@ -95,6 +95,16 @@ export type PresentedEvidence = Message<"hutong.verification.v1.PresentedEvidenc
    * @generated from field: string lab_name = 8;
    */
   labName: string;
+
+  /**
+   * The text of the QR code on a report that its laboratory has signed, "HTR1:" and base64url (docs/identifiers.md §10).
+   * Fields above that are empty are taken from it; others must agree with it. INVALID_FIELD if it is no signed report or
+   * a field differs. It is not stored. No report has to be signed: with a signature that is good, the report is not
+   * flagged as a forgery (EvidenceFlagKind); with any other the report counts as one without.
+   *
+   * @generated from field: string signed_report = 9;
+   */
+  signedReport: string;
 };
 
 /**
