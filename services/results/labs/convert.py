@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hutong.results.v1 import lab_pb2, lab_service_pb2
-from hutong_client.signed_reports import BadSignedReport, key_id, load_public_key
+from hutong_client.reports.signed import BadSignedReport, key_id, load_public_key
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from hutong.results.v1 import lab_pb2, lookup_pb2
 from hutong.verification.v1 import decision_pb2
-from hutong_client.signed_reports import SealedReport, is_signed_with
+from hutong_client.reports.signed import SealedReport, is_signed_with
 
 from services.domain.instant import shanghai_day
 from services.domain.subject import Pepper

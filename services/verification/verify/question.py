@@ -10,7 +10,7 @@ from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_LOCAL, ClaimedReport
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
-from hutong_client.signed_reports import SealedReport
+from hutong_client.reports.signed import SealedReport
 
 from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
-from hutong_client.signed_reports import BadSignedReport, SealedReport, read
+from hutong_client.reports.signed import BadSignedReport, SealedReport, read
 
 from services.domain.errors import Violation
 from services.domain.instant import SECOND, from_timestamp, set_timestamp

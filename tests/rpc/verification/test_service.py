@@ -34,9 +34,9 @@ from hutong.verification.v1.evidence_flag_pb2 import (
 from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest
-from hutong_client import signed_reports
 from hutong_client.formatting import source_name
-from hutong_client.signed_reports import SignedReport
+from hutong_client.reports import signed as signed_reports
+from hutong_client.reports.signed import SignedReport
 
 from services.domain.instant import HOUR, MINUTE, SECOND, to_timestamp
 from services.runtime.clock import SystemClock

@@ -8,8 +8,8 @@ import cbor2
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from hutong_client import signed_reports
-from hutong_client.signed_reports import PREFIX, BadSignedReport, PrivateKey, SealedReport, SignedReport
+from hutong_client.reports import signed as signed_reports
+from hutong_client.reports.signed import PREFIX, BadSignedReport, PrivateKey, SealedReport, SignedReport
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -25,7 +25,7 @@ from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest
-from hutong_client.signed_reports import to_der
+from hutong_client.reports.signed import to_der
 from prometheus_client import REGISTRY
 from sqlalchemy import make_url
 from structlog.testing import capture_logs

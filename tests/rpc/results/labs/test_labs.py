@@ -18,7 +18,7 @@ from hutong.results.v1.lab_service_pb2 import (
     SetLabSigningKeyRequest,
     SetLabStandingRequest,
 )
-from hutong_client.signed_reports import key_id, to_der
+from hutong_client.reports.signed import key_id, to_der
 from stdnum.cn import uscc
 
 from services.domain.instant import DAY, to_timestamp

@@ -8,8 +8,8 @@ from hutong.results.v1.lab_pb2 import LabSigningKey
 from hutong.results.v1.lookup_pb2 import CLAIMED_REPORT_MATCH_STATE_NOT_FOUND, ClaimedReportMatch
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
-from hutong_client import signed_reports
-from hutong_client.signed_reports import SignedReport
+from hutong_client.reports import signed as signed_reports
+from hutong_client.reports.signed import SignedReport
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import HOUR, SECOND, to_timestamp

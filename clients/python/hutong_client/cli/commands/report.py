@@ -21,12 +21,12 @@ from cryptography.hazmat.primitives.serialization import (
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, outcome_pb2
 
-from hutong_client import signed_reports
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import INSTANT, ITEM, LAB, Word, document_options, json_option, read_secret
 from hutong_client.cli.output import print_json
 from hutong_client.formatting import moment, word
-from hutong_client.signed_reports import BadSignedReport, SignedReport
+from hutong_client.reports import signed as signed_reports
+from hutong_client.reports.signed import BadSignedReport, SignedReport
 
 OUTCOME = Word(outcome_pb2.Outcome, "OUTCOME_")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -1,0 +1,1 @@
+"""Reports that laboratories sign. Needs the packages of the extra `signed-reports`."""
