@@ -129,13 +129,17 @@ class Node:
             return fork_hutongd(["serve", name], self._environment, stdout=log, stderr=log)
 
     async def _wait_until_serving(self, name: str) -> None:
+        async def serves() -> bool:
+            # A connection that the previous process had accepted is cut, and the question fails.
+            try:
+                answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS)
+            except grpc.aio.AioRpcError:
+                return False
+            return answer.status == health_pb2.HealthCheckResponse.SERVING
+
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(
-                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
-            )
-            async for response in watch:
-                if response.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
+            health = health_pb2_grpc.HealthStub(channel)
+            await until(serves, START_SECONDS)
 
 
 def _is_unlocked(file: Path) -> bool:
