@@ -38,7 +38,9 @@ from services.verification.showings.store import FlagStore
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
+from services.verification.verify.ask import Sources
 from services.verification.verify.servicer import VerificationServicer
+from services.verification.verify.single import SingleQuestions
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.subject_tag import is_tagged
@@ -80,7 +82,8 @@ async def open_verification(
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
     token_uses = TokenUses(database, clock)
     flags = FlagStore(database)
-    verifier = Verifier(results, policies, store, pepper, clock, token_uses)
+    sources = Sources(policies, results)
+    verifier = Verifier(sources, results, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
     audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
@@ -110,7 +113,9 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
-                VerificationServicer(verifier, streams, store, flags),
+                VerificationServicer(
+                    SingleQuestions(verifier, sources, results, store), verifier, streams, store, flags
+                ),
             ),
             Registration(
                 "hutong.verification.v1.RefusalService",

@@ -26,6 +26,7 @@ from services.verification.showings.convert import flag_to_proto
 from services.verification.showings.store import FlagStore
 from services.verification.verify.asker import FULL, current_asker
 from services.verification.verify.replay import replay
+from services.verification.verify.single import SingleQuestions
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
@@ -38,14 +39,22 @@ Context = Any
 class VerificationServicer(VerificationServiceServicer):
     """VerificationService: makes, stores and replays decisions."""
 
-    def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore, flags: FlagStore) -> None:
+    def __init__(
+        self,
+        singles: SingleQuestions,
+        verifier: Verifier,
+        streams: VerificationStream,
+        store: DecisionStore,
+        flags: FlagStore,
+    ) -> None:
+        self._singles = singles
         self._verifier = verifier
         self._flags = flags
         self._streams = streams
         self._store = store
 
     async def Verify(self, request: VerifyRequest, context: Context) -> VerifyResponse:
-        return VerifyResponse(decision=await self._verifier.verify(request))
+        return await self._singles.verify(request)
 
     async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
         return await self._verifier.verify_each(request)
