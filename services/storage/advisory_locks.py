@@ -19,6 +19,7 @@ class AdvisoryLock(IntEnum):
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
+        SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
     PARTITIONS = 0x48755061
@@ -28,6 +29,7 @@ class AdvisoryLock(IntEnum):
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69
     HOMES = 0x48754865
+    SHOWN_REPORTS = 0x48755368
 
 
 def migration_lock(service: str) -> int:

@@ -10,6 +10,7 @@ from prometheus_client import Counter
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
 from services.domain.region import NATION, prefix
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 from services.verification.showings.model import ReportTags, Showing, compare, from_bits, to_bits
@@ -74,6 +75,9 @@ def remember_showings(connection: Connection, showings: Sequence[Showing], regio
 
     Return a function that counts the flags. Call it after the commit.
     """
+    # A transaction may store the decisions of several batches. Without the lock, two such transactions that remember
+    # the same reports in different orders would wait for each other.
+    lock_until_commit(connection, AdvisoryLock.SHOWN_REPORTS)
     first = _remember(connection, [showing for showing in showings if showing.is_identified])
     rows: dict[tuple[str, bytes], dict[str, Any]] = {}
     for showing in showings:
@@ -81,7 +85,7 @@ def remember_showings(connection: Connection, showings: Sequence[Showing], regio
         if row is not None:
             rows.setdefault((row["decision"], row["report_tag"]), row)
     if rows:
-        connection.execute(insert_if_absent(connection, evidence_flags).values([rows[key] for key in sorted(rows)]))
+        connection.execute(insert_if_absent(connection, evidence_flags), list(rows.values()))
     found = [kind for row in rows.values() for kind in from_bits(row["kinds"])]
 
     def count() -> None:
@@ -124,9 +128,7 @@ def _remember(connection: Connection, showings: Sequence[Showing]) -> dict[bytes
         if not any(one.report in known for one in showing.tags)
     }
     if new:
-        # All transactions insert in one order, so that two of them do not deadlock.
-        rows = [_row(new[tag]) for tag in sorted(new)]
-        connection.execute(insert_if_absent(connection, table).values(rows))
+        connection.execute(insert_if_absent(connection, table), [_row(showing) for showing in new.values()])
     return _read(connection, query)
 
 

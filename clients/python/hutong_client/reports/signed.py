@@ -241,12 +241,29 @@ def _decode(raw: bytes) -> Any:
     """Return the one CBOR value that bytes hold. Raises BadSignedReport for anything else."""
     stream = BytesIO(raw)
     try:
-        value = cbor2.load(stream, max_depth=_MAX_DEPTH, allow_indefinite=False, allow_duplicate_keys=False)
+        value = cbor2.load(
+            stream,
+            max_depth=_MAX_DEPTH,
+            allow_indefinite=False,
+            allow_duplicate_keys=False,
+            semantic_decoders=_NO_TAGS,
+        )
     except Exception as error:  # the decoder of hostile bytes raises several kinds
         raise BadSignedReport("is not CBOR") from error
     if stream.read(1):
         raise BadSignedReport("has bytes after its end")
     return value
+
+
+def _refuse_tag(*_: Any) -> Any:
+    raise BadSignedReport("has a CBOR tag")
+
+
+_NO_TAGS = dict.fromkeys((*range(1024), 43_000, 55_799), _refuse_tag)
+"""The tags that the decoder gives a meaning, such as regular expressions. A signed report has none, and some take long.
+
+A tag beyond these becomes a value of no type that a report has.
+"""
 
 
 def _report(payload: Any) -> SignedReport:
