@@ -41,7 +41,8 @@ def report() -> None:
 @report.command("new-key", epilog="\b\nExample:\n  hutong report new-key lab.key lab.pub")
 @click.argument("key_file", type=_NEW_FILE)
 @click.argument("public_file", type=_NEW_FILE)
-def new_key(key_file: Path, public_file: Path) -> ExitCode:
+@json_option
+def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
     """Make a key of Ed25519: KEY_FILE signs and stays secret, PUBLIC_FILE is registered by the supervisor."""
     key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -49,6 +50,11 @@ def new_key(key_file: Path, public_file: Path) -> ExitCode:
     with open(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secret)
     public_file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    named = signed_reports.key_id(signed_reports.to_der(key.public_key())).hex()
+    if as_json:
+        print_json({"key_id": named})
+    else:
+        click.echo(f"key {named}")
     return ExitCode.DONE
 
 
@@ -67,6 +73,7 @@ def new_key(key_file: Path, public_file: Path) -> ExitCode:
 @click.option("--report-time", type=INSTANT, help="When the report was issued.")
 @document_options()
 @click.option("--qr", "qr_file", type=_NEW_FILE, help="Write the QR code to this file, .svg or .png.")
+@json_option
 def sign(
     key_file: Path,
     lab: str,
@@ -77,6 +84,7 @@ def sign(
     report_time: Timestamp | None,
     document: identity_pb2.IdentityDocument,
     qr_file: Path | None,
+    as_json: bool,
 ) -> ExitCode:
     """Sign a report for its holder. Prints the text of the QR code, which also goes into a field of evidence."""
     unsigned = SignedReport(
@@ -96,7 +104,10 @@ def sign(
         raise click.ClickException(f"the report cannot be signed: {error}") from error
     if qr_file is not None:
         segno.make(text, error="m").save(str(qr_file), scale=4)
-    click.echo(text)
+    if as_json:
+        print_json({"signed_report": text})
+    else:
+        click.echo(text)
     return ExitCode.DONE
 
 
