@@ -85,11 +85,12 @@ def find_showings(
         claim = claims[index] if index < len(claims) else None
         lab = (claim.lab if claim is not None and claim.lab else evidence.lab).removeprefix("labs/")
         kinds: frozenset[FlagKind] = flag_alone(evidence, claim, has_nation=has_nation)
-        is_certain = use == _SAME_AS_RECORD
+        is_certain, is_signed = use == _SAME_AS_RECORD, False
         if not is_certain and signed and (sealed := signed[index]) is not None:
             signature = verify_signature(sealed, claim)
-            is_certain = signature is Signature.GOOD and sealed.report.is_for(kept.number)
-            if signature is Signature.GOOD:
+            is_signed = signature is Signature.GOOD
+            is_certain = is_signed and sealed.report.is_for(kept.number)
+            if is_signed:
                 # What the laboratory has signed it has issued, whatever the number looks like.
                 kinds = frozenset({SIGNED_FOR_OTHER_DOCUMENT}) if kept.number and sealed.report.digest else frozenset()
             elif signature is Signature.BAD:
@@ -105,6 +106,7 @@ def find_showings(
                 kept.uuid,
                 kept.region,
                 shanghai_day(inputs.evaluate_time),
+                is_signed,
             )
         )
     return tuple(showings)

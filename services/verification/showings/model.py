@@ -48,6 +48,7 @@ class Showing(NamedTuple):
         decision: the UUID of the decision.
         region: the prefecture of the place.
         day: the day in Asia/Shanghai, numbered as by `shanghai_day`.
+        is_signed: whether the laboratory has signed what is shown, so that its times are right.
     """
 
     lab: str
@@ -59,6 +60,7 @@ class Showing(NamedTuple):
     decision: str
     region: str
     day: int
+    is_signed: bool = False
 
 
 def tags_of(lab: str, evidence: Evidence, subject_key: bytes, pepper: Pepper) -> ReportTags:

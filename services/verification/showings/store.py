@@ -13,7 +13,7 @@ from services.domain.region import NATION, prefix
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
-from services.verification.showings.model import ReportTags, Showing, compare, from_bits, to_bits
+from services.verification.showings.model import OTHER_TIMES, ReportTags, Showing, compare, from_bits, to_bits
 from services.verification.showings.tables import evidence_flags, shown_reports
 
 if TYPE_CHECKING:
@@ -176,6 +176,8 @@ def _flag(
     if earlier is not None:
         first, tags = earlier
         found = set(compare(first.tags, tags)) if first.decision != showing.decision else set()
+        if showing.is_signed and not showing.is_certain:
+            found.discard(OTHER_TIMES)
         if found:
             kinds |= found
             other = first.decision

@@ -113,6 +113,17 @@ async def test_what_agrees_with_a_record_flags_the_earlier_showing(database_url:
     database.close()
 
 
+async def test_signed_times_are_not_flagged(database_url: MakeUrl) -> None:
+    """The laboratory has signed them. Another person is flagged all the same."""
+    database = open_database(database_url("verification"))
+    await keep(database, showing(1))
+    for person in (1, 2):
+        one = showing(person, sampled=NOW)
+        await keep(database, replace(one, showings=(one.showings[0]._replace(is_signed=True),)))
+    assert [flag.kinds for flag in await flags(database)] == [[OTHER_PERSON]]
+    database.close()
+
+
 async def test_a_report_is_known_under_the_other_version_of_the_pepper(database_url: MakeUrl) -> None:
     """Whichever version comes first, the person is recognised, and a report is remembered once."""
     database = open_database(database_url("verification"))

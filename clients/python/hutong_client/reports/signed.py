@@ -36,7 +36,7 @@ from cryptography.hazmat.primitives.serialization import (
 PREFIX = "HTR1:"
 """The beginning of every signed report: "Hutong report", form 1."""
 MAX_LENGTH = 2048
-"""Characters of a signed report. A report of ordinary fields has about 450; a QR code holds 2,953."""
+"""Characters of a signed report. A report of ordinary fields has about 260; a QR code holds 2,953."""
 KEY_ID_LENGTH = 8
 SALT_LENGTH = 8
 DIGEST_LENGTH = 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, lab_service_pb2
@@ -113,7 +114,7 @@ def set_signing_key(node: Node, name: str, public_file: Path, revoke_time: Times
     """Register the public key in PUBLIC_FILE (PEM) with which LAB signs reports, or revoke it."""
     try:
         key = load_pem_public_key(public_file.read_bytes())
-    except ValueError as error:
+    except (UnsupportedAlgorithm, ValueError) as error:
         raise click.ClickException(f"{public_file} is no public key in PEM") from error
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     request = lab_service_pb2.SetLabSigningKeyRequest(

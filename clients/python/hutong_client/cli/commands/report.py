@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import segno
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -60,7 +61,7 @@ def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
 
 @report.command(
     epilog="\b\nExample:\n  hutong report sign --key lab.key --lab 91220502MA000LAB8G --report-number R7"
-    " --outcome negative --sample-time 2022-08-10T08:00 --report-time 2022-08-10T12:00 --number - --qr R7.svg"
+    " --outcome negative --report-time 2022-08-10T12:00:00+08:00 --number - --qr R7.svg"
 )
 @click.option(
     "--key", "key_file", type=_FILE, required=True, help="The private key in PEM, readable by its owner alone."
@@ -165,7 +166,7 @@ def _read_public(file: Path) -> bytes:
     try:
         key: Any = load_pem_public_key(file.read_bytes())
         return signed_reports.to_der(signed_reports.load_public_key(signed_reports.to_der(key)))
-    except ValueError as error:
+    except (UnsupportedAlgorithm, ValueError) as error:
         raise click.ClickException(f"{file} is no public key of Ed25519 or ECDSA on P-256 in PEM") from error
 
 
