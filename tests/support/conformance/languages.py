@@ -1,0 +1,53 @@
+"""The adapters of all languages: how each is built and started."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.processes import run
+
+ROOT = Path(__file__).parents[3]
+_BUILD_SECONDS = 300.0
+"""The longest build: the first one of the Java client, which fetches its packages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """An adapter.
+
+    Attributes:
+        tool: the program that must be installed.
+        folder: where the commands run.
+        build: the command that builds the adapter, of the directory for what is built; None if nothing is built.
+        command: the command that runs the adapter, of the same directory.
+    """
+
+    tool: str
+    folder: Path
+    build: Callable[[Path], Sequence[str]] | None
+    command: Callable[[Path], Sequence[str]]
+
+    def missing_tool(self) -> str:
+        """Return a message if the tool is not installed; otherwise an empty text."""
+        if shutil.which(self.tool):
+            return ""
+        return f"{self.tool} is not installed: the client is not checked"
+
+    def prepare(self, directory: Path) -> Sequence[str]:
+        """Build the adapter. Return the command that runs it."""
+        if self.build:
+            done = run(self.build(directory), cwd=self.folder, env=dict(os.environ), timeout=_BUILD_SECONDS)
+            assert done.returncode == 0, done.stdout + done.stderr
+        return self.command(directory)
+
+
+LANGUAGES = {
+    "python": Language(
+        sys.executable, ROOT, None, lambda _: [sys.executable, str(ROOT / "tests" / "conformance" / "adapter.py")]
+    ),
+}
