@@ -50,4 +50,10 @@ LANGUAGES = {
     "python": Language(
         sys.executable, ROOT, None, lambda _: [sys.executable, str(ROOT / "tests" / "conformance" / "adapter.py")]
     ),
+    "go": Language(
+        "go",
+        ROOT / "clients" / "go",
+        lambda directory: ["go", "build", "-o", str(directory / "adapter"), "./conformance"],
+        lambda directory: [str(directory / "adapter")],
+    ),
 }

@@ -118,11 +118,9 @@ class Suite:
                     outcome = self._outcomes[name, language, number]
                     async with slots:
                         case = Case(adapter, network, self._running_world(), self._made(f"{name}-{language}/{number}"))
-                        import time,sys; t=time.monotonic()
                         try:
                             async with asyncio.timeout(_CHECK_SECONDS):
                                 await CHECKS[number - 1](case)
-                                print(name,language,number,round(time.monotonic()-t,1),file=sys.__stderr__,flush=True)
                         except BaseException as error:  # noqa: BLE001 - is raised in the test
                             outcome.set_exception(error)
                         else:

@@ -94,29 +94,32 @@ async def cut_anywhere(case: Case) -> None:
     faulty = 3
     count = 6
 
-    async def upload(first: int, upload_id: str, link: Link) -> tuple[tuple[int, ...], list[int]]:
+    async def upload(first: int, upload_id: str, link: Link) -> list[int]:
         tubes = case.tubes(count, first)
         tubes[faulty].sample_region = "999999"
         async with case.channel("", link) as channel:
-            answers = await case.upload(channel, upload_id, tubes, batch=2)
-            return totals(await case.upload_state(channel, upload_id)), [it.committed_offset for it in answers]
+            return [it.committed_offset for it in await case.upload(channel, upload_id, tubes, batch=2)]
 
-    async with case.network.link(case.world.province["results"]) as link:
-        undisturbed = await upload(0, "undisturbed", link)
-        lengths = list(link.counts)
-    assert undisturbed == ((6, 5, 0, 1), [2, 4, 6])
-    parts = 4 if case.is_distant else 9
-
-    async def cut(index: int) -> None:
-        part, back = divmod(index, 2)
-        # The last tenth is left out: GetUpload at the end has a part of the bytes, and their number varies a little.
-        byte = 1 + lengths[back] * 9 * part // (10 * parts)
+    async with case.province("results") as quiet:
         async with case.network.link(case.world.province["results"]) as link:
-            link.cut_at(byte, back=bool(back))
-            assert await upload(count * (index + 1), f"cut-{index}", link) == undisturbed
-            assert link.cut_count == 1, f"it was not cut at byte {byte} of {link.counts[back]}"
+            offsets = await upload(0, "undisturbed", link)
+            lengths = list(link.counts)
+        undisturbed = totals(await case.upload_state(quiet, "undisturbed"))
+        assert (undisturbed, offsets) == ((6, 5, 0, 1), [2, 4, 6])
+        parts = 4 if case.is_distant else 9
 
-    await asyncio.gather(*map(cut, range(2 * parts)))
+        async def cut(index: int) -> None:
+            part, back = divmod(index, 2)
+            # The last tenth is left out, because the number of bytes varies a little.
+            byte = 1 + lengths[back] * 9 * part // (10 * parts)
+            upload_id = f"cut-{index}"
+            async with case.network.link(case.world.province["results"]) as link:
+                link.cut_at(byte, back=bool(back))
+                assert await upload(count * (index + 1), upload_id, link) == offsets
+                assert link.cut_count == 1, f"it was not cut at byte {byte} of {link.counts[back]}"
+            assert totals(await case.upload_state(quiet, upload_id)) == undisturbed
+
+        await asyncio.gather(*map(cut, range(2 * parts)))
 
 
 async def replay(case: Case) -> None:
@@ -144,14 +147,17 @@ async def same_rows_again(case: Case) -> None:
 
 
 async def changed_field(case: Case) -> None:
-    """One optional field is changed: CONFLICT, and the violation names the field."""
-    changed = case.tube(0, site="another site")
+    """One optional field is changed: CONFLICT, with the path of what has to change. A changed item names the item."""
+    antigen = "items/sars-cov-2-antigen"
+    changed = [case.tube(0, site="another site"), case.tube(1, item=antigen)]
     async with case.province("results") as channel:
-        await case.upload(channel, "u", [case.tube(0)])
-        [answer] = await case.upload(channel, "other", [changed])
-    [rejection] = answer.rejections
-    assert [(it.field, it.reason) for it in rejection.violations] == [("sample_site", "CONFLICT")]
-    assert not rejection.retryable
+        await case.upload(channel, "u", case.tubes(2))
+        [answer] = await case.upload(channel, "other", changed, items=[antigen])
+    assert [(it.tube_index, it.person_index, it.retryable) for it in answer.rejections] == [(0, 0, False), (1, 0, False)]
+    assert [(it.field, it.reason) for rejection in answer.rejections for it in rejection.violations] == [
+        ("persons[0].report_number", "CONFLICT"),
+        ("item", "CONFLICT"),
+    ]
 
 
 async def gap(case: Case) -> None:
