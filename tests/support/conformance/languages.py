@@ -56,4 +56,10 @@ LANGUAGES = {
         lambda directory: ["go", "build", "-o", str(directory / "adapter"), "./conformance"],
         lambda directory: [str(directory / "adapter")],
     ),
+    "typescript": Language(
+        "npm",
+        ROOT / "clients" / "typescript",
+        lambda _: ["npm", "run", "--silent", "build"],
+        lambda _: ["node", "dist/test/conformance.js"],
+    ),
 }
