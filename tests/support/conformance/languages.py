@@ -62,4 +62,17 @@ LANGUAGES = {
         lambda _: ["npm", "run", "--silent", "build"],
         lambda _: ["node", "dist/test/conformance.js"],
     ),
+    # Maven writes to its standard output. So it only compiles and prints the classpath, by which java runs the adapter.
+    "java": Language(
+        "mvn",
+        ROOT / "clients" / "java",
+        lambda directory: [
+            *("mvn", "-B", "-q", "-ntp", "test-compile", "exec:exec", "-Dexec.executable=echo"),
+            *("-Dexec.args=%classpath", "-Dexec.classpathScope=test", f"-Dexec.outputFile={directory / 'classpath'}"),
+        ],
+        lambda directory: [
+            *("java", "-cp", (directory / "classpath").read_text("utf-8").strip()),
+            "org.hutong.client.conformance.Adapter",
+        ],
+    ),
 }

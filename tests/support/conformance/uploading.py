@@ -94,18 +94,19 @@ async def cut_anywhere(case: Case) -> None:
     faulty = 3
     count = 6
 
-    async def upload(first: int, upload_id: str, link: Link) -> list[int]:
+    async def upload(first: int, upload_id: str, link: Link) -> int:
+        """Return the number of acknowledgements. `Case.upload` checks their order."""
         tubes = case.tubes(count, first)
         tubes[faulty].sample_region = "999999"
         async with case.channel("", link) as channel:
-            return [it.committed_offset for it in await case.upload(channel, upload_id, tubes, batch=2)]
+            return len(await case.upload(channel, upload_id, tubes, batch=2))
 
     async with case.province("results") as quiet:
         async with case.network.link(case.world.province["results"]) as link:
-            offsets = await upload(0, "undisturbed", link)
+            assert await upload(0, "undisturbed", link) == count // 2
             lengths = list(link.counts)
         undisturbed = totals(await case.upload_state(quiet, "undisturbed"))
-        assert (undisturbed, offsets) == ((6, 5, 0, 1), [2, 4, 6])
+        assert undisturbed == (count, count - 1, 0, 1)
         parts = 4 if case.is_distant else 9
 
         async def cut(index: int) -> None:
@@ -115,7 +116,7 @@ async def cut_anywhere(case: Case) -> None:
             upload_id = f"cut-{index}"
             async with case.network.link(case.world.province["results"]) as link:
                 link.cut_at(byte, back=bool(back))
-                assert await upload(count * (index + 1), upload_id, link) == offsets
+                assert await upload(count * (index + 1), upload_id, link) == count // 2
                 assert link.cut_count == 1, f"it was not cut at byte {byte} of {link.counts[back]}"
             assert totals(await case.upload_state(quiet, upload_id)) == undisturbed
 
