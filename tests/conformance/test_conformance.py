@@ -7,8 +7,10 @@ import pytest
 from tests.support.conformance.languages import LANGUAGES
 from tests.support.conformance.suite import CHECKS, NETWORKS, Suite
 
+NAMED = [pytest.param(number, id=f"{number}-{check.__name__}") for number, check in enumerate(CHECKS, 1)]
 
-@pytest.mark.parametrize("number", range(1, len(CHECKS) + 1), ids=lambda number: f"{number}-{CHECKS[number - 1].__name__}")
+
+@pytest.mark.parametrize("number", NAMED)
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_client_conforms(suite: Suite, network: str, language: str, number: int) -> None:

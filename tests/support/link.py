@@ -158,9 +158,7 @@ class Link:
                 await chunks.put((asyncio.get_running_loop().time() + self._delay, data))
         await chunks.put(None)
 
-    async def _forward(
-        self, chunks: _Chunks, target: asyncio.StreamWriter, flowing: asyncio.Event, way: int
-    ) -> None:
+    async def _forward(self, chunks: _Chunks, target: asyncio.StreamWriter, flowing: asyncio.Event, way: int) -> None:
         with contextlib.suppress(OSError):
             while chunk := await chunks.get():
                 due, data = chunk

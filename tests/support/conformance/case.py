@@ -71,13 +71,18 @@ class Case:
         return [self.tube(index) for index in range(first, first + count)]
 
     @contextlib.asynccontextmanager
-    async def channel(self, address: str, link: Link | None = None) -> AsyncIterator[str]:
-        """Let the client connect to a service, over a link of the check if it gives one. Yield the channel's name."""
+    async def channel(
+        self, address: str, link: Link | None = None, tls: Mapping[str, str] | None = None
+    ) -> AsyncIterator[str]:
+        """Let the client connect to a service. Yield the channel's name.
+
+        A check may give a link of its own, and the files for TLS in place of those of the network.
+        """
         async with contextlib.AsyncExitStack() as stack:
             if link is None:
                 link = await stack.enter_async_context(self.network.link(address))
             name = f"{self.number}-{next(self._channels)}"
-            await self.adapter.ask("dial", channel=name, address=link.address, tls=self.network.tls)
+            await self.adapter.ask("dial", channel=name, address=link.address, tls=tls or self.network.tls)
             try:
                 yield name
             finally:
@@ -148,6 +153,7 @@ async def failing(awaitable: Any) -> ClientError:
     try:
         result = await awaitable
     except ClientError as error:
-        assert error.is_typed, error
+        if not error.is_typed:
+            raise
         return error
     raise AssertionError(f"it did not fail: {result}")

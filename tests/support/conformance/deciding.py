@@ -7,6 +7,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
+from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_OTHER_PROVINCE
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_LOCAL, LOOKUP_SCOPE_NATIONWIDE, LOOKUP_SCOPE_UNSPECIFIED
 from hutong.results.v1.result_pb2 import TestResult
 from hutong.type.v1.purpose_pb2 import PURPOSE_HOTEL
@@ -191,8 +192,8 @@ async def unknown_origin(case: Case) -> None:
         for nowhere in ("", "000000"):
             unknown = await decide(nowhere)
             assert unknown.reason == pb.DECISION_REASON_VALID
-            assert pb.GATE_ACTION_LET_IN == unknown.action
-            assert unknown.assumed_origin == 3  # another province
+            assert unknown.action == pb.GATE_ACTION_LET_IN
+            assert unknown.assumed_origin == TRAVELER_ORIGIN_OTHER_PROVINCE
             assert unknown.governing_source.document_number == "example"
         assert (await decide("220100")).reason == pb.DECISION_REASON_EXPIRED
         assert (await decide("370200")).reason == pb.DECISION_REASON_VALID

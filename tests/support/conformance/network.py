@@ -6,9 +6,8 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-from tests.support.certificates import Authority
+from tests.support.certificates import Authority, Certificate
 from tests.support.link import Link, link_to
 
 DELAY_SECONDS = 0.5
@@ -52,9 +51,13 @@ def distant(directory: Path) -> Network:
     context.load_verify_locations(authority.root.certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     context.set_alpn_protocols(["h2"])
-    files: dict[str, Any] = {
+    return Network(DELAY_SECONDS, tls_files(authority, caller), context)
+
+
+def tls_files(authority: Authority, caller: Certificate) -> dict[str, str]:
+    """Return the files of a caller as the `dial` command takes them."""
+    return {
         "ca": str(authority.root.certificate),
         "certificate": str(caller.certificate),
         "key": str(caller.key),
     }
-    return Network(DELAY_SECONDS, files, context)

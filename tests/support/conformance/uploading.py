@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-
 import signal
 from collections.abc import AsyncIterator
-
 from typing import Any
 
 import grpc
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_pb2 import Upload
 from hutong.results.v1.upload_service_pb2 import (
     GetUploadRequest,
@@ -19,12 +19,16 @@ from hutong.results.v1.upload_service_pb2 import (
 )
 
 from services.domain.instant import HOUR, MINUTE, to_timestamp
+from services.results.main import open_results
 from services.runtime.clock import SystemClock
+from tests.support.certificates import Authority, spiffe
 from tests.support.conformance.case import RESULTS, UPLOADS, Case, failing, totals
 from tests.support.conformance.fake import failure
+from tests.support.conformance.network import tls_files
 from tests.support.conformance.world import register_lab
-from tests.support.link import Link
-
+from tests.support.link import Link, link_to
+from tests.support.results.factories import LAB_NAME, lab_to_register
+from tests.support.servers import serving, settings_for
 from tests.support.verification.node import Node, calling
 
 UPLOAD_RESULTS, GET_UPLOAD = f"{UPLOADS}/UploadResults", f"{UPLOADS}/GetUpload"
@@ -45,6 +49,32 @@ async def ordered_acknowledgements(case: Case) -> None:
         assert [answer.accepted_count for answer in answers] == [4, 3, 5]
         assert totals(await case.upload_state(channel, "u")) == (5, 12, 0, 0)
         assert await case.upload_state(channel, "unknown") is None
+    if case.is_distant:
+        await _upload_by_certificate(case)
+
+
+async def _upload_by_certificate(case: Case) -> None:
+    """A node that ends TLS itself knows the laboratory by its certificate, and refuses the upload of another one."""
+    authority = Authority(case.directory, "node")
+    server, caller = authority.sign("server"), authority.sign("lab", spiffe(LAB_NAME))
+    supervisor = authority.sign("supervisor", spiffe("supervisors/000000"))
+    settings = settings_for(
+        case.directory,
+        tls_certificate_file=str(server.certificate),
+        tls_key_file=str(server.key),
+        tls_client_ca_file=str(authority.root.certificate),
+    )
+    credentials = grpc.ssl_channel_credentials(authority.root.certificate.read_bytes(), *supervisor.pem())
+    async with serving(await open_results(settings), settings) as address, link_to(address) as link:
+        async with grpc.aio.secure_channel(address, credentials) as registering:
+            await LabServiceStub(registering).CreateLab(CreateLabRequest(lab=lab_to_register()))
+        link.slow(case.network.delay)
+        async with case.channel("", link, tls_files(authority, caller)) as channel:
+            operation = case.start_upload(channel, LAB_NAME, "u", case.tubes(2))
+            [event] = await operation.all("acknowledged")
+            assert event["response"]["acceptedCount"] == 2
+            error = await failing(case.start_upload(channel, await case.lab(), "u", case.tubes(2)).result())
+            assert (error.code, error.reason) == ("PERMISSION_DENIED", "NOT_PERMITTED")
 
 
 async def bad_person(case: Case) -> None:
@@ -80,9 +110,7 @@ async def retryable_rejections(case: Case) -> None:
     future = case.tube(0, reported=SystemClock().now() + 30 * MINUTE)
     mismatch = case.tube(4, pool_size=3, outcome=3)
     async with case.province("results") as channel:
-        [answer] = await case.upload(
-            channel, "u", [future, early, case.tube(2, region="999999"), bad_person, mismatch]
-        )
+        [answer] = await case.upload(channel, "u", [future, early, case.tube(2, region="999999"), bad_person, mismatch])
     found = {it.violations[0].reason: it.retryable for it in answer.rejections}
     assert found.pop("TIME_IN_FUTURE") is True
     assert {"TIMES_OUT_OF_ORDER", "REGION_UNKNOWN", "BAD_DOCUMENT_NUMBER"} <= found.keys()
@@ -154,7 +182,8 @@ async def changed_field(case: Case) -> None:
     async with case.province("results") as channel:
         await case.upload(channel, "u", case.tubes(2))
         [answer] = await case.upload(channel, "other", changed, items=[antigen])
-    assert [(it.tube_index, it.person_index, it.retryable) for it in answer.rejections] == [(0, 0, False), (1, 0, False)]
+    assert [(it.tube_index, it.person_index) for it in answer.rejections] == [(0, 0), (1, 0)]
+    assert not any(it.retryable for it in answer.rejections)
     assert [(it.field, it.reason) for rejection in answer.rejections for it in rejection.violations] == [
         ("persons[0].report_number", "CONFLICT"),
         ("item", "CONFLICT"),
