@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pool, json_format, message_factory
+from google.protobuf import json_format
 from hutong.results.v1.upload_pb2 import Tube
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
@@ -27,31 +27,12 @@ from hutong_client import (
     all_pages,
     batches_of,
     connect,
-    from_status,
     lets_in,
     watch,
 )
-from hutong_client.upload import MAX_BATCH_BYTES, MAX_TUBES
 from hutong_client.watches import SILENCE_SECONDS
 
-STUBS = {
-    "hutong.results.v1.LabService": "labs",
-    "hutong.results.v1.ResultsService": "results",
-    "hutong.results.v1.UploadService": "uploads",
-    "hutong.policy.v1.PolicyService": "policies",
-    "hutong.verification.v1.VerificationService": "verification",
-    "hutong.verification.v1.RefusalService": "refusals",
-}
-"""The attribute of a connection for each service."""
-
-_writing = threading.Lock()
-
-
-def write(number: int, **fields: Any) -> None:
-    """Write one line."""
-    line = json.dumps({"id": number, **fields}, ensure_ascii=False)
-    with _writing:
-        print(line, flush=True)
+from tests.support.conformance.answers import CONSTANTS, describe, find_method, item_json, to_json, write
 
 
 @dataclass
@@ -108,20 +89,16 @@ class Adapter:
 
     def constants(self, _: Operation) -> Any:
         """Return the library's limits."""
-        return {
-            "max_tubes": MAX_TUBES,
-            "max_batch_bytes": MAX_BATCH_BYTES,
-            "silence_ms": round(SILENCE_SECONDS * 1000),
-        }
+        return CONSTANTS
 
     def call(self, _: Operation, channel: str, method: str, request: Any, timeout_ms: int) -> Any:
         """Make a unary call."""
-        call, message = self._method(channel, method, request)
+        call, message = find_method(self._connections[channel], method, request)
         return {"response": to_json(call(message, timeout=timeout_ms / 1000))}
 
     def pages(self, operation: Operation, channel: str, method: str, request: Any) -> None:
         """Read a list to its end."""
-        for page in all_pages(*self._method(channel, method, request)):
+        for page in all_pages(*find_method(self._connections[channel], method, request)):
             operation.emit("page", page=to_json(page))
 
     def upload(
@@ -173,7 +150,7 @@ class Adapter:
         self, operation: Operation, channel: str, method: str, request: Any, silence_ms: int | None = None
     ) -> None:
         """Watch until the driver cancels."""
-        open_stream, message = self._method(channel, method, request)
+        open_stream, message = find_method(self._connections[channel], method, request)
 
         def opened(asked: Any) -> Any:
             operation.call = open_stream(asked)
@@ -213,42 +190,6 @@ class Adapter:
         ]
         for answer in self._connections[channel].verification.StreamVerify(iter(asked)):
             operation.emit("answer", correlation_id=answer.correlation_id, **item_json(answer))
-
-    def _method(self, channel: str, method: str, request: Any) -> tuple[Any, Any]:
-        """Return a method of the library's stub, and its request."""
-        service, _, name = method.rpartition("/")
-        descriptor = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-        message = message_factory.GetMessageClass(descriptor.input_type)()
-        stub = getattr(self._connections[channel], STUBS[service])
-        return getattr(stub, name), json_format.ParseDict(request, message)
-
-
-def item_json(item: Any) -> dict[str, Any]:
-    """Return the decision or the error of an item."""
-    if item.WhichOneof("item") == "error":
-        return {"error": describe(from_status(item.error))}
-    return {"decision": to_json(item.decision)}
-
-
-def describe(error: HutongError) -> dict[str, Any]:
-    """Return an error as the protocol has it."""
-    delay = error.retry_delay
-    return {
-        "typed": True,
-        "type": type(error).__name__,
-        "code": error.code.name,
-        "reason": error.reason,
-        "message": error.message,
-        "metadata": dict(error.metadata),
-        "field_violations": [{"field": it.field, "reason": it.reason} for it in error.field_violations],
-        "retry_delay_ms": delay.total_seconds() * 1000 if delay else 0,
-        "can_be_retried": error.can_be_retried,
-    }
-
-
-def to_json(message: Any) -> Any:
-    """Return a message in JSON."""
-    return json_format.MessageToDict(message)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The adapters of all languages: how each is built and started."""
+"""The adapters of all languages: how each is built and started. Python has one for each of its two APIs."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class Language:
 
 
 LANGUAGES = {
-    "python": Language(
-        sys.executable, ROOT, None, lambda _: [sys.executable, str(ROOT / "tests" / "conformance" / "adapter.py")]
+    "python": Language(sys.executable, ROOT, None, lambda _: [sys.executable, "-m", "tests.conformance.adapter"]),
+    "asyncio": Language(
+        sys.executable, ROOT, None, lambda _: [sys.executable, "-m", "tests.conformance.asyncio_adapter"]
     ),
     "go": Language(
         "go",

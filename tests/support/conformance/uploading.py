@@ -295,7 +295,7 @@ async def ended_and_frozen(case: Case) -> None:
                 await node.start("results")
                 assert (await operation.event("acknowledged"))["offset"] == sent
                 sent += 2
-            node.freeze("results")
+            await node.freeze("results")
             await operation.more(case.tubes(2, sent))
             node.thaw("results")
             assert (await operation.event("acknowledged"))["offset"] == sent
