@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.pages import block
 from tests.support.ports import free_addresses
 from tests.support.processes import run, started
 
@@ -28,8 +29,7 @@ def is_served(address: str) -> bool:
 
 def shown_in_readme() -> list[str]:
     """The lines of the demo that the README shows, each up to its ellipsis."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("$ make demo")[2].partition("```")[0]
-    return [line.removesuffix("...") for line in text.splitlines()[1:]]
+    return [line.removesuffix("...") for line in block("README.md", "console", "$ make demo").splitlines()[1:]]
 
 
 def test_demo_tells_its_story() -> None:
