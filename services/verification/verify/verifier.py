@@ -36,7 +36,7 @@ from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep
 from services.verification.verify.misses import is_miss
 from services.verification.verify.question import Question, question_from_proto, set_items
 from services.verification.verify.scope import (
-    SECOND_LOOK_UP_SECONDS,
+    SECOND_LOOK_UP_SHARE,
     SettledQuestion,
     Unanswered,
     decide_from,
@@ -109,7 +109,7 @@ class Verifier:
         answers = await self._ask(question)
         settled = decide_if_sufficient(question, answers)
         if settled is None:
-            found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SECONDS)
+            found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
             settled = decide_from(question, with_nation(answers, found))
         return message, self._fill(question, settled, message)
 
@@ -187,7 +187,7 @@ class Verifier:
             return []
         look_ups = [nationwide(one.question) for one in rest]
         unkept: list[Unkept] = []
-        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SECONDS)
+        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SHARE)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):

@@ -100,7 +100,7 @@ class ScriptedResults:
         self.horizon: Instant | None = None
         self.asked: list[str] = []
 
-    def ask(self, keyed: LookUp, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
+    def ask(self, keyed: LookUp, _share: float = 1.0) -> asyncio.Future[LookupAnswer]:
         """Answer at once."""
         look_up = keyed.request
         self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
