@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
@@ -27,6 +27,7 @@ from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND
 from services.storage.errors import UnusableDatabase
 from services.storage.life import begin_life
+from services.storage.lone_statements import LoneStatements
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +61,7 @@ class Database:
 
     Attributes:
         engine: for writes and long reads.
-        reading_engine: for `read`, and on PostgreSQL for `write_alone`, in autocommit; on SQLite the same engine.
+        reading_engine: for `read`, on PostgreSQL in autocommit; on SQLite the same engine.
         written: set when a write of this process is durable; a reader that waits for new rows clears it.
     """
 
@@ -72,6 +73,7 @@ class Database:
         write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
+        self._lone_statements = None if self.is_sqlite else LoneStatements(_driver_args(self.engine))
         self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -102,22 +104,21 @@ class Database:
         self.written.set()
         return done
 
-    async def write_alone(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work(connection, ...)`, which executes one statement. The statement is durable when this returns.
+    async def write_alone(self, statement: str, parameters: Sequence[Any]) -> int:
+        """Run one statement of PostgreSQL, which is durable when this returns. Return how many rows it changed.
 
-        The statement is a transaction of its own. On PostgreSQL this takes one round trip, where `write` takes three.
-        Each round trip of a busy process also waits until its event loop lets another thread run.
+        It takes one round trip, where `write` takes three, and no change of thread.
 
         Raises:
-            Unavailable: DATABASE_UNAVAILABLE; the transaction may or may not have been committed.
+            Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
         """
-        if self.is_sqlite:
-            return await self.write(work, *args, **kwargs)
-        done = await asyncio.get_running_loop().run_in_executor(
-            self._writers, lambda: self._write_alone_now(work, *args, **kwargs)
-        )
+        assert self._lone_statements is not None
+        try:
+            rows = await self._lone_statements.run(statement, parameters)
+        except _UNREACHABLE as error:
+            raise _unavailable(error) from error
         self.written.set()
-        return done
+        return rows
 
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, in the calling thread."""
@@ -143,13 +144,6 @@ class Database:
         """Do as `write` does, in the calling thread."""
         try:
             with self.engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
-                return work(connection, *args, **kwargs)
-        except _UNREACHABLE as error:
-            raise _unavailable(error) from error
-
-    def _write_alone_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            with self.reading_engine.connect() as connection:
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
@@ -213,6 +207,8 @@ class Database:
         """Wait for running work, then close every connection."""
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True, cancel_futures=True)
+        if self._lone_statements is not None:
+            self._lone_statements.close()
         self.reading_engine.dispose()
         self.engine.dispose()
 
@@ -296,14 +292,25 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         max_overflow=2,
         # Errors are logged with their text, which must not contain row values.
         hide_parameters=True,
-        connect_args={
-            "connect_timeout": CONNECT_SECONDS,
-            "application_name": "hutong",
-            # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
-            "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {settings}",
-        },
+        connect_args=_settings(settings),
         **options,
     )
+
+
+def _driver_args(engine: Engine) -> dict[str, Any]:
+    """Return the arguments with which a PostgreSQL engine calls its driver."""
+    _, named = engine.dialect.create_connect_args(engine.url)
+    return {**named, **_settings()}
+
+
+def _settings(more: str = "") -> dict[str, Any]:
+    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server."""
+    return {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "hutong",
+        # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
+        "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}",
+    }
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -26,7 +26,8 @@ from hutong_client.formatting import source_name
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
 from services.results.exchange.downstream.freshness import MAX_SILENCE
 from services.results.exchange.tables import nodes, replicated_lives
-from services.results.exchange.upstream.nation_client import NATION_SECONDS
+from services.results.exchange.upstream.nation_client import NATION_SHARE
+from services.runtime.client.circuit_breaker import SOURCE_SECONDS
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.clocks import ClockAhead
@@ -285,7 +286,7 @@ async def test_a_slow_nation_does_not_slow_questions_to_the_province(
     await henan.node.register()
     await upload(henan, 1)
     await connected(gate)
-    link.slow(NATION_SECONDS / 2)
+    link.slow(SOURCE_SECONDS * NATION_SHARE / 2)
     batch = BatchVerifyRequest(requests=[gate.question(2)] * 100)
     stream = gate.decisions.StreamVerify(
         iter([StreamVerifyRequest(correlation_id=str(number), request=gate.question(2)) for number in range(50)])
