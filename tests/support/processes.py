@@ -23,7 +23,7 @@ INSECURE = {"HUTONG_INSECURE": "1"}
 
 A server that asks for certificates must not have it.
 """
-PATIENT = {"HUTONG_SOURCE_SECONDS": "30"}
+PATIENT = {"HUTONG_SOURCE_SECONDS": f"{TIMEOUT_SECONDS:g}"}
 """Lets services wait for each other as long as tests wait for anything.
 
 On a busy machine a source may take longer than the two seconds of the default, and its answers would be UNDETERMINED.
