@@ -9,10 +9,7 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl, PostgresServer
@@ -51,14 +48,6 @@ def test_nothing_acknowledged_is_lost_and_nothing_doubled(tmp_path: Path, databa
     )
     with contextlib.closing(open_database(url)) as database:
         database.read_now(laboratories.check)
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A PostgreSQL that may be stopped: the run's own one serves others too."""
-    server = PostgresServer(tmp_path_factory.mktemp("restarted") / "data")
-    yield server
-    server.stop()
 
 
 def test_postgresql_restarted_under_load_loses_nothing(tmp_path: Path, own_server: PostgresServer) -> None:

