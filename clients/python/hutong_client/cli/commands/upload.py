@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import tzinfo
 from itertools import count, islice
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,25 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
 from hutong_client.cli.lock import Locked, hold_lock
-from hutong_client.cli.options import ENCODING, ITEM, LAB, Node, NodeCommand, json_option
+from hutong_client.cli.options import (
+    ENCODING,
+    ITEM,
+    LAB,
+    Node,
+    NodeCommand,
+    json_option,
+)
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.upload_files import find_files
 from hutong_client.cli.upload_run import UploadRun
+from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact, part_path
 from hutong_client.tables.rows import NotATable, Row, Table
-from hutong_client.tables.times import has_zone, parse_zone
+from hutong_client.tables.times import has_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
@@ -44,7 +51,7 @@ _ROWS_LOOKED_AT = 50
 @click.option(
     "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
 )
-@click.option("--timezone", default="", help="Zone of the times without one, as Asia/Shanghai. There is no default.")
+@timezone_option("Zone of the times without one, as Asia/Shanghai. There is no default.")
 @click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
 @click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file, as big5.  [default: detected]")
 @click.option(
@@ -97,7 +104,7 @@ def upload(
     files = find_files(given)
     if len(files) > 1 and rejects_path:
         raise click.UsageError("give --rejects with one file only")
-    order = _Order(lab, timezone, Reading(_parse_timezone(timezone), region, frozenset(items)), encoding)
+    order = _Order(lab, timezone, Reading(parse_timezone(timezone), region, frozenset(items)), encoding)
     order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
     if len(files) == 1:
         run = _upload_file(node, files[0], order)
@@ -250,13 +257,6 @@ def _name_beside(file: Path, path: Path) -> str:
     """Return the path's name if it is beside the file, so that both can be moved together; otherwise the path."""
     beside = path.parent.resolve() == file.parent.resolve()
     return path.name if beside else str(path)
-
-
-def _parse_timezone(text: str) -> tzinfo | None:
-    try:
-        return parse_zone(text) if text else None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--timezone") from None
 
 
 def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
