@@ -28,7 +28,7 @@ def find_files(given: Iterable[str]) -> list[Path]:
     for text in given:
         path = Path(text)
         if path.is_dir():
-            several = [file for file in sorted(path.iterdir()) if file.suffix.lower() in _TABLES]
+            several = list_files(path)
         elif path.exists():
             found[path] = None
             continue
@@ -41,3 +41,21 @@ def find_files(given: Iterable[str]) -> list[Path]:
             raise click.BadParameter(f"{text!r} has no file to upload.", param_hint="'FILE'")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that can be tables, sorted, without those that an upload has written."""
+    tables = (file for file in sorted(folder.iterdir()) if file.suffix.lower() in _TABLES)
+    return [file for file in tables if file.is_file() and not _OWN.search(file.name)]
+
+
+def find_folder(given: Iterable[str]) -> Path:
+    """Return the one folder to watch.
+
+    Raises:
+        click.BadParameter: something else than one folder is given.
+    """
+    folders = [Path(text) for text in given]
+    if len(folders) != 1 or not folders[0].is_dir():
+        raise click.BadParameter("give one folder with --watch", param_hint="'FILE'")
+    return folders[0]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import count, islice
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, say_failure
-from hutong_client.cli.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
+from hutong_client.cli.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.options import (
     ENCODING,
@@ -26,22 +27,22 @@ from hutong_client.cli.options import (
     json_option,
 )
 from hutong_client.cli.output import print_json, say
-from hutong_client.cli.upload_files import find_files
+from hutong_client.cli.upload_files import find_files, find_folder
 from hutong_client.cli.upload_run import UploadRun
+from hutong_client.cli.uploads.order import Order, open_journal
+from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.open import detect_format, open_table
-from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact, part_path
+from hutong_client.tables.open import open_table
+from hutong_client.tables.rejected.rejects import NotFree
 from hutong_client.tables.rows import NotATable, Row, Table
 from hutong_client.tables.times import has_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
-_EXTENSIONS = {"ndjson": ".ndjson", "csv": ".csv", "xlsx": ".xlsx", "old": ".xlsx"}
-"""The format of the rejects file by that of the uploaded file."""
 _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
@@ -62,6 +63,20 @@ _ROWS_LOOKED_AT = 50
     help="An item that the file may hold besides nucleic acid of SARS-CoV-2, as sars-cov-2-antigen; repeatable.",
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted upload of this file.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Upload the files of one folder as they come, until Ctrl-C: each complete file once, known by its content.",
+)
+@click.option("--once", is_flag=True, help="With --watch, end when every file of the folder was uploaded.")
+@click.option(
+    "--settle",
+    "settle_seconds",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="With --watch, the seconds for which a file must stay unchanged before it is read.",
+)
 @click.option("--validate-only", is_flag=True, help="Validate everything and store nothing.")
 @click.option(
     "--rejects",
@@ -84,6 +99,9 @@ def upload(
     encoding: str,
     items: Sequence[str],
     resume: bool,
+    watch: bool,
+    once: bool,
+    settle_seconds: float,
     validate_only: bool,
     rejects_path: Path | None,
     batch_size: int,
@@ -98,35 +116,34 @@ def upload(
 
     FILE may also be a folder or a pattern such as "day*.xlsx". Each of several files is uploaded as if it were given
     alone, and a faulty one does not stop the others. The exit code is the smallest one that is not 0.
+
+    With --watch, FILE is one folder. A file is read when it has stayed unchanged for --settle seconds. What was sent is
+    kept in the folder, by content, so that nothing is sent twice, also after a kill. An interrupted upload goes on.
+    With --json, each file gets one line.
     """
+    if watch and (validate_only or resume or rejects_path):
+        raise click.UsageError("--watch resumes by itself; give it without --resume, --validate-only and --rejects")
+    if once and not watch:
+        raise click.UsageError("give --once together with --watch")
     if resume and validate_only:
         raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")
-    files = find_files(given)
+    files = [] if watch else find_files(given)
     if len(files) > 1 and rejects_path:
         raise click.UsageError("give --rejects with one file only")
-    order = _Order(lab, timezone, Reading(parse_timezone(timezone), region, frozenset(items)), encoding)
+    order = Order(lab, timezone, Reading(parse_timezone(timezone), region, frozenset(items)), encoding)
     order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
+    if watch:
+        folder = find_folder(given)
+        order = replace(order, resume=True, unattended=True)
+        upload_one = partial(_upload_file, node, order=order)
+        return watch_folder(folder, lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json)
     if len(files) == 1:
         run = _upload_file(node, files[0], order)
         return run.report(as_json) if isinstance(run, UploadRun) else run
     return _upload_files(node, files, order, as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """The options of an upload, which are the same for all its files."""
-
-    lab: str
-    timezone: str
-    reading: Reading
-    encoding: str
-    resume: bool = False
-    validate_only: bool = False
-    rejects_path: Path | None = None
-    batch_size: int = MAX_TUBES
-
-
-def _upload_files(node: Node, files: Sequence[Path], order: _Order, *, as_json: bool) -> ExitCode:
+def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: bool) -> ExitCode:
     """Upload several files one after another. If the service is unavailable, the remaining files are not tried."""
     codes: list[ExitCode] = []
     outcomes: list[dict[str, Any]] = []
@@ -156,7 +173,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: _Order, *, as_json: 
     return min((code for code in codes if code), default=ExitCode.DONE)
 
 
-def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
+def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
     """Upload one file and return the run to report; the exit code if another upload of the file is running."""
     reading = order.reading
     notices = _check_table(file, reading, order.encoding)
@@ -177,7 +194,7 @@ def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
         try:
             if not validate_only:  # A dry run writes no journal, and the file may be in a read-only directory.
                 stack.enter_context(hold_lock(lock_path(file)))
-            journal = _open_journal(file, fresh, order.rejects_path, resume=order.resume, dry_run=validate_only)
+            journal = open_journal(file, fresh, order)
         except Locked:
             say("hutong: another upload of this file is running; run this command again when it has ended")
             return ExitCode.RUNNING
@@ -209,54 +226,6 @@ def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
                 raise click.ClickException(run.describe_failure(error)) from error
         run.finish()
         return run
-
-
-def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, dry_run: bool) -> Journal:
-    """Return the journal of this upload, with the path of its rejects file.
-
-    With `resume`, the journal of the earlier run is returned if there is one. Otherwise `fresh` is returned.
-
-    Raises:
-        CannotResume: the journal or the rejects file of the earlier run does not match.
-        NotFree: the requested path of the rejects file cannot be used.
-    """
-    if asked:
-        fresh = replace(fresh, rejects=_name_beside(file, asked.resolve()))
-    kept = read_journal(journal_path(file), fresh) if resume else None
-    if kept:
-        path = part_path(file.parent / kept.rejects)
-        if kept.finished or is_intact(path, kept.rejects_bytes, kept.rejects_sha256):
-            return _with_free_workbook(file, kept)
-        if kept.rejected_rows:
-            raise CannotResume(f"{path} is gone or was changed; upload the file without --resume")
-    elif resume:
-        say("There is no earlier upload of this file; a new one begins.")
-    # A dry run has another name for its rejects file, so that it cannot overwrite the rejects file of an interrupted
-    # upload.
-    extension = _EXTENSIONS[detect_format(file)]
-    path = choose_rejects_path(file, asked, ".trial.rejects" if dry_run else ".rejects", extension)
-    if path == journal_path(file).resolve():
-        raise NotFree(f"{asked} is the journal of the upload; name another file")
-    return replace(kept or fresh, rejects=_name_beside(file, path), rejects_bytes=0, rejects_sha256="")
-
-
-def _with_free_workbook(file: Path, kept: Journal) -> Journal:
-    """Return the journal of an upload to resume, with a new name for the rejects file if its workbook exists already.
-
-    The workbook exists if the upload was killed after writing it. A clerk may be correcting the rows in it.
-    """
-    path = file.parent / kept.rejects
-    if kept.finished or part_path(path) == path or not path.exists():
-        return kept
-    free = next(path for number in count(2) if not (path := path.with_suffix(f".{number}.xlsx")).exists())
-    part_path(file.parent / kept.rejects).rename(part_path(free))
-    return replace(kept, rejects=_name_beside(file, free))
-
-
-def _name_beside(file: Path, path: Path) -> str:
-    """Return the path's name if it is beside the file, so that both can be moved together; otherwise the path."""
-    beside = path.parent.resolve() == file.parent.resolve()
-    return path.name if beside else str(path)
 
 
 def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
