@@ -33,6 +33,7 @@ from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.options import Node, node_params
 from hutong_client.cli.output import say
+from hutong_client.cli.profiles.command import profile
 
 
 @click.group(
@@ -59,7 +60,20 @@ def _hidden(command: click.Command) -> click.Command:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
     hutong.add_command(_command)
-for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes, decisions):
+for _command in (
+    results,
+    correct,
+    recall,
+    link,
+    unlink,
+    links,
+    import_results,
+    watch,
+    uploads,
+    nodes,
+    decisions,
+    profile,
+):
     hutong.add_command(_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")

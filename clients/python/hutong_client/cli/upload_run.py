@@ -55,7 +55,7 @@ class UploadRun:
         """Send the tubes that are not acknowledged yet. Write rejected rows and the journal as answers arrive."""
         begun = self._journal.acknowledged_offset
         with ExitStack() as stack:
-            table = stack.enter_context(open_table(self._file, encoding=self._journal.encoding))
+            table = stack.enter_context(open_table(self._file, reading.vocabulary, self._journal.encoding))
             stack.callback(self._remove_part)
             rejects = stack.enter_context(RejectsFile(self._part_path, layout_of(table), self._journal.rejects_bytes))
             writer = JournalWriter(
@@ -66,7 +66,7 @@ class UploadRun:
             stack.callback(writer.write)
             writer.write()
             unsent: list[Origin] = []
-            scattered = ScatteredCodes(lambda: open_table(self._file, encoding=self._journal.encoding))
+            scattered = ScatteredCodes(lambda: open_table(self._file, reading.vocabulary, self._journal.encoding))
             items = skip_tubes(read_tubes(table, reading, scattered), begun)
             for sent in self._session.send(_sendable(gather(items, batch_size), unsent), begun):
                 response = sent.response

@@ -27,6 +27,8 @@ from hutong_client.cli.options import (
     json_option,
 )
 from hutong_client.cli.output import print_json, say
+from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
+from hutong_client.cli.profiles.profile import Profile, profile_option
 from hutong_client.cli.upload_files import find_files, find_folder
 from hutong_client.cli.upload_run import UploadRun
 from hutong_client.cli.uploads.order import Order, open_journal
@@ -49,9 +51,8 @@ _ROWS_LOOKED_AT = 50
 
 @click.command(cls=NodeCommand, example="day.xlsx --lab 91220502MA000LAB8G --timezone Asia/Shanghai --region 220502")
 @click.argument("given", metavar="FILE...", nargs=-1, required=True)
-@click.option(
-    "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
-)
+@profile_option
+@click.option("--lab", type=LAB, help="The laboratory that made the file, labs/{uscc} or its code alone.")
 @timezone_option("Zone of the times without one, as Asia/Shanghai. There is no default.")
 @click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
 @click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file, as big5.  [default: detected]")
@@ -62,6 +63,7 @@ _ROWS_LOOKED_AT = 50
     multiple=True,
     help="An item that the file may hold besides nucleic acid of SARS-CoV-2, as sars-cov-2-antigen; repeatable.",
 )
+@column_option
 @click.option("--resume", is_flag=True, help="Continue an interrupted upload of this file.")
 @click.option(
     "--watch",
@@ -93,11 +95,13 @@ _ROWS_LOOKED_AT = 50
 def upload(
     node: Node,
     given: Sequence[str],
-    lab: str,
+    profile: Profile,
+    lab: str | None,
     timezone: str,
     region: str,
     encoding: str,
     items: Sequence[str],
+    columns: Sequence[str],
     resume: bool,
     watch: bool,
     once: bool,
@@ -121,6 +125,10 @@ def upload(
     kept in the folder, by content, so that nothing is sent twice, also after a kill. An interrupted upload goes on.
     With --json, each file gets one line.
     """
+    profile = profile.merge(lab=lab, timezone=timezone, region=region, encoding=encoding, items=items, columns=columns)
+    if not profile.lab:
+        raise click.UsageError("give the laboratory with --lab, or a profile that names it with --profile")
+    node = profile.node(node)
     if watch and (validate_only or resume or rejects_path):
         raise click.UsageError("--watch resumes by itself; give it without --resume, --validate-only and --rejects")
     if once and not watch:
@@ -130,13 +138,15 @@ def upload(
     files = [] if watch else find_files(given)
     if len(files) > 1 and rejects_path:
         raise click.UsageError("give --rejects with one file only")
-    order = Order(lab, timezone, Reading(parse_timezone(timezone), region, frozenset(items)), encoding)
+    zone, vocabulary = parse_timezone(profile.timezone), parse_columns(profile.columns)
+    reading = Reading(zone, profile.region, frozenset(profile.items), vocabulary)
+    order = Order(profile.lab, profile.timezone, reading, profile.encoding)
     order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
     if watch:
         folder = find_folder(given)
         order = replace(order, resume=True, unattended=True)
         upload_one = partial(_upload_file, node, order=order)
-        return watch_folder(folder, lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json)
+        return watch_folder(folder, order.lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json)
     if len(files) == 1:
         run = _upload_file(node, files[0], order)
         return run.report(as_json) if isinstance(run, UploadRun) else run
@@ -188,6 +198,7 @@ def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
         hash_file(file),
         encoding=order.encoding,
         item=",".join(sorted(reading.items)),
+        column=",".join(format_columns(reading.vocabulary)),
     )
     validate_only = order.validate_only
     with ExitStack() as stack:
@@ -234,7 +245,7 @@ def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
     Returns:
         The notices of the table, which the clerk reads before the file is sent.
     """
-    with open_table(file, encoding=encoding) as table:
+    with open_table(file, reading.vocabulary, encoding) as table:
         rows = list(islice(table, _ROWS_LOOKED_AT))
         if not rows:
             raise click.UsageError("the file has a header and no rows; there is nothing to upload")

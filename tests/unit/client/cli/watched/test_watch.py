@@ -69,7 +69,7 @@ def test_kill_in_the_middle_goes_on(tmp_path: Path, fake: FakeUploads, capsys: p
                 if number == 6:
                     os.kill(watcher.pid, signal.SIGKILL)
 
-            fake.before_commit = kill  # type: ignore[assignment]
+            fake.before_commit = kill
             watcher.wait(TIMEOUT_SECONDS)
         assert 0 < len(fake.tubes) < 40
         assert run(arguments(tmp_path, address, "--once")) == ExitCode.DONE

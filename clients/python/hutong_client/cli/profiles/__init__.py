@@ -1,0 +1,1 @@
+"""Kept settings: profiles of source systems."""
