@@ -137,7 +137,8 @@ class JournalWriter:
         draft = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(asdict(self.journal), file, ensure_ascii=False, indent=1)
+                # Escapes keep names of files in any bytes.
+                json.dump(asdict(self.journal), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)

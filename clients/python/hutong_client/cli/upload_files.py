@@ -19,7 +19,8 @@ _OWN = re.compile(r"\.rejects(\.\d+)?\.(csv|xlsx|ndjson)(\.part\.csv|\.new)?$|\.
 def find_files(given: Iterable[str]) -> list[Path]:
     """Return the files of paths, folders and patterns, each once. The files of a folder or a pattern are sorted.
 
-    Files that an upload has written are left out of folders and patterns. A file that is named is always taken.
+    "-" is standard input. Files that an upload has written are left out of folders and patterns. A file that is named
+    is always taken.
 
     Raises:
         click.BadParameter: a path does not exist, or a folder or pattern has no file to upload.
@@ -27,6 +28,9 @@ def find_files(given: Iterable[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for text in given:
         path = Path(text)
+        if text == "-":
+            found[path] = None
+            continue
         if path.is_dir():
             several = list_files(path)
         elif path.exists():

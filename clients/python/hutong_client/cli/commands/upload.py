@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -32,6 +33,7 @@ from hutong_client.cli.profiles.profile import Profile, profile_option
 from hutong_client.cli.upload_files import find_files, find_folder
 from hutong_client.cli.upload_run import UploadRun
 from hutong_client.cli.uploads.order import Order, open_journal
+from hutong_client.cli.uploads.source import Source, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
@@ -45,6 +47,7 @@ from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
@@ -88,6 +91,11 @@ _ROWS_LOOKED_AT = 50
     "[default: FILE.rejects.csv, .xlsx for a workbook, .ndjson for NDJSON; if it exists, FILE.rejects.2.csv and so on]",
 )
 @click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder for the journal and the rejected rows, if that of FILE cannot be written.",
+)
+@click.option(
     "--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes per batch."
 )
 @json_option
@@ -108,6 +116,7 @@ def upload(
     settle_seconds: float,
     validate_only: bool,
     rejects_path: Path | None,
+    work_dir: Path | None,
     batch_size: int,
     as_json: bool,
 ) -> ExitCode:
@@ -118,8 +127,9 @@ def upload(
     Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
     were rejected.
 
-    FILE may also be a folder or a pattern such as "day*.xlsx". Each of several files is uploaded as if it were given
-    alone, and a faulty one does not stop the others. The exit code is the smallest one that is not 0.
+    FILE may also be - for standard input, a folder, or a pattern such as "day*.xlsx". Each of several files is uploaded
+    as if it were given alone, and a faulty one does not stop the others. The exit code is the smallest one that is not
+    0.
 
     With --watch, FILE is one folder. A file is read when it has stayed unchanged for --settle seconds. What was sent is
     kept in the folder, by content, so that nothing is sent twice, also after a kill. An interrupted upload goes on.
@@ -142,14 +152,22 @@ def upload(
     reading = Reading(zone, profile.region, frozenset(profile.items), vocabulary)
     order = Order(profile.lab, profile.timezone, reading, profile.encoding)
     order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
+    order = replace(order, work_dir=work_dir)
     if watch:
         folder = find_folder(given)
         order = replace(order, resume=True, unattended=True)
         upload_one = partial(_upload_file, node, order=order)
-        return watch_folder(folder, order.lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json)
+        return watch_folder(
+            folder, order.lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json, work_dir=work_dir
+        )
     if len(files) == 1:
         run = _upload_file(node, files[0], order)
-        return run.report(as_json) if isinstance(run, UploadRun) else run
+        if isinstance(run, ExitCode):
+            return run
+        code = run.report(silent=as_json)
+        if as_json:
+            print_json({"file": str(files[0]), "exit_code": int(code), **run.outcome()})
+        return code
     return _upload_files(node, files, order, as_json=as_json)
 
 
@@ -162,7 +180,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
         outcome: dict[str, Any] = {}
         try:
             run = _upload_file(node, file, order)
-            code = run if isinstance(run, ExitCode) else run.report(as_json=False, silent=as_json)
+            code = run if isinstance(run, ExitCode) else run.report(silent=as_json)
             outcome = {} if isinstance(run, ExitCode) else run.outcome()
         except BrokenPipeError:
             raise
@@ -185,7 +203,12 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
 
 def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
     """Upload one file and return the run to report; the exit code if another upload of the file is running."""
-    reading = order.reading
+    with open_source(file, order.work_dir) as source:
+        return _upload_source(node, source, order)
+
+
+def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | ExitCode:
+    file, reading = source.file, order.reading
     notices = _check_table(file, reading, order.encoding)
     for notice in notices:
         say(notice)
@@ -204,13 +227,20 @@ def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
     with ExitStack() as stack:
         try:
             if not validate_only:  # A dry run writes no journal, and the file may be in a read-only directory.
-                stack.enter_context(hold_lock(lock_path(file)))
-            journal = open_journal(file, fresh, order)
+                stack.enter_context(hold_lock(lock_path(source.beside)))
+            journal = open_journal(source, fresh, order)
         except Locked:
             say("hutong: another upload of this file is running; run this command again when it has ended")
             return ExitCode.RUNNING
         except (CannotResume, NotFree) as error:
             raise click.UsageError(str(error)) from None
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            raise click.UsageError(
+                f"{source.beside.parent} cannot be written, where the journal and the rejected rows are kept; name "
+                "another folder with --work-dir"
+            ) from None
         connection = stack.enter_context(node.connect())
         session = UploadSession(
             connection.uploads,
@@ -222,7 +252,7 @@ def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
         )
         # Called before the upload, so that a wrong address fails at once and not after minutes of retries.
         session.get()
-        run = UploadRun(file, session, journal, validate_only)
+        run = UploadRun(source, session, journal, validate_only)
         run.notices = notices
         if not journal.finished:
             try:

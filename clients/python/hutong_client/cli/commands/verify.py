@@ -42,6 +42,8 @@ from hutong_client.cli.options import (
 )
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.people import open_people, read_line, read_lines
+from hutong_client.cli.uploads.progress import show_progress
+from hutong_client.cli.uploads.source import open_readable
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import HutongError
@@ -169,6 +171,11 @@ class _ManyOptions:
     exceptions_only: bool
     as_json: bool
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the answers are not printed on the terminal one by one, so that progress is shown instead."""
+        return self.exceptions_only or not sys.stdout.isatty()
+
     def answers(self, keep: Keep | None = None) -> Answers:
         return Answers(as_json=self.as_json, exceptions_only=self.exceptions_only, keep=keep)
 
@@ -183,8 +190,8 @@ def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType
 
 def _verify_file(connection: Connection, template: VerifyRequest, options: _ManyOptions) -> ExitCode:
     """Decide for the people of a file. The workbook gets the rows that were answered, also if a later call fails."""
-    path = options.path
     with ExitStack() as stack:
+        path = stack.enter_context(open_readable(options.path))
         people = stack.enter_context(open_people(path, template, options.encoding, options.zone))
         report = None
         if options.report_path:
@@ -192,6 +199,7 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
         answers = options.answers(report.add if report else None)
         if report:
             stack.callback(lambda: report.add_totals(answers.totals))
+        progress = stack.enter_context(show_progress(options.path.name, path)) if options.is_quiet else None
         while batch := list(islice(people.questions, _BATCH)):
             put = [asked for asked in batch if not asked.fault]
             request = BatchVerifyRequest(requests=[asked.request for asked in put])
@@ -203,6 +211,8 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
             answered = iter(list(zip(put, items, strict=True)))
             for asked in batch:
                 answers.add(*((asked, None) if asked.fault else next(answered)))
+            if progress:
+                progress.update(progress.task_ids[0], completed=batch[-1].row)
     if not options.as_json:
         click.echo(answers.describe_totals())
     if options.report_path:

@@ -13,6 +13,7 @@ from hutong_client.cli.profiles.columns import column_option, parse_columns
 from hutong_client.cli.profiles.guess import Guess, guess, region_of
 from hutong_client.cli.profiles.kept import NAME
 from hutong_client.cli.profiles.profile import PROFILES, Profile, read_profile
+from hutong_client.cli.uploads.source import open_readable
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
@@ -66,16 +67,17 @@ def create(
     The file is only read. The addresses and TLS files that are given are kept too, not those of the environment.
     """
     parse_timezone(timezone)
-    found = guess(file, encoding, columns)
-    made = Profile(
-        lab=lab,
-        timezone=timezone or ("" if found.has_zone else "Asia/Shanghai"),
-        region=region or ("" if found.has_region else region_of(lab)),
-        encoding=encoding,
-        items=items or found.items,
-        columns=[*columns, *found.columns],
-    ).with_node(node)
-    _check_header(file, made)
+    with open_readable(file) as readable:
+        found = guess(readable, encoding, columns)
+        made = Profile(
+            lab=lab,
+            timezone=timezone or ("" if found.has_zone else "Asia/Shanghai"),
+            region=region or ("" if found.has_region else region_of(lab)),
+            encoding=encoding,
+            items=items or found.items,
+            columns=[*columns, *found.columns],
+        ).with_node(node)
+        _check_header(readable, made)
     if not as_json:
         _show_titles(found)
         _show(made)

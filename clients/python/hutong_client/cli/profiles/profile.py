@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import click
 
 from hutong_client.cli.options import Node
+from hutong_client.cli.profiles.contexts import ADDRESSES, TLS_FILES
 from hutong_client.cli.profiles.kept import NAME, Kept
-from hutong_client.connection import DEFAULT_ADDRESSES, Tls
 
 PROFILES = Kept("profiles")
-_TLS = {"tls_ca": "ca_file", "tls_certificate": "certificate_file", "tls_key": "key_file"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +43,14 @@ class Profile:
         return replace(self, **{name: value for name, value in given.items() if value})
 
     def node(self, given: Node) -> Node:
-        """Return a node with the addresses and files of the profile, where `given` has none."""
-        own = {service: address for service in DEFAULT_ADDRESSES if (address := getattr(self, service))}
-        files = {name: Path(path) for key, name in _TLS.items() if (path := getattr(self, key))}
-        return replace(given, addresses=own | given.addresses, tls=given.tls if given.tls != Tls() else Tls(**files))
+        """Return a node with the addresses and files of the profile, which come before those of a context."""
+        own = {key: str(value) for key, value in self.content().items() if key in {*ADDRESSES, *TLS_FILES}}
+        return replace(given, context={**given.context, **own})
 
     def with_node(self, node: Node) -> Profile:
         """Return the profile with the addresses and files of a node."""
-        files = {key: str(path.absolute()) for key, name in _TLS.items() if (path := getattr(node.tls, name))}
-        return replace(self, **node.addresses, **files)
+        files = {key: str(path.absolute()) for key, name in TLS_FILES.items() if (path := getattr(node.tls, name))}
+        return replace(self, **{**node.context, **node.addresses, **files})
 
     def content(self) -> dict[str, Any]:
         """Return the settings that are set, with stable names."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hutong_client.cli.journal import CannotResume, Journal, journal_path, read_journal
 from hutong_client.cli.output import say
+from hutong_client.cli.uploads.source import Source
 from hutong_client.tables.open import detect_format
 from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact, part_path
 from hutong_client.tables.tubes import Reading
@@ -32,10 +33,11 @@ class Order:
     unattended: bool = False
     validate_only: bool = False
     rejects_path: Path | None = None
+    work_dir: Path | None = None
     batch_size: int = MAX_TUBES
 
 
-def open_journal(file: Path, fresh: Journal, order: Order) -> Journal:
+def open_journal(source: Source, fresh: Journal, order: Order) -> Journal:
     """Return the journal of this upload, with the path of its rejects file.
 
     With `order.resume`, the journal of the earlier run is returned if there is one. Otherwise `fresh` is returned.
@@ -44,6 +46,7 @@ def open_journal(file: Path, fresh: Journal, order: Order) -> Journal:
         CannotResume: the journal or the rejects file of the earlier run does not match.
         NotFree: the requested path of the rejects file cannot be used.
     """
+    file = source.beside
     asked, resume = order.rejects_path, order.resume
     if asked:
         fresh = replace(fresh, rejects=_name_beside(file, asked.resolve()))
@@ -62,7 +65,7 @@ def open_journal(file: Path, fresh: Journal, order: Order) -> Journal:
         say("There is no earlier upload of this file; a new one begins.")
     # A dry run has another name for its rejects file, so that it cannot overwrite the rejects file of an interrupted
     # upload.
-    extension = _EXTENSIONS[detect_format(file)]
+    extension = _EXTENSIONS[detect_format(source.file)]
     path = choose_rejects_path(file, asked, ".trial.rejects" if order.validate_only else ".rejects", extension)
     if path == journal_path(file).resolve():
         raise NotFree(f"{asked} is the journal of the upload; name another file")

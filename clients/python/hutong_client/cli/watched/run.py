@@ -31,6 +31,7 @@ def watch_folder(
     once: bool,
     settle_seconds: float,
     as_json: bool,
+    work_dir: Path | None = None,
 ) -> ExitCode:
     """Upload the complete files of a folder as they come, until Ctrl-C.
 
@@ -41,7 +42,9 @@ def watch_folder(
         once: whether to end when no file waits any more, or when the service cannot be reached.
         settle_seconds: how long a file must stay unchanged before it is read.
         as_json: whether to print one line of JSON for each file.
+        work_dir: the folder for the record of what was sent; None for the folder itself.
     """
+    own = work_dir or folder
     codes: list[ExitCode] = []
 
     def send(file: Path) -> Outcome:
@@ -55,7 +58,7 @@ def watch_folder(
             return Outcome(say_failure(error), {})
         if isinstance(run, ExitCode):
             return Outcome(run, {})
-        return Outcome(run.report(as_json=False, silent=as_json), run.outcome())
+        return Outcome(run.report(silent=as_json), run.outcome())
 
     def report(file: Path, outcome: Outcome) -> None:
         codes.append(outcome.code)
@@ -67,11 +70,11 @@ def watch_folder(
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold_lock(folder / _LOCK))
+            stack.enter_context(hold_lock(own / _LOCK))
         except Locked:
             say("hutong: another command watches this folder")
             return ExitCode.RUNNING
-        watched = WatchedFolder(folder, Ledger(folder / NAME, lab), send, report, settle_seconds)
+        watched = WatchedFolder(folder, Ledger(own / NAME, lab), send, report, settle_seconds)
         say(f"Watching {folder}; Ctrl-C ends it")
         for _ in _changes(folder):
             waits = watched.look()
