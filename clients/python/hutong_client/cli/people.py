@@ -132,6 +132,7 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
     The type of the document and its issuing country may follow after further tabs. A line with the number alone is
     asked too; the service answers it with an error unless the caller may leave out the name.
     """
+    line = line.removeprefix("\ufeff")
     text = line.strip()
     if "\ufffd" in text:
         # A damaged name would be that of no result, so its holder could be refused.

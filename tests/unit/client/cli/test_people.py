@@ -94,7 +94,7 @@ def test_line_is_a_number_and_a_name(line: str, document: tuple[str, ...]) -> No
 
 def test_line_is_a_token_or_json() -> None:
     """A token is longer than any number. A line of JSON is read as before."""
-    assert read_line(1, f"{TOKEN}\n", TEMPLATE).request.holder_token == TOKEN
+    assert read_line(1, f"\ufeff{TOKEN}\n", TEMPLATE).request.holder_token == TOKEN
     assert read_line(1, json.dumps({"document": {"number": "A"}}), TEMPLATE).request.document.number == "A"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.failures import say_failure
 from hutong_client.cli.journal import hash_file
 from hutong_client.cli.upload_files import list_files
 from hutong_client.cli.watched.ledger import Ledger
@@ -106,6 +107,8 @@ class WatchedFolder:
             sha256 = hash_file(file)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            return Outcome(say_failure(error), {})
         if _mark_of(file) != mark:
             return None
         if (sent_as := self._ledger.find(sha256)) is not None:

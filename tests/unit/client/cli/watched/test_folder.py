@@ -141,6 +141,18 @@ def test_refused_file_is_tried_again_when_it_changes(desk: Desk) -> None:
     assert desk.sent == ["bad", "good", "mended"]
 
 
+def test_file_that_cannot_be_read_stops_no_other(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is reported once."""
+    # A memory file of the system is a regular file whose first page nobody can read.
+    (desk.folder / "a.csv").symlink_to("/proc/self/mem")
+    desk.write("b.csv", "b")
+    assert not desk.settle()
+    desk.settle()
+    assert desk.sent == ["b"]
+    assert desk.reported == [("a.csv", ExitCode.USAGE, ""), ("b.csv", ExitCode.DONE, "")]
+    assert capsys.readouterr().err.startswith("hutong: ")
+
+
 def test_files_of_others_are_left_alone(desk: Desk) -> None:
     """Rejected rows, journals, hidden files, locks of spreadsheet programs, other types."""
     for name in (
