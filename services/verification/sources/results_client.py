@@ -50,12 +50,13 @@ class ResultsClient:
         self._breaker = CircuitBreaker(source)
         # Look-ups that arrive while calls are under way share the next call, which costs both sides far less.
         # Nationwide look-ups have calls of their own, so that no other look-up waits for a slow nation.
-        self._local: Coalescer[LookUp, Answer] = Coalescer(self._look_up_batch, on_late=self._give_up)
-        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self._look_up_batch, in_flight=4, on_late=self._give_up)
+        self._local: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, on_late=self._give_up)
+        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, in_flight=4, on_late=self._give_up)
         self._region = jurisdiction
         # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
+        # Its lateness says nothing about Results.
         self._unshared: Coalescer[LookUp, Answer] = Coalescer(
-            self._look_up_batch, max_batch=1, in_flight=64, on_late=self._give_up
+            self.look_up_shared, max_batch=1, in_flight=64, on_late=lambda: None
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -67,13 +68,21 @@ class ResultsClient:
         The future has an answer within the time that the circuit breaker allows. It raises InvalidArgument if Results
         rejects the look-up.
         """
-        if self.may_wait(look_up.request):
-            coalescer = self._unshared
-        elif look_up.request.scope == LOOKUP_SCOPE_NATIONWIDE:
-            coalescer = self._nationwide
-        else:
+        if self.is_shared(look_up.request):
             coalescer = self._local
-        return coalescer.ask(look_up, self._breaker.seconds_of(longest_seconds))
+        elif self.may_wait(look_up.request):
+            coalescer = self._unshared
+        else:
+            coalescer = self._nationwide
+        return coalescer.ask(look_up, self.seconds_to_wait(longest_seconds))
+
+    def seconds_to_wait(self, longest_seconds: float = SOURCE_SECONDS) -> float:
+        """Return how long the call under way may wait for a look-up."""
+        return self._breaker.seconds_of(longest_seconds)
+
+    def is_shared(self, look_up: LookupLatestRequest) -> bool:
+        """Return whether Results answers a look-up from its own store, so that no other look-up waits long with it."""
+        return look_up.scope != LOOKUP_SCOPE_NATIONWIDE and not self.may_wait(look_up)
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
         """Return whether a look-up has a consistency token of another node.
@@ -96,8 +105,8 @@ class ResultsClient:
         for index, one in enumerate(look_ups):
             token = one.request.at_least_as_fresh
             if token and self.may_wait(one.request):
-                coalescer = by_token.setdefault(token, Coalescer(self._look_up_batch, on_late=self._give_up))
-                waiting[index] = coalescer.ask(one, self._breaker.seconds_of(longest_seconds))
+                coalescer = by_token.setdefault(token, Coalescer(self.look_up_shared, on_late=self._give_up))
+                waiting[index] = coalescer.ask(one, self.seconds_to_wait(longest_seconds))
         rest = [one for index, one in enumerate(look_ups) if index not in waiting]
         together = await self._look_up_together(rest, longest_seconds)
         if not waiting:
@@ -111,9 +120,9 @@ class ResultsClient:
             return []
         nationwide = any(one.request.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
         async with self._nationwide_batches if nationwide else self._batches:
-            call = asyncio.ensure_future(self._look_up_batch(look_ups))
+            call = asyncio.ensure_future(self.look_up_shared(look_ups))
             try:
-                await asyncio.wait([call], timeout=self._breaker.seconds_of(longest_seconds))
+                await asyncio.wait([call], timeout=self.seconds_to_wait(longest_seconds))
             except asyncio.CancelledError:
                 call.cancel()
                 raise
@@ -126,10 +135,15 @@ class ResultsClient:
 
     def _give_up(self) -> Answer:
         """Return the answer to a look-up whose deadline has passed."""
-        self._breaker.record_failure("no answer in time")
+        self.note_late()
         return None
 
-    async def _look_up_batch(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
+    def note_late(self) -> None:
+        """Note that a look-up had no answer in time, so that the next ones are not waited for as long."""
+        self._breaker.record_failure("no answer in time")
+
+    async def look_up_shared(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
+        """Answer look-ups in order by one call. The caller limits the wait of each."""
         request = BatchLookupColumnsRequest(requests=[one.request for one in look_ups])
         if any(one.subject_key for one in look_ups):
             request.subject_keys.extend([one.subject_key for one in look_ups])
@@ -140,8 +154,8 @@ class ResultsClient:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
                 return [
-                    *await self._look_up_batch(look_ups[:half]),
-                    *await self._look_up_batch(look_ups[half:]),
+                    *await self.look_up_shared(look_ups[:half]),
+                    *await self.look_up_shared(look_ups[half:]),
                 ]
             self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,6 +38,7 @@ from tests.support.ports import free_addresses
 from tests.support.preloaded import Fork, fork_hutongd
 from tests.support.processes import INSECURE, end
 from tests.support.secrets import write_secret
+from tests.support.waiting import until
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
@@ -85,9 +88,22 @@ class Node:
         process.send_signal(number)
         await asyncio.to_thread(process.wait, 15)
 
-    def freeze(self, name: str) -> None:
-        """Send SIGSTOP to a service. Its connections stay open and it answers nothing."""
-        self._processes[name].send_signal(signal.SIGSTOP)
+    async def freeze(self, name: str) -> None:
+        """Send SIGSTOP to a service. Its connections stay open and it answers nothing.
+
+        A service that is stopped inside a transaction would keep SQLite's write lock, so another process could not
+        write. The service is stopped at a moment when it does not have the lock.
+        """
+        file = self.directory / f"{name}.db"
+
+        def is_stopped_without_lock() -> bool:
+            self._processes[name].send_signal(signal.SIGSTOP)
+            if not file.exists() or _is_unlocked(file):
+                return True
+            self.thaw(name)
+            return False
+
+        await until(is_stopped_without_lock)
 
     def thaw(self, name: str) -> None:
         """Send SIGCONT to a service."""
@@ -113,13 +129,27 @@ class Node:
             return fork_hutongd(["serve", name], self._environment, stdout=log, stderr=log)
 
     async def _wait_until_serving(self, name: str) -> None:
+        async def serves() -> bool:
+            # A connection that the previous process had accepted is cut, and the question fails.
+            try:
+                answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS)
+            except grpc.aio.AioRpcError:
+                return False
+            return answer.status == health_pb2.HealthCheckResponse.SERVING
+
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(
-                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
-            )
-            async for response in watch:
-                if response.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
+            health = health_pb2_grpc.HealthStub(channel)
+            await until(serves, START_SECONDS)
+
+
+def _is_unlocked(file: Path) -> bool:
+    """Return whether no process has the write lock of a SQLite database."""
+    with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 class Callers:
