@@ -16,7 +16,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, purpose_pb2
 
-from hutong_client.cli.profiles.contexts import context_option, find_context, merge_context
+from hutong_client.cli.kept.contexts import context_option, find_context, merge_context
 from hutong_client.connection import DEFAULT_ADDRESSES, Connection, Tls, connect
 from hutong_client.formatting import Enum
 from hutong_client.tables.faults import BadCell

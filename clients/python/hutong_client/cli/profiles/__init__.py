@@ -1,1 +1,1 @@
-"""Kept settings: profiles of source systems."""
+"""Profiles of source systems, and contexts of nodes: the commands that keep them."""

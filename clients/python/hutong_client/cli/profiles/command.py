@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
+from hutong_client.cli.kept.store import NAME
 from hutong_client.cli.options import ENCODING, ITEM, LAB, Node, NodeCommand, json_option, yes_option
 from hutong_client.cli.output import confirm, print_json, print_table, say
 from hutong_client.cli.profiles.columns import column_option, parse_columns
 from hutong_client.cli.profiles.guess import Guess, guess, region_of
-from hutong_client.cli.profiles.kept import NAME
 from hutong_client.cli.profiles.profile import PROFILES, Profile, read_profile
 from hutong_client.cli.uploads.source import open_readable
 from hutong_client.cli.zones import parse_timezone, timezone_option

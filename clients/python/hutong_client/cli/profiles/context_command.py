@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from hutong_client.cli.kept.contexts import ADDRESSES, CONTEXTS, TLS_FILES, read_context
+from hutong_client.cli.kept.store import NAME
 from hutong_client.cli.options import Node, NodeCommand, json_option, yes_option
 from hutong_client.cli.output import confirm, print_json, print_table, say
-from hutong_client.cli.profiles.contexts import ADDRESSES, CONTEXTS, TLS_FILES, read_context
-from hutong_client.cli.profiles.kept import NAME
 
 
 @click.group()

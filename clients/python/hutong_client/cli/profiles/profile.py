@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from hutong_client.cli.kept.contexts import ADDRESSES, TLS_FILES
+from hutong_client.cli.kept.store import NAME, Kept
 from hutong_client.cli.options import Node
-from hutong_client.cli.profiles.contexts import ADDRESSES, TLS_FILES
-from hutong_client.cli.profiles.kept import NAME, Kept
 
 PROFILES = Kept("profiles")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.kept.store import VARIABLE
 from hutong_client.cli.main import run
-from hutong_client.cli.profiles.kept import VARIABLE
 from hutong_client.cli.profiles.profile import PROFILES, read_profile
 
 from tests.support.client.fake_uploads import FakeUploads, serving

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from hutong_client.cli.profiles.kept import NAME, Kept
+from hutong_client.cli.kept.store import NAME, Kept
 from hutong_client.connection import Tls
 
 CONTEXTS = Kept("contexts")
