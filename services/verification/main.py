@@ -75,8 +75,8 @@ async def open_verification(
     results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
         open_to_results, InternalLookupServiceStub
     )
-    results = ResultsClient(results_stub, settings.jurisdiction)
-    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
+    results = ResultsClient(results_stub, settings.jurisdiction, settings.source_seconds)
+    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing, settings.source_seconds)
     token_uses = TokenUses(database, clock)
     sources = Sources(policies, results)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses)

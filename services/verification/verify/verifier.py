@@ -30,7 +30,7 @@ from services.verification.verify.kept import Reply, Unkept, accept_tokens, keep
 from services.verification.verify.misses import is_miss
 from services.verification.verify.question import Question, question_from_proto
 from services.verification.verify.scope import (
-    SECOND_LOOK_UP_SECONDS,
+    SECOND_LOOK_UP_SHARE,
     SettledQuestion,
     Unanswered,
     decide_from,
@@ -86,7 +86,7 @@ class Verifier:
         self, question: Question, own: SourceAnswers, asker: Asker, message: pb.Decision
     ) -> None:
         """Answer a question that the node's own records did not settle, after a nationwide look-up."""
-        found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SECONDS)
+        found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
         await self.answer_from(question, with_nation(own, found), asker, message)
 
     async def answer_from(self, question: Question, answers: SourceAnswers, asker: Asker, message: pb.Decision) -> None:
@@ -108,7 +108,7 @@ class Verifier:
         settled = decide_if_sufficient(question, answers)
         if settled is not None:
             return settled
-        found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SECONDS)
+        found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
         return decide_from(question, with_nation(answers, found))
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
@@ -186,7 +186,7 @@ class Verifier:
             return []
         look_ups = [nationwide(one.question) for one in rest]
         unkept: list[Unkept] = []
-        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SECONDS)
+        answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SHARE)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
             try:
                 if isinstance(found, HutongError):

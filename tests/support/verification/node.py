@@ -36,7 +36,7 @@ from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timesta
 from services.runtime.clock import SystemClock
 from tests.support.ports import free_addresses
 from tests.support.preloaded import Fork, fork_hutongd
-from tests.support.processes import INSECURE, end
+from tests.support.processes import INSECURE, PATIENT, end
 from tests.support.secrets import write_secret
 from tests.support.waiting import until
 
@@ -51,10 +51,11 @@ NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 class Node:
     """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
 
-    A name is that of a service with a process of its own, or ALL for one process with all three.
+    A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
+    how long its services wait for each other; the default is as long as a test waits for anything.
     """
 
-    def __init__(self, directory: Path, **urls: str) -> None:
+    def __init__(self, directory: Path, *, source_seconds: float | None = None, **urls: str) -> None:
         self.directory = directory
         self.addresses = free_addresses()
         self._processes: dict[str, Fork] = {}
@@ -63,6 +64,7 @@ class Node:
         self._environment = (
             bare
             | INSECURE
+            | (PATIENT if source_seconds is None else {"HUTONG_SOURCE_SECONDS": str(source_seconds)})
             | {
                 "HUTONG_DATA_DIR": str(directory),
                 "HUTONG_PEPPER_FILE": str(pepper),

@@ -102,7 +102,7 @@ class ScriptedResults:
         self.horizon: Instant | None = None
         self.asked: list[str] = []
 
-    def ask(self, keyed: LookUp, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
+    def ask(self, keyed: LookUp, _share: float = 1.0) -> asyncio.Future[LookupAnswer]:
         """Answer at once."""
         look_up = keyed.request
         self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
@@ -132,9 +132,9 @@ class ScriptedResults:
         """Answer as `ask`."""
         return [await self.ask(look_up) for look_up in look_ups]
 
-    def seconds_to_wait(self, longest_seconds: float = 60.0) -> float:
+    def seconds_to_wait(self, _share: float = 1.0) -> float:
         """Return a wait that never ends a look-up."""
-        return longest_seconds
+        return 60.0
 
     def is_shared(self, look_up: LookupLatestRequest) -> bool:
         """Return whether the node itself answers."""
