@@ -44,7 +44,7 @@ class ServiceAudit:
         self.registration = Registration(
             "hutong.audit.v1.AuditService",
             add_AuditServiceServicer_to_server,
-            AuditServicer(database, tables, PageTokens(secret)),
+            AuditServicer(database, tables, PageTokens((secret,))),
         )
 
     async def close(self) -> None:

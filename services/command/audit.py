@@ -137,7 +137,7 @@ def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Seque
     return [
         format_decision(uuid)
         for uuid, tag, version in connection.execute(query)
-        if any(is_tagged(SubjectTag(tag, version), uuid, key, pepper) for key in subject_keys)
+        if is_tagged(SubjectTag(tag, version), uuid, subject_keys, pepper)
     ]
 
 

@@ -77,7 +77,7 @@ async def open_verification(
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
     token_uses = TokenUses(database, clock)
     verifier = Verifier(results, policies, store, pepper, clock, token_uses)
-    refusal_store = RefusalStore(database, pepper.secret)
+    refusal_store = RefusalStore(database, pepper.secrets)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
     audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
     drain = Drain()
@@ -89,7 +89,7 @@ async def open_verification(
             kept = await store.get_decision(uuid)
             return Owner(
                 DecisionInputs.FromString(kept.inputs).region,
-                lambda key: is_tagged(kept.subject, uuid, key, pepper) is True,
+                lambda key: is_tagged(kept.subject, uuid, [key], pepper) is True,
             )
         refusal = await refusal_store.get_refusal(parse_refusal(name))
         return Owner(refusal.region, lambda key: refusal.subject_key == key)
@@ -111,7 +111,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
-                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
+                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secrets), clock),
             ),
             Registration(
                 "hutong.verification.v1.HolderTokenService",

@@ -106,7 +106,7 @@ class Importer:
             now,
             run,
             response_type=ImportResultsResponse,
-            secret=self._pepper.secret,
+            secrets=self._pepper.secrets,
         )
 
     def _find_answer(self, connection: Connection, request: ImportResultsRequest) -> ImportResultsResponse | None:
@@ -117,7 +117,7 @@ class Importer:
             request.request_id,
             request,
             response_type=ImportResultsResponse,
-            secret=self._pepper.secret,
+            secrets=self._pepper.secrets,
         )
 
     def _answer(

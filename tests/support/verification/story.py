@@ -145,7 +145,7 @@ class Story:
         self._store = store
         self._verifier = Verifier(*sources, store, pepper, self._clock, TokenUses(database, self._clock))
         scripted: Any = self._policy
-        kept = RefusalStore(database, b"s" * 32)
+        kept = RefusalStore(database, [b"s" * 32])
         self._reporter = RefusalReporter(self._verifier, scripted, store, kept, pepper, self._clock)
         self._names: dict[str, str] = {}
 
