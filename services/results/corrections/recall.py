@@ -60,8 +60,8 @@ class Progress:
 class RecallSteps:
     """The steps of recalls.
 
-    `secrets` are the keys of the stored hashes of requests. If `node` is not empty, only reports that this node received
-    are recalled. A step examines `step_size` reports and locks their keys until its commit.
+    `secrets` are the keys of the stored hashes of requests. If `node` is not empty, only reports that this node
+    received are recalled. A step examines `step_size` reports and locks their keys until its commit.
     """
 
     def __init__(self, change_log: ChangeLog, secrets: Sequence[bytes], step_size: int, node: str = "") -> None:

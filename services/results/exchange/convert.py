@@ -242,20 +242,27 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
         set_timestamp(message.unlink_time, link.unlink_time)
     if link.source_node:
         message.source_node = format_node(link.source_node)
+    message.key_version = link.key_version
+    message.other_subject_key = link.document.other_key or b""
+    message.linked_other_subject_key = link.linked_document.other_key or b""
 
 
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
     """Return a link, without masks and reasons. Raise InvalidArgument for a link that no node can have sent."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
         raise InvalidArgument.field("link", "has no name or no two subject keys")
+    others = message.other_subject_key, message.linked_other_subject_key
+    if not {0, KEY_LENGTH}.issuperset(map(len, others)) or message.key_version < 0:
+        raise InvalidArgument.field("link", "has a malformed key under the other version, or no version")
     return DocumentLink(
         message.name.removeprefix("links/"),
-        LinkedDocument(message.subject_key, message.type, ""),
-        LinkedDocument(message.linked_subject_key, message.linked_type, ""),
+        LinkedDocument(message.subject_key, message.type, "", others[0] or None),
+        LinkedDocument(message.linked_subject_key, message.linked_type, "", others[1] or None),
         "",
         from_timestamp(message.create_time),
         _instant(message, "unlink_time"),
         source_node=parse_node(message.source_node, "link.source_node") if message.source_node else "",
+        key_version=message.key_version or 1,
     )
 
 

@@ -60,7 +60,9 @@ class ReplicatedResult(_message.Message):
     number, first 16 bytes.
     """
     key_version: _builtins.int
-    """The version of the pepper that made subject_key."""
+    """The version of the pepper that made subject_key. In the responses of LookupSubjects it is the version that the
+    answering node writes, and the subject key may be of the other one.
+    """
     content_hash: _builtins.bytes
     """A hash, 16 bytes, over everything that the laboratory stated of this person. The person enters it only as keyed
     hashes. It distinguishes a report that came twice from two reports with one number. UploadService.UploadResults
@@ -307,6 +309,9 @@ class ReplicatedLink(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNLINK_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    LINKED_OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"links/{uuid7}"."""
     subject_key: _builtins.bytes
@@ -319,6 +324,14 @@ class ReplicatedLink(_message.Message):
     """The type of that document."""
     source_node: _builtins.str
     """The node that made it, "nodes/{region}". Empty for the sender."""
+    key_version: _builtins.int
+    """The version of the pepper that made the two subject keys; 0 means 1."""
+    other_subject_key: _builtins.bytes
+    """The key of the first document under the other version, while the pepper changes; empty if the sender does not know
+    it. The receiver stores both keys of a document with links, so that a link leads to results under either version.
+    """
+    linked_other_subject_key: _builtins.bytes
+    """The same for the other document."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were linked."""
@@ -340,10 +353,13 @@ class ReplicatedLink(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unlink_time: _timestamp_pb2.Timestamp | None = ...,
         source_node: _builtins.str = ...,
+        key_version: _builtins.int = ...,
+        other_subject_key: _builtins.bytes = ...,
+        linked_other_subject_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_version", b"key_version", "linked_other_subject_key", b"linked_other_subject_key", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "other_subject_key", b"other_subject_key", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
