@@ -187,7 +187,7 @@ async def _open_results(
         limits=limits,
     )
     tokens = PageTokens(pepper.secrets)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    audit = ServiceAudit(database, audit_tables, pepper, settings.jurisdiction, clock)
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)

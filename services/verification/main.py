@@ -79,7 +79,7 @@ async def open_verification(
     verifier = Verifier(results, policies, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secrets)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    audit = ServiceAudit(database, audit_tables, pepper, settings.jurisdiction, clock)
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
