@@ -93,7 +93,7 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     Raises:
         FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
     """
-    _lock_links(connection)
+    lock_links(connection)
     existing = find_active(connection, link.document, link.linked_document)
     if existing and not existing[0].source_node:
         return existing[0]
@@ -137,7 +137,7 @@ def unlink_documents(
     Ended links stay in the history. Return this node's own link, or another node's if this node has none. No other node
     is notified that its link was ended here.
     """
-    _lock_links(connection)
+    lock_links(connection)
     existing = find_active(connection, document, linked)
     if not existing:
         raise not_linked()
@@ -300,7 +300,7 @@ def not_linked() -> NotFound:
     return NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
 
 
-def _lock_links(connection: Connection) -> None:
+def lock_links(connection: Connection) -> None:
     """Lock all links until the commit, because a link that does not exist yet has no row to lock."""
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
