@@ -114,7 +114,9 @@ class Stores:
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
-        self.change_log = ChangeLog([list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home])
+        self.change_log = ChangeLog(
+            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
+        )
         writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)

@@ -18,7 +18,7 @@ from services.domain.instant import Instant
 from services.results.changelog.log import ChangeLog, append_entry
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink
-from services.results.documents.store import link_change
+from services.results.documents.store import link_change, record_linked_pairs
 from services.results.exchange.apply_registers import receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
@@ -65,9 +65,19 @@ class ChangeApplier:
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         usccs = {change.uscc for change in changes if isinstance(change, Lab)}
         passed_on += self._router.receive_labs(connection, usccs) if usccs else []
-        adverse = applied.adverse_keys()
+        adverse, others = applied.adverse_keys(), applied.other_keys()
+        # The store keeps both keys only of documents with links.
+        record_linked_pairs(connection, list(others.items()))
         results = [
-            LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender, adverse_keys=adverse.get(lab, ()))
+            LoggedChange(
+                ChangeKind.RESULTS,
+                lab,
+                names,
+                keys,
+                arrival.sender,
+                adverse_keys=adverse.get(lab, ()),
+                other_keys={key: others[key] for key in keys if key in others} if others else {},
+            )
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
         links = [link_change(change, arrival.sender) for change in changes if isinstance(change, DocumentLink)]

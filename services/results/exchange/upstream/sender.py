@@ -246,5 +246,11 @@ def _acknowledged(commit: Outgoing, national_receive_time: Instant) -> Acknowled
     report_times += [replica.result.reference_time for replica in select_uploads(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
     return AcknowledgedCommit(
-        entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time
+        entry.writer_id,
+        entry.sequence,
+        lab,
+        entry.commit_time,
+        report_times,
+        national_receive_time,
+        bool(entry.other_keys),
     )
