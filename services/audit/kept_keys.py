@@ -6,7 +6,7 @@ the other, and the older pepper need not be kept for the check.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, select, update
 
 from services.audit.keys import AuditKeys
 from services.audit.tables import AuditTables
@@ -14,14 +14,15 @@ from services.storage.upsert import insert_if_absent
 
 
 def keep_older_key(connection: Connection, tables: AuditTables, keys: AuditKeys) -> None:
-    """Store the older key under the newer one, if two versions are known."""
+    """Store the older key under the newer one, if two versions are known.
+
+    It takes the place of one under another pepper of the newer version, from a change that was given up.
+    """
     for older in keys.versions[:-1]:
-        row = {
-            "key_version": older.version,
-            "wrapping_version": keys.newest.version,
-            "wrapped_key": keys.newest.wrap(older),
-        }
-        connection.execute(insert_if_absent(connection, tables.keys).values(row))
+        kept = {"wrapping_version": keys.newest.version, "wrapped_key": keys.newest.wrap(older)}
+        new = insert_if_absent(connection, tables.keys).values(key_version=older.version, **kept)
+        if not connection.execute(new).rowcount:
+            connection.execute(update(tables.keys).where(tables.keys.c.key_version == older.version).values(kept))
 
 
 def add_kept_keys(connection: Connection, tables: AuditTables, keys: AuditKeys) -> AuditKeys:

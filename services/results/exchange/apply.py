@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
 from services.results.changelog.log import ChangeLog, append_entry
@@ -31,6 +31,7 @@ from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_a
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ACTIVE, PENDING, NewResult
 from services.results.records.row_format import RowForm, row_form
+from services.results.records.tables import pepper_marks
 from services.results.timeliness.delays import record_delays, record_national_delays
 
 
@@ -104,11 +105,17 @@ def _store_results(
 ) -> None:
     """Store tubes in bulk if all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
+    # Rows of a version of the pepper that has ended here would not be found. Only a purge ends a version, so such rows
+    # are as old as those before the horizon.
+    oldest = connection.execute(select(func.min(pepper_marks.c.key_version))).scalar() or 0
     kept = [
         change
         for change in changes
-        if isinstance(change, Replica) and (horizon is None or change.result.reference_time >= horizon)
+        if isinstance(change, Replica)
+        and change.key_version >= oldest
+        and (horizon is None or change.result.reference_time >= horizon)
     ]
+    tubes = [formed for formed in tubes if formed.tubes.key_version >= oldest]
     bulk, form = bulk_for(connection), row_form(connection.dialect.name)
     of_lab = attrgetter("result.lab")
     of_tube_lab = attrgetter("tubes.lab")
