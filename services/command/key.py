@@ -15,7 +15,8 @@ from services.results.records.tables import pepper_marks as results_marks
 from services.results.records.tables import results
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.engine import Database, find_sqlite_file, open_database
+from services.storage.connections import find_sqlite_file
+from services.storage.engine import Database, open_database
 from services.storage.migrate import check_schema
 from services.storage.pepper_marks import check_marks, read_marks
 from services.verification.refusals.tables import refusals
