@@ -10,6 +10,7 @@ from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServic
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
 from services.approval.approvals import Approvals
+from services.approval.grants import EmergencyGrants
 from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
@@ -32,6 +33,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.page_tokens import PageTokens
+from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
 from services.storage.engine import Database
 from services.storage.migrate import open_migrated
@@ -76,7 +78,16 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         await audit.close()
         await asyncio.to_thread(database.close)
 
-    approvals = Approvals(database, tables.pending_changes, tables.requests, clock, settings.approval_hours * HOUR)
+    grants = EmergencyGrants(
+        database, tables.emergency_grants, tables.requests, clock, "authority", settings.jurisdiction
+    )
+    approvals = Approvals(
+        database, tables.pending_changes, tables.requests, clock, settings.approval_hours * HOUR, grants
+    )
+
+    async def owner_of(name: str) -> Owner:
+        return await (grants if name.startswith("emergencyGrants/") else approvals).owner_of(name)
+
     publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock)
 
     return Service(
@@ -92,13 +103,13 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
                 add_PolicyAdminServiceServicer_to_server,
                 PolicyAdminServicer(publisher, FloorApprovals(approvals, publisher), cache),
             ),
-            approval_registration(ApprovalServicer(approvals, PageTokens())),
+            approval_registration(ApprovalServicer(approvals, grants, PageTokens())),
             audit.registration,
         ),
         check=check,
         close=close,
         background=(*background, audit.run, approvals.count),
         drain=drain,
-        owner_of=approvals.owner_of,
+        owner_of=owner_of,
         audit=audit.trail,
     )

@@ -19,6 +19,7 @@ from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceS
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.approval.approvals import Approvals
+from services.approval.grants import EmergencyGrants
 from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
@@ -65,7 +66,7 @@ from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import pepper_marks
 from services.results.schema import audit as audit_tables
-from services.results.schema import pending_changes
+from services.results.schema import emergency_grants, pending_changes
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -231,7 +232,12 @@ async def _open_results(
         stores.partitions,
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
-    approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secret)
+    grants = EmergencyGrants(
+        database, emergency_grants, requests, clock, "supervisor", settings.jurisdiction, pepper.secret
+    )
+    approvals = Approvals(
+        database, pending_changes, requests, clock, settings.approval_hours * HOUR, grants, pepper.secret
+    )
     unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
     recalling = RecallApprovals(
         approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall
@@ -243,6 +249,8 @@ async def _open_results(
     async def owner_of(name: str) -> Owner:
         if name.startswith("pendingChanges/"):
             return await approvals.owner_of(name)
+        if name.startswith("emergencyGrants/"):
+            return await grants.owner_of(name)
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 
@@ -286,7 +294,7 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
-            approval_registration(ApprovalServicer(approvals, tokens)),
+            approval_registration(ApprovalServicer(approvals, grants, tokens)),
             audit.registration,
         ),
         check=check,

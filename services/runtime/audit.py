@@ -30,6 +30,8 @@ class AuditKind(IntEnum):
 
 
 _READ = int(AuditKind.READ)
+EMERGENCY = "EMERGENCY"
+"""The outcome of every change that was made under an emergency grant."""
 
 
 class AuditEvent(NamedTuple):
@@ -110,6 +112,7 @@ class CallAudit:
 
     Attributes:
         is_recorded: whether the call has stored rows itself, so that the layer Audit adds none for its answer.
+        is_emergency: whether the call makes a change that its proposer approves under an emergency grant.
         is_hidden: whether the object belongs to another caller, and the answer was that it does not exist.
         subject_keys: the keys of the persons that the answer is about, if the request does not name them by a document.
     """
@@ -122,6 +125,7 @@ class CallAudit:
         "_stated",
         "_subjects",
         "_subjects_of_question",
+        "is_emergency",
         "is_hidden",
         "is_recorded",
         "subject_keys",
@@ -140,6 +144,7 @@ class CallAudit:
     ) -> None:
         self.trail = trail
         self.is_recorded = False
+        self.is_emergency = False
         self.is_hidden = False
         self.subject_keys: Sequence[bytes] = ()
         self._method = method
@@ -177,6 +182,8 @@ class CallAudit:
         stated = self._stated
         if kind == AuditKind.CHANGE:
             stated = self._state(self._request_id)
+            if self.is_emergency and outcome in {"", "APPROVED"}:
+                outcome = EMERGENCY
         else:
             # A read reveals where a person is. Its row has the minute only, and hides the request id, whose UUID may
             # contain the millisecond.

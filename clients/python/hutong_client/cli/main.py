@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from hutong_client.cli.commands.decisions import decisions
+from hutong_client.cli.commands.emergency import emergency
 from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
@@ -57,7 +58,9 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, holder_token):
+    hutong.add_command(_command)
+for _command in (pending, emergency):
     hutong.add_command(_command)
 for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes, decisions):
     hutong.add_command(_command)

@@ -29,6 +29,22 @@ export const table = {
             "method": "RejectChange"
           },
           {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "OpenEmergencyGrant"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "EndEmergencyGrant"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "ReviewEmergencyGrant"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "ListEmergencyGrants"
+          },
+          {
             "service": "hutong.audit.v1.AuditService",
             "method": "ListAuditEvents"
           },

@@ -98,15 +98,17 @@ class AuditEvent(_message.Message):
     region: _builtins.str
     """The region in the request, or else that of the caller, or else that of the node; six digits of GB/T 2260."""
     object: _builtins.str
-    """What it was about. Laboratories, uploads, policies and nodes are given by their names. Results, missing reports,
-    decisions, refusals and links are given by their collection and a keyed hash of the name, like "results/8b1a…".
-    Empty if the request names nothing but a document.
+    """What it was about. Laboratories, uploads, policies, pending changes, emergency grants and nodes are given by their
+    names. Results, missing reports, decisions, refusals and links are given by their collection and a keyed hash of the
+    name, like "results/8b1a…". Empty if the request names nothing but a document.
     """
     code: _builtins.str
     """How the call or the item of a batch ended: the name of a google.rpc.Code."""
     outcome: _builtins.str
     """The outcome of a decision without its prefix, like "RECOGNIZED". For a change that needs a second approver it is
-    PROPOSED, APPROVED or REJECTED, and `object` is the pending change. Empty for other RPCs.
+    PROPOSED, APPROVED or REJECTED, and `object` is the pending change. For an emergency grant it is OPENED, USED, ENDED or
+    REVIEWED, and `object` is the grant. Every change that was made under such a grant has EMERGENCY, and the USED event
+    of the same request_id names the grant. Empty for other RPCs.
     """
     item_count: _builtins.int
     """How many results, links, refusals or persons it was about. An answer without any is 0."""
