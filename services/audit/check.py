@@ -42,9 +42,9 @@ class Report:
 def check_audit(
     connection: Connection, tables: AuditTables, keys: AuditKeys, logged: Sequence[LoggedHead] = ()
 ) -> Report:
-    """Check all seals and rows of one service, and that the chains have the logged heads.
+    """Check all seals and rows of one service, and that the chains have the heads that are kept elsewhere.
 
-    Without a logged head nothing shows that the newest rows were removed together with their seals.
+    Without such a head nothing shows that the newest rows were removed together with their seals.
     """
     report = Report()
     # Read before the seals, so that rows which come in meanwhile are not looked for.
@@ -116,14 +116,15 @@ def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterato
 
 
 def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[str]:
-    """Return a fault if a chain does not have a logged head. A purge may have removed its seal."""
+    """Return a fault if a chain does not have a head that is kept elsewhere. A purge may have removed its seal."""
     seals, name = tables.seals.c, f"seal {logged.number} of {Chain(logged.chain).name}"
     found = connection.execute(select(seals.head).where(seals.chain == logged.chain, seals.number == logged.number))
     head = found.scalar()
     if head is not None:
-        return [] if bytes(head).hex() == logged.head else [f"changed: {name}, which has another head in the log"]
+        text = f"changed: {name}, which has another head {logged.place}"
+        return [] if bytes(head).hex() == logged.head else [text]
     newest = connection.execute(select(func.max(seals.number)).where(seals.chain == logged.chain)).scalar()
-    return [f"missing: {name}, which the log has"] if newest is None or newest < logged.number else []
+    return [f"missing: {name}, whose head is {logged.place}"] if newest is None or newest < logged.number else []
 
 
 def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[str]:

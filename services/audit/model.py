@@ -54,11 +54,16 @@ class StoredEvent(NamedTuple):
 
 
 class LoggedHead(NamedTuple):
-    """The head of a seal, as the log has it ("audit sealed")."""
+    """The head of a seal as it is kept elsewhere: in the log ("audit sealed"), or at the node above.
+
+    Attributes:
+        place: where, in words.
+    """
 
     chain: int
     number: int
     head: str
+    place: str = "in the log"
 
 
 class Seal(NamedTuple):

@@ -12,6 +12,7 @@ from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_t
 from services.approval.approvals import Approvals
 from services.approval.grants import EmergencyGrants
 from services.approval.servicer import ApprovalServicer, approval_registration
+from services.audit.heads import ResultsHeadClient
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
 from services.domain.instant import HOUR
@@ -57,7 +58,10 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock, is_province=settings.jurisdiction != NATION)
     await _read_policies(database, cache)
-    audit = ServiceAudit(database, tables.audit, b"", settings.jurisdiction, clock)
+    heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
+    audit = ServiceAudit(
+        database, tables.audit, b"", settings.jurisdiction, clock, None if heads is None else heads.deliver
+    )
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
@@ -75,6 +79,8 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
             await upstream.restore()
 
     async def close() -> None:
+        if heads is not None:
+            await heads.close()
         await audit.close()
         await asyncio.to_thread(database.close)
 
@@ -108,7 +114,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
         ),
         check=check,
         close=close,
-        background=(*background, audit.run, approvals.count),
+        background=(*background, *audit.jobs, approvals.count),
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.results.internal.v1.internal_audit_service_pb2_grpc import add_InternalAuditServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
 from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
 from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
@@ -44,7 +45,7 @@ from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.homes.register import record_homes
-from services.results.exchange.servicer import ExchangeServicer
+from services.results.exchange.servicer import ExchangeServicer, InternalAuditServicer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.store import UpstreamStore
@@ -188,11 +189,19 @@ async def _open_results(
         limits=limits,
     )
     tokens = PageTokens(pepper.secret)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    sent = UpstreamStore(database, clock, settings.jurisdiction)
+    audit = ServiceAudit(
+        database,
+        audit_tables,
+        pepper.secret,
+        settings.jurisdiction,
+        clock,
+        sent.keep_audit_heads if settings.upstream else None,
+    )
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
-    link = _link(settings, stores, pepper, clock)
+    link = _link(settings, stores, sent, pepper, clock)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
     )
@@ -284,6 +293,11 @@ async def _open_results(
                 add_InternalLookupServiceServicer_to_server,
                 InternalLookupServicer(lookup),
             ),
+            registered(
+                "results.internal.v1.InternalAuditService",
+                add_InternalAuditServiceServicer_to_server,
+                InternalAuditServicer(sent),
+            ),
             registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
             registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
             registered("results.v1.ImportService", add_ImportServiceServicer_to_server, ImportServicer(imports)),
@@ -304,7 +318,7 @@ async def _open_results(
         background=(
             stores.partitions.run,
             missing_reports.run,
-            audit.run,
+            *audit.jobs,
             approvals.count,
             *(link.jobs if link is not None else ()),
         ),
@@ -314,10 +328,9 @@ async def _open_results(
     )
 
 
-def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
+def _link(settings: Settings, stores: Stores, sent: UpstreamStore, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
     """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
         return None
-    sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
     notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
     return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)

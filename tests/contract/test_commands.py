@@ -26,6 +26,7 @@ COMMANDS = {
     "approval.v1.ApprovalService/OpenEmergencyGrant": "emergency open",
     "approval.v1.ApprovalService/RejectChange": "pending reject",
     "approval.v1.ApprovalService/ReviewEmergencyGrant": "emergency review",
+    "exchange.v1.ExchangeService/ListAuditHeads": "audit-heads",
     "exchange.v1.ExchangeService/ListNodes": "nodes",
     "policy.v1.PolicyAdminService/PublishPolicy": "policy apply",
     "policy.v1.PolicyAdminService/WithdrawPolicy": "policy withdraw",

@@ -25,7 +25,7 @@ from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results
 from hutong_client.cli.commands.results.links import link, links, unlink
 from hutong_client.cli.commands.results.show import results
-from hutong_client.cli.commands.results.stores import nodes, uploads
+from hutong_client.cli.commands.results.stores import audit_heads, nodes, uploads
 from hutong_client.cli.commands.timeliness import timeliness
 from hutong_client.cli.commands.upload import upload
 from hutong_client.cli.commands.verify import verify
@@ -60,7 +60,7 @@ def _hidden(command: click.Command) -> click.Command:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, holder_token):
     hutong.add_command(_command)
-for _command in (pending, emergency):
+for _command in (pending, emergency, audit_heads):
     hutong.add_command(_command)
 for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes, decisions):
     hutong.add_command(_command)

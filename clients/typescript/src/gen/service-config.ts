@@ -61,6 +61,10 @@ export const table = {
             "method": "ListNodes"
           },
           {
+            "service": "hutong.exchange.v1.ExchangeService",
+            "method": "ListAuditHeads"
+          },
+          {
             "service": "hutong.policy.v1.PolicyAdminService",
             "method": "PublishPolicy"
           },
