@@ -8,7 +8,7 @@ a repeated approval continues what was cut off and makes nothing twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ from services.approval.store import (
 from services.domain.errors import FailedPrecondition, HutongError, PermissionDenied, ResourceExhausted, Violation
 from services.domain.instant import HOUR, Span
 from services.domain.names import format_pending_change, parse_pending_change
-from services.runtime.audit import current_audit, record_change
+from services.runtime.audit import current_audit, note_subjects, record_change
 from services.runtime.call import current_call, current_caller
 from services.runtime.caller import LOCAL
 from services.runtime.clock import Clock
@@ -65,6 +65,8 @@ class Made(NamedTuple):
 
 Make = Callable[[PendingChange, Decide], Awaitable[Made]]
 """Makes an approved change, and calls `Decide` in its first transaction."""
+FindSubjects = Callable[[PendingChange], Awaitable[Sequence[bytes]]]
+"""Returns the subject keys of the persons that a change is about."""
 
 
 class Approvals:
@@ -92,10 +94,16 @@ class Approvals:
         self._grants = grants
         self._secret = secret
         self._makers: dict[str, Make] = {}
+        self._finders: dict[str, FindSubjects] = {}
 
-    def register(self, method: str, make: Make) -> None:
-        """Register the function that makes the changes which an RPC proposes."""
+    def register(self, method: str, make: Make, find_subjects: FindSubjects | None = None) -> None:
+        """Register the function that makes the changes which an RPC proposes.
+
+        `find_subjects` is needed if they are about persons.
+        """
         self._makers[method] = make
+        if find_subjects is not None:
+            self._finders[method] = find_subjects
 
     def is_needed(self) -> bool:
         """Return whether the current call needs an approver. One without an identified caller needs none."""
@@ -180,6 +188,13 @@ class Approvals:
     async def find(self, name: str) -> PendingChange:
         """Return a change by its name. Raises NotFound."""
         return await self._database.read(find_change, self._table, parse_pending_change(name))
+
+    async def show(self, name: str) -> PendingChange:
+        """Return a change that is shown to the caller. The audit records whom it is about. Raises NotFound."""
+        change = await self.find(name)
+        if (find_subjects := self._finders.get(change.method)) is not None:
+            note_subjects(await find_subjects(change))
+        return change
 
     async def list_for_caller(
         self, region: str, lab: str, *, include_decided: bool, before: str, limit: int

@@ -62,7 +62,7 @@ class ApprovalServicer(ApprovalServiceServicer):
         return ListPendingChangesResponse(pending_changes=map(self._approvals.to_proto, shown), next_page_token=token)
 
     async def GetPendingChange(self, request: GetPendingChangeRequest, context: Context) -> GetPendingChangeResponse:
-        change = await self._approvals.find(request.name)
+        change = await self._approvals.show(request.name)
         return GetPendingChangeResponse(pending_change=self._approvals.to_proto(change))
 
     async def ApproveChange(self, request: ApproveChangeRequest, context: Context) -> ApproveChangeResponse:

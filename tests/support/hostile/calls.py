@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -16,6 +16,7 @@ from google.rpc import code_pb2
 
 from tests.support.access.methods import METHODS
 from tests.support.hostile.requests import RequestMaker, make_metadata
+from tests.support.waiting import turns
 
 AT_ONCE = 12
 """Calls under way."""
@@ -43,15 +44,15 @@ class HostileCaller:
 
     async def run(self, frames: int, seconds: float) -> None:
         """Call until that many messages were sent, or for that long."""
-        until = time.monotonic() + seconds
 
         async def call_on() -> None:
-            while self.frames < frames and time.monotonic() < until and len(self.faults) < 20:
+            while self.frames < frames and len(self.faults) < 20:
                 await self._call(self._rng.choice(METHODS))
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
-                group.create_task(call_on())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                for _ in range(AT_ONCE):
+                    group.create_task(call_on())
 
     def _server_of(self, service: str) -> str:
         """Return which of the node's services serves an RPC. Some are served by several."""
@@ -95,12 +96,16 @@ class HostileCaller:
                     call.cancel()
             elif self._rng.random() < 0.05:
                 # The caller goes away while the server works.
-                await asyncio.sleep(self._rng.random() / 100)
+                await turns(self._rng.randrange(50))
                 call.cancel()
             else:
                 self._check(method, await call)
-        except (grpc.aio.AioRpcError, asyncio.CancelledError, asyncio.InvalidStateError):
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
+        except asyncio.CancelledError:
+            # The call was cancelled, or this task at the end of the time.
+            if not call.cancelled():
+                raise
         code = await call.code()
         self.codes[code.name] += 1
         if code in BROKEN and "Internal error from Core" not in (await call.details() or ""):

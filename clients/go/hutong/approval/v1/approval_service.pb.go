@@ -942,27 +942,27 @@ const file_hutong_approval_v1_approval_service_proto_rawDesc = "" +
 	"\x10include_reviewed\x18\x04 \x01(\bR\x0fincludeReviewed\"\x94\x01\n" +
 	"\x1bListEmergencyGrantsResponse\x12M\n" +
 	"\x10emergency_grants\x18\x01 \x03(\v2\".hutong.approval.v1.EmergencyGrantR\x0femergencyGrants\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xdd\t\n" +
-	"\x0fApprovalService\x12\xab\x01\n" +
-	"\x12ListPendingChanges\x12-.hutong.approval.v1.ListPendingChangesRequest\x1a..hutong.approval.v1.ListPendingChangesResponse\"6\x8a\xd3\x18/\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe5\t\n" +
+	"\x0fApprovalService\x12\xad\x01\n" +
+	"\x12ListPendingChanges\x12-.hutong.approval.v1.ListPendingChangesRequest\x1a..hutong.approval.v1.ListPendingChangesResponse\"8\x8a\xd3\x181\n" +
 	"\v\b\x01\x10\x02\x1a\x03lab(\x01\n" +
 	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\n" +
-	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x18\x02\x90\x02\x01\x12\x90\x01\n" +
-	"\x10GetPendingChange\x12+.hutong.approval.v1.GetPendingChangeRequest\x1a,.hutong.approval.v1.GetPendingChangeResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x10\x01\x18\x02\x90\x02\x01\x12\x92\x01\n" +
+	"\x10GetPendingChange\x12+.hutong.approval.v1.GetPendingChangeRequest\x1a,.hutong.approval.v1.GetPendingChangeResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\n" +
 	"\n" +
-	"\b\x04\x10\x03\x1a\x04name\x18\x01\x90\x02\x01\x12\x87\x01\n" +
-	"\rApproveChange\x12(.hutong.approval.v1.ApproveChangeRequest\x1a).hutong.approval.v1.ApproveChangeResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\b\x04\x10\x03\x1a\x04name\x10\x01\x18\x01\x90\x02\x01\x12\x89\x01\n" +
+	"\rApproveChange\x12(.hutong.approval.v1.ApproveChangeRequest\x1a).hutong.approval.v1.ApproveChangeResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\n" +
 	"\n" +
-	"\b\x04\x10\x03\x1a\x04name\x18\x03\x90\x02\x02\x12\x84\x01\n" +
-	"\fRejectChange\x12'.hutong.approval.v1.RejectChangeRequest\x1a(.hutong.approval.v1.RejectChangeResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\b\x04\x10\x03\x1a\x04name\x10\x01\x18\x03\x90\x02\x02\x12\x86\x01\n" +
+	"\fRejectChange\x12'.hutong.approval.v1.RejectChangeRequest\x1a(.hutong.approval.v1.RejectChangeResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\n" +
 	"\n" +
-	"\b\x04\x10\x03\x1a\x04name\x18\x02\x90\x02\x02\x12\x9e\x01\n" +
+	"\b\x04\x10\x03\x1a\x04name\x10\x01\x18\x02\x90\x02\x02\x12\x9e\x01\n" +
 	"\x12OpenEmergencyGrant\x12-.hutong.approval.v1.OpenEmergencyGrantRequest\x1a..hutong.approval.v1.OpenEmergencyGrantResponse\")\x8a\xd3\x18\"\n" +
 	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\n" +
 	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x18\x02\x90\x02\x02\x12\x93\x01\n" +

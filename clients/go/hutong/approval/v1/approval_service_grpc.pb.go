@@ -49,7 +49,8 @@ const (
 // and every audit event of a change that was made under a grant has the outcome EMERGENCY.
 type ApprovalServiceClient interface {
 	// Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-	// own. Changes are kept for 180 days.
+	// own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+	// persons.
 	ListPendingChanges(ctx context.Context, in *ListPendingChangesRequest, opts ...grpc.CallOption) (*ListPendingChangesResponse, error)
 	// Returns a pending or decided change. NOT_FOUND.
 	GetPendingChange(ctx context.Context, in *GetPendingChangeRequest, opts ...grpc.CallOption) (*GetPendingChangeResponse, error)
@@ -194,7 +195,8 @@ func (c *approvalServiceClient) ListEmergencyGrants(ctx context.Context, in *Lis
 // and every audit event of a change that was made under a grant has the outcome EMERGENCY.
 type ApprovalServiceServer interface {
 	// Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-	// own. Changes are kept for 180 days.
+	// own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+	// persons.
 	ListPendingChanges(context.Context, *ListPendingChangesRequest) (*ListPendingChangesResponse, error)
 	// Returns a pending or decided change. NOT_FOUND.
 	GetPendingChange(context.Context, *GetPendingChangeRequest) (*GetPendingChangeResponse, error)

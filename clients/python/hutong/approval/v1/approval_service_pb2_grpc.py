@@ -109,7 +109,8 @@ class ApprovalServiceServicer(object):
 
     def ListPendingChanges(self, request, context):
         """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-        own. Changes are kept for 180 days.
+        own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+        persons.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

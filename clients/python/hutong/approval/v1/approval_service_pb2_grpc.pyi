@@ -49,7 +49,8 @@ class ApprovalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ApprovalServiceAsyncStub: ...
     ListPendingChanges: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListPendingChangesRequest, _approval_service_pb2.ListPendingChangesResponse]
     """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-    own. Changes are kept for 180 days.
+    own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+    persons.
     """
     GetPendingChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.GetPendingChangeRequest, _approval_service_pb2.GetPendingChangeResponse]
     """Returns a pending or decided change. NOT_FOUND."""
@@ -111,7 +112,8 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPendingChanges: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListPendingChangesRequest, _approval_service_pb2.ListPendingChangesResponse]  # type: ignore[assignment]
     """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-    own. Changes are kept for 180 days.
+    own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+    persons.
     """
     GetPendingChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.GetPendingChangeRequest, _approval_service_pb2.GetPendingChangeResponse]  # type: ignore[assignment]
     """Returns a pending or decided change. NOT_FOUND."""
@@ -176,7 +178,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ListPendingChangesResponse, _abc.Awaitable[_approval_service_pb2.ListPendingChangesResponse]]:
         """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-        own. Changes are kept for 180 days.
+        own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+        persons.
         """
 
     @_abc_1.abstractmethod
