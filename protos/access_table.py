@@ -34,7 +34,7 @@ explained in `protos/hutong/access/v1/access.proto`. A call that no line permits
   the caller's region is the caller's too. An object belongs to the region of its laboratory, decision, refusal,
   pending change or emergency grant.
 - *and in*: a second field that must be the user's too if the request states it. The token says which documents are.
-- *case*: the call must name its case as `hutong-case` in its metadata.
+- *case*: the call must name its case as `hutong-case` in its metadata. The audit records it.
 - *may be absent*: a filter is then set to the caller's own; a request without a document is about no person.
 - *minimal view, full view*: the most that the caller sees of a decision, and what it sees if it states no `view`. The
   minimal view has only the fields of `Decision` with the option `minimal`. A question that asks for more is refused by

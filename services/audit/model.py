@@ -51,6 +51,7 @@ class StoredEvent(NamedTuple):
     code: int
     outcome: str
     item_count: int
+    case_id: str = ""
 
 
 class LoggedHead(NamedTuple):

@@ -56,6 +56,7 @@ class AuditEvent(NamedTuple):
     code: int
     outcome: str
     item_count: int
+    case_id: str = ""
 
 
 class Subject(NamedTuple):
@@ -119,6 +120,7 @@ class CallAudit:
 
     __slots__ = (
         "_caller",
+        "_case_id",
         "_method",
         "_on_behalf_of",
         "_request_id",
@@ -141,6 +143,7 @@ class CallAudit:
         on_behalf_of: str,
         subjects: Callable[[], Sequence[Subject]],
         subjects_of_question: Callable[[Any], Sequence[Subject]] = lambda _: [Subject()],
+        case_id: str = "",
     ) -> None:
         self.trail = trail
         self.is_recorded = False
@@ -155,6 +158,7 @@ class CallAudit:
         self._on_behalf_of = on_behalf_of
         self._subjects = subjects
         self._subjects_of_question = subjects_of_question
+        self._case_id = case_id
 
     def act_for(self, proposer: str) -> None:
         """Name the caller that proposed the change which this call approves, in the rows from here on."""
@@ -201,6 +205,7 @@ class CallAudit:
             code,
             outcome,
             count,
+            self._case_id,
         )
 
     async def record_refusal(self, question: Any, code: int) -> None:
@@ -215,7 +220,8 @@ class CallAudit:
         stated = self._stated
         if stated is None:
             stated = self._stated = self._state(trail.hide(self._request_id))
-        return AuditEvent(_READ, time, *stated, purpose, region, "", trail.subject_tag(key, time), 0, outcome, 1)
+        tag = trail.subject_tag(key, time)
+        return AuditEvent(_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id)
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller

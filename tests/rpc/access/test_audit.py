@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -339,3 +340,23 @@ async def test_a_page_of_missing_reports_is_a_read(guarded: Guarded) -> None:
         guarded, "results", lambda: lab.ListMissingReports(ListMissingReportsRequest(), timeout=20)
     )
     assert brief(event) == ("READ", LAB_NAME, "ListMissingReports", "OK", 0)
+
+
+async def test_the_case_of_a_call_is_recorded(guarded: Guarded) -> None:
+    """With reads and with changes. A case that contains the number of a document is none."""
+    supervisor = CALLERS["supervisor"]
+    decisions = VerificationServiceStub(await guarded.channel("verification", supervisor))
+    request = GetDecisionRequest(name=guarded.decisions["own"])
+
+    def get(case: str) -> Any:
+        return outcome(decisions.GetDecision(request, timeout=20, metadata=(("hutong-case", case),)))
+
+    (event,) = await made_by(guarded, "verification", lambda: get("2022/7 a"))
+    assert (event.code, event.case_id) == ("OK", "2022/7 a")
+    for case in (make_document(USER).number, "back\\slash", " "):
+        (event,) = await made_by(guarded, "verification", partial(get, case))
+        assert (event.code, event.case_id) == ("PERMISSION_DENIED", "")
+    links = DocumentLinkServiceStub(await guarded.channel("results", supervisor))
+    link = LinkDocumentsRequest(document=make_document(660), linked_document=make_document(661), reason="one person")
+    found = await made_by(guarded, "results", lambda: links.LinkDocuments(link, timeout=20, metadata=(CASE,)))
+    assert {event.case_id for event in found} == {CASE[1]}

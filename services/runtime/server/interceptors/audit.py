@@ -154,6 +154,7 @@ def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context
         _on_behalf_of(context) if caller.role in {"verification", LOCAL} else "",
         lambda: subjects_of(rules.reader, request),
         lambda question: subjects_of(rules.questions, question),
+        call.case if call is not None else "",
     )
     current_audit.set(audit)
     return audit

@@ -70,6 +70,7 @@ class AuditEvent(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"auditEvents/{writer}-{sequence}". Sequences of one writer have no gaps."""
     kind: Global___AuditEventKind.ValueType
@@ -112,6 +113,8 @@ class AuditEvent(_message.Message):
     """
     item_count: _builtins.int
     """How many results, links, refusals or persons it was about. An answer without any is 0."""
+    case_id: _builtins.str
+    """The case that the call named as `hutong-case` in its metadata. Empty if it named none."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened. A change has its microsecond. A read or a denial has only its minute, because a gate's question
@@ -136,10 +139,11 @@ class AuditEvent(_message.Message):
         code: _builtins.str = ...,
         outcome: _builtins.str = ...,
         item_count: _builtins.int = ...,
+        case_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "code", b"code", "event_time", b"event_time", "item_count", b"item_count", "kind", b"kind", "method", b"method", "name", b"name", "object", b"object", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "region", b"region", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "case_id", b"case_id", "code", b"code", "event_time", b"event_time", "item_count", b"item_count", "kind", b"kind", "method", b"method", "name", b"name", "object", b"object", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "region", b"region", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
