@@ -87,8 +87,8 @@ def count_persons(response: Message) -> int:
     )
 
 
-def shows_pending_changes(message: Descriptor) -> bool:
-    """Whether a response of ApprovalService shows pending changes, of which few are about persons."""
+def shows_pending_changes(message: Any) -> bool:
+    """Whether a response of ApprovalService, by its descriptor, shows pending changes. Few are about persons."""
     return message.file.package == "hutong.approval.v1" and not _PENDING.isdisjoint(message.fields_by_name)
 
 
