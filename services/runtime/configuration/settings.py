@@ -39,6 +39,7 @@ from services.runtime.configuration.variables import (
     redact_url,
     variable,
 )
+from services.runtime.limits import SOURCE_SECONDS
 
 MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""
@@ -152,6 +153,11 @@ class Settings:
     drain_seconds: float = variable("how long calls may continue after SIGTERM", read_seconds, "20")
     start_seconds: float = variable(
         "how long an upload may take to send its first frame before it is ended", read_seconds, "30"
+    )
+    source_seconds: float = variable(
+        "how long a decision may wait for Results or Policy, and a look-up half as long for the nation",
+        read_seconds,
+        f"{SOURCE_SECONDS:g}",
     )
     max_calls: int = variable("unary calls in flight in one process before RESOURCE_EXHAUSTED", count(1), "4096")
     upload_workers: int = variable(

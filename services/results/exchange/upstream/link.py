@@ -46,7 +46,7 @@ class UpstreamLink:
         region = settings.jurisdiction
         open_to_nation = Connector(settings.upstream, settings)
         self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
-        self.nation = NationClient(self._stub, region)
+        self.nation = NationClient(self._stub, region, settings.source_seconds)
         self.subscriptions = SubscriptionClient(self._stub, region, timing)
         self._sender = Sender(store, open_to_nation, region, pepper, clock, timing, limits)
         self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper, timing)
