@@ -80,15 +80,18 @@ class Question(NamedTuple):
         return pepper.subject_key(self.document)
 
     def subject_keys(self, pepper: Pepper) -> list[tuple[Pepper, bytes]]:
-        """Return the key of the subject under each version of the pepper. A token has the key of one version alone."""
-        if self.document is None:
-            return [(pepper, self.subject_key(pepper))]
+        """Return the key of the subject under each version of the pepper. A token may have that of one version alone."""
+        if self.token is not None:
+            keys = [key for key in (self.token.subject_key, self.token.other_key) if key]
+            return list(zip(pepper.versions, keys, strict=False))
+        assert self.document is not None
         return [(one, one.subject_key(self.document)) for one in pepper.versions]
 
     @property
     def keyed_look_up(self) -> LookUp:
-        """The look-up, with the subject key of the token that was shown in place of a document."""
-        return LookUp(self.look_up, b"" if self.token is None else self.token.subject_key)
+        """The look-up, with the subject keys of the token that was shown in place of a document."""
+        token = self.token
+        return LookUp(self.look_up) if token is None else LookUp(self.look_up, token.subject_key, token.other_key)
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"

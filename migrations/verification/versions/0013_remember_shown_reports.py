@@ -1,6 +1,6 @@
 """Remember for whom a report was first shown as evidence, and flag what does not fit. Nothing is known of earlier ones.
 
-Revision: 0012, after 0010
+Revision: 0013, after 0012
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0012"
-down_revision = "0010"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
