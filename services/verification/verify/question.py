@@ -80,7 +80,7 @@ class Question(NamedTuple):
         return pepper.subject_key(self.document)
 
     def subject_keys(self, pepper: Pepper) -> list[tuple[Pepper, bytes]]:
-        """Return the key of the subject under each version of the pepper. A token may have that of one version alone."""
+        """Return the key of the subject under each version of the pepper. A token may have one of them alone."""
         if self.token is not None:
             keys = [key for key in (self.token.subject_key, self.token.other_key) if key]
             return list(zip(pepper.versions, keys, strict=False))
