@@ -27,6 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
+from hutong.audit.v1 import audit_head_pb2 as hutong_dot_audit_dot_v1_dot_audit__head__pb2
 from hutong.exchange.v1 import node_pb2 as hutong_dot_exchange_dot_v1_dot_node__pb2
 from hutong.exchange.v1 import replica_pb2 as hutong_dot_exchange_dot_v1_dot_replica__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
@@ -34,7 +35,7 @@ from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hutong/exchange/v1/exchange_service.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/exchange/v1/node.proto\x1a hutong/exchange/v1/replica.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"\xa3\x02\n\x0eReplicateStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1c\n\x06log_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0bkey_version\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12>\n\x07removed\x18\x05 \x03(\x0b\x32\".hutong.exchange.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x39\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xcc\x02\n\x0eReplicateBatch\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x05tubes\x18\x05 \x03(\x0b\x32#.hutong.exchange.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12=\n\x07\x63hanges\x18\x06 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\x12:\n\x05lives\x18\x07 \x03(\x0b\x32 .hutong.exchange.v1.LifePositionB\t\xbaH\x06\x92\x01\x03\x10\xb8\x17\"_\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xcb\x01\n\x10ReplicateRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateStartH\x00\x12\x33\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateBatchH\x00\x12=\n\ncheckpoint\x18\x03 \x01(\x0b\x32\'.hutong.exchange.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"{\n\x11ReplicateResponse\x12\x35\n\tpositions\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x02\n\x15LookupSubjectsRequest\x12+\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x34\n\x04node\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\x12\x35\n\x05items\x18\x06 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x0f\x92\x01\x0c\x10(\"\x08r\x06\xa8\xeb\x81\xca\x06\x01\"\x94\x01\n\x0eSubjectResults\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x35\n\rlab_standings\x18\x03 \x03(\x0e\x32\x1e.hutong.results.v1.LabStanding\"\xad\x02\n\x13\x43laimedReportRecord\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\x12;\n\x13record_lab_standing\x18\x04 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12 \n\x03lab\x18\x05 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x37\n\x06\x62y_lab\x18\x06 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\"\xb7\x01\n\x16LookupSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x37\n\x06\x63laims\x18\x02 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\"}\n\x18SubscribeSubjectsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12+\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x84\x01\n\x19SubscribeSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x31\n\x05links\x18\x02 \x03(\x0b\x32\".hutong.exchange.v1.ReplicatedLink\"\xbd\x01\n\x19WatchNotificationsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc3\x01\n\x1aWatchNotificationsResponse\x12\x35\n\x07\x63hanges\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x10ListNodesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"U\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.hutong.exchange.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa5\x05\n\x0f\x45xchangeService\x12{\n\tReplicate\x12$.hutong.exchange.v1.ReplicateRequest\x1a%.hutong.exchange.v1.ReplicateResponse\"\x1d\x90\x02\x02\x8a\xd3\x18\x16\n\x10\x08\x06\x10\x05\x1a\nstart.node\x10\x01\x18\x03(\x01\x30\x01\x12\x80\x01\n\x0eLookupSubjects\x12).hutong.exchange.v1.LookupSubjectsRequest\x1a*.hutong.exchange.v1.LookupSubjectsResponse\"\x17\x90\x02\x01\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x12\x89\x01\n\x11SubscribeSubjects\x12,.hutong.exchange.v1.SubscribeSubjectsRequest\x1a-.hutong.exchange.v1.SubscribeSubjectsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x02\x12\x8e\x01\n\x12WatchNotifications\x12-.hutong.exchange.v1.WatchNotificationsRequest\x1a..hutong.exchange.v1.WatchNotificationsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x30\x01\x12u\n\tListNodes\x12$.hutong.exchange.v1.ListNodesRequest\x1a%.hutong.exchange.v1.ListNodesResponse\"\x1b\x90\x02\x01\x8a\xd3\x18\x14\n\x04\x08\x05\x10\x01\n\x04\x08\x08\x10\x01\n\x04\x08\x06\x10\x01\x18\x02\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hutong/exchange/v1/exchange_service.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a hutong/audit/v1/audit_head.proto\x1a\x1dhutong/exchange/v1/node.proto\x1a hutong/exchange/v1/replica.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"\xee\x02\n\x0eReplicateStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1c\n\x06log_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0bkey_version\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12>\n\x07removed\x18\x05 \x03(\x0b\x32\".hutong.exchange.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x39\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\"\n\x11other_key_version\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x11other_pepper_mark\x18\x08 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\xcc\x02\n\x0eReplicateBatch\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x05tubes\x18\x05 \x03(\x0b\x32#.hutong.exchange.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12=\n\x07\x63hanges\x18\x06 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\x12:\n\x05lives\x18\x07 \x03(\x0b\x32 .hutong.exchange.v1.LifePositionB\t\xbaH\x06\x92\x01\x03\x10\xb8\x17\"\x9a\x01\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x39\n\x0b\x61udit_heads\x18\x03 \x03(\x0b\x32\x1a.hutong.audit.v1.AuditHeadB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\xcb\x01\n\x10ReplicateRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateStartH\x00\x12\x33\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateBatchH\x00\x12=\n\ncheckpoint\x18\x03 \x01(\x0b\x32\'.hutong.exchange.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"{\n\x11ReplicateResponse\x12\x35\n\tpositions\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xeb\x02\n\x15LookupSubjectsRequest\x12+\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x34\n\x04node\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\x12\x35\n\x05items\x18\x06 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x0f\x92\x01\x0c\x10(\"\x08r\x06\xa8\xeb\x81\xca\x06\x01\x12+\n\x12other_subject_keys\x18\x07 \x03(\x0c\x42\x0f\xbaH\x0c\x92\x01\t\x10\xf4\x03\"\x04z\x02h\x10\"\x94\x01\n\x0eSubjectResults\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x35\n\rlab_standings\x18\x03 \x03(\x0e\x32\x1e.hutong.results.v1.LabStanding\"\xad\x02\n\x13\x43laimedReportRecord\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\x12;\n\x13record_lab_standing\x18\x04 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12 \n\x03lab\x18\x05 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x37\n\x06\x62y_lab\x18\x06 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\"\xb7\x01\n\x16LookupSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x37\n\x06\x63laims\x18\x02 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\"}\n\x18SubscribeSubjectsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12+\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x84\x01\n\x19SubscribeSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x31\n\x05links\x18\x02 \x03(\x0b\x32\".hutong.exchange.v1.ReplicatedLink\"\xaa\x02\n\x19WatchNotificationsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x0bkey_version\x18\x05 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\"\n\x11other_key_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x11other_pepper_mark\x18\x07 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\xc3\x01\n\x1aWatchNotificationsResponse\x12\x35\n\x07\x63hanges\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x10ListNodesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"U\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.hutong.exchange.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x87\x01\n\x15ListAuditHeadsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"q\n\rHeldAuditHead\x12.\n\naudit_head\x18\x01 \x01(\x0b\x32\x1a.hutong.audit.v1.AuditHead\x12\x30\n\x0creceive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x16ListAuditHeadsResponse\x12\x36\n\x0b\x61udit_heads\x18\x01 \x03(\x0b\x32!.hutong.exchange.v1.HeldAuditHead\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xac\x06\n\x0f\x45xchangeService\x12{\n\tReplicate\x12$.hutong.exchange.v1.ReplicateRequest\x1a%.hutong.exchange.v1.ReplicateResponse\"\x1d\x90\x02\x02\x8a\xd3\x18\x16\n\x10\x08\x06\x10\x05\x1a\nstart.node\x10\x01\x18\x03(\x01\x30\x01\x12\x80\x01\n\x0eLookupSubjects\x12).hutong.exchange.v1.LookupSubjectsRequest\x1a*.hutong.exchange.v1.LookupSubjectsResponse\"\x17\x90\x02\x01\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x12\x89\x01\n\x11SubscribeSubjects\x12,.hutong.exchange.v1.SubscribeSubjectsRequest\x1a-.hutong.exchange.v1.SubscribeSubjectsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x02\x12\x8e\x01\n\x12WatchNotifications\x12-.hutong.exchange.v1.WatchNotificationsRequest\x1a..hutong.exchange.v1.WatchNotificationsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x30\x01\x12u\n\tListNodes\x12$.hutong.exchange.v1.ListNodesRequest\x1a%.hutong.exchange.v1.ListNodesResponse\"\x1b\x90\x02\x01\x8a\xd3\x18\x14\n\x04\x08\x05\x10\x01\n\x04\x08\x08\x10\x01\n\x04\x08\x06\x10\x01\x18\x02\x12\x84\x01\n\x0eListAuditHeads\x12).hutong.exchange.v1.ListAuditHeadsRequest\x1a*.hutong.exchange.v1.ListAuditHeadsResponse\"\x1b\x90\x02\x01\x8a\xd3\x18\x14\n\n\x08\x06\x10\x05\x1a\x04node\n\x04\x08\x08\x10\x01\x18\x02\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +55,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATESTART'].fields_by_name['removed']._serialized_options = b'\272H\006\222\001\003\020\220N'
   _globals['_REPLICATESTART'].fields_by_name['send_time']._loaded_options = None
   _globals['_REPLICATESTART'].fields_by_name['send_time']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_REPLICATESTART'].fields_by_name['other_key_version']._loaded_options = None
+  _globals['_REPLICATESTART'].fields_by_name['other_key_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_REPLICATESTART'].fields_by_name['other_pepper_mark']._loaded_options = None
+  _globals['_REPLICATESTART'].fields_by_name['other_pepper_mark']._serialized_options = b'\272H\007z\002h\020\330\001\001'
   _globals['_REPLICATEBATCH'].fields_by_name['writer']._loaded_options = None
   _globals['_REPLICATEBATCH'].fields_by_name['writer']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
   _globals['_REPLICATEBATCH'].fields_by_name['offset']._loaded_options = None
@@ -68,6 +73,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATEBATCH'].fields_by_name['lives']._serialized_options = b'\272H\006\222\001\003\020\270\027'
   _globals['_REPLICATECHECKPOINT'].fields_by_name['backlog']._loaded_options = None
   _globals['_REPLICATECHECKPOINT'].fields_by_name['backlog']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REPLICATECHECKPOINT'].fields_by_name['audit_heads']._loaded_options = None
+  _globals['_REPLICATECHECKPOINT'].fields_by_name['audit_heads']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_REPLICATEREQUEST'].oneofs_by_name['frame']._loaded_options = None
   _globals['_REPLICATEREQUEST'].oneofs_by_name['frame']._serialized_options = b'\272H\002\010\001'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['subject_keys']._loaded_options = None
@@ -82,6 +89,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['at_least_as_fresh']._serialized_options = b'\272H\r\222\001\n\020\364\003\"\005r\003\030\200\002'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['items']._serialized_options = b'\372A\021\n\017hutong.org/Item\272H\017\222\001\014\020(\"\010r\006\250\353\201\312\006\001'
+  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['other_subject_keys']._loaded_options = None
+  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['other_subject_keys']._serialized_options = b'\272H\014\222\001\t\020\364\003\"\004z\002h\020'
   _globals['_CLAIMEDREPORTRECORD'].fields_by_name['lab']._loaded_options = None
   _globals['_CLAIMEDREPORTRECORD'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
   _globals['_SUBSCRIBESUBJECTSREQUEST'].fields_by_name['node']._loaded_options = None
@@ -94,10 +103,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['pepper_mark']._loaded_options = None
   _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['pepper_mark']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['key_version']._loaded_options = None
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['key_version']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_key_version']._loaded_options = None
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_key_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_pepper_mark']._loaded_options = None
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_pepper_mark']._serialized_options = b'\272H\007z\002h\020\330\001\001'
   _globals['_LISTNODESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTNODESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTNODESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTNODESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['node']._loaded_options = None
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_EXCHANGESERVICE'].methods_by_name['Replicate']._loaded_options = None
   _globals['_EXCHANGESERVICE'].methods_by_name['Replicate']._serialized_options = b'\220\002\002\212\323\030\026\n\020\010\006\020\005\032\nstart.node\020\001\030\003'
   _globals['_EXCHANGESERVICE'].methods_by_name['LookupSubjects']._loaded_options = None
@@ -108,36 +129,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGESERVICE'].methods_by_name['WatchNotifications']._serialized_options = b'\220\002\002\212\323\030\020\n\n\010\006\020\005\032\004node\020\001\030\003'
   _globals['_EXCHANGESERVICE'].methods_by_name['ListNodes']._loaded_options = None
   _globals['_EXCHANGESERVICE'].methods_by_name['ListNodes']._serialized_options = b'\220\002\001\212\323\030\024\n\004\010\005\020\001\n\004\010\010\020\001\n\004\010\006\020\001\030\002'
-  _globals['_REPLICATESTART']._serialized_start=373
-  _globals['_REPLICATESTART']._serialized_end=664
-  _globals['_REPLICATEBATCH']._serialized_start=667
-  _globals['_REPLICATEBATCH']._serialized_end=999
-  _globals['_REPLICATECHECKPOINT']._serialized_start=1001
-  _globals['_REPLICATECHECKPOINT']._serialized_end=1096
-  _globals['_REPLICATEREQUEST']._serialized_start=1099
-  _globals['_REPLICATEREQUEST']._serialized_end=1302
-  _globals['_REPLICATERESPONSE']._serialized_start=1304
-  _globals['_REPLICATERESPONSE']._serialized_end=1427
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1430
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1748
-  _globals['_SUBJECTRESULTS']._serialized_start=1751
-  _globals['_SUBJECTRESULTS']._serialized_end=1899
-  _globals['_CLAIMEDREPORTRECORD']._serialized_start=1902
-  _globals['_CLAIMEDREPORTRECORD']._serialized_end=2203
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=2206
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=2389
-  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_start=2391
-  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_end=2516
-  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_start=2519
-  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_end=2651
-  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=2654
-  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=2843
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=2846
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=3041
-  _globals['_LISTNODESREQUEST']._serialized_start=3043
-  _globals['_LISTNODESREQUEST']._serialized_end=3119
-  _globals['_LISTNODESRESPONSE']._serialized_start=3121
-  _globals['_LISTNODESRESPONSE']._serialized_end=3206
-  _globals['_EXCHANGESERVICE']._serialized_start=3209
-  _globals['_EXCHANGESERVICE']._serialized_end=3886
+  _globals['_EXCHANGESERVICE'].methods_by_name['ListAuditHeads']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['ListAuditHeads']._serialized_options = b'\220\002\001\212\323\030\024\n\n\010\006\020\005\032\004node\n\004\010\010\020\001\030\002'
+  _globals['_REPLICATESTART']._serialized_start=407
+  _globals['_REPLICATESTART']._serialized_end=773
+  _globals['_REPLICATEBATCH']._serialized_start=776
+  _globals['_REPLICATEBATCH']._serialized_end=1108
+  _globals['_REPLICATECHECKPOINT']._serialized_start=1111
+  _globals['_REPLICATECHECKPOINT']._serialized_end=1265
+  _globals['_REPLICATEREQUEST']._serialized_start=1268
+  _globals['_REPLICATEREQUEST']._serialized_end=1471
+  _globals['_REPLICATERESPONSE']._serialized_start=1473
+  _globals['_REPLICATERESPONSE']._serialized_end=1596
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1599
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1962
+  _globals['_SUBJECTRESULTS']._serialized_start=1965
+  _globals['_SUBJECTRESULTS']._serialized_end=2113
+  _globals['_CLAIMEDREPORTRECORD']._serialized_start=2116
+  _globals['_CLAIMEDREPORTRECORD']._serialized_end=2417
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=2420
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=2603
+  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_start=2605
+  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_end=2730
+  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_start=2733
+  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_end=2865
+  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=2868
+  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=3166
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=3169
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=3364
+  _globals['_LISTNODESREQUEST']._serialized_start=3366
+  _globals['_LISTNODESREQUEST']._serialized_end=3442
+  _globals['_LISTNODESRESPONSE']._serialized_start=3444
+  _globals['_LISTNODESRESPONSE']._serialized_end=3529
+  _globals['_LISTAUDITHEADSREQUEST']._serialized_start=3532
+  _globals['_LISTAUDITHEADSREQUEST']._serialized_end=3667
+  _globals['_HELDAUDITHEAD']._serialized_start=3669
+  _globals['_HELDAUDITHEAD']._serialized_end=3782
+  _globals['_LISTAUDITHEADSRESPONSE']._serialized_start=3784
+  _globals['_LISTAUDITHEADSRESPONSE']._serialized_end=3889
+  _globals['_EXCHANGESERVICE']._serialized_start=3892
+  _globals['_EXCHANGESERVICE']._serialized_end=4704
 # @@protoc_insertion_point(module_scope)
