@@ -18,7 +18,7 @@ from tests.support.access.methods import METHODS
 from tests.support.hostile.requests import RequestMaker, make_metadata
 from tests.support.waiting import turns
 
-AT_ONCE = 12
+AT_ONCE = 24
 """Calls under way."""
 BROKEN = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 """Codes that mean a fault of the server."""
@@ -67,9 +67,11 @@ class HostileCaller:
         channel = self._channels[self._server_of(service)]
         kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
         start = getattr(channel, kind)(f"/{service}/{method.name}")
+        is_watch = method.server_streaming and not method.client_streaming
         options: dict[str, Any] = {
             "metadata": make_metadata(rng),
-            "timeout": rng.choice((0.0005, 0.05, 2.0, 5.0)) if rng.random() < 0.3 else 2.0,
+            # A watch lasts until its deadline.
+            "timeout": rng.choice((0.0005, 0.02, 0.2, 2.0)) if rng.random() < 0.3 else 0.1 if is_watch else 2.0,
         }
         if method.client_streaming:
             call = start(self._stream(method), **options)
