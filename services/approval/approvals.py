@@ -72,7 +72,7 @@ FindSubjects = Callable[[PendingChange], Awaitable[Sequence[bytes]]]
 class Approvals:
     """The pending changes of one service.
 
-    `memory` is the service's table of request ids and `secret` the key of its hashes. A proposal lapses after `life`.
+    `memory` is the service's table of request ids and `secrets` the keys of its hashes. A proposal lapses after `life`.
     `grants` are the emergency grants under which proposers approve their own changes.
     """
 
@@ -84,7 +84,7 @@ class Approvals:
         clock: Clock,
         life: Span,
         grants: EmergencyGrants,
-        secret: bytes = b"",
+        secrets: Sequence[bytes] = (),
     ) -> None:
         self._database = database
         self._table = table
@@ -92,7 +92,7 @@ class Approvals:
         self._clock = clock
         self._life = life
         self._grants = grants
-        self._secret = secret
+        self._secrets = secrets
         self._makers: dict[str, Make] = {}
         self._finders: dict[str, FindSubjects] = {}
 
@@ -127,7 +127,7 @@ class Approvals:
                 request_id,
                 request,
                 response_type=pending_change_pb2.PendingChange,
-                secret=self._secret,
+                secrets=self._secrets,
             )
             return None if answer is None else find_change(connection, self._table, parse_pending_change(answer.name))
 
@@ -179,7 +179,7 @@ class Approvals:
                 now,
                 partial(store, connection),
                 response_type=pending_change_pb2.PendingChange,
-                secret=self._secret,
+                secrets=self._secrets,
             )
             return find_change(connection, self._table, parse_pending_change(answer.name))
 

@@ -6,6 +6,7 @@ processes at once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import structlog
@@ -51,7 +52,7 @@ _log = structlog.get_logger(__name__)
 class EmergencyGrants:
     """The emergency grants of one service, for callers of the role `decider`.
 
-    `memory` is the service's table of request ids and `secret` the key of its hashes. `node` is the region of this
+    `memory` is the service's table of request ids and `secrets` the keys of its hashes. `node` is the region of this
     node.
     """
 
@@ -63,7 +64,7 @@ class EmergencyGrants:
         clock: Clock,
         decider: str,
         node: str,
-        secret: bytes = b"",
+        secrets: Sequence[bytes] = (),
     ) -> None:
         self._database = database
         self._table = table
@@ -71,7 +72,7 @@ class EmergencyGrants:
         self._clock = clock
         self._decider = decider
         self._node = node
-        self._secret = secret
+        self._secrets = secrets
         self._service = table.name.removesuffix("_emergency_grants")
 
     async def open(self, request: OpenEmergencyGrantRequest) -> EmergencyGrant:
@@ -121,7 +122,7 @@ class EmergencyGrants:
                 now,
                 partial(store, connection),
                 response_type=emergency_grant_pb2.EmergencyGrant,
-                secret=self._secret,
+                secrets=self._secrets,
             )
             return find_grant(connection, self._table, parse_emergency_grant(answer.name))
 

@@ -10,6 +10,7 @@ from services.audit.sealer import AuditTiming, Sealer
 from services.audit.servicer import AuditServicer
 from services.audit.tables import AuditTables
 from services.audit.trail import Trail
+from services.domain.subject import Pepper
 from services.runtime.background import Job
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens
@@ -20,8 +21,8 @@ from services.storage.engine import Database
 class ServiceAudit:
     """The audit of one service.
 
-    `secret` is the pepper's, or empty at Policy. `region` is that of the node. `deliver` hands heads to Results of the
-    node; None at a node without another one above it.
+    `pepper` is None at Policy, which stores nothing about persons. `region` is that of the node. `deliver` hands heads
+    to Results of the node; None at a node without another one above it.
 
     Attributes:
         trail: where calls are recorded.
@@ -33,14 +34,14 @@ class ServiceAudit:
         self,
         database: Database,
         tables: AuditTables,
-        secret: bytes,
+        pepper: Pepper | None,
         region: str,
         clock: Clock,
         deliver: Deliver | None,
         timing: AuditTiming | None = None,
     ) -> None:
-        timing = timing or AuditTiming()
-        keys = AuditKeys(secret, tables.service)
+        timing, service = timing or AuditTiming(), tables.service
+        keys = AuditKeys.of_secret(b"", service) if pepper is None else AuditKeys.of_pepper(pepper, service)
         self.trail = Trail(database, tables, keys, region, clock)
         self._sealer = Sealer(database, tables, keys, clock, timing)
         self.jobs: tuple[Job, ...] = (self._sealer.run,)
@@ -50,7 +51,7 @@ class ServiceAudit:
         self.registration = Registration(
             "hutong.audit.v1.AuditService",
             add_AuditServiceServicer_to_server,
-            AuditServicer(database, tables, PageTokens(secret)),
+            AuditServicer(database, tables, PageTokens(() if pepper is None else pepper.secrets)),
         )
 
     async def close(self) -> None:

@@ -60,7 +60,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     await _read_policies(database, cache)
     heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
     audit = ServiceAudit(
-        database, tables.audit, b"", settings.jurisdiction, clock, None if heads is None else heads.deliver
+        database, tables.audit, None, settings.jurisdiction, clock, None if heads is None else heads.deliver
     )
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)

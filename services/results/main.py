@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
@@ -97,7 +97,7 @@ from services.storage.process_lock import try_sqlite_process_lock
 class Stores:
     """The stores of the Results service on one database. They share one change log.
 
-    `secret` is the key of the hashes by which repeated requests are recognised. `node` is the region of this node.
+    `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
     `joined` says that the node replicates to the nation.
     """
 
@@ -105,7 +105,7 @@ class Stores:
         self,
         database: Database,
         clock: Clock,
-        secret: bytes,
+        secrets: Sequence[bytes],
         node: str = "",
         *,
         joined: bool = False,
@@ -116,8 +116,10 @@ class Stores:
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
-        self.change_log = ChangeLog([list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home])
-        writer = IdempotentWriter(database, requests, secret)
+        self.change_log = ChangeLog(
+            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
+        )
+        writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
@@ -133,7 +135,7 @@ class Stores:
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
         self.watch = WatchStore(database, cache)
-        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, limits, node)
+        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)
 
 
 async def open_results(
@@ -182,18 +184,18 @@ async def _open_results(
     stores = Stores(
         database,
         clock,
-        pepper.secret,
+        pepper.secrets,
         settings.jurisdiction,
         joined=bool(settings.upstream),
         timing=timing,
         limits=limits,
     )
-    tokens = PageTokens(pepper.secret)
+    tokens = PageTokens(pepper.secrets)
     sent = UpstreamStore(database, clock, settings.jurisdiction)
     audit = ServiceAudit(
         database,
         audit_tables,
-        pepper.secret,
+        pepper,
         settings.jurisdiction,
         clock,
         sent.keep_audit_heads if settings.upstream else None,
@@ -242,10 +244,10 @@ async def _open_results(
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
     grants = EmergencyGrants(
-        database, emergency_grants, requests, clock, "supervisor", settings.jurisdiction, pepper.secret
+        database, emergency_grants, requests, clock, "supervisor", settings.jurisdiction, pepper.secrets
     )
     approvals = Approvals(
-        database, pending_changes, requests, clock, settings.approval_hours * HOUR, grants, pepper.secret
+        database, pending_changes, requests, clock, settings.approval_hours * HOUR, grants, pepper.secrets
     )
     unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
     recalling = RecallApprovals(

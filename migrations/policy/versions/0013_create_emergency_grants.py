@@ -1,6 +1,6 @@
 """Create the emergency grants, under which a caller approves its own changes, and name the grant of each change.
 
-Revision: 0024, after 0021
+Revision: 0013, after 0012
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0024"
-down_revision = "0021"
+revision = "0013"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
     op.create_table(
-        "results_emergency_grants",
+        "policy_emergency_grants",
         sa.Column("grant_id", sa.String(length=36), nullable=False),
         sa.Column("role", sa.String(length=16), nullable=False),
         sa.Column("holder", sa.String(length=100), nullable=False),
@@ -31,22 +31,22 @@ def upgrade() -> None:
         sa.Column("reviewer", sa.String(length=100), nullable=False),
         sa.Column("review_time", sa.BigInteger(), nullable=True),
         sa.Column("review_note", sa.String(length=256), nullable=False),
-        sa.PrimaryKeyConstraint("grant_id", name=op.f("pk_results_emergency_grants")),
+        sa.PrimaryKeyConstraint("grant_id", name=op.f("pk_policy_emergency_grants")),
     )
     op.create_index(
-        "ix_results_emergency_grants_holder",
-        "results_emergency_grants",
+        "ix_policy_emergency_grants_holder",
+        "policy_emergency_grants",
         ["holder"],
         unique=True,
         sqlite_where=sa.text("review_time IS NULL"),
         postgresql_where=sa.text("review_time IS NULL"),
     )
-    with op.batch_alter_table("results_pending_changes") as table:
+    with op.batch_alter_table("policy_pending_changes") as table:
         table.add_column(sa.Column("grant_id", sa.String(length=36), nullable=True))
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("results_pending_changes") as table:
+    with op.batch_alter_table("policy_pending_changes") as table:
         table.drop_column("grant_id")
-    op.drop_index("ix_results_emergency_grants_holder", "results_emergency_grants")
-    op.drop_table("results_emergency_grants")
+    op.drop_index("ix_policy_emergency_grants_holder", "policy_emergency_grants")
+    op.drop_table("policy_emergency_grants")
