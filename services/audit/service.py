@@ -40,7 +40,8 @@ class ServiceAudit:
         deliver: Deliver | None,
         timing: AuditTiming | None = None,
     ) -> None:
-        timing, service = timing or AuditTiming(), tables.service
+        timing = timing or AuditTiming()
+        service = tables.service
         keys = AuditKeys.of_secret(b"", service) if pepper is None else AuditKeys.of_pepper(pepper, service)
         self.trail = Trail(database, tables, keys, region, clock)
         self._sealer = Sealer(database, tables, keys, clock, timing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -46,13 +45,15 @@ class HostileCaller:
         """Call until that many messages were sent, or for that long."""
 
         async def call_on() -> None:
-            while self.frames < frames and len(self.faults) < 20:
+            while self.frames < frames and not over.is_set() and len(self.faults) < 20:
                 await self._call(self._rng.choice(METHODS))
 
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE):
-                    group.create_task(call_on())
+        over = asyncio.Event()
+        ending = asyncio.get_running_loop().call_later(seconds, over.set)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(call_on())
+        ending.cancel()
 
     def _server_of(self, service: str) -> str:
         """Return which of the node's services serves an RPC. Some are served by several."""
@@ -105,7 +106,7 @@ class HostileCaller:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
         except asyncio.CancelledError:
-            # The call was cancelled, or this task at the end of the time.
+            # The call was cancelled above, or the test is being stopped.
             if not call.cancelled():
                 raise
         code = await call.code()
