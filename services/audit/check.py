@@ -46,13 +46,8 @@ def check_audit(
     """Check all seals and rows of one service, and that the chains have the heads that are kept elsewhere.
 
     Seals of earlier versions of the pepper are checked under the keys that the store keeps. The versions of a chain
-<<<<<<< HEAD
-    never go back, so a stolen older key makes no seal that fits after the change. Without a head that is kept elsewhere
-    nothing shows that the newest rows were removed together with their seals.
-=======
     never go back, so a stolen older key makes no seal that fits after the change. Without such a head nothing shows
     that the newest rows were removed together with their seals.
->>>>>>> main
     """
     report = Report()
     keys = add_kept_keys(connection, tables, keys)
