@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hutong_client.cli.exit_codes import ExitCode
 
+from clients.examples.day import LAB
 from tests.support.client.command_line import Shell, upload_negatives
 from tests.support.client.laboratory_formats import card
 
@@ -24,6 +25,33 @@ def test_stored_decision_is_explained_and_replayed(hutong: Shell, tmp_path: Path
     assert hutong.json("decisions", "replay", name)["comparison"] == "REPLAY_COMPARISON_IDENTICAL"
     unknown = "decisions/0190a5e2-7c00-7000-8000-000000000001"
     assert "NOT_FOUND" in hutong("decisions", "get", unknown, code=ExitCode.FAILED).stderr
+
+
+def test_a_signed_report_is_verified_and_flagged_evidence_listed(hutong: Shell, tmp_path: Path) -> None:
+    """Its number has no digit. It is flagged until the key is registered, and again once the key is revoked."""
+    secret, public = str(tmp_path / "lab.key"), str(tmp_path / "lab.pub")
+    hutong("report", "new-key", secret, public)
+    issued = "2022-08-15T12:00:00+08:00"
+    report = ("--lab", LAB, "--report-number", "SIGNED", "--outcome", "negative", "--report-time", issued)
+    signed = hutong("report", "sign", "--key", secret, *report, "--number", card(611)).stdout.strip()
+    place = ("--region", "410105", "--purpose", "hotel", "--use-time", "2022-08-15T20:00:00+08:00")
+    shown = ("verify", "--number", card(611), *place, "--evidence", f"channel=paper-report,signed_report={signed}")
+
+    def flags() -> str:
+        name = hutong.json(*shown)["name"]
+        lines = hutong("decisions", "get", name, "--case", "2022-0815").stdout.splitlines()
+        return "".join(line.partition("flagged: ")[2] for line in lines)
+
+    assert flags() == "SIGNED: number without digit"
+    registered = hutong("lab", "set-signing-key", LAB, public).stdout
+    assert "signing key " in registered
+    assert flags() == ""
+    revoked = hutong("lab", "set-signing-key", LAB, public, "--revoked-from", issued).stdout
+    assert "revoked from 2022-08-15 12:00:00" in revoked
+    assert flags() == "SIGNED: number without digit, signature not valid"
+    (flag,) = hutong.json("decisions", "flags", "--region", "410000", "--kind", "signature-not-valid")["evidence_flags"]
+    assert (flag["report_number"], flag["region"]) == ("SIGNED", "410100")
+    assert "SIGNED" in hutong("decisions", "flags", "--lab", f"labs/{LAB}").stdout
 
 
 POLICY = """\
