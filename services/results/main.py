@@ -40,6 +40,7 @@ from services.results.exchange.downstream.missing_report_routing import NationRo
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver
+from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.homes.register import record_homes
@@ -115,7 +116,7 @@ class Stores:
         self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
         self.change_log = ChangeLog([list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home])
-        writer = IdempotentWriter(database, requests, secret)
+        self.writer = writer = IdempotentWriter(database, requests, secret)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
@@ -219,7 +220,9 @@ async def _open_results(
         ReplicationReceiver(downstream, pepper, clock, drain),
         NotificationStream(database, pepper, clock, drain, timing),
         SubjectLookup(stores.lookup, freshness, pepper, clock),
+        NodeRetirements(stores.writer),
         tokens,
+        clock,
     )
     imports = Importer(
         database,

@@ -45,6 +45,14 @@ export const table = {
             "method": "ListNodes"
           },
           {
+            "service": "hutong.exchange.v1.ExchangeService",
+            "method": "RetireNode"
+          },
+          {
+            "service": "hutong.exchange.v1.ExchangeService",
+            "method": "ReinstateNode"
+          },
+          {
             "service": "hutong.policy.v1.PolicyAdminService",
             "method": "PublishPolicy"
           },

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ExchangeServiceStub(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No
     document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
@@ -63,10 +64,21 @@ class ExchangeServiceStub(object):
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.RetireNode = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/RetireNode',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeResponse.FromString,
+                _registered_method=True)
+        self.ReinstateNode = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/ReinstateNode',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeResponse.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No
     document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
@@ -134,6 +146,27 @@ class ExchangeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetireNode(self, request, context):
+        """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+        the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+        before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+        unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+        something in the last minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReinstateNode(self, request, context):
+        """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+        unchanged. NOT_FOUND if the node never replicated to this one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -162,6 +195,16 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.FromString,
                     response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.SerializeToString,
             ),
+            'RetireNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireNode,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeResponse.SerializeToString,
+            ),
+            'ReinstateNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReinstateNode,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hutong.exchange.v1.ExchangeService', rpc_method_handlers)
@@ -171,7 +214,8 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No
     document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
@@ -302,6 +346,60 @@ class ExchangeService(object):
             '/hutong.exchange.v1.ExchangeService/ListNodes',
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/RetireNode',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReinstateNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/ReinstateNode',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExchangeServiceStub:
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No
     document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
@@ -79,10 +80,24 @@ class ExchangeServiceStub:
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
     The nation's operators call it; it needs no node's certificate.
     """
+    RetireNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]
+    """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+    the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+    before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+    unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+    something in the last minute.
+    """
+    ReinstateNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ReinstateNodeRequest, _exchange_service_pb2.ReinstateNodeResponse]
+    """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+    unchanged. NOT_FOUND if the node never replicated to this one.
+    """
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No
     document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
@@ -131,9 +146,23 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
     The nation's operators call it; it needs no node's certificate.
     """
+    RetireNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]  # type: ignore[assignment]
+    """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+    the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+    before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+    unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+    something in the last minute.
+    """
+    ReinstateNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ReinstateNodeRequest, _exchange_service_pb2.ReinstateNodeResponse]  # type: ignore[assignment]
+    """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+    unchanged. NOT_FOUND if the node never replicated to this one.
+    """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No
     document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
@@ -209,6 +238,31 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
         """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
         The nation's operators call it; it needs no node's certificate.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireNode(
+        self,
+        request: _exchange_service_pb2.RetireNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.RetireNodeResponse, _abc.Awaitable[_exchange_service_pb2.RetireNodeResponse]]:
+        """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+        the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+        before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+        unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+        something in the last minute.
+        """
+
+    @_abc_1.abstractmethod
+    def ReinstateNode(
+        self,
+        request: _exchange_service_pb2.ReinstateNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.ReinstateNodeResponse, _abc.Awaitable[_exchange_service_pb2.ReinstateNodeResponse]]:
+        """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+        unchanged. NOT_FOUND if the node never replicated to this one.
         """
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
