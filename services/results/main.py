@@ -249,6 +249,11 @@ async def _open_results(
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 
+    async def start() -> None:
+        if link is not None:
+            await link.check_tree()
+        await pool.warm()
+
     async def close() -> None:
         if link is not None:
             await link.close()
@@ -295,7 +300,7 @@ async def _open_results(
         check=check,
         close=close,
         # The workers start first, because work on a backlog would take the processor time that they need to start.
-        start=pool.warm,
+        start=start,
         background=(
             stores.partitions.run,
             missing_reports.run,

@@ -24,7 +24,7 @@ GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".t
 # own services do.
 NOT_FOR_PEOPLE = {"hutong.results.internal.v1.InternalLookupService/BatchLookupColumns"} | {
     f"hutong.exchange.v1.ExchangeService/{method}"
-    for method in ("Replicate", "LookupSubjects", "SubscribeSubjects", "WatchNotifications")
+    for method in ("AdmitNode", "Replicate", "LookupSubjects", "SubscribeSubjects", "WatchNotifications")
 }
 # What only a node with other nodes below it can do: a node that begins empty knows none of them.
 NEEDS_NODES = {f"hutong.exchange.v1.ExchangeService/{method}" for method in ("RetireNode", "ReinstateNode")}

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2 import (
+    AdmitNodeRequest,
+    AdmitNodeResponse,
     ListNodesRequest,
     ListNodesResponse,
     LookupSubjectsRequest,
@@ -23,7 +25,8 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
-from services.domain.names import parse_node
+from services.domain.names import format_node, parse_node
+from services.domain.region import NATION
 from services.domain.subject import mask_free_text
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.notification_stream import NotificationStream
@@ -64,6 +67,10 @@ class ExchangeServicer(ExchangeServiceServicer):
         self._receiver = receiver
         self._notifications = notifications
         self._subjects = subjects
+
+    async def AdmitNode(self, request: AdmitNodeRequest, context: Context) -> AdmitNodeResponse:
+        self._admission.admit(request.node)
+        return AdmitNodeResponse(node=format_node(NATION))
 
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context

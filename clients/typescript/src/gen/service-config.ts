@@ -34,6 +34,10 @@ export const table = {
           },
           {
             "service": "hutong.exchange.v1.ExchangeService",
+            "method": "AdmitNode"
+          },
+          {
+            "service": "hutong.exchange.v1.ExchangeService",
             "method": "LookupSubjects"
           },
           {

@@ -24,6 +24,46 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class AdmitNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node that asks, "nodes/{region}"."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdmitNodeRequest: _TypeAlias = AdmitNodeRequest  # noqa: Y015
+
+@_typing.final
+class AdmitNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node that answers, "nodes/{region}"."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdmitNodeResponse: _TypeAlias = AdmitNodeResponse  # noqa: Y015
+
+@_typing.final
 class ReplicateStart(_message.Message):
     """The first frame of a replication. It names the sender and its log."""
 
@@ -452,7 +492,9 @@ class SubscribeSubjectsResponse(_message.Message):
 
     @_builtins.property
     def links(self) -> _containers.RepeatedCompositeFieldContainer[_replica_pb2.ReplicatedLink]:
-        """The links between the subjects' documents, each once. Later links, and the ends of these, come by notifications."""
+        """The links of the subjects' documents, each once, and those that have ended. A node that was restored from an older
+        copy learns by them that links have ended. Later links, and the ends of these, come by notifications.
+        """
 
     def __init__(
         self,

@@ -39,6 +39,11 @@ class ExchangeServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.AdmitNode = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/AdmitNode',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeResponse.FromString,
+                _registered_method=True)
         self.Replicate = channel.stream_stream(
                 '/hutong.exchange.v1.ExchangeService/Replicate',
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.SerializeToString,
@@ -83,6 +88,15 @@ class ExchangeServiceServicer(object):
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
+
+    def AdmitNode(self, request, context):
+        """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+        names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Replicate(self, request_iterator, context):
         """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
@@ -132,7 +146,9 @@ class ExchangeServiceServicer(object):
         subject is named only if it has results of several nodes or several documents. It does not matter which result came
         first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
         recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-        notifications, the nation names again all adverse subjects to which the node is subscribed.
+        notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+        the node's laboratories, and the links of the node that have ended or are to be ended.
+        A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -170,6 +186,11 @@ class ExchangeServiceServicer(object):
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'AdmitNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdmitNode,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeResponse.SerializeToString,
+            ),
             'Replicate': grpc.stream_stream_rpc_method_handler(
                     servicer.Replicate,
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.FromString,
@@ -220,6 +241,33 @@ class ExchangeService(object):
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
+
+    @staticmethod
+    def AdmitNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/AdmitNode',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Replicate(request_iterator,

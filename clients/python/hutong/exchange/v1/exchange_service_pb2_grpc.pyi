@@ -38,6 +38,11 @@ class ExchangeServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExchangeServiceAsyncStub: ...
+    AdmitNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.AdmitNodeRequest, _exchange_service_pb2.AdmitNodeResponse]
+    """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+    names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+    """
     Replicate: _grpc.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]
     """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
     acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
@@ -74,7 +79,9 @@ class ExchangeServiceStub:
     subject is named only if it has results of several nodes or several documents. It does not matter which result came
     first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
     recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-    notifications, the nation names again all adverse subjects to which the node is subscribed.
+    notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+    the node's laboratories, and the links of the node that have ended or are to be ended.
+    A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -104,6 +111,11 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    AdmitNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.AdmitNodeRequest, _exchange_service_pb2.AdmitNodeResponse]  # type: ignore[assignment]
+    """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+    names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+    """
     Replicate: _aio.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]  # type: ignore[assignment]
     """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
     acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
@@ -140,7 +152,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     subject is named only if it has results of several nodes or several documents. It does not matter which result came
     first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
     recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-    notifications, the nation names again all adverse subjects to which the node is subscribed.
+    notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+    the node's laboratories, and the links of the node that have ended or are to be ended.
+    A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -167,6 +181,17 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
+
+    @_abc_1.abstractmethod
+    def AdmitNode(
+        self,
+        request: _exchange_service_pb2.AdmitNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.AdmitNodeResponse, _abc.Awaitable[_exchange_service_pb2.AdmitNodeResponse]]:
+        """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+        names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+        """
 
     @_abc_1.abstractmethod
     def Replicate(
@@ -227,7 +252,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         subject is named only if it has results of several nodes or several documents. It does not matter which result came
         first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
         recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-        notifications, the nation names again all adverse subjects to which the node is subscribed.
+        notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+        the node's laboratories, and the links of the node that have ended or are to be ended.
+        A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
         """
 
     @_abc_1.abstractmethod

@@ -30,8 +30,8 @@ class _SetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SetAsi
     SET_ASIDE_REASON_UNSPECIFIED: _SetAsideReason.ValueType  # 0
     """Not a value that any node returns."""
     SET_ASIDE_REASON_NOT_ITS_OWN: _SetAsideReason.ValueType  # 1
-    """Registrations, standings and reports of a laboratory whose home is another node, and links that another node has
-    made, or their ends. They were not stored. It also counts
+    """Registrations, standings and reports of a laboratory whose home is another node, links that another node has made,
+    and requests to end them from a node that has no results of either document. They were not stored. It also counts
     reports that were stored before the laboratory's home was known, and that a report of the home with the same number
     replaced. A change that comes again is counted again.
     """
@@ -52,8 +52,8 @@ class SetAsideReason(_SetAsideReason, metaclass=_SetAsideReasonEnumTypeWrapper):
 SET_ASIDE_REASON_UNSPECIFIED: SetAsideReason.ValueType  # 0
 """Not a value that any node returns."""
 SET_ASIDE_REASON_NOT_ITS_OWN: SetAsideReason.ValueType  # 1
-"""Registrations, standings and reports of a laboratory whose home is another node, and links that another node has
-made, or their ends. They were not stored. It also counts
+"""Registrations, standings and reports of a laboratory whose home is another node, links that another node has made,
+and requests to end them from a node that has no results of either document. They were not stored. It also counts
 reports that were stored before the laboratory's home was known, and that a report of the home with the same number
 replaced. A change that comes again is counted again.
 """

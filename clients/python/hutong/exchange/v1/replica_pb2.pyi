@@ -307,6 +307,7 @@ class ReplicatedLink(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNLINK_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
+    UNLINK_NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"links/{uuid7}"."""
     subject_key: _builtins.bytes
@@ -319,6 +320,10 @@ class ReplicatedLink(_message.Message):
     """The type of that document."""
     source_node: _builtins.str
     """The node that made it, "nodes/{region}". Empty for the sender."""
+    unlink_node: _builtins.str
+    """The node where a person removed the link, "nodes/{region}", if that is not the node that made it. Without
+    unlink_time it is a request: the node that made the link ends it, and sends its end.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were linked."""
@@ -326,7 +331,9 @@ class ReplicatedLink(_message.Message):
     @_builtins.property
     def unlink_time(self) -> _timestamp_pb2.Timestamp:
         """When the link was removed; absent while it holds. An end that was sent once stays. Only the node that made the link
-        and the nation can end it for other nodes.
+        and the nation can end it for other nodes. If another node sends it to the nation, it is a request: the nation
+        passes it on to the node that made the link, if it has results of either document from the node that asks.
+        Otherwise the request is set aside (NOT_ITS_OWN).
         """
 
     def __init__(
@@ -340,10 +347,11 @@ class ReplicatedLink(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unlink_time: _timestamp_pb2.Timestamp | None = ...,
         source_node: _builtins.str = ...,
+        unlink_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_node", b"unlink_node", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,7 +445,9 @@ Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 
 @_typing.final
 class ReplicatedMissingReport(_message.Message):
-    """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory."""
+    """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory; or the
+    end of that: the nation has the record now.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -445,6 +455,7 @@ class ReplicatedMissingReport(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RAISING_NODE_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The laboratory, "labs/{uscc}"."""
     report_number: _builtins.str
@@ -455,6 +466,12 @@ class ReplicatedMissingReport(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was shown."""
 
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When the report was uploaded; absent while no record is known. The nation sends it to every node that may list the
+        missing report, and each of them closes it. The nation itself ignores it.
+        """
+
     def __init__(
         self,
         *,
@@ -462,10 +479,11 @@ class ReplicatedMissingReport(_message.Message):
         report_number: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         raising_node: _builtins.str = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lab", b"lab", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
