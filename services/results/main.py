@@ -79,6 +79,7 @@ from services.results.upload.workers import ValidationPool, WorkerContext
 from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
+from services.runtime.audit import AuditTrail
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -127,7 +128,7 @@ class Stores:
         )
         self.applier = ChangeApplier(self.change_log, self.router)
         self.labs = LabStore(database, writer, self.change_log, cache)
-        self.documents = DocumentStore(database, writer, self.change_log)
+        self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
@@ -192,7 +193,7 @@ async def _open_results(
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
-    link = _link(settings, stores, pepper, clock)
+    link = _link(settings, stores, pepper, clock, audit.trail)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
     )
@@ -314,10 +315,12 @@ async def _open_results(
     )
 
 
-def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
+def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock, trail: AuditTrail) -> UpstreamLink | None:
     """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
-    notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
+    notifications = NotificationStore(
+        stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions, trail
+    )
     return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)

@@ -80,6 +80,7 @@ class LoggedChange:
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the named laboratory.
         adverse_keys: the subjects of those results that count and are positive.
+        maker: for a link the region of the node that made it; empty for this node.
     """
 
     kind: ChangeKind
@@ -89,3 +90,4 @@ class LoggedChange:
     source: str = ""
     is_new: bool = False
     adverse_keys: Collection[bytes] = ()
+    maker: str = ""

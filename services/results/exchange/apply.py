@@ -9,6 +9,7 @@ written later counts, and the nation stores it under the next number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from operator import attrgetter
 
@@ -19,7 +20,7 @@ from services.results.changelog.log import ChangeLog, append_entry
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import link_change
-from services.results.exchange.apply_registers import receive_lab, receive_link
+from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
 from services.results.exchange.model import Change, Replica, ReplicaTubes
@@ -70,10 +71,12 @@ class ChangeApplier:
             LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender, adverse_keys=adverse.get(lab, ()))
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        links = [link_change(change, arrival.sender) for change in changes if isinstance(change, DocumentLink)]
-        self._change_log.notify(connection, [*results, *links, *missing_report_changes(passed_on)], arrival.now)
+        self._change_log.notify(connection, [*results, *applied.links, *missing_report_changes(passed_on)], arrival.now)
         for change in results:
             append_entry(connection, change.lab, change.names, arrival.now)
+        # This node alone states the end of its own links, so the end goes to the node above by its log.
+        ended = [(link.link_id, 0) for link in applied.ended_links]
+        append_entry(connection, "", ended, arrival.now, ChangeKind.LINKS)
         return applied
 
 
@@ -82,7 +85,19 @@ def _receive_registers(connection: Connection, changes: Sequence[Change], arriva
         if isinstance(change, Lab):
             applied.second_registration_count += receive_lab(connection, change, arrival.sender)
         elif isinstance(change, DocumentLink):
-            applied.not_its_own[arrival.sender] += not receive_link(connection, change, arrival)
+            _receive_link(connection, change, arrival, applied)
+
+
+def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, applied: Applied) -> None:
+    effect = receive_link(connection, link, arrival)
+    if effect is LinkEffect.SET_ASIDE:
+        applied.not_its_own[arrival.sender] += 1
+        return
+    change = link_change(link, arrival.sender)
+    # A link that is returned is a change of the nation, of which its sender is notified too.
+    applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
+    if effect is LinkEffect.ENDED:
+        applied.ended_links.append(link)
 
 
 def _store_results(
