@@ -321,6 +321,6 @@ def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock, trai
         return None
     sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
     notifications = NotificationStore(
-        stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions, trail
+        stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions, trail, stores.lab_cache
     )
     return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)

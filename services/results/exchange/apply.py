@@ -25,6 +25,7 @@ from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.exchange.result_writer import ResultWriter
+from services.results.labs.copies import store_copy
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
@@ -71,7 +72,9 @@ class ChangeApplier:
             LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender, adverse_keys=adverse.get(lab, ()))
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        self._change_log.notify(connection, [*results, *applied.links, *missing_report_changes(passed_on)], arrival.now)
+        self._change_log.notify(
+            connection, [*results, *applied.labs, *applied.links, *missing_report_changes(passed_on)], arrival.now
+        )
         for change in results:
             append_entry(connection, change.lab, change.names, arrival.now)
         # This node alone states the end of its own links, so the end goes to the node above by its log.
@@ -82,8 +85,13 @@ class ChangeApplier:
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:
     for change in changes:
-        if isinstance(change, Lab):
-            applied.second_registration_count += receive_lab(connection, change, arrival.sender)
+        if isinstance(change, Lab) and not arrival.at_nation:
+            store_copy(connection, change, arrival.node)
+        elif isinstance(change, Lab):
+            received = receive_lab(connection, change, arrival.sender)
+            applied.second_registration_count += received.is_second
+            if received.is_changed:
+                applied.labs.append(LoggedChange(ChangeKind.LABS, "", [(change.uscc, 0)], source=arrival.sender))
         elif isinstance(change, DocumentLink):
             _receive_link(connection, change, arrival, applied)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
@@ -37,27 +38,38 @@ class LinkEffect(Enum):
     """The node that made the link sends it as active, but it has ended or is to be ended. The nation returns it."""
 
 
-def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
-    """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before.
+class ReceivedLab(NamedTuple):
+    """What receiving a laboratory has done.
 
-    Return whether the registration is a new conflict: another node has registered the laboratory, and no home is known.
-    In a conflict the entries of neither node count.
+    Attributes:
+        is_second: the registration is a new conflict: another node has registered the laboratory, and no home is known.
+            The entries of neither node count then.
+        is_changed: other nodes may have to know of it: the registration or an entry is new.
     """
+
+    is_second: bool
+    is_changed: bool
+
+
+def receive_lab(connection: Connection, lab: Lab, sender: str) -> ReceivedLab:
+    """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before."""
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}
     connection.execute(insert_if_absent(connection, _labs).values(**stated))
     # The row is locked so that the entries of two nodes get different numbers.
     connection.execute(select(_labs.c.uscc).where(_labs.c.uscc == lab.uscc).with_for_update())
     is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1
-    _add_standings(connection, lab, sender)
+    is_added = _add_standings(connection, lab, sender)
     store_homes(connection, [lab.uscc])
     # The home's statement replaces that of another node. A registration by the nation itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
     connection.execute(update(_labs).where(*at_home).values(**stated))
-    return is_new and connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar() == ""
+    home = connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar()
+    return ReceivedLab(is_new and home == "", is_new or is_added)
 
 
-def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
+def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
+    """Add the entries that the node has not sent before. Return whether there are any."""
     of_lab = _standings.c.uscc == lab.uscc
     columns = [_standings.c[name] for name in ("standing", "effective_time", "reason", "record_time")]
     query = select(*columns).where(of_lab, _standings.c.source_node.in_(("", sender)))
@@ -80,6 +92,7 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
                 for index, change in enumerate(unknown, start=1)
             ],
         )
+    return bool(unknown)
 
 
 def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> LinkEffect:

@@ -46,6 +46,7 @@ class Applied:
     Attributes:
         not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
+        labs: the laboratories that are new at the nation, or whose standing changed there.
         links: the changes of links that are not set aside.
         ended_links: the links of this node that have ended, because they were removed at another node.
     """
@@ -55,6 +56,7 @@ class Applied:
     conflict_count: int = 0
     not_its_own: Counter[str] = field(default_factory=Counter)
     second_registration_count: int = 0
+    labs: list[LoggedChange] = field(default_factory=list)
     links: list[LoggedChange] = field(default_factory=list)
     ended_links: list[DocumentLink] = field(default_factory=list)
 

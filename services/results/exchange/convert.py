@@ -275,6 +275,8 @@ def _fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
         if change.effective_time is not None:
             set_timestamp(standing.effective_time, change.effective_time)
         set_timestamp(standing.record_time, change.record_time)
+    if lab.home:
+        message.home_node = format_node(lab.home)
 
 
 def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
@@ -294,6 +296,7 @@ def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
             )
             for change in message.standings
         ),
+        parse_node(message.home_node, "lab.home_node") if message.home_node else "",
     )
 
 

@@ -29,6 +29,7 @@ from services.results.exchange.downstream.copied_items import leave_out_other_it
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition
 from services.results.exchange.subscribers import find_subscribers
+from services.results.labs.tables import labs as lab_register
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import find_closed, list_passed_on
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
@@ -66,6 +67,12 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
             for node, name in _pair_with_subscribers(change, subscribers):
                 if node not in (change.source, NATION):
                     by_node[node][change.kind, change.lab].append(name)
+    labs = [change for change in changes if change.kind is ChangeKind.LABS]
+    nodes = connection.execute(select(_nodes.c.node)).scalars().all() if labs else ()
+    for change in labs:
+        for node in nodes:
+            if node != change.source:
+                by_node[node][change.kind, ""].extend(change.names)
     for change in changes:
         if change.kind is ChangeKind.LINKS and change.maker not in ("", NATION, change.source):
             of_maker = by_node[change.maker][change.kind, change.lab]
@@ -126,21 +133,20 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
 
 
 def repeat_missed(connection: Connection, node: str, now: Instant) -> None:
-    """Send again, to a node that begins without a cursor and has missed notifications, what no subscription brings.
+    """Send to a node that begins without a cursor what no subscription brings.
 
-    These are all adverse subjects of the node, its own links that have ended or are to be ended, and the missing
-    reports of its laboratories, closed ones too.
+    These are all laboratories. If it has missed notifications, these are also all adverse subjects of the node, its own
+    links that have ended or are to be ended, and the missing reports of its laboratories, closed ones too.
     """
-    if not has_missed(connection, node):
-        return
-    names: dict[tuple[ChangeKind, str], list[tuple[str, int]]] = {
-        (ChangeKind.ADVERSE_SUBJECTS, ""): [(key.hex(), 0) for key in find_marked(connection, node)],
-        (ChangeKind.LINKS, ""): [(link_id, 0) for link_id in find_ended(connection, node)],
-    }
-    homes = tables.lab_homes
-    usccs = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
-    for lab, numbers in list_passed_on(connection, usccs).items():
-        names[ChangeKind.MISSING_REPORTS, lab] = [(number, 0) for number in numbers]
+    usccs = connection.execute(select(lab_register.c.uscc).order_by(lab_register.c.uscc)).scalars().all()
+    names: dict[tuple[ChangeKind, str], list[tuple[str, int]]] = {(ChangeKind.LABS, ""): [(uscc, 0) for uscc in usccs]}
+    if has_missed(connection, node):
+        names[ChangeKind.ADVERSE_SUBJECTS, ""] = [(key.hex(), 0) for key in find_marked(connection, node)]
+        names[ChangeKind.LINKS, ""] = [(link_id, 0) for link_id in find_ended(connection, node)]
+        homes = tables.lab_homes
+        own = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
+        for lab, numbers in list_passed_on(connection, own).items():
+            names[ChangeKind.MISSING_REPORTS, lab] = [(number, 0) for number in numbers]
     if found := {key: reports for key, reports in names.items() if reports}:
         _append(connection, node, found, now)
 

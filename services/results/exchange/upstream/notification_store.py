@@ -15,6 +15,8 @@ from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import add_subscriptions, list_subscribed
+from services.results.labs.cache import LabCache
+from services.results.labs.model import Lab
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import results
 from services.runtime.audit import AuditEvent, AuditKind, AuditTrail
@@ -39,7 +41,9 @@ class NotificationStore:
         applier: ChangeApplier,
         partitions: PartitionMaintainer,
         trail: AuditTrail | None = None,
+        labs: LabCache | None = None,
     ) -> None:
+        self._labs = labs
         self._trail = trail
         self._database = database
         self._clock = clock
@@ -75,7 +79,11 @@ class NotificationStore:
         await self._partitions.prepare(
             [change.result.reference_time for change in changes if isinstance(change, Replica)]
         )
-        return await self._database.write(self._apply, changes, position, subscribed)
+        applied = await self._database.write(self._apply, changes, position, subscribed)
+        for change in changes:
+            if isinstance(change, Lab) and self._labs is not None:
+                self._labs.forget(change.uscc)
+        return applied
 
     def _apply(
         self,

@@ -51,7 +51,7 @@ async def recall_everything(member: Member) -> None:
 async def test_followings_that_a_restored_nation_lost_are_renewed(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """The subscription was the province's only notification. A later recall still reaches its copies."""
+    """Only the laboratory's registration and the subscription are notifications. A later recall reaches the copies."""
     url = sqlite_url("results")
     async with open_member(tmp_path / "nation", url, "000000") as nation:
         link: Link = await stack.enter_async_context(link_to(nation.address))
@@ -64,9 +64,10 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
         await jilin.node.register()
         await jilin.node.upload(make_tubes(3))
         await until(lambda: len(nation.results()) == 3)
+        await until(lambda: henan.rows(notification_positions, "processed") == [(1,)])
         copy = Copy(url, tmp_path / "nation.copy")
         await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
-        await until(lambda: henan.rows(notification_positions, "processed") == [(1,)])
+        await until(lambda: henan.rows(notification_positions, "processed") == [(2,)])
     copy.restore()
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
     link.lead_to(nation.address)

@@ -81,6 +81,8 @@ class ExchangeServiceStub:
     recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
     notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
     the node's laboratories, and the links of the node that have ended or are to be ended.
+    A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+    begins with the cursor 0, so that copies of results count as they do at their origin.
     A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
@@ -154,6 +156,8 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
     notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
     the node's laboratories, and the links of the node that have ended or are to be ended.
+    A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+    begins with the cursor 0, so that copies of results count as they do at their origin.
     A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -254,6 +258,8 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
         notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
         the node's laboratories, and the links of the node that have ended or are to be ended.
+        A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+        begins with the cursor 0, so that copies of results count as they do at their origin.
         A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
         """
 

@@ -397,7 +397,9 @@ Global___ReplicatedLabStanding: _TypeAlias = ReplicatedLabStanding  # noqa: Y015
 
 @_typing.final
 class ReplicatedLab(_message.Message):
-    """A laboratory of the sending node. Its contact stays in its own province."""
+    """A laboratory of the sending node, or from the nation a laboratory of the country with the entries that count: those of
+    its home and of the nation. Its contact stays in its own province.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -407,12 +409,17 @@ class ReplicatedLab(_message.Message):
     AUTHORIZE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     STANDINGS_FIELD_NUMBER: _builtins.int
+    HOME_NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}"."""
     display_name: _builtins.str
     """The registered name."""
     region: _builtins.str
     """The region where it works, a six-digit GB/T 2260 code."""
+    home_node: _builtins.str
+    """The laboratory's home, "nodes/{region}" (SetAsideReason says which node that is). Set by the nation only. Empty if
+    the home is not known.
+    """
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
         """The instant from which it is authorised; absent if it always was."""
@@ -423,7 +430,10 @@ class ReplicatedLab(_message.Message):
 
     @_builtins.property
     def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicatedLabStanding]:
-        """The whole standing history, oldest first. The receiver adds the entries that it does not know yet."""
+        """The whole standing history, oldest first. The nation adds the entries that it does not know yet. From the nation it
+        is the history that counts for copies of the laboratory's results. At the laboratory's home it counts beside the
+        home's own entries.
+        """
 
     def __init__(
         self,
@@ -434,10 +444,11 @@ class ReplicatedLab(_message.Message):
         authorize_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         standings: _abc.Iterable[Global___ReplicatedLabStanding] | None = ...,
+        home_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "region", b"region", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "home_node", b"home_node", "name", b"name", "region", b"region", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

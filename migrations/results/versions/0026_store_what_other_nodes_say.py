@@ -1,4 +1,4 @@
-"""Record at which node a link was removed, and when a missing report was closed at another node.
+"""Record what comes from other nodes: removals of links, closed missing reports, and standings of laboratories.
 
 Revision: 0026, after 0025
 """
@@ -19,9 +19,21 @@ def upgrade() -> None:
         table.add_column(sa.Column("unlink_node", sa.String(length=6), nullable=True))
     with op.batch_alter_table("missing_reports") as table:
         table.add_column(sa.Column("close_time", sa.BigInteger(), nullable=True))
+    op.create_table(
+        "lab_copies",
+        sa.Column("uscc", sa.String(length=18), nullable=False),
+        sa.Column("display_name", sa.String(length=200), nullable=False),
+        sa.Column("region", sa.String(length=6), nullable=False),
+        sa.Column("authorize_time", sa.BigInteger(), nullable=True),
+        sa.Column("create_time", sa.BigInteger(), nullable=False),
+        sa.Column("is_elsewhere", sa.Boolean(), nullable=False),
+        sa.Column("standings", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("uscc", name="pk_lab_copies"),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("lab_copies")
     with op.batch_alter_table("missing_reports") as table:
         table.drop_column("close_time")
     with op.batch_alter_table("document_links") as table:
