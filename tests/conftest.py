@@ -44,10 +44,25 @@ def _no_call_of_another_test() -> None:
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """One PostgreSQL server for the whole run. Tests that stop or kill a server start one of their own."""
+    """One PostgreSQL server for the whole run. Tests that halt a server use `own_server`."""
     server = PostgresServer(tmp_path_factory.mktemp("postgresql") / "data", synced=False)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def fragile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A second PostgreSQL server, which tests may halt. They use it by `own_server`."""
+    server = PostgresServer(tmp_path_factory.mktemp("fragile") / "data", synced=False)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(fragile_server: PostgresServer) -> Iterator[PostgresServer]:
+    """A PostgreSQL server that no other test uses meanwhile. It runs again after the test."""
+    yield fragile_server
+    fragile_server.resume()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ writer of their own, whose state the process keeps in memory, because they are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, insert, select
@@ -113,14 +113,21 @@ class Trail:
         besides = [also for _, also in batch if also is not None]
         own, self._own = self._own, None
         try:
-            if own is not None and not besides:
-                self._own = await self._database.write_alone(self._statements.append_packs, own, events)
+            if own is not None and not besides and not self._database.is_sqlite:
+                self._own = await self._append_alone(own, events)
             else:
                 self._own = await self._database.write(self._store, own, events, besides)
         except _WriterTaken:
             # Another process uses the writer. That process keeps the writer, and this process takes a new one.
             self._own = await self._database.write(self._store, None, events, besides, is_alone=False)
         return [None] * len(batch)
+
+    async def _append_alone(self, own: _Writer, events: Sequence[AuditEvent]) -> _Writer:
+        for pack, after, advanced in _chained_packs(own, events):
+            if await self._database.write_alone(self._statements.append_pack, (*advanced, *pack[1:])) != 1:
+                raise _WriterTaken
+            own = after
+        return own
 
     def _store(
         self,
@@ -151,7 +158,11 @@ class Trail:
 
 
 class _Statements:
-    """Appends rows by the fastest way of each engine: COPY on PostgreSQL, one prepared statement on SQLite."""
+    """Appends rows by the fastest way of each engine: COPY on PostgreSQL, one prepared statement on SQLite.
+
+    Attributes:
+        append_pack: advances a writer and inserts a pack on PostgreSQL. It changes no row if the writer is taken.
+    """
 
     def __init__(self, tables: AuditTables) -> None:
         rows = tables.rows.name
@@ -169,7 +180,7 @@ class _Statements:
         marks = ", ".join(["%s"] * (len(Pack._fields) - 1))
         self._insert_pack = f"INSERT INTO {packs} ({listed}) VALUES ({'?, ' * (len(Pack._fields) - 1)}?)"  # noqa: S608
         # One statement, so that the transaction takes one round trip.
-        self._append_pack = (
+        self.append_pack = (
             f"WITH advanced AS ({self._advance} RETURNING writer_id)"  # noqa: S608 - names of tables and columns
             f" INSERT INTO {packs} ({listed}) SELECT writer_id, {marks} FROM advanced"
         )
@@ -205,15 +216,26 @@ class _Statements:
             _WriterTaken: the writer's state is not the given one. The transaction must be rolled back.
         """
         is_sqlite = connection.dialect.name == "sqlite"
-        for together in split_events(events):
-            writer_id, newest, digest = writer
-            pack = pack_events(writer_id, newest + 1, together)
-            writer = _Writer(writer_id, pack.last_sequence, chain_pack(digest, pack))
-            advanced = (writer.sequence, writer.digest, writer_id, newest)
+        for pack, after, advanced in _chained_packs(writer, events):
             if is_sqlite:
                 if connection.exec_driver_sql(self._advance_sqlite, advanced).rowcount != 1:
                     raise _WriterTaken
                 connection.exec_driver_sql(self._insert_pack, tuple(pack))
-            elif connection.exec_driver_sql(self._append_pack, (*advanced, *pack[1:])).rowcount != 1:
+            elif connection.exec_driver_sql(self.append_pack, (*advanced, *pack[1:])).rowcount != 1:
                 raise _WriterTaken
+            writer = after
         return writer
+
+
+def _chained_packs(
+    writer: _Writer, events: Sequence[AuditEvent]
+) -> Iterator[tuple[Pack, _Writer, tuple[int, bytes, int, int]]]:
+    """Yield the packs of events in order.
+
+    Each comes with the writer's state after it, and with the parameters of the statement that advances the writer.
+    """
+    for together in split_events(events):
+        writer_id, newest, digest = writer
+        pack = pack_events(writer_id, newest + 1, together)
+        writer = _Writer(writer_id, pack.last_sequence, chain_pack(digest, pack))
+        yield pack, writer, (writer.sequence, writer.digest, writer_id, newest)

@@ -35,7 +35,9 @@ from services.verification.schema import audit as audit_tables
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
+from services.verification.verify.ask import Sources
 from services.verification.verify.servicer import VerificationServicer
+from services.verification.verify.single import SingleQuestions
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.subject_tag import is_tagged
@@ -73,10 +75,11 @@ async def open_verification(
     results_stub: ReconnectingStub[InternalLookupServiceAsyncStub] = ReconnectingStub(
         open_to_results, InternalLookupServiceStub
     )
-    results = ResultsClient(results_stub, settings.jurisdiction)
-    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing)
+    results = ResultsClient(results_stub, settings.jurisdiction, settings.source_seconds)
+    policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing, settings.source_seconds)
     token_uses = TokenUses(database, clock)
-    verifier = Verifier(results, policies, store, pepper, clock, token_uses)
+    sources = Sources(policies, results)
+    verifier = Verifier(sources, results, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secret)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
     audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
@@ -106,7 +109,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.VerificationService",
                 add_VerificationServiceServicer_to_server,
-                VerificationServicer(verifier, streams, store),
+                VerificationServicer(SingleQuestions(verifier, sources, results, store), verifier, streams, store),
             ),
             Registration(
                 "hutong.verification.v1.RefusalService",

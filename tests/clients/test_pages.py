@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 from clients.examples.node import Node
+from tests.support.clients import CLIENTS, TOOLS, require
+from tests.support.pages import block
 from tests.support.processes import run
 
-CLIENTS = Path(__file__).parents[2] / "clients"
-TOOLS = {"go": "go", "typescript": "npm", "java": "mvn"}
 FAULTY = {
     "go": "go run ./examples/gate -region 999999",
     "typescript": "npm run --silent gate -- --region 999999",
@@ -21,25 +18,29 @@ FAULTY = {
 }
 """The command of a gate with a region that does not exist."""
 
+SHELL = {
+    "go": block("clients/go/README.md", "sh"),
+    "typescript": block("clients/typescript/README.md", "sh"),
+    "java": block("clients/java/README.md", "sh"),
+}
+"""The commands of each page."""
+
 languages = pytest.mark.parametrize("language", TOOLS)
 
 
-@pytest.fixture(autouse=True)
-def tool_is_installed(language: str) -> None:
+@pytest.fixture
+def tool(language: str) -> None:
     """A client without its tool is skipped with a message, and fails in CI."""
-    if not shutil.which(TOOLS[language]):
-        message = f"{TOOLS[language]} is not installed: clients/{language} is not tested"
-        assert not os.environ.get("CI"), message
-        pytest.skip(message)
+    require(language)
 
 
 def commands(language: str) -> list[str]:
     """Return the commands of the page's shell block, without their comments."""
-    block = (CLIENTS / language / "README.md").read_text("utf-8").partition("```sh\n")[2].partition("```")[0]
-    return [re.sub(r"\s+#.*", "", line) for line in block.splitlines()]
+    return [re.sub(r"\s+#.*", "", line) for line in SHELL[language].splitlines()]
 
 
 @languages
+@pytest.mark.usefixtures("tool")
 def test_commands_of_the_page_upload_and_ask(language: str, node: Node) -> None:
     """The bad tube is named with its reason, and all others are stored. The gate gets a typed answer."""
     printed = ""
@@ -54,9 +55,19 @@ def test_commands_of_the_page_upload_and_ask(language: str, node: Node) -> None:
 
 
 @languages
+@pytest.mark.usefixtures("tool")
 def test_faulty_field_is_named(language: str, node: Node) -> None:
     """The typed error has its path and the reason."""
     done = run(["sh", "-c", FAULTY[language]], cwd=CLIENTS / language, env=node.environment, timeout=300)
     assert done.returncode == 1
     assert "region: " in done.stdout
     assert "REGION_UNKNOWN" in done.stderr
+
+
+def test_lines_of_the_typescript_page_are_the_gates() -> None:
+    """The page shows what `npm run gate` runs, without the options of its example."""
+    example = (
+        (CLIENTS / "typescript/examples/gate.ts").read_text("utf-8").replace("values.verification", '"localhost:50053"')
+    )
+    shown = block("clients/typescript/README.md", "ts").splitlines()
+    assert [line for line in shown if line not in [each.strip() for each in example.splitlines()]] == []

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-import itertools
 import re
-import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +16,16 @@ from hutong_client.cli.main import run as run_hutong
 from services.__main__ import run as run_hutongd
 from services.runtime.configuration.settings import VARIABLES
 from tests.support.access.methods import METHODS
+from tests.support.pages import block, code_spans, commands, prose, spellings
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\(([^()\s]+)\)")
-CODE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {"shared_buffers"}
 """Names of PostgreSQL's settings."""
 COMMANDS = {"hutong": run_hutong, "hutongd": run_hutongd}
-WORD = re.compile(r"[a-z][a-z-]*(?:\|[a-z][a-z-]*)*")
 TREES = ("services", "protos", "tests", "clients", "migrations", "docs", "deploy")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")
 SECTION = re.compile(r"docs/([a-z]+)\.md,? §\s?([0-9]+(?:\.[0-9]+)?)")
@@ -39,25 +34,6 @@ SECTION = re.compile(r"docs/([a-z]+)\.md,? §\s?([0-9]+(?:\.[0-9]+)?)")
 def named(path: Path) -> str:
     """Return the name of a document in the ids of tests."""
     return str(path.relative_to(ROOT))
-
-
-def prose(document: Path) -> str:
-    """Return a document without its blocks of code."""
-    return FENCE.sub("", document.read_text(encoding="utf-8"))
-
-
-def code_spans(document: Path) -> Iterator[str]:
-    """Yield each text in backticks as one line."""
-    for span in CODE.findall(prose(document)):
-        yield " ".join(span.split())
-
-
-def commands(document: Path) -> Iterator[str]:
-    """Yield what a reader may type: texts in backticks, and the lines of code blocks without their comments."""
-    yield from code_spans(document)
-    for block in FENCE.findall(document.read_text(encoding="utf-8")):
-        for line in block.splitlines():
-            yield line.partition("#")[0].strip().removeprefix("$ ")
 
 
 @pytest.fixture(scope="module")
@@ -79,20 +55,6 @@ def test_make_targets_exist(document: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named_targets = {target for command in commands(document) for target in MAKE.findall(command)}
     assert named_targets <= targets
-
-
-def spellings(line: str) -> Iterator[tuple[str, tuple[str, ...], set[str]]]:
-    """Yield each command that a line names: the program, its words up to the first argument, and its options."""
-    try:
-        words = shlex.split(line, comments=True)
-    except ValueError:
-        return
-    if not words or words[0] not in COMMANDS:
-        return
-    path = list(itertools.takewhile(WORD.fullmatch, words[1:]))
-    options = {word.strip("[].,") for word in words if word.lstrip("[").startswith("--")}
-    for choice in itertools.product(*(word.split("|") for word in path)):
-        yield words[0], choice, options
 
 
 @functools.cache
@@ -122,9 +84,8 @@ def test_commands_exist(document: Path) -> None:
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not here")
 def test_the_pepper_is_split_and_joined_as_the_page_says(tmp_path: Path) -> None:
     """The commands of the page about keys make a pepper and two parts, and the two parts make it again."""
-    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     (make,) = [span for span in code_spans(ROOT / "docs/security.md") if span.endswith("> pepper")]
-    (split,) = re.findall(r"^   ```\n(.*?)^   ```", page, re.DOTALL | re.MULTILINE)
+    split = block("docs/security.md", "sh")
     join = (
         split.splitlines()[1]
         .replace('"first"', '"second"')
@@ -144,8 +105,8 @@ def test_the_readme_lists_every_rpc() -> None:
     for row in re.findall(
         r"^\| (`\w+Service\.[^|]*)\|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
     ):
-        service, _, first = CODE.findall(row)[0].partition(".")
-        listed |= {(service, method) for method in (first, *CODE.findall(row)[1:])}
+        service, _, first = re.findall(r"`([^`]+)`", row)[0].partition(".")
+        listed |= {(service, method) for method in (first, *re.findall(r"`([^`]+)`", row)[1:])}
     every = {
         (method.containing_service.name, method.name) for method in METHODS if ".internal." not in method.full_name
     }

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a real node of three processes."""
+"""What the end-to-end tests share: a real node that stays empty."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from clients.examples.node import Node, running_node
-from tests.support.ports import free_addresses
+from clients.examples.node import ALL, Node
+from tests.support.client.forked_node import forked_node
 
 
 @pytest.fixture(scope="session")
 def empty_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node on which no test writes."""
-    with running_node(tmp_path_factory.mktemp("node"), free_addresses()) as running:
+    with forked_node(tmp_path_factory.mktemp("node"), [ALL]) as running:
         yield running

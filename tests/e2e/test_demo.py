@@ -12,6 +12,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from clients.examples.demo import play
+from clients.examples.node import Node
+from tests.support.pages import block
 from tests.support.ports import free_addresses
 from tests.support.processes import run, started
 
@@ -28,8 +33,7 @@ def is_served(address: str) -> bool:
 
 def shown_in_readme() -> list[str]:
     """The lines of the demo that the README shows, each up to its ellipsis."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("$ make demo")[2].partition("```")[0]
-    return [line.removesuffix("...") for line in text.splitlines()[1:]]
+    return [line.removesuffix("...") for line in block("README.md", "console", "$ make demo").splitlines()[1:]]
 
 
 def test_demo_tells_its_story() -> None:
@@ -74,7 +78,7 @@ def test_the_nation_is_played_to_its_end() -> None:
 
 @contextlib.contextmanager
 def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The demo with --stay, its data in a directory, and its output. The block begins when the demo has ended."""
+    """The demo with --stay, its data in a directory, and its output. It has ended when the block has."""
     environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     with started(
         [*COMMAND, "--stay"],
@@ -107,14 +111,14 @@ def run_invitation(told: str, addresses: dict[str, str]) -> None:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def test_demo_stays_and_comes_again(tmp_path: Path) -> None:
-    """With --stay it serves until Ctrl-C, and what it prints runs; again on the same data all is duplicate."""
+def test_demo_stays_and_can_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --stay it serves until Ctrl-C, and what it prints runs; played again on the same data all is duplicate."""
     addresses = free_addresses()
-    for counts, is_new in (("accepted 20000, duplicates 20,", True), ("accepted 0, duplicates 20020,", False)):
-        with staying(tmp_path, addresses) as (process, told):
-            assert counts in told
-            assert (tmp_path / ".hutong/results.db").exists()
-            if is_new:
-                run_invitation(told, addresses)
-        assert process.returncode == 0
-        assert not any(map(is_served, addresses.values()))
+    with staying(tmp_path, addresses) as (process, told):
+        assert "accepted 20000, duplicates 20," in told
+        assert (tmp_path / ".hutong/results.db").exists()
+        run_invitation(told, addresses)
+        play(Node(tmp_path / ".hutong", addresses), tmp_path)
+        assert "accepted 0, duplicates 20020," in capsys.readouterr().out
+    assert process.returncode == 0
+    assert not any(map(is_served, addresses.values()))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.examples.node import Node, running_node
-from tests.support.ports import free_addresses
+from clients.examples.node import ALL, Node
+from tests.support.client.forked_node import forked_node
 from tests.support.processes import run as run_command
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +59,7 @@ def shown() -> set[str]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node that begins empty."""
-    with running_node(tmp_path_factory.mktemp("node"), free_addresses()) as running:
+    with forked_node(tmp_path_factory.mktemp("node"), [ALL]) as running:
         yield running
 
 

@@ -12,21 +12,10 @@ from pathlib import Path
 import pytest
 
 from clients.examples.node import Node
+from tests.support.pages import block
 from tests.support.processes import run
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 PORTS = {"results": "127.0.0.1:50051", "policy": "127.0.0.1:50052", "verification": "127.0.0.1:50053"}
-
-
-def block(language: str, holding: str) -> str:
-    """The one code block of the README that holds a text."""
-    (found,) = [
-        text
-        for kind, text in re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
-        if (kind, holding in text) == (language, True)
-    ]
-    return found
 
 
 def environment(node: Node) -> dict[str, str]:
@@ -36,7 +25,7 @@ def environment(node: Node) -> dict[str, str]:
 
 def test_python_example_runs(empty_node: Node) -> None:
     """The client example asks a fresh node, where no rule is in force, and prints the answer."""
-    example = block("python", "connect() as node")
+    example = block("README.md", "python")
     done = run([sys.executable, "-c", example], env=environment(empty_node), timeout=60)
     assert done.returncode == 0, done.stderr
     assert len(example.strip().splitlines()) <= 12
@@ -44,7 +33,9 @@ def test_python_example_runs(empty_node: Node) -> None:
 
 def test_hutong_example_runs(empty_node: Node) -> None:
     """The command gets an answer: undetermined, since a fresh node has no rules. The number is in no argument."""
-    (command,) = [line for line in block("", "hutong verify").splitlines() if line.startswith("hutong verify")]
+    (command,) = [
+        line for line in block("README.md", "sh", "hutong verify").splitlines() if line.startswith("hutong verify")
+    ]
     (number,) = re.findall(r"# type (\d+)", command)
     arguments = shlex.split(command, comments=True)
     assert number not in arguments
@@ -58,22 +49,9 @@ def test_hutong_example_runs(empty_node: Node) -> None:
 )
 def test_grpcurl_example_runs(empty_node: Node) -> None:
     """The grpcurl call finds the service by reflection."""
-    script = "grpcurl" + block("", "grpcurl -plaintext").partition("grpcurl")[2]
+    script = "grpcurl" + block("README.md", "sh", "grpcurl -plaintext").partition("grpcurl")[2]
     for name, address in PORTS.items():
         script = script.replace(address, empty_node.addresses[name])
     done = run(["sh", "-c", script], timeout=60)
     assert done.returncode == 0, done.stderr
     assert "DECISION_REASON_NO_POLICY_IN_FORCE" in done.stdout
-
-
-def test_make_targets_exist() -> None:
-    """Every `make` target that the README names is one."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z-]+)", README)) - {"it", "the"} <= targets
-
-
-def test_settings_exist() -> None:
-    """Every setting that the README names is one."""
-    from services.runtime.configuration.settings import VARIABLES
-
-    assert set(re.findall(r"HUTONG_[A-Z_]+", README)) <= set(VARIABLES)

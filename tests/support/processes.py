@@ -23,6 +23,12 @@ INSECURE = {"HUTONG_INSECURE": "1"}
 
 A server that asks for certificates must not have it.
 """
+PATIENT = {"HUTONG_SOURCE_SECONDS": f"{TIMEOUT_SECONDS:g}"}
+"""Lets services wait for each other as long as tests wait for anything.
+
+On a busy machine a source may take longer than the two seconds of the default, and its answers would be UNDETERMINED.
+Tests of what happens then set a shorter time.
+"""
 _MARK = "TEST_PROCESS"
 """The variable that marks all descendants of this process, including orphans that have another parent by now."""
 
@@ -103,9 +109,9 @@ def run(
 def environment(**variables: str) -> dict[str, str]:
     """Return the test's environment with only these HUTONG_ variables, named in lower case without the prefix.
 
-    HUTONG_INSECURE is added unless the servers ask for certificates.
+    HUTONG_INSECURE is added unless the servers ask for certificates, and HUTONG_SOURCE_SECONDS as PATIENT says.
     """
-    own = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")} | PATIENT
     if "tls_client_ca_file" not in variables:
         own |= INSECURE
     return own | {f"HUTONG_{name.upper()}": value for name, value in variables.items()}

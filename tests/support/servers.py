@@ -13,14 +13,14 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.server.server import running
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
-from tests.support.processes import INSECURE
+from tests.support.processes import INSECURE, PATIENT
 from tests.support.secrets import PEPPER, write_secret
 
 
 def settings_for(directory: Path, *, pepper: bytes = PEPPER, **variables: str) -> Settings:
     """Return the settings of a node with its files in a directory. Keywords are HUTONG_ variables in lower case."""
     pepper_file = write_secret(directory / "test-pepper", pepper)
-    environment = {"HUTONG_DATA_DIR": str(directory), "HUTONG_PEPPER_FILE": str(pepper_file)}
+    environment = PATIENT | {"HUTONG_DATA_DIR": str(directory), "HUTONG_PEPPER_FILE": str(pepper_file)}
     if "tls_client_ca_file" not in variables:
         environment |= INSECURE
     environment |= {f"HUTONG_{name.upper()}": value for name, value in variables.items()}

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Awaitable, Callable
 
-TIMEOUT_SECONDS = 30.0
+TIMEOUT_SECONDS = 60.0
 """The longest that a test waits for anything.
 
 On an idle machine everything takes a fraction of it, so only what hangs takes longer.

@@ -27,6 +27,7 @@ from deploy.envoy.configure import main
 from tests.support import browser
 from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, REGION, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
+from tests.support.pages import block
 from tests.support.ports import free_address
 from tests.support.processes import run, started
 from tests.support.results.factories import make_document
@@ -152,10 +153,15 @@ async def test_json_is_answered_as_json(web: Web) -> None:
 
 @in_module
 async def test_documented_request_is_answered(web: Web) -> None:
-    """The JSON in docs/http.md is a request as it stands."""
-    page = await asyncio.to_thread(Path("docs/http.md").read_text, "utf-8")
-    shown = page.partition("```json\n")[2].partition("```")[0]
-    answer = await web.post(VERIFY, shown.encode(), authorization=web.gate_token())
+    """The lines and the JSON in docs/http.md are a request as they stand, with a token."""
+    first, *lines = block("docs/http.md", "http").splitlines()
+    verb, _, path = first.partition(" /")
+    assert verb == "POST"
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert headers.pop("authorization") == "Bearer {token}"
+    body = block("docs/http.md", "json").encode()
+    named = {name.replace("-", "_"): value for name, value in headers.items()}
+    answer = await web.post(path, body, authorization=web.gate_token(), **named)
     assert answer.status == 200
 
 

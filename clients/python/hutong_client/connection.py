@@ -68,7 +68,7 @@ def channel_options() -> list[tuple[str, int | str]]:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS files in PEM.
+    """The paths of TLS files in PEM.
 
     Attributes:
         ca_file: the trusted authorities; None for the system's.
@@ -76,9 +76,9 @@ class Tls:
         key_file: the private key of the certificate.
     """
 
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
+    ca_file: str | Path | None = None
+    certificate_file: str | Path | None = None
+    key_file: str | Path | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Tls | None:
@@ -90,7 +90,7 @@ class Tls:
     def credentials(self) -> grpc.ChannelCredentials:
         """Return the credentials; raise OSError if a file cannot be read."""
         ca, key, certificate = (
-            file.read_bytes() if file else None for file in (self.ca_file, self.key_file, self.certificate_file)
+            Path(file).read_bytes() if file else None for file in (self.ca_file, self.key_file, self.certificate_file)
         )
         return grpc.ssl_channel_credentials(ca, key, certificate)
 

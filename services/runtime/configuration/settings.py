@@ -15,6 +15,7 @@ from typing import Any
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
+from services.runtime.client.circuit_breaker import SOURCE_SECONDS
 from services.runtime.configuration.config_file import read_config_file, suggestion
 from services.runtime.configuration.pepper_source import PepperSource, read_pepper
 from services.runtime.configuration.tls import TlsSettings
@@ -152,6 +153,11 @@ class Settings:
     drain_seconds: float = variable("how long calls may continue after SIGTERM", read_seconds, "20")
     start_seconds: float = variable(
         "how long an upload may take to send its first frame before it is ended", read_seconds, "30"
+    )
+    source_seconds: float = variable(
+        "how long a decision may wait for Results or Policy, and a look-up half as long for the nation",
+        read_seconds,
+        f"{SOURCE_SECONDS:g}",
     )
     max_calls: int = variable("unary calls in flight in one process before RESOURCE_EXHAUSTED", count(1), "4096")
     upload_workers: int = variable(

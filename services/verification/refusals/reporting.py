@@ -125,8 +125,7 @@ class RefusalReporter:
             scope=LOOKUP_SCOPE_NATIONWIDE,
             store_decision=True,
         )
-        _, kept = await self._verifier.conclude(question)
-        return kept
+        return await self._verifier.conclude(question)
 
     def _counts(
         self,

@@ -43,15 +43,21 @@ class PolicyClient:
     """Asks this node's Policy if no cached answer may be used."""
 
     def __init__(
-        self, open_channel: OpenChannel, jurisdiction: str, clock: Clock, timing: SourceTiming | None = None
+        self,
+        open_channel: OpenChannel,
+        jurisdiction: str,
+        clock: Clock,
+        timing: SourceTiming | None = None,
+        source_seconds: float = SOURCE_SECONDS,
     ) -> None:
         self._timing = timing = timing or SourceTiming()
+        self._seconds = source_seconds
         self._stub: ReconnectingStub[PolicyServiceAsyncStub] = ReconnectingStub(open_channel, PolicyServiceStub)
         self._clock = clock
         self._jurisdiction = jurisdiction
         self._source = f"{format_node(jurisdiction)}/policy"
         self.unavailable = SourceStatus(self._source, SOURCE_UNAVAILABLE, None)
-        self._breaker = CircuitBreaker(self._source)
+        self._breaker = CircuitBreaker(self._source, longest_seconds=source_seconds)
         self._cache = PolicyCache()
         self._watch = PolicyWatch(open_channel, self._cache.drop, self._on_connected, timing)
         self._coalescer: Coalescer[PolicyQuestion, PolicyAnswer | None] = Coalescer(self._resolve_batch)
@@ -172,7 +178,7 @@ class PolicyClient:
         request = BatchResolvePoliciesRequest(requests=[policy_question_to_proto(question) for question in questions])
         stub = self._stub.stub
         try:
-            response = await stub.BatchResolvePolicies(request, timeout=SOURCE_SECONDS, metadata=outgoing_metadata())
+            response = await stub.BatchResolvePolicies(request, timeout=self._seconds, metadata=outgoing_metadata())
         except grpc.aio.AioRpcError as error:
             self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:

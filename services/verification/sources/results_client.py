@@ -43,37 +43,52 @@ _FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.Sta
 class ResultsClient:
     """Asks this node's Results."""
 
-    def __init__(self, stub: ReconnectingStub[InternalLookupServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(
+        self,
+        stub: ReconnectingStub[InternalLookupServiceAsyncStub],
+        jurisdiction: str,
+        source_seconds: float = SOURCE_SECONDS,
+    ) -> None:
         self._stub = stub
+        self._seconds = source_seconds
         source = f"{format_node(jurisdiction)}/results"
         self.unavailable = SourceStatus(source, SOURCE_UNAVAILABLE, None)
-        self._breaker = CircuitBreaker(source)
+        self._breaker = CircuitBreaker(source, longest_seconds=source_seconds)
         # Look-ups that arrive while calls are under way share the next call, which costs both sides far less.
         # Nationwide look-ups have calls of their own, so that no other look-up waits for a slow nation.
-        self._local: Coalescer[LookUp, Answer] = Coalescer(self._look_up_batch, on_late=self._give_up)
-        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self._look_up_batch, in_flight=4, on_late=self._give_up)
+        self._local: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, on_late=self._give_up)
+        self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, in_flight=4, on_late=self._give_up)
         self._region = jurisdiction
         # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
+        # Its lateness says nothing about Results.
         self._unshared: Coalescer[LookUp, Answer] = Coalescer(
-            self._look_up_batch, max_batch=1, in_flight=64, on_late=self._give_up
+            self.look_up_shared, max_batch=1, in_flight=64, on_late=lambda: None
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._late: set[asyncio.Future[Sequence[Answer | HutongError]]] = set()
 
-    def ask(self, look_up: LookUp, longest_seconds: float = SOURCE_SECONDS) -> asyncio.Future[Answer]:
+    def ask(self, look_up: LookUp, share: float = 1.0) -> asyncio.Future[Answer]:
         """Send a look-up and return the future of its answer.
 
-        The future has an answer within the time that the circuit breaker allows. It raises InvalidArgument if Results
-        rejects the look-up.
+        The future has an answer within a share of the time that Results may take, and sooner if the circuit is open. It
+        raises InvalidArgument if Results rejects the look-up.
         """
-        if self.may_wait(look_up.request):
-            coalescer = self._unshared
-        elif look_up.request.scope == LOOKUP_SCOPE_NATIONWIDE:
-            coalescer = self._nationwide
-        else:
+        if self.is_shared(look_up.request):
             coalescer = self._local
-        return coalescer.ask(look_up, self._breaker.seconds_of(longest_seconds))
+        elif self.may_wait(look_up.request):
+            coalescer = self._unshared
+        else:
+            coalescer = self._nationwide
+        return coalescer.ask(look_up, self.seconds_to_wait(share))
+
+    def seconds_to_wait(self, share: float = 1.0) -> float:
+        """Return how long the call under way may wait for a look-up that may take a share of the source's time."""
+        return self._breaker.seconds_of(self._seconds * share)
+
+    def is_shared(self, look_up: LookupLatestRequest) -> bool:
+        """Return whether Results answers a look-up from its own store, so that no other look-up waits long with it."""
+        return look_up.scope != LOOKUP_SCOPE_NATIONWIDE and not self.may_wait(look_up)
 
     def may_wait(self, look_up: LookupLatestRequest) -> bool:
         """Return whether a look-up has a consistency token of another node.
@@ -85,7 +100,7 @@ class ResultsClient:
         return commit is not None and commit.region != self._region
 
     async def look_up_each(
-        self, look_ups: Sequence[LookUp], longest_seconds: float = SOURCE_SECONDS
+        self, look_ups: Sequence[LookUp], share: float = 1.0
     ) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
@@ -96,24 +111,24 @@ class ResultsClient:
         for index, one in enumerate(look_ups):
             token = one.request.at_least_as_fresh
             if token and self.may_wait(one.request):
-                coalescer = by_token.setdefault(token, Coalescer(self._look_up_batch, on_late=self._give_up))
-                waiting[index] = coalescer.ask(one, self._breaker.seconds_of(longest_seconds))
+                coalescer = by_token.setdefault(token, Coalescer(self.look_up_shared, on_late=self._give_up))
+                waiting[index] = coalescer.ask(one, self.seconds_to_wait(share))
         rest = [one for index, one in enumerate(look_ups) if index not in waiting]
-        together = await self._look_up_together(rest, longest_seconds)
+        together = await self._look_up_together(rest, share)
         if not waiting:
             return together
         await asyncio.wait(waiting.values())
         prompt = iter(together)
         return [_outcome(waiting[index]) if index in waiting else next(prompt) for index in range(len(look_ups))]
 
-    async def _look_up_together(self, look_ups: list[LookUp], longest_seconds: float) -> Sequence[Answer | HutongError]:
+    async def _look_up_together(self, look_ups: list[LookUp], share: float) -> Sequence[Answer | HutongError]:
         if not look_ups:
             return []
         nationwide = any(one.request.scope == LOOKUP_SCOPE_NATIONWIDE for one in look_ups)
         async with self._nationwide_batches if nationwide else self._batches:
-            call = asyncio.ensure_future(self._look_up_batch(look_ups))
+            call = asyncio.ensure_future(self.look_up_shared(look_ups))
             try:
-                await asyncio.wait([call], timeout=self._breaker.seconds_of(longest_seconds))
+                await asyncio.wait([call], timeout=self.seconds_to_wait(share))
             except asyncio.CancelledError:
                 call.cancel()
                 raise
@@ -126,22 +141,27 @@ class ResultsClient:
 
     def _give_up(self) -> Answer:
         """Return the answer to a look-up whose deadline has passed."""
-        self._breaker.record_failure("no answer in time")
+        self.note_late()
         return None
 
-    async def _look_up_batch(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
+    def note_late(self) -> None:
+        """Note that a look-up had no answer in time, so that the next ones are not waited for as long."""
+        self._breaker.record_failure("no answer in time")
+
+    async def look_up_shared(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:
+        """Answer look-ups in order by one call. The caller limits the wait of each."""
         request = BatchLookupColumnsRequest(requests=[one.request for one in look_ups])
         if any(one.subject_key for one in look_ups):
             request.subject_keys.extend([one.subject_key for one in look_ups])
         stub = self._stub.stub
         try:
-            response = await stub.BatchLookupColumns(request, timeout=SOURCE_SECONDS, metadata=inner_metadata())
+            response = await stub.BatchLookupColumns(request, timeout=self._seconds, metadata=inner_metadata())
         except grpc.aio.AioRpcError as error:
             if len(look_ups) > 1 and error.code() in _FAULTS:
                 half = len(look_ups) // 2
                 return [
-                    *await self._look_up_batch(look_ups[:half]),
-                    *await self._look_up_batch(look_ups[half:]),
+                    *await self.look_up_shared(look_ups[:half]),
+                    *await self.look_up_shared(look_ups[half:]),
                 ]
             self._breaker.record_failure(error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:

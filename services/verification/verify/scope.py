@@ -16,8 +16,9 @@ from services.verification.verify.inputs import GatheredInputs, SourceAnswers, g
 from services.verification.verify.kept import Reply
 from services.verification.verify.question import Question
 
-SECOND_LOOK_UP_SECONDS = 1.2
-"""The longest wait for the second look-up. Results itself waits one second for the nation; the rest is for the call."""
+SECOND_LOOK_UP_SHARE = 0.6
+"""The share of the time of a source that the second look-up may take. Results itself waits half of that time for the
+nation; the rest is for the call."""
 
 _SUFFICIENT = frozenset({pb.DECISION_OUTCOME_RECOGNIZED, pb.DECISION_OUTCOME_NOT_REQUIRED})
 

@@ -24,6 +24,7 @@ from services.domain.names import parse_decision
 from services.verification.decision.convert import mend_sources
 from services.verification.verify.asker import FULL, current_asker
 from services.verification.verify.replay import replay
+from services.verification.verify.single import SingleQuestions
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
@@ -36,13 +37,16 @@ Context = Any
 class VerificationServicer(VerificationServiceServicer):
     """VerificationService: makes, stores and replays decisions."""
 
-    def __init__(self, verifier: Verifier, streams: VerificationStream, store: DecisionStore) -> None:
+    def __init__(
+        self, singles: SingleQuestions, verifier: Verifier, streams: VerificationStream, store: DecisionStore
+    ) -> None:
+        self._singles = singles
         self._verifier = verifier
         self._streams = streams
         self._store = store
 
     async def Verify(self, request: VerifyRequest, context: Context) -> VerifyResponse:
-        return VerifyResponse(decision=await self._verifier.verify(request))
+        return await self._singles.verify(request)
 
     async def BatchVerify(self, request: BatchVerifyRequest, context: Context) -> BatchVerifyResponse:
         return await self._verifier.verify_each(request)

@@ -325,6 +325,8 @@ async def test_the_command_lists_approves_and_rejects(guarded: Guarded, capsys: 
     _, text = await hutong_text(WANG, "pending", "list", "--json")
     changes = {change["name"]: change for change in json.loads(text)["pending_changes"]}
     assert changes[pending.name]["change"]["unlink_reason"] == "a slip"
+    code, shown = await hutong_text(WANG, "pending", "get", pending.name)
+    assert (code, shown.startswith(pending.name)) == (ExitCode.DONE, True)
     assert (await hutong_text(LI, "pending", "approve", pending.name))[0] == ExitCode.FAILED
     code, told = await hutong_text(WANG, "pending", "approve", pending.name)
     assert (code, told) == (ExitCode.DONE, f"{pending.name}: approved")

@@ -18,10 +18,10 @@ from clients.examples.day import LAB
 from tests.support.client.command_line import Shell
 from tests.support.client.laboratory_formats import ENGLISH, TITLES, card, members, person, plus, xlsx
 from tests.support.client.laboratory_formats import csv as csv_file
+from tests.support.pages import block
 from tests.support.processes import run, started
 from tests.support.waiting import wait_until
 
-README = Path(__file__).parents[3] / "clients/python/README.md"
 UNKNOWN_CARD = "410105186001010019"
 PLACE = ("--region", "410105", "--purpose", "hotel", "--arriving-from", "220500")
 
@@ -216,8 +216,7 @@ def test_thousands_of_identical_rows_are_stored_once(hutong: Shell, tmp_path: Pa
 
 def test_example_of_the_readme_runs(hutong: Shell) -> None:
     """The README's example runs against the node that the environment names."""
-    code = README.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
-    done = run([sys.executable, "-c", code], env=hutong.environment, timeout=60)
+    done = run([sys.executable, "-c", block("clients/python/README.md", "python")], env=hutong.environment, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "outcome: DECISION_OUTCOME_" in done.stdout
 

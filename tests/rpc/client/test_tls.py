@@ -40,7 +40,7 @@ async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.Captu
 
         def list_labs(tls: Tls | None, environment: dict[str, str]) -> None:
             with connect(results=address, tls=tls, environment=environment) as node:
-                node.labs.ListLabs(ListLabsRequest(), timeout=5)
+                node.labs.ListLabs(ListLabsRequest(), timeout=TIMEOUT_SECONDS)
 
         await asyncio.to_thread(list_labs, own, {})
         await asyncio.to_thread(list_labs, None, variables)
@@ -54,7 +54,7 @@ async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.Captu
 
 
 async def test_slow_link_connects_and_uploads(tmp_path: Path) -> None:
-    """Over mutual TLS with round trips of a second; a caller's deadline that is too short for them ends the call."""
+    """Over mutual TLS with round trips of 0.4 s; a caller's deadline that is too short for them ends the call."""
     authority = Authority(tmp_path, "ours")
     server, caller = authority.sign("node"), authority.sign("lab", spiffe(LAB_NAME))
     supervisor = authority.sign("supervisor", spiffe("supervisors/000000"))
@@ -66,7 +66,7 @@ async def test_slow_link_connects_and_uploads(tmp_path: Path) -> None:
     )
     service = await open_results(settings)
     async with serving(service, settings) as address, link_to(address) as link:
-        link.slow(0.5)
+        link.slow(0.2)
 
         def register() -> None:
             tls = Tls(authority.root.certificate, supervisor.certificate, supervisor.key)
@@ -77,7 +77,7 @@ async def test_slow_link_connects_and_uploads(tmp_path: Path) -> None:
             tls = Tls(authority.root.certificate, caller.certificate, caller.key)
             with connect(results=link.address, tls=tls, environment={}) as node:
                 with pytest.raises(DeadlineExceeded):
-                    node.labs.ListLabs(ListLabsRequest(), timeout=0.5)
+                    node.labs.ListLabs(ListLabsRequest(), timeout=0.2)
                 assert node.labs.ListLabs(ListLabsRequest(), timeout=TIMEOUT_SECONDS).labs
                 [sent] = UploadSession(node.uploads, LAB_NAME, "slow").send([Batch([make_tube(1)], None)])
                 assert sent.response.accepted_count == 1

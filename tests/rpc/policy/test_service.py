@@ -503,31 +503,27 @@ async def test_province_publishes_for_itself_alone(sqlite_url: MakeUrl, tmp_path
             assert error_info(caught.value).reason == "NOT_PERMITTED"
 
 
-async def test_answers_go_on_while_the_database_is_unavailable(tmp_path: Path) -> None:
+async def test_answers_go_on_while_the_database_is_unavailable(tmp_path: Path, own_server: PostgresServer) -> None:
     """Questions are answered from memory with an as_of_time that stands still; publications wait and then succeed."""
-    server = PostgresServer(tmp_path / "data")
-    try:
-        async with policy_at(server.make("policy"), tmp_path) as service:
-            await service.publish(make_policy())
-            server.halt()
-            request = ResolvePolicyRequest(region="410105", purpose=HOTEL)
-            before = (await service.read.ResolvePolicy(request)).effective_policy
-            assert before.governing != ""
-            with pytest.raises(grpc.aio.AioRpcError) as caught:
+    async with policy_at(own_server.make("policy"), tmp_path) as service:
+        await service.publish(make_policy())
+        own_server.halt()
+        request = ResolvePolicyRequest(region="410105", purpose=HOTEL)
+        before = (await service.read.ResolvePolicy(request)).effective_policy
+        assert before.governing != ""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await service.publish(make_policy(hours=24))
+        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
+        after = (await service.read.ResolvePolicy(request)).effective_policy
+        assert from_timestamp(after.as_of_time) - from_timestamp(before.as_of_time) < SECOND
+        own_server.resume()
+
+        async def is_published() -> bool:
+            with contextlib.suppress(grpc.aio.AioRpcError):
                 await service.publish(make_policy(hours=24))
-            assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-            assert error_info(caught.value).reason == "DATABASE_UNAVAILABLE"
-            after = (await service.read.ResolvePolicy(request)).effective_policy
-            assert from_timestamp(after.as_of_time) - from_timestamp(before.as_of_time) < SECOND
-            server.resume()
+                return True
+            return False
 
-            async def is_published() -> bool:
-                with contextlib.suppress(grpc.aio.AioRpcError):
-                    await service.publish(make_policy(hours=24))
-                    return True
-                return False
-
-            await until(is_published)
-            assert (await service.governing()).endswith("@2")
-    finally:
-        server.stop()
+        await until(is_published)
+        assert (await service.governing()).endswith("@2")

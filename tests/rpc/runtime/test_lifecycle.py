@@ -55,7 +55,7 @@ async def test_draining_lets_calls_under_way_end(tmp_path: Path) -> None:
         assert (await call).lab.name == "labs/1"
         await stopping
         assert closed_after == [0]
-        assert await LabServiceStub(channel).GetLab(LAB, timeout=1).code() is grpc.StatusCode.UNAVAILABLE
+        assert await LabServiceStub(channel).GetLab(LAB, timeout=TIMEOUT_SECONDS).code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_streams_end_when_the_server_drains(tmp_path: Path) -> None:

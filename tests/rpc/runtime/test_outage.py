@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -27,15 +27,6 @@ LAB = Lab(
 )
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A PostgreSQL server that this test alone uses, and may stop."""
-    server = PostgresServer(tmp_path_factory.mktemp("own") / "data")
-    yield server
-    server.halt()
-    server.stop()
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from stdnum.cn import uscc
 
 from services.__main__ import run
-from services.storage.migrate import upgrade
+from services.command.findings import Level
+from services.storage.migrate import SERVICES, upgrade
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
 from tests.support.secrets import write_secret
+from tests.support.waiting import wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -112,6 +115,21 @@ def test_migrating_builds_the_schema(tmp_path: Path) -> None:
     ended = hutongd("migrate", "results", data_dir=str(tmp_path))
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "results: at the newest schema\n", "")
     assert (tmp_path / "results.db").exists()
+
+
+def test_the_whole_node_is_one_process(tmp_path: Path) -> None:
+    """It serves three times, and an operator's commands find its stores and its settings."""
+    variables = {f"{service}_address": "127.0.0.1:0" for service in SERVICES} | {"data_dir": str(tmp_path)}
+    with daemon("serve", "all", **variables, **QUICK) as running:
+        running.event("serving")
+        wait_until(lambda: sum('"event":"serving"' in line for line in running.log) == len(SERVICES))
+        shown = hutongd("config", "show", "--json", **variables)
+        settings = {one["key"]: one["value"] for one in json.loads(shown.stdout)["settings"]}
+        assert settings["data_dir"] == str(tmp_path)
+        assert running.terminate() == 0
+    found = hutongd("doctor", "results", **variables)
+    assert found.returncode < Level.FAULT, found.stdout
+    assert "database" in found.stdout
 
 
 def test_migrating_an_unavailable_server_fails_in_one_line(tmp_path: Path) -> None:

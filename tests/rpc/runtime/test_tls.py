@@ -17,6 +17,7 @@ from services.runtime.server.server import start
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.fake_service import pretend
 from tests.support.servers import serving, settings_for
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ async def code_of(address: str, roots: Certificate | None, own: Certificate | No
         credentials = grpc.ssl_channel_credentials(roots.certificate.read_bytes(), key, chain)
         channel = grpc.aio.secure_channel(address, credentials)
     async with channel:
-        code = await LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"), timeout=5).code()
+        code = await LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"), timeout=TIMEOUT_SECONDS).code()
     assert isinstance(code, grpc.StatusCode)
     return code
 
@@ -87,7 +88,7 @@ async def test_nodes_find_each_other_by_their_settings(mutual: bool, nation: Nat
     """The channel that a service opens to another one of the same settings works."""
     settings = nation.settings(tmp_path, mutual=mutual)
     async with serving(pretend(), settings) as address, open_channel(address, settings) as channel:
-        response = await LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"), timeout=5)
+        response = await LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"), timeout=TIMEOUT_SECONDS)
         assert response.lab.name == "labs/1"
 
 
@@ -98,7 +99,7 @@ async def test_a_node_that_only_calls_needs_no_certificate(nation: Nation, tmp_p
         serving(pretend(), nation.settings(tmp_path, mutual=False)) as address,
         open_channel(address, caller) as channel,
     ):
-        assert await LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"), timeout=5)
+        assert await LabServiceStub(channel).GetLab(GetLabRequest(name="labs/1"), timeout=TIMEOUT_SECONDS)
 
 
 @pytest.mark.parametrize("broken", ["certificate", "key", "pair"])

@@ -15,20 +15,19 @@ from tests.support.errors import error_info, rich_status
 from tests.support.verification.node import NUMBERS, Node, calling, question
 
 
-async def test_decision_that_cannot_be_stored_is_unavailable(tmp_path: Path) -> None:
+async def test_decision_that_cannot_be_stored_is_unavailable(tmp_path: Path, own_server: PostgresServer) -> None:
     """With PostgreSQL stopped a decision to be stored is UNAVAILABLE, with a time to retry: it must be durable first.
 
     In a batch that is its own error, and what stands beside it has another.
     """
-    postgres = PostgresServer(tmp_path / "postgresql")
-    node = Node(tmp_path, verification=postgres.make("verification"))
+    node = Node(tmp_path, verification=own_server.make("verification"))
     try:
         await node.start("verification")
         async with calling(node) as callers:
             decision = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
             assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
             assert decision.name
-            postgres.stop()
+            own_server.halt()
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE

@@ -25,10 +25,14 @@ from tests.support.servers import serving, settings_for
 from tests.support.verification.node import NUMBERS, Callers, question
 from tests.support.waiting import until
 
-DEADLINE_SECONDS = 3.0
-"""Of each question: a gate does not wait any longer."""
-RECOVERY_SECONDS = 6.0
-"""A silent call's two seconds, a busy machine's time; a third of what keepalive alone would take."""
+IMPATIENT = SourceTiming(silence_seconds=3.0)
+"""Gives a silent watch up sooner than in production. Its heartbeats come every second."""
+SOURCE_SECONDS = 0.5
+"""How long this node's services wait for each other."""
+DEADLINE_SECONDS = 10.0
+"""The time of each question, which no answer uses up on a busy machine either."""
+RECOVERY_SECONDS = 12.0
+"""The time of a silent call and that of a busy machine; less than keepalive alone would take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ async def linked(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Linked]:
     """A node of Henan with one person recognised."""
     urls = {f"{name}_database_url": sqlite_url(name) for name in ("policy", "verification")}
     settings = settings_for(tmp_path, jurisdiction=HENAN, **urls)
+    quick = {"source_seconds": str(SOURCE_SECONDS)}
     clock = SystemClock()
     async with (
         results_node(tmp_path, sqlite_url("results"), clock=clock, jurisdiction=HENAN) as results,
@@ -64,7 +69,9 @@ async def linked(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Linked]:
         link_to(policy) as policy_link,
     ):
         away = {"results_address": results_link.address, "policy_address": policy_link.address}
-        service = await open_verification(settings_for(tmp_path, jurisdiction=HENAN, **urls, **away))
+        service = await open_verification(
+            settings_for(tmp_path, jurisdiction=HENAN, **urls, **away, **quick), timing=IMPATIENT
+        )
         async with (
             serving(service, settings) as verification,
             grpc.aio.insecure_channel(policy) as to_policy,
@@ -106,7 +113,7 @@ async def test_policy_behind_connections_that_died_without_a_word(linked: Linked
     async def has_changed() -> bool:
         return (await linked.ask()).governing_policy.endswith("@2")
 
-    await until(has_changed, SourceTiming().silence_seconds + RECOVERY_SECONDS)
+    await until(has_changed, IMPATIENT.silence_seconds + RECOVERY_SECONDS)
 
 
 async def test_a_policy_is_asked_for_over_a_working_connection(linked: Linked) -> None:

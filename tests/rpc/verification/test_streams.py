@@ -93,7 +93,7 @@ async def gates(
     async def check() -> None:
         return None
 
-    servicer = VerificationServicer(verifier, streams, None)  # type: ignore[arg-type]
+    servicer = VerificationServicer(verifier, verifier, streams, None)  # type: ignore[arg-type]
     name = "hutong.verification.v1.VerificationService"
     registration = Registration(name, add_VerificationServiceServicer_to_server, servicer)
     service = Service(

@@ -15,16 +15,14 @@ from services.__main__ import head_option
 from services.audit.keys import AuditKeys
 from services.audit.sealer import Sealer
 from services.audit.trail import Trail
-from services.command.audit import WHO_READ, export_audit, read_logged_head, verify_audit, who_read
+from services.command.audit import WHO_READ, read_logged_head, verify_audit, who_read
 from services.domain.document import canonical_document
-from services.domain.instant import DAY
 from services.domain.subject import Pepper
 from services.runtime.audit import AuditKind, CallAudit, Subject
 from services.runtime.caller import Caller
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
 from services.storage.engine import Database, open_database
-from services.storage.migrate import SERVICES
 from services.verification.schema import audit as tables
 from tests.support.databases import MakeUrl
 from tests.support.processes import hutongd
@@ -71,11 +69,12 @@ async def test_the_command_prints_and_finds(database: Database, settings: Settin
     await record(database, 2)
     done = hutongd("audit", "verify", **variables)
     assert (done.returncode, done.stdout) == (0, "verification: 3 rows under 1 seals\n")
-    output = io.StringIO()
-    export_audit(settings, SERVICES, SystemClock().now() - DAY, output)
-    rows = [json.loads(line) for line in output.getvalue().splitlines()]
+    done = hutongd("audit", "export", "--since", "7d", **variables)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["name"] for row in rows] == ["auditEvents/1-1", "auditEvents/1-2", "auditEvents/1-3"]
     assert {row["caller"] for row in rows} == {"gates/410100/7"}
+    done = hutongd("audit", "verify", "--head", f"verification:1:1:{ZEROS}", **variables)
+    assert (done.returncode, "another head in the log" in done.stdout) == (1, True)
     done = hutongd("audit", "who-read", "--number", NUMBER, **variables)
     *found, bulk = [json.loads(line) for line in done.stdout.splitlines()]
     assert found == rows[:2]

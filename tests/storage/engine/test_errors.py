@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
 
 from services.__main__ import EXIT_USAGE
-from tests.support.processes import INSECURE, run
+from tests.support.processes import hutongd
 
 
 @pytest.mark.parametrize(
@@ -37,13 +35,8 @@ def test_the_error_says_what_the_operator_has_to_change(command: str, what: str,
         "no database": f"sqlite:///{text}",
         "a newer one": f"sqlite:///{newer}",
     }
-    settings = {
-        "HUTONG_DATA_DIR": str(tmp_path),
-        "HUTONG_POLICY_DATABASE_URL": urls[what],
-        "HUTONG_POLICY_ADDRESS": "127.0.0.1:0",
-        **INSECURE,
-    }
-    ended = run([sys.executable, "-m", "services", command, "policy"], env=os.environ | settings)
+    settings = {"data_dir": str(tmp_path), "policy_database_url": urls[what], "policy_address": "127.0.0.1:0"}
+    ended = hutongd(command, "policy", **settings)
     said = ended.stderr.splitlines()[-1]
     assert ended.returncode == EXIT_USAGE, ended.stderr
     assert said.startswith("hutongd: ")

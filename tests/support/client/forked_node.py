@@ -11,6 +11,7 @@ from typing import IO, cast
 from clients.examples.node import SERVICES, Node
 from tests.support.ports import free_addresses
 from tests.support.preloaded import fork_hutongd
+from tests.support.processes import PATIENT
 
 
 class ForkedNode(Node):
@@ -27,7 +28,7 @@ def forked_node(
     directory: Path, services: Sequence[str] = SERVICES, variables: Mapping[str, str] | None = None
 ) -> Iterator[Node]:
     """Run a node, or some of its services, on free ports until the block ends."""
-    node = ForkedNode(directory, free_addresses(), variables)
+    node = ForkedNode(directory, free_addresses(), PATIENT | dict(variables or {}))
     try:
         node.start(*services)
         yield node

@@ -14,7 +14,7 @@ from hutong.type.v1 import channel_pb2
 from services.domain.instant import Instant, from_timestamp
 from services.policy.timing import PolicyTiming
 from tests.support.policy.service import HOTEL, VENUE, Service, make_policy, policy_at
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 NATION_POLICY = "jurisdictions/000000/policies/hotel"
 FLOOR = "jurisdictions/000000/policies/notice-81"
@@ -80,7 +80,9 @@ async def revisions(service: Service, name: str) -> list[policy_pb2.Policy]:
         return []
 
 
-async def wait_until_governing(service: Service, name: str, region: str = "410105", seconds: float = 20.0) -> None:
+async def wait_until_governing(
+    service: Service, name: str, region: str = "410105", seconds: float = TIMEOUT_SECONDS
+) -> None:
     """Wait until a policy governs hotels of a region."""
 
     async def governs() -> bool:

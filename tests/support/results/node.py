@@ -162,6 +162,8 @@ async def results_node(
     variables = {"jurisdiction": "220000", "drain_seconds": "5", "upload_workers": str(workers)} | variables
     settings = settings_for(directory, results_database_url=url, **variables)
     fixed = FixedClock(NOW)
+    # On a busy machine the nation may answer a subscription late, and an import would fail.
+    timing = timing or ResultsTiming(subscribe=TIMEOUT_SECONDS)
     service = await open_results(settings, clock or fixed, timing, limits)
     async with (
         running(service, "127.0.0.1:0", settings, 5.0) as server,

@@ -21,7 +21,7 @@ from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import report_keys, results
 from services.results.upload.tables import uploads
 from tests.support.results.factories import PENDING, USCC, lab_to_register, make_tube
-from tests.support.waiting import TIMEOUT_SECONDS
+from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 BATCH = 20
 """Tubes of a batch. The number is small, so that there are many commits in which the service can be killed."""
@@ -135,6 +135,11 @@ class Laboratories:
         """Wait until `count` more batches are acknowledged, over all uploads."""
         for _ in range(count):
             assert self._acknowledgements.acquire(timeout=TIMEOUT_SECONDS), self.failures() or "no progress"
+
+    def wait_for_breaks(self) -> None:
+        """Wait until every upload fails once more and goes on."""
+        before = [uploader.breaks for uploader in self.uploaders]
+        wait_until(lambda: all(it.breaks > count for it, count in zip(self.uploaders, before, strict=True)))
 
     def finish(self) -> None:
         """End all uploads, which must succeed."""

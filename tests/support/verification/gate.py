@@ -64,9 +64,12 @@ class Gate:
 
 @contextlib.asynccontextmanager
 async def open_gate(
-    member: Member, directory: Path, make_url: MakeUrl, clock: Clock | None = None
+    member: Member, directory: Path, make_url: MakeUrl, clock: Clock | None = None, **variables: str
 ) -> AsyncIterator[Gate]:
-    """Open a gate at a province. The policies have been in force for ten days and permit refusals."""
+    """Open a gate at a province. The policies have been in force for ten days and permit refusals.
+
+    Keywords are HUTONG_ variables of Policy and Verification in lower case.
+    """
     await asyncio.to_thread(directory.mkdir)
     settings = partial(
         settings_for,
@@ -75,6 +78,7 @@ async def open_gate(
         results_address=member.address,
         policy_database_url=make_url("policy"),
         verification_database_url=make_url("verification"),
+        **variables,
     )
     async with contextlib.AsyncExitStack() as stack:
         policy = await stack.enter_async_context(serving(await open_policy(settings(), clock), settings()))

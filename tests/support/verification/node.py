@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -34,8 +36,9 @@ from services.domain.instant import DAY, HOUR, SECOND, Instant, Span, to_timesta
 from services.runtime.clock import SystemClock
 from tests.support.ports import free_addresses
 from tests.support.preloaded import Fork, fork_hutongd
-from tests.support.processes import INSECURE, end
+from tests.support.processes import INSECURE, PATIENT, end
 from tests.support.secrets import write_secret
+from tests.support.waiting import until
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
@@ -48,10 +51,11 @@ NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 class Node:
     """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
 
-    A name is that of a service with a process of its own, or ALL for one process with all three.
+    A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
+    how long its services wait for each other; the default is as long as a test waits for anything.
     """
 
-    def __init__(self, directory: Path, **urls: str) -> None:
+    def __init__(self, directory: Path, *, source_seconds: float | None = None, **urls: str) -> None:
         self.directory = directory
         self.addresses = free_addresses()
         self._processes: dict[str, Fork] = {}
@@ -60,6 +64,7 @@ class Node:
         self._environment = (
             bare
             | INSECURE
+            | (PATIENT if source_seconds is None else {"HUTONG_SOURCE_SECONDS": str(source_seconds)})
             | {
                 "HUTONG_DATA_DIR": str(directory),
                 "HUTONG_PEPPER_FILE": str(pepper),
@@ -85,9 +90,22 @@ class Node:
         process.send_signal(number)
         await asyncio.to_thread(process.wait, 15)
 
-    def freeze(self, name: str) -> None:
-        """Send SIGSTOP to a service. Its connections stay open and it answers nothing."""
-        self._processes[name].send_signal(signal.SIGSTOP)
+    async def freeze(self, name: str) -> None:
+        """Send SIGSTOP to a service. Its connections stay open and it answers nothing.
+
+        A service that is stopped inside a transaction would keep SQLite's write lock, so another process could not
+        write. The service is stopped at a moment when it does not have the lock.
+        """
+        file = self.directory / f"{name}.db"
+
+        def is_stopped_without_lock() -> bool:
+            self._processes[name].send_signal(signal.SIGSTOP)
+            if not file.exists() or _is_unlocked(file):
+                return True
+            self.thaw(name)
+            return False
+
+        await until(is_stopped_without_lock)
 
     def thaw(self, name: str) -> None:
         """Send SIGCONT to a service."""
@@ -113,13 +131,27 @@ class Node:
             return fork_hutongd(["serve", name], self._environment, stdout=log, stderr=log)
 
     async def _wait_until_serving(self, name: str) -> None:
+        async def serves() -> bool:
+            # A connection that the previous process had accepted is cut, and the question fails.
+            try:
+                answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS)
+            except grpc.aio.AioRpcError:
+                return False
+            return answer.status == health_pb2.HealthCheckResponse.SERVING
+
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(
-                health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS
-            )
-            async for response in watch:
-                if response.status == health_pb2.HealthCheckResponse.SERVING:
-                    return
+            health = health_pb2_grpc.HealthStub(channel)
+            await until(serves, START_SECONDS)
+
+
+def _is_unlocked(file: Path) -> bool:
+    """Return whether no process has the write lock of a SQLite database."""
+    with contextlib.closing(sqlite3.connect(file, timeout=0, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+    return True
 
 
 class Callers:

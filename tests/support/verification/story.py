@@ -38,7 +38,9 @@ from services.verification.retention import Purge, RetentionAges, purge_verifica
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.sources.model import LookUp, PolicyAnswer, PolicyQuestion
+from services.verification.verify.ask import Sources
 from services.verification.verify.replay import replay
+from services.verification.verify.single import SingleQuestions
 from services.verification.verify.store import DecisionStore
 from services.verification.verify.tables import decisions
 from services.verification.verify.verifier import Verifier
@@ -100,7 +102,7 @@ class ScriptedResults:
         self.horizon: Instant | None = None
         self.asked: list[str] = []
 
-    def ask(self, keyed: LookUp, _longest_seconds: float = 0.0) -> asyncio.Future[LookupAnswer]:
+    def ask(self, keyed: LookUp, _share: float = 1.0) -> asyncio.Future[LookupAnswer]:
         """Answer at once."""
         look_up = keyed.request
         self.asked.append(lookup_pb2.LookupScope.Name(look_up.scope).removeprefix("LOOKUP_SCOPE_"))
@@ -126,6 +128,18 @@ class ScriptedResults:
         future.set_result(answer_from_message(answer))
         return future
 
+    async def look_up_shared(self, look_ups: list[LookUp]) -> list[LookupAnswer]:
+        """Answer as `ask`."""
+        return [await self.ask(look_up) for look_up in look_ups]
+
+    def seconds_to_wait(self, _share: float = 1.0) -> float:
+        """Return a wait that never ends a look-up."""
+        return 60.0
+
+    def is_shared(self, look_up: LookupLatestRequest) -> bool:
+        """Return whether the node itself answers."""
+        return look_up.scope != lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+
     def may_wait(self, _look_up: LookupLatestRequest) -> bool:
         """Return that no look-up has another node's token."""
         return False
@@ -140,11 +154,13 @@ class Story:
         self._clock = FixedClock(0)
         self._policy, self._results = ScriptedPolicy(), ScriptedResults()
         pepper = Pepper(b"p" * 32)
-        sources: tuple[Any, Any] = (self._results, self._policy)
+        scripted: Any = self._policy
+        results: Any = self._results
         store = DecisionStore(database)
         self._store = store
-        self._verifier = Verifier(*sources, store, pepper, self._clock, TokenUses(database, self._clock))
-        scripted: Any = self._policy
+        sources = Sources(scripted, results)
+        self._verifier = Verifier(sources, results, store, pepper, self._clock, TokenUses(database, self._clock))
+        self._singles = SingleQuestions(self._verifier, sources, results, store)
         kept = RefusalStore(database, b"s" * 32)
         self._reporter = RefusalReporter(self._verifier, scripted, store, kept, pepper, self._clock)
         self._names: dict[str, str] = {}
@@ -178,7 +194,7 @@ class Story:
         )
         if "for" in step:
             request.use_time.CopyFrom(to_timestamp(instant(step["for"])))
-        decision = await self._verifier.verify(request)
+        decision = (await self._singles.verify(request)).decision
         found: dict[str, Any] = {
             "expect": pb.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_"),
             "action": pb.GateAction.Name(decision.action).removeprefix("GATE_ACTION_"),

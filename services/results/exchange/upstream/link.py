@@ -50,7 +50,7 @@ class UpstreamLink:
         self._region = region
         self._open_to_nation = open_to_nation
         self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
-        self.nation = NationClient(self._stub, region)
+        self.nation = NationClient(self._stub, region, settings.source_seconds)
         self.subscriptions = SubscriptionClient(self._stub, region, timing)
         self._sender = Sender(store, open_to_nation, region, pepper, clock, timing, limits)
         self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper, timing)

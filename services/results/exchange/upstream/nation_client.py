@@ -36,9 +36,9 @@ MAX_BATCH = 250
 """The most subjects in one call. Answers with ten results inside and ten outside the region each stay below 4 MiB."""
 CALLS_AT_ONCE = 4
 """The most concurrent calls for questions without tokens. A question that waits too long for a call is not asked."""
-NATION_SECONDS = 1.0
-"""The longest that a look-up waits for the nation. Verification gives Results twice this time, so that a decision can
-still use local results when the nation does not answer."""
+NATION_SHARE = 0.5
+"""The share of the time of a source that a look-up waits for the nation. A decision gives Results all of it, so that it
+can still use local results when the nation does not answer."""
 OPEN_SECONDS = 0.1
 """The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
 
@@ -46,14 +46,21 @@ OPEN_SECONDS = 0.1
 class NationClient:
     """Asks the national node about subjects. An answer is None if it did not arrive in time or cannot be used."""
 
-    def __init__(self, connection: ReconnectingStub[ExchangeServiceAsyncStub], jurisdiction: str) -> None:
+    def __init__(
+        self,
+        connection: ReconnectingStub[ExchangeServiceAsyncStub],
+        jurisdiction: str,
+        source_seconds: float = SOURCE_SECONDS,
+    ) -> None:
         self._connection = connection
+        self._seconds = source_seconds
+        self._nation_seconds = source_seconds * NATION_SHARE
         self._node = format_node(jurisdiction)
         self._breaker = CircuitBreaker(
-            f"{format_node(NATION)}/results", longest_seconds=NATION_SECONDS, open_seconds=OPEN_SECONDS
+            f"{format_node(NATION)}/results", longest_seconds=self._nation_seconds, open_seconds=OPEN_SECONDS
         )
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
-            partial(self._ask_by_items, SOURCE_SECONDS), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
+            partial(self._ask_by_items, source_seconds), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
@@ -62,7 +69,7 @@ class NationClient:
         Questions with the same token share calls of their own. Their answer is Unavailable (NOT_FRESH_ENOUGH) if the
         nation does not have what the token stands for in time.
         """
-        token_seconds = self._breaker.seconds_of(SOURCE_SECONDS)
+        token_seconds = self._breaker.seconds_of(self._seconds)
         by_token: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
         plain: list[asyncio.Future[SubjectAnswer | None]] = []
         with_token: list[asyncio.Future[SubjectAnswer | None]] = []
@@ -142,7 +149,7 @@ class NationClient:
                     *await self._ask_together(seconds, questions[half:]),
                 ]
             self._breaker.record_failure(error.code().name)
-            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and seconds >= NATION_SECONDS:
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED and seconds >= self._nation_seconds:
                 self._connection.renew(stub)
             return [None] * len(questions)
         try:

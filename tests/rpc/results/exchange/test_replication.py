@@ -67,7 +67,8 @@ async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Countr
 
 
 async def replicated(country: Country, *members: Member) -> None:
-    """Wait until the nation has exactly the results of its provinces."""
+    """Wait until the nation has exactly the results of its provinces, of which there must be some."""
+    assert all(member.results() for member in members)
 
     def same() -> bool:
         return country.nation.results() == sorted([row for member in members for row in member.results()], key=repr)
@@ -459,7 +460,11 @@ async def test_nodes_are_paged(country: Country) -> None:
     jilin, henan = await country.join(JILIN), await country.join(HENAN)
     for province in (jilin, henan):
         await province.node.register()
-        await replicated(country, province)
+
+    async def both_are_listed() -> bool:
+        return [node.name for node in await country.nation.nodes()] == [f"nodes/{JILIN}", f"nodes/{HENAN}"]
+
+    await until(both_are_listed)
     exchange = country.nation.exchange
     first = await exchange.ListNodes(ListNodesRequest(page_size=1))
     assert [node.name for node in first.nodes] == [f"nodes/{JILIN}"]

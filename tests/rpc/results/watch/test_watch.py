@@ -25,9 +25,9 @@ from tests.support.databases import MakeUrl
 from tests.support.errors import Failure, error_info, failure_of, rich_status
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, PENDING, POSITIVE, make_tube, make_tubes
 from tests.support.results.node import ResultsNode, results_node
+from tests.support.waiting import TIMEOUT_SECONDS
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-TIMEOUT_SECONDS = 15.0
 
 
 class Watcher:

@@ -11,6 +11,7 @@ from services.runtime.caller import LOCAL, Caller
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.access_file import NO_RULES, AccessRules, read_access_file
 from services.runtime.server.access.budgets import DEFAULTS, NO_LIMIT
+from tests.support.pages import block
 
 MIDNIGHT = shanghai_day_start(shanghai_day(1_700_000_000_000_000))
 GATE, LAB = Caller("gate", "gates/410105/7", "410105"), Caller("lab", "labs/91410100MA0000001X")
@@ -92,6 +93,18 @@ def test_the_closest_quota_wins(tmp_path: Path) -> None:
     assert rules.budget_of(ANYBODY).persons_an_hour == 5
     assert rules.budget_of(LAB) == DEFAULTS["lab"]
     assert rules.budget_of(NODE) is NO_LIMIT
+
+
+def test_the_file_of_the_operators_page_is_accepted(tmp_path: Path) -> None:
+    """Its comments are true of the gate that it names."""
+    rules = read(tmp_path, block("docs/operations.md", "yaml"))
+    named, other = Caller("gate", "gates/410105/3", "410105"), Caller("gate", "gates/410000/3", "410000")
+    assert rules.lets_bare_number(named, MIDNIGHT + 12 * HOUR)
+    assert not rules.lets_bare_number(other, MIDNIGHT + 12 * HOUR)
+    assert rules.admits(other, MIDNIGHT + 12 * HOUR)
+    assert not rules.admits(other, MIDNIGHT + 1 * HOUR)
+    assert (rules.budget_of(named).persons_an_hour, rules.budget_of(named).misses_an_hour) == (40_000, 4_000)
+    assert (rules.budget_of(GATE).persons_an_hour, rules.budget_of(GATE).misses_an_hour) == (10_000, 300)
 
 
 def test_without_a_file_local_callers_and_nodes_have_no_budget() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from services.runtime.configuration.variables import BadSetting
-from services.runtime.server.access.deny_list import read_deny_list
+from services.runtime.server.access.deny_list import DenyList, read_deny_list
+from tests.support.pages import block
 
 
 def test_a_line_is_a_serial_number_or_a_caller(tmp_path: Path) -> None:
@@ -17,6 +18,13 @@ def test_a_line_is_a_serial_number_or_a_caller(tmp_path: Path) -> None:
     found = read_deny_list(file, "hutong.org")
     assert found.serials == {0x3B0C91A2, 0x0AFF01, 0xF}
     assert found.names == {"gates/410100/7"}
+
+
+def test_the_list_of_the_page_is_accepted(tmp_path: Path) -> None:
+    """It has a certificate and a caller."""
+    file = tmp_path / "denied"
+    file.write_text(block("docs/tls.md", "conf"))
+    assert read_deny_list(file, "hutong.org") == DenyList(frozenset({0x3B0C91A2}), frozenset({"gates/410100/7"}))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,45 @@
+"""Statements that are transactions of their own on PostgreSQL, run by the event loop itself.
+
+A thread of an executor shares the interpreter with the event loop. Each of its round trips to the database waits until
+a busy loop lets another thread run, which takes milliseconds, and each change of thread costs both of them time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+
+
+class LoneStatements:
+    """Runs statements one after the other on a connection of their own. It connects when it is first used.
+
+    `connect_args` are the driver's own.
+    """
+
+    def __init__(self, connect_args: Mapping[str, Any]) -> None:
+        self._connect_args = dict(connect_args)
+        self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def run(self, statement: str, parameters: Sequence[Any]) -> int:
+        """Run a statement, which is durable when this returns. Return how many rows it changed.
+
+        A connection that failed is replaced for the next statement.
+
+        Raises:
+            psycopg.Error: the statement may or may not have been committed.
+        """
+        async with self._one_at_a_time:
+            connection = self._connection
+            if connection is None or connection.closed:
+                connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
+                self._connection = connection
+            return (await connection.execute(statement, parameters)).rowcount
+
+    def close(self) -> None:
+        """Close the connection. It can be called from outside the event loop."""
+        if self._connection is not None:
+            self._connection.pgconn.finish()

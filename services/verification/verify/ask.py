@@ -1,0 +1,150 @@
+"""Asks the sources of a decision, Policy and Results, at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from services.domain.errors import HutongError
+from services.verification.decision.model import SourceStatus
+from services.verification.sources.lookup_answer import LookupAnswer
+from services.verification.sources.model import PolicyAnswer, PolicyQuestion
+from services.verification.sources.policy_client import PolicyClient
+from services.verification.sources.results_client import ResultsClient
+from services.verification.verify.inputs import SourceAnswers
+from services.verification.verify.question import Question, set_items
+
+
+class ResolvedPolicy(NamedTuple):
+    """What Policy answered to a question.
+
+    Attributes:
+        answer: what applies; None if Policy did not answer.
+        status: the state of Policy as a source of the decision.
+        needs_results: whether results have to be looked up.
+        items: the names of the items to look up; empty for the default item alone, and if nothing is looked up.
+    """
+
+    answer: PolicyAnswer | None
+    status: SourceStatus
+    needs_results: bool
+    items: tuple[str, ...] = ()
+
+
+class Sources:
+    """Asks Policy and Results what they know about questions, one or many."""
+
+    def __init__(self, policies: PolicyClient, results: ResultsClient) -> None:
+        self._policies = policies
+        self._results = results
+
+    async def ask(self, question: Question) -> SourceAnswers:
+        """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
+
+        If the policy is not cached, the default item is looked up meanwhile. If the policy then weighs other items, all
+        of its items are looked up instead.
+        """
+        known = self._policies.find_cached(question.policy)
+        if known is not None:
+            if not known.needs_results:
+                return self.join(self._rule(known), None)
+            set_items(question, known.items)
+        look_up = self._results.ask(question.keyed_look_up)
+        try:
+            rule = self._rule(known or await self._policies.resolve(question.policy))
+            if known is None and rule.items:
+                look_up.cancel()
+                set_items(question, rule.items)
+                look_up = self._results.ask(question.keyed_look_up)
+            return self.join(rule, await look_up if rule.needs_results else None)
+        finally:
+            look_up.cancel()
+
+    async def ask_each(self, questions: list[Question]) -> list[SourceAnswers | HutongError]:
+        """Ask Policy and Results at the same time for all questions. Policy gets each different question once.
+
+        Items are looked up as in `ask`.
+        """
+        cached = {policy: self._policies.find_cached(policy) for policy in {question.policy for question in questions}}
+        asking = {policy: known is None or known.needs_results for policy, known in cached.items()}
+        _set_items_of_each(questions, {policy: known.items for policy, known in cached.items() if known is not None})
+        look_ups = [question.keyed_look_up for question in questions if asking[question.policy]]
+        looking_up = asyncio.ensure_future(self._results.look_up_each(look_ups))
+        try:
+            rules = await self._resolve_missing(cached)
+            found = iter(await looking_up)
+        finally:
+            looking_up.cancel()
+        resolved = {policy: rules[policy] for policy, known in cached.items() if known is None}
+        again = _set_items_of_each(
+            questions, {policy: rule.items for policy, rule in resolved.items() if isinstance(rule, ResolvedPolicy)}
+        )
+        more_found = await self._results.look_up_each([question.keyed_look_up for question in again])
+        found_again = dict(zip(map(id, again), more_found, strict=True))
+        answers: list[SourceAnswers | HutongError] = []
+        for question in questions:
+            rule = rules[question.policy]
+            answer = next(found) if asking[question.policy] else None
+            answer = found_again.get(id(question), answer)
+            if isinstance(rule, HutongError):
+                answers.append(rule)
+            elif isinstance(answer, HutongError):
+                answers.append(answer)
+            else:
+                answers.append(self.join(rule, answer))
+        return answers
+
+    async def _resolve_missing(
+        self, cached: Mapping[PolicyQuestion, PolicyAnswer | None]
+    ) -> dict[PolicyQuestion, ResolvedPolicy | HutongError]:
+        """Return what applies to each question. Policy is asked only where the cache has no answer."""
+        missing = [question for question, known in cached.items() if known is None]
+        resolved = dict(zip(missing, await asyncio.gather(*map(self._resolve, missing)), strict=True))
+        rules: dict[PolicyQuestion, ResolvedPolicy | HutongError] = {}
+        for question, known in cached.items():
+            found = resolved[question] if known is None else known
+            rules[question] = found if isinstance(found, HutongError) else self._rule(found)
+        return rules
+
+    async def _resolve(self, question: PolicyQuestion) -> PolicyAnswer | HutongError | None:
+        try:
+            return await self._policies.resolve(question)
+        except HutongError as error:
+            return error
+
+    def find_rule(self, question: Question) -> ResolvedPolicy | None:
+        """Return what the cache knows to apply to a question; None if Policy has to be asked.
+
+        The items of the rule are set in the question's look-up.
+        """
+        known = self._policies.find_cached(question.policy)
+        if known is None:
+            return None
+        rule = self._rule(known)
+        set_items(question, rule.items)
+        return rule
+
+    def _rule(self, known: PolicyAnswer | None) -> ResolvedPolicy:
+        if known is None:
+            return ResolvedPolicy(None, self._policies.unavailable, needs_results=True)
+        needs_results = known.needs_results
+        return ResolvedPolicy(known, self._policies.status(known), needs_results, known.items if needs_results else ())
+
+    def join(self, rule: ResolvedPolicy, results: LookupAnswer | None) -> SourceAnswers:
+        """Return the answers of both sources. `results` is None if Results did not answer."""
+        if not rule.needs_results:
+            return SourceAnswers(rule.answer, rule.status, None, None)
+        return SourceAnswers(rule.answer, rule.status, results, self._results.unavailable if results is None else None)
+
+
+def _set_items_of_each(
+    questions: Sequence[Question], items: Mapping[PolicyQuestion, Sequence[str]]
+) -> Sequence[Question]:
+    """Set the items of the questions whose policies name other items than the default one. Return these questions."""
+    if not any(items.values()):
+        return ()
+    changed = [question for question in questions if items.get(question.policy)]
+    for question in changed:
+        set_items(question, items[question.policy])
+    return changed

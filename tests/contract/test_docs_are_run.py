@@ -1,0 +1,173 @@
+"""Every code block and every command of the documents is run by a test: the block as it stands, the command by name."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import ROOT, Block, blocks, commands, documents, spellings
+from tests.support.processes import run
+
+TESTS = ROOT / "tests"
+UNTESTED = {TESTS / "contract" / name for name in ("test_docs.py", "test_docs_are_run.py", "test_commands.py")}
+"""Tests that only compare names, and run no command."""
+SHELL = re.compile(r"^(\$|hutongd?|make|grpcurl|curl|openssl|npm|mvn|go|pip|python3?) ", re.MULTILINE)
+RECIPES = {
+    "api": "make openapi-fresh",
+    "certs": "tests/e2e/test_tls_page.py",
+    "demo": "tests/e2e/test_demo.py",
+    "demo-nation": "tests/e2e/test_demo.py",
+    "envoy": "tests/web/test_envoy.py",
+    "golden": "tests/unit/verification/decision/test_golden_decisions.py",
+    "grpcurl": "tests/e2e/test_grpcurl.py",
+    "help": "tests/contract/test_docs_are_run.py",
+    "migrate": "tests/rpc/runtime/test_process.py",
+    "notices": "tests/contract/test_supply.py",
+    "protos": "make protos-fresh",
+    "quick": "make lint test",
+    "release": "tests/contract/test_release.py",
+    "run": "tests/e2e/test_demo.py",
+    "soak": "tests/e2e/test_kill.py",
+    "soak-model": "tests/unit/policy/rules/test_resolution.py",
+    "soak-protocol": "tests/tools/test_exchange_model.py",
+    "stubs": "make protos-fresh openapi-fresh check-go check-typescript",
+    "vulnerabilities": "tests/contract/test_supply.py",
+    "wheel": "tests/contract/test_wheel.py",
+}
+"""What runs the code of a target that CI does not make: a file of tests, or targets of CI."""
+BY_HAND = {
+    "bench": "its figures are those of a quiet machine",
+    "lock": "it asks for the newest versions",
+    "sbom": "its tools are installed for it alone",
+}
+"""Targets that only a person makes, and why."""
+
+
+def literal(node: ast.expr) -> str | None:
+    """Return the value of a text that stands in the source."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+
+
+def blocks_asked_for() -> set[Block]:
+    """Return the blocks that tests ask for."""
+    asked: set[Block] = set()
+    for path in sorted(TESTS.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if re.search(r"\bblock\(", text) else ():
+            match node:
+                case ast.Call(func=ast.Name("block"), args=arguments):
+                    document, language, *holding = map(literal, arguments)
+                    assert document, f"{path}:{node.lineno}: name the document and the language by literals"
+                    asked |= {each for each in blocks(document) if each.is_meant(language, *holding)}
+    return asked
+
+
+@functools.cache
+def word_sequences() -> dict[Path, list[tuple[str | None, ...]]]:
+    """Return, for each file of tests, the words that stand side by side in calls, lists, tuples and texts."""
+    found = defaultdict(list)
+    for path in set(TESTS.rglob("*.py")) - UNTESTED:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Call(args=words) | ast.List(elts=words) | ast.Tuple(elts=words):
+                    found[path].append(tuple(map(literal, words)))
+                case ast.Constant(value=str(text)) if " " in text:
+                    found[path].append(tuple(text.split()))
+    return found
+
+
+def holds(sequence: tuple[str | None, ...], words: tuple[str, ...]) -> bool:
+    """Return whether words stand side by side in a sequence."""
+    return any(sequence[at : at + len(words)] == words for at in range(len(sequence) - len(words) + 1))
+
+
+def test_every_block_is_run() -> None:
+    """A test asks for it with `block(...)`. Pictures and outputs are of the language `text`, and hold no command."""
+    every = [each for document in documents() for each in blocks(document)]
+    pictures = {each for each in every if each.language == "text"}
+    assert [str(each) for each in every if not each.language] == [], "name the language after the fence"
+    assert [str(each) for each in pictures if SHELL.search(each.text)] == [], "a picture holds a command"
+    asked = blocks_asked_for()
+    assert [str(each) for each in every if each not in pictures | asked] == [], "no test runs the block"
+
+
+def is_run(path: tuple[str, ...], options: set[str]) -> bool:
+    """Return whether a file of tests has a command's words side by side, and its options.
+
+    A command of one word must be the first of its call or list, because that word stands in other calls too.
+    """
+    for sequences in word_sequences().values():
+        named = (
+            (holds(words, path) if len(path) > 1 else path in (words[:1], words[1:2], words[2:3]))
+            for words in sequences
+        )
+        if not path or any(named):
+            options = {each for each in options if not any(_has(words, each) for words in sequences)}
+            if not options:
+                return True
+    return False
+
+
+def _has(words: tuple[str | None, ...], option: str) -> bool:
+    return any(word is not None and word.partition("=")[0] == option for word in words)
+
+
+def test_every_command_is_run() -> None:
+    """A test names each command of `hutong` and `hutongd` with the options that a document gives it."""
+    lines = {line for document in documents() for line in commands(ROOT / document)}
+    missing = [line for line in sorted(lines) for _, path, options in spellings(line) if not is_run(path, options)]
+    assert missing == [], "no test runs the command"
+
+
+@functools.cache
+def makefile() -> str:
+    """Return the Makefile."""
+    return (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+@functools.cache
+def targets_of_ci() -> set[str]:
+    """Return the targets that `.ci/run` makes, with those that they need."""
+    needs = {
+        target: words.partition("##")[0].split()
+        for target, words in re.findall(r"^([a-z][a-z-]*):(?!=)(.*)$", makefile(), re.MULTILINE)
+    }
+    found: set[str] = set()
+    waiting = re.findall(r"\bmake ([a-z][a-z-]*)$", (ROOT / ".ci/run").read_text(encoding="utf-8"), re.MULTILINE)
+    waiting += ["check-go", "check-typescript", "check-java"]
+    while waiting:
+        target = waiting.pop()
+        if target in needs and target not in found:
+            found.add(target)
+            waiting += needs[target]
+    return found
+
+
+def test_every_target_is_made_or_its_code_is_run() -> None:
+    """CI makes it, or what its recipe runs is run by a test. A target that only a person makes says why."""
+    lines = {line for document in documents() for line in commands(ROOT / document)}
+    named = {target for line in lines for target in re.findall(r"\bmake ([a-z][a-z-]*)", line)}
+    assert named - targets_of_ci() - RECIPES.keys() - BY_HAND.keys() == set()
+
+
+@pytest.mark.parametrize(("target", "runner"), RECIPES.items())
+def test_what_runs_a_recipe_exists(target: str, runner: str) -> None:
+    """A file of tests exists, and a target is one of CI's."""
+    assert target not in targets_of_ci()
+    if runner.startswith("make "):
+        assert set(runner.split()[1:]) <= targets_of_ci()
+    else:
+        assert (ROOT / runner).is_file()
+
+
+def test_help_lists_the_targets() -> None:
+    """Every target with a description is listed by `make`, which needs no environment for it."""
+    done = run(["make", "help"], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    described = re.findall(r"^([a-z-]+):.*##", makefile(), re.MULTILINE)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == described
