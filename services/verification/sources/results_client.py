@@ -99,9 +99,7 @@ class ResultsClient:
         commit = read_token(look_up.at_least_as_fresh)
         return commit is not None and commit.region != self._region
 
-    async def look_up_each(
-        self, look_ups: Sequence[LookUp], share: float = 1.0
-    ) -> Sequence[Answer | HutongError]:
+    async def look_up_each(self, look_ups: Sequence[LookUp], share: float = 1.0) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
         Look-ups without another node's token share one call. Look-ups with the same such token share a call too.

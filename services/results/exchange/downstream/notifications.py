@@ -26,6 +26,7 @@ from services.results.exchange.downstream.adverse_subjects import (
     subscribe_adverse,
 )
 from services.results.exchange.downstream.copied_items import leave_out_other_items
+from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition
 from services.results.exchange.subscribers import find_subscribers
@@ -138,6 +139,8 @@ def repeat_missed(connection: Connection, node: str, now: Instant) -> None:
     These are all laboratories. If it has missed notifications, these are also all adverse subjects of the node, its own
     links that have ended or are to be ended, and the missing reports of its laboratories, closed ones too.
     """
+    # A node may watch before it replicates for the first time.
+    add_node(connection, node, now)
     usccs = connection.execute(select(lab_register.c.uscc).order_by(lab_register.c.uscc)).scalars().all()
     names: dict[tuple[ChangeKind, str], list[tuple[str, int]]] = {(ChangeKind.LABS, ""): [(uscc, 0) for uscc in usccs]}
     if has_missed(connection, node):

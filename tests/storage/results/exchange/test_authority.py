@@ -16,14 +16,15 @@ from services.results.documents.store import link_documents, unlink_documents
 from services.results.documents.tables import document_links
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import read_notifications
+from services.results.exchange.downstream.notifications import read_notifications, repeat_missed
 from services.results.exchange.model import Change, Replica
 from services.results.exchange.upstream.outbox import append_registers, read_page
-from services.results.labs.model import STANDING_UNKNOWN, StandingChange
-from services.results.labs.queries import get_lab
+from services.results.labs.copies import find_known
+from services.results.labs.model import STANDING_UNKNOWN, Lab, StandingChange
+from services.results.labs.queries import create_lab, get_lab
 from services.results.records.model import ACTIVE, NEGATIVE, RECALLED, StoredResult
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, JILIN
+from tests.support.results.country import HENAN, JILIN, SHANDONG
 from tests.support.results.factories import (
     CENTRAL_USCC,
     NOW,
@@ -204,3 +205,32 @@ async def test_a_removal_of_another_nodes_link_is_sent_and_confirmed(nation: Lab
     ended = made_link("1-2", JILIN, unlink_time=NOW + 7, unlink_node=HENAN)
     await nation.database.write(here.stores.applier.apply, [ended], Arrival(HENAN, NATION, NOW))
     assert set(await ends(nation)) == {(NOW + 1, None), (NOW + 7, HENAN)}
+
+
+async def test_every_node_is_notified_of_every_laboratory(nation: Laboratory) -> None:
+    """Of a new one, of a new entry, and of all when a node begins, also before it has replicated anything."""
+    await nation.database.write(add_node, JILIN, NOW)
+    for _ in range(2):
+        await receive(nation, JILIN, make_lab())
+    await receive(nation, JILIN, make_lab(USCC, REVOKED))
+    await nation.database.write(repeat_missed, SHANDONG, NOW)
+
+    async def notified(node: str) -> list[tuple[str, str, int]]:
+        found = await nation.database.read(read_notifications, node, 0)
+        labs = [change for one in found for change in one.changes if isinstance(change, Lab)]
+        return [(lab.uscc, lab.home, lab.standing_at(NOW)) for lab in labs]
+
+    revoked = (USCC, JILIN, lab_pb2.LAB_STANDING_REVOKED)
+    assert [await notified(node) for node in (JILIN, HENAN, SHANDONG)] == [[], [revoked] * 2, [revoked]]
+
+
+async def test_the_nations_word_of_a_laboratory_counts_for_copies(nation: Laboratory) -> None:
+    """Beside this node's own entries if the laboratory is at home here, and in their place otherwise."""
+    await nation.database.write(create_lab, make_lab(), None)
+    sent = make_lab(USCC, REVOKED)
+    for home, standing in ((JILIN, lab_pb2.LAB_STANDING_REVOKED), (HENAN, STANDING_UNKNOWN)):
+        changes = sent.changes if home == JILIN else ()
+        copy = dataclasses.replace(sent, home=home, changes=changes)
+        await nation.database.write(nation.stores.applier.apply, [copy], Arrival(JILIN, NATION, NOW))
+        assert (await nation.database.read(find_known, [USCC]))[USCC].standing_at(NOW) == standing
+    assert await nation.database.read(find_known, [OTHER_USCC]) == {}
