@@ -31,7 +31,8 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
         return False
     if stored.unlink_time is not None:
         return True
-    if not _has_results_of(connection, [link.document.subject_key, link.linked_document.subject_key], node):
+    # The stored documents count, because a request may state others.
+    if not _has_results_of(connection, [stored.document.subject_key, stored.linked_document.subject_key], node):
         return False
     values: dict[str, object] = {"unlink_node": node}
     if not link.source_node:

@@ -137,8 +137,13 @@ async def test_a_node_ends_only_links_that_it_has_made(nation: Laboratory) -> No
     ended = dataclasses.replace(made, unlink_time=NOW)
     await receive(nation, JILIN, made)
     assert (await receive(nation, HENAN, ended)).not_its_own == {HENAN: 1}
-    # A request of a node without results of either document is set aside, and so is one for an unknown link.
-    for request in (dataclasses.replace(ended, source_node=JILIN), made_link("other", JILIN, unlink_time=NOW)):
+    # A request of a node without results of either document is set aside, whatever documents it states, and so is one
+    # for an unknown link.
+    await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 3))
+    stated = LinkedDocument(subject_key(3), 1, "")
+    request = dataclasses.replace(ended, source_node=JILIN)
+    forged = dataclasses.replace(request, document=stated, linked_document=stated)
+    for request in (request, forged, made_link("other", JILIN, unlink_time=NOW)):
         assert (await receive(nation, HENAN, request)).not_its_own == {HENAN: 1}
     assert await ends(nation) == [(None, None)]
     # The nation's own link stands beside the claim.

@@ -27,8 +27,7 @@ if _version_not_supported:
 
 class ExchangeServiceStub(object):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
@@ -83,8 +82,7 @@ class ExchangeServiceStub(object):
 
 class ExchangeServiceServicer(object):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
@@ -238,8 +236,7 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """

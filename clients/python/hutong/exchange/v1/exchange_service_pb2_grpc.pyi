@@ -28,8 +28,7 @@ GRPC_VERSION: str
 
 class ExchangeServiceStub:
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
@@ -106,8 +105,7 @@ class ExchangeServiceStub:
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
@@ -180,8 +178,7 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
     DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
     (NOT_PERMITTED).
     """
