@@ -143,8 +143,8 @@ async def test_a_node_ends_only_links_that_it_has_made(nation: Laboratory) -> No
     stated = LinkedDocument(subject_key(3), 1, "")
     request = dataclasses.replace(ended, source_node=JILIN)
     forged = dataclasses.replace(request, document=stated, linked_document=stated)
-    for request in (request, forged, made_link("other", JILIN, unlink_time=NOW)):
-        assert (await receive(nation, HENAN, request)).not_its_own == {HENAN: 1}
+    for sent in (request, forged, made_link("other", JILIN, unlink_time=NOW)):
+        assert (await receive(nation, HENAN, sent)).not_its_own == {HENAN: 1}
     assert await ends(nation) == [(None, None)]
     # The nation's own link stands beside the claim.
     own = made_link("own")
