@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.results.internal.v1.internal_audit_service_pb2_grpc import add_InternalAuditServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
 from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
 from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
@@ -19,6 +20,7 @@ from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceS
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.approval.approvals import Approvals
+from services.approval.grants import EmergencyGrants
 from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
@@ -44,7 +46,7 @@ from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.homes.register import record_homes
-from services.results.exchange.servicer import ExchangeServicer
+from services.results.exchange.servicer import ExchangeServicer, InternalAuditServicer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.store import UpstreamStore
@@ -66,7 +68,7 @@ from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import pepper_marks
 from services.results.schema import audit as audit_tables
-from services.results.schema import pending_changes
+from services.results.schema import emergency_grants, pending_changes
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -97,7 +99,7 @@ from services.storage.process_lock import try_sqlite_process_lock
 class Stores:
     """The stores of the Results service on one database. They share one change log.
 
-    `secret` is the key of the hashes by which repeated requests are recognised. `node` is the region of this node.
+    `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
     `joined` says that the node replicates to the nation.
     """
 
@@ -105,7 +107,7 @@ class Stores:
         self,
         database: Database,
         clock: Clock,
-        secret: bytes,
+        secrets: Sequence[bytes],
         node: str = "",
         *,
         joined: bool = False,
@@ -116,8 +118,10 @@ class Stores:
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
-        self.change_log = ChangeLog([list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home])
-        self.writer = writer = IdempotentWriter(database, requests, secret)
+        self.change_log = ChangeLog(
+            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
+        )
+        self.writer = writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
@@ -133,7 +137,7 @@ class Stores:
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
         self.watch = WatchStore(database, cache)
-        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, limits, node)
+        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)
 
 
 async def open_results(
@@ -182,18 +186,26 @@ async def _open_results(
     stores = Stores(
         database,
         clock,
-        pepper.secret,
+        pepper.secrets,
         settings.jurisdiction,
         joined=bool(settings.upstream),
         timing=timing,
         limits=limits,
     )
-    tokens = PageTokens(pepper.secret)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    tokens = PageTokens(pepper.secrets)
+    sent = UpstreamStore(database, clock, settings.jurisdiction)
+    audit = ServiceAudit(
+        database,
+        audit_tables,
+        pepper,
+        settings.jurisdiction,
+        clock,
+        sent.keep_audit_heads if settings.upstream else None,
+    )
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
-    link = _link(settings, stores, pepper, clock, audit.trail)
+    link = _link(settings, stores, sent, pepper, clock, audit.trail)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
     )
@@ -235,7 +247,12 @@ async def _open_results(
         stores.partitions,
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
-    approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secret)
+    grants = EmergencyGrants(
+        database, emergency_grants, requests, clock, "supervisor", settings.jurisdiction, pepper.secrets
+    )
+    approvals = Approvals(
+        database, pending_changes, requests, clock, settings.approval_hours * HOUR, grants, pepper.secrets
+    )
     unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
     recalling = RecallApprovals(
         approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall
@@ -247,6 +264,8 @@ async def _open_results(
     async def owner_of(name: str) -> Owner:
         if name.startswith("pendingChanges/"):
             return await approvals.owner_of(name)
+        if name.startswith("emergencyGrants/"):
+            return await grants.owner_of(name)
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 
@@ -285,6 +304,11 @@ async def _open_results(
                 add_InternalLookupServiceServicer_to_server,
                 InternalLookupServicer(lookup),
             ),
+            registered(
+                "results.internal.v1.InternalAuditService",
+                add_InternalAuditServiceServicer_to_server,
+                InternalAuditServicer(sent),
+            ),
             registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
             registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
             registered("results.v1.ImportService", add_ImportServiceServicer_to_server, ImportServicer(imports)),
@@ -295,7 +319,7 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
-            approval_registration(ApprovalServicer(approvals, tokens)),
+            approval_registration(ApprovalServicer(approvals, grants, tokens)),
             audit.registration,
         ),
         check=check,
@@ -305,7 +329,7 @@ async def _open_results(
         background=(
             stores.partitions.run,
             missing_reports.run,
-            audit.run,
+            *audit.jobs,
             approvals.count,
             *(link.jobs if link is not None else ()),
         ),
@@ -315,11 +339,12 @@ async def _open_results(
     )
 
 
-def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock, trail: AuditTrail) -> UpstreamLink | None:
+def _link(
+    settings: Settings, stores: Stores, sent: UpstreamStore, pepper: Pepper, clock: Clock, trail: AuditTrail
+) -> UpstreamLink | None:
     """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
         return None
-    sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
     notifications = NotificationStore(
         stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions, trail, stores.lab_cache
     )

@@ -11,9 +11,11 @@ from hutong.verification.v1.holder_token_service_pb2_grpc import add_HolderToken
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
+from services.audit.heads import ResultsHeadClient
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.names import parse_decision, parse_refusal
+from services.domain.region import NATION
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
@@ -80,9 +82,17 @@ async def open_verification(
     token_uses = TokenUses(database, clock)
     sources = Sources(policies, results)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses)
-    refusal_store = RefusalStore(database, pepper.secret)
+    refusal_store = RefusalStore(database, pepper.secrets)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
+    audit = ServiceAudit(
+        database,
+        audit_tables,
+        pepper,
+        settings.jurisdiction,
+        clock,
+        None if heads is None else heads.deliver,
+    )
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
@@ -92,7 +102,7 @@ async def open_verification(
             kept = await store.get_decision(uuid)
             return Owner(
                 DecisionInputs.FromString(kept.inputs).region,
-                lambda key: is_tagged(kept.subject, uuid, key, pepper) is True,
+                lambda key: is_tagged(kept.subject, uuid, [key], pepper) is True,
             )
         refusal = await refusal_store.get_refusal(parse_refusal(name))
         return Owner(refusal.region, lambda key: refusal.subject_key == key)
@@ -100,6 +110,8 @@ async def open_verification(
     async def close() -> None:
         await policies.close()
         await results_stub.close()
+        if heads is not None:
+            await heads.close()
         await audit.close()
         await asyncio.to_thread(database.close)
 
@@ -114,7 +126,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
-                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
+                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secrets), clock),
             ),
             Registration(
                 "hutong.verification.v1.HolderTokenService",
@@ -125,7 +137,7 @@ async def open_verification(
         ),
         check=check,
         close=close,
-        background=(policies.watch, streams.close_when_drained, audit.run, token_uses.purge),
+        background=(policies.watch, streams.close_when_drained, *audit.jobs, token_uses.purge),
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,

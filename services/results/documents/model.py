@@ -36,6 +36,7 @@ class DocumentLink:
         source_node: the region of the node that made the link; empty for this node.
         unlink_node: the region of the node where the link was removed, if another node made it; None otherwise. With
             an active link it is the node that asks for the end.
+        key_version: the version of both subject keys.
     """
 
     link_id: str
@@ -49,3 +50,4 @@ class DocumentLink:
     unlink_actor: str | None = None
     source_node: str = ""
     unlink_node: str | None = None
+    key_version: int = 1

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, or_, select, update
 
 from services.domain.instant import Instant
+from services.results.documents.key_pairs import find_twins, keys_of
 from services.results.documents.model import DocumentLink
-from services.results.documents.store import find_links
-from services.results.documents.tables import document_links, key_pairs
-from services.results.records.tables import results
+from services.results.documents.store import find_links, find_sources
+from services.results.documents.tables import document_links
 
 _links = document_links
 
@@ -32,7 +32,7 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
     if stored.unlink_time is not None:
         return True
     # The stored documents count, because a request may state others.
-    if not _has_results_of(connection, [stored.document.subject_key, stored.linked_document.subject_key], node):
+    if not _has_results_of(connection, keys_of(stored), node):
         return False
     values: dict[str, object] = {"unlink_node": node}
     if not link.source_node:
@@ -72,6 +72,6 @@ def _find_stored(connection: Connection, link: DocumentLink) -> DocumentLink | N
 
 def _has_results_of(connection: Connection, keys: Sequence[bytes], node: str) -> bool:
     """Return whether results of any of these documents came from a node. A document may have a key of each version."""
-    others = connection.execute(select(key_pairs.c.other_key).where(key_pairs.c.subject_key.in_(keys))).scalars()
-    theirs = (results.c.subject_key.in_([*keys, *others]), results.c.source_node == node)
-    return connection.execute(select(results.c.lab).where(*theirs).limit(1)).first() is not None
+    twins = find_twins(connection, keys)
+    sources = find_sources(connection, {*keys, *(twins[key] for key in keys if key in twins)})
+    return any(node in nodes for nodes in sources.values())

@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
+from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
 from services.results.documents.removals import end_own, is_ended, request_end
+from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.arrival import Arrival
@@ -109,6 +111,7 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
         asks = link.unlink_time is not None and request_end(connection, link, arrival.sender, arrival.now)
         return LinkEffect.STORED if asks else LinkEffect.SET_ASIDE
     inserted = _insert(connection, link)
+    _receive_pairs(connection, link, arrival)
     if is_own:
         if link.unlink_time is None and link.unlink_node is None:
             return LinkEffect.STORED
@@ -145,6 +148,20 @@ def _insert(connection: Connection, link: DocumentLink) -> bool:
             unlink_reason="",
             unlink_node=link.unlink_node if link.unlink_time is not None else None,
             source_node=link.source_node,
+            key_version=link.key_version,
         )
     )
     return inserted.rowcount == 1
+
+
+def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
+    """Store the keys that a node states to be of one document under two key versions.
+
+    The nation cannot check them. As a link does, they count only beside results of the node that states them, so that
+    a node cannot join documents of which it has no results.
+    """
+    pairs = pairs_of(link.document, link.linked_document)
+    if pairs and arrival.at_nation:
+        sources = find_sources(connection, {key for pair in pairs for key in pair})
+        pairs = [pair for pair in pairs if any(arrival.sender in sources.get(key, ()) for key in pair)]
+    record_pairs(connection, pairs)

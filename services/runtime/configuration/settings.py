@@ -15,7 +15,6 @@ from typing import Any
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS
 from services.runtime.configuration.config_file import read_config_file, suggestion
 from services.runtime.configuration.pepper_source import PepperSource, read_pepper
 from services.runtime.configuration.tls import TlsSettings
@@ -40,7 +39,10 @@ from services.runtime.configuration.variables import (
     redact_url,
     variable,
 )
+from services.runtime.limits import SOURCE_SECONDS
 
+MAX_VERSION = 32_767
+"""The greatest key version that the databases can store."""
 MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""
 
@@ -146,6 +148,25 @@ class Settings:
         shown=False,
         redact=program_of,
     )
+    pepper_version: int = variable("number of that secret, one more with each change of it", count(1, MAX_VERSION), "1")
+    pepper_other_file: Path | None = variable(
+        "file of the second secret while the nation changes it: its rows are read, and none are written under it",
+        read_path,
+        default_words="none",
+        shown=False,
+    )
+    pepper_other_descriptor: int | None = variable(
+        "number of an open file descriptor from which the second secret is read once, in place of the file",
+        read_descriptor,
+        default_words="none",
+        shown=False,
+    )
+    pepper_other_command: str = variable(
+        "command that prints the second secret, in place of the file", shown=False, redact=program_of
+    )
+    pepper_other_version: int = variable(
+        "number of the second secret; needed with it", count(0, MAX_VERSION), "0", "none", shown=False
+    )
     metrics_address: str = variable(
         "host:port where Prometheus metrics are served over HTTP", read_optional_address, default_words="none"
     )
@@ -225,7 +246,7 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
-        self.pepper_source.check()
+        self._check_peppers()
         if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
             raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.insecure and self.tls.client_ca_file is not None:
@@ -245,6 +266,15 @@ class Settings:
         elif self.upstream_policy:
             raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
 
+    def _check_peppers(self) -> None:
+        """Check the settings of the secrets."""
+        self.pepper_source.check()
+        self.other_pepper_source.check()
+        if (self.other_pepper_source.kind == "embedded") != (self.pepper_other_version == 0):
+            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
+        if abs(self.pepper_other_version - self.pepper_version) != 1 and self.pepper_other_version:
+            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION")
+
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
         found: ServiceSettings = getattr(self, name)
@@ -253,7 +283,18 @@ class Settings:
     @property
     def pepper_source(self) -> PepperSource:
         """Return where the secret for subject keys comes from."""
-        return PepperSource(self.pepper_file, self.pepper_descriptor, self.pepper_command)
+        return PepperSource(self.pepper_file, self.pepper_descriptor, self.pepper_command, version=self.pepper_version)
+
+    @property
+    def other_pepper_source(self) -> PepperSource:
+        """Return where the second secret comes from while the nation changes it; "embedded" for none."""
+        return PepperSource(
+            self.pepper_other_file,
+            self.pepper_other_descriptor,
+            self.pepper_other_command,
+            "HUTONG_PEPPER_OTHER",
+            self.pepper_other_version,
+        )
 
     def pepper(self) -> Pepper:
         """Return the secret for subject keys. On SQLite without a source, the first start makes it.
@@ -264,7 +305,13 @@ class Settings:
         source = self.pepper_source
         if source.kind == "embedded" and not self.results.database_url.startswith("sqlite"):
             raise BadSetting("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
-        return read_pepper(source, self.data_dir)
+        pepper = read_pepper(source, self.data_dir)
+        if self.other_pepper_source.kind == "embedded":
+            return pepper
+        other = read_pepper(self.other_pepper_source, self.data_dir)
+        if other.secret == pepper.secret:
+            raise BadSetting("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one")
+        return Pepper(pepper.secret, pepper.version, other)
 
     def redacted(self) -> dict[str, object]:
         """Return all settings for the log at start. For secrets it says only whether they are given."""
@@ -274,6 +321,7 @@ class Settings:
             "verification": self.verification.redacted(),
             "tls": "mutual" if self.tls.client_ca_file else "server" if self.tls.serves_tls else "none",
             "pepper": self.pepper_source.kind,
+            "other_pepper": self.other_pepper_source.kind if self.pepper_other_version else "none",
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
 

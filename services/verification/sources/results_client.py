@@ -15,10 +15,11 @@ from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatest
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
 from services.runtime.call import inner_metadata
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
+from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import info_from_status
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
@@ -151,6 +152,8 @@ class ResultsClient:
         request = BatchLookupColumnsRequest(requests=[one.request for one in look_ups])
         if any(one.subject_key for one in look_ups):
             request.subject_keys.extend([one.subject_key for one in look_ups])
+            if any(one.other_key for one in look_ups):
+                request.other_subject_keys.extend([one.other_key for one in look_ups])
         stub = self._stub.stub
         try:
             response = await stub.BatchLookupColumns(request, timeout=self._seconds, metadata=inner_metadata())

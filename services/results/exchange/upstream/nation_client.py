@@ -21,9 +21,10 @@ from services.results.exchange.convert import replica_from_proto
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
 from services.runtime.call import outgoing_metadata
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import error_info
 
 if TYPE_CHECKING:
@@ -128,6 +129,9 @@ class NationClient:
         items = all_items(questions)
         if items != [DEFAULT_ITEM]:
             request.items.extend(map(format_item, items))
+        if any(question.other_key for question in questions):
+            # A document without another key, such as a linked one, is named twice by the only key that is known.
+            request.other_subject_keys.extend([question.other_key or question.subject_key for question in questions])
         for question in questions:
             request.claimed_reports.extend(map(_claim_to_proto, question.claims))
         stub = self._connection.stub

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 import structlog
+from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
@@ -23,6 +24,7 @@ from services.domain.subject import Pepper
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert import position_from_proto, position_to_proto
+from services.results.exchange.key_versions import name_versions
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog
 from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
@@ -34,7 +36,6 @@ from services.runtime.background import Job
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
-from services.storage.pepper_marks import pepper_mark
 
 BATCHES_UNDER_WAY = 4
 """The most unanswered frames. The nation decodes one while it commits another, and the rest are on the network."""
@@ -146,11 +147,10 @@ class Sender:
         start = ReplicateStart(
             node=self._node,
             log_id=log_id,
-            key_version=self._pepper.version,
-            pepper_mark=pepper_mark(self._pepper),
             removed=[position_to_proto(position) for position in removed],
             send_time=to_timestamp(sent_time),
         )
+        name_versions(start, self._pepper)
         async with asyncio.timeout(self._timing.sender_answer):
             await call.write(ReplicateRequest(start=start))
             answer = await _read(call)
@@ -176,7 +176,7 @@ class Sender:
         self, call: Any, sent: dict[int, int], unanswered: deque[Frame], slots: asyncio.Semaphore
     ) -> None:
         """Send new commits, and a checkpoint whenever all are sent. The next page is read while a page is sent."""
-        last_beat = 0.0
+        last_beat = next_heads = 0.0
         reading = asyncio.ensure_future(self._read_frames(sent))
         try:
             while True:
@@ -190,7 +190,11 @@ class Sender:
                 loop_time = asyncio.get_running_loop().time()
                 # With a backlog a checkpoint only reports its size, so one checkpoint for each heartbeat is enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
-                    await self._send_frame(call, checkpoint_frame(now, page.backlog), unanswered, slots)
+                    heads: Sequence[AuditHead] = ()
+                    if loop_time >= next_heads:
+                        heads = await self._store.read_audit_heads()
+                        next_heads = loop_time + self._timing.sender_audit_heads
+                    await self._send_frame(call, checkpoint_frame(now, page.backlog, heads), unanswered, slots)
                     last_beat = loop_time
                 if not page.commits:
                     await asyncio.sleep(self._timing.sender_idle)
@@ -247,5 +251,11 @@ def _acknowledged(commit: Outgoing, national_receive_time: Instant) -> Acknowled
     report_times += [replica.result.reference_time for replica in select_uploads(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
     return AcknowledgedCommit(
-        entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time
+        entry.writer_id,
+        entry.sequence,
+        lab,
+        entry.commit_time,
+        report_times,
+        national_receive_time,
+        bool(entry.other_keys),
     )

@@ -27,6 +27,7 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
+from hutong.audit.v1 import audit_head_pb2 as hutong_dot_audit_dot_v1_dot_audit__head__pb2
 from hutong.exchange.v1 import node_pb2 as hutong_dot_exchange_dot_v1_dot_node__pb2
 from hutong.exchange.v1 import replica_pb2 as hutong_dot_exchange_dot_v1_dot_replica__pb2
 from hutong.results.v1 import lab_pb2 as hutong_dot_results_dot_v1_dot_lab__pb2
@@ -34,7 +35,7 @@ from hutong.results.v1 import lookup_pb2 as hutong_dot_results_dot_v1_dot_lookup
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hutong/exchange/v1/exchange_service.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/exchange/v1/node.proto\x1a hutong/exchange/v1/replica.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"H\n\x10\x41\x64mitNodeRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\"7\n\x11\x41\x64mitNodeResponse\x12\"\n\x04node\x18\x01 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\"\xa3\x02\n\x0eReplicateStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1c\n\x06log_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0bkey_version\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12>\n\x07removed\x18\x05 \x03(\x0b\x32\".hutong.exchange.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x39\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\"\xcc\x02\n\x0eReplicateBatch\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x05tubes\x18\x05 \x03(\x0b\x32#.hutong.exchange.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12=\n\x07\x63hanges\x18\x06 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\x12:\n\x05lives\x18\x07 \x03(\x0b\x32 .hutong.exchange.v1.LifePositionB\t\xbaH\x06\x92\x01\x03\x10\xb8\x17\"_\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\"\xcb\x01\n\x10ReplicateRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateStartH\x00\x12\x33\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateBatchH\x00\x12=\n\ncheckpoint\x18\x03 \x01(\x0b\x32\'.hutong.exchange.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"{\n\x11ReplicateResponse\x12\x35\n\tpositions\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xbe\x02\n\x15LookupSubjectsRequest\x12+\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x34\n\x04node\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\x12\x35\n\x05items\x18\x06 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x0f\x92\x01\x0c\x10(\"\x08r\x06\xa8\xeb\x81\xca\x06\x01\"\x94\x01\n\x0eSubjectResults\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x35\n\rlab_standings\x18\x03 \x03(\x0e\x32\x1e.hutong.results.v1.LabStanding\"\xad\x02\n\x13\x43laimedReportRecord\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\x12;\n\x13record_lab_standing\x18\x04 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12 \n\x03lab\x18\x05 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x37\n\x06\x62y_lab\x18\x06 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\"\xb7\x01\n\x16LookupSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x37\n\x06\x63laims\x18\x02 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\"}\n\x18SubscribeSubjectsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12+\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x84\x01\n\x19SubscribeSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x31\n\x05links\x18\x02 \x03(\x0b\x32\".hutong.exchange.v1.ReplicatedLink\"\xbd\x01\n\x19WatchNotificationsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc3\x01\n\x1aWatchNotificationsResponse\x12\x35\n\x07\x63hanges\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x10ListNodesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"U\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.hutong.exchange.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x11RetireNodeRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"<\n\x12RetireNodeResponse\x12&\n\x04node\x18\x01 \x01(\x0b\x32\x18.hutong.exchange.v1.Node\"m\n\x14ReinstateNodeRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"?\n\x15ReinstateNodeResponse\x12&\n\x04node\x18\x01 \x01(\x0b\x32\x18.hutong.exchange.v1.Node2\xfb\x07\n\x0f\x45xchangeService\x12o\n\tAdmitNode\x12$.hutong.exchange.v1.AdmitNodeRequest\x1a%.hutong.exchange.v1.AdmitNodeResponse\"\x15\x90\x02\x01\x8a\xd3\x18\x0e\n\n\x08\x06\x10\x05\x1a\x04node\x18\x02\x12{\n\tReplicate\x12$.hutong.exchange.v1.ReplicateRequest\x1a%.hutong.exchange.v1.ReplicateResponse\"\x1d\x90\x02\x02\x8a\xd3\x18\x16\n\x10\x08\x06\x10\x05\x1a\nstart.node\x10\x01\x18\x03(\x01\x30\x01\x12\x80\x01\n\x0eLookupSubjects\x12).hutong.exchange.v1.LookupSubjectsRequest\x1a*.hutong.exchange.v1.LookupSubjectsResponse\"\x17\x90\x02\x01\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x12\x89\x01\n\x11SubscribeSubjects\x12,.hutong.exchange.v1.SubscribeSubjectsRequest\x1a-.hutong.exchange.v1.SubscribeSubjectsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x02\x12\x8e\x01\n\x12WatchNotifications\x12-.hutong.exchange.v1.WatchNotificationsRequest\x1a..hutong.exchange.v1.WatchNotificationsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x30\x01\x12u\n\tListNodes\x12$.hutong.exchange.v1.ListNodesRequest\x1a%.hutong.exchange.v1.ListNodesResponse\"\x1b\x90\x02\x01\x8a\xd3\x18\x14\n\x04\x08\x05\x10\x01\n\x04\x08\x08\x10\x01\n\x04\x08\x06\x10\x01\x18\x02\x12l\n\nRetireNode\x12%.hutong.exchange.v1.RetireNodeRequest\x1a&.hutong.exchange.v1.RetireNodeResponse\"\x0f\x90\x02\x02\x8a\xd3\x18\x08\n\x04\x08\x08\x10\x01\x18\x02\x12u\n\rReinstateNode\x12(.hutong.exchange.v1.ReinstateNodeRequest\x1a).hutong.exchange.v1.ReinstateNodeResponse\"\x0f\x90\x02\x02\x8a\xd3\x18\x08\n\x04\x08\x08\x10\x01\x18\x02\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hutong/exchange/v1/exchange_service.proto\x12\x12hutong.exchange.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/access/v1/access.proto\x1a hutong/audit/v1/audit_head.proto\x1a\x1dhutong/exchange/v1/node.proto\x1a hutong/exchange/v1/replica.proto\x1a\x1bhutong/results/v1/lab.proto\x1a\x1ehutong/results/v1/lookup.proto\x1a\x1ahutong/type/v1/rules.proto\"H\n\x10\x41\x64mitNodeRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\"7\n\x11\x41\x64mitNodeResponse\x12\"\n\x04node\x18\x01 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\"\xee\x02\n\x0eReplicateStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1c\n\x06log_id\x18\x02 \x01(\tB\x0c\xe2\x41\x01\x02\xbaH\x05r\x03\xb0\x01\x01\x12 \n\x0bkey_version\x18\x03 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12 \n\x0bpepper_mark\x18\x04 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12>\n\x07removed\x18\x05 \x03(\x0b\x32\".hutong.exchange.v1.WriterPositionB\t\xbaH\x06\x92\x01\x03\x10\x90N\x12\x39\n\tsend_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\n\xe2\x41\x01\x02\xbaH\x03\xc8\x01\x01\x12\"\n\x11other_key_version\x18\x07 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x11other_pepper_mark\x18\x08 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\xcc\x02\n\x0eReplicateBatch\x12\x1b\n\x06writer\x18\x01 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\x17\n\x06offset\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x1c\n\x0bnext_offset\x18\x03 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\x05tubes\x18\x05 \x03(\x0b\x32#.hutong.exchange.v1.ReplicatedTubesB\x06\xbaH\x03\xd8\x01\x03\x12=\n\x07\x63hanges\x18\x06 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChangeB\x06\xbaH\x03\xd8\x01\x03\x12:\n\x05lives\x18\x07 \x03(\x0b\x32 .hutong.exchange.v1.LifePositionB\t\xbaH\x06\x92\x01\x03\x10\xb8\x17\"\x9a\x01\n\x13ReplicateCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x07\x62\x61\x63klog\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12\x39\n\x0b\x61udit_heads\x18\x03 \x03(\x0b\x32\x1a.hutong.audit.v1.AuditHeadB\x08\xbaH\x05\x92\x01\x02\x10\x64\"\xcb\x01\n\x10ReplicateRequest\x12\x33\n\x05start\x18\x01 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateStartH\x00\x12\x33\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\".hutong.exchange.v1.ReplicateBatchH\x00\x12=\n\ncheckpoint\x18\x03 \x01(\x0b\x32\'.hutong.exchange.v1.ReplicateCheckpointH\x00\x42\x0e\n\x05\x66rame\x12\x05\xbaH\x02\x08\x01\"{\n\x11ReplicateResponse\x12\x35\n\tpositions\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.WriterPosition\x12/\n\x0b\x63ommit_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xeb\x02\n\x15LookupSubjectsRequest\x12+\n\x0csubject_keys\x18\x01 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\x12\x18\n\x05limit\x18\x02 \x01(\x05\x42\t\xbaH\x06\x1a\x04\x18\x14(\x00\x12\x34\n\x04node\x18\x03 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x44\n\x0f\x63laimed_reports\x18\x04 \x03(\x0b\x32 .hutong.results.v1.ClaimedReportB\t\xbaH\x06\x92\x01\x03\x10\x88\'\x12+\n\x11\x61t_least_as_fresh\x18\x05 \x03(\tB\x10\xbaH\r\x92\x01\n\x10\xf4\x03\"\x05r\x03\x18\x80\x02\x12\x35\n\x05items\x18\x06 \x03(\tB&\xfa\x41\x11\n\x0fhutong.org/Item\xbaH\x0f\x92\x01\x0c\x10(\"\x08r\x06\xa8\xeb\x81\xca\x06\x01\x12+\n\x12other_subject_keys\x18\x07 \x03(\x0c\x42\x0f\xbaH\x0c\x92\x01\t\x10\xf4\x03\"\x04z\x02h\x10\"\x94\x01\n\x0eSubjectResults\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x14\n\x0csubject_keys\x18\x02 \x03(\x0c\x12\x35\n\rlab_standings\x18\x03 \x03(\x0e\x32\x1e.hutong.results.v1.LabStanding\"\xad\x02\n\x13\x43laimedReportRecord\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32$.hutong.exchange.v1.ReplicatedResult\x12\x34\n\x0clab_standing\x18\x02 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12\x12\n\nlab_region\x18\x03 \x01(\t\x12;\n\x13record_lab_standing\x18\x04 \x01(\x0e\x32\x1e.hutong.results.v1.LabStanding\x12 \n\x03lab\x18\x05 \x01(\tB\x13\xfa\x41\x10\n\x0ehutong.org/Lab\x12\x37\n\x06\x62y_lab\x18\x06 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\"\xb7\x01\n\x16LookupSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x37\n\x06\x63laims\x18\x02 \x03(\x0b\x32\'.hutong.exchange.v1.ClaimedReportRecord\x12.\n\x07sources\x18\x03 \x03(\x0b\x32\x1d.hutong.results.v1.DataSource\"}\n\x18SubscribeSubjectsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12+\n\x0csubject_keys\x18\x02 \x03(\x0c\x42\x15\xe2\x41\x01\x02\xbaH\x0e\x92\x01\x0b\x08\x01\x10\xf4\x03\"\x04z\x02h\x10\"\x84\x01\n\x19SubscribeSubjectsResponse\x12\x34\n\x08subjects\x18\x01 \x03(\x0b\x32\".hutong.exchange.v1.SubjectResults\x12\x31\n\x05links\x18\x02 \x03(\x0b\x32\".hutong.exchange.v1.ReplicatedLink\"\xaa\x02\n\x19WatchNotificationsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x17\n\x06\x63ursor\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12 \n\x0bpepper_mark\x18\x03 \x01(\x0c\x42\x0b\xe2\x41\x01\x02\xbaH\x04z\x02h\x10\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x0bkey_version\x18\x05 \x01(\x05\x42\x0b\xe2\x41\x01\x02\xbaH\x04\x1a\x02(\x01\x12\"\n\x11other_key_version\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12%\n\x11other_pepper_mark\x18\x07 \x01(\x0c\x42\n\xbaH\x07z\x02h\x10\xd8\x01\x01\"\xc3\x01\n\x1aWatchNotificationsResponse\x12\x35\n\x07\x63hanges\x18\x01 \x03(\x0b\x32$.hutong.exchange.v1.ReplicatedChange\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12-\n\tsend_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63ommit_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"L\n\x10ListNodesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"U\n\x11ListNodesResponse\x12\'\n\x05nodes\x18\x01 \x03(\x0b\x32\x18.hutong.exchange.v1.Node\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x91\x01\n\x11RetireNodeRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\xf4\x03\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"<\n\x12RetireNodeResponse\x12&\n\x04node\x18\x01 \x01(\x0b\x32\x18.hutong.exchange.v1.Node\"m\n\x14ReinstateNodeRequest\x12\x34\n\x04name\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1f\n\nrequest_id\x18\x02 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"?\n\x15ReinstateNodeResponse\x12&\n\x04node\x18\x01 \x01(\x0b\x32\x18.hutong.exchange.v1.Node\"\x87\x01\n\x15ListAuditHeadsRequest\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x1a\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\"q\n\rHeldAuditHead\x12.\n\naudit_head\x18\x01 \x01(\x0b\x32\x1a.hutong.audit.v1.AuditHead\x12\x30\n\x0creceive_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x16ListAuditHeadsResponse\x12\x36\n\x0b\x61udit_heads\x18\x01 \x03(\x0b\x32!.hutong.exchange.v1.HeldAuditHead\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\x82\t\n\x0f\x45xchangeService\x12o\n\tAdmitNode\x12$.hutong.exchange.v1.AdmitNodeRequest\x1a%.hutong.exchange.v1.AdmitNodeResponse\"\x15\x90\x02\x01\x8a\xd3\x18\x0e\n\n\x08\x06\x10\x05\x1a\x04node\x18\x02\x12{\n\tReplicate\x12$.hutong.exchange.v1.ReplicateRequest\x1a%.hutong.exchange.v1.ReplicateResponse\"\x1d\x90\x02\x02\x8a\xd3\x18\x16\n\x10\x08\x06\x10\x05\x1a\nstart.node\x10\x01\x18\x03(\x01\x30\x01\x12\x80\x01\n\x0eLookupSubjects\x12).hutong.exchange.v1.LookupSubjectsRequest\x1a*.hutong.exchange.v1.LookupSubjectsResponse\"\x17\x90\x02\x01\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x12\x89\x01\n\x11SubscribeSubjects\x12,.hutong.exchange.v1.SubscribeSubjectsRequest\x1a-.hutong.exchange.v1.SubscribeSubjectsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x02\x12\x8e\x01\n\x12WatchNotifications\x12-.hutong.exchange.v1.WatchNotificationsRequest\x1a..hutong.exchange.v1.WatchNotificationsResponse\"\x17\x90\x02\x02\x8a\xd3\x18\x10\n\n\x08\x06\x10\x05\x1a\x04node\x10\x01\x18\x03\x30\x01\x12u\n\tListNodes\x12$.hutong.exchange.v1.ListNodesRequest\x1a%.hutong.exchange.v1.ListNodesResponse\"\x1b\x90\x02\x01\x8a\xd3\x18\x14\n\x04\x08\x05\x10\x01\n\x04\x08\x08\x10\x01\n\x04\x08\x06\x10\x01\x18\x02\x12\x84\x01\n\x0eListAuditHeads\x12).hutong.exchange.v1.ListAuditHeadsRequest\x1a*.hutong.exchange.v1.ListAuditHeadsResponse\"\x1b\x90\x02\x01\x8a\xd3\x18\x14\n\n\x08\x06\x10\x05\x1a\x04node\n\x04\x08\x08\x10\x01\x18\x02\x12l\n\nRetireNode\x12%.hutong.exchange.v1.RetireNodeRequest\x1a&.hutong.exchange.v1.RetireNodeResponse\"\x0f\x90\x02\x02\x8a\xd3\x18\x08\n\x04\x08\x08\x10\x01\x18\x02\x12u\n\rReinstateNode\x12(.hutong.exchange.v1.ReinstateNodeRequest\x1a).hutong.exchange.v1.ReinstateNodeResponse\"\x0f\x90\x02\x02\x8a\xd3\x18\x08\n\x04\x08\x08\x10\x01\x18\x02\x42r\n\x16org.hutong.exchange.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/exchange/v1;exchangev1\xaa\x02\x12Hutong.Exchange.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,6 +59,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATESTART'].fields_by_name['removed']._serialized_options = b'\272H\006\222\001\003\020\220N'
   _globals['_REPLICATESTART'].fields_by_name['send_time']._loaded_options = None
   _globals['_REPLICATESTART'].fields_by_name['send_time']._serialized_options = b'\342A\001\002\272H\003\310\001\001'
+  _globals['_REPLICATESTART'].fields_by_name['other_key_version']._loaded_options = None
+  _globals['_REPLICATESTART'].fields_by_name['other_key_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_REPLICATESTART'].fields_by_name['other_pepper_mark']._loaded_options = None
+  _globals['_REPLICATESTART'].fields_by_name['other_pepper_mark']._serialized_options = b'\272H\007z\002h\020\330\001\001'
   _globals['_REPLICATEBATCH'].fields_by_name['writer']._loaded_options = None
   _globals['_REPLICATEBATCH'].fields_by_name['writer']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
   _globals['_REPLICATEBATCH'].fields_by_name['offset']._loaded_options = None
@@ -72,6 +77,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLICATEBATCH'].fields_by_name['lives']._serialized_options = b'\272H\006\222\001\003\020\270\027'
   _globals['_REPLICATECHECKPOINT'].fields_by_name['backlog']._loaded_options = None
   _globals['_REPLICATECHECKPOINT'].fields_by_name['backlog']._serialized_options = b'\272H\004\"\002(\000'
+  _globals['_REPLICATECHECKPOINT'].fields_by_name['audit_heads']._loaded_options = None
+  _globals['_REPLICATECHECKPOINT'].fields_by_name['audit_heads']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_REPLICATEREQUEST'].oneofs_by_name['frame']._loaded_options = None
   _globals['_REPLICATEREQUEST'].oneofs_by_name['frame']._serialized_options = b'\272H\002\010\001'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['subject_keys']._loaded_options = None
@@ -86,6 +93,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['at_least_as_fresh']._serialized_options = b'\272H\r\222\001\n\020\364\003\"\005r\003\030\200\002'
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['items']._loaded_options = None
   _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['items']._serialized_options = b'\372A\021\n\017hutong.org/Item\272H\017\222\001\014\020(\"\010r\006\250\353\201\312\006\001'
+  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['other_subject_keys']._loaded_options = None
+  _globals['_LOOKUPSUBJECTSREQUEST'].fields_by_name['other_subject_keys']._serialized_options = b'\272H\014\222\001\t\020\364\003\"\004z\002h\020'
   _globals['_CLAIMEDREPORTRECORD'].fields_by_name['lab']._loaded_options = None
   _globals['_CLAIMEDREPORTRECORD'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab'
   _globals['_SUBSCRIBESUBJECTSREQUEST'].fields_by_name['node']._loaded_options = None
@@ -98,6 +107,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['pepper_mark']._loaded_options = None
   _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['pepper_mark']._serialized_options = b'\342A\001\002\272H\004z\002h\020'
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['key_version']._loaded_options = None
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['key_version']._serialized_options = b'\342A\001\002\272H\004\032\002(\001'
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_key_version']._loaded_options = None
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_key_version']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_pepper_mark']._loaded_options = None
+  _globals['_WATCHNOTIFICATIONSREQUEST'].fields_by_name['other_pepper_mark']._serialized_options = b'\272H\007z\002h\020\330\001\001'
   _globals['_LISTNODESREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTNODESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTNODESREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -112,6 +127,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REINSTATENODEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
   _globals['_REINSTATENODEREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_REINSTATENODEREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['node']._loaded_options = None
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['node']._serialized_options = b'\342A\001\002\372A\021\n\017hutong.org/Node\272H\013r\006\350\352\201\312\006\001\310\001\001'
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTAUDITHEADSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
   _globals['_EXCHANGESERVICE'].methods_by_name['AdmitNode']._loaded_options = None
   _globals['_EXCHANGESERVICE'].methods_by_name['AdmitNode']._serialized_options = b'\220\002\001\212\323\030\016\n\n\010\006\020\005\032\004node\030\002'
   _globals['_EXCHANGESERVICE'].methods_by_name['Replicate']._loaded_options = None
@@ -124,52 +145,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGESERVICE'].methods_by_name['WatchNotifications']._serialized_options = b'\220\002\002\212\323\030\020\n\n\010\006\020\005\032\004node\020\001\030\003'
   _globals['_EXCHANGESERVICE'].methods_by_name['ListNodes']._loaded_options = None
   _globals['_EXCHANGESERVICE'].methods_by_name['ListNodes']._serialized_options = b'\220\002\001\212\323\030\024\n\004\010\005\020\001\n\004\010\010\020\001\n\004\010\006\020\001\030\002'
+  _globals['_EXCHANGESERVICE'].methods_by_name['ListAuditHeads']._loaded_options = None
+  _globals['_EXCHANGESERVICE'].methods_by_name['ListAuditHeads']._serialized_options = b'\220\002\001\212\323\030\024\n\n\010\006\020\005\032\004node\n\004\010\010\020\001\030\002'
   _globals['_EXCHANGESERVICE'].methods_by_name['RetireNode']._loaded_options = None
   _globals['_EXCHANGESERVICE'].methods_by_name['RetireNode']._serialized_options = b'\220\002\002\212\323\030\010\n\004\010\010\020\001\030\002'
   _globals['_EXCHANGESERVICE'].methods_by_name['ReinstateNode']._loaded_options = None
   _globals['_EXCHANGESERVICE'].methods_by_name['ReinstateNode']._serialized_options = b'\220\002\002\212\323\030\010\n\004\010\010\020\001\030\002'
-  _globals['_ADMITNODEREQUEST']._serialized_start=372
-  _globals['_ADMITNODEREQUEST']._serialized_end=444
-  _globals['_ADMITNODERESPONSE']._serialized_start=446
-  _globals['_ADMITNODERESPONSE']._serialized_end=501
-  _globals['_REPLICATESTART']._serialized_start=504
-  _globals['_REPLICATESTART']._serialized_end=795
-  _globals['_REPLICATEBATCH']._serialized_start=798
-  _globals['_REPLICATEBATCH']._serialized_end=1130
-  _globals['_REPLICATECHECKPOINT']._serialized_start=1132
-  _globals['_REPLICATECHECKPOINT']._serialized_end=1227
-  _globals['_REPLICATEREQUEST']._serialized_start=1230
-  _globals['_REPLICATEREQUEST']._serialized_end=1433
-  _globals['_REPLICATERESPONSE']._serialized_start=1435
-  _globals['_REPLICATERESPONSE']._serialized_end=1558
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1561
-  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=1879
-  _globals['_SUBJECTRESULTS']._serialized_start=1882
-  _globals['_SUBJECTRESULTS']._serialized_end=2030
-  _globals['_CLAIMEDREPORTRECORD']._serialized_start=2033
-  _globals['_CLAIMEDREPORTRECORD']._serialized_end=2334
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=2337
-  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=2520
-  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_start=2522
-  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_end=2647
-  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_start=2650
-  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_end=2782
-  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=2785
-  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=2974
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=2977
-  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=3172
-  _globals['_LISTNODESREQUEST']._serialized_start=3174
-  _globals['_LISTNODESREQUEST']._serialized_end=3250
-  _globals['_LISTNODESRESPONSE']._serialized_start=3252
-  _globals['_LISTNODESRESPONSE']._serialized_end=3337
-  _globals['_RETIRENODEREQUEST']._serialized_start=3340
-  _globals['_RETIRENODEREQUEST']._serialized_end=3485
-  _globals['_RETIRENODERESPONSE']._serialized_start=3487
-  _globals['_RETIRENODERESPONSE']._serialized_end=3547
-  _globals['_REINSTATENODEREQUEST']._serialized_start=3549
-  _globals['_REINSTATENODEREQUEST']._serialized_end=3658
-  _globals['_REINSTATENODERESPONSE']._serialized_start=3660
-  _globals['_REINSTATENODERESPONSE']._serialized_end=3723
-  _globals['_EXCHANGESERVICE']._serialized_start=3726
-  _globals['_EXCHANGESERVICE']._serialized_end=4745
+  _globals['_ADMITNODEREQUEST']._serialized_start=406
+  _globals['_ADMITNODEREQUEST']._serialized_end=478
+  _globals['_ADMITNODERESPONSE']._serialized_start=480
+  _globals['_ADMITNODERESPONSE']._serialized_end=535
+  _globals['_REPLICATESTART']._serialized_start=538
+  _globals['_REPLICATESTART']._serialized_end=904
+  _globals['_REPLICATEBATCH']._serialized_start=907
+  _globals['_REPLICATEBATCH']._serialized_end=1239
+  _globals['_REPLICATECHECKPOINT']._serialized_start=1242
+  _globals['_REPLICATECHECKPOINT']._serialized_end=1396
+  _globals['_REPLICATEREQUEST']._serialized_start=1399
+  _globals['_REPLICATEREQUEST']._serialized_end=1602
+  _globals['_REPLICATERESPONSE']._serialized_start=1604
+  _globals['_REPLICATERESPONSE']._serialized_end=1727
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_start=1730
+  _globals['_LOOKUPSUBJECTSREQUEST']._serialized_end=2093
+  _globals['_SUBJECTRESULTS']._serialized_start=2096
+  _globals['_SUBJECTRESULTS']._serialized_end=2244
+  _globals['_CLAIMEDREPORTRECORD']._serialized_start=2247
+  _globals['_CLAIMEDREPORTRECORD']._serialized_end=2548
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_start=2551
+  _globals['_LOOKUPSUBJECTSRESPONSE']._serialized_end=2734
+  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_start=2736
+  _globals['_SUBSCRIBESUBJECTSREQUEST']._serialized_end=2861
+  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_start=2864
+  _globals['_SUBSCRIBESUBJECTSRESPONSE']._serialized_end=2996
+  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_start=2999
+  _globals['_WATCHNOTIFICATIONSREQUEST']._serialized_end=3297
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_start=3300
+  _globals['_WATCHNOTIFICATIONSRESPONSE']._serialized_end=3495
+  _globals['_LISTNODESREQUEST']._serialized_start=3497
+  _globals['_LISTNODESREQUEST']._serialized_end=3573
+  _globals['_LISTNODESRESPONSE']._serialized_start=3575
+  _globals['_LISTNODESRESPONSE']._serialized_end=3660
+  _globals['_RETIRENODEREQUEST']._serialized_start=3663
+  _globals['_RETIRENODEREQUEST']._serialized_end=3808
+  _globals['_RETIRENODERESPONSE']._serialized_start=3810
+  _globals['_RETIRENODERESPONSE']._serialized_end=3870
+  _globals['_REINSTATENODEREQUEST']._serialized_start=3872
+  _globals['_REINSTATENODEREQUEST']._serialized_end=3981
+  _globals['_REINSTATENODERESPONSE']._serialized_start=3983
+  _globals['_REINSTATENODERESPONSE']._serialized_end=4046
+  _globals['_LISTAUDITHEADSREQUEST']._serialized_start=4049
+  _globals['_LISTAUDITHEADSREQUEST']._serialized_end=4184
+  _globals['_HELDAUDITHEAD']._serialized_start=4186
+  _globals['_HELDAUDITHEAD']._serialized_end=4299
+  _globals['_LISTAUDITHEADSRESPONSE']._serialized_start=4301
+  _globals['_LISTAUDITHEADSRESPONSE']._serialized_end=4406
+  _globals['_EXCHANGESERVICE']._serialized_start=4409
+  _globals['_EXCHANGESERVICE']._serialized_end=5563
 # @@protoc_insertion_point(module_scope)

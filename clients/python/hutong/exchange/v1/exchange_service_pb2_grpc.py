@@ -27,9 +27,9 @@ if _version_not_supported:
 
 class ExchangeServiceStub(object):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel):
@@ -68,6 +68,11 @@ class ExchangeServiceStub(object):
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.ListAuditHeads = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/ListAuditHeads',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.FromString,
+                _registered_method=True)
         self.RetireNode = channel.unary_unary(
                 '/hutong.exchange.v1.ExchangeService/RetireNode',
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.SerializeToString,
@@ -82,9 +87,9 @@ class ExchangeServiceStub(object):
 
 class ExchangeServiceServicer(object):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def AdmitNode(self, request, context):
@@ -162,6 +167,16 @@ class ExchangeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditHeads(self, request, context):
+        """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+        changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+        `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+        the last one. They are kept for three years. A node that is not known has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetireNode(self, request, context):
         """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
         return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
@@ -216,6 +231,11 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.FromString,
                     response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.SerializeToString,
             ),
+            'ListAuditHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditHeads,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.SerializeToString,
+            ),
             'RetireNode': grpc.unary_unary_rpc_method_handler(
                     servicer.RetireNode,
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.FromString,
@@ -236,9 +256,9 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @staticmethod
@@ -393,6 +413,33 @@ class ExchangeService(object):
             '/hutong.exchange.v1.ExchangeService/ListNodes',
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/ListAuditHeads',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

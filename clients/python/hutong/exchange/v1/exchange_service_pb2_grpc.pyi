@@ -28,9 +28,9 @@ GRPC_VERSION: str
 
 class ExchangeServiceStub:
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_typing.overload
@@ -88,6 +88,12 @@ class ExchangeServiceStub:
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
     The nation's operators call it; it needs no node's certificate.
     """
+    ListAuditHeads: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]
+    """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+    changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+    `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+    the last one. They are kept for three years. A node that is not known has none.
+    """
     RetireNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]
     """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
     return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
@@ -105,9 +111,9 @@ class ExchangeServiceStub:
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -162,6 +168,12 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
     The nation's operators call it; it needs no node's certificate.
     """
+    ListAuditHeads: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]  # type: ignore[assignment]
+    """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+    changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+    `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+    the last one. They are kept for three years. A node that is not known has none.
+    """
     RetireNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]  # type: ignore[assignment]
     """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
     return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
@@ -178,9 +190,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_abc_1.abstractmethod
@@ -268,6 +280,18 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
         """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
         The nation's operators call it; it needs no node's certificate.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditHeads(
+        self,
+        request: _exchange_service_pb2.ListAuditHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.ListAuditHeadsResponse, _abc.Awaitable[_exchange_service_pb2.ListAuditHeadsResponse]]:
+        """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+        changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+        `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+        the last one. They are kept for three years. A node that is not known has none.
         """
 
     @_abc_1.abstractmethod

@@ -1,4 +1,4 @@
-"""Conversion of nodes to messages."""
+"""Converts a node, as the nation knows it, to its message."""
 
 from __future__ import annotations
 

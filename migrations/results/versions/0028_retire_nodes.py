@@ -1,6 +1,6 @@
 """Record which nodes an operator has retired, when and why.
 
-Revision: 0025, after 0021
+Revision: 0028, after 0027
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0025"
-down_revision = "0021"
+revision = "0028"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

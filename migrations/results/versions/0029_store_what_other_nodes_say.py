@@ -1,6 +1,6 @@
 """Record what comes from other nodes: removals of links, closed missing reports, and standings of laboratories.
 
-Revision: 0026, after 0025
+Revision: 0029, after 0028
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0026"
-down_revision = "0025"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
