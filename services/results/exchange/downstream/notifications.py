@@ -56,9 +56,9 @@ class Notification(NamedTuple):
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
     """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
-    All nodes are notified of laboratories, and each node of removals of its own links. The nation's change log calls this
-    function. A node is not notified of changes that it sent itself. While there are no subscriptions, the function costs
-    two queries.
+    All nodes are notified of laboratories, and each node of removals of its own links. The nation's change log calls
+    this function. A node is not notified of changes that it sent itself. While there are no subscriptions, the function
+    costs two queries.
     """
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     by_node = defaultdict(lambda: defaultdict(list))
