@@ -23,7 +23,7 @@ class NodeAdmission:
         region = parse_node(node, field)
         if self._jurisdiction != NATION:
             here = format_node(self._jurisdiction)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", "this is not the national node", metadata={"node": here})
+            raise FailedPrecondition("NOT_AN_UPSTREAM", f"{here} is not the national node", metadata={"node": here})
         if region == NATION or not is_region(region):
             raise FailedPrecondition("NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": node})
         return region
