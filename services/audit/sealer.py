@@ -123,7 +123,8 @@ class Sealer:
         """Return the next seals of each writer that has rows without one."""
         seals: list[Seal] = []
         if not self._last:
-            # Before the writers' positions. If another process seals in between, the numbers below are taken.
+            # Read before the writers' positions. If another process seals between the two reads, the numbers of the new
+            # seals are already taken and this attempt fails.
             self._last = {chain: last_seal(connection, self._tables, chain) for chain in Chain}
         last = dict(self._last)
         for newest in self._read_writers(connection):

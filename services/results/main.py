@@ -190,7 +190,7 @@ async def _open_results(
     audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
-    freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
+    freshness = NodeRegistry(downstream, settings.jurisdiction, clock, timing)
     link = _link(settings, stores, pepper, clock)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY

@@ -5,10 +5,8 @@ from __future__ import annotations
 import structlog
 
 from services.runtime.call import seconds_left
+from services.runtime.limits import SOURCE_SECONDS
 
-SOURCE_SECONDS = 2.0
-"""The longest wait for a call to Results or Policy, unless HUTONG_SOURCE_SECONDS sets another one. After it the source
-counts as not answering. Two seconds are long for a source that works and short for a person at a gate."""
 OPEN_SECONDS = 0.25
 """The wait while the circuit is open. The call itself keeps its full time, and its late answer closes the circuit.
 Recovery therefore needs no timer, and a source that hangs delays a caller by a quarter of a second at most."""

@@ -15,7 +15,6 @@ from typing import Any
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS
 from services.runtime.configuration.config_file import read_config_file, suggestion
 from services.runtime.configuration.pepper_source import PepperSource, read_pepper
 from services.runtime.configuration.tls import TlsSettings
@@ -40,6 +39,7 @@ from services.runtime.configuration.variables import (
     redact_url,
     variable,
 )
+from services.runtime.limits import SOURCE_SECONDS
 
 MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""

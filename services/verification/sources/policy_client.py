@@ -18,11 +18,12 @@ from services.domain.errors import Unavailable
 from services.domain.instant import Instant
 from services.domain.names import format_node
 from services.runtime.call import outgoing_metadata
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import OpenChannel, ReconnectingStub
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
+from services.runtime.limits import SOURCE_SECONDS
 from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.convert import (
     not_fresh_from_proto,

@@ -15,10 +15,11 @@ from hutong.results.v1.results_service_pb2 import LookupLatestItem, LookupLatest
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.names import format_node
 from services.runtime.call import inner_metadata
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
+from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import info_from_status
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
@@ -98,9 +99,7 @@ class ResultsClient:
         commit = read_token(look_up.at_least_as_fresh)
         return commit is not None and commit.region != self._region
 
-    async def look_up_each(
-        self, look_ups: Sequence[LookUp], share: float = 1.0
-    ) -> Sequence[Answer | HutongError]:
+    async def look_up_each(self, look_ups: Sequence[LookUp], share: float = 1.0) -> Sequence[Answer | HutongError]:
         """Answer several look-ups in order.
 
         Look-ups without another node's token share one call. Look-ups with the same such token share a call too.

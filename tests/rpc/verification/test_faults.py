@@ -15,8 +15,8 @@ from hutong.verification.v1 import verification_service_pb2 as service
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, SECOND, from_timestamp
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS
 from services.runtime.clock import SystemClock
+from services.runtime.limits import SOURCE_SECONDS
 from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
 from tests.support.waiting import TIMEOUT_SECONDS, until
 

@@ -11,6 +11,8 @@ from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
+    ReplayDecisionRequest,
+    ReplayDecisionResponse,
     StreamVerifyRequest,
     StreamVerifyResponse,
     VerifyItem,
@@ -25,7 +27,10 @@ from tests.support.client.fake_server import serving_fake
 
 
 class FakeVerification(VerificationServiceServicer):
-    """Answers every question. The name of the decision is the document's number. A stream is answered in reverse."""
+    """Answers every question. The name of the decision is the document's number. A stream is answered in reverse.
+
+    A replay compares as the name of the decision says.
+    """
 
     def BatchVerify(self, request: BatchVerifyRequest, _context: grpc.ServicerContext) -> BatchVerifyResponse:
         return BatchVerifyResponse(items=[VerifyItem(decision=_decide(asked)) for asked in request.requests])
@@ -35,6 +40,9 @@ class FakeVerification(VerificationServiceServicer):
     ) -> Iterator[StreamVerifyResponse]:
         for asked in reversed(list(request_iterator)):
             yield StreamVerifyResponse(correlation_id=asked.correlation_id, decision=_decide(asked.request))
+
+    def ReplayDecision(self, request: ReplayDecisionRequest, _context: grpc.ServicerContext) -> ReplayDecisionResponse:
+        return ReplayDecisionResponse(comparison=request.name)  # type: ignore[arg-type]
 
 
 def _decide(request: VerifyRequest) -> Decision:

@@ -21,9 +21,10 @@ from services.results.exchange.convert import replica_from_proto
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
 from services.runtime.call import outgoing_metadata
-from services.runtime.client.circuit_breaker import SOURCE_SECONDS, CircuitBreaker
+from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import error_info
 
 if TYPE_CHECKING:

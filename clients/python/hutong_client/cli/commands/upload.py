@@ -247,7 +247,7 @@ def _with_free_workbook(file: Path, kept: Journal) -> Journal:
 
 
 def _name_beside(file: Path, path: Path) -> str:
-    """Return the path's name if it is beside the file, so that both can be moved together; otherwise the path."""
+    """Return the path, or only its name if it is in the folder of the file, so that both can be moved together."""
     beside = path.parent.resolve() == file.parent.resolve()
     return path.name if beside else str(path)
 

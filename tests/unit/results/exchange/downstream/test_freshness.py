@@ -13,6 +13,7 @@ from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
 from services.results.exchange.downstream.freshness import LISTED_FOR, MAX_LAG, MAX_SILENCE, NodeRegistry
 from services.results.exchange.model import Node
+from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import CommitPosition, LogPosition
@@ -59,7 +60,7 @@ def node(region: str = JILIN, *, as_of: Instant | None = NOW, contact: Instant =
 def nodes_of(register: Register, jurisdiction: str = "000000") -> NodeRegistry:
     """What a node makes of a register."""
     store: Any = register
-    return NodeRegistry(store, jurisdiction, FixedClock(NOW))
+    return NodeRegistry(store, jurisdiction, FixedClock(NOW), ResultsTiming())
 
 
 def commit(sequence: int, *, life: str = "a", region: str = JILIN) -> CommitPosition:
