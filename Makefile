@@ -66,6 +66,11 @@ $(TOOLS)/grpcurl:
 	  GOBIN=$(CURDIR)/$(TOOLS) go install github.com/fullstorydev/grpcurl/cmd/grpcurl@$(GRPCURL_VERSION); \
 	else echo "Go is not installed: grpcurl cannot be built and its tests will be skipped."; fi
 
+$(TOOLS)/ghz:
+	@if command -v go >/dev/null; then echo "Building ghz $(GHZ_VERSION) with Go (once) ..."; \
+	  GOBIN=$(CURDIR)/$(TOOLS) go install github.com/bojand/ghz/cmd/ghz@$(GHZ_VERSION); \
+	else echo "Go is not installed: ghz cannot be built and its test will be skipped."; fi
+
 demo: $(READY) ## Run a laboratory's day on an empty disk: upload, publish, verify; exits 0
 	@$(BIN)/python -m clients.examples.demo
 
@@ -86,7 +91,7 @@ quick: lint ## What to run while you work: lint, unit and contract tests; under 
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."
-	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web --ignore=tests/clients --ignore=tests/tools $(SIDE_BY_SIDE) $(ARGS)
+	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --ignore=tests/web --ignore=tests/clients --ignore=tests/conformance --ignore=tests/tools $(SIDE_BY_SIDE) $(ARGS)
 
 check-web: $(READY) $(WEB_READY) $(if $(shell command -v npm),$(NODE_READY)) ## Test HTTP/JSON and gRPC-Web through a real Envoy, from a browser too
 	@PATH="$(CURDIR)/$(BIN):$$PATH:$(CURDIR)/$(WEB_VENV)/bin" $(BIN)/python -m pytest tests/web $(ARGS)
@@ -97,10 +102,10 @@ $(NODE_READY): clients/typescript/package-lock.json
 	@cd clients/typescript && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-check-clients: $(READY) $(addprefix check-,$(CLIENTS)) ## Test the clients of other languages whose tool is installed; CI has all
+check-clients: $(READY) $(TOOLS)/ghz $(addprefix check-,$(CLIENTS)) ## Test the clients of other languages whose tool is installed, and run the conformance checks on all clients; CI has all
 	@for client in $(UNTESTED); do echo "The tool of clients/$$client is not installed: it is not tested."; done
 	@test -z "$(UNTESTED)" || test -z "$$CI"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients $(ARGS)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/clients tests/conformance $(ARGS)
 
 check-go: $(PROTOS_READY) include
 	@rm -rf build/fresh-go && mkdir -p build/fresh-go

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, MetaData, text
 
 from services.runtime.configuration.settings import Settings
 from services.storage.advisory_locks import migration_lock
-from services.storage.engine import create_service_engine
+from services.storage.connections import create_service_engine
 from services.storage.migrate import version_table
 
 LOCK_TIMEOUT = "5s"

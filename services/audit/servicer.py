@@ -38,7 +38,7 @@ class AuditServicer(AuditServiceServicer):
             tuple(request.kinds),
             request.caller,
         )
-        found = await self._database.read(list_events, self._tables, wanted, after, size + 1)
+        found = await self._database.read_in_bulk(list_events, self._tables, wanted, after, size + 1)
         shown = found[:size]
         token = ""
         if len(found) > size:

@@ -29,7 +29,8 @@ from services.runtime.caller import LOCAL, Caller
 from services.runtime.clock import FixedClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.engine import create_inspecting_engine, find_sqlite_file, open_database
+from services.storage.connections import create_inspecting_engine, find_sqlite_file
+from services.storage.engine import open_database
 from services.storage.migrate import SERVICES, check_schema
 from services.verification.verify.subject_tag import SubjectTag, is_tagged
 from services.verification.verify.tables import decisions

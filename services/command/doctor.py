@@ -24,7 +24,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.server import check_exposure, find_bind_error
-from services.storage.engine import create_inspecting_engine, find_sqlite_file
+from services.storage.connections import create_inspecting_engine, find_sqlite_file
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_mark

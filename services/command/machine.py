@@ -10,7 +10,7 @@ from pathlib import Path
 
 from services.command.findings import Finding, Level
 from services.runtime.configuration.settings import Settings
-from services.storage.engine import find_sqlite_file
+from services.storage.connections import find_sqlite_file
 
 LOW_BYTES = 2 << 30
 """The free space in bytes below which `hutongd doctor` warns. It is enough for about ten million results."""

@@ -22,8 +22,9 @@ from services.results.retention.purge import purge
 from services.results.retention.tables import deletion_counts as results_counts
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
+from services.storage.connections import find_sqlite_file
 from services.storage.deletion_counts import DeletionCounts
-from services.storage.engine import Database, find_sqlite_file, open_database
+from services.storage.engine import Database, open_database
 from services.storage.migrate import check_schema
 from services.verification.retention import Purge, RetentionAges, purge_verification
 from services.verification.retention import deletion_counts as verification_counts

@@ -68,6 +68,6 @@ class ResultsTiming:
     listener_renewal: float = 600.0
     listener_backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 2.0))
     subscribe: float = 5.0
-    token_wait: float = 5.0
+    token_wait: float = 3.0
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ _SEES_ACTORS = {"supervisor", "authority", "operator", LOCAL}
 UNKNOWN = Caller("", fault="the call was not identified")
 
 
+def _count_nothing(_change: int) -> None:
+    pass
+
+
 def _denies_nobody(_name: str) -> bool:
     return False
 
@@ -44,10 +49,12 @@ class Call:
         "is_denied",
         "misses",
         "needs_name",
+        "note_waiting",
         "reason",
         "request_id",
         "trace",
         "view",
+        "waits",
     )
 
     def __init__(self, request_id: str, trace: Trace | None = None, case: str = "") -> None:
@@ -68,6 +75,10 @@ class Call:
         self.bare_number = False
         # Answers about persons without any record that the caller's budget has not counted yet.
         self.misses = 0
+        # How many parts of the call only wait.
+        self.waits = 0
+        # Adds to the number of calls that only wait; set by Admission.
+        self.note_waiting: Callable[[int], None] = _count_nothing
         self.code = "OK"
         self.reason = ""
         # In seconds of the event loop's clock; None for a stream without a deadline.
@@ -123,6 +134,25 @@ def may_see_actors() -> bool:
     """Whether the caller of the current call may see who changed what."""
     call = current_call.get()
     return call is not None and call.caller.role in _SEES_ACTORS
+
+
+@contextlib.contextmanager
+def only_waiting() -> Iterator[None]:
+    """Mark the current call as one that only waits, in the block. It does not count as a call in flight there."""
+    call = current_call.get()
+    if call is None:
+        yield
+        return
+    # Parts of one call may wait at the same time.
+    if not call.waits:
+        call.note_waiting(1)
+    call.waits += 1
+    try:
+        yield
+    finally:
+        call.waits -= 1
+        if not call.waits:
+            call.note_waiting(-1)
 
 
 def outgoing_metadata() -> tuple[tuple[str, str], ...]:

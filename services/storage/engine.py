@@ -1,8 +1,4 @@
-"""A service's database: plain functions over a connection, run in bounded executors.
-
-SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that none fails half
-way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
-"""
+"""A service's database: plain functions over a connection, run in bounded executors."""
 
 from __future__ import annotations
 
@@ -12,40 +8,33 @@ import contextvars
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from sqlite3 import Connection as SqliteConnection
 from typing import Any, Concatenate, ParamSpec, TypeVar
-from urllib.parse import quote
 
 import psycopg
 import structlog
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url, text
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy import Connection, exc, text
 
-from services.domain.errors import HutongError, Unavailable
+from services.domain.errors import HutongError, ResourceExhausted, Unavailable
 from services.domain.instant import SECOND
-from services.storage.errors import UnusableDatabase
-from services.storage.life import begin_life
+from services.storage.connections import (
+    BULK_READ_THREADS,
+    POSTGRESQL_WRITE_THREADS,
+    READ_THREADS,
+    WRITE_OPTION,
+    create_reading_engine,
+    create_service_engine,
+    driver_args,
+)
 from services.storage.lone_statements import LoneStatements
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-READ_THREADS = 4
-"""Concurrent reads in one process; further callers wait. Few are enough because look-ups are coalesced."""
-POSTGRESQL_WRITE_THREADS = 8
-"""Concurrent write transactions in one process on PostgreSQL."""
-SQLITE_BUSY_MS = 10_000
-"""How long a SQLite connection waits for another process's write lock, in milliseconds."""
-CONNECT_SECONDS = 5
-"""How long to wait until a PostgreSQL server accepts a connection, in seconds."""
-STATEMENT_MS = 60_000
-"""The longest a service's PostgreSQL statement may run, in milliseconds. Migrations have their own limits."""
+BULK_READS_WAITING = 64
+"""The most reads of very many rows that are under way or wait. Together they may take some seconds."""
 
 _log = structlog.get_logger(__name__)
 
-_WRITE = "hutong_write"
 _UNREACHABLE = (
     exc.OperationalError,
     exc.InterfaceError,
@@ -69,11 +58,13 @@ class Database:
         self.engine = create_service_engine(url)
         self._is_current = is_current
         self.is_sqlite = self.engine.dialect.name == "sqlite"
-        self.reading_engine = self.engine if self.is_sqlite else _create_reading_engine(url)
-        write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
+        self.reading_engine = self.engine if self.is_sqlite else create_reading_engine(url)
+        write_threads, bulk_threads = (1, 1) if self.is_sqlite else (POSTGRESQL_WRITE_THREADS, BULK_READ_THREADS)
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
+        self._bulk_readers = ThreadPoolExecutor(bulk_threads, thread_name_prefix="db-read-bulk")
+        self._bulk_reads = 0
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
-        self._lone_statements = None if self.is_sqlite else LoneStatements(_driver_args(self.engine))
+        self._lone_statements = None if self.is_sqlite else LoneStatements(driver_args(self.engine))
         self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -87,6 +78,30 @@ class Database:
         return await asyncio.get_running_loop().run_in_executor(
             self._readers, lambda: self.read_now(work, *args, **kwargs)
         )
+
+    async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do as `read` does, for work that may read very many rows. Few such reads run at once.
+
+        Work whose caller is gone before a thread is free is dropped.
+
+        Raises:
+            Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
+            ResourceExhausted: OVERLOADED, too many such reads wait.
+        """
+        if self._bulk_reads >= BULK_READS_WAITING:
+            raise ResourceExhausted(
+                "OVERLOADED",
+                "more reads of many rows wait than this process takes; try again",
+                metadata={"limit": str(BULK_READS_WAITING), "what": "reads of many rows"},
+                retry_after=SECOND,
+            )
+        self._bulk_reads += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._bulk_readers, lambda: self.read_now(work, *args, **kwargs)
+            )
+        finally:
+            self._bulk_reads -= 1
 
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` in one write transaction, which is durable when this returns.
@@ -143,7 +158,7 @@ class Database:
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread."""
         try:
-            with self.engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+            with self.engine.connect().execution_options(**{WRITE_OPTION: True}) as connection, connection.begin():
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
@@ -206,6 +221,7 @@ class Database:
     def close(self) -> None:
         """Wait for running work, then close every connection."""
         self._readers.shutdown(wait=True, cancel_futures=True)
+        self._bulk_readers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True, cancel_futures=True)
         if self._lone_statements is not None:
             self._lone_statements.close()
@@ -228,112 +244,3 @@ def open_database(url: str, is_current: Callable[[Connection], bool] | None = No
     `is_current` says whether the schema is the one that this version of the service needs. The health check calls it.
     """
     return Database(url, is_current)
-
-
-def make_directory(directory: Path) -> None:
-    """Create the directory of a SQLite database; UnusableDatabase if that fails."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise UnusableDatabase(
-            f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"
-        ) from None
-
-
-def create_service_engine(url: str) -> Engine:
-    """Create an engine with the settings for its dialect."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        if not parsed.database or parsed.database == ":memory:":
-            raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
-        make_directory(Path(parsed.database).absolute().parent)
-        engine = create_engine(
-            parsed,
-            pool_size=READ_THREADS + 1,
-            max_overflow=2,
-            hide_parameters=True,
-            execution_options=begin_life(),
-        )
-        event.listen(engine, "connect", _prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
-    return _create_postgresql_engine(parsed, POSTGRESQL_WRITE_THREADS)
-
-
-def find_sqlite_file(url: str) -> Path | None:
-    """Return the file of a SQLite database, whether it exists or not; None for a database server."""
-    parsed = make_url(url)
-    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
-
-
-def create_inspecting_engine(url: str) -> Engine:
-    """Create an engine that only inspects a database. On SQLite it creates no file and changes no mode."""
-    path = find_sqlite_file(url)
-    if path is None:
-        return create_service_engine(url)
-    file = f"file:{quote(str(path.absolute()))}"
-    return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}), hide_parameters=True)
-
-
-def _create_reading_engine(url: str) -> Engine:
-    """Create an engine for a service's short reads on PostgreSQL, each of which uses an index.
-
-    It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans. A
-    plan that was made while next month's partition was known to be empty would later scan that whole partition for each
-    person, until the partition is analyzed again.
-    """
-    return _create_postgresql_engine(make_url(url), READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT")
-
-
-def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **options: Any) -> Engine:
-    return create_engine(
-        url,
-        pool_size=connections,
-        max_overflow=2,
-        # Errors are logged with their text, which must not contain row values.
-        hide_parameters=True,
-        connect_args=_settings(settings),
-        **options,
-    )
-
-
-def _driver_args(engine: Engine) -> dict[str, Any]:
-    """Return the arguments with which a PostgreSQL engine calls its driver."""
-    _, named = engine.dialect.create_connect_args(engine.url)
-    return {**named, **_settings()}
-
-
-def _settings(more: str = "") -> dict[str, Any]:
-    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server."""
-    return {
-        "connect_timeout": CONNECT_SECONDS,
-        "application_name": "hutong",
-        # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
-        "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}",
-    }
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
-    assert isinstance(connection, SqliteConnection)
-    # The driver itself would begin transactions too late and as DEFERRED; _begin_sqlite begins them instead.
-    connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout = {SQLITE_BUSY_MS}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-        # Deleted content is overwritten with zeros, so that nothing of it stays in the file. An upload takes some 3 %
-        # longer.
-        "secure_delete = ON",
-        "cache_size = -65536",  # 64 MiB; the default of 2 MiB is too small for a day's uploads
-        "temp_store = MEMORY",
-        # 16,384 pages are 64 MiB of log. With the default of 4 MiB, SQLite would write the same hot pages back every
-        # few batches.
-        "wal_autocheckpoint = 16384",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    options: dict[str, Any] = dict(connection.get_execution_options())
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(_WRITE) else "BEGIN")

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Select, String, column, exc, select, table
 
 from services.domain.errors import Unavailable
 from services.runtime.configuration.settings import Settings
-from services.storage.engine import Database, create_inspecting_engine, find_sqlite_file, open_database
+from services.storage.connections import create_inspecting_engine, find_sqlite_file
+from services.storage.engine import Database, open_database
 from services.storage.errors import UnusableDatabase
 
 SERVICES = ("results", "policy", "verification")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.engine import find_sqlite_file
+from services.storage.connections import find_sqlite_file
 
 
 def check_private_files(settings: Settings, services: Sequence[str]) -> None:

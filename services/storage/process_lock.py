@@ -16,7 +16,8 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from services.storage.advisory_locks import AdvisoryLock
-from services.storage.engine import Database, make_directory
+from services.storage.connections import make_directory
+from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
 
 

@@ -20,6 +20,7 @@ from tests.bench.fairness import bench_fairness
 from tests.bench.lookups import bench_lookups
 from tests.bench.measure import Measurement
 from tests.bench.memory import bench_memory
+from tests.bench.neighbours import bench_neighbours
 from tests.bench.policy import bench_policy
 from tests.bench.strangers import bench_strangers
 from tests.bench.trust import bench_trust
@@ -33,7 +34,8 @@ OUTPUT = Path("build/bench.json")
 def main() -> int:
     """Run the chosen benches. Return 1 if a ratio is below its least value."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    names = ["upload", "verify", "policy", "memory", "fairness", "lookups", "exchange", "strangers", "trust"]
+    others = ["memory", "fairness", "lookups", "exchange", "strangers", "trust", "neighbours"]
+    names = ["upload", "verify", "policy", *others]
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches to run (default all)")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of each call round (default 5)")
@@ -52,6 +54,7 @@ def main() -> int:
             "exchange": lambda: bench_exchange(directory, postgres, options.persons),
             "strangers": lambda: bench_strangers(directory, postgres, 20_000, options.seconds),
             "trust": lambda: bench_trust(directory, postgres, 20_000, options.seconds),
+            "neighbours": lambda: bench_neighbours(directory, postgres, 20_000),
             "lookups": lambda: bench_lookups(directory, postgres, options.rows),
         }
         try:

@@ -32,13 +32,15 @@ class GateNode:
     """A running node.
 
     Attributes:
-        verification: the address of Verification.
+        results: the address of Results.
+        verification: that of Verification.
         verification_pid: its process.
         urls: the databases of the services.
         persons: how many persons have a result.
         response: one of the answers.
     """
 
+    results: str
     verification: str
     verification_pid: int
     urls: dict[str, str]
@@ -50,10 +52,14 @@ class GateNode:
         return [make_question(index * 7919 % self.persons) for index in range(count)]
 
 
+def node_databases(postgres: PostgresServer) -> dict[str, str]:
+    """Make a database for each service and return their URLs."""
+    return {name: postgres.make(name) for name in ("results", "policy", "verification")}
+
+
 @contextmanager
-def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterator[GateNode]:
-    """Run all three services on PostgreSQL until the block ends."""
-    urls = {name: postgres.make(name) for name in ("results", "policy", "verification")}
+def gate_node(directory: Path, urls: dict[str, str], persons: int) -> Iterator[GateNode]:
+    """Run all three services on these databases until the block ends."""
     with bench_processes(directory / "node-gates", urls) as node:
         addresses = node.addresses
         now = int(time.time())
@@ -66,7 +72,8 @@ def gate_node(directory: Path, postgres: PostgresServer, persons: int) -> Iterat
         with grpc.insecure_channel(addresses["verification"]) as channel:
             response = VerificationServiceStub(channel).Verify(make_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
-        yield GateNode(addresses["verification"], node.pids()["verification"], urls, persons, response)
+        pid = node.pids()["verification"]
+        yield GateNode(addresses["results"], addresses["verification"], pid, urls, persons, response)
 
 
 def hotel_policy(now: int) -> policy_pb2.Policy:

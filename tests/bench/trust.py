@@ -22,7 +22,7 @@ from hutong_client import Tls
 
 from clients.examples.node import Node, free_addresses
 from tests.bench.callers import Target, stream_rate, unary_rate
-from tests.bench.gates import gate_node, make_question
+from tests.bench.gates import gate_node, make_question, node_databases
 from tests.bench.measure import Measurement, in_turns
 from tests.bench.nodes import bench_processes
 from tests.bench.verify import (
@@ -56,7 +56,7 @@ quotas:
 
 def bench_trust(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
     """Measure each RPC that makes decisions in turns with the same RPC without access control and audit."""
-    with gate_node(directory, postgres, persons) as node:
+    with gate_node(directory, node_databases(postgres), persons) as node:
         questions = node.questions(20_000)
         urls = node.urls
     own = "Verify with access control and audit"

@@ -26,7 +26,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 from services.results.records.queries import COLUMNS
 from tests.bench import echo
 from tests.bench.callers import Target, latencies, stream_rate, unary_rate
-from tests.bench.gates import GateNode, gate_node
+from tests.bench.gates import GateNode, gate_node, node_databases
 from tests.bench.measure import ROUNDS, Measurement, in_turns, usual_p99
 from tests.support.databases import PostgresServer
 
@@ -50,7 +50,7 @@ STREAMS_PER_CONNECTION = 50
 
 def bench_verify(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
     """Measure every RPC that makes decisions, each against its own limit."""
-    with gate_node(directory, postgres, persons) as node:
+    with gate_node(directory, node_databases(postgres), persons) as node:
         return [
             *_unary(node, seconds),
             *_batches(node, seconds),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import Engine, text
 
-from services.storage.engine import create_service_engine
+from services.storage.connections import create_service_engine
 from services.storage.migrate import downgrade, upgrade
 from tests.support.databases import PostgresServer
 

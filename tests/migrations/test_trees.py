@@ -16,7 +16,7 @@ from sqlalchemy import MetaData, event, inspect
 
 import migrations
 from services.domain.errors import Unavailable
-from services.storage.engine import create_service_engine
+from services.storage.connections import create_service_engine
 from services.storage.migrate import SERVICES, alembic_config, downgrade, is_current, upgrade, version_table
 from tests.support.databases import PostgresServer
 from tests.support.processes import started

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator
+
+_AHEAD = 64
+"""The most chunks of 64 KiB that wait in one direction of a connection."""
+
+_Chunks = asyncio.Queue[tuple[float, bytes] | None]
+"""Data with the time of the loop at which it is due; None at the end."""
 
 
 class Link:
     """A TCP proxy on loopback that forwards every connection to a target.
 
-    Use `link.address` in place of the target's address inside `async with link_to(address) as link:`. `cut`, `freeze`,
-    `strand` and `slow` disturb the connections; `mend` restores them.
+    Use `link.address` in place of the target's address inside `async with link_to(address) as link:`. `cut`, `cut_at`,
+    `freeze`, `strand` and `slow` disturb the connections; `mend` restores them. With a TLS context the proxy ends TLS
+    and forwards plain text.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
         self.lead_to(address)
+        self._tls = tls
         self._whole = True
         self._frozen = False
         self._ways: set[asyncio.Event] = set()
@@ -27,10 +36,15 @@ class Link:
         """Bytes that came in and are not carried yet."""
         self.carried = bytearray()
         """All bytes that were forwarded in either direction."""
+        self.counts = [0, 0]
+        """The number of bytes that were forwarded to the target, and back."""
+        self.cut_count = 0
+        """How often a connection was reset by `cut_at`."""
+        self._limits: list[int | None] = [None, None]
 
     async def open(self) -> None:
         """Listen on a free port."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         host, port = self._server.sockets[0].getsockname()
         self.address = f"{host}:{port}"
 
@@ -46,6 +60,13 @@ class Link:
         for carrier in list(self._carriers):
             carrier.cancel()
         await asyncio.gather(*self._carriers, return_exceptions=True)
+
+    def cut_at(self, byte: int, *, back: bool = False) -> None:
+        """Reset the connection that carries this byte, counted over all connections of one direction, after the byte.
+
+        Later connections work.
+        """
+        self._limits[back] = byte
 
     def freeze(self) -> None:
         """Forward nothing, on old and new connections, but leave them open. Neither side notices."""
@@ -93,7 +114,10 @@ class Link:
                 flowing.set()
             self._ways.add(flowing)
             pairs = ((reader, far), (back, writer))
-            ways = [asyncio.ensure_future(self._carry(source, target, flowing)) for source, target in pairs]
+            ways = [
+                asyncio.ensure_future(self._carry(source, target, flowing, way))
+                for way, (source, target) in enumerate(pairs)
+            ]
             try:
                 await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -108,25 +132,60 @@ class Link:
                 if end is not None:
                     end.transport.abort()
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flowing: asyncio.Event) -> None:
+    async def _carry(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, flowing: asyncio.Event, way: int
+    ) -> None:
+        """Read ahead of what is forwarded, so that a slow link delays every byte by the same time."""
+        chunks: _Chunks = asyncio.Queue(_AHEAD)
+        forwarding = asyncio.ensure_future(self._forward(chunks, target, flowing, way))
+        reading = asyncio.ensure_future(self._read(source, chunks))
+        try:
+            await asyncio.wait((forwarding, reading), return_when=asyncio.FIRST_COMPLETED)
+            if not forwarding.done() and reading.exception() is None:
+                await forwarding
+        finally:
+            forwarding.cancel()
+            reading.cancel()
+            await asyncio.gather(forwarding, reading, return_exceptions=True)
+            while not chunks.empty():
+                chunk = chunks.get_nowait()
+                self.held -= len(chunk[1]) if chunk else 0
+
+    async def _read(self, source: asyncio.StreamReader, chunks: _Chunks) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
                 self.held += len(data)
+                await chunks.put((asyncio.get_running_loop().time() + self._delay, data))
+        await chunks.put(None)
+
+    async def _forward(self, chunks: _Chunks, target: asyncio.StreamWriter, flowing: asyncio.Event, way: int) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await chunks.get():
+                due, data = chunk
                 try:
                     await flowing.wait()
                     if self._delay:
-                        await asyncio.sleep(self._delay)
+                        await asyncio.sleep(due - asyncio.get_running_loop().time())
                 finally:
                     self.held -= len(data)
+                limit = self._limits[way]
+                is_last = limit is not None and self.counts[way] + len(data) >= limit
+                if limit is not None and is_last:
+                    data = data[: max(0, limit - self.counts[way])]
+                self.counts[way] += len(data)
                 self.carried += data
                 target.write(data)
                 await target.drain()
+                if is_last:
+                    self._limits[way] = None
+                    self.cut_count += 1
+                    return
 
 
 @contextlib.asynccontextmanager
-async def link_to(address: str) -> AsyncIterator[Link]:
+async def link_to(address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Link]:
     """Open a link to an address that forwards everything."""
-    link = Link(address)
+    link = Link(address, tls)
     await link.open()
     try:
         yield link

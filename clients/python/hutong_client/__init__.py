@@ -30,8 +30,10 @@ from hutong_client.errors import (
     from_rpc_error,
     from_status,
 )
+from hutong_client.gates import lets_in
+from hutong_client.paging import all_pages
 from hutong_client.retry import RetryPolicy
-from hutong_client.upload import Acknowledged, Batch, UploadLost, UploadSession
+from hutong_client.upload import Acknowledged, Batch, UploadLost, UploadSession, batches_of
 from hutong_client.watches import watch
 
 __all__ = [
@@ -59,8 +61,11 @@ __all__ = [
     "Unavailable",
     "UploadLost",
     "UploadSession",
+    "all_pages",
+    "batches_of",
     "connect",
     "from_rpc_error",
     "from_status",
+    "lets_in",
     "watch",
 ]

@@ -225,9 +225,10 @@ def _details(status: status_pb2.Status) -> Details:
         detail.Unpack(failure)
         if detail.Unpack(retry):
             retry_delay = retry.retry_delay.ToTimedelta()
+    is_ours = info.domain == DOMAIN
     return Details(
-        reason=info.reason if info.domain == DOMAIN else "",
-        metadata=dict(info.metadata),
+        reason=info.reason if is_ours else "",
+        metadata=dict(info.metadata) if is_ours else {},
         field_violations=tuple(FieldViolation(it.field, it.reason, it.description) for it in bad.field_violations),
         preconditions=tuple(Precondition(it.type, it.subject, it.description) for it in failure.violations),
         retry_delay=retry_delay,

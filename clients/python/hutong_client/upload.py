@@ -26,6 +26,8 @@ MAX_TUBES = 1_000
 """The service's limit of tubes in one batch."""
 MAX_BATCH_BYTES = 1024 * 1024 - 4096
 """The service's limit of 1 MiB for one batch, less 4 KiB for the fields around the tubes."""
+TUBE_OVERHEAD_BYTES = 8
+"""Upper bound of the protobuf tag and length that a tube needs in a batch."""
 WINDOW = 4
 """Batches in flight: the service commits one, validates one and queues one while the client writes one."""
 
@@ -282,6 +284,21 @@ class _InFlight(Generic[Note]):
                 self._is_drained = True
                 if self._stream is not None:
                     self._stream.put(None)
+
+
+def batches_of(tubes: Iterable[Tube]) -> Iterator[Batch[None]]:
+    """Yield tubes as batches within the service's limits of tubes and bytes."""
+    batch: list[Tube] = []
+    size = 0
+    for tube in tubes:
+        more = tube.ByteSize() + TUBE_OVERHEAD_BYTES
+        if batch and (len(batch) >= MAX_TUBES or size + more > MAX_BATCH_BYTES):
+            yield Batch(batch, None)
+            batch, size = [], 0
+        batch.append(tube)
+        size += more
+    if batch:
+        yield Batch(batch, None)
 
 
 def make_frame(offset: int, batch: Batch[Note]) -> UploadResultsRequest:

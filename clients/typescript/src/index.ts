@@ -1,4 +1,6 @@
 export { type FieldViolation, HutongError, type Reason, UploadLost, hasReason } from "./errors.js";
+export { letsIn } from "./gate.js";
+export { pages } from "./pages.js";
 export { DEFAULT_WITHOUT_PROGRESS_MS } from "./retry.js";
 export {
   type Acknowledged,

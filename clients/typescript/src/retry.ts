@@ -5,6 +5,8 @@ const FIRST_BACKOFF_MS = 200;
 const MAX_BACKOFF_MS = 10_000;
 /** How long an upload or a watch goes on without an acknowledgement or a message. */
 export const DEFAULT_WITHOUT_PROGRESS_MS = 5 * 60_000;
+/** The deadline of the library's own calls: longer than any call of a working service takes. */
+export const CALL_TIMEOUT_MS = 30_000;
 
 /** The failures since the last progress. */
 export class Tries {

@@ -9,7 +9,7 @@ import {
   type UploadResultsResponse,
   type UploadService,
 } from "./gen/hutong/results/v1/upload_service_pb.js";
-import { Tries } from "./retry.js";
+import { CALL_TIMEOUT_MS, Tries } from "./retry.js";
 
 /** The service's limit of tubes in one batch. */
 export const MAX_TUBES = 1_000;
@@ -20,7 +20,6 @@ export const MAX_BATCH_BYTES = 1024 * 1024 - 4096;
  * client writes one.
  */
 export const DEFAULT_WINDOW = 4;
-const CALL_TIMEOUT_MS = 30_000;
 /** The tag and the length of a tube inside its batch. */
 const FRAME_BYTES = 8;
 

@@ -78,7 +78,7 @@ class RecallApprovals:
         if proposed is not None:
             return proposed
         count = (await self._recall(request, recall, dry_run=True)).recalled_count
-        earlier = await self._database.read(count_unapproved, recall.lab, self._clock.now() - COUNTED)
+        earlier = await self._database.read_in_bulk(count_unapproved, recall.lab, self._clock.now() - COUNTED)
         if not count or count + earlier <= self._limit:
             return None
         lab = await self._labs.get_lab(recall.lab)

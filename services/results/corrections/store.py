@@ -91,7 +91,7 @@ class CorrectionStore:
         progress = Progress()
         while progress.after is not None:
             if dry_run:
-                progress = await self._database.read(self._steps.preview, recall, progress, request.now)
+                progress = await self._database.read_in_bulk(self._steps.preview, recall, progress, request.now)
             else:
                 progress = await self._database.write(self._steps.take_back, recall, request, progress)
         return request.encode(Recalled(progress.count, progress.position))

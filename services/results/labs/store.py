@@ -60,4 +60,4 @@ class LabStore:
 
     async def list_labs(self, query: LabQuery, after: str, limit: int) -> list[Lab]:
         """Return the laboratories that match a query in order of code, after the code `after`."""
-        return await self._database.read(queries.list_labs, query, after, limit)
+        return await self._database.read_in_bulk(queries.list_labs, query, after, limit)

@@ -110,7 +110,7 @@ class LookupStore:
             keys = find_linked(connection, [first], pairs).get(first, subject_keys)
             return self._list(connection, list_by_subjects(connection, keys, query, after, limit), now, horizon)
 
-        return await self._database.read(work)
+        return await self._database.read_in_bulk(work)
 
     async def list_by_lab(self, lab: str, query: ResultQuery, after: LabPosition, limit: int, now: Instant) -> Listing:
         """Return results of a laboratory, as `listing_queries.list_by_lab`."""
@@ -120,7 +120,7 @@ class LookupStore:
             found, next_position = list_by_lab(connection, lab, query, after, limit, self._limits.listing_scan)
             return replace(self._list(connection, found, now, horizon), next_position=next_position)
 
-        return await self._database.read(work)
+        return await self._database.read_in_bulk(work)
 
     def _horizon(self, connection: Connection, now: Instant, *, is_exact: bool) -> Instant | None:
         """Return the horizon of retention. It may be HORIZON_KEPT_FOR old unless it must be exact."""

@@ -34,7 +34,7 @@ class MissingReportServicer:
         position = self._tokens.position(request, _POSITION)
         after: Position | None = (position[0], position[1], position[2]) if position else None
         size = page_size(request.page_size)
-        found = await self._database.read(
+        found = await self._database.read_in_bulk(
             list_missing_reports, lab, after, size + 1, include_closed=request.include_closed
         )
         shown = found[:size]

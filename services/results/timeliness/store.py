@@ -25,7 +25,7 @@ class TimelinessStore:
             uscc = get_lab(connection, lab).uscc
             return Summary({uscc: summarize(connection, [uscc], start, end, late)[uscc]}, horizon)
 
-        return await self._database.read(work)
+        return await self._database.read_in_bulk(work)
 
     async def summarize_region(
         self, region: str, after: str | None, size: int, start: Instant, end: Instant, late: Span
@@ -47,7 +47,7 @@ class TimelinessStore:
             more = len(page) < len(rest)
             return Summary(shown, horizon, (page[-1] if page else "") if more else None)
 
-        return await self._database.read(work)
+        return await self._database.read_in_bulk(work)
 
 
 def _horizon_within(connection: Connection, start: Instant, end: Instant) -> Instant | None:

@@ -51,6 +51,11 @@ def _options(timing: ServerTiming) -> list[tuple[str, int]]:
 
 
 _OPTIONS: list[tuple[str, int]] = [
+    # As much as the budget of a caller allows: 256 calls and 64 streams. A connection on which calls are begun and
+    # cancelled without end then costs no memory, and a client with more calls at once has them wait on its own side.
+    ("grpc.max_concurrent_streams", 320),
+    # Connections on which nothing is sent would keep others out for two minutes.
+    ("grpc.server_handshake_timeout_ms", 5_000),
     # By default a second server could bind the same port and would silently take half of the first one's calls.
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),

@@ -123,7 +123,7 @@ class RefusalStore:
         def work(connection: Connection) -> list[Refusal]:
             return [_from_row(row) for row in connection.execute(statement)]
 
-        return await self._database.read(work)
+        return await self._database.read_in_bulk(work)
 
     async def list_reported(self, wanted: RefusalFilter) -> list[Reported]:
         """Return the part of each selected report that a summary needs."""
@@ -142,7 +142,7 @@ class RefusalStore:
                 for row in connection.execute(statement)
             ]
 
-        return await self._database.read(work)
+        return await self._database.read_in_bulk(work)
 
 
 def _subjects(refusal: Refusal) -> Sequence[bytes]:

@@ -61,8 +61,9 @@ class ResultsClient:
         self._nationwide: Coalescer[LookUp, Answer] = Coalescer(self.look_up_shared, in_flight=4, on_late=self._give_up)
         self._region = jurisdiction
         # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
+        # Its lateness says nothing about Results.
         self._unshared: Coalescer[LookUp, Answer] = Coalescer(
-            self.look_up_shared, max_batch=1, in_flight=64, on_late=self._give_up
+            self.look_up_shared, max_batch=1, in_flight=64, on_late=lambda: None
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)

@@ -13,8 +13,8 @@ import pytest_asyncio
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, select, text, update
 from structlog.testing import capture_logs
 
-from services.domain.errors import HutongError, Unavailable
-from services.storage.engine import Database, open_database
+from services.domain.errors import HutongError, ResourceExhausted, Unavailable
+from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
 from tests.support.databases import MakeUrl
 from tests.support.processes import started
@@ -271,3 +271,27 @@ async def test_the_check_asks_for_the_schema(is_current: bool, database_url: Mak
         with pytest.raises(Unavailable, match="hutongd migrate"):
             await opened.check()
     opened.close()
+
+
+async def test_reads_of_many_rows_do_not_hold_up_others(database: Database) -> None:
+    """As many as may wait are under way or wait, and another read is answered meanwhile. One more is refused."""
+    release = threading.Event()
+
+    def stay(connection: Connection) -> int:
+        release.wait()
+        return value(connection)
+
+    try:
+        staying = [asyncio.ensure_future(database.read_in_bulk(stay)) for _ in range(BULK_READS_WAITING)]
+        await asyncio.sleep(0)
+        assert await database.read(value) == 0
+        with pytest.raises(ResourceExhausted) as refused:
+            await database.read_in_bulk(value)
+        assert refused.value.reason == "OVERLOADED"
+        assert refused.value.retry_after
+        staying[-1].cancel()
+        await asyncio.wait([staying[-1]])
+        dropped = asyncio.ensure_future(database.read_in_bulk(stay))
+    finally:
+        release.set()
+    assert await asyncio.gather(*staying[:-1], dropped) == [0] * BULK_READS_WAITING

@@ -6,10 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from hutong_client.tables.tubes import BadRow, ReadTube
-from hutong_client.upload import MAX_BATCH_BYTES, MAX_TUBES, Batch
-
-_BYTES_PER_TUBE = 8
-"""Upper bound of the protobuf tag and length that a tube needs in a batch."""
+from hutong_client.upload import MAX_BATCH_BYTES, MAX_TUBES, TUBE_OVERHEAD_BYTES, Batch
 
 
 @dataclass(slots=True)
@@ -32,7 +29,7 @@ def gather(items: Iterable[ReadTube | BadRow], batch_size: int = MAX_TUBES) -> I
         if isinstance(item, BadRow):
             waiting.append(item)
             continue
-        more = item.tube.ByteSize() + _BYTES_PER_TUBE
+        more = item.tube.ByteSize() + TUBE_OVERHEAD_BYTES
         if origin.tubes and (len(origin.tubes) >= batch_size or size + more > MAX_BATCH_BYTES):
             yield _batch(origin)
             origin, size = Origin(), 0

@@ -15,7 +15,7 @@ from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import Node
 from services.results.lookup.nationwide import lost
 from services.results.timing import ResultsTiming
-from services.runtime.call import seconds_left
+from services.runtime.call import only_waiting, seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
@@ -29,6 +29,8 @@ MAX_LAG: Span = 5 * MINUTE
 """A node that is further behind is unavailable, because the results that it has not sent yet are unknown here."""
 LISTED_FOR: Span = 30 * DAY
 """A node that sent nothing for longer is not listed as a source. Its newest results are older than any window."""
+MOST_WAITING = 1_000
+"""The most look-ups that wait at once. Any caller can make up tokens of commits that never come."""
 _WAIT_SHARE = 0.7
 """Share of the caller's time for waiting. The rest is for the look-up, or for NOT_FRESH_ENOUGH to arrive in time."""
 _POLL_SECONDS = 0.05
@@ -43,6 +45,7 @@ class NodeRegistry:
         self._store = store
         self._jurisdiction = jurisdiction
         self._clock = clock
+        self._waiting = 0
         self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
         self._positions: Coalescer[frozenset[CommitPosition], dict[CommitPosition, bool]] = Coalescer(
             self._find_for_all, in_flight=1
@@ -76,6 +79,16 @@ class NodeRegistry:
         wanted = {commit for commit in wanted if commit.region != self._jurisdiction}
         if not wanted:
             return
+        if self._waiting >= MOST_WAITING:
+            raise _not_fresh(wanted, "too many look-ups wait already for what their tokens stand for")
+        self._waiting += 1
+        try:
+            with only_waiting():
+                await self._wait_for(wanted)
+        finally:
+            self._waiting -= 1
+
+    async def _wait_for(self, wanted: set[CommitPosition]) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds_left(self._longest_wait / _WAIT_SHARE) * _WAIT_SHARE
         while True:
@@ -86,11 +99,7 @@ class NodeRegistry:
                 if not may_come:
                     raise lost(format_node(commit.region))
             if loop.time() >= until:
-                raise Unavailable(
-                    "NOT_FRESH_ENOUGH",
-                    "what the token stands for has not come to the national node in time",
-                    metadata={"node": format_node(min(unmet).region)},
-                )
+                raise _not_fresh(unmet, "what the token stands for has not come to the national node in time")
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
@@ -114,3 +123,7 @@ def _source(region: str, as_of_time: int | None, *, answers: bool = True) -> Dat
     if as_of_time is not None:
         set_timestamp(source.as_of_time, as_of_time)
     return source
+
+
+def _not_fresh(commits: Iterable[CommitPosition], text: str) -> Unavailable:
+    return Unavailable("NOT_FRESH_ENOUGH", text, metadata={"node": format_node(min(commits).region)})

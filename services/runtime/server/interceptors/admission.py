@@ -8,15 +8,20 @@ from typing import Any
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
+from services.runtime.call import current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 
 class Admission:
-    """Counts the calls in flight over all methods of the server. Streams have their own limits in their services."""
+    """Counts the calls in flight over all methods of the server. Streams have their own limits in their services.
+
+    A call that only waits for another node's commits is not counted, because it costs next to nothing.
+    """
 
     def __init__(self, max_calls: int) -> None:
         self._max_calls = max_calls
         self._in_flight = 0
+        self._waiting = 0
         self._streams = 0
         self._ended = asyncio.Event()
 
@@ -30,7 +35,7 @@ class Admission:
         """Refuse the call if too many are in flight."""
 
         async def handle(request: Any, context: Context) -> Any:
-            if self._in_flight >= self._max_calls:
+            if self._in_flight - self._waiting >= self._max_calls:
                 raise ResourceExhausted(
                     "OVERLOADED",
                     "more calls are in flight than this process takes; try again",
@@ -38,6 +43,9 @@ class Admission:
                     retry_after=SECOND,
                 )
             self._in_flight += 1
+            call = current_call.get()
+            if call is not None:
+                call.note_waiting = self._note_waiting
             try:
                 return await proceed(request, context)
             finally:
@@ -45,6 +53,9 @@ class Admission:
                 self._ended.set()
 
         return handle
+
+    def _note_waiting(self, change: int) -> None:
+        self._waiting += change
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
         """Admit every stream."""

@@ -41,7 +41,8 @@ from services.results.missing_reports.tables import missing_reports
 from services.results.retention.tables import deletion_counts
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
-from services.storage.engine import find_sqlite_file, open_database
+from services.storage.connections import find_sqlite_file
+from services.storage.engine import open_database
 from services.verification.main import open_verification
 from services.verification.retention import deletion_counts as verification_counts
 from services.verification.verify.tables import decisions

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from services.domain.errors import DeadlineExceeded
-from services.runtime.call import Call, current_call, seconds_left
+from services.domain.errors import DeadlineExceeded, ResourceExhausted
+from services.runtime.call import Call, current_call, only_waiting, seconds_left
+from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.deadline import Deadline
-from services.runtime.server.interceptors.method import Method
+from services.runtime.server.interceptors.method import Method, UnaryHandler
 from services.runtime.server.interceptors.request_id import RequestId
 from tests.support.waiting import turns
 
@@ -151,3 +152,31 @@ async def test_a_sane_request_id_is_kept(sent: str, kept: bool) -> None:
     got = await RequestId().around_unary(UNARY, answer)(None, Caller(None, ("x-request-id", sent)))
     assert (got == sent) is kept
     assert len(got) == 36 or kept
+
+
+async def test_a_call_that_only_waits_leaves_its_place_to_others() -> None:
+    """However many parts of it wait. A call that works keeps its place."""
+    admission, release = Admission(1), asyncio.Event()
+
+    async def wait_twice(_request: Any, _context: Any) -> None:
+        with only_waiting(), only_waiting():
+            await release.wait()
+
+    async def work(_request: Any, _context: Any) -> None:
+        await release.wait()
+
+    async def begin(handler: UnaryHandler) -> None:
+        current_call.set(Call("test"))
+        await admission.around_unary(UNARY, handler)(None, Caller())
+
+    waiting = asyncio.create_task(begin(wait_twice))
+    await turns()
+    working = asyncio.create_task(begin(work))
+    await turns()
+    with pytest.raises(ResourceExhausted) as refused:
+        await begin(work)
+    assert refused.value.reason == "OVERLOADED"
+    release.set()
+    await asyncio.gather(waiting, working)
+    await begin(work)
+    await admission.wait_until_idle()

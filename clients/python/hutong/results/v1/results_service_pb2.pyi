@@ -185,7 +185,7 @@ class LookupLatestRequest(_message.Message):
     at_least_as_fresh: _builtins.str
     """A consistency token. The response contains everything that the write which returned the token stored. A token of
     another node makes the look-up NATIONWIDE regardless of scope: the national node waits until it has received
-    the write, for a few seconds at most and within the caller's deadline. Otherwise UNAVAILABLE (NOT_FRESH_ENOUGH),
+    the write, for three seconds at most and within the caller's deadline. Otherwise UNAVAILABLE (NOT_FRESH_ENOUGH),
     which names the node that is late, or nodes/000000 if the national node did not answer. A token names the position
     of the write in its node's log and no instant, so clocks do not matter. If a restore from an older copy has lost
     the write, the answer is NOT_FRESH_ENOUGH without a wait. Empty for no requirement.

@@ -11,7 +11,13 @@ from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILAB
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
-from services.results.exchange.downstream.freshness import LISTED_FOR, MAX_LAG, MAX_SILENCE, NodeRegistry
+from services.results.exchange.downstream.freshness import (
+    LISTED_FOR,
+    MAX_LAG,
+    MAX_SILENCE,
+    MOST_WAITING,
+    NodeRegistry,
+)
 from services.results.exchange.model import Node
 from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call
@@ -176,3 +182,20 @@ async def test_a_call_that_stops_waiting_does_not_disturb_the_others() -> None:
     register.reached = {"a": 2}
     async with asyncio.timeout(2):
         await second
+
+
+@in_virtual_time
+async def test_made_up_tokens_do_not_gather_without_end() -> None:
+    """More than may wait are answered at once, and none waits for longer than the limit."""
+    nodes = nodes_of(Register(reached={"a": 1}))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    waiting = [asyncio.create_task(nodes.await_fresh([commit(2)])) for _ in range(MOST_WAITING)]
+    await pass_time(0.01)
+    with pytest.raises(Unavailable) as refused:
+        await nodes.await_fresh([commit(2)])
+    assert (refused.value.reason, refused.value.metadata) == ("NOT_FRESH_ENOUGH", {"node": f"nodes/{JILIN}"})
+    assert loop.time() - begun < 0.1
+    ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert {type(one) for one in ended} == {Unavailable}
+    assert loop.time() - begun < ResultsTiming().token_wait + 0.1

@@ -1,0 +1,146 @@
+"""Connections to the databases of the services, with the settings of each engine.
+
+SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that none fails half
+way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from services.storage.errors import UnusableDatabase
+from services.storage.life import begin_life
+
+READ_THREADS = 4
+"""Concurrent reads in one process; further callers wait. Few are enough because look-ups are coalesced."""
+BULK_READ_THREADS = 2
+"""Concurrent reads of very many rows in one process on PostgreSQL. They have threads and connections of their own, so
+that no look-up waits for them. On SQLite there is one, because such a read takes the interpreter from all others."""
+POSTGRESQL_WRITE_THREADS = 8
+"""Concurrent write transactions in one process on PostgreSQL."""
+SQLITE_BUSY_MS = 10_000
+"""How long a SQLite connection waits for another process's write lock, in milliseconds."""
+CONNECT_SECONDS = 5
+"""How long to wait until a PostgreSQL server accepts a connection, in seconds."""
+STATEMENT_MS = 60_000
+"""The longest a service's PostgreSQL statement may run, in milliseconds. Migrations have their own limits."""
+WRITE_OPTION = "hutong_write"
+"""The execution option of a connection on which write transactions begin."""
+
+
+def make_directory(directory: Path) -> None:
+    """Create the directory of a SQLite database; UnusableDatabase if that fails."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnusableDatabase(
+            f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"
+        ) from None
+
+
+def create_service_engine(url: str) -> Engine:
+    """Create an engine with the settings for its dialect."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if not parsed.database or parsed.database == ":memory:":
+            raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
+        make_directory(Path(parsed.database).absolute().parent)
+        engine = create_engine(
+            parsed,
+            pool_size=READ_THREADS + BULK_READ_THREADS + 1,
+            max_overflow=2,
+            hide_parameters=True,
+            execution_options=begin_life(),
+        )
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return _create_postgresql_engine(parsed, POSTGRESQL_WRITE_THREADS)
+
+
+def find_sqlite_file(url: str) -> Path | None:
+    """Return the file of a SQLite database, whether it exists or not; None for a database server."""
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def create_inspecting_engine(url: str) -> Engine:
+    """Create an engine that only inspects a database. On SQLite it creates no file and changes no mode."""
+    path = find_sqlite_file(url)
+    if path is None:
+        return create_service_engine(url)
+    file = f"file:{quote(str(path.absolute()))}"
+    return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}), hide_parameters=True)
+
+
+def create_reading_engine(url: str) -> Engine:
+    """Create an engine for a service's short reads on PostgreSQL, each of which uses an index.
+
+    It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans. A
+    plan that was made while next month's partition was known to be empty would later scan that whole partition for each
+    person, until the partition is analyzed again.
+    """
+    return _create_postgresql_engine(
+        make_url(url), READ_THREADS + BULK_READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT"
+    )
+
+
+def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **options: Any) -> Engine:
+    return create_engine(
+        url,
+        pool_size=connections,
+        max_overflow=2,
+        # Errors are logged with their text, which must not contain row values.
+        hide_parameters=True,
+        connect_args=_settings(settings),
+        **options,
+    )
+
+
+def driver_args(engine: Engine) -> dict[str, Any]:
+    """Return the arguments with which a PostgreSQL engine calls its driver."""
+    _, named = engine.dialect.create_connect_args(engine.url)
+    return {**named, **_settings()}
+
+
+def _settings(more: str = "") -> dict[str, Any]:
+    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server."""
+    return {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": "hutong",
+        # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
+        "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}",
+    }
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, SqliteConnection)
+    # The driver itself would begin transactions too late and as DEFERRED; _begin_sqlite begins them instead.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {SQLITE_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        # Deleted content is overwritten with zeros, so that nothing of it stays in the file. An upload takes some 3 %
+        # longer.
+        "secure_delete = ON",
+        "cache_size = -65536",  # 64 MiB; the default of 2 MiB is too small for a day's uploads
+        "temp_store = MEMORY",
+        # 16,384 pages are 64 MiB of log. With the default of 4 MiB, SQLite would write the same hot pages back every
+        # few batches.
+        "wal_autocheckpoint = 16384",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    options: dict[str, Any] = dict(connection.get_execution_options())
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN")

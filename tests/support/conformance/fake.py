@@ -1,0 +1,101 @@
+"""A server whose methods a check supplies."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+Answer = Callable[..., Any]
+"""An asynchronous function of the request, or of an iterator of requests. A streaming method's is a generator."""
+
+
+class Failure(Exception):
+    """Ends a call with a status."""
+
+    def __init__(self, code: grpc.StatusCode, details: Sequence[Message] = ()) -> None:
+        super().__init__(code.name)
+        self.code = code
+        self.status = status_pb2.Status(code=code.value[0], message=f"it is {code.name.lower()}")
+        for detail in details:
+            self.status.details.add().Pack(detail)
+
+
+def failure(
+    code: grpc.StatusCode, reason: str, *, retry_seconds: float | None = None, domain: str = "hutong.org"
+) -> Failure:
+    """Return a failure with the details that the services give."""
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"field": "x"})]
+    if retry_seconds is not None:
+        details.append(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=round(retry_seconds * 1e9))))
+    return Failure(code, details)
+
+
+def find_method(path: str) -> Any:
+    """Return the descriptor of a method, as "hutong.results.v1.LabService/GetLab"."""
+    service, _, method = path.strip("/").rpartition("/")
+    return descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]  # type: ignore[no-untyped-call]
+
+
+class _Handler(grpc.GenericRpcHandler):
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = answers
+
+    def service(self, handler_call_details: Any) -> Any:
+        path = handler_call_details.method.strip("/")
+        if path not in self._answers:
+            return None
+        method = find_method(path)
+        request = message_factory.GetMessageClass(method.input_type)
+        kind = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[method.client_streaming, method.server_streaming]
+        made = _streaming(self._answers[path]) if method.server_streaming else _unary(self._answers[path])
+        return kind(made, request.FromString, lambda message: message.SerializeToString())
+
+
+def _unary(answer: Answer) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def handle(request: Any, context: Any) -> Any:
+        try:
+            return await answer(request)
+        except Failure as failed:
+            await _abort(context, failed)
+
+    return handle
+
+
+def _streaming(answer: Answer) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for message in answer(request):
+                yield message
+        except Failure as failed:
+            await _abort(context, failed)
+
+    return handle
+
+
+async def _abort(context: Any, failed: Failure) -> None:
+    trailers = (("grpc-status-details-bin", failed.status.SerializeToString()),) if failed.status.details else ()
+    await context.abort(failed.code, failed.status.message, trailers)
+
+
+@contextlib.asynccontextmanager
+async def serving_fake(answers: Mapping[str, Answer]) -> AsyncIterator[str]:
+    """Serve methods by their paths on a free port of loopback until the block ends. Yield the address."""
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server.add_generic_rpc_handlers((_Handler(answers),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
