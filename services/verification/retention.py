@@ -24,7 +24,7 @@ from services.storage.engine import Database
 from services.verification.decision.evidence import canonical_report_number
 from services.verification.refusals.tables import refusals, requests
 from services.verification.schema import metadata
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.tables import decisions
 
 deletion_counts = deletion_counts_table(metadata, "verification")
 

@@ -13,9 +13,9 @@ from services.domain.subject import Pepper
 from services.runtime.audit import CallAudit
 from services.runtime.server.status import to_status
 from services.verification.holder_tokens.store import TokenUse, TokenUses
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.verify.asker import Asker
 from services.verification.verify.question import Question
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
 
 Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""

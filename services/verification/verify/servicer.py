@@ -22,10 +22,10 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 
 from services.domain.names import parse_decision
 from services.verification.decision.convert import mend_sources
+from services.verification.stored_decisions.store import DecisionStore
 from services.verification.verify.asker import FULL, current_asker
 from services.verification.verify.replay import replay
 from services.verification.verify.single import SingleQuestions
-from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
 from services.verification.verify.verifier import Verifier
 from services.verification.verify.view import cut_to_view

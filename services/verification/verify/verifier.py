@@ -22,6 +22,8 @@ from services.runtime.server.validation import check_each
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.sources.results_client import ResultsClient
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
+from services.verification.stored_decisions.subject_tag import subject_tag
 from services.verification.verify.ask import Sources
 from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
@@ -38,8 +40,6 @@ from services.verification.verify.scope import (
     nationwide,
     with_nation,
 )
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
-from services.verification.verify.subject_tag import subject_tag
 from services.verification.verify.view import show
 
 

@@ -16,8 +16,8 @@ from services.domain.names import format_decision
 from services.runtime.audit import AuditEvent, AuditTrail
 from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
-from services.verification.verify.subject_tag import SubjectTag
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.subject_tag import SubjectTag
+from services.verification.stored_decisions.tables import decisions
 
 
 @dataclass(frozen=True, slots=True)
