@@ -275,7 +275,7 @@ def _find_twins(connection: Connection, keys: list[bytes]) -> dict[bytes, bytes]
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
-    """Return the documents that are linked to another one."""
+    """Return which of the documents are linked to another one."""
     linked = {key for pair in _find_pairs(connection, list(subject_keys)) for key in pair[:2]}
     return [key for key in subject_keys if key in linked]
 

@@ -70,7 +70,7 @@ def _is_in_time(claim: ShownReport, horizon: Instant | None) -> bool:
 
 
 def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
-    """Return the laboratories that are registered here."""
+    """Return which of the laboratories are registered here."""
     return set(connection.execute(select(labs.c.uscc).where(labs.c.uscc.in_(usccs))).scalars()) if usccs else set()
 
 
@@ -99,7 +99,7 @@ def store_missing(
 
 
 def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportName]:
-    """Return the reports that have a record or are stored as missing."""
+    """Return which of the reports have a record or are stored as missing."""
     if not names:
         return set()
     recorded = select(_keys.c.lab, _keys.c.report_number).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(names))
@@ -143,7 +143,7 @@ class _Capacity:
 
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
-    """Return the reports that are stored as missing, in the order of their numbers."""
+    """Return which of the reports are stored as missing, in the order of their numbers."""
     query = select(*_COLUMNS).where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     return [MissingReport(*row) for row in connection.execute(query.order_by(_table.c.report_number))]
 

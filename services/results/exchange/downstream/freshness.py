@@ -103,7 +103,7 @@ class NodeRegistry:
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
-        """Return the commits that are not here, read after this call began. Concurrent calls share one read."""
+        """Return which of the commits are not here, read after this call began. Concurrent calls share one read."""
         unmet = await self._positions.ask(frozenset(wanted))
         return {commit: may_come for commit, may_come in unmet.items() if commit in wanted}
 
