@@ -15,6 +15,7 @@ from services.audit.model import LoggedHead
 from services.command.audit import DOCUMENT_TYPES, export_audit, read_logged_head, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
+from services.command.key import end_rotation, key_status
 from services.command.purge import purge_node
 from services.command.version import version_text
 from services.domain.errors import HutongError
@@ -58,9 +59,12 @@ def run(arguments: list[str]) -> int:
         settings = Settings.from_environment(os.environ, options.config)
         configure_logs(settings.log_level)
         harden_process()
-        check_private_files(settings, list(SERVICES) if options.command == "purge" else _names(options.service))
+        uses_all = options.command in {"purge", "key"}
+        check_private_files(settings, list(SERVICES) if uses_all else _names(options.service))
         if options.command == "purge":
             print(purge_node(settings, options.older_than))
+        elif options.command == "key":
+            print(end_rotation(settings) if options.action == "rotate" and options.end else key_status(settings))
         elif options.command == "audit":
             return _audit(settings, options)
         else:
@@ -168,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("action", choices=["check", "show", "example"])
     command.add_argument("--json", action="store_true", help="show prints one JSON object")
     _add_audit(commands)
+    _add_key(commands)
     text = "remove results that were reported longer ago than a span and what is beyond its age; keep a deletion record"
     command = commands.add_parser("purge", help=text, description=f"{text}; PostgreSQL drops whole months")
     command.add_argument("--older-than", type=_span, required=True, metavar="SPAN", help="such as 30d or 12h")
@@ -196,6 +201,17 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             action.add_argument("--number", required=True, help=number)
             action.add_argument("--type", default="resident-id-card", choices=sorted(DOCUMENT_TYPES))
             action.add_argument("--country", default="", help="the issuing country of a passport, such as FRA")
+
+
+def _add_key(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "show what is stored under each version of the pepper, and change the pepper step by step"
+    actions = commands.add_parser("key", help=text, description=text).add_subparsers(dest="action", required=True)
+    text = "count the rows of each version, and say whether the change can end; reads whole tables"
+    actions.add_parser("status", help=text, description=text)
+    text = "say the next step of the change, with the settings for it"
+    rotate = actions.add_parser("rotate", help=text, description=text)
+    help_ = "end the change on this node; refused while a row of the older version is stored"
+    rotate.add_argument("--end", action="store_true", help=help_)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ a repeated approval continues what was cut off and makes nothing twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -69,18 +69,18 @@ Make = Callable[[PendingChange, Decide], Awaitable[Made]]
 class Approvals:
     """The pending changes of one service.
 
-    `memory` is the service's table of request ids and `secret` the key of its hashes. A proposal lapses after `life`.
+    `memory` is the service's table of request ids and `secrets` the keys of its hashes. A proposal lapses after `life`.
     """
 
     def __init__(
-        self, database: Database, table: Table, memory: Table, clock: Clock, life: Span, secret: bytes = b""
+        self, database: Database, table: Table, memory: Table, clock: Clock, life: Span, secrets: Sequence[bytes] = ()
     ) -> None:
         self._database = database
         self._table = table
         self._memory = memory
         self._clock = clock
         self._life = life
-        self._secret = secret
+        self._secrets = secrets
         self._makers: dict[str, Make] = {}
 
     def register(self, method: str, make: Make) -> None:
@@ -109,7 +109,7 @@ class Approvals:
                 request_id,
                 request,
                 response_type=pending_change_pb2.PendingChange,
-                secret=self._secret,
+                secrets=self._secrets,
             )
             return None if answer is None else find_change(connection, self._table, parse_pending_change(answer.name))
 
@@ -161,7 +161,7 @@ class Approvals:
                 now,
                 partial(store, connection),
                 response_type=pending_change_pb2.PendingChange,
-                secret=self._secret,
+                secrets=self._secrets,
             )
             return find_change(connection, self._table, parse_pending_change(answer.name))
 

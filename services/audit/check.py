@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
+from services.audit.kept_keys import add_kept_keys
 from services.audit.keys import AuditKeys
 from services.audit.model import Chain, LoggedHead, Seal
 from services.audit.rows import BEGINNING, read_entries
-from services.audit.sealer import head_of
+from services.audit.sealer import keys_of
 from services.audit.tables import AuditTables
 from services.runtime.audit import AuditKind
 
@@ -44,9 +45,12 @@ def check_audit(
 ) -> Report:
     """Check all seals and rows of one service, and that the chains have the logged heads.
 
-    Without a logged head nothing shows that the newest rows were removed together with their seals.
+    Seals of earlier versions of the pepper are checked under the keys that the store keeps. The versions of a chain
+    never go back, so a stolen older key makes no seal that fits after the change. Without a logged head nothing shows
+    that the newest rows were removed together with their seals.
     """
     report = Report()
+    keys = add_kept_keys(connection, tables, keys)
     # Read before the seals, so that rows which come in meanwhile are not looked for.
     writers = {row.writer_id: row for row in connection.execute(select(tables.writers))}
     sealed: dict[int, tuple[int, bytes]] = {}
@@ -74,6 +78,7 @@ def _check_chain(
     sealed: dict[int, tuple[int, bytes]],
 ) -> None:
     before: Seal | None = None
+    version = 0
     for seal in _seals(connection, tables, chain):
         report.seals += 1
         number = f"seal {seal.number} of {chain.name}"
@@ -83,8 +88,13 @@ def _check_chain(
             report.faults.append(f"missing: the seals of {chain.name} between {before.number} and {seal.number}")
         elif seal.previous_head != before.head:
             report.faults.append(f"changed: {number}, or the one before it")
-        if head_of(keys, seal) != seal.head:
-            report.faults.append(f"changed: {number}")
+        of_seal = keys_of(keys, seal)
+        if of_seal is None:
+            report.faults.append(f"changed: {number}, or made under a key that is not known here")
+        elif of_seal.version < version:
+            report.faults.append(f"changed: {number}, which has an older key than one before it")
+        else:
+            version = of_seal.version
         known = sealed.get(seal.writer_id)
         if known is not None and known != (seal.first_sequence - 1, seal.previous_digest):
             report.faults.append(f"changed: {number} does not go on where an earlier one ended")
@@ -132,7 +142,9 @@ def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, s
         return []
     rows = tables.rows.c
     recorded = select(rows.object).where(
-        rows.method == PURGED, rows.kind == int(AuditKind.CHANGE), rows.object == purged_object(keys, seal)
+        rows.method == PURGED,
+        rows.kind == int(AuditKind.CHANGE),
+        rows.object.in_([purged_object(one, seal) for one in keys.versions]),
     )
     if connection.execute(recorded.limit(1)).first() is not None:
         return []

@@ -1,13 +1,21 @@
-"""Keyed hashes of the audit, under a key that is derived from the pepper for each service."""
+"""Keyed hashes of the audit, under a key that is derived from the pepper for each service.
+
+While the pepper rotates there are two keys. Each seal and each tag is made under one of them.
+"""
 
 from __future__ import annotations
 
 import hmac
 import re
+from collections.abc import Sequence
 from hashlib import blake2b, sha256
+from operator import attrgetter
 from typing import Any
 
+from cryptography.hazmat.primitives.keywrap import InvalidUnwrap, aes_key_unwrap, aes_key_wrap
+
 from services.domain.instant import Instant, shanghai_day
+from services.domain.subject import Pepper
 from services.domain.subkeys import Purpose, subkey
 
 TAG_LENGTH = 16
@@ -27,20 +35,58 @@ class AuditKeys:
 
     The key is a sub-key of the pepper's secret for this service, so that tags of two services do not match.
     Policy has no pepper and stores nothing about persons. Its secret is empty, so that its heads are plain hashes.
+
+    Attributes:
+        key: the key itself.
+        version: the key version of the pepper.
+        versions: these keys and those of the other versions that are known, by version.
     """
 
-    def __init__(self, secret: bytes, service: str) -> None:
-        self._key = subkey(secret, Purpose.AUDIT, part=service)
+    def __init__(self, key: bytes, version: int = 1, others: Sequence[AuditKeys] = ()) -> None:
+        self.key = key
+        self.version = version
+        self.versions: tuple[AuditKeys, ...] = tuple(sorted((self, *others), key=attrgetter("version")))
         self._of_day: tuple[int, Any] = (-1, None)
         # Prepared once, because each Verify hashes its request id.
-        self._text = blake2b(b"text", key=self._key, digest_size=TAG_LENGTH)
+        self._text = blake2b(b"text", key=key, digest_size=TAG_LENGTH)
+
+    @classmethod
+    def of_secret(cls, secret: bytes, service: str, version: int = 1) -> AuditKeys:
+        """Return the keys of a service under a pepper's secret."""
+        return cls(subkey(secret, Purpose.AUDIT, part=service), version)
+
+    @classmethod
+    def of_pepper(cls, pepper: Pepper, service: str) -> AuditKeys:
+        """Return the keys of the version that is written. They know those of the other version, if there is one."""
+        written, *others = [cls.of_secret(one.secret, service, one.version) for one in pepper.versions]
+        return cls(written.key, written.version, others)
+
+    @property
+    def newest(self) -> AuditKeys:
+        """The keys of the greatest version that is known."""
+        return self.versions[-1]
+
+    def with_other(self, other: AuditKeys) -> AuditKeys:
+        """Return the same keys, which know those of another version too."""
+        return AuditKeys(self.key, self.version, [other, *(one for one in self.versions if one is not self)])
+
+    def wrap(self, older: AuditKeys) -> bytes:
+        """Return the key of an earlier version, encrypted under a sub-key of this one (RFC 3394)."""
+        return aes_key_wrap(subkey(self.key, Purpose.AUDIT_KEYS), older.key)
+
+    def unwrap(self, wrapped: bytes) -> bytes | None:
+        """Return a key that `wrap` encrypted under this one; None for anything else."""
+        try:
+            return aes_key_unwrap(subkey(self.key, Purpose.AUDIT_KEYS), wrapped)
+        except (InvalidUnwrap, ValueError):
+            return None
 
     def subject_tag(self, subject_key: bytes, day: int) -> bytes:
         """Return the tag of a person on one day. The tags of two days do not show that they are of one person."""
         of_day = self._of_day
         if of_day[0] != day:
             # A keyed BLAKE2b is a third of the cost of an HMAC, and each Verify needs one.
-            of_day = self._of_day = (day, blake2b(b"subject%d:" % day, key=self._key, digest_size=TAG_LENGTH))
+            of_day = self._of_day = (day, blake2b(b"subject%d:" % day, key=self.key, digest_size=TAG_LENGTH))
         state = of_day[1].copy()
         state.update(subject_key)
         tag: bytes = state.digest()
@@ -65,7 +111,7 @@ class AuditKeys:
 
     def head(self, sealed: bytes) -> bytes:
         """Return the head of a seal. Without the key a head cannot be made, even with write access to the database."""
-        return hmac.digest(self._key, b"head" + sealed, sha256)
+        return hmac.digest(self.key, b"head" + sealed, sha256)
 
 
 def day_of(time: Instant) -> int:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import orjson
 from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select, true, tuple_
 
+from services.audit.kept_keys import add_kept_keys
 from services.audit.keys import AuditKeys, day_of
 from services.audit.model import KEPT, Chain, StoredEvent
 from services.audit.packs import NO_TAG, Pack, unpack_events
@@ -177,14 +178,17 @@ def find_events(
 ) -> list[StoredEvent]:
     """Return all events about a person, given the subject keys of the person's documents, in order of time.
 
+    Events are found under each version of the audit's keys that `keys` knows or the store keeps.
+
     `names` are resource names that are about the person too, such as decisions. Their events have no tag.
 
     A tag is of one day, so events are compared with the tags of every day. Both tables are read as a whole.
     """
-    objects = [keys.name_object(name) for name in names]
+    versions = add_kept_keys(connection, tables, keys).versions
+    objects = sorted({one.name_object(name) for name in names for one in versions})
     found = [
-        *_find_rows_about(connection, tables, keys, subject_keys, now, objects),
-        *_find_packed_about(connection, tables, keys, subject_keys, objects),
+        *_find_rows_about(connection, tables, versions, subject_keys, now, objects),
+        *_find_packed_about(connection, tables, versions, subject_keys, objects),
     ]
     return sorted(found, key=_position_of)
 
@@ -192,7 +196,7 @@ def find_events(
 def _find_rows_about(
     connection: Connection,
     tables: AuditTables,
-    keys: AuditKeys,
+    versions: Sequence[AuditKeys],
     subject_keys: Sequence[bytes],
     now: Instant,
     objects: Sequence[str],
@@ -204,7 +208,7 @@ def _find_rows_about(
     columns = [rows.c[name] for name in StoredEvent._fields]
     first = max(day_of(oldest), day_of(now - KEPT[Chain.CHANGES] - DAY))
     days = range(first, day_of(now) + 2)
-    tags = [keys.subject_tag(key, day) for key in subject_keys for day in days]
+    tags = [keys.subject_tag(key, day) for keys in versions for key in subject_keys for day in days]
     for start in range(0, len(tags), _AT_ONCE):
         query = select(*columns).where(rows.c.subject_tag.in_(tags[start : start + _AT_ONCE]))
         yield from map(StoredEvent._make, connection.execute(query))
@@ -217,7 +221,7 @@ def _find_rows_about(
 def _find_packed_about(
     connection: Connection,
     tables: AuditTables,
-    keys: AuditKeys,
+    versions: Sequence[AuditKeys],
     subject_keys: Sequence[bytes],
     objects: Sequence[str],
 ) -> Iterator[StoredEvent]:
@@ -226,7 +230,7 @@ def _find_packed_about(
     for pack in _all_packs(connection, tables):
         day = day_of(pack.time)
         if made[0] != day:
-            made = day, {keys.subject_tag(key, day) for key in subject_keys}
+            made = day, {keys.subject_tag(key, day) for keys in versions for key in subject_keys}
         tags = made[1]
         # Most packs are passed over without being unpacked.
         if any(tag in pack.tags for tag in tags) or any(name in pack.events for name in objects):

@@ -11,12 +11,14 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 import orjson
 import structlog
 from sqlalchemy import Connection, func, insert, select
 
+from services.audit.kept_keys import keep_older_key
 from services.audit.keys import AuditKeys
 from services.audit.model import Chain, Seal
 from services.audit.rows import BEGINNING
@@ -86,6 +88,8 @@ class Sealer:
                 if left is None:
                     # The operator may not have migrated the database yet.
                     await self._database.check()
+                    if len(self._keys.versions) > 1:
+                        await self._database.write(keep_older_key, self._tables, self._keys)
                     left = {one.writer_id: one for one in await self._database.read(self._read_writers)}
                 else:
                     await self.seal(left)
@@ -127,21 +131,34 @@ class Sealer:
             # seals are already taken and this attempt fails.
             self._last = {chain: last_seal(connection, self._tables, chain) for chain in Chain}
         last = dict(self._last)
+        keys = {chain: self._keys_after(seal) for chain, seal in last.items()}
         for newest in self._read_writers(connection):
+            of_chain = keys[newest.chain]
             found = self._sealed.get(newest.writer_id)
             if found is None:
                 found = self._sealed[newest.writer_id] = _sealed(connection, self._tables, newest.writer_id)
             was_left = left.get(newest.writer_id)
             if was_left is not None and found[0] < was_left.sequence:
-                seals.append(self._make(was_left, found, last[newest.chain], late=True))
+                seals.append(self._make(was_left, found, last[newest.chain], of_chain, late=True))
                 last[newest.chain] = seals[-1]
                 found = (was_left.sequence, was_left.digest)
             if found[0] < newest.sequence:
-                seals.append(self._make(newest, found, last[newest.chain], late=False))
+                seals.append(self._make(newest, found, last[newest.chain], of_chain, late=False))
                 last[newest.chain] = seals[-1]
         return seals
 
-    def _make(self, newest: _Newest, sealed: tuple[int, bytes], previous: Seal | None, *, late: bool) -> Seal:
+    def _keys_after(self, previous: Seal | None) -> AuditKeys:
+        """Return the keys under which the seal after another one is made: the version that this process writes.
+
+        The versions of a chain never go back. If another process has sealed under a newer version, that version is used
+        here too.
+        """
+        of_previous = None if previous is None else keys_of(self._keys, previous)
+        return self._keys if of_previous is None else max(self._keys, of_previous, key=attrgetter("version"))
+
+    def _make(
+        self, newest: _Newest, sealed: tuple[int, bytes], previous: Seal | None, keys: AuditKeys, *, late: bool
+    ) -> Seal:
         number, head = (1, b"") if previous is None else (previous.number + 1, previous.head)
         time = self._clock.now()
         seal = Seal(
@@ -158,7 +175,7 @@ class Sealer:
             head,
             b"",
         )
-        return seal._replace(head=head_of(self._keys, seal))
+        return seal._replace(head=head_of(keys, seal))
 
     def _read_writers(self, connection: Connection) -> list[_Newest]:
         columns = self._tables.writers.c
@@ -200,6 +217,11 @@ class Sealer:
 def head_of(keys: AuditKeys, seal: Seal) -> bytes:
     """Return the head of a seal: the keyed hash over JSON of all its other columns, with bytes as hexadecimal."""
     return keys.head(orjson.dumps(tuple(seal._replace(head=b"")), default=bytes.hex))
+
+
+def keys_of(keys: AuditKeys, seal: Seal) -> AuditKeys | None:
+    """Return the keys under which a seal was made, the newest version first; None if no known key fits its head."""
+    return next((one for one in reversed(keys.versions) if head_of(one, seal) == seal.head), None)
 
 
 def last_seal(connection: Connection, tables: AuditTables, chain: int) -> Seal | None:

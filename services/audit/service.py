@@ -9,6 +9,7 @@ from services.audit.sealer import AuditTiming, Sealer
 from services.audit.servicer import AuditServicer
 from services.audit.tables import AuditTables
 from services.audit.trail import Trail
+from services.domain.subject import Pepper
 from services.runtime.background import Job
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens
@@ -19,7 +20,7 @@ from services.storage.engine import Database
 class ServiceAudit:
     """The audit of one service.
 
-    `secret` is the pepper's, or empty at Policy. `region` is that of the node.
+    `pepper` is None at Policy, which stores nothing about persons. `region` is that of the node.
 
     Attributes:
         trail: where calls are recorded.
@@ -31,12 +32,13 @@ class ServiceAudit:
         self,
         database: Database,
         tables: AuditTables,
-        secret: bytes,
+        pepper: Pepper | None,
         region: str,
         clock: Clock,
         timing: AuditTiming | None = None,
     ) -> None:
-        keys = AuditKeys(secret, tables.service)
+        service = tables.service
+        keys = AuditKeys.of_secret(b"", service) if pepper is None else AuditKeys.of_pepper(pepper, service)
         self.trail = Trail(database, tables, keys, region, clock)
         self._sealer = Sealer(database, tables, keys, clock, timing)
         self.run: Job = self._sealer.run
@@ -44,7 +46,7 @@ class ServiceAudit:
         self.registration = Registration(
             "hutong.audit.v1.AuditService",
             add_AuditServiceServicer_to_server,
-            AuditServicer(database, tables, PageTokens(secret)),
+            AuditServicer(database, tables, PageTokens(() if pepper is None else pepper.secrets)),
         )
 
     async def close(self) -> None:

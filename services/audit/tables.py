@@ -22,6 +22,8 @@ from services.audit.keys import TAG_LENGTH
 
 HEAD_LENGTH = 32
 """Bytes of a digest and of a head: SHA-256."""
+WRAPPED_LENGTH = 40
+"""Bytes of an encrypted key: those of the key, and 8 by which a wrong one is noticed (RFC 3394)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class AuditTables:
         packs: one row for the reads and denials that were stored together (`services.audit.packs`).
         writers: each writer numbers and chains its own rows. At most one transaction at a time uses a writer.
         seals: the hash chain over the rows.
+        keys: the keys of earlier versions of the pepper (`services.audit.kept_keys`).
     """
 
     service: str
@@ -41,6 +44,7 @@ class AuditTables:
     packs: Table
     writers: Table
     seals: Table
+    keys: Table
 
 
 def audit_tables(metadata: MetaData, service: str) -> AuditTables:
@@ -121,4 +125,12 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
         Index(f"ix_{service}_audit_seals_writer", "writer_id", "last_sequence"),
     )
-    return AuditTables(service, rows, packs, writers, seals)
+    keys = Table(
+        f"{service}_audit_keys",
+        metadata,
+        Column("key_version", SmallInteger, primary_key=True, autoincrement=False),
+        # The version under which the key is encrypted.
+        Column("wrapping_version", SmallInteger, nullable=False),
+        Column("wrapped_key", LargeBinary(WRAPPED_LENGTH), nullable=False),
+    )
+    return AuditTables(service, rows, packs, writers, seals, keys)

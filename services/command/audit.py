@@ -23,7 +23,7 @@ from services.domain.document import BadDocument, canonical_document
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
-from services.results.documents.store import find_linked
+from services.results.documents.store import find_linked_documents
 from services.runtime.audit import AuditKind, CallAudit, Subject
 from services.runtime.caller import LOCAL, Caller
 from services.runtime.clock import FixedClock
@@ -98,13 +98,16 @@ def who_read(
         canonical = canonical_document(*document)
     except BadDocument as error:
         raise BadSetting(f"the {error.field} of the document: {error.expected}") from None
-    subject_keys = [settings.pepper().subject_key(canonical)]
+    own = settings.pepper().subject_keys(canonical)
+    documents = [own]
     for name, connection, tables, keys in _audits(settings, names):
         if name == "results":
-            subject_keys = find_linked(connection, subject_keys).get(subject_keys[0], subject_keys)
+            pairs = [(own[0], other) for other in own[1:]]
+            documents = find_linked_documents(connection, own[:1], pairs).get(own[0], documents)
+        subject_keys = [key for keys_of_document in documents for key in keys_of_document]
         decided = _decisions_about(connection, settings.pepper(), subject_keys) if name == "verification" else []
         found = find_events(connection, tables, keys, subject_keys, now, decided)
-        _record_search(settings, name, subject_keys, len(found), now)
+        _record_search(settings, name, [one[0] for one in documents], len(found), now)
         for row in found:
             print(orjson.dumps(event_to_object(row, name)).decode(), file=output)
         for bulk in count_bulk_reads(connection, tables):
@@ -128,7 +131,7 @@ def _record_search(settings: Settings, name: str, subject_keys: Sequence[bytes],
 def audit_of(settings: Settings, name: str) -> tuple[AuditTables, AuditKeys]:
     """Return the tables and the keys of a service's audit."""
     tables: AuditTables = importlib.import_module(f"services.{name}.tables").audit
-    return tables, AuditKeys(b"" if name == "policy" else settings.pepper().secret, name)
+    return tables, AuditKeys.of_secret(b"", name) if name == "policy" else AuditKeys.of_pepper(settings.pepper(), name)
 
 
 def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Sequence[bytes]) -> list[str]:
@@ -138,7 +141,7 @@ def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Seque
     return [
         format_decision(uuid)
         for uuid, tag, version in connection.execute(query)
-        if any(is_tagged(SubjectTag(tag, version), uuid, key, pepper) for key in subject_keys)
+        if is_tagged(SubjectTag(tag, version), uuid, subject_keys, pepper)
     ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import exc, select
+from sqlalchemy import exc
 
 from services.command.findings import Finding, Level, report, worst
 from services.command.machine import check_clock, check_disk, is_open_to_others
@@ -27,7 +27,7 @@ from services.runtime.server.server import check_exposure, find_bind_error
 from services.storage.connections import create_inspecting_engine, find_sqlite_file
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
-from services.storage.pepper_marks import check_mark
+from services.storage.pepper_marks import check_marks, read_marks
 from services.storage.private_files import find_open_files
 
 ANSWER_SECONDS = 3.0
@@ -99,28 +99,26 @@ def _pepper(settings: Settings) -> Finding:
     if file is not None and is_open_to_others(file):
         return Finding("pepper", Level.WARNING, f"other users may read {file}: chmod 600 {file}")
     with contextlib.suppress(exc.SQLAlchemyError, HutongError):
-        mark = _stored_mark(settings.results.database_url, pepper.version)
-        if mark is not None:
+        marks = _stored_marks(settings.results.database_url)
+        if marks:
             try:
-                check_mark(mark, pepper)
+                check_marks(marks, pepper)
             except (BadSetting, UnusableDatabase) as error:
                 return Finding("pepper", Level.FAULT, str(error))
             return Finding("pepper", Level.OK, "is the one that the Results database was filled under")
     return Finding("pepper", Level.OK, "can be used; Results has no mark of it yet, or cannot be read")
 
 
-def _stored_mark(url: str, version: int) -> bytes | None:
+def _stored_marks(url: str) -> dict[int, bytes]:
     file = find_sqlite_file(url)
     if file is not None and not file.exists():
-        return None
+        return {}
     engine = create_inspecting_engine(url)
-    marks = tables.pepper_marks
     try:
         with engine.connect() as connection:
-            found = connection.execute(select(marks.c.mark).where(marks.c.key_version == version)).scalar()
+            return read_marks(connection, tables.pepper_marks)
     finally:
         engine.dispose()
-    return None if found is None else bytes(found)
 
 
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:

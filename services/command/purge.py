@@ -70,6 +70,7 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
             now,
             ages=ages,
             has_upstream=bool(settings.upstream),
+            key_version=settings.pepper().version,
             before_removal=partial(_purge_others, settings, results, others),
             actor=operator_name(),
         )

@@ -63,6 +63,15 @@ class Pepper:
         """The peppers whose rows are looked up: this one, and the other version if there is one."""
         return (self,) if self.other is None else (self, self.other)
 
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secrets of the key versions, the one that is written first."""
+        return tuple(pepper.secret for pepper in self.versions)
+
+    def of_version(self, version: int) -> Pepper | None:
+        """Return the pepper of a key version; None if this process does not have it."""
+        return next((pepper for pepper in self.versions if pepper.version == version), None)
+
     def subkey(self, purpose: Purpose) -> bytes:
         """Return the sub-key for a purpose. It is derived once."""
         found = self._subkeys.get(purpose)

@@ -15,6 +15,7 @@ class Purpose(Enum):
     """What a sub-key is for. The text is part of the derivation, so it must never change or be used twice."""
 
     AUDIT = "audit"
+    AUDIT_KEYS = "audit keys"
     DECISION_TAGS = "decision tags"
     HOLDER_TOKENS = "holder tokens"
     KNOWN_BATCHES = "known batches"

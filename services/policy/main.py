@@ -55,7 +55,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock, is_province=settings.jurisdiction != NATION)
     await _read_policies(database, cache)
-    audit = ServiceAudit(database, tables.audit, b"", settings.jurisdiction, clock)
+    audit = ServiceAudit(database, tables.audit, None, settings.jurisdiction, clock)
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)

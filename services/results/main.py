@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
@@ -95,7 +95,7 @@ from services.storage.process_lock import try_sqlite_process_lock
 class Stores:
     """The stores of the Results service on one database. They share one change log.
 
-    `secret` is the key of the hashes by which repeated requests are recognised. `node` is the region of this node.
+    `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
     `joined` says that the node replicates to the nation.
     """
 
@@ -103,7 +103,7 @@ class Stores:
         self,
         database: Database,
         clock: Clock,
-        secret: bytes,
+        secrets: Sequence[bytes],
         node: str = "",
         *,
         joined: bool = False,
@@ -114,8 +114,10 @@ class Stores:
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
         at_nation = node == NATION
-        self.change_log = ChangeLog([list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home])
-        writer = IdempotentWriter(database, requests, secret)
+        self.change_log = ChangeLog(
+            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
+        )
+        writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
@@ -131,7 +133,7 @@ class Stores:
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
         self.watch = WatchStore(database, cache)
-        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secret, limits, node)
+        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)
 
 
 async def open_results(
@@ -180,14 +182,14 @@ async def _open_results(
     stores = Stores(
         database,
         clock,
-        pepper.secret,
+        pepper.secrets,
         settings.jurisdiction,
         joined=bool(settings.upstream),
         timing=timing,
         limits=limits,
     )
-    tokens = PageTokens(pepper.secret)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    tokens = PageTokens(pepper.secrets)
+    audit = ServiceAudit(database, audit_tables, pepper, settings.jurisdiction, clock)
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock, timing)
@@ -231,7 +233,7 @@ async def _open_results(
         stores.partitions,
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
-    approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secret)
+    approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secrets)
     unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
     recalling = RecallApprovals(
         approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall

@@ -29,6 +29,8 @@ class Caller:
         person: the hash of the person behind the token (its issuer's `sub`); empty without one.
         user: the subject key of the person who signed in at the caller; None without one.
         other_documents: the subject keys of the person's other documents, as the token names them.
+        other_keys: the keys of all these documents under the other key version, while the pepper rotates. Stored
+            objects may have either key.
         fault: why the caller is not known.
     """
 
@@ -44,3 +46,4 @@ class Caller:
     other_documents: tuple[bytes, ...] = ()
     fault: str = ""
     person: str = ""
+    other_keys: tuple[bytes, ...] = ()

@@ -26,14 +26,14 @@ def page_size(asked: int) -> int:
 
 
 class PageTokens:
-    """Issues and checks tokens under a secret that all processes of the service share.
+    """Issues and checks tokens under secrets that all processes of the service share.
 
-    Without a secret any caller can make tokens. That is harmless where all data is public and a position says only
-    where a page begins.
+    Tokens are issued under the first secret, and accepted under each of them. Without a secret any caller can make
+    tokens. That is harmless where all data is public and a position says only where a page begins.
     """
 
-    def __init__(self, secret: bytes = b"") -> None:
-        self._key = subkey(secret, Purpose.PAGE_TOKENS)
+    def __init__(self, secrets: Sequence[bytes] = ()) -> None:
+        self._keys = [subkey(secret, Purpose.PAGE_TOKENS) for secret in secrets or (b"",)]
 
     def issue(self, request: Message, position: Sequence[str | int]) -> str:
         """Return the token of the page after a position."""
@@ -52,21 +52,32 @@ class PageTokens:
         try:
             raw = decode_base64url(token)
             mac, body = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-            position = orjson.loads(body) if hmac.compare_digest(mac, self.mac(request, body)) else None
+            position = orjson.loads(body) if self._is_issued(mac, request, body) else None
         except ValueError:
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):
             raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")
         return position
 
+    def _is_issued(self, mac: bytes, request: Message, body: bytes) -> bool:
+        content = _content(request, body)
+        return any(hmac.compare_digest(mac, _mac(content, key)) for key in self._keys)
+
     def mac(self, request: Message, body: bytes) -> bytes:
         """Return the keyed hash of the position and of the request without its paging, so that neither can change."""
-        bare = type(request)()
-        bare.CopyFrom(request)
-        bare.ClearField("page_token")
-        bare.ClearField("page_size")
-        content = body + b"\0" + bare.DESCRIPTOR.full_name.encode() + b"\0" + bare.SerializeToString(deterministic=True)
-        return hashlib.blake2b(content, key=self._key, digest_size=_MAC_BYTES).digest()
+        return _mac(_content(request, body), self._keys[0])
+
+
+def _content(request: Message, body: bytes) -> bytes:
+    bare = type(request)()
+    bare.CopyFrom(request)
+    bare.ClearField("page_token")
+    bare.ClearField("page_size")
+    return body + b"\0" + bare.DESCRIPTOR.full_name.encode() + b"\0" + bare.SerializeToString(deterministic=True)
+
+
+def _mac(content: bytes, key: bytes) -> bytes:
+    return hashlib.blake2b(content, key=key, digest_size=_MAC_BYTES).digest()
 
 
 def _has_shape(position: Sequence[object], shape: Sequence[type]) -> bool:

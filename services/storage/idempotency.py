@@ -7,7 +7,7 @@ content is compared by a keyed hash, because a request may contain an identity a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -45,13 +45,13 @@ class IdempotentRequest(Generic[E, M]):
 class IdempotentWriter:
     """Runs requests in write transactions, once for each request id.
 
-    `secret` is the key of the stored hash, for requests that may contain an identity.
+    `secrets` are the keys of the stored hash, for requests that may contain an identity (`answer_once`).
     """
 
-    def __init__(self, database: Database, memory: Table, secret: bytes = b"") -> None:
+    def __init__(self, database: Database, memory: Table, secrets: Sequence[bytes] = ()) -> None:
         self._database = database
         self._memory = memory
-        self._secret = secret
+        self._secrets = secrets
 
     async def write(self, once: IdempotentRequest[E, M], run: Callable[[Connection], E]) -> M:
         """Run a request and return its response, or return the stored response if the request id is known.
@@ -77,7 +77,7 @@ class IdempotentWriter:
                 once.now,
                 lambda: change(connection),
                 response_type=once.response_type,
-                secret=self._secret,
+                secrets=self._secrets,
             )
 
         return await self._database.write(work)
@@ -106,27 +106,27 @@ def answer_once(
     run: Callable[[], M],
     *,
     response_type: type[M],
-    secret: bytes = b"",
+    secrets: Sequence[bytes] = (),
 ) -> M:
     """Run a request unless its id is known; then return the first response again.
 
-    `secret` is the key of the content's hash. It is needed where the request contains an identity, which could
-    otherwise be found by hashing guesses. The id is inserted first, so that the second of two concurrent calls waits
-    and gets the response of the first.
+    `secrets` are the keys of the content's hash. They are needed where the request contains an identity, which could
+    otherwise be found by hashing guesses. The first one is stored, and a stored hash under any of them is recognised.
+    The id is inserted first, so that the second of two concurrent calls waits and gets the response of the first.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.
     """
     if not request_id:
         return run()
-    content = _content_hash(request, secret)
+    content = _content_hash(request, secrets[0] if secrets else b"")
     mine = (memory.c.method == method) & (memory.c.request_id == request_id)
     claim = insert_if_absent(connection, memory).values(
         method=method, request_id=request_id, content_hash=content, response=b"", create_time=now
     )
     if connection.execute(claim).rowcount == 0:
         earlier = find_answer(
-            connection, memory, method, request_id, request, response_type=response_type, secret=secret
+            connection, memory, method, request_id, request, response_type=response_type, secrets=secrets
         )
         assert earlier is not None
         return earlier
@@ -143,7 +143,7 @@ def find_answer(
     request: Message,
     *,
     response_type: type[M],
-    secret: bytes = b"",
+    secrets: Sequence[bytes] = (),
 ) -> M | None:
     """Return the stored response to a request id; None if the id is new. Requests of several transactions need this.
 
@@ -154,7 +154,7 @@ def find_answer(
     row = connection.execute(query.where(memory.c.method == method, memory.c.request_id == request_id)).first()
     if row is None:
         return None
-    if row.content_hash != _content_hash(request, secret):
+    if bytes(row.content_hash) not in {_content_hash(request, secret) for secret in secrets or (b"",)}:
         raise InvalidArgument.field("request_id", "was used before with other content", "REQUEST_ID_REUSED")
     return response_type.FromString(row.response)
 

@@ -8,7 +8,7 @@ identifies the pepper and reveals nothing about it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, SmallInteger, Table, select
 
@@ -60,21 +60,50 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
         nonlocal confirmed
         await database.check()
         if not confirmed:
-            check_mark(bytes(await database.write(_known_mark, marks, pepper)), pepper)
+            check_marks(await database.write(_known_marks, marks, pepper), pepper)
         confirmed = True
 
     return check
 
 
-def _known_mark(connection: Connection, marks: Table, pepper: Pepper) -> bytes:
-    """Return the store's mark for the key version. If it has none, store and return this pepper's mark."""
-    query = select(marks.c.mark).where(marks.c.key_version == pepper.version)
-    known: bytes | None = connection.execute(query).scalar()
-    if known is None:
-        mark = pepper_mark(pepper)
-        connection.execute(insert_if_absent(connection, marks).values(key_version=pepper.version, mark=mark))
-        known = connection.execute(query).scalar_one()
+def _known_marks(connection: Connection, marks: Table, pepper: Pepper) -> dict[int, bytes]:
+    """Return the store's mark of each key version.
+
+    If it lacks that of the version that is written or of an older one, store it, unless the store has a version that is
+    not known here. A newer version is marked only by processes that write it, so that a change can be given up before
+    any does.
+    """
+    known = read_marks(connection, marks)
+    missing = [one for one in pepper.versions if one.version <= pepper.version and one.version not in known]
+    if missing and {one.version for one in pepper.versions}.issuperset(known):
+        for one in missing:
+            row = {"key_version": one.version, "mark": pepper_mark(one)}
+            connection.execute(insert_if_absent(connection, marks).values(row))
+        known = read_marks(connection, marks)
     return known
+
+
+def read_marks(connection: Connection, marks: Table) -> dict[int, bytes]:
+    """Return the store's mark of each key version."""
+    return {row.key_version: bytes(row.mark) for row in connection.execute(select(marks))}
+
+
+def check_marks(known: Mapping[int, bytes], pepper: Pepper) -> None:
+    """Check that a process has the pepper of each key version that a store has rows of.
+
+    Raises:
+        BadSetting: the store was filled under another pepper, or the pepper of a version is missing.
+        UnusableDatabase: the store was filled by an older rule.
+    """
+    for version, mark in sorted(known.items()):
+        of_version = pepper.of_version(version)
+        if of_version is None:
+            raise BadSetting(
+                f"this database may have rows under version {version} of the pepper, which would not be found: give it "
+                "as HUTONG_PEPPER_FILE with HUTONG_PEPPER_VERSION, or as HUTONG_PEPPER_OTHER_FILE with "
+                "HUTONG_PEPPER_OTHER_VERSION, until hutongd key rotate --end has removed the version"
+            )
+        check_mark(mark, of_version)
 
 
 def check_mark(known: bytes, pepper: Pepper) -> None:
@@ -92,6 +121,6 @@ def check_mark(known: bytes, pepper: Pepper) -> None:
             "not match: start with a new database and let the laboratories upload again"
         )
     raise BadSetting(
-        "the pepper is not the one that this database was filled under, and would find nobody: "
-        "give the right HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
+        f"version {pepper.version} of the pepper is not the one that this database was filled under, and would find "
+        "nobody: give the right HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
     )

@@ -29,6 +29,7 @@ def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[str
     """
     for name, secret in (
         ("HUTONG_PEPPER_FILE", settings.pepper_file),
+        ("HUTONG_PEPPER_OTHER_FILE", settings.pepper_other_file),
         ("HUTONG_TLS_KEY_FILE", settings.tls.key_file),
     ):
         if secret is not None and _is_open(secret, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):

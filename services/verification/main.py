@@ -80,9 +80,9 @@ async def open_verification(
     token_uses = TokenUses(database, clock)
     sources = Sources(policies, results)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses)
-    refusal_store = RefusalStore(database, pepper.secret)
+    refusal_store = RefusalStore(database, pepper.secrets)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
-    audit = ServiceAudit(database, audit_tables, pepper.secret, settings.jurisdiction, clock)
+    audit = ServiceAudit(database, audit_tables, pepper, settings.jurisdiction, clock)
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
@@ -92,7 +92,7 @@ async def open_verification(
             kept = await store.get_decision(uuid)
             return Owner(
                 DecisionInputs.FromString(kept.inputs).region,
-                lambda key: is_tagged(kept.subject, uuid, key, pepper) is True,
+                lambda key: is_tagged(kept.subject, uuid, [key], pepper) is True,
             )
         refusal = await refusal_store.get_refusal(parse_refusal(name))
         return Owner(refusal.region, lambda key: refusal.subject_key == key)
@@ -114,7 +114,7 @@ async def open_verification(
             Registration(
                 "hutong.verification.v1.RefusalService",
                 add_RefusalServiceServicer_to_server,
-                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secret), clock),
+                RefusalServicer(reporter, refusal_store, PageTokens(pepper.secrets), clock),
             ),
             Registration(
                 "hutong.verification.v1.HolderTokenService",

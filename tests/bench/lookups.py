@@ -100,7 +100,7 @@ def measure_rotation(url: str, documents: Sequence[identity_pb2.IdentityDocument
     old = Pepper(PEPPER)
     database = open_database(url)
     clock = SystemClock()
-    store = Stores(database, clock, PEPPER).lookup
+    store = Stores(database, clock, [PEPPER]).lookup
     # Local look-ups without claimed reports use neither of the two.
     unused: Any = None
     nationwide = NationwideLookup(store, "410000", clock, unused, None)

@@ -36,7 +36,7 @@ ROUNDS = 2
 RECONNECT = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 PEPPER = Pepper(b"p" * 32)
-KEYS = AuditKeys(PEPPER.secret, "results")
+KEYS = AuditKeys.of_secret(PEPPER.secret, "results")
 
 
 class Worker:

@@ -154,8 +154,8 @@ class Link:
     async def _read(self, source: asyncio.StreamReader, chunks: _Chunks) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(65_536):
-                self.held += len(data)
                 await chunks.put((asyncio.get_running_loop().time() + self._delay, data))
+                self.held += len(data)
         await chunks.put(None)
 
     async def _forward(self, chunks: _Chunks, target: asyncio.StreamWriter, flowing: asyncio.Event, way: int) -> None:

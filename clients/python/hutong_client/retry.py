@@ -12,8 +12,6 @@ from hutong_client.errors import HutongError
 
 _FIRST_BACKOFF = 0.2
 """Seconds before the first retry. Each failure doubles the wait."""
-_MAX_BACKOFF = 10.0
-"""The most seconds between two tries, so that an upload continues soon after the service is available again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +21,13 @@ class RetryPolicy:
     Attributes:
         without_progress: the time without an acknowledgement of an upload, or without a message of a watch, after which
             the last failure is raised.
+        most_seconds: the most seconds between two tries, so that work continues soon after the service is available.
         sleep: waits a number of seconds.
         now: a monotonic clock in seconds.
     """
 
     without_progress: timedelta = timedelta(minutes=5)
+    most_seconds: float = 10.0
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
 
@@ -52,7 +52,7 @@ class Tries:
         if self._retry_policy.now() - self._since > self._retry_policy.without_progress.total_seconds():
             raise error
         asked = error.retry_delay.total_seconds() if error.retry_delay else 0.0
-        backoff = min(_FIRST_BACKOFF * 2**self._failures, _MAX_BACKOFF)
+        backoff = min(_FIRST_BACKOFF * 2**self._failures, self._retry_policy.most_seconds)
         self._failures += 1
         # Jitter, so that many laboratories do not call a restarted service in the same instant.
         return float(max(asked, backoff) * random.uniform(1.0, 1.25))  # noqa: S311

@@ -22,6 +22,7 @@ from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
+from services.domain.subject import KEY_LENGTH
 from services.results.changelog import tables
 from services.results.changelog.lives import remember_lives
 from services.results.changelog.model import BEGINNING, ChangeKind, Cursor, Entry, LoggedChange, LogPage, Position
@@ -37,6 +38,9 @@ LOADED_FIRST = 4
 """Entries that the first fetch takes. Each further fetch takes twice as many. Most reads need only a few entries."""
 REMOVED_STEP = 1_000
 """Entries of one writer that one transaction removes. On SQLite uploads wait for that transaction."""
+
+NO_KEY = bytes(KEY_LENGTH)
+"""Stands for a report without another key."""
 
 _changes = tables.changes
 _writers = tables.change_writers
@@ -55,10 +59,14 @@ Subscriber: TypeAlias = Callable[[Connection, Sequence[LoggedChange], Instant], 
 
 
 class ChangeLog:
-    """Records what transactions change, and notifies subscribers in the same transaction."""
+    """Records what transactions change, and notifies subscribers in the same transaction.
 
-    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
+    `sends_keys` says that a node above needs the other keys of subjects.
+    """
+
+    def __init__(self, subscribers: Sequence[Subscriber] = (), *, sends_keys: bool = False) -> None:
         self._subscribers = tuple(subscribers)
+        self._sends_keys = sends_keys
 
     def record(
         self, connection: Connection, changes: Sequence[LoggedChange], now: Instant, *, barrier: bool = False
@@ -71,7 +79,8 @@ class ChangeLog:
         self.notify(connection, changes, now)
         position = BEFORE_ANY
         for change in changes:
-            position = append_entry(connection, change.lab, change.names, now, change.kind) or position
+            others = pack_other_keys(change) if self._sends_keys and change.other_keys else None
+            position = append_entry(connection, change.lab, change.names, now, change.kind, others) or position
         if barrier and position == BEFORE_ANY:
             position = append_barrier(connection, now)
         return position
@@ -89,12 +98,13 @@ def append_entry(
     reports: Sequence[tuple[str, int]],
     now: Instant,
     kind: ChangeKind = ChangeKind.RESULTS,
+    other_keys: bytes | None = None,
 ) -> LogPosition | None:
     """Log what the transaction changed. Call it last, because it locks a writer until the commit.
 
     Return the position of the entry; None if nothing was changed.
     """
-    return _append(connection, lab, reports, now, kind) if reports else None
+    return _append(connection, lab, reports, now, kind, other_keys) if reports else None
 
 
 def append_barrier(connection: Connection, now: Instant) -> LogPosition:
@@ -106,7 +116,12 @@ def append_barrier(connection: Connection, now: Instant) -> LogPosition:
 
 
 def _append(
-    connection: Connection, lab: str, reports: Sequence[tuple[str, int]], now: Instant, kind: ChangeKind
+    connection: Connection,
+    lab: str,
+    reports: Sequence[tuple[str, int]],
+    now: Instant,
+    kind: ChangeKind,
+    other_keys: bytes | None = None,
 ) -> LogPosition:
     writer_id, sequence, turn = _acquire_writer(connection, now)
     inserted = connection.execute(
@@ -120,6 +135,7 @@ def _append(
             kind=kind,
             turn=turn,
             life=current_life(connection, _changes),
+            other_keys=other_keys,
         )
         .returning(_changes.c.life)
     )
@@ -134,6 +150,19 @@ def pack_reports(reports: Sequence[tuple[str, int]]) -> bytes:
 def unpack_reports(packed: bytes) -> list[tuple[str, int]]:
     """Decode what `pack_reports` encoded."""
     return [*map(tuple, orjson.loads(zlib.decompress(packed)))]
+
+
+def pack_other_keys(change: LoggedChange) -> bytes:
+    """Return the key under the other key version for each name of a change, concatenated; zeros for none."""
+    return b"".join(change.other_keys.get(key, NO_KEY) for key in change.subject_keys)
+
+
+def unpack_other_keys(reports: Sequence[tuple[str, int]], packed: bytes | None) -> dict[str, bytes]:
+    """Return the other key of each report that has one."""
+    if not packed:
+        return {}
+    keys = (packed[start : start + KEY_LENGTH] for start in range(0, len(packed), KEY_LENGTH))
+    return {number: key for (number, _), key in zip(reports, keys, strict=False) if key != NO_KEY}
 
 
 def _acquire_writer(connection: Connection, now: Instant) -> tuple[int, int, int]:
@@ -239,14 +268,16 @@ def _load(connection: Connection, keys: Sequence[_EntryKey], cursor: Cursor, lim
             if row is None:
                 # Retention removed the entry after its key was read.
                 raise _too_old(connection, key.writer_id)
+            reports = unpack_reports(row.reports)
             entry = Entry(
                 row.writer_id,
                 row.sequence,
                 row.commit_time,
                 row.lab,
-                unpack_reports(row.reports),
+                reports,
                 ChangeKind(row.kind),
                 row.life,
+                unpack_other_keys(reports, row.other_keys),
             )
             count += len(entry.reports) - entry.count_processed(cursor)
             if entries and count > limit:
@@ -302,6 +333,12 @@ def remove_entries(
     connection.execute(update(_writers).where(_writers.c.writer_id == writer_id).values(removed_sequence=removed))
     connection.execute(delete(_changes).where(_changes.c.writer_id == writer_id, _changes.c.sequence <= removed))
     return len(old), len(old) == step_size
+
+
+def forget_other_keys(connection: Connection, writer_id: int, after: int, up_to: int) -> None:
+    """Remove the other keys from a writer's entries after one sequence, up to another."""
+    some = (_changes.c.writer_id == writer_id, _changes.c.sequence > after, _changes.c.sequence <= up_to)
+    connection.execute(update(_changes).where(*some, _changes.c.other_keys.is_not(None)).values(other_keys=None))
 
 
 def list_writers(connection: Connection) -> list[int]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -43,7 +43,8 @@ class Entry:
     """One commit: the reports of a laboratory and the revisions they got, in the order of the upload.
 
     If `kind` is not RESULTS, `reports` lists the changed links, laboratories or missing reports, with revision 0.
-    `life` is the life of the database in which the entry was made.
+    `life` is the life of the database in which the entry was made. `other_keys` has the key under the other key version
+    for each report that has one, while the pepper rotates and the node above does not have them.
     """
 
     writer_id: int
@@ -53,6 +54,7 @@ class Entry:
     reports: Sequence[tuple[str, int]]
     kind: ChangeKind = ChangeKind.RESULTS
     life: str = ""
+    other_keys: Mapping[str, bytes] = field(default_factory=dict)
 
     def count_processed(self, cursor: Cursor) -> int:
         """Return how many of the entry's reports are processed at a cursor that is before the entry's end."""
@@ -80,6 +82,7 @@ class LoggedChange:
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the named laboratory.
         adverse_keys: the subjects of those results that count and are positive.
+        other_keys: while the pepper rotates, the key under the other version for each subject of which it is known.
     """
 
     kind: ChangeKind
@@ -89,3 +92,4 @@ class LoggedChange:
     source: str = ""
     is_new: bool = False
     adverse_keys: Collection[bytes] = ()
+    other_keys: Mapping[bytes, bytes] = field(default_factory=dict)

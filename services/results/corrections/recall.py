@@ -6,6 +6,7 @@ repeated after an interruption, continue from the stored progress. Each call ret
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -59,14 +60,14 @@ class Progress:
 class RecallSteps:
     """The steps of recalls.
 
-    `secret` is the key of the stored hash of requests. If `node` is not empty, only reports that this node received are
-    recalled. A step examines `step_size` reports and locks their keys until its commit.
+    `secrets` are the keys of the stored hashes of requests. If `node` is not empty, only reports that this node
+    received are recalled. A step examines `step_size` reports and locks their keys until its commit.
     """
 
-    def __init__(self, change_log: ChangeLog, secret: bytes, step_size: int, node: str = "") -> None:
+    def __init__(self, change_log: ChangeLog, secrets: Sequence[bytes], step_size: int, node: str = "") -> None:
         self._change_log = change_log
         self._step_size = step_size
-        self._secret = secret
+        self._secrets = secrets
         self._node = node
 
     def preview(self, connection: Connection, recall: Recall, progress: Progress, now: Instant) -> Progress:
@@ -85,7 +86,7 @@ class RecallSteps:
         """
         request_id: str = request.request.request_id  # type: ignore[attr-defined]
         if request_id:
-            progress = _lock_progress(connection, request, request_id, self._secret)
+            progress = _lock_progress(connection, request, request_id, self._secrets)
         if progress.after is None:
             return progress
         before = progress.position
@@ -162,7 +163,7 @@ def recall_step(
 
 
 def _lock_progress(
-    connection: Connection, request: IdempotentRequest[Recalled, Any], request_id: str, secret: bytes
+    connection: Connection, request: IdempotentRequest[Recalled, Any], request_id: str, secrets: Sequence[bytes]
 ) -> Progress:
     """Return the request's progress, locked until the commit so that calls with the same id take turns."""
     answer_once(
@@ -174,7 +175,7 @@ def _lock_progress(
         request.now,
         lambda: _encode(Progress()),
         response_type=ListValue,
-        secret=secret,
+        secrets=secrets,
     )
     held = select(_requests.c.response).where(*_is_request(request_id)).with_for_update()
     return decode_progress(connection.execute(held).scalar_one())

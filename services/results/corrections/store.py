@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -45,7 +46,7 @@ class CorrectionStore:
         writer: IdempotentWriter,
         change_log: ChangeLog,
         partitions: PartitionMaintainer,
-        secret: bytes,
+        secrets: Sequence[bytes],
         limits: ResultsLimits,
         node: str = "",
     ) -> None:
@@ -54,7 +55,7 @@ class CorrectionStore:
         self._change_log = change_log
         self._partitions = partitions
         self._node = node
-        self._steps = RecallSteps(change_log, secret, limits.recall_step, node)
+        self._steps = RecallSteps(change_log, secrets, limits.recall_step, node)
 
     async def correct(self, correction: Correction, request: IdempotentRequest[Corrected, M]) -> M:
         """Write the next revision of a report. Raises NotFound, FailedPrecondition and InvalidArgument."""

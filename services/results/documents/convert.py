@@ -28,7 +28,8 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
     linked = linked_from_proto(request.linked_document, pepper, "linked_document")
     if document.subject_key == linked.subject_key:
         raise InvalidArgument.field("linked_document", "is the same document, or the same number under another label")
-    return DocumentLink(link_id, document, linked, mask_free_text(request.reason), now)
+    reason = mask_free_text(request.reason)
+    return DocumentLink(link_id, document, linked, reason, now, key_version=pepper.version)
 
 
 def link_to_proto(link: DocumentLink, *, with_actors: bool = False) -> link_pb2.DocumentLink:

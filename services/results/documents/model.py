@@ -34,6 +34,7 @@ class DocumentLink:
         actor: the name of the caller that linked them; None if it is not known.
         unlink_actor: the name of the caller that ended the link; None if it is not known or the link is active.
         source_node: the region of the node that made the link; empty for this node.
+        key_version: the version of both subject keys.
     """
 
     link_id: str
@@ -46,3 +47,4 @@ class DocumentLink:
     actor: str | None = None
     unlink_actor: str | None = None
     source_node: str = ""
+    key_version: int = 1

@@ -13,21 +13,23 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
 from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
+from services.results.documents.key_pairs import (
+    KEYS_AT_ONCE,
+    KeyPair,
+    add_other_keys,
+    find_twins,
+    keys_of,
+    pairs_of,
+    record_pairs,
+)
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.records.tables import results
 from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
-from services.storage.upsert import insert_if_absent
 
 M = TypeVar("M", bound=Message)
-
-_KEYS_AT_ONCE = 500
-"""Keys in one statement."""
-
-KeyPair = tuple[bytes, bytes]
-"""The keys of one document under two key versions, in any order."""
 
 _links = tables.document_links
 
@@ -79,8 +81,7 @@ class DocumentStore:
 
 def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
     """Return the entry of the change log for a link that was made or ended. `source` is as in `LoggedChange`."""
-    keys = (link.document.subject_key, link.linked_document.subject_key)
-    return LoggedChange(ChangeKind.LINKS, "", [(link.link_id, 0)], keys, source)
+    return LoggedChange(ChangeKind.LINKS, "", [(link.link_id, 0)], keys_of(link), source)
 
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
@@ -91,11 +92,11 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
     Raises:
         FailedPrecondition: TOO_MANY_LINKED, the subject would have more than MAX_LINKED documents.
     """
-    _lock_links(connection)
+    lock_links(connection)
     existing = find_active(connection, link.document, link.linked_document)
     if existing and not existing[0].source_node:
         return existing[0]
-    pairs = _pairs_of(link.document, link.linked_document)
+    pairs = pairs_of(link.document, link.linked_document)
     _require_one_subject(connection, link.document.subject_key, link.linked_document.subject_key, pairs)
     insert_link(connection, link)
     record_pairs(connection, pairs)
@@ -117,6 +118,7 @@ def insert_link(connection: Connection, link: DocumentLink) -> None:
             create_time=link.create_time,
             unlink_reason="",
             actor=link.actor,
+            key_version=link.key_version,
         )
     )
 
@@ -134,7 +136,7 @@ def unlink_documents(
     Ended links stay in the history. Return this node's own link, or another node's if this node has none. No other node
     is notified that its link was ended here.
     """
-    _lock_links(connection)
+    lock_links(connection)
     existing = find_active(connection, document, linked)
     if not existing:
         raise not_linked()
@@ -167,9 +169,10 @@ def list_links(
 
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
-    """Return these links, ended ones too."""
+    """Return these links, ended ones too. Their documents have both keys, where the store has both."""
     query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
-    return [_from_row(row) for row in connection.execute(query)]
+    links = [_from_row(row) for row in connection.execute(query)]
+    return add_other_keys(connection, links)
 
 
 def find_linked(
@@ -214,7 +217,7 @@ def _find_groups(
             break
         asked |= frontier
         found = _find_pairs(connection, list(frontier))
-        twins.update(_find_twins(connection, list(frontier | {key for link in found for key in link[:2]})))
+        twins.update(find_twins(connection, list(frontier | {key for link in found for key in link[:2]})))
         links.update(found)
         frontier = {key for link in found for one in link[:2] for key in (one, *_other_of(one, twins))}
 
@@ -226,7 +229,7 @@ def _find_groups(
     sources: dict[bytes, set[str]] = {}
     if any(one.source_node not in TRUSTED for each in neighbours.values() for one in each):
         keys = {key for one in neighbours for key in (one, *_other_of(one, twins))}
-        for key, nodes in _find_sources(connection, keys).items():
+        for key, nodes in find_sources(connection, keys).items():
             sources.setdefault(_document(key, twins), set()).update(nodes)
     groups = {
         key: find_documents(document, neighbours, sources)
@@ -245,33 +248,12 @@ def _other_of(key: bytes, twins: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
     return (twins[key],) if key in twins else ()
 
 
-def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
-    """Store the pairs of keys of documents that have links. Rows are written in one order."""
-    rows = sorted({row for one, other in pairs for row in ((one, other), (other, one))})
-    if rows:
-        new = insert_if_absent(connection, tables.key_pairs)
-        connection.execute(new, [{"subject_key": one, "other_key": other} for one, other in rows])
-
-
 def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> None:
     """Store those pairs of keys whose document has links under either key."""
-    for start in range(0, len(pairs), _KEYS_AT_ONCE):
-        some = pairs[start : start + _KEYS_AT_ONCE]
+    for start in range(0, len(pairs), KEYS_AT_ONCE):
+        some = pairs[start : start + KEYS_AT_ONCE]
         linked = {key for link in _find_pairs(connection, [key for pair in some for key in pair]) for key in link[:2]}
         record_pairs(connection, [pair for pair in some if not linked.isdisjoint(pair)])
-
-
-def _pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
-    return [(one.subject_key, one.other_key) for one in documents if one.other_key is not None]
-
-
-def _find_twins(connection: Connection, keys: list[bytes]) -> dict[bytes, bytes]:
-    """Return the stored pairs of these keys, in both directions."""
-    query = select(tables.key_pairs).where(tables.key_pairs.c.subject_key.in_(keys))
-    found: dict[bytes, bytes] = {}
-    for one, other in connection.execute(query):
-        found[one], found[other] = other, one
-    return found
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
@@ -288,12 +270,12 @@ def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[byt
     return [tuple(row) for row in connection.execute(statement)]
 
 
-def _find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes, set[str]]:
+def find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes, set[str]]:
     """Return the nodes from which results of each of these documents came."""
     found: dict[bytes, set[str]] = {}
     ordered = sorted(keys)
-    for start in range(0, len(ordered), _KEYS_AT_ONCE):
-        some = results.c.subject_key.in_(ordered[start : start + _KEYS_AT_ONCE])
+    for start in range(0, len(ordered), KEYS_AT_ONCE):
+        some = results.c.subject_key.in_(ordered[start : start + KEYS_AT_ONCE])
         query = select(results.c.subject_key, results.c.source_node).where(some).distinct()
         for key, node in connection.execute(query):
             found.setdefault(key, set()).add(node)
@@ -317,7 +299,7 @@ def not_linked() -> NotFound:
     return NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
 
 
-def _lock_links(connection: Connection) -> None:
+def lock_links(connection: Connection) -> None:
     """Lock all links until the commit, because a link that does not exist yet has no row to lock."""
     lock_until_commit(connection, AdvisoryLock.LINKING)
 
@@ -347,4 +329,5 @@ def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
         row.actor,
         row.unlink_actor,
         row.source_node,
+        row.key_version,
     )

@@ -36,6 +36,8 @@ document_links = Table(
     # The callers' names. NULL if another node made or ended the link, or if the row is older than names of callers.
     Column("actor", String(100)),
     Column("unlink_actor", String(100)),
+    # The version of both keys.
+    Column("key_version", SmallInteger, nullable=False, server_default="1"),
     Index("ix_document_links_subject_key", "subject_key"),
     Index("ix_document_links_linked_subject_key", "linked_subject_key"),
 )

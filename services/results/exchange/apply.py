@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from itertools import groupby, islice
 from operator import attrgetter
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
 from services.results.changelog.log import ChangeLog, append_entry
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink
-from services.results.documents.store import link_change
+from services.results.documents.store import link_change, record_linked_pairs
 from services.results.exchange.apply_registers import receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
@@ -31,6 +31,7 @@ from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_a
 from services.results.records.horizon import read_horizon
 from services.results.records.model import ACTIVE, PENDING, NewResult
 from services.results.records.row_format import RowForm, row_form
+from services.results.records.tables import pepper_marks
 from services.results.timeliness.delays import record_delays, record_national_delays
 
 
@@ -65,9 +66,19 @@ class ChangeApplier:
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         usccs = {change.uscc for change in changes if isinstance(change, Lab)}
         passed_on += self._router.receive_labs(connection, usccs) if usccs else []
-        adverse = applied.adverse_keys()
+        adverse, others = applied.adverse_keys(), applied.other_keys()
+        # The store keeps both keys only of documents with links.
+        record_linked_pairs(connection, list(others.items()))
         results = [
-            LoggedChange(ChangeKind.RESULTS, lab, names, keys, arrival.sender, adverse_keys=adverse.get(lab, ()))
+            LoggedChange(
+                ChangeKind.RESULTS,
+                lab,
+                names,
+                keys,
+                arrival.sender,
+                adverse_keys=adverse.get(lab, ()),
+                other_keys={key: others[key] for key in keys if key in others} if others else {},
+            )
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
         links = [link_change(change, arrival.sender) for change in changes if isinstance(change, DocumentLink)]
@@ -94,11 +105,17 @@ def _store_results(
 ) -> None:
     """Store tubes in bulk if all of their reports are new, and everything else result by result."""
     horizon = read_horizon(connection)
+    # Rows of a version of the pepper that has ended here would not be found. Only a purge ends a version, so such rows
+    # are as old as those before the horizon.
+    oldest = connection.execute(select(func.min(pepper_marks.c.key_version))).scalar() or 0
     kept = [
         change
         for change in changes
-        if isinstance(change, Replica) and (horizon is None or change.result.reference_time >= horizon)
+        if isinstance(change, Replica)
+        and change.key_version >= oldest
+        and (horizon is None or change.result.reference_time >= horizon)
     ]
+    tubes = [formed for formed in tubes if formed.tubes.key_version >= oldest]
     bulk, form = bulk_for(connection), row_form(connection.dialect.name)
     of_lab = attrgetter("result.lab")
     of_tube_lab = attrgetter("tubes.lab")

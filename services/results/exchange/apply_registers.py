@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
+from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.arrival import Arrival
@@ -91,8 +93,10 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
             unlink_time=link.unlink_time,
             unlink_reason="",
             source_node=source,
+            key_version=link.key_version,
         )
     )
+    _receive_pairs(connection, link, arrival)
     if inserted.rowcount:
         return True
     stored = (links.c.link_id == link.link_id, links.c.source_node == source)
@@ -100,3 +104,16 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
         ended = update(links).where(*stored, links.c.unlink_time.is_(None))
         connection.execute(ended.values(unlink_time=link.unlink_time))
     return connection.execute(select(links.c.link_id).where(*stored)).first() is not None
+
+
+def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
+    """Store the keys that a node states to be of one document under two key versions.
+
+    The nation cannot check them. As a link does, they count only beside results of the node that states them, so that
+    a node cannot join documents of which it has no results.
+    """
+    pairs = pairs_of(link.document, link.linked_document)
+    if pairs and arrival.at_nation:
+        sources = find_sources(connection, {key for pair in pairs for key in pair})
+        pairs = [pair for pair in pairs if any(arrival.sender in sources.get(key, ()) for key in pair)]
+    record_pairs(connection, pairs)

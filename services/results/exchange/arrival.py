@@ -66,6 +66,16 @@ class Applied:
             keys.append(result.subject_key)
         return reports
 
+    def other_keys(self) -> dict[bytes, bytes]:
+        """Return the keys under the other key version of those subjects of which the sender stated them."""
+        others = {
+            key: other
+            for tubes in self.tubes
+            for key, other in zip(tubes.subject_keys, tubes.other_keys, strict=False)
+            if other
+        }
+        return others | {one.result.subject_key: one.other_key for one in self.stored if one.other_key}
+
     def adverse_keys(self) -> dict[str, set[bytes]]:
         """Return the subject keys of the positive results that are new here, by laboratory."""
         adverse: defaultdict[str, set[bytes]] = defaultdict(set)

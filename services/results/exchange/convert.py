@@ -17,7 +17,6 @@ from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.exchange.model import (
     AdverseSubject,
     Change,
-    Node,
     Replica,
     ReplicaTubes,
     SharedColumns,
@@ -54,6 +53,7 @@ def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> Non
     message.key_version = replica.key_version
     message.content_hash = replica.content_hash
     message.sampling_hash = replica.sampling_hash
+    message.other_subject_key = replica.other_key
     if len(result.name_hash) == NAME_HASH_LENGTH:
         message.name_hash = result.name_hash
     fill_stored_columns(message, result)
@@ -78,6 +78,8 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
     names = [name if len(name) == NAME_HASH_LENGTH else _NO_NAME for name in tubes.name_hashes]
     if any(name is not _NO_NAME for name in names):
         message.name_hashes = b"".join(names)
+    if any(tubes.other_keys):
+        message.other_subject_keys = b"".join(key or _NO_KEY for key in tubes.other_keys)
 
 
 def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
@@ -107,7 +109,10 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     # The last key of a column may be cut short.
     if lengths != {persons} or {len(subject_keys[-1]), len(content_hashes[-1])} != {KEY_LENGTH}:
         raise InvalidArgument.field("tubes", "has not one subject key, report number and content hash for each person")
-    name_hashes = _name_hashes(message.name_hashes, persons)
+    name_hashes = _optional(message.name_hashes, persons, _NO_NAME, "hash of the name")
+    other_keys = (
+        _optional(message.other_subject_keys, persons, _NO_KEY, "other key") if message.other_subject_keys else ()
+    )
     if not all(report_numbers):
         raise InvalidArgument.field("tubes", "has a person without a report number")
     for name in _TIME_COLUMNS[1:]:
@@ -123,6 +128,7 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
         report_numbers,
         content_hashes,
         name_hashes,
+        other_keys,
     )
 
 
@@ -141,13 +147,17 @@ _NO_NAME = bytes(NAME_HASH_LENGTH)
 """The entry of a person without a hash of the name in a column of such hashes."""
 
 
-def _name_hashes(joined: bytes, persons: int) -> list[bytes]:
-    """Return the hash of each person's name; empty hashes if the sender has none."""
+_NO_KEY = bytes(KEY_LENGTH)
+"""The entry of a person without a key under the other key version."""
+
+
+def _optional(joined: bytes, persons: int, none: bytes, what: str) -> list[bytes]:
+    """Return a column in which `none` stands for a person without a value. If it is empty, no person has one."""
     if not joined:
         return [b""] * persons
-    if len(joined) != persons * NAME_HASH_LENGTH:
-        raise InvalidArgument.field("tubes", "has not one hash of the name for each person")
-    return [b"" if one == _NO_NAME else one for one in _split(joined, NAME_HASH_LENGTH)]
+    if len(joined) != persons * len(none):
+        raise InvalidArgument.field("tubes", f"has not one {what} for each person")
+    return [b"" if one == none else one for one in _split(joined, len(none))]
 
 
 def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
@@ -166,6 +176,8 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
         raise InvalidArgument.field("result", "has no laboratory, report number, revision, state or source_node")
     if (report_time is None) != (message.outcome == PENDING) or not message.HasField("sample_time"):
         raise InvalidArgument.field("result", "has not the times of its outcome")
+    if len(message.other_subject_key) not in (0, KEY_LENGTH):
+        raise InvalidArgument.field("result.other_subject_key", f"has not {KEY_LENGTH} bytes")
     if len(message.name_hash) not in (0, NAME_HASH_LENGTH):
         raise InvalidArgument.field("result.name_hash", f"has not {NAME_HASH_LENGTH} bytes")
     sample_time = from_timestamp(message.sample_time)
@@ -199,6 +211,7 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
         message.key_version,
         message.content_hash,
         message.sampling_hash,
+        message.other_subject_key,
     )
 
 
@@ -242,20 +255,27 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
         set_timestamp(message.unlink_time, link.unlink_time)
     if link.source_node:
         message.source_node = format_node(link.source_node)
+    message.key_version = link.key_version
+    message.other_subject_key = link.document.other_key or b""
+    message.linked_other_subject_key = link.linked_document.other_key or b""
 
 
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
     """Return a link, without masks and reasons. Raise InvalidArgument for a link that no node can have sent."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
         raise InvalidArgument.field("link", "has no name or no two subject keys")
+    others = message.other_subject_key, message.linked_other_subject_key
+    if not {0, KEY_LENGTH}.issuperset(map(len, others)) or message.key_version < 0:
+        raise InvalidArgument.field("link", "has a malformed key under the other version, or no version")
     return DocumentLink(
         message.name.removeprefix("links/"),
-        LinkedDocument(message.subject_key, message.type, ""),
-        LinkedDocument(message.linked_subject_key, message.linked_type, ""),
+        LinkedDocument(message.subject_key, message.type, "", others[0] or None),
+        LinkedDocument(message.linked_subject_key, message.linked_type, "", others[1] or None),
         "",
         from_timestamp(message.create_time),
         _instant(message, "unlink_time"),
         source_node=parse_node(message.source_node, "link.source_node") if message.source_node else "",
+        key_version=message.key_version or 1,
     )
 
 
@@ -320,23 +340,3 @@ def position_from_proto(message: node_pb2.WriterPosition) -> WriterPosition:
     """Return a writer's position from its message."""
     time = from_timestamp(message.commit_time) if message.HasField("commit_time") else None
     return WriterPosition(message.writer, message.offset, time)
-
-
-def node_to_proto(node: Node) -> node_pb2.Node:
-    """Return the message for a node as the nation knows it."""
-    message = node_pb2.Node(
-        name=format_node(node.region),
-        contact_time=to_timestamp(node.contact_time),
-        backlog=node.backlog,
-        conflict_count=node.conflict_count,
-    )
-    if node.as_of_time is not None:
-        set_timestamp(message.as_of_time, node.as_of_time)
-    message.clock_skew.FromMicroseconds(node.clock_skew)
-    for reason, count in (
-        (node_pb2.SET_ASIDE_REASON_NOT_ITS_OWN, node.not_its_own_count),
-        (node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION, node.second_registration_count),
-    ):
-        if count:
-            message.set_aside.add(reason=reason, count=count)
-    return message

@@ -24,13 +24,15 @@ MAX_CHANGES = 3_000
 class Replica(NamedTuple):
     """One revision of a result, with what the receiver needs to store it as its source node did.
 
-    Hashes are empty where the sender left them out.
+    Hashes are empty where the sender left them out. `other_key` is the subject's key under the other key version, while
+    the pepper rotates; empty if it is not known.
     """
 
     result: StoredResult
     key_version: int
     content_hash: bytes
     sampling_hash: bytes
+    other_key: bytes = b""
 
 
 class SharedColumns(NamedTuple):
@@ -59,6 +61,7 @@ class ReplicaTubes(NamedTuple):
     """First revisions of one commit that are still active, in columns by tube. Nearly all changes are of this kind.
 
     `sizes` gives the number of persons in each tube. The columns of persons run through all tubes in order.
+    `other_keys` is as in `Replica`, and may be left out as a whole.
     """
 
     lab: str
@@ -71,6 +74,7 @@ class ReplicaTubes(NamedTuple):
     report_numbers: Sequence[str]
     content_hashes: Sequence[bytes]
     name_hashes: Sequence[bytes]
+    other_keys: Sequence[bytes] = ()
 
     def by_person(self) -> Iterator[SharedColumns]:
         """Return the shared columns of each person's tube, person by person."""
@@ -90,6 +94,7 @@ class ReplicaTubes(NamedTuple):
             report_numbers=self.report_numbers[start:end],
             content_hashes=self.content_hashes[start:end],
             name_hashes=self.name_hashes[start:end],
+            other_keys=self.other_keys[start:end],
         )
 
     def reference_times(self) -> Iterator[Instant]:
@@ -103,8 +108,9 @@ class ReplicaTubes(NamedTuple):
     def replicas(self) -> Iterator[Replica]:
         """Return the same content as single results."""
         columns = (self.subject_keys, self.report_numbers, self.content_hashes, self.name_hashes)
+        others = self.other_keys or repeat(b"", len(self.report_numbers))
         persons = zip(self.by_person(), *columns, strict=True)
-        for tube, subject_key, report_number, content_hash, name_hash in persons:
+        for (tube, subject_key, report_number, content_hash, name_hash), other_key in zip(persons, others, strict=True):
             result = StoredResult(
                 subject_key,
                 tube.reference_time,
@@ -120,7 +126,7 @@ class ReplicaTubes(NamedTuple):
                 self.source_node,
                 name_hash,
             )
-            yield Replica(result, self.key_version, content_hash, b"")
+            yield Replica(result, self.key_version, content_hash, b"", other_key)
 
 
 class AdverseSubject(NamedTuple):

@@ -19,8 +19,8 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
 
-from services.results.exchange.convert import node_to_proto
 from services.results.exchange.downstream.admission import NodeAdmission
+from services.results.exchange.downstream.node_convert import node_to_proto
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore

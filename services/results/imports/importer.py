@@ -11,7 +11,8 @@ from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper, mask_number
-from services.results.documents.store import find_linked
+from services.results.documents.key_pairs import KeyPair
+from services.results.documents.store import find_linked, record_linked_pairs
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Arrival
 from services.results.exchange.model import Change, Replica
@@ -62,9 +63,9 @@ class Importer:
             Unavailable: UPSTREAM_UNAVAILABLE, the nation does not answer.
         """
         document = document_from_proto(request.document)
-        key = self._pepper.subject_key(document)
+        keys = self._pepper.subject_keys(document)
         if self._jurisdiction == NATION:
-            return await self._database.read(self._answer, key, ())
+            return await self._database.read(self._answer, keys, ())
         if self._subscriptions is None:
             node = format_node(self._jurisdiction)
             raise FailedPrecondition("NO_UPSTREAM", "this node has no upstream to ask", metadata={"node": node})
@@ -72,17 +73,17 @@ class Importer:
             earlier = await self._database.read(self._find_answer, request)
             if earlier is not None:
                 return earlier
-        subscribed = await self._subscriptions.subscribe(key)
+        subscribed = await self._subscriptions.subscribe(keys)
         await self._partitions.prepare([replica.result.reference_time for replica in subscribed.replicas])
-        replicas = [_with_mask(replica, key, document.number) for replica in subscribed.replicas]
+        replicas = [_with_mask(replica, keys, document.number) for replica in subscribed.replicas]
         changes: list[Change] = [*subscribed.links, *replicas]
-        return await self._database.write(self._store, request, key, subscribed.subject_keys, changes)
+        return await self._database.write(self._store, request, keys, subscribed.subject_keys, changes)
 
     def _store(
         self,
         connection: Connection,
         request: ImportResultsRequest,
-        key: bytes,
+        keys: Sequence[bytes],
         subject_keys: Sequence[bytes],
         changes: Sequence[Change],
     ) -> ImportResultsResponse:
@@ -91,9 +92,10 @@ class Importer:
         def run() -> ImportResultsResponse:
             # The given document is subscribed to even if the nation has no results of it, so that later results are
             # notified.
-            add_subscriptions(connection, NATION, [key, *subject_keys], now)
+            add_subscriptions(connection, NATION, [*keys, *subject_keys], now)
             applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
-            answer = self._answer(connection, key, subject_keys, len(applied.stored))
+            record_linked_pairs(connection, _pairs(keys))
+            answer = self._answer(connection, keys, subject_keys, len(applied.stored))
             record_change(connection, count=len(applied.stored))
             return answer
 
@@ -106,7 +108,7 @@ class Importer:
             now,
             run,
             response_type=ImportResultsResponse,
-            secret=self._pepper.secret,
+            secrets=self._pepper.secrets,
         )
 
     def _find_answer(self, connection: Connection, request: ImportResultsRequest) -> ImportResultsResponse | None:
@@ -117,23 +119,31 @@ class Importer:
             request.request_id,
             request,
             response_type=ImportResultsResponse,
-            secret=self._pepper.secret,
+            secrets=self._pepper.secrets,
         )
 
     def _answer(
-        self, connection: Connection, key: bytes, subject_keys: Sequence[bytes], imported: int = 0
+        self, connection: Connection, keys: Sequence[bytes], subject_keys: Sequence[bytes], imported: int = 0
     ) -> ImportResultsResponse:
-        """Return the stored results of the subject, by all documents that are linked here or at the nation."""
-        keys = {*find_linked(connection, [key]).get(key, [key]), *subject_keys}
-        found = list_by_subjects(connection, sorted(keys), ResultQuery(), None, MAX_PER_SUBJECT)
+        """Return the stored results of the subject, by all documents that are linked here or at the nation.
+
+        `keys` are the document's keys under each key version.
+        """
+        linked = find_linked(connection, keys[:1], _pairs(keys)).get(keys[0], keys)
+        found = list_by_subjects(connection, sorted({*linked, *subject_keys}), ResultQuery(), None, MAX_PER_SUBJECT)
         labs = LabCache()
         labs.refresh(connection, {result.lab for result in found}, self._clock.now())
         listing = Listing(found, labs.standing_at)
         return ImportResultsResponse(test_results=listing_to_proto(listing), imported_count=imported)
 
 
-def _with_mask(replica: Replica, key: bytes, number: str) -> Replica:
+def _pairs(keys: Sequence[bytes]) -> list[KeyPair]:
+    """Return the keys of a document as a pair, if it has two."""
+    return [(keys[0], other) for other in keys[1:]]
+
+
+def _with_mask(replica: Replica, keys: Sequence[bytes], number: str) -> Replica:
     """Set the masked number of a copy if its subject is this document. Copies of linked documents stay unchanged."""
-    if replica.result.subject_key != key:
+    if replica.result.subject_key not in keys:
         return replica
     return replica._replace(result=replica.result._replace(masked_number=mask_number(number)))

@@ -48,7 +48,7 @@ def fill_claim(
     message: lookup_pb2.ClaimedReportMatch,
     found: FoundClaim,
     items: Collection[str],
-    subject_key: bytes,
+    subject_keys: Collection[bytes | None],
     masked_number: str,
 ) -> bool:
     """Write what was found of a claim into an empty message. Return False if the report is missing.
@@ -57,7 +57,7 @@ def fill_claim(
         message: the empty message.
         found: what was found.
         items: the items that are looked up. Records of other items are returned without content.
-        subject_key: the key of the document that is looked up.
+        subject_keys: the keys of the document that is looked up, under each key version.
         masked_number: its masked number.
     """
     message.lab_standing = found.standing
@@ -68,13 +68,13 @@ def fill_claim(
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_COMPARABLE
         for result, standing in found.possible:
             if result.item in items:
-                fill_result(message.possible_results.add(), with_mask(result, subject_key, masked_number), standing)
+                fill_result(message.possible_results.add(), with_mask(result, subject_keys, masked_number), standing)
     elif found.record is not None and found.record.result.item not in items:
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
     elif found.record is not None:
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_FOUND
         result, standing = found.record
-        fill_result(message.result, with_mask(result, subject_key, masked_number), standing)
+        fill_result(message.result, with_mask(result, subject_keys, masked_number), standing)
     elif found.is_others:
         message.state = lookup_pb2.CLAIMED_REPORT_MATCH_STATE_OTHER_PERSON
     else:
@@ -83,9 +83,12 @@ def fill_claim(
     return True
 
 
-def with_mask(result: StoredResult, subject_key: bytes, masked_number: str) -> StoredResult:
-    """Add the document's masked number to a result that came from another node without one."""
-    if result.masked_number or result.subject_key != subject_key:
+def with_mask(result: StoredResult, subject_keys: Collection[bytes | None], masked_number: str) -> StoredResult:
+    """Add the document's masked number to a result that came from another node without one.
+
+    `subject_keys` are the document's keys under each key version.
+    """
+    if result.masked_number or result.subject_key not in subject_keys:
         return result
     return result._replace(masked_number=masked_number)
 
@@ -102,13 +105,23 @@ def upload_report(name: ReportName, now: Instant) -> NextStep:
     )
 
 
-def subject_keys_from_proto(batch: BatchLookupLatestRequest | BatchLookupColumnsRequest) -> Sequence[bytes]:
-    """Return for each request the subject key that stands in for its document; empty for a request with a document."""
-    if isinstance(batch, BatchLookupColumnsRequest) and batch.subject_keys:
-        if len(batch.subject_keys) == len(batch.requests) and {0, KEY_LENGTH}.issuperset(map(len, batch.subject_keys)):
-            return batch.subject_keys
-        raise InvalidArgument.field("subject_keys", f"must have {KEY_LENGTH} bytes or none for each request")
-    return [b""] * len(batch.requests)
+def subject_keys_from_proto(
+    batch: BatchLookupLatestRequest | BatchLookupColumnsRequest,
+) -> Sequence[tuple[bytes, bytes]]:
+    """Return for each request the subject keys that stand in for its document, or empty ones if it has a document.
+
+    The second key of each pair is that under the other key version; empty if there is none.
+    """
+    none = [b""] * len(batch.requests)
+    if not isinstance(batch, BatchLookupColumnsRequest):
+        return list(zip(none, none, strict=True))
+    given = []
+    for field in ("subject_keys", "other_subject_keys"):
+        keys: Sequence[bytes] = getattr(batch, field) or none
+        if len(keys) != len(none) or not {0, KEY_LENGTH}.issuperset(map(len, keys)):
+            raise InvalidArgument.field(field, f"must have {KEY_LENGTH} bytes or none for each request")
+        given.append(keys)
+    return list(zip(*given, strict=True))
 
 
 def fill_source(source: lookup_pb2.DataSource, node: str, now: Instant, horizon: Instant | None) -> None:

@@ -59,7 +59,7 @@ NOTHING = "*"
 
 
 class _Question:
-    """One decoded look-up. `subject_key` is that of a request without a document.
+    """One decoded look-up. `given_keys` are the subject keys of a request without a document, or empty.
 
     Raises:
         InvalidArgument: a field is invalid.
@@ -85,7 +85,7 @@ class _Question:
         request: LookupLatestRequest,
         pepper: Pepper,
         jurisdiction: str,
-        subject_key: bytes = b"",
+        given_keys: tuple[bytes, bytes] = (b"", b""),
         *,
         compares_name: bool = False,
     ) -> None:
@@ -103,9 +103,10 @@ class _Question:
         self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
         # Hashes of the name under both key versions; none if any name fits.
         self.name_hashes: Sequence[bytes] = ()
-        self.masked_number, self.other_key = "", None
-        if subject_key:
-            self.subject_key = subject_key
+        self.masked_number = ""
+        self.other_key: bytes | None
+        if given_keys[0]:
+            self.subject_key, self.other_key = given_keys[0], given_keys[1] or None
         else:
             document = document_from_proto(request.document)
             self.subject_key = pepper.subject_key(document)
@@ -116,6 +117,11 @@ class _Question:
                 # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
                 self.masked_number = mask_number(document.number)
         self.claims = claims_from_proto(request.claimed_reports)
+
+    @property
+    def keys(self) -> tuple[bytes, bytes | None]:
+        """The document's keys under each key version."""
+        return self.subject_key, self.other_key
 
     def of_subject(self) -> SubjectQuestion:
         """Return the question as it is sent to other nodes, without the document."""
@@ -192,7 +198,7 @@ class LookupHandler:
         compares_name = columns is not None
         for index, (request, fault, key) in enumerate(zip(batch.requests, check_each(batch), keys, strict=True)):
             try:
-                if fault is not None and not (key and {one.field for one in fault.violations} == {"document"}):
+                if fault is not None and not (key[0] and {one.field for one in fault.violations} == {"document"}):
                     raise fault
                 question = _Question(request, self._pepper, self._jurisdiction, key, compares_name=compares_name)
                 if question.own_position in lost_positions:
@@ -287,7 +293,7 @@ class LookupHandler:
         self._fill_latest(
             question,
             response,
-            [with_mask(result, question.subject_key, question.masked_number) for result in stored],
+            [with_mask(result, question.keys, question.masked_number) for result in stored],
             lambda result: standings[result.lab, result.report_number],
         )
         response.sources.extend(answer.sources)
@@ -331,7 +337,7 @@ class LookupHandler:
         for claim, remote in zip_longest(question.claims, nationwide):
             found = find_claim(claim, matches, remote, wanted, keys, now)
             message = response.claims.add()
-            if fill_claim(message, found, question.items, question.subject_key, question.masked_number):
+            if fill_claim(message, found, question.items, question.keys, question.masked_number):
                 continue
             report_time = claim.report_time
             if matches.horizon is not None and report_time is not None and report_time < matches.horizon:

@@ -83,7 +83,10 @@ class NewResult(NamedTuple):
         if other is None or other.subject_key != subject_key:
             return self
         return self._replace(
-            subject_key=other.subject_key, content_hash=other.content_hash, result_row=other.result_row, other=None
+            subject_key=other.subject_key,
+            content_hash=other.content_hash,
+            result_row=other.result_row,
+            other=KeyedForm(self.subject_key, self.content_hash, self.result_row),
         )
 
 

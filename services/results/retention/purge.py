@@ -32,6 +32,7 @@ from services.results.records.partitions import list_partitions, month_of, month
 from services.results.records.tables import deletions, report_keys, results, revision_reasons
 from services.results.retention.model import Deletion, PurgePace, ResultsAges
 from services.results.retention.names import LISTS, erase_from_lists, forget_answers
+from services.results.retention.older_links import renew_links
 from services.results.retention.stores import PurgedStore, list_stores
 from services.results.retention.tables import deletion_counts
 from services.runtime.ids import uuid7
@@ -68,6 +69,7 @@ def purge(
     ages: ResultsAges | None = None,
     *,
     has_upstream: bool = False,
+    key_version: int = 1,
     before_removal: Callable[[Deletion], None] | None = None,
     actor: str | None = None,
 ) -> Deletion:
@@ -79,7 +81,8 @@ def purge(
     Only one purge runs at a time, because two would count the same results. `actor` is the name of the operator.
 
     `before_removal` is called with the complete record while every report still has its key. At a node with an
-    upstream, changes that the upstream does not have yet are kept beyond their age.
+    upstream, changes that the upstream does not have yet are kept beyond their age. `key_version` is the version that
+    the node writes. Links of an older one are renewed or removed (`older_links`).
 
     Raises:
         Unavailable: OVERLOADED, another purge is under way, or a month or SQLite's log was read without pause.
@@ -98,6 +101,8 @@ def purge(
         if before_removal is not None:
             before_removal(deletion)
         _remove(database, deletion, pace, ages, has_upstream=has_upstream)
+        counts = DeletionCounts(deletion_counts, deletion.deletion_id)
+        _repeat(database, partial(renew_links, counts, key_version, now), horizon, "")
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
             raise Unavailable("OVERLOADED", "the database's log is read without pause; purge again to empty it")
         return deletion

@@ -245,5 +245,6 @@ def _record_changes(
     names = [(row.report_number, revision) for row, revision in stored]
     keys = [row.subject_key for row, _ in stored]
     adverse = {row.subject_key for row, _ in stored if is_adverse(row.outcome, row.item)}
-    change = LoggedChange(ChangeKind.RESULTS, position.lab, names, keys, adverse_keys=adverse)
+    others = {row.subject_key: row.other.subject_key for row, _ in stored if row.other is not None}
+    change = LoggedChange(ChangeKind.RESULTS, position.lab, names, keys, adverse_keys=adverse, other_keys=others)
     return change_log.record(connection, [change], now, barrier=barrier)

@@ -30,17 +30,26 @@ _SOURCE_SECONDS = 30.0
 
 
 class PepperSource(NamedTuple):
-    """The settings of a pepper's source. At most one is given. Without any, an embedded node makes its own secret."""
+    """The settings of a pepper's source. At most one is given. Without any, an embedded node makes its own secret.
+
+    `name` begins the names of the settings. `version` is the key version of the secret.
+    """
 
     file: Path | None
     descriptor: int | None
     command: str
+    name: str = "HUTONG_PEPPER"
+    version: int = 1
 
     @property
     def kind(self) -> str:
         """Return "file", "descriptor", "command", or "embedded" if no source is given."""
-        named = [name for name, one in zip(self._fields, self, strict=True) if one not in (None, "")]
-        return named[0] if named else "embedded"
+        return self._given[0] if self._given else "embedded"
+
+    @property
+    def _given(self) -> list[str]:
+        kinds = ("file", "descriptor", "command")
+        return [kind for kind in kinds if getattr(self, kind) not in (None, "")]
 
     def check(self) -> None:
         """Check that at most one source is given.
@@ -48,8 +57,8 @@ class PepperSource(NamedTuple):
         Raises:
             BadSetting: two are given.
         """
-        if sum(one not in (None, "") for one in self) > 1:
-            raise BadSetting("give one of HUTONG_PEPPER_FILE, HUTONG_PEPPER_DESCRIPTOR and HUTONG_PEPPER_COMMAND")
+        if len(self._given) > 1:
+            raise BadSetting(f"give one of {self.name}_FILE, {self.name}_DESCRIPTOR and {self.name}_COMMAND")
 
 
 def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_SECONDS) -> Pepper:
@@ -61,16 +70,17 @@ def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_
         BadSetting: the source cannot be used, or gives less than 32 or more than 4,096 bytes.
     """
     if source.command:
-        return _pepper_of_command(source.command, seconds)
-    if source.descriptor is not None:
-        return _pepper_of_descriptor(source.descriptor, seconds)
-    return _read_file(_make_file(directory) if source.file is None else source.file)
+        secret = _secret_of_command(source.command, f"{source.name}_COMMAND", seconds)
+    elif source.descriptor is not None:
+        secret = _secret_of_descriptor(source.descriptor, f"{source.name}_DESCRIPTOR", seconds)
+    else:
+        secret = _read_file(_make_file(directory) if source.file is None else source.file, f"{source.name}_FILE")
+    return Pepper(secret, source.version)
 
 
 @cache
-def _pepper_of_command(command: str, seconds: float) -> Pepper:
+def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
     """Run a command without a shell and return the secret that it prints. Its output never enters a log or an error."""
-    name = "HUTONG_PEPPER_COMMAND"
     try:
         # A process group of its own, so that processes which the command has started end with it.
         process = subprocess.Popen(  # noqa: S603 - the operator's own setting, as the program hutongd is
@@ -103,9 +113,8 @@ def _pepper_of_command(command: str, seconds: float) -> Pepper:
 
 
 @cache
-def _pepper_of_descriptor(descriptor: int, seconds: float) -> Pepper:
+def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
     """Return the secret in an open file descriptor, which is then closed."""
-    name = "HUTONG_PEPPER_DESCRIPTOR"
     try:
         secret = _read_until(descriptor, time.monotonic() + seconds)
         os.close(descriptor)
@@ -135,22 +144,22 @@ def _read_until(descriptor: int, until: float) -> bytes:
     return content
 
 
-def _read_file(path: Path) -> Pepper:
+def _read_file(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
             secret = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise BadSetting(f"HUTONG_PEPPER_FILE cannot be read: {error.strerror}") from None
-    return _checked("HUTONG_PEPPER_FILE", secret)
+        raise BadSetting(f"{name} cannot be read: {error.strerror}") from None
+    return _checked(name, secret)
 
 
-def _checked(name: str, secret: bytes) -> Pepper:
-    """Return the pepper of a secret whose length is right. `name` is the setting that gave it."""
+def _checked(name: str, secret: bytes) -> bytes:
+    """Return a secret whose length is right. `name` is the setting that gave it."""
     if len(secret) < _LEAST_BYTES:
         raise BadSetting(f"{name} gives less than {_LEAST_BYTES} bytes")
     if len(secret) > _MOST_BYTES:
         raise BadSetting(f"{name} gives more than {_MOST_BYTES} bytes")
-    return Pepper(secret)
+    return secret
 
 
 def _make_file(directory: Path) -> Path:

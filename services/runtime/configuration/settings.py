@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,15 @@ from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
 from services.runtime.configuration.config_file import read_config_file, suggestion
+from services.runtime.configuration.declarations import declare, kinds_of, variable_name, variables_of
 from services.runtime.configuration.pepper_source import PepperSource, read_pepper
+from services.runtime.configuration.service_settings import DATA_DIR, ServiceSettings, service_variables
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
-    Variable,
     count,
     program_of,
-    read_database_url,
     read_descriptor,
     read_file,
     read_level,
@@ -33,44 +33,16 @@ from services.runtime.configuration.variables import (
     read_region,
     read_regions,
     read_seconds,
-    read_service_address,
     read_switch,
     read_trust_domain,
-    redact_url,
     variable,
 )
 from services.runtime.limits import SOURCE_SECONDS
 
+MAX_VERSION = 32_767
+"""The greatest key version that the databases can store."""
 MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
-    """One service's address and database."""
-
-    name: str
-    address: str
-    # May contain a password, also in its query part.
-    database_url: str = field(repr=False)
-
-    def redacted(self) -> dict[str, str]:
-        """Return the address, and the database's kind, server and name only, for the log at start."""
-        return {"address": self.address, "database_url": redact_url(self.database_url)}
-
-
-def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
-    """Return the variables of one service by the fields of ServiceSettings."""
-    return {
-        "address": Variable(f"where {name.capitalize()} listens{found_by}", read_service_address, f"127.0.0.1:{port}"),
-        "database_url": Variable(
-            "SQLAlchemy URL",
-            read_database_url,
-            lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
-            "SQLite in HUTONG_DATA_DIR",
-            redact_url,
-        ),
-    }
 
 
 def _days(meaning: str, default: str) -> Any:
@@ -78,11 +50,10 @@ def _days(meaning: str, default: str) -> Any:
     return variable(f"{meaning}, for hutongd purge", count(1, 36_500), default)
 
 
-DATA_DIR = ".hutong"
 _SERVICES = {
-    "results": _service_variables("results", 50051, ", and where the other services call it"),
-    "policy": _service_variables("policy", 50052, ", and where Verification calls it"),
-    "verification": _service_variables("verification", 50053, ""),
+    "results": service_variables("results", 50051, ", and where the other services call it"),
+    "policy": service_variables("policy", 50052, ", and where Verification calls it"),
+    "verification": service_variables("verification", 50053, ""),
 }
 
 
@@ -146,6 +117,25 @@ class Settings:
         shown=False,
         redact=program_of,
     )
+    pepper_version: int = variable("number of that secret, one more with each change of it", count(1, MAX_VERSION), "1")
+    pepper_other_file: Path | None = variable(
+        "file of the second secret while the nation changes it: its rows are read, and none are written under it",
+        read_path,
+        default_words="none",
+        shown=False,
+    )
+    pepper_other_descriptor: int | None = variable(
+        "number of an open file descriptor from which the second secret is read once, in place of the file",
+        read_descriptor,
+        default_words="none",
+        shown=False,
+    )
+    pepper_other_command: str = variable(
+        "command that prints the second secret, in place of the file", shown=False, redact=program_of
+    )
+    pepper_other_version: int = variable(
+        "number of the second secret; needed with it", count(0, MAX_VERSION), "0", "none", shown=False
+    )
     metrics_address: str = variable(
         "host:port where Prometheus metrics are served over HTTP", read_optional_address, default_words="none"
     )
@@ -202,7 +192,7 @@ class Settings:
         _read_regions_file(given)
         services: dict[str, Any] = {
             service: ServiceSettings(
-                service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
+                service, **{name: one.value(variable_name(service, name), given) for name, one in variables.items()}
             )
             for service, variables in _SERVICES.items()
         }
@@ -210,11 +200,11 @@ class Settings:
             **services,
             tls=TlsSettings(
                 **{
-                    name: one.value(_variable_name("tls", name), given)
-                    for name, one in _variables_of(TlsSettings).items()
+                    name: one.value(variable_name("tls", name), given)
+                    for name, one in variables_of(TlsSettings).items()
                 }
             ),
-            **{name: one.value(_variable_name(name), given) for name, one in _variables_of(cls).items()},
+            **{name: one.value(variable_name(name), given) for name, one in variables_of(cls).items()},
         )
         settings._check()
         return settings
@@ -225,7 +215,7 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
-        self.pepper_source.check()
+        self._check_peppers()
         if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
             raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.insecure and self.tls.client_ca_file is not None:
@@ -245,6 +235,15 @@ class Settings:
         elif self.upstream_policy:
             raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
 
+    def _check_peppers(self) -> None:
+        """Check the settings of the secrets."""
+        self.pepper_source.check()
+        self.other_pepper_source.check()
+        if (self.other_pepper_source.kind == "embedded") != (self.pepper_other_version == 0):
+            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
+        if abs(self.pepper_other_version - self.pepper_version) != 1 and self.pepper_other_version:
+            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION")
+
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
         found: ServiceSettings = getattr(self, name)
@@ -253,7 +252,18 @@ class Settings:
     @property
     def pepper_source(self) -> PepperSource:
         """Return where the secret for subject keys comes from."""
-        return PepperSource(self.pepper_file, self.pepper_descriptor, self.pepper_command)
+        return PepperSource(self.pepper_file, self.pepper_descriptor, self.pepper_command, version=self.pepper_version)
+
+    @property
+    def other_pepper_source(self) -> PepperSource:
+        """Return where the second secret comes from while the nation changes it; "embedded" for none."""
+        return PepperSource(
+            self.pepper_other_file,
+            self.pepper_other_descriptor,
+            self.pepper_other_command,
+            "HUTONG_PEPPER_OTHER",
+            self.pepper_other_version,
+        )
 
     def pepper(self) -> Pepper:
         """Return the secret for subject keys. On SQLite without a source, the first start makes it.
@@ -264,7 +274,13 @@ class Settings:
         source = self.pepper_source
         if source.kind == "embedded" and not self.results.database_url.startswith("sqlite"):
             raise BadSetting("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
-        return read_pepper(source, self.data_dir)
+        pepper = read_pepper(source, self.data_dir)
+        if self.other_pepper_source.kind == "embedded":
+            return pepper
+        other = read_pepper(self.other_pepper_source, self.data_dir)
+        if other.secret == pepper.secret:
+            raise BadSetting("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one")
+        return Pepper(pepper.secret, pepper.version, other)
 
     def redacted(self) -> dict[str, object]:
         """Return all settings for the log at start. For secrets it says only whether they are given."""
@@ -274,6 +290,7 @@ class Settings:
             "verification": self.verification.redacted(),
             "tls": "mutual" if self.tls.client_ca_file else "server" if self.tls.serves_tls else "none",
             "pepper": self.pepper_source.kind,
+            "other_pepper": self.other_pepper_source.kind if self.pepper_other_version else "none",
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
 
@@ -284,42 +301,20 @@ def _read_regions_file(given: Mapping[str, str]) -> None:
     Raises:
         BadSetting: the file or one of its lines cannot be used.
     """
-    name = _variable_name("regions_file")
-    path: Path | None = _variables_of(Settings)["regions_file"].value(name, given)
+    name = variable_name("regions_file")
+    path: Path | None = variables_of(Settings)["regions_file"].value(name, given)
     try:
         set_added_regions(read_regions(path))
     except ValueError as error:
         raise BadSetting(f"{name} {error}") from None
 
 
-def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
-    """Return the variables of a class by its fields."""
-    return {one.name: one.metadata["variable"] for one in fields(settings) if "variable" in one.metadata}
-
-
-def _variable_name(*path: str) -> str:
-    return "_".join(("HUTONG", *path)).upper()
-
-
-def _declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
-    """Return the declarations of a class's variables by their names. `path` leads to its value from Settings."""
-    found = (
-        Declared(_variable_name(*path, name), ".".join((*path, name)), one, kinds[name])
-        for name, one in variables.items()
-    )
-    return {one.name: one for one in found}
-
-
-def _kinds(settings: type[Any]) -> dict[str, str]:
-    return {one.name: str(one.type) for one in fields(settings)}
-
-
 DECLARED: Mapping[str, Declared] = {
     name: one
     for group in (
-        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in _SERVICES.items()),
-        _declared(_variables_of(Settings), _kinds(Settings)),
-        _declared(_variables_of(TlsSettings), _kinds(TlsSettings), "tls"),
+        *(declare(variables, kinds_of(ServiceSettings), service) for service, variables in _SERVICES.items()),
+        declare(variables_of(Settings), kinds_of(Settings)),
+        declare(variables_of(TlsSettings), kinds_of(TlsSettings), "tls"),
     )
     for name, one in group.items()
 }

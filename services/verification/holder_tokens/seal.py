@@ -1,12 +1,14 @@
 """Encrypts and reads holders' tokens (docs/identifiers.md §9).
 
-A token has four parts, encoded in base64url without padding: the version of the form, the version of the pepper, a
-nonce, and the content under AES-256-GCM. The two versions are authenticated too.
+A token is encoded in base64url without padding. Its first byte is the form, which is the number of subject keys in it:
+two while the pepper rotates, else one. One byte for the key version of each follows, then a nonce and the content under
+AES-256-GCM with the sub-key of the first of these versions. The form and the versions are authenticated too.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -24,10 +26,10 @@ GOOD_FOR: Span = 60 * SECOND
 CLOCK_SKEW: Span = 30 * SECOND
 """The clock skew between two nodes that is tolerated, before a token's issue and after its end."""
 FIELD = "holder_token"
-_FORM = 1
 _NONCE_LENGTH = 12
 _TIME_LENGTH = 8
-_HEAD_LENGTH = 2
+_FORMS = (1, 2)
+"""Numbers of subject keys in a token."""
 
 
 class HolderToken(NamedTuple):
@@ -35,7 +37,9 @@ class HolderToken(NamedTuple):
 
     Attributes:
         token_id: distinguishes two tokens.
+        subject_key: the key under the version that this node writes, if the token has one.
         purpose: the only purpose for which it may be shown; 0 for any.
+        other_key: the key under the other version that this node reads; empty if there is none.
     """
 
     token_id: bytes
@@ -43,6 +47,7 @@ class HolderToken(NamedTuple):
     masked_name: str
     purpose: int
     issue_time: Instant
+    other_key: bytes = b""
 
     @property
     def end_time(self) -> Instant:
@@ -54,18 +59,24 @@ class HolderToken(NamedTuple):
 
 
 class TokenSeal:
-    """Makes and reads tokens under one key, which is set up once."""
+    """Makes and reads tokens under one key of each key version, which is set up once."""
 
     def __init__(self, pepper: Pepper) -> None:
-        self._cipher = AESGCM(pepper.subkey(Purpose.HOLDER_TOKENS))
-        self._head = bytes([_FORM, pepper.version & 0xFF])
+        # A byte each. At most two versions are in use at a time, and those follow each other.
+        self._versions = [one.version & 0xFF for one in pepper.versions]
+        keys = [one.subkey(Purpose.HOLDER_TOKENS) for one in pepper.versions]
+        self._ciphers = dict(zip(self._versions, map(AESGCM, keys), strict=True))
 
-    def issue(self, subject_key: bytes, masked_name: str, purpose: int, now: Instant) -> str:
-        """Return a new token. Two tokens of one holder have nothing in common."""
+    def issue(self, subject_keys: Sequence[bytes], masked_name: str, purpose: int, now: Instant) -> str:
+        """Return a new token. Two tokens of one holder have nothing in common.
+
+        `subject_keys` are the document's keys under each key version (`Pepper.subject_keys`).
+        """
+        head = bytes([len(subject_keys), *self._versions[: len(subject_keys)]])
         nonce = secrets.token_bytes(_NONCE_LENGTH)
-        content = subject_key + now.to_bytes(_TIME_LENGTH) + bytes([purpose]) + masked_name.encode()
-        sealed = self._cipher.encrypt(nonce, content, self._head)
-        return encode_base64url(self._head + nonce + sealed)
+        content = b"".join(subject_keys) + now.to_bytes(_TIME_LENGTH) + bytes([purpose]) + masked_name.encode()
+        sealed = self._ciphers[self._versions[0]].encrypt(nonce, content, head)
+        return encode_base64url(head + nonce + sealed)
 
     def read(self, text: str, purpose: int, now: Instant, found: list[Violation]) -> HolderToken | None:
         """Return the content of a token. If it is not accepted for a purpose now, add the reason and return None."""
@@ -86,18 +97,30 @@ class TokenSeal:
             raw = decode_base64url(text)
         except ValueError:
             return None
-        head, nonce = raw[:_HEAD_LENGTH], raw[_HEAD_LENGTH : _HEAD_LENGTH + _NONCE_LENGTH]
-        if head != self._head or len(nonce) < _NONCE_LENGTH:
+        if not raw or raw[0] not in _FORMS:
+            return None
+        head_end = 1 + raw[0]
+        nonce_end = head_end + _NONCE_LENGTH
+        cipher = self._ciphers.get(raw[1]) if len(raw) > nonce_end else None
+        if cipher is None:
             return None
         try:
-            content = self._cipher.decrypt(nonce, raw[_HEAD_LENGTH + _NONCE_LENGTH :], head)
+            content = cipher.decrypt(raw[head_end:nonce_end], raw[nonce_end:], raw[:head_end])
         except InvalidTag:
             return None
-        time_end = KEY_LENGTH + _TIME_LENGTH
+        keys = self._readable(raw[1:head_end], content)
+        keys_end = raw[0] * KEY_LENGTH
+        time_end = keys_end + _TIME_LENGTH
         return HolderToken(
             blake2b(raw, digest_size=KEY_LENGTH).digest(),
-            content[:KEY_LENGTH],
+            keys[0],
             content[time_end + 1 :].decode(),
             content[time_end],
-            int.from_bytes(content[KEY_LENGTH:time_end]),
+            int.from_bytes(content[keys_end:time_end]),
+            keys[1] if len(keys) > 1 else b"",
         )
+
+    def _readable(self, versions: bytes, content: bytes) -> list[bytes]:
+        """Return the subject keys of a token under the versions of this node, the one that it writes first."""
+        keys = {version: content[index * KEY_LENGTH :][:KEY_LENGTH] for index, version in enumerate(versions)}
+        return [keys[version] for version in self._versions if version in keys]

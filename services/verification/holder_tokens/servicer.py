@@ -37,5 +37,5 @@ class HolderTokenServicer(HolderTokenServiceServicer):
             raise InvalidArgument.of(found)
         now = self._clock.now()
         masked_name = mask_name(request.document.name)
-        token = self._seal.issue(self._pepper.subject_key(document), masked_name, request.purpose, now)
+        token = self._seal.issue(self._pepper.subject_keys(document), masked_name, request.purpose, now)
         return IssueHolderTokenResponse(holder_token=token, expire_time=to_timestamp(now + GOOD_FOR))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
@@ -63,10 +64,10 @@ class RefusalReporter:
         now = self._clock.now()
         document = _check(request, now)
         refuse_time = from_timestamp(request.refuse_time)
-        subject = None if document is None else self._pepper.subject_key(document)
+        subject_keys = [] if document is None else self._pepper.subject_keys(document)
         shown = await self._read_shown(request)
         made = await self._decide_for(request)
-        counting = shown if shown is not None and self._counts(shown, made, request, subject) else None
+        counting = shown if shown is not None and self._counts(shown, made, request, subject_keys) else None
         said = [_read(one, refuse_time, was_shown=one is counting) for one in (counting, made) if one is not None]
         entitled = _either([one.entitled for one in said], weighs_more=True)
         origin = "" if request.arriving_from == NATION else request.arriving_from
@@ -90,7 +91,7 @@ class RefusalReporter:
                 refusable=_either([one.refusable for one in said], weighs_more=False),
             ),
             mask_identity(request.statement, request.document.number, request.document.name),
-            subject,
+            subject_keys[0] if subject_keys else None,
             self._pepper.version,
             now,
         )
@@ -132,7 +133,7 @@ class RefusalReporter:
         shown: StoredDecision,
         made: StoredDecision | None,
         request: refusal_service_pb2.ReportRefusalRequest,
-        subject: bytes | None,
+        subject_keys: Sequence[bytes],
     ) -> bool:
         """Return whether the shown decision counts for this refusal.
 
@@ -142,7 +143,7 @@ class RefusalReporter:
         inputs = decision_pb2.DecisionInputs.FromString(shown.inputs)
         if inputs.region != request.region or inputs.purpose not in (PURPOSE_UNSPECIFIED, request.purpose):
             return False
-        if subject is not None and is_tagged(shown.subject, shown.uuid, subject, self._pepper) is False:
+        if subject_keys and is_tagged(shown.subject, shown.uuid, subject_keys, self._pepper) is False:
             return False
         return made is None or not outweighs_what_was_shown(decision_pb2.Decision.FromString(made.decision).reason)
 

@@ -52,11 +52,11 @@ class RefusalFilter:
 
 
 class RefusalStore:
-    """The store of reports. `secret` keys the hashes of stored requests, because a request may hold an identity."""
+    """The store of reports. `secrets` key the hashes of stored requests, because a request may hold an identity."""
 
-    def __init__(self, database: Database, secret: bytes) -> None:
+    def __init__(self, database: Database, secrets: Sequence[bytes]) -> None:
         self._database = database
-        self._writer = IdempotentWriter(database, requests, secret)
+        self._writer = IdempotentWriter(database, requests, secrets)
 
     async def add_refusal(
         self,

@@ -23,10 +23,15 @@ No policy distinguishes origins within a province.
 
 
 class LookUp(NamedTuple):
-    """A question to Results. `subject_key` stands in for a document that the request lacks; empty if it has one."""
+    """A question to Results.
+
+    `subject_key` stands in for a document that the request lacks; empty if it has one. `other_key` is that document's
+    key under the other key version; empty if there is none.
+    """
 
     request: LookupLatestRequest
     subject_key: bytes = b""
+    other_key: bytes = b""
 
 
 class PolicyQuestion(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -26,11 +27,12 @@ def subject_tag(uuid: str, subject: bytes, pepper: Pepper) -> SubjectTag:
     return SubjectTag(digest[:KEY_LENGTH], pepper.version)
 
 
-def is_tagged(kept: SubjectTag | None, uuid: str, subject: bytes, pepper: Pepper) -> bool | None:
-    """Return whether a decision is about a subject.
+def is_tagged(kept: SubjectTag | None, uuid: str, subject_keys: Sequence[bytes], pepper: Pepper) -> bool | None:
+    """Return whether a decision is about a subject, given its document's key under each key version.
 
-    None means unknown: the decision has no tag, or a tag under another pepper.
+    None means unknown: the decision has no tag, or a tag under a version that this process does not have.
     """
-    if kept is None or kept.version != pepper.version:
+    made_with = None if kept is None else pepper.of_version(kept.version)
+    if kept is None or made_with is None:
         return None
-    return hmac.compare_digest(kept.key, subject_tag(uuid, subject, pepper).key)
+    return any(hmac.compare_digest(kept.key, subject_tag(uuid, key, made_with).key) for key in subject_keys)

@@ -75,8 +75,9 @@ class Question(NamedTuple):
 
     @property
     def keyed_look_up(self) -> LookUp:
-        """The look-up, with the subject key of the token that was shown in place of a document."""
-        return LookUp(self.look_up, b"" if self.token is None else self.token.subject_key)
+        """The look-up, with the subject keys of the token that was shown in place of a document."""
+        token = self.token
+        return LookUp(self.look_up) if token is None else LookUp(self.look_up, token.subject_key, token.other_key)
 
     def __repr__(self) -> str:
         return f"Question({self.policy!r})"

@@ -10,16 +10,17 @@ import pytest
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from services.audit.check import Report, check_audit
-from services.audit.keys import AuditKeys
+from services.audit.keys import AuditKeys, day_of
 from services.audit.model import Chain, Seal
 from services.audit.packs import Pack, pack_events, unpack_events
 from services.audit.queries import BEGINNING, EventFilter, Position, count_bulk_reads, find_events, list_events
 from services.audit.rows import BEGINNING as HASH_BEGINNING
 from services.audit.rows import chain_rows, row_text
-from services.audit.sealer import AuditTiming, Sealer
+from services.audit.sealer import AuditTiming, Sealer, head_of
 from services.audit.trail import Trail
 from services.domain.errors import NotFound
 from services.domain.instant import DAY, HOUR, MINUTE, SECOND
+from services.domain.subject import Pepper
 from services.runtime.audit import AuditEvent, AuditKind, CallAudit, Subject, current_audit, record_change
 from services.runtime.caller import Caller
 from services.runtime.clock import FixedClock
@@ -29,7 +30,7 @@ from tests.support.databases import MakeUrl
 from tests.support.waiting import until
 
 NOW = 1_790_000_000 * SECOND
-KEYS = AuditKeys(b"s" * 32, "verification")
+KEYS = AuditKeys.of_secret(b"s" * 32, "verification")
 GATE = Caller("gate", "gates/410100/7", "410100", "ipv4:10.0.0.1:50000")
 METHOD = "hutong.verification.v1.VerificationService/Verify"
 PERSON, OTHER = b"p" * 16, b"o" * 16
@@ -219,7 +220,7 @@ def forge(connection: Connection) -> None:
     change_event(connection)
     seals = [Seal._make(row) for row in connection.execute(select(tables.seals).order_by(tables.seals.c.number))]
     connection.execute(delete(tables.seals))
-    forged = AuditKeys(b"another secret", "verification")
+    forged = AuditKeys.of_secret(b"another secret", "verification")
     connection.execute(insert(tables.seals), [one._replace(head=forged.head(b"x"))._asdict() for one in seals])
 
 
@@ -254,6 +255,67 @@ async def test_what_is_changed_or_missing_is_found(
     database.write_now(tamper)
     faults = check(database).faults
     assert all(any(fault.startswith(start) for fault in faults) for start in found), faults
+
+
+OLD, NEW = Pepper(b"o" * 32), Pepper(b"n" * 32, 2)
+FIRST, SECOND = Pepper(OLD.secret, 1, NEW), Pepper(NEW.secret, 2, OLD)
+
+
+async def seal_under(database: Database, clock: FixedClock, call: CallAudit, pepper: Pepper, person: bytes) -> None:
+    """Record and seal a read as a process with this pepper."""
+    keys = AuditKeys.of_pepper(pepper, "verification")
+    trail = Trail(database, tables, keys, "410000", clock)
+    tag = keys.subject_tag(person, day_of(NOW))
+    await trail.record([read(call)._replace(subject_tag=tag)])
+    sealer = Sealer(database, tables, keys, clock, AuditTiming(seal=0.01))
+    job = asyncio.ensure_future(sealer.run())
+
+    async def is_sealed() -> bool:
+        return not (await database.read(check_audit, tables, keys)).unsealed
+
+    try:
+        await until(is_sealed)
+    finally:
+        job.cancel()
+
+
+async def test_seals_and_tags_outlive_a_change_of_the_pepper(
+    database: Database, clock: FixedClock, call: CallAudit
+) -> None:
+    """After the change the new pepper alone checks every seal, and finds what was recorded under either key."""
+    persons = [bytes([index]) * 16 for index in range(4)]
+    # Processes of both versions work side by side. The third seals under the newer key of the seal before.
+    for pepper, person in zip((OLD, FIRST, SECOND, FIRST), persons, strict=True):
+        await seal_under(database, clock, call, pepper, person)
+    for pepper in (FIRST, SECOND, NEW):
+        keys = AuditKeys.of_pepper(pepper, "verification")
+        report = await database.read(check_audit, tables, keys)
+        assert (report.faults, report.rows) == ([], 4)
+        found = await database.read(find_events, tables, keys, persons, NOW)
+        assert len(found) == 4
+    for pepper in (OLD, Pepper(b"x" * 32, 2)):
+        faults = (await database.read(check_audit, tables, AuditKeys.of_pepper(pepper, "verification"))).faults
+        assert faults
+        assert all("key that is not known here" in fault for fault in faults)
+
+
+async def test_a_stolen_older_key_makes_no_seal_after_the_change(
+    database: Database, clock: FixedClock, call: CallAudit
+) -> None:
+    for pepper in (FIRST, SECOND):
+        await seal_under(database, clock, call, pepper, PERSON)
+    stolen = AuditKeys.of_pepper(OLD, "verification")
+
+    def forge_newest(connection: Connection) -> None:
+        seals = tables.seals
+        newest = [Seal._make(row) for row in connection.execute(select(seals).order_by(seals.c.number))][-1]
+        again = newest._replace(number=newest.number + 1, previous_head=newest.head, previous_digest=newest.digest)
+        again = again._replace(first_sequence=newest.last_sequence + 1)
+        connection.execute(insert(seals).values(again._replace(head=head_of(stolen, again))._asdict()))
+
+    database.write_now(forge_newest)
+    faults = (await database.read(check_audit, tables, AuditKeys.of_pepper(NEW, "verification"))).faults
+    assert any("older key than one before it" in fault for fault in faults)
 
 
 async def test_what_a_killed_process_left_is_named(

@@ -30,7 +30,7 @@ from tests.support.processes import hutongd
 NUMBER = "410105186001010019"
 ZEROS = "00" * 32
 PEPPER = Pepper(b"p" * 32)
-KEYS = AuditKeys(PEPPER.secret, "verification")
+KEYS = AuditKeys.of_secret(PEPPER.secret, "verification")
 
 
 @pytest.fixture

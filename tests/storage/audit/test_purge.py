@@ -26,7 +26,7 @@ from tests.support.databases import MakeUrl
 
 NOW = 1_789_999_980 * SECOND
 """A whole minute, as the times of seals are."""
-KEYS = AuditKeys(b"", "policy")
+KEYS = AuditKeys.of_secret(b"", "policy")
 COUNTS = DeletionCounts(deletion_counts, "d1")
 
 

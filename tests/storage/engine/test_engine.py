@@ -18,6 +18,7 @@ from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
 from tests.support.databases import MakeUrl
 from tests.support.processes import started
+from tests.support.waiting import turns
 
 catalogue = MetaData()
 counters = Table("counters", catalogue, Column("name", String(50), primary_key=True), Column("value", Integer))
@@ -283,7 +284,7 @@ async def test_reads_of_many_rows_do_not_hold_up_others(database: Database) -> N
 
     try:
         staying = [asyncio.ensure_future(database.read_in_bulk(stay)) for _ in range(BULK_READS_WAITING)]
-        await asyncio.sleep(0)
+        await turns(1)
         assert await database.read(value) == 0
         with pytest.raises(ResourceExhausted) as refused:
             await database.read_in_bulk(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -57,13 +57,13 @@ def ask(
     content: CreateLabRequest,
     *,
     method: str = METHOD,
-    secret: bytes = b"s" * 32,
+    secrets: Sequence[bytes] = (b"s" * 32,),
 ) -> str:
     """Put the request in a transaction of its own; what it was answered."""
 
     def run(connection: Connection) -> CreateLabResponse:
         return answer_once(
-            connection, requests, method, request_id, content, 1, work, response_type=CreateLabResponse, secret=secret
+            connection, requests, method, request_id, content, 1, work, response_type=CreateLabResponse, secrets=secrets
         )
 
     return database.write_now(run).lab.display_name
@@ -149,12 +149,25 @@ def test_a_call_that_waited_for_a_failed_one_is_served(database: Database) -> No
         assert second.result(20) == "done 1"
 
 
+def test_a_request_is_recognised_under_each_key_version(database: Database) -> None:
+    """While the key rotates, processes write either version. A third key recognises nothing."""
+    old, new = b"s" * 32, b"t" * 32
+    request_id = str(uuid.uuid4())
+    assert ask(database, Work(), request_id, request(), secrets=[old]) == "done 1"
+    for secrets in ([old], [old, new], [new, old]):
+        assert ask(database, Work(), request_id, request(), secrets=secrets) == "done 1"
+        with pytest.raises(InvalidArgument):
+            ask(database, Work(), request_id, request("labs/other"), secrets=secrets)
+    with pytest.raises(InvalidArgument):
+        ask(database, Work(), request_id, request(), secrets=[new])
+
+
 def test_what_is_kept_reveals_nothing(database: Database) -> None:
     """The content is a keyed hash, so a reader of the table cannot try numbers until one fits."""
     content = request("labs/410105188001010017")
     ids = [str(uuid.uuid4()) for _ in range(2)]
     for request_id, secret in zip(ids, (b"s" * 32, b"t" * 32), strict=True):
-        ask(database, Work(), request_id, content, secret=secret)
+        ask(database, Work(), request_id, content, secrets=[secret])
     rows = database.read_now(lambda connection: connection.execute(select(requests)).all())
     assert "410105188001010017" not in f"{rows}"
     hashes = {bytes(row.content_hash) for row in rows}

@@ -67,3 +67,33 @@ async def test_a_store_of_verification_from_before_marks_is_known_by_its_tags(
     else:
         await check()
     database.close()
+
+
+OLD, NEW = Pepper(b"o" * 32), Pepper(b"n" * 32, 2)
+FIRST, SECOND = Pepper(OLD.secret, 1, NEW), Pepper(NEW.secret, 2, OLD)
+
+
+@pytest.mark.parametrize(("service", "marks"), MARKS.items())
+async def test_a_store_is_served_with_the_peppers_of_all_its_versions(
+    service: str, marks: Table, database_url: MakeUrl
+) -> None:
+    """A change can be given up until a process writes the new version. From then on both are needed."""
+    database = open_database(database_url(service))
+    for pepper in (OLD, FIRST, OLD, FIRST, SECOND, FIRST, SECOND):
+        await checking_pepper(database, marks, pepper)()
+    for pepper, missing in ((OLD, 2), (NEW, 1)):
+        with pytest.raises(BadSetting, match=f"rows under version {missing} of the pepper") as caught:
+            await checking_pepper(database, marks, pepper)()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BadSetting, match="version 1 of the pepper is not the one"):
+        await checking_pepper(database, marks, Pepper(NEW.secret, 2, Pepper(b"x" * 32)))()
+    database.close()
+
+
+async def test_a_store_that_begins_during_a_change_is_served_with_both(database_url: MakeUrl) -> None:
+    """Other nodes send it rows of both versions."""
+    database = open_database(database_url("results"))
+    await checking_pepper(database, marks_of_results, SECOND)()
+    with pytest.raises(BadSetting, match="rows under version 1"):
+        await checking_pepper(database, marks_of_results, NEW)()
+    database.close()

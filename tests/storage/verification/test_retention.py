@@ -58,7 +58,7 @@ async def test_a_purge_removes_each_kind_by_its_age_and_copies_by_the_horizon(da
         stored(NOW - 30 * DAY + DAY * 25),
     ]
     await DecisionStore(database).keep_answers([KeptAnswer(decision, None) for decision in [*gone, *kept]])
-    store = RefusalStore(database, b"s" * 32)
+    store = RefusalStore(database, [b"s" * 32])
     refusal = Refusal(uuid7(), "410105", "", 1, NOW, (), (), "", NOT_UNLAWFUL, "words", None, 1, NOW)  # type: ignore[arg-type]
     young = [replace(refusal, uuid=uuid7(), create_time=NOW - age * DAY) for age in (0, 6, 59)]
     for number, one in enumerate([*young, replace(refusal, create_time=NOW - 61 * DAY)]):

@@ -47,7 +47,7 @@ def database(database_url: MakeUrl) -> Iterator[Database]:
 @pytest.fixture
 def refusals(database: Database) -> RefusalStore:
     """A store of refusals on it."""
-    return RefusalStore(database, b"s" * 32)
+    return RefusalStore(database, [b"s" * 32])
 
 
 def _decision(evaluate_time: Instant = NOON) -> StoredDecision:

@@ -105,6 +105,7 @@ class Adapter:
         self._log = log
         self._numbers = itertools.count(1)
         self._operations: dict[int, Operation] = {}
+        self._last_line = b""
         self._reading = asyncio.ensure_future(self._read())
 
     def start(self, op: str, **fields: Any) -> Operation:
@@ -136,14 +137,16 @@ class Adapter:
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
-        while line := await self._process.stdout.readline():
-            answer = json.loads(line)
-            self._operations[answer["id"]].lines.put_nowait(answer)
+        with contextlib.suppress(ValueError):
+            while line := await self._process.stdout.readline():
+                self._last_line = line
+                answer = json.loads(line)
+                self._operations[answer["id"]].lines.put_nowait(answer)
         for operation in self._operations.values():
             operation.lines.put_nowait({"error": {"message": self._ended()}})
 
     def _ended(self) -> str:
-        return f"the adapter ended:\n{self._log.read_text('utf-8', 'replace')[-3000:]}"
+        return f"the adapter ended after {self._last_line[:200]!r}:\n{self._log.read_text('utf-8', 'replace')[-3000:]}"
 
 
 @contextlib.asynccontextmanager

@@ -69,6 +69,7 @@ class Suite:
         self._stack = contextlib.AsyncExitStack()
         self._outcomes: dict[Key, Future[None]] = {key: Future() for key in chosen}
         self._passes: dict[str, Future[None]] = {}
+        self._tasks: list[asyncio.Task[Any]] = []
         self._world: World | None = None
 
     def wait(self, network: str, language: str, number: int) -> None:
@@ -78,19 +79,27 @@ class Suite:
         self._outcomes[network, language, number].result()
 
     def close(self) -> None:
-        """End everything."""
-        for each in self._passes.values():
-            each.result()
-        self._submit(self._stack.aclose()).result()
+        """End everything. Checks that nobody waits for any more are cancelled."""
+        self._submit(self._shut()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _shut(self) -> None:
+        if not all(outcome.done() for (network, _, _), outcome in self._outcomes.items() if network in self._passes):
+            for task in self._tasks:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
 
     def _submit(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     async def _run_network(self, name: str) -> None:
         """Run the chosen checks of one network on every chosen language."""
+        running = asyncio.current_task()
+        assert running is not None
+        self._tasks.append(running)
         mine = [key for key in self._outcomes if key[0] == name]
         try:
             if self._world is None:

@@ -38,7 +38,7 @@ class Laboratory:
         self.clock = clock
         # Only the nation notifies other nodes, so only the nation needs its own region.
         self.stores = Stores(
-            database, clock, PEPPER.secret, source_node if source_node == NATION else "", limits=limits, timing=timing
+            database, clock, PEPPER.secrets, source_node if source_node == NATION else "", limits=limits, timing=timing
         )
         self.dialect = database.engine.dialect.name
         self._source_node = source_node

@@ -161,7 +161,7 @@ class Story:
         sources = Sources(scripted, results)
         self._verifier = Verifier(sources, results, store, pepper, self._clock, TokenUses(database, self._clock))
         self._singles = SingleQuestions(self._verifier, sources, results, store)
-        kept = RefusalStore(database, b"s" * 32)
+        kept = RefusalStore(database, [b"s" * 32])
         self._reporter = RefusalReporter(self._verifier, scripted, store, kept, pepper, self._clock)
         self._names: dict[str, str] = {}
 

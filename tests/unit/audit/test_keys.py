@@ -12,7 +12,7 @@ from services.domain.instant import DAY, HOUR
 from services.runtime.audit import AuditEvent
 
 SECRET = b"s" * 32
-KEYS = AuditKeys(SECRET, "results")
+KEYS = AuditKeys.of_secret(SECRET, "results")
 LAB = "labs/91410100MA0000001X"
 EVENT = AuditEvent(
     1, 0, "id", "gate", "gates/410100/7", "", "ipv4:1", "s/M", 3, "410105", "", b"t" * 16, 0, "RECOGNIZED", 1
@@ -23,11 +23,11 @@ EVENT = AuditEvent(
 def test_a_tag_is_of_one_person_one_day_and_one_service(key: bytes, other: bytes, day: int) -> None:
     """The same person has another tag on the next day, so that a table of tags shows no paths over days."""
     tag = KEYS.subject_tag(key, day)
-    assert tag == AuditKeys(SECRET, "results").subject_tag(key, day)
+    assert tag == AuditKeys.of_secret(SECRET, "results").subject_tag(key, day)
     assert (tag == KEYS.subject_tag(other, day)) == (key == other)
     assert tag != KEYS.subject_tag(key, day + 1)
-    assert tag != AuditKeys(SECRET, "verification").subject_tag(key, day)
-    assert tag != AuditKeys(b"o" * 32, "results").subject_tag(key, day)
+    assert tag != AuditKeys.of_secret(SECRET, "verification").subject_tag(key, day)
+    assert tag != AuditKeys.of_secret(b"o" * 32, "results").subject_tag(key, day)
 
 
 def test_days_begin_at_midnight_in_china() -> None:
@@ -85,3 +85,14 @@ def test_no_field_of_a_row_can_change_without_its_digest(field: int, sequence: i
 def test_a_digest_depends_on_all_rows_and_their_order() -> None:
     assert chain_rows(BEGINNING, ["a", "b"]) == chain_rows(chain_rows(BEGINNING, ["a"]), ["b"])
     assert chain_rows(BEGINNING, ["a", "b"]) != chain_rows(BEGINNING, ["b", "a"])
+
+
+def test_the_newest_key_opens_all_earlier_ones() -> None:
+    """Each is encrypted under the next one, so two changes of the pepper are no more than one."""
+    first, second, third = (AuditKeys.of_secret(bytes([number]) * 32, "results", number) for number in (1, 2, 3))
+    opened = third.unwrap(third.wrap(second))
+    assert opened == second.key
+    assert AuditKeys(opened, 2).unwrap(second.wrap(first)) == first.key
+    assert third.unwrap(second.wrap(first)) is None
+    assert third.unwrap(b"short") is None
+    assert [one.version for one in third.with_other(first).with_other(second).versions] == [1, 2, 3]

@@ -28,7 +28,7 @@ MEANINGS = {
     ExitCode.NOT_RECOGNIZED: "verify: at least one person is not recognised",
     ExitCode.UNDETERMINED: "verify: undetermined; never a ground to refuse",
     ExitCode.NO_CONNECTION: "a service is unreachable, overloaded or too slow; the same command can be run again",
-    ExitCode.RUNNING: "upload: another upload of the same file is running; nothing was done",
+    ExitCode.RUNNING: "upload: another upload of the file or watch of the folder is running; nothing was done",
     ExitCode.DIFFERENT: "decisions replay: the present rules do not give the stored decision, which they made",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C; an upload continues with --resume",
 }

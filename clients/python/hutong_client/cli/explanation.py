@@ -79,14 +79,19 @@ def exit_code_of(decision: Decision) -> ExitCode:
 
 
 def summarize(decision: Decision) -> str:
-    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00; gate: let in".
+    """Summarise a decision in one line: "RECOGNIZED, VALID until 2022-08-11 09:30:00; gate: let in"."""
+    gate = f"; gate: {_action(decision)}" if decision.action else ""
+    return f"{describe_outcome(decision)}{gate}"
+
+
+def describe_outcome(decision: Decision) -> str:
+    """Describe a decision's outcome and reason: "RECOGNIZED, VALID until 2022-08-11 09:30:00".
 
     The item of the result follows the reason unless it is the default item.
     """
     outcome = decision_pb2.DecisionOutcome.Name(decision.outcome).removeprefix("DECISION_OUTCOME_")
     reason = decision_pb2.DecisionReason.Name(decision.reason).removeprefix("DECISION_REASON_")
-    gate = f"; gate: {_action(decision)}" if decision.action else ""
-    return f"{outcome.replace('_', ' ')}, {reason}{_item(decision.item)}{_expiry(decision)}{gate}"
+    return f"{outcome.replace('_', ' ')}, {reason}{_item(decision.item)}{_expiry(decision)}"
 
 
 def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:

@@ -21,8 +21,8 @@ class Journal:
     """Content of the journal. It holds no identity.
 
     Attributes:
-        lab, timezone, region, encoding, item: the options of the upload; `item` joins several with commas. A resumed
-            upload must read the file with the same options.
+        lab, timezone, region, encoding, item, column: the options of the upload; `item` and `column` join several with
+            commas. A resumed upload must read the file with the same options.
         rejects: the file of rejected rows: a name if it is beside the journal, otherwise a whole path.
         upload_id: the upload's id at the service.
         sha256: hash of the uploaded file.
@@ -46,6 +46,7 @@ class Journal:
     finished: bool = False
     encoding: str = ""
     item: str = ""
+    column: str = ""
 
 
 class CannotResume(Exception):
@@ -84,7 +85,7 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
         raise CannotResume(f"{path} is not a journal of an upload; remove it and upload without --resume") from None
     if kept.sha256 != fresh.sha256:
         raise CannotResume("the file has changed since its upload began; upload it without --resume")
-    for option in ("lab", "timezone", "region", "encoding", "item", "rejects"):
+    for option in ("lab", "timezone", "region", "encoding", "item", "column", "rejects"):
         if option == "rejects" and not fresh.rejects:
             continue
         if getattr(kept, option) != getattr(fresh, option):
@@ -136,7 +137,8 @@ class JournalWriter:
         draft = Path(name)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(asdict(self.journal), file, ensure_ascii=False, indent=1)
+                # Escapes keep names of files in any bytes.
+                json.dump(asdict(self.journal), file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self._path)

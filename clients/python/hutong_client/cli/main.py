@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -33,21 +34,32 @@ from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.options import Node, node_params
 from hutong_client.cli.output import say
+from hutong_client.cli.profiles.command import profile
+from hutong_client.cli.profiles.context_command import context
+
+COMPLETION = """\
+Completion of commands and options:
+  bash  eval "$(_HUTONG_COMPLETE=bash_source hutong)"    in ~/.bashrc
+  zsh   eval "$(_HUTONG_COMPLETE=zsh_source hutong)"     in ~/.zshrc
+  fish  _HUTONG_COMPLETE=fish_source hutong | source     in ~/.config/fish/completions/hutong.fish
+"""
 
 
 @click.group(
     params=node_params(),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="\b\nExit codes:\n" + describe_exit_codes(),
+    epilog="\b\nExit codes:\n" + describe_exit_codes() + "\n\n\b\n" + COMPLETION,
 )
 @click.version_option(package_name="hutong-client")
 @click.pass_context
-def hutong(context: click.Context) -> None:
+def hutong(call: click.Context) -> None:
     """Upload and look up results of nucleic-acid tests, decide whether they are recognised, and manage policies.
 
     Times are shown in Asia/Shanghai. Every command takes --json and the options listed here.
     """
-    context.ensure_object(Node)
+    call.ensure_object(Node)
+    if os.environ.get("NO_COLOR"):
+        call.color = False
 
 
 def _hidden(command: click.Command) -> click.Command:
@@ -59,7 +71,21 @@ def _hidden(command: click.Command) -> click.Command:
 
 for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
     hutong.add_command(_command)
-for _command in (results, correct, recall, link, unlink, links, import_results, watch, uploads, nodes, decisions):
+for _command in (
+    results,
+    correct,
+    recall,
+    link,
+    unlink,
+    links,
+    import_results,
+    watch,
+    uploads,
+    nodes,
+    decisions,
+    profile,
+    context,
+):
     hutong.add_command(_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")
@@ -69,6 +95,10 @@ for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_ca
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. A failure prints one line, without identities, on standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may have any bytes, and a terminal may not have all characters. A test's stream is no file.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = hutong.main(args=list(arguments), prog_name="hutong", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):

@@ -16,6 +16,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, purpose_pb2
 
+from hutong_client.cli.kept.contexts import context_option, find_context, merge_context
 from hutong_client.connection import DEFAULT_ADDRESSES, Connection, Tls, connect
 from hutong_client.formatting import Enum
 from hutong_client.tables.faults import BadCell
@@ -27,14 +28,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Addresses and TLS files of a node. Empty values are taken from the environment."""
+    """Addresses and TLS files of a node. Values that are missing are taken from the context, then the environment."""
 
     addresses: dict[str, str] = field(default_factory=dict)
     tls: Tls = field(default_factory=Tls)
+    context: Mapping[str, str] = field(default_factory=dict)
 
     def connect(self) -> Connection:
         """Connect to the node."""
-        return connect(tls=self.tls if self.tls != Tls() else None, **self.addresses)  # type: ignore[arg-type]
+        addresses, tls = merge_context(self.context, self.addresses, self.tls)
+        return connect(tls=tls if tls != Tls() else None, **addresses)  # type: ignore[arg-type]
 
 
 class NodeCommand(click.Command):
@@ -94,7 +97,13 @@ def node_params() -> list[click.Option]:
         )
         for name, (flag, text) in files.items()
     ]
-    return [*addresses, *tls]
+    return [context_option(_keep_context), *addresses, *tls]
+
+
+def _keep_context(context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
+    node = context.ensure_object(Node)
+    if settings := find_context(value, is_chosen=bool(node.context)):
+        context.obj = replace(node, context=settings)
 
 
 def _keep_address(service: str, context: click.Context, _parameter: click.Parameter, value: str | None) -> None:
@@ -261,8 +270,6 @@ class EncodingName(click.ParamType):  # type: ignore[type-arg] # generic only in
 
 
 ENCODING = EncodingName()
-REGION = click.STRING
-"""A GB/T 2260 code of six digits. The service checks whether the region exists."""
 
 
 def document_options(needed: bool = True, prefix: str = "", whose: str = "") -> Callable[[Command], Command]:

@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from itertools import chain
 from pathlib import Path
 
 import click
 from google.protobuf.json_format import ParseDict, ParseError
+from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 
 from hutong_client.cli.options import PURPOSE, read_instant
-from hutong_client.tables.columns import ALIASES, Vocabulary
+from hutong_client.tables.columns import ALIASES, TIME_OF_DAY, Vocabulary
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table
-from hutong_client.tables.rows import NotATable, Row
+from hutong_client.tables.rows import Cell, NotATable, Row
+from hutong_client.tables.times import NO_ZONE, join_time, parse_time
 from hutong_client.tables.values import read_code, read_country, read_document_number, read_document_type, read_words
 
 PEOPLE = Vocabulary(
     {column: ALIASES[column] for column in ("card_no", "card_type", "name", "issuing_country")}
-    | {"region": (), "purpose": (), "arriving_from": (), "use_time": ()},
+    | {
+        "region": (),
+        "purpose": (),
+        "arriving_from": (),
+        "use_time": (
+            "使用时间",
+            "使用日期",
+            "出发时间",
+            "出发日期",
+            "发车时间",
+            "发车日期",
+            "起飞时间",
+            "起飞日期",
+            "开船时间",
+            "入住时间",
+            "departure",
+            "departure_time",
+            "departure_date",
+        ),
+    },
     required=("card_no",),
 )
 """Columns of a file of people."""
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{33,}")
+"""A holder's token: base64url, longer than the number of any document may be."""
+_BARE_NUMBER = re.compile(r"[0-9A-Za-z][0-9A-Za-z ()-]*")
+_CELLS = ("number", "name", "type", "issuing country")
+"""The cells of a line on the pipe, separated by tabs. The last three may be left out."""
 _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors of the JSON and protobuf parsers, for text that is not JSON, other types, huge numbers or deep nesting."""
 _MAX_MARK_CHARACTERS = 64
@@ -46,30 +75,93 @@ class Asked:
         mark: the gate's correlation_id, which need not be unique; the row number if the gate gives none.
         request: the question.
         fault: why the question cannot be asked; empty if it can.
+        cells: the cells of its row as they are in the file; empty for NDJSON and for the pipe.
     """
 
     row: int
     mark: str
     request: VerifyRequest
     fault: str = ""
+    cells: Sequence[str] = ()
 
 
-def read_people(path: Path, template: VerifyRequest, encoding: str = "") -> Iterator[Asked]:
-    """Yield the questions of a file. Fields that a row does not set are taken from the template.
+@dataclass(frozen=True, slots=True)
+class People:
+    """The people of an open file.
+
+    Attributes:
+        header: the titles of the cells in `Asked.cells`; empty for NDJSON.
+        questions: the questions in the order of the file. They can be read once.
+    """
+
+    header: Sequence[str]
+    questions: Iterator[Asked]
+
+
+@contextlib.contextmanager
+def open_people(
+    path: Path, template: VerifyRequest, encoding: str = "", zone: tzinfo | None = None
+) -> Iterator[People]:
+    """Open a file of people. Fields that a row does not set are taken from the template.
+
+    Args:
+        path: the file.
+        template: the question without a person.
+        encoding: the encoding of a text file; empty to detect it.
+        zone: the zone of the times without one; None if there must be none.
 
     Raises:
         NotATable: the file is not a table of people.
     """
     if detect_format(path) == "ndjson":
         with path.open(encoding=detect_encoding(path, encoding), newline="") as text:
-            yield from (read_question(number, line, template) for number, line in enumerate(text, 1) if line.strip())
+            lines = ((number, line) for number, line in enumerate(text, 1) if line.strip())
+            yield People((), (read_question(number, line, template) for number, line in lines))
         return
     with open_table(path, PEOPLE, encoding) as table:
         rows = iter(table)
         first = next(rows, None)
         if first is None:
             raise NotATable("the file has a header and no rows; there is no person to decide for")
-        yield from (_read_row(row, template) for row in chain((first,), rows))
+        yield People(table.header, (_read_row(row, template, zone) for row in chain((first,), rows)))
+
+
+def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
+    """Read a line of the pipe: NDJSON, a holder's token, or a number with a name after a tab.
+
+    The type of the document and its issuing country may follow after further tabs. A line with the number alone is
+    asked too; the service answers it with an error unless the caller may leave out the name.
+    """
+    line = line.removeprefix("\ufeff")
+    text = line.strip()
+    if "\ufffd" in text:
+        # A damaged name would be that of no result, so its holder could be refused.
+        return Asked(row, str(row), template, "the line is not text in its encoding; give the right one by --encoding")
+    if text.startswith(("{", "[")):
+        return read_question(row, text, template)
+    request = VerifyRequest()
+    request.CopyFrom(template)
+    if _TOKEN.fullmatch(text):
+        request.holder_token = text
+        return _ask(row, str(row), request)
+    cells = [cell.strip() for cell in line.strip("\r\n").split("\t")]
+    try:
+        if len(cells) > len(_CELLS):
+            raise BadCell(f"the line has more than {len(_CELLS)} cells: {', '.join(_CELLS)}, separated by tabs")
+        number, name, kind, country = [*cells, "", "", ""][: len(_CELLS)]
+        if not _BARE_NUMBER.fullmatch(number):
+            raise BadCell("the line is no number, tab and name, no token and no JSON; put a tab after the number")
+        request.document.CopyFrom(
+            IdentityDocument(
+                type=read_document_type(kind or None, number),
+                number=number,
+                name=read_words(name),
+                issuing_country=read_country(country) if country else "",
+            )
+        )
+    except BadCell as error:
+        return Asked(row, str(row), request, error.description)
+    return _ask(row, str(row), request)
 
 
 def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
@@ -108,24 +200,25 @@ def _read_mark(given: object, row: str) -> str:
     return mark
 
 
-def read_lines(descriptor: int) -> Iterator[str]:
-    """Yield lines as they arrive.
+def read_lines(descriptor: int, encoding: str = "utf-8") -> Iterator[str]:
+    """Yield lines as they arrive. Bytes that are not text in the encoding become U+FFFD.
 
-    Python's buffered reader is not used, because its lock would delay the end of the command.
+    The encoding must be one that extends ASCII. Python's buffered reader is not used, because its lock would delay the
+    end of the command.
     """
     waiting = b""
     while chunk := os.read(descriptor, 65_536):
         *lines, waiting = (waiting + chunk).split(b"\n")
-        yield from (line.decode("utf-8", "replace") for line in lines)
+        yield from (line.decode(encoding, "replace") for line in lines)
     if waiting:
-        yield waiting.decode("utf-8", "replace")
+        yield waiting.decode(encoding, "replace")
 
 
-def _read_row(row: Row, template: VerifyRequest) -> Asked:
+def _read_row(row: Row, template: VerifyRequest, zone: tzinfo | None) -> Asked:
     mark, request, cells = str(row.number), VerifyRequest(), row.cells
     request.CopyFrom(template)
     if row.fault:
-        return Asked(row.number, mark, request, row.fault)
+        return Asked(row.number, mark, request, row.fault, row.original)
     try:
         number = read_document_number(cells.get("card_no", ""))
         kind = read_document_type(cells.get("card_type"), number)
@@ -144,10 +237,24 @@ def _read_row(row: Row, template: VerifyRequest) -> Asked:
         if "purpose" in cells:
             request.purpose = _read_purpose(str(cells["purpose"]))
         if "use_time" in cells:
-            request.use_time.CopyFrom(read_instant(str(cells["use_time"])))
+            request.use_time.CopyFrom(_read_use_time(cells, zone))
     except BadCell as error:
-        return Asked(row.number, mark, request, error.description)
-    return _ask(row.number, mark, request)
+        return Asked(row.number, mark, request, error.description, row.original)
+    return _ask(row.number, mark, request, row.original)
+
+
+def _read_use_time(cells: Mapping[str, Cell], zone: tzinfo | None) -> Timestamp:
+    time, of_day = cells["use_time"], cells.get("use_time" + TIME_OF_DAY)
+    if of_day is not None:
+        time = join_time(time, of_day)
+    try:
+        return read_instant("now") if time == "now" else parse_time(time, zone)
+    except BadCell as error:
+        if error.description != NO_ZONE:
+            raise
+        raise BadCell(
+            "write the time with its zone, as 2022-08-11T09:30:00+08:00, or give the zone with --timezone"
+        ) from None
 
 
 def _read_purpose(word: str) -> Purpose.ValueType:
@@ -157,8 +264,10 @@ def _read_purpose(word: str) -> Purpose.ValueType:
         raise BadCell(f"the purpose is {error.message}") from None
 
 
-def _ask(row: int, mark: str, request: VerifyRequest) -> Asked:
+def _ask(row: int, mark: str, request: VerifyRequest, cells: Sequence[str] = ()) -> Asked:
     """Return the question, with a fault if it is so large that the whole call would be refused because of it."""
     if request.ByteSize() > _MAX_QUESTION_BYTES:
-        return Asked(row, mark, request, "the question is far too long; look for text that does not belong in it")
-    return Asked(row, mark, request)
+        return Asked(
+            row, mark, request, "the question is far too long; look for text that does not belong in it", cells
+        )
+    return Asked(row, mark, request, cells=cells)

@@ -19,7 +19,8 @@ _OWN = re.compile(r"\.rejects(\.\d+)?\.(csv|xlsx|ndjson)(\.part\.csv|\.new)?$|\.
 def find_files(given: Iterable[str]) -> list[Path]:
     """Return the files of paths, folders and patterns, each once. The files of a folder or a pattern are sorted.
 
-    Files that an upload has written are left out of folders and patterns. A file that is named is always taken.
+    "-" is standard input. Files that an upload has written are left out of folders and patterns. A file that is named
+    is always taken.
 
     Raises:
         click.BadParameter: a path does not exist, or a folder or pattern has no file to upload.
@@ -27,8 +28,11 @@ def find_files(given: Iterable[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for text in given:
         path = Path(text)
+        if text == "-":
+            found[path] = None
+            continue
         if path.is_dir():
-            several = [file for file in sorted(path.iterdir()) if file.suffix.lower() in _TABLES]
+            several = list_files(path)
         elif path.exists():
             found[path] = None
             continue
@@ -41,3 +45,21 @@ def find_files(given: Iterable[str]) -> list[Path]:
             raise click.BadParameter(f"{text!r} has no file to upload.", param_hint="'FILE'")
         found |= dict.fromkeys(files)
     return list(found)
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that can be tables, sorted, without those that an upload has written."""
+    tables = (file for file in sorted(folder.iterdir()) if file.suffix.lower() in _TABLES)
+    return [file for file in tables if file.is_file() and not _OWN.search(file.name)]
+
+
+def find_folder(given: Iterable[str]) -> Path:
+    """Return the one folder to watch.
+
+    Raises:
+        click.BadParameter: something else than one folder is given.
+    """
+    folders = [Path(text) for text in given]
+    if len(folders) != 1 or not folders[0].is_dir():
+        raise click.BadParameter("give one folder with --watch", param_hint="'FILE'")
+    return folders[0]

@@ -6,16 +6,15 @@ import errno
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import Journal, JournalWriter, journal_path
-from hutong_client.cli.output import print_json, say
+from hutong_client.cli.output import say
+from hutong_client.cli.uploads.progress import show_progress
+from hutong_client.cli.uploads.source import Source
 from hutong_client.tables.batches import Origin, gather, skip_tubes
 from hutong_client.tables.open import open_table
 from hutong_client.tables.pools.scattered import ScatteredCodes
@@ -41,10 +40,11 @@ class Counts:
 class UploadRun:
     """One run of `hutong upload` over a file."""
 
-    def __init__(self, file: Path, session: UploadSession, journal: Journal, validate_only: bool) -> None:
-        self._file = file
+    def __init__(self, source: Source, session: UploadSession, journal: Journal, validate_only: bool) -> None:
+        self._file = source.file
+        self._beside = source.beside
         self.notices: Sequence[str] = ()
-        self._rejects_path = file.parent / journal.rejects
+        self._rejects_path = source.beside.parent / journal.rejects
         self._part_path = part_path(self._rejects_path)
         self._session = session
         self._journal = journal
@@ -55,18 +55,18 @@ class UploadRun:
         """Send the tubes that are not acknowledged yet. Write rejected rows and the journal as answers arrive."""
         begun = self._journal.acknowledged_offset
         with ExitStack() as stack:
-            table = stack.enter_context(open_table(self._file, encoding=self._journal.encoding))
+            table = stack.enter_context(open_table(self._file, reading.vocabulary, self._journal.encoding))
             stack.callback(self._remove_part)
             rejects = stack.enter_context(RejectsFile(self._part_path, layout_of(table), self._journal.rejects_bytes))
             writer = JournalWriter(
-                None if self._validate_only else journal_path(self._file), self._journal, rejects.sync
+                None if self._validate_only else journal_path(self._beside), self._journal, rejects.sync
             )
-            progress = stack.enter_context(_progress(self._file))
+            progress = stack.enter_context(show_progress(self._beside.name, self._file))
             stack.callback(lambda: setattr(self, "_journal", writer.journal))
             stack.callback(writer.write)
             writer.write()
             unsent: list[Origin] = []
-            scattered = ScatteredCodes(lambda: open_table(self._file, encoding=self._journal.encoding))
+            scattered = ScatteredCodes(lambda: open_table(self._file, reading.vocabulary, self._journal.encoding))
             items = skip_tubes(read_tubes(table, reading, scattered), begun)
             for sent in self._session.send(_sendable(gather(items, batch_size), unsent), begun):
                 response = sent.response
@@ -132,12 +132,10 @@ class UploadRun:
             "notices": list(self.notices),
         }
 
-    def report(self, as_json: bool, silent: bool = False) -> ExitCode:
+    def report(self, *, silent: bool) -> ExitCode:
         """Print the outcome of the upload, unless it is silent, and return the exit code."""
         journal, counts = self._journal, self._counts
-        if as_json:
-            print_json(self.outcome())
-        elif not silent:
+        if not silent:
             would = "would be " if self._validate_only else ""
             click.echo(f"{would}accepted {counts.accepted}, duplicates {counts.duplicates}, rejected {counts.rejected}")
             for reason, rows in journal.rejected_by_reason.items():
@@ -159,27 +157,3 @@ def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterato
             yield batch
         else:
             unsent.append(batch.note)
-
-
-def _progress(file: Path) -> Progress:
-    """Return a progress bar on standard error. It is disabled if standard error is not a terminal."""
-    console = Console(stderr=True)
-    progress: Any = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("rows"),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    )
-    progress.add_task(file.name, total=_count_lines(file) if console.is_terminal else None)
-    return progress  # type: ignore[no-any-return]
-
-
-def _count_lines(file: Path) -> int | None:
-    """Return about how many rows a text file has; None for a workbook, which would have to be parsed for that."""
-    with file.open("rb") as content:
-        if content.read(2) == b"PK":
-            return None
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: content.read(1 << 20), b""))

@@ -21,6 +21,8 @@ _VAGUE = _BARE_TIMES_OF_DAY | {"日期", "time", "date", "datetime"}
 """Titles of a time that do not say which event the time belongs to."""
 _DATE_TITLE = re.compile(r"日期$|date$")
 _TIME_TITLE = re.compile(r"时间$|时刻$|time$")
+IGNORED = "-"
+"""Stands for no column. It is also put before a title that is ignored, so that the title names nothing."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,31 @@ class Vocabulary:
         required: the columns without which no row of the file can be used.
         fallbacks: column → titles that name it only if no title of `aliases` does, the most exact first.
         expected: columns that nearly every file needs. They are named together with missing required ones.
+        renamed: title → column, for titles of one source system. They come before all other names. A title whose column
+            is IGNORED names none.
     """
 
     aliases: Mapping[str, tuple[str, ...]]
     required: tuple[str, ...]
     fallbacks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     expected: tuple[str, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    def rename(self, titles: Sequence[str]) -> Sequence[str]:
+        """Return the titles of a header with those of `renamed` replaced by their columns, which are titles too."""
+        if not self.renamed:
+            return titles
+        columns = [self._renamed.get(_plain(title)) for title in titles]
+        return [
+            title if column is None else column or f"{IGNORED}{title}"
+            for title, column in zip(titles, columns, strict=True)
+        ]
 
     def find(self, title: str) -> str | None:
         """Return the column that a title of the header names; None if the title is unknown."""
         plain = _plain(title)
+        if plain in self._renamed:
+            return self._renamed[plain] or None
         return self._by_name.get(plain) or self._by_fallback.get(plain)
 
     def is_fallback(self, title: str) -> bool:
@@ -51,6 +68,8 @@ class Vocabulary:
     def rank(self, title: str) -> int:
         """Return how exactly a known title names its column. The most exact one is 0."""
         column, plain = self.find(title) or "", _plain(title)
+        if plain in self._renamed:
+            return 0
         names = (*self.aliases[column], *self.fallbacks.get(column, ()), column)
         return names.index(plain)
 
@@ -61,6 +80,10 @@ class Vocabulary:
     def label(self, column: str) -> str:
         """Return a column's name in both languages."""
         return " ".join((column, *(f"({alias})" for alias in self.aliases[column][:1])))
+
+    @cached_property
+    def _renamed(self) -> Mapping[str, str]:
+        return {_plain(title): column.removeprefix(IGNORED) for title, column in self.renamed.items()}
 
     @cached_property
     def _by_name(self) -> Mapping[str, str]:
@@ -176,7 +199,8 @@ def find_header(
     Raises:
         NotATable: the header is missing or faulty, or a row above it holds a person's data.
     """
-    filled = list(islice(((number, titles) for number, titles in rows if _count_filled(titles)), HEADER_ROWS))
+    renamed = ((number, vocabulary.rename(titles)) for number, titles in rows if _count_filled(titles))
+    filled = list(islice(renamed, HEADER_ROWS))
     if not filled:
         raise NotATable("the file, or the first sheet of the workbook, is empty")
     likeliest, header = max(filled, key=lambda row: vocabulary.count_known(row[1]))

@@ -14,7 +14,7 @@ from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
 
 from hutong_client.tables import values
 from hutong_client.tables.cells import Cells
-from hutong_client.tables.columns import OF_REJECTED, REMARK
+from hutong_client.tables.columns import OF_REJECTED, REMARK, RESULTS, Vocabulary
 from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows
@@ -62,11 +62,13 @@ class Reading:
         zone: the zone of times without one. If None, such times are faults.
         region: the region of sampling for rows without one. If empty, such rows are faulty.
         items: the items that are admitted besides the default item. Rows of others are faulty.
+        vocabulary: the columns of the file.
     """
 
     zone: tzinfo | None = None
     region: str = ""
     items: frozenset[str] = frozenset()
+    vocabulary: Vocabulary = RESULTS
 
 
 @dataclass(frozen=True, slots=True)

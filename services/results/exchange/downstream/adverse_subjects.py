@@ -44,16 +44,42 @@ def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange
     return unmarked
 
 
+def join_subscriptions(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
+    """Make each subscription to one key of a document one to both, for the documents whose other keys came along.
+
+    The other keys are not stored. Therefore a node that has results under the one key is also subscribed to the other
+    key, if another node has results under that: later corrections come without the other key, and each of the two nodes
+    looks up both keys in its own store.
+    """
+    others = {key: other for change in changes for key, other in change.other_keys.items()}
+    if not others:
+        return
+    known = find_subscribers(connection, {*others, *others.values()})
+    rows = set()
+    for key, other in others.items():
+        rows |= {(key, node) for node in known.get(other, ())} | {(other, node) for node in known.get(key, ())}
+    sources = _find_sources(connection, set(others.values()))
+    for change in changes:
+        for key, other in change.other_keys.items():
+            elsewhere = sources.get(other, set()) - {change.source, NATION, ""}
+            rows |= {(key, node) for node in elsewhere}
+            if change.source and sources.get(other, set()) - {change.source}:
+                rows.add((other, change.source))
+    add_rows(connection, rows, now)
+
+
 def subscribe_adverse(
     connection: Connection,
     changes: Sequence[LoggedChange],
     unmarked: Collection[bytes],
     subscribers: Mapping[bytes, Collection[str]],
+    others: Mapping[bytes, bytes],
     now: Instant,
 ) -> dict[str, list[bytes]]:
     """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
 
     A subject with one document and no results of other nodes is not named to its node, which has everything already.
+    `others` has the keys under the other key version that came along. A document is named by both keys.
     """
     concerned = set(unmarked)
     if marked := {key for key, nodes in subscribers.items() if NATION in nodes}:
@@ -61,8 +87,10 @@ def subscribe_adverse(
             concerned |= _find_unsubscribed(change, marked, subscribers)
     if not concerned:
         return {}
-    linked = find_linked(connection, sorted(concerned))
-    subjects = {frozenset(linked.get(key, (key,))) for key in concerned}
+    twins = {**{other: key for key, other in others.items()}, **others}
+    pairs = [(key, twins[key]) for key in sorted(concerned) if key in twins]
+    linked = find_linked(connection, sorted(concerned), pairs)
+    subjects = {frozenset(linked.get(key) or ((key, twins[key]) if key in twins else (key,))) for key in concerned}
     documents = {key for subject in subjects for key in subject}
     known = subscribers if documents <= concerned else find_subscribers(connection, documents)
     sources = _find_sources(connection, documents)
@@ -75,7 +103,8 @@ def subscribe_adverse(
                 continue
             rows |= {(key, node) for key in subject}
             if len(origins) > 1 or len(subject) > 1:
-                named[node] |= {key for key in subject if node in sources.get(key, ())}
+                with_results = {key for key in subject if node in sources.get(key, ())}
+                named[node] |= with_results | {twins[key] for key in with_results if key in twins}
     add_rows(connection, rows, now)
     return {node: sorted(keys) for node, keys in named.items()}
 

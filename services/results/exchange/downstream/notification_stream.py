@@ -15,7 +15,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 )
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange
 
-from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, ResourceExhausted, Unavailable
+from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import from_timestamp, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.subject import Pepper
@@ -33,13 +33,13 @@ from services.results.exchange.downstream.subscriptions import (
     read_subscribed,
     subscribe_node,
 )
+from services.results.exchange.key_versions import require_common_versions
 from services.results.exchange.model import NotificationPosition
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.service import Drain
 from services.storage.engine import Database
-from services.storage.pepper_marks import pepper_mark
 
 MAX_MESSAGE_CHANGES = 1_000
 """The most changes in one message: about 300 KiB, far below the 4 MiB of a gRPC message."""
@@ -66,7 +66,7 @@ class NotificationStream:
         self._timing = timing
         self._max_watches = max_watches
         self._database = database
-        self._mark = pepper_mark(pepper)
+        self._pepper = pepper
         self._clock = clock
         self._drain = drain
         self._watches = 0
@@ -106,16 +106,13 @@ class NotificationStream:
         """Send a node its notifications after the cursor until the node ends the call.
 
         Raises:
-            FailedPrecondition: PEPPER_MISMATCH, the node hashes subjects with another pepper.
+            FailedPrecondition: PEPPER_MISMATCH, the nodes do not read each other's subject keys.
             OutOfRange: CURSOR_TOO_OLD, the node has to subscribe to all its subjects again.
             ResourceExhausted: OVERLOADED, there are too many watches.
             Unavailable: SHUTTING_DOWN, the server drains.
         """
         region = parse_node(request.node)
-        if request.pepper_mark != self._mark:
-            raise FailedPrecondition(
-                "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": request.node}
-            )
+        require_common_versions(request, self._pepper)
         commit_time = from_timestamp(request.commit_time) if request.HasField("commit_time") else None
         with self._slot():
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))

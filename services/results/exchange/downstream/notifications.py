@@ -18,15 +18,17 @@ from services.domain.instant import Instant, format_instant
 from services.domain.region import NATION
 from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
+from services.results.documents.key_pairs import find_twins
 from services.results.exchange import tables
 from services.results.exchange.downstream.adverse_subjects import (
     find_missed_subjects,
+    join_subscriptions,
     lock_if_newly_adverse,
     subscribe_adverse,
 )
 from services.results.exchange.downstream.copied_items import leave_out_other_items
 from services.results.exchange.load import changes_of
-from services.results.exchange.model import Change, NotificationPosition
+from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import find_subscribers
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 
@@ -55,9 +57,12 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     by_node = defaultdict(lambda: defaultdict(list))
     of_subjects = [change for change in changes if change.subject_keys]
     unmarked = lock_if_newly_adverse(connection, of_subjects)
-    if of_subjects and (unmarked or has_subscriptions(connection)):
+    # The lock of has_subscriptions is needed if there are other keys, too.
+    others = {key: other for change in of_subjects for key, other in change.other_keys.items()}
+    if of_subjects and (unmarked or has_subscriptions(connection) or others):
+        join_subscriptions(connection, of_subjects, now)
         subscribers = find_subscribers(connection, {key for change in of_subjects for key in change.subject_keys})
-        for node, keys in subscribe_adverse(connection, of_subjects, unmarked, subscribers, now).items():
+        for node, keys in subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, now).items():
             by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in keys)
         for change in of_subjects if subscribers else ():
             for node, name in _pair_with_subscribers(change, subscribers):
@@ -135,6 +140,19 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
     return found
 
 
+def _with_other_keys(connection: Connection, entry: Entry) -> list[Change]:
+    """Return the changes of an entry. Results of documents with links have both keys, if the nation knows them."""
+    changes = list(changes_of(connection, entry))
+    keys = sorted({one.result.subject_key for one in changes if isinstance(one, Replica)})
+    twins = find_twins(connection, keys)
+    return [
+        one._replace(other_key=twins[one.result.subject_key])
+        if isinstance(one, Replica) and one.result.subject_key in twins
+        else one
+        for one in changes
+    ]
+
+
 def open_watch(connection: Connection, node: str, position: NotificationPosition) -> None:
     """Check a watch's position and delete the notifications before it. The one at the position stays, to identify it.
 
@@ -181,6 +199,6 @@ def read_notifications(connection: Connection, node: str, after: int) -> list[No
     notifications = []
     for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all():
         entry = Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
-        changes = leave_out_other_items(connection, node, list(changes_of(connection, entry)))
+        changes = leave_out_other_items(connection, node, _with_other_keys(connection, entry))
         notifications.append(Notification(NotificationPosition(row.number, row.commit_time), changes))
     return notifications

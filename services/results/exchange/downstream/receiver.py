@@ -17,7 +17,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     ReplicateStart,
 )
 
-from services.domain.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
+from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
 from services.domain.subject import Pepper
 from services.results.exchange.clock_skew import ClockSkewMonitor
@@ -28,11 +28,11 @@ from services.results.exchange.convert import (
     tubes_from_proto,
 )
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
+from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
-from services.storage.pepper_marks import pepper_mark
 
 FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""
@@ -77,7 +77,7 @@ class ReplicationReceiver:
 
         Raises:
             DeadlineExceeded: DEADLINE, there was no first frame in time.
-            FailedPrecondition: PEPPER_MISMATCH, the node hashes subjects with another pepper.
+            FailedPrecondition: PEPPER_MISMATCH, the nodes do not read each other's subject keys.
             InvalidArgument: a frame that no node can have sent.
             OutOfRange: UPLOAD_GAP, a batch begins beyond what is committed.
             Unavailable: SHUTTING_DOWN, the server drains; STREAM_REPLACED, the node has begun another stream.
@@ -141,10 +141,7 @@ class ReplicationReceiver:
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:
         """Return the log that the stream sends, and how far its node's clock is ahead."""
-        if start.pepper_mark != pepper_mark(self._pepper) or start.key_version != self._pepper.version:
-            raise FailedPrecondition(
-                "PEPPER_MISMATCH", "the subject keys are made with another pepper", metadata={"node": start.node}
-            )
+        require_common_versions(start, self._pepper)
         now = self._clock.now()
         return NodeLog(region, start.log_id), check_instant(
             from_timestamp(start.send_time), now, "start.send_time"
@@ -184,7 +181,7 @@ class ReplicationReceiver:
         if batch.next_offset < batch.offset:
             raise InvalidArgument.field("batch.next_offset", "is before the offset")
         _check_lives(batch)
-        now, key_version = self._clock.now(), self._pepper.version
+        now, key_version = self._clock.now(), newest_version(self._pepper)
         if batch.HasField("commit_time"):
             check_instant(from_timestamp(batch.commit_time), now, "batch.commit_time")
         tubes = [tubes_from_proto(message, sender) for message in batch.tubes]

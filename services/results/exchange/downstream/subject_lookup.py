@@ -51,7 +51,9 @@ class SubjectLookup:
         now = self._clock.now()
         items = parse_items(request.items, "items") or (DEFAULT_ITEM,)
         reports, by_name = reports_to_find(claims)
-        found = await self._store.find_subjects(list(request.subject_keys), reports, now, items, by_name)
+        found = await self._store.find_subjects(
+            list(request.subject_keys), reports, now, items, by_name, _other_keys(request)
+        )
         matches = _without_others_names(found)
         if matches.horizon is not None:
             set_timestamp(response.sources[0].retention_start_time, matches.horizon)
@@ -129,6 +131,19 @@ class SubjectLookup:
         if result is not None:
             self._fill(message.result, result if result.item in items else _without_content(result))
             message.record_lab_standing = matches.standing_at(result.lab, result.reference_time)
+
+
+def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
+    """Return the key under the other key version of each document that has one.
+
+    Raises:
+        InvalidArgument: there is not one for each document.
+    """
+    others = request.other_subject_keys
+    if others and len(others) != len(request.subject_keys):
+        raise InvalidArgument.field("other_subject_keys", "must have one entry for each of subject_keys, or none")
+    pairs = zip(request.subject_keys, others, strict=False)
+    return {key: other for key, other in pairs if key != other}
 
 
 def _without_others_names(matches: LocalMatches) -> LocalMatches:

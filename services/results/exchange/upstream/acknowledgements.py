@@ -12,6 +12,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
+from services.results.changelog.log import forget_other_keys
 from services.results.changelog.tables import change_writers
 from services.results.exchange import tables
 from services.results.timeliness.delays import record_national_delays
@@ -24,7 +25,10 @@ _times = national_receive_times
 
 
 class AcknowledgedCommit(NamedTuple):
-    """A commit that the nation acknowledged; `report_times` are those of the reports uploaded with it."""
+    """A commit that the nation acknowledged; `report_times` are those of the reports uploaded with it.
+
+    `has_other_keys` says that its entry has keys of the other key version, which are not needed any more.
+    """
 
     writer: int
     sequence: int
@@ -32,6 +36,7 @@ class AcknowledgedCommit(NamedTuple):
     upload_time: Instant
     report_times: Sequence[Instant]
     national_receive_time: Instant
+    has_other_keys: bool = False
 
 
 def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCommit]) -> None:
@@ -53,6 +58,8 @@ def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCo
             connection.execute(
                 insert_if_absent(connection, _positions).values(writer_id=commit.writer, acknowledged=commit.sequence)
             )
+        if commit.has_other_keys:
+            forget_other_keys(connection, commit.writer, known.get(commit.writer, 0), commit.sequence)
         known[commit.writer] = commit.sequence
     for writer, acknowledged in sorted(known.items()):
         connection.execute(

@@ -23,6 +23,7 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert import change_from_proto
+from services.results.exchange.key_versions import name_versions
 from services.results.exchange.model import AdverseSubject, Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import (
@@ -33,7 +34,6 @@ from services.results.exchange.upstream.subscription_client import (
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
-from services.storage.pepper_marks import pepper_mark
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
 
@@ -56,7 +56,7 @@ class NotificationListener:
         self._open_channel = open_channel
         self._subscriptions = subscriptions
         self._node = format_node(jurisdiction)
-        self._mark = pepper_mark(pepper)
+        self._pepper = pepper
         self._timing = timing
         self._is_listening = False
         self._last_failure = ""
@@ -100,7 +100,8 @@ class NotificationListener:
     async def _watch(self, position: NotificationPosition) -> None:
         loop = asyncio.get_running_loop()
         until = loop.time() + self._timing.listener_renewal
-        request = WatchNotificationsRequest(node=self._node, cursor=position.number, pepper_mark=self._mark)
+        request = WatchNotificationsRequest(node=self._node, cursor=position.number)
+        name_versions(request, self._pepper)
         if position.commit_time is not None:
             request.commit_time.CopyFrom(to_timestamp(position.commit_time))
         # Each watch has its own connection, so that a half-open connection is closed with its watch.

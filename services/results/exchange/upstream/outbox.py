@@ -121,14 +121,17 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     own = [row for row in find_rows(connection, entry) if row[ORIGIN] == node]
     first = [row for row in own if row[REVISION] == 1 and row[STATE] == ACTIVE]
     tubes = [
-        _tubes(entry.lab, key_version, upload_time, node, list(rows))
+        _tubes(entry, key_version, upload_time, node, list(rows))
         for (key_version, upload_time), rows in groupby(first, OF_COMMIT)
     ]
     others = [row for row in own if row[REVISION] != 1 or row[STATE] != ACTIVE] if len(first) < len(own) else []
-    return Outgoing(entry, tubes, [to_replica(entry.lab, row) for row in others])
+    replicas = [to_replica(entry.lab, row) for row in others]
+    return Outgoing(
+        entry, tubes, [one._replace(other_key=entry.other_keys.get(one.result.report_number, b"")) for one in replicas]
+    )
 
 
-def _tubes(lab: str, key_version: int, upload_time: Instant, node: str, rows: Sequence[Row]) -> ReplicaTubes:
+def _tubes(entry: Entry, key_version: int, upload_time: Instant, node: str, rows: Sequence[Row]) -> ReplicaTubes:
     """Return first revisions of a commit by column. Adjacent rows with equal shared columns are of one tube."""
     columns = list(zip(*rows, strict=True))
     tubes: list[SharedColumns] = []
@@ -137,8 +140,9 @@ def _tubes(lab: str, key_version: int, upload_time: Instant, node: str, rows: Se
         tubes.append(SharedColumns._make(shared))
         sizes.append(len(list(persons)))
     report_numbers, subject_keys, content_hashes = columns[:3]
+    others = entry.other_keys
     return ReplicaTubes(
-        lab,
+        entry.lab,
         key_version,
         upload_time,
         node,
@@ -148,4 +152,5 @@ def _tubes(lab: str, key_version: int, upload_time: Instant, node: str, rows: Se
         report_numbers,
         content_hashes,
         columns[NAME_HASH],
+        [others.get(number, b"") for number in report_numbers] if others else (),
     )

@@ -23,6 +23,7 @@ from services.domain.subject import Pepper
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert import position_from_proto, position_to_proto
+from services.results.exchange.key_versions import name_versions
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog
 from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
@@ -34,7 +35,6 @@ from services.runtime.background import Job
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
-from services.storage.pepper_marks import pepper_mark
 
 BATCHES_UNDER_WAY = 4
 """The most unanswered frames. The nation decodes one while it commits another, and the rest are on the network."""
@@ -146,11 +146,10 @@ class Sender:
         start = ReplicateStart(
             node=self._node,
             log_id=log_id,
-            key_version=self._pepper.version,
-            pepper_mark=pepper_mark(self._pepper),
             removed=[position_to_proto(position) for position in removed],
             send_time=to_timestamp(sent_time),
         )
+        name_versions(start, self._pepper)
         async with asyncio.timeout(self._timing.sender_answer):
             await call.write(ReplicateRequest(start=start))
             answer = await _read(call)
@@ -247,5 +246,11 @@ def _acknowledged(commit: Outgoing, national_receive_time: Instant) -> Acknowled
     report_times += [replica.result.reference_time for replica in select_uploads(commit.changes)]
     lab = entry.lab if commit.tubes or commit.changes else ""
     return AcknowledgedCommit(
-        entry.writer_id, entry.sequence, lab, entry.commit_time, report_times, national_receive_time
+        entry.writer_id,
+        entry.sequence,
+        lab,
+        entry.commit_time,
+        report_times,
+        national_receive_time,
+        bool(entry.other_keys),
     )

@@ -51,15 +51,17 @@ class SubscriptionClient:
         self._node = format_node(jurisdiction)
         self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(self.subscribe_each, max_batch=MAX_SUBSCRIBED)
 
-    async def subscribe(self, subject_key: bytes) -> SubscribedSubject:
+    async def subscribe(self, subject_keys: Sequence[bytes]) -> SubscribedSubject:
         """Subscribe to a subject and return what the nation has of it now.
+
+        `subject_keys` are the keys of one document under each key version.
 
         Raises:
             Unavailable: UPSTREAM_UNAVAILABLE, the nation does not answer in time.
         """
         try:
             async with asyncio.timeout(seconds_left(self._timing.subscribe / _SHARE) * _SHARE):
-                return await self._coalescer.ask(subject_key)
+                return _joined(await asyncio.gather(*map(self._coalescer.ask, subject_keys)))
         except TimeoutError:
             raise _upstream_unavailable() from None
 
@@ -91,6 +93,16 @@ def _subscribed(subject: SubjectResults, links: Sequence[DocumentLink]) -> Subsc
     keys = list(subject.subject_keys)
     of_subject = [link for link in links if {link.document.subject_key, link.linked_document.subject_key} & set(keys)]
     return SubscribedSubject(keys, [replica_from_proto(result) for result in subject.results], of_subject)
+
+
+def _joined(found: Sequence[SubscribedSubject]) -> SubscribedSubject:
+    """Return what the nation has of one document under its keys, each result and link once."""
+    results = {(one.result.lab, one.result.report_number): one for subject in found for one in subject.replicas}
+    return SubscribedSubject(
+        list(dict.fromkeys(key for subject in found for key in subject.subject_keys)),
+        list(results.values()),
+        list({link.link_id: link for subject in found for link in subject.links}.values()),
+    )
 
 
 def _upstream_unavailable() -> Unavailable:

@@ -181,7 +181,7 @@ def settle(caller: Caller, unsettled: Unsettled, owner: Owner) -> Ruling:
     if unsettled.bind == access_pb2.BIND_OWN_REGION:
         owned = within(owner.region, caller.region)
     else:
-        own = () if caller.user is None else (caller.user, *caller.other_documents)
+        own = () if caller.user is None else (caller.user, *caller.other_documents, *caller.other_keys)
         owned = any(map(owner.is_about, own))
     if owned:
         return PERMITTED

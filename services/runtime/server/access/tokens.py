@@ -16,7 +16,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from services.domain.base64url import encode_base64url
-from services.domain.document import canonical_document
+from services.domain.document import Document, canonical_document
 from services.domain.instant import SECOND, Instant
 from services.domain.subject import Pepper
 from services.runtime.caller import EDGE, Caller
@@ -54,6 +54,7 @@ class Token:
         user: the subject key of the signed-in person; None without one.
         other_documents: the subject keys of further documents that the issuer has checked to be that person's.
         person: the hash of `sub`, by which two tokens of one person are recognised; empty without one.
+        other_keys: the keys of all these documents under the other key version, if there is one.
     """
 
     expire_time: Instant
@@ -64,6 +65,7 @@ class Token:
     user: bytes | None
     other_documents: tuple[bytes, ...] = ()
     person: str = ""
+    other_keys: tuple[bytes, ...] = ()
 
     @property
     def end(self) -> Instant:
@@ -101,6 +103,7 @@ class Tokens:
                 user=token.user,
                 other_documents=token.other_documents,
                 person=token.person,
+                other_keys=token.other_keys,
             )
         if token.certificate != _thumbprint(caller.certificate_hash):
             raise BadToken("the token is bound to another certificate, or to none (cnf.x5t#S256)")
@@ -110,6 +113,7 @@ class Tokens:
             user=token.user,
             other_documents=token.other_documents,
             person=token.person,
+            other_keys=token.other_keys,
         )
 
     def _read(self, text: str, now: Instant) -> Token:
@@ -145,37 +149,43 @@ class Tokens:
         if not expire - claims["iat"] <= MAX_LIFE_SECONDS:
             raise BadToken(f"the token is good for more than {MAX_LIFE_SECONDS} seconds")
         bound = claims.get("cnf")
+        user = _user(claims.get("hutong_document"))
+        others = _other_documents(claims.get("hutong_other_documents", []))
+        documents = [*([] if user is None else [user]), *others]
         return Token(
             expire_time=int(expire) * SECOND,
             certificate=str(bound.get("x5t#S256", "")) if isinstance(bound, Mapping) else "",
             name=_text(claims, "hutong_name"),
             role=_text(claims, "hutong_role"),
             region=_text(claims, "hutong_region"),
-            user=self._user(claims.get("hutong_document")),
-            other_documents=self._other_documents(claims.get("hutong_other_documents", [])),
+            user=None if user is None else self._pepper.subject_key(user),
+            other_documents=tuple(map(self._pepper.subject_key, others)),
             person=_hash(_text(claims, "sub")),
+            other_keys=tuple(key for one in documents for key in self._pepper.subject_keys(one)[1:]),
         )
 
-    def _user(self, stated: Any) -> bytes | None:
-        return None if stated is None else self._subject_key("hutong_document", stated)
 
-    def _other_documents(self, stated: Any) -> tuple[bytes, ...]:
-        if not isinstance(stated, list) or len(stated) > MAX_OTHER_DOCUMENTS:
-            raise BadToken(f"the claim hutong_other_documents is no list of at most {MAX_OTHER_DOCUMENTS} documents")
-        return tuple(self._subject_key("hutong_other_documents", one) for one in stated)
+def _user(stated: Any) -> Document | None:
+    return None if stated is None else _document("hutong_document", stated)
 
-    def _subject_key(self, claim: str, stated: Any) -> bytes:
-        try:
-            message = IdentityDocument(
-                type=DocumentType.Value(f"DOCUMENT_TYPE_{stated['type']}"),
-                number=stated["number"],
-                issuing_country=stated.get("issuing_country", ""),
-            )
-            document = canonical_document(message.type, message.number, message.issuing_country)
-        except (ValueError, TypeError, KeyError, AttributeError):
-            # The cause is left out, because it could contain the number.
-            raise BadToken(f"the claim {claim} has no type and number of a document") from None
-        return self._pepper.subject_key(document)
+
+def _other_documents(stated: Any) -> list[Document]:
+    if not isinstance(stated, list) or len(stated) > MAX_OTHER_DOCUMENTS:
+        raise BadToken(f"the claim hutong_other_documents is no list of at most {MAX_OTHER_DOCUMENTS} documents")
+    return [_document("hutong_other_documents", one) for one in stated]
+
+
+def _document(claim: str, stated: Any) -> Document:
+    try:
+        message = IdentityDocument(
+            type=DocumentType.Value(f"DOCUMENT_TYPE_{stated['type']}"),
+            number=stated["number"],
+            issuing_country=stated.get("issuing_country", ""),
+        )
+        return canonical_document(message.type, message.number, message.issuing_country)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # The cause is left out, because it could contain the number.
+        raise BadToken(f"the claim {claim} has no type and number of a document") from None
 
 
 def _earlier(end: Instant | None, token: Token) -> Instant:

@@ -388,12 +388,12 @@ async def test_a_caller_that_is_no_province_is_refused(sqlite_country: Country) 
         node = f"nodes/{region}"
         subscription = nation.SubscribeSubjects(SubscribeSubjectsRequest(node=node, subject_keys=keys))
         assert await refusal(subscription) == (precondition, "NOT_AN_UPSTREAM")
-        watch = nation.WatchNotifications(WatchNotificationsRequest(node=node, pepper_mark=mark))
+        watch = nation.WatchNotifications(WatchNotificationsRequest(node=node, key_version=1, pepper_mark=mark))
         assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
     jilin = "nodes/220000"
-    watch = nation.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=b"\0" * 16))
+    watch = nation.WatchNotifications(WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=b"\0" * 16))
     assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
-    watch = province.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=mark))
+    watch = province.WatchNotifications(WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=mark))
     assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
     assert sqlite_country.nation.rows(subscriptions, "node") == []
 
@@ -409,7 +409,7 @@ async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
     ((_, commit_time),) = country.nation.rows(notifications, "number", "commit_time")[1:]
     mark = pepper_mark(PEPPER)
     for cursor, at in ((3, commit_time), (2, commit_time - HOUR), (2, None)):
-        request = WatchNotificationsRequest(node="nodes/410000", cursor=cursor, pepper_mark=mark)
+        request = WatchNotificationsRequest(node="nodes/410000", cursor=cursor, key_version=1, pepper_mark=mark)
         if at is not None:
             request.commit_time.CopyFrom(to_timestamp(at))
         call = country.nation.exchange.WatchNotifications(request)
@@ -418,7 +418,7 @@ async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
 
 async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     async with open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation:
-        request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+        request = WatchNotificationsRequest(node="nodes/410000", key_version=1, pepper_mark=pepper_mark(PEPPER))
         call = nation.exchange.WatchNotifications(request)
         first = await call.read()
         assert (first.cursor, len(first.changes)) == (0, 0)

@@ -129,7 +129,7 @@ async def test_a_token_cannot_be_made_without_the_secret(node: ResultsNode) -> N
     await node.upload(make_tubes(3))
     request = ListResultsRequest(lab=LAB_NAME)
     forgeries = [
-        PageTokens(secret).issue(request, position)
+        PageTokens([secret]).issue(request, position)
         for secret in (b"", b"guess" * 8)
         for position in (["R0", 1], ["R0"], [], [None, 1], ["R\0", 1], [7, 1], [{}, 1], ["R0", "1"])  # type: ignore[list-item]
     ]

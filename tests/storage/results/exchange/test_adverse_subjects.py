@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, TypeGuard
 
 import pytest
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, select, text
 
 from services.domain.instant import DAY, HOUR, Instant
 from services.domain.names import DEFAULT_ITEM
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.store import find_linked
+from services.results.documents.tables import key_pairs
 from services.results.exchange.apply import Arrival
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications import read_notifications, repeat_adverse
@@ -334,3 +336,63 @@ def count_waiting(connection: Connection) -> int:
     query = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = :lock"
     count: int = connection.execute(text(query), {"lock": AdvisoryLock.SUBSCRIPTION}).scalar_one()
     return count
+
+
+NEWER = 100
+"""The key of person p under the newer key version is subject_key(NEWER + p)."""
+
+
+def newer(source: str, person: int, outcome: Outcome = NEGATIVE) -> Replica:
+    """Return an upload under the newer version of the pepper, which states the older key."""
+    uploaded = report(source, NEWER + person, outcome)
+    return uploaded._replace(key_version=2, other_key=subject_key(person))
+
+
+async def pairs(nation: Laboratory) -> int:
+    """Return how many keys are stored with their other keys."""
+
+    def count(connection: Connection) -> int:
+        return len(connection.execute(select(key_pairs)).all())
+
+    return await nation.database.read(count)
+
+
+@pytest.mark.parametrize("positive_first", [True, False])
+async def test_while_the_key_rotates_a_subject_is_named_by_both_keys(
+    nation: Laboratory, *, positive_first: bool
+) -> None:
+    """Jilin has a negative under one version, Henan a positive under the other."""
+    if positive_first:
+        await receive(nation, HENAN, report(HENAN, 0, POSITIVE))
+        await receive(nation, JILIN, newer(JILIN, 0))
+    else:
+        await receive(nation, JILIN, report(JILIN, 0))
+        await receive(nation, HENAN, newer(HENAN, 0, POSITIVE))
+    assert set(await told(nation, JILIN)) >= {subject_key(0), subject_key(NEWER)}
+    assert await pairs(nation) == 0
+
+
+async def test_a_later_correction_reaches_a_node_that_knows_the_subject_by_the_other_key(nation: Laboratory) -> None:
+    """A correction states no other key, and the nation stores no pairs of subjects without links."""
+    await receive(nation, JILIN, report(JILIN, 0))
+    await receive(nation, HENAN, newer(HENAN, 0))
+    corrected = report(HENAN, NEWER, POSITIVE, revision=2)
+    await receive(nation, HENAN, corrected)
+    assert f"{corrected.result.report_number}@2" in await told(nation, JILIN)
+    await receive(nation, JILIN, report(JILIN, 0, POSITIVE, revision=2))
+    assert f"{JILIN}-0@2" in await told(nation, HENAN)
+    assert await told(nation, SHANDONG) == []
+    assert await pairs(nation) == 0
+
+
+async def test_an_upload_elsewhere_joins_the_links_of_a_document_under_its_older_key(nation: Laboratory) -> None:
+    """The link was made in Jilin before the change, and Shandong has never heard of it."""
+    await receive(nation, JILIN, report(JILIN, 0), report(JILIN, 1), link(0, 1))
+    await nation.database.write(subscribe_node, HENAN, [subject_key(0)], NOW)
+    await receive(nation, SHANDONG, newer(SHANDONG, 1), newer(SHANDONG, 2))
+    linked = await nation.database.read(find_linked, [subject_key(0)])
+    assert set(linked[subject_key(0)]) == {subject_key(person) for person in (0, 1, NEWER + 1)}
+    assert await pairs(nation) == 2
+    notified = await nation.database.read(read_notifications, HENAN, 0)
+    (copy,) = [change for one in notified for change in one.changes if is_replica(change)]
+    assert (copy.result.subject_key, copy.other_key) == (subject_key(NEWER + 1), subject_key(1))

@@ -195,7 +195,7 @@ async def test_a_subscription_made_while_reports_come_in_misses_none(nation: Lab
 async def test_there_are_so_many_watches_and_no_more(nation: Laboratory) -> None:
     """A new watch is admitted when one has ended."""
     stream = NotificationStream(nation.database, PEPPER, nation.clock, Drain(), ResultsTiming(), max_watches=2)
-    request = WatchNotificationsRequest(node="nodes/410000", pepper_mark=pepper_mark(PEPPER))
+    request = WatchNotificationsRequest(node="nodes/410000", key_version=1, pepper_mark=pepper_mark(PEPPER))
     watches = [aiter(stream.watch(request)) for _ in range(2)]
     for watch in watches:
         await anext(watch)

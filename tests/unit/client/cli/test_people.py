@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hutong.type.v1 import identity_pb2, purpose_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
-from hutong_client.cli.people import read_lines, read_people, read_question
+from hutong_client.cli.people import open_people, read_line, read_lines, read_question
+from hutong_client.formatting import SHANGHAI
 from hutong_client.tables.rows import NotATable
 
 from tests.support.client.laboratory_files import CARDS
@@ -26,7 +27,8 @@ def test_people_of_a_csv_differ_from_the_template_where_they_say_so(tmp_path: Pa
         "4.1E+17,居民身份证,,,\n",
         encoding="utf-8",
     )
-    first, second, bad = read_people(path, TEMPLATE)
+    with open_people(path, TEMPLATE) as people:
+        first, second, bad = people.questions
     assert (first.mark, first.request.region, first.request.document.type) == (
         "2",
         "410105",
@@ -55,8 +57,8 @@ def test_file_that_names_no_person_is_refused(tmp_path: Path) -> None:
     for text in ("", "name,region\nx,y\n"):
         path = tmp_path / "people.csv"
         path.write_text(text)
-        with pytest.raises(NotATable):
-            list(read_people(path, TEMPLATE))
+        with pytest.raises(NotATable), open_people(path, TEMPLATE) as people:
+            list(people.questions)
 
 
 def test_lines_of_a_pipe_come_completely(tmp_path: Path) -> None:
@@ -65,3 +67,64 @@ def test_lines_of_a_pipe_come_completely(tmp_path: Path) -> None:
     path.write_text("a\nbb\nccc", encoding="utf-8")
     with path.open("rb") as file:
         assert list(read_lines(file.fileno())) == ["a", "bb", "ccc"]
+
+
+TOKEN = "AQE" + "x-_9" * 20
+
+
+@pytest.mark.parametrize(
+    ("line", "document"),
+    [
+        (f"{CARDS[0]}\t赵示例", ("DOCUMENT_TYPE_RESIDENT_ID_CARD", CARDS[0], "赵示例", "")),
+        (f"  {CARDS[0]}\t 赵 示例 \r", ("DOCUMENT_TYPE_RESIDENT_ID_CARD", CARDS[0], "赵 示例", "")),
+        ("X1234567\tJean Dupont\tpassport\tFRA", ("DOCUMENT_TYPE_PASSPORT", "X1234567", "Jean Dupont", "FRA")),
+        ("830000199001011239\t林示例", ("DOCUMENT_TYPE_RESIDENCE_PERMIT", "830000199001011239", "林示例", "")),
+        (CARDS[0], ("DOCUMENT_TYPE_RESIDENT_ID_CARD", CARDS[0], "", "")),
+    ],
+    ids=["number and name", "spaces and CR", "passport", "residence permit", "number alone"],
+)
+def test_line_is_a_number_and_a_name(line: str, document: tuple[str, ...]) -> None:
+    """The template's place and purpose count. The service decides whether the number alone is enough."""
+    asked = read_line(3, line, TEMPLATE)
+    read = asked.request.document
+    assert not asked.fault
+    assert (identity_pb2.DocumentType.Name(read.type), read.number, read.name, read.issuing_country) == document
+    assert (asked.row, asked.request.region) == (3, "410105")
+
+
+def test_line_is_a_token_or_json() -> None:
+    """A token is longer than any number. A line of JSON is read as before."""
+    assert read_line(1, f"\ufeff{TOKEN}\n", TEMPLATE).request.holder_token == TOKEN
+    assert read_line(1, json.dumps({"document": {"number": "A"}}), TEMPLATE).request.document.number == "A"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "赵示例",
+        f"{CARDS[0]},赵示例",
+        f"{CARDS[0]} 赵示例",
+        "\t赵示例",
+        "X1234567\tJean",
+        f"{CARDS[0]}\t赵\ufffd",
+        "1\t2\t3\t4\t5",
+    ],
+)
+def test_line_that_cannot_be_asked_has_a_fault(line: str) -> None:
+    """The fault says what is expected. It has nothing of the line."""
+    fault = read_line(1, line, TEMPLATE).fault
+    assert fault
+    assert CARDS[0] not in fault
+
+
+def test_departures_are_read_in_the_stated_zone(tmp_path: Path) -> None:
+    """In one column or in two. Without a zone the row has a fault that names the option."""
+    for titles, cells in (("出发时间", "2022-08-11 09:30"), ("出发日期,出发时间", "2022-08-11,09:30")):
+        path = tmp_path / "people.csv"
+        path.write_text(f"证件号码,姓名,{titles}\n{CARDS[0]},赵示例,{cells}\n", encoding="utf-8")
+        with open_people(path, TEMPLATE, zone=SHANGHAI) as people:
+            (asked,) = people.questions
+        assert asked.request.use_time.seconds == 1_660_181_400
+        with open_people(path, TEMPLATE) as people:
+            (asked,) = people.questions
+        assert "--timezone" in asked.fault

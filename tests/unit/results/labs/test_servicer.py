@@ -40,7 +40,7 @@ class Store:
 async def test_only_the_nations_supervisor_registers_at_the_nation(
     caller: Caller, at_nation: bool, error: type[Exception]
 ) -> None:
-    servicer = LabServicer(cast("LabStore", Store()), PageTokens(b"k" * 32), FixedClock(NOW), at_nation=at_nation)
+    servicer = LabServicer(cast("LabStore", Store()), PageTokens([b"k" * 32]), FixedClock(NOW), at_nation=at_nation)
     call = Call("test")
     call.caller = caller
     token = current_call.set(call)

@@ -130,3 +130,40 @@ def test_a_command_never_shows_its_arguments() -> None:
     node = settings(command="vault read -token=t0psecret pepper")
     assert "t0psecret" not in f"{node!r} {node.redacted()}"
     assert node.redacted()["pepper"] == "command"
+
+
+def test_a_second_pepper_is_read_with_its_version(tmp_path: Path) -> None:
+    """It is looked up and not written. Its version follows or precedes the other one."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_bytes(b"1" * 32)
+    second.write_bytes(b"2" * 32)
+    given = {"file": str(first), "other_file": str(second), "other_version": "2"}
+    pepper = settings(**given).pepper()
+    assert pepper.other is not None
+    assert (pepper.version, pepper.other.version, pepper.other.secret) == (1, 2, b"2" * 32)
+    pepper = settings(file=str(second), version="2", other_file=str(first), other_version="1").pepper()
+    assert [one.version for one in pepper.versions] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"other_version": "2"}, "HUTONG_PEPPER_OTHER_VERSION goes with"),
+        ({"other_file": "first"}, "HUTONG_PEPPER_OTHER_VERSION goes with"),
+        ({"other_file": "first", "other_version": "3"}, "one more or one less"),
+        ({"other_file": "first", "other_version": "1"}, "one more or one less"),
+        ({"other_file": "first", "other_command": "x", "other_version": "2"}, "give one of HUTONG_PEPPER_OTHER_FILE"),
+        ({"other_file": "first", "other_version": "2"}, "the same secret"),
+        ({"other_file": "nowhere", "other_version": "2"}, "HUTONG_PEPPER_OTHER_FILE cannot be read"),
+        ({"other_command": "/nowhere/vault", "other_version": "2"}, "HUTONG_PEPPER_OTHER_COMMAND cannot be run"),
+        ({"version": "0"}, "HUTONG_PEPPER_VERSION must be a whole number"),
+    ],
+)
+def test_a_faulty_second_pepper_is_one_line(
+    given: dict[str, str], cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").write_bytes(b"1" * 32)
+    with pytest.raises(BadSetting, match=cause) as caught:
+        settings(file="first", **given).pepper()
+    assert "\n" not in str(caught.value)

@@ -124,11 +124,13 @@ def test_a_second_document_is_the_users_if_the_token_says_so() -> None:
 def test_a_decision_is_about_the_user_with_a_document_and_without() -> None:
     """The store knows about whom it is: about any document of the user's, or about another person."""
     given_ = grant(access_pb2.ROLE_APP, access_pb2.BIND_OWN_USER, "document", may_omit=True, also="decision")
-    caller = Caller("app", "apps/1", user=subject_key(1), other_documents=(subject_key(2),))
+    # Person 4 is the first document's key under the other key version.
+    other_keys = (subject_key(4),)
+    caller = Caller("app", "apps/1", user=subject_key(1), other_documents=(subject_key(2),), other_keys=other_keys)
     for document in (None, make_document(1)):
         ruling = rule(caller, given_, ReportRefusalRequest(decision="decisions/1", document=document))
         assert isinstance(ruling, Unsettled)
-        for person, settled in ((1, PERMITTED), (2, PERMITTED), (3, Hidden("decisions/1"))):
+        for person, settled in ((1, PERMITTED), (2, PERMITTED), (4, PERMITTED), (3, Hidden("decisions/1"))):
             key = subject_key(person)
             assert settle(caller, ruling, Owner("", lambda asked, key=key: asked == key)) == settled
     assert rule(caller, given_, ReportRefusalRequest(decision="decisions/1", document=make_document(3))) is DENIED

@@ -32,11 +32,11 @@ def read(text: str, purpose: int = HOTEL, now: int = NOW, seal: TokenSeal = SEAL
 
 @given(st.binary(min_size=16, max_size=16), st.text(max_size=128), st.sampled_from([0, HOTEL]))
 def test_every_node_reads_what_one_issued(subject_key: bytes, name: str, purpose: int) -> None:
-    text = SEAL.issue(subject_key, mask_name(name), purpose, NOW)
+    text = SEAL.issue([subject_key], mask_name(name), purpose, NOW)
     assert len(text) <= 512
     token = read(text, seal=TokenSeal(Pepper(b"p" * 32)))
     assert isinstance(token, HolderToken)
-    assert token[1:] == (subject_key, mask_name(name), purpose, NOW)
+    assert token[1:] == (subject_key, mask_name(name), purpose, NOW, b"")
     assert mask_name(name) == "" or mask_name(name) not in repr(token)
 
 
@@ -51,18 +51,18 @@ def test_every_node_reads_what_one_issued(subject_key: bytes, name: str, purpose
     ],
 )
 def test_a_token_ends(after: int, is_good: bool) -> None:
-    found = read(SEAL.issue(KEY, "", 0, NOW), now=NOW + after)
+    found = read(SEAL.issue([KEY], "", 0, NOW), now=NOW + after)
     assert isinstance(found, HolderToken) if is_good else found == "HOLDER_TOKEN_EXPIRED"
     assert (GOOD_FOR, CLOCK_SKEW) == (60 * SECOND, 30 * SECOND)
 
 
 def test_a_token_may_be_for_one_purpose() -> None:
-    assert read(SEAL.issue(KEY, "", VENUE, NOW)) == "HOLDER_TOKEN_OTHER_PURPOSE"
-    assert isinstance(read(SEAL.issue(KEY, "", VENUE, NOW), VENUE), HolderToken)
+    assert read(SEAL.issue([KEY], "", VENUE, NOW)) == "HOLDER_TOKEN_OTHER_PURPOSE"
+    assert isinstance(read(SEAL.issue([KEY], "", VENUE, NOW), VENUE), HolderToken)
 
 
 # Issued once, because a token is random and the examples depend on its letters.
-ISSUED = SEAL.issue(KEY, "张*", 0, NOW)
+ISSUED = SEAL.issue([KEY], "张*", 0, NOW)
 
 
 @given(st.data())
@@ -77,11 +77,37 @@ def test_a_changed_or_cut_token_is_invalid(data: st.DataObject) -> None:
 
 
 def test_a_token_of_another_nation_is_invalid_and_two_tokens_differ() -> None:
-    text = SEAL.issue(KEY, "", 0, NOW)
+    text = SEAL.issue([KEY], "", 0, NOW)
     assert read(text, seal=TokenSeal(Pepper(b"q" * 32))) == "HOLDER_TOKEN_INVALID"
     assert read(text, seal=TokenSeal(Pepper(b"p" * 32, version=2))) == "HOLDER_TOKEN_INVALID"
-    again = SEAL.issue(KEY, "", 0, NOW)
+    again = SEAL.issue([KEY], "", 0, NOW)
     one, other = read(text), read(again)
     assert isinstance(one, HolderToken)
     assert isinstance(other, HolderToken)
     assert one.token_id != other.token_id
+
+
+def test_a_token_has_a_key_of_each_version_while_the_pepper_rotates() -> None:
+    """A node reads the keys of those versions that it has, the one that it writes first."""
+    old, new = Pepper(b"p" * 32), Pepper(b"q" * 32, version=2)
+    old_new, new_old = Pepper(old.secret, 1, new), Pepper(new.secret, 2, old)
+    keys = {1: b"1" * 16, 2: b"2" * 16}
+    expected = {
+        (old, old): (1,),
+        (old, old_new): (1,),
+        (old, new_old): (1,),
+        (old_new, old): (1,),
+        (old_new, new_old): (2, 1),
+        (old_new, old_new): (1, 2),
+        (new_old, old_new): (1, 2),
+        (new_old, new): (2,),
+        (new, new_old): (2,),
+    }
+    for (issuer, reader), versions in expected.items():
+        text = TokenSeal(issuer).issue([keys[one.version] for one in issuer.versions], "张*", 0, NOW)
+        token = read(text, seal=TokenSeal(reader))
+        assert isinstance(token, HolderToken)
+        found = [key for key in (token.subject_key, token.other_key) if key]
+        assert (found, token.masked_name) == ([keys[version] for version in versions], "张*")
+    text = TokenSeal(old).issue([keys[1]], "", 0, NOW)
+    assert read(text, seal=TokenSeal(new)) == "HOLDER_TOKEN_INVALID"

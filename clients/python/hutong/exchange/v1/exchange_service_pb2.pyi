@@ -36,16 +36,25 @@ class ReplicateStart(_message.Message):
     PEPPER_MARK_FIELD_NUMBER: _builtins.int
     REMOVED_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
+    OTHER_KEY_VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_PEPPER_MARK_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The sending node, "nodes/{region}"."""
     log_id: _builtins.str
     """The identity of its change log, a UUID. It changes if the log begins anew."""
     key_version: _builtins.int
-    """The version of the pepper that made its subject keys."""
+    """The version of the pepper with which the node makes subject keys now. The receiver must read this version, and the
+    node must read the version that the receiver writes; otherwise the stream ends with FAILED_PRECONDITION
+    (PEPPER_MISMATCH). So nodes change the pepper one after the other.
+    """
     pepper_mark: _builtins.bytes
     """A keyed hash over a constant and the version of the rule of document classes, 16 bytes. It differs for another
     pepper and for another rule.
     """
+    other_key_version: _builtins.int
+    """The version of the pepper that the node reads besides key_version, while the pepper changes; 0 for none."""
+    other_pepper_mark: _builtins.bytes
+    """The mark of that other version; empty for none."""
     @_builtins.property
     def removed(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
         """Each writer whose log retention has shortened, with the number of commits that were removed from its beginning.
@@ -65,10 +74,12 @@ class ReplicateStart(_message.Message):
         pepper_mark: _builtins.bytes = ...,
         removed: _abc.Iterable[_node_pb2.WriterPosition] | None = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
+        other_key_version: _builtins.int = ...,
+        other_pepper_mark: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "log_id", b"log_id", "node", b"node", "pepper_mark", b"pepper_mark", "removed", b"removed", "send_time", b"send_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_version", b"key_version", "log_id", b"log_id", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark", "removed", b"removed", "send_time", b"send_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -244,6 +255,7 @@ class LookupSubjectsRequest(_message.Message):
     CLAIMED_REPORTS_FIELD_NUMBER: _builtins.int
     AT_LEAST_AS_FRESH_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """The largest number of results of each subject inside the asking node's region, and also outside it, as in
     LookupLatest: 1 to 20; 0 means 3.
@@ -252,7 +264,7 @@ class LookupSubjectsRequest(_message.Message):
     """The node that asks, "nodes/{region}"."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 500 subject keys of 16 bytes."""
+        """1 to 500 subject keys of 16 bytes, under the version of the pepper that the asking node writes."""
 
     @_builtins.property
     def claimed_reports(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.ClaimedReport]:
@@ -270,6 +282,12 @@ class LookupSubjectsRequest(_message.Message):
         each item by itself. claimed_reports are looked up whatever their item.
         """
 
+    @_builtins.property
+    def other_subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Empty, or one entry for each of subject_keys, in order: the key of the same document under the other version that
+        the asking node reads, while the pepper changes. Both keys of a document are looked up as one.
+        """
+
     def __init__(
         self,
         *,
@@ -279,10 +297,11 @@ class LookupSubjectsRequest(_message.Message):
         claimed_reports: _abc.Iterable[_lookup_pb2.ClaimedReport] | None = ...,
         at_least_as_fresh: _abc.Iterable[_builtins.str] | None = ...,
         items: _abc.Iterable[_builtins.str] | None = ...,
+        other_subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "items", b"items", "limit", b"limit", "node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_least_as_fresh", b"at_least_as_fresh", "claimed_reports", b"claimed_reports", "items", b"items", "limit", b"limit", "node", b"node", "other_subject_keys", b"other_subject_keys", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,7 +322,7 @@ class SubjectResults(_message.Message):
 
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """All keys of the subject, the requested one first."""
+        """All keys of the subject, the requested one first. A document may have a key under each of two versions."""
 
     @_builtins.property
     def lab_standings(self) -> _containers.RepeatedScalarFieldContainer[_lab_pb2.LabStanding.ValueType]:
@@ -422,7 +441,9 @@ class SubscribeSubjectsRequest(_message.Message):
     """The node that asks, "nodes/{region}"."""
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
-        """1 to 500 subject keys of 16 bytes."""
+        """1 to 500 subject keys of 16 bytes. While the pepper changes, a node names each document by its keys under both
+        versions, as two entries.
+        """
 
     def __init__(
         self,
@@ -476,12 +497,21 @@ class WatchNotificationsRequest(_message.Message):
     CURSOR_FIELD_NUMBER: _builtins.int
     PEPPER_MARK_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_KEY_VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_PEPPER_MARK_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The watching node, "nodes/{region}"."""
     cursor: _builtins.int
     """The number of the last notification that the node has processed; 0 for all that are kept."""
     pepper_mark: _builtins.bytes
     """The pepper mark as in ReplicateStart."""
+    key_version: _builtins.int
+    """As in ReplicateStart."""
+    other_key_version: _builtins.int
+    """As in ReplicateStart."""
+    other_pepper_mark: _builtins.bytes
+    """As in ReplicateStart."""
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
         """The commit_time that came with the cursor; absent with 0. The nation uses it to recognise a cursor from before a
@@ -496,10 +526,13 @@ class WatchNotificationsRequest(_message.Message):
         cursor: _builtins.int = ...,
         pepper_mark: _builtins.bytes = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
+        key_version: _builtins.int = ...,
+        other_key_version: _builtins.int = ...,
+        other_pepper_mark: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "cursor", b"cursor", "node", b"node", "pepper_mark", b"pepper_mark"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "cursor", b"cursor", "key_version", b"key_version", "node", b"node", "other_key_version", b"other_key_version", "other_pepper_mark", b"other_pepper_mark", "pepper_mark", b"pepper_mark"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -55,12 +55,15 @@ class ReplicatedResult(_message.Message):
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     NAME_HASH_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
     subject_key: _builtins.bytes
     """The subject key: HMAC-SHA-256 with the nation's pepper over document class (docs/identifiers.md §3) and canonical
     number, first 16 bytes.
     """
     key_version: _builtins.int
-    """The version of the pepper that made subject_key."""
+    """The version of the pepper that made subject_key. In the responses of LookupSubjects it is the version that the
+    answering node writes, and the subject key may be of the other one.
+    """
     content_hash: _builtins.bytes
     """A hash, 16 bytes, over everything that the laboratory stated of this person. The person enters it only as keyed
     hashes. It distinguishes a report that came twice from two reports with one number. UploadService.UploadResults
@@ -98,6 +101,12 @@ class ReplicatedResult(_message.Message):
     """The hash of the person's name, 17 bytes: the version of the names' normal form, and a hash of the name in this form
     under a key of the nation (docs/identifiers.md §4). Empty if no name was stated, or if it has no version. It is
     compared with the name that a gate states.
+    """
+    other_subject_key: _builtins.bytes
+    """The key of the same document under the other version, while the pepper changes. A node sends it with what a
+    laboratory has uploaded, so that the nation knows the subscriptions and links of the document under its other key.
+    The nation sends it for a document with links. The receiver stores it only for documents with links. Empty if the
+    sender does not know it.
     """
     @_builtins.property
     def sample_time(self) -> _timestamp_pb2.Timestamp:
@@ -150,10 +159,11 @@ class ReplicatedResult(_message.Message):
         source_node: _builtins.str = ...,
         item: _builtins.str = ...,
         name_hash: _builtins.bytes = ...,
+        other_subject_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["national_receive_time", b"national_receive_time", "receive_time", b"receive_time", "report_time", b"report_time", "sample_time", b"sample_time", "test_time", b"test_time", "upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hash", b"name_hash", "national_receive_time", b"national_receive_time", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "sampling_hash", b"sampling_hash", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "subject_key", b"subject_key", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hash", b"content_hash", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hash", b"name_hash", "national_receive_time", b"national_receive_time", "other_subject_key", b"other_subject_key", "outcome", b"outcome", "pool_size", b"pool_size", "receive_time", b"receive_time", "report_number", b"report_number", "report_time", b"report_time", "revision", b"revision", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time", b"sample_time", "sampling_hash", b"sampling_hash", "source_node", b"source_node", "specimen", b"specimen", "state", b"state", "subject_key", b"subject_key", "test_time", b"test_time", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -189,6 +199,7 @@ class ReplicatedTubes(_message.Message):
     CONTENT_HASHES_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     NAME_HASHES_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
     key_version: _builtins.int
@@ -200,6 +211,10 @@ class ReplicatedTubes(_message.Message):
     name_hashes: _builtins.bytes
     """As in ReplicatedResult: 17 bytes for each person, concatenated; zeros for a person without a hash. The column is
     empty if no person has one.
+    """
+    other_subject_keys: _builtins.bytes
+    """As in ReplicatedResult: 16 bytes for each person, concatenated; zeros for a person without another key. The column
+    is empty if no person has one.
     """
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
@@ -284,10 +299,11 @@ class ReplicatedTubes(_message.Message):
         content_hashes: _builtins.bytes = ...,
         item: _abc.Iterable[_builtins.str] | None = ...,
         name_hashes: _builtins.bytes = ...,
+        other_subject_keys: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hashes", b"name_hashes", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hashes", b"name_hashes", "other_subject_keys", b"other_subject_keys", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,6 +323,9 @@ class ReplicatedLink(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNLINK_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
+    KEY_VERSION_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
+    LINKED_OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"links/{uuid7}"."""
     subject_key: _builtins.bytes
@@ -319,6 +338,14 @@ class ReplicatedLink(_message.Message):
     """The type of that document."""
     source_node: _builtins.str
     """The node that made it, "nodes/{region}". Empty for the sender."""
+    key_version: _builtins.int
+    """The version of the pepper that made the two subject keys; 0 means 1."""
+    other_subject_key: _builtins.bytes
+    """The key of the first document under the other version, while the pepper changes; empty if the sender does not know
+    it. The receiver stores both keys of a document with links, so that a link leads to results under either version.
+    """
+    linked_other_subject_key: _builtins.bytes
+    """The same for the other document."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were linked."""
@@ -340,10 +367,13 @@ class ReplicatedLink(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unlink_time: _timestamp_pb2.Timestamp | None = ...,
         source_node: _builtins.str = ...,
+        key_version: _builtins.int = ...,
+        other_subject_key: _builtins.bytes = ...,
+        linked_other_subject_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_version", b"key_version", "linked_other_subject_key", b"linked_other_subject_key", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "other_subject_key", b"other_subject_key", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from datetime import tzinfo
-from itertools import count, islice
+from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +17,46 @@ from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, say_failure
-from hutong_client.cli.journal import CannotResume, Journal, hash_file, journal_path, lock_path, read_journal
+from hutong_client.cli.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.lock import Locked, hold_lock
-from hutong_client.cli.options import ENCODING, ITEM, LAB, Node, NodeCommand, json_option
+from hutong_client.cli.options import (
+    ENCODING,
+    ITEM,
+    LAB,
+    Node,
+    NodeCommand,
+    json_option,
+)
 from hutong_client.cli.output import print_json, say
-from hutong_client.cli.upload_files import find_files
+from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
+from hutong_client.cli.profiles.profile import Profile, profile_option
+from hutong_client.cli.upload_files import find_files, find_folder
 from hutong_client.cli.upload_run import UploadRun
+from hutong_client.cli.uploads.order import Order, open_journal
+from hutong_client.cli.uploads.source import Source, open_source
+from hutong_client.cli.watched.run import watch_folder
+from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
 from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
 from hutong_client.tables.faults import BadCell
-from hutong_client.tables.open import detect_format, open_table
-from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact, part_path
+from hutong_client.tables.open import open_table
+from hutong_client.tables.rejected.rejects import NotFree
 from hutong_client.tables.rows import NotATable, Row, Table
-from hutong_client.tables.times import has_zone, parse_zone
+from hutong_client.tables.times import has_zone
 from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
-_EXTENSIONS = {"ndjson": ".ndjson", "csv": ".csv", "xlsx": ".xlsx", "old": ".xlsx"}
-"""The format of the rejects file by that of the uploaded file."""
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
 
 @click.command(cls=NodeCommand, example="day.xlsx --lab 91220502MA000LAB8G --timezone Asia/Shanghai --region 220502")
 @click.argument("given", metavar="FILE...", nargs=-1, required=True)
-@click.option(
-    "--lab", type=LAB, required=True, help="The laboratory that made the file, labs/{uscc} or its code alone."
-)
-@click.option("--timezone", default="", help="Zone of the times without one, as Asia/Shanghai. There is no default.")
+@profile_option
+@click.option("--lab", type=LAB, help="The laboratory that made the file, labs/{uscc} or its code alone.")
+@timezone_option("Zone of the times without one, as Asia/Shanghai. There is no default.")
 @click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
 @click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file, as big5.  [default: detected]")
 @click.option(
@@ -54,7 +66,22 @@ _ROWS_LOOKED_AT = 50
     multiple=True,
     help="An item that the file may hold besides nucleic acid of SARS-CoV-2, as sars-cov-2-antigen; repeatable.",
 )
+@column_option
 @click.option("--resume", is_flag=True, help="Continue an interrupted upload of this file.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Upload the files of one folder as they come, until Ctrl-C: each complete file once, known by its content.",
+)
+@click.option("--once", is_flag=True, help="With --watch, end when every file of the folder was uploaded.")
+@click.option(
+    "--settle",
+    "settle_seconds",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="With --watch, the seconds for which a file must stay unchanged before it is read.",
+)
 @click.option("--validate-only", is_flag=True, help="Validate everything and store nothing.")
 @click.option(
     "--rejects",
@@ -64,6 +91,11 @@ _ROWS_LOOKED_AT = 50
     "[default: FILE.rejects.csv, .xlsx for a workbook, .ndjson for NDJSON; if it exists, FILE.rejects.2.csv and so on]",
 )
 @click.option(
+    "--work-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder for the journal and the rejected rows, if that of FILE cannot be written.",
+)
+@click.option(
     "--batch-size", type=click.IntRange(1, MAX_TUBES), default=500, show_default=True, help="Tubes per batch."
 )
 @json_option
@@ -71,14 +103,20 @@ _ROWS_LOOKED_AT = 50
 def upload(
     node: Node,
     given: Sequence[str],
-    lab: str,
+    profile: Profile,
+    lab: str | None,
     timezone: str,
     region: str,
     encoding: str,
     items: Sequence[str],
+    columns: Sequence[str],
     resume: bool,
+    watch: bool,
+    once: bool,
+    settle_seconds: float,
     validate_only: bool,
     rejects_path: Path | None,
+    work_dir: Path | None,
     batch_size: int,
     as_json: bool,
 ) -> ExitCode:
@@ -89,37 +127,51 @@ def upload(
     Uploading a file again stores nothing twice and keeps the earlier file of rejected rows. Exit code 3 means that rows
     were rejected.
 
-    FILE may also be a folder or a pattern such as "day*.xlsx". Each of several files is uploaded as if it were given
-    alone, and a faulty one does not stop the others. The exit code is the smallest one that is not 0.
+    FILE may also be - for standard input, a folder, or a pattern such as "day*.xlsx". Each of several files is uploaded
+    as if it were given alone, and a faulty one does not stop the others. The exit code is the smallest one that is not
+    0.
+
+    With --watch, FILE is one folder. A file is read when it has stayed unchanged for --settle seconds. What was sent is
+    kept in the folder, by content, so that nothing is sent twice, also after a kill. An interrupted upload goes on.
+    With --json, each file gets one line.
     """
+    profile = profile.merge(lab=lab, timezone=timezone, region=region, encoding=encoding, items=items, columns=columns)
+    if not profile.lab:
+        raise click.UsageError("give the laboratory with --lab, or a profile that names it with --profile")
+    node = profile.node(node)
+    if watch and (validate_only or resume or rejects_path):
+        raise click.UsageError("--watch resumes by itself; give it without --resume, --validate-only and --rejects")
+    if once and not watch:
+        raise click.UsageError("give --once together with --watch")
     if resume and validate_only:
         raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")
-    files = find_files(given)
+    files = [] if watch else find_files(given)
     if len(files) > 1 and rejects_path:
         raise click.UsageError("give --rejects with one file only")
-    order = _Order(lab, timezone, Reading(_parse_timezone(timezone), region, frozenset(items)), encoding)
+    zone, vocabulary = parse_timezone(profile.timezone), parse_columns(profile.columns)
+    reading = Reading(zone, profile.region, frozenset(profile.items), vocabulary)
+    order = Order(profile.lab, profile.timezone, reading, profile.encoding)
     order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
+    order = replace(order, work_dir=work_dir)
+    if watch:
+        folder = find_folder(given)
+        order = replace(order, resume=True, unattended=True)
+        upload_one = partial(_upload_file, node, order=order)
+        return watch_folder(
+            folder, order.lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json, work_dir=work_dir
+        )
     if len(files) == 1:
         run = _upload_file(node, files[0], order)
-        return run.report(as_json) if isinstance(run, UploadRun) else run
+        if isinstance(run, ExitCode):
+            return run
+        code = run.report(silent=as_json)
+        if as_json:
+            print_json({"file": str(files[0]), "exit_code": int(code), **run.outcome()})
+        return code
     return _upload_files(node, files, order, as_json=as_json)
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """The options of an upload, which are the same for all its files."""
-
-    lab: str
-    timezone: str
-    reading: Reading
-    encoding: str
-    resume: bool = False
-    validate_only: bool = False
-    rejects_path: Path | None = None
-    batch_size: int = MAX_TUBES
-
-
-def _upload_files(node: Node, files: Sequence[Path], order: _Order, *, as_json: bool) -> ExitCode:
+def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: bool) -> ExitCode:
     """Upload several files one after another. If the service is unavailable, the remaining files are not tried."""
     codes: list[ExitCode] = []
     outcomes: list[dict[str, Any]] = []
@@ -128,7 +180,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: _Order, *, as_json: 
         outcome: dict[str, Any] = {}
         try:
             run = _upload_file(node, file, order)
-            code = run if isinstance(run, ExitCode) else run.report(as_json=False, silent=as_json)
+            code = run if isinstance(run, ExitCode) else run.report(silent=as_json)
             outcome = {} if isinstance(run, ExitCode) else run.outcome()
         except BrokenPipeError:
             raise
@@ -149,9 +201,14 @@ def _upload_files(node: Node, files: Sequence[Path], order: _Order, *, as_json: 
     return min((code for code in codes if code), default=ExitCode.DONE)
 
 
-def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
+def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:
     """Upload one file and return the run to report; the exit code if another upload of the file is running."""
-    reading = order.reading
+    with open_source(file, order.work_dir) as source:
+        return _upload_source(node, source, order)
+
+
+def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | ExitCode:
+    file, reading = source.file, order.reading
     notices = _check_table(file, reading, order.encoding)
     for notice in notices:
         say(notice)
@@ -164,18 +221,26 @@ def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
         hash_file(file),
         encoding=order.encoding,
         item=",".join(sorted(reading.items)),
+        column=",".join(format_columns(reading.vocabulary)),
     )
     validate_only = order.validate_only
     with ExitStack() as stack:
         try:
             if not validate_only:  # A dry run writes no journal, and the file may be in a read-only directory.
-                stack.enter_context(hold_lock(lock_path(file)))
-            journal = _open_journal(file, fresh, order.rejects_path, resume=order.resume, dry_run=validate_only)
+                stack.enter_context(hold_lock(lock_path(source.beside)))
+            journal = open_journal(source, fresh, order)
         except Locked:
             say("hutong: another upload of this file is running; run this command again when it has ended")
             return ExitCode.RUNNING
         except (CannotResume, NotFree) as error:
             raise click.UsageError(str(error)) from None
+        except OSError as error:
+            if error.errno not in _READ_ONLY:
+                raise
+            raise click.UsageError(
+                f"{source.beside.parent} cannot be written, where the journal and the rejected rows are kept; name "
+                "another folder with --work-dir"
+            ) from None
         connection = stack.enter_context(node.connect())
         session = UploadSession(
             connection.uploads,
@@ -187,7 +252,7 @@ def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
         )
         # Called before the upload, so that a wrong address fails at once and not after minutes of retries.
         session.get()
-        run = UploadRun(file, session, journal, validate_only)
+        run = UploadRun(source, session, journal, validate_only)
         run.notices = notices
         if not journal.finished:
             try:
@@ -204,68 +269,13 @@ def _upload_file(node: Node, file: Path, order: _Order) -> UploadRun | ExitCode:
         return run
 
 
-def _open_journal(file: Path, fresh: Journal, asked: Path | None, *, resume: bool, dry_run: bool) -> Journal:
-    """Return the journal of this upload, with the path of its rejects file.
-
-    With `resume`, the journal of the earlier run is returned if there is one. Otherwise `fresh` is returned.
-
-    Raises:
-        CannotResume: the journal or the rejects file of the earlier run does not match.
-        NotFree: the requested path of the rejects file cannot be used.
-    """
-    if asked:
-        fresh = replace(fresh, rejects=_name_beside(file, asked.resolve()))
-    kept = read_journal(journal_path(file), fresh) if resume else None
-    if kept:
-        path = part_path(file.parent / kept.rejects)
-        if kept.finished or is_intact(path, kept.rejects_bytes, kept.rejects_sha256):
-            return _with_free_workbook(file, kept)
-        if kept.rejected_rows:
-            raise CannotResume(f"{path} is gone or was changed; upload the file without --resume")
-    elif resume:
-        say("There is no earlier upload of this file; a new one begins.")
-    # A dry run has another name for its rejects file, so that it cannot overwrite the rejects file of an interrupted
-    # upload.
-    extension = _EXTENSIONS[detect_format(file)]
-    path = choose_rejects_path(file, asked, ".trial.rejects" if dry_run else ".rejects", extension)
-    if path == journal_path(file).resolve():
-        raise NotFree(f"{asked} is the journal of the upload; name another file")
-    return replace(kept or fresh, rejects=_name_beside(file, path), rejects_bytes=0, rejects_sha256="")
-
-
-def _with_free_workbook(file: Path, kept: Journal) -> Journal:
-    """Return the journal of an upload to resume, with a new name for the rejects file if its workbook exists already.
-
-    The workbook exists if the upload was killed after writing it. A clerk may be correcting the rows in it.
-    """
-    path = file.parent / kept.rejects
-    if kept.finished or part_path(path) == path or not path.exists():
-        return kept
-    free = next(path for number in count(2) if not (path := path.with_suffix(f".{number}.xlsx")).exists())
-    part_path(file.parent / kept.rejects).rename(part_path(free))
-    return replace(kept, rejects=_name_beside(file, free))
-
-
-def _name_beside(file: Path, path: Path) -> str:
-    """Return the path, or only its name if it is in the folder of the file, so that both can be moved together."""
-    beside = path.parent.resolve() == file.parent.resolve()
-    return path.name if beside else str(path)
-
-
-def _parse_timezone(text: str) -> tzinfo | None:
-    try:
-        return parse_zone(text) if text else None
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--timezone") from None
-
-
 def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
     """Check the first rows, so that a missing option or column is one error and not the cause of many rejections.
 
     Returns:
         The notices of the table, which the clerk reads before the file is sent.
     """
-    with open_table(file, encoding=encoding) as table:
+    with open_table(file, reading.vocabulary, encoding) as table:
         rows = list(islice(table, _ROWS_LOOKED_AT))
         if not rows:
             raise click.UsageError("the file has a header and no rows; there is nothing to upload")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import tzinfo
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -17,14 +19,17 @@ from hutong.type.v1 import identity_pb2, purpose_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
-    StreamVerifyRequest,
     VerifyItem,
     VerifyRequest,
 )
 
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.explanation import AFTER_ERROR, exit_code_of, explain, summarize
+from hutong_client.cli.explanation import exit_code_of, explain
+from hutong_client.cli.failures import describe_error
+from hutong_client.cli.gate.answers import Answers, Keep, color_word, describe_rows
+from hutong_client.cli.gate.report import write_report
+from hutong_client.cli.gate.stream import GateStream
 from hutong_client.cli.options import (
     ENCODING,
     INSTANT,
@@ -35,11 +40,13 @@ from hutong_client.cli.options import (
     json_option,
     read_secret,
 )
-from hutong_client.cli.output import print_json, print_json_line
-from hutong_client.cli.people import Asked, read_lines, read_people, read_question
+from hutong_client.cli.output import print_json, say
+from hutong_client.cli.people import open_people, read_line, read_lines
+from hutong_client.cli.uploads.progress import show_progress
+from hutong_client.cli.uploads.source import open_readable
+from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.connection import CALL_SECONDS, Connection
-from hutong_client.errors import HutongError, from_status
-from hutong_client.formatting import as_dict
+from hutong_client.errors import HutongError
 
 _BATCH = 500
 """The service's limit of questions in one call."""
@@ -69,7 +76,20 @@ _TITLE_SECONDS = 2.0
 @click.option("--local", is_flag=True, help="Never ask the national node; then nobody may be refused.")
 @click.option("--at-least-as-fresh", default="", help="A consistency token; the answer includes its write.")
 @click.option("--store-decision", is_flag=True, help="Store the decision whatever its outcome.")
-@click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file.  [default: detected]")
+@click.option(
+    "--encoding",
+    type=ENCODING,
+    default="",
+    help="Encoding of a text file or of standard input.  [default: detected; UTF-8 for standard input]",
+)
+@timezone_option("Zone of the times of a file without one, as Asia/Shanghai. There is no default.")
+@click.option("--exceptions-only", is_flag=True, help="Print only the people who are not simply let in.")
+@click.option(
+    "--report",
+    "report_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A new workbook (.xlsx) for the rows of a file, each with its action and reasons, and the totals.",
+)
 @json_option
 @click.pass_obj
 def verify(
@@ -87,14 +107,22 @@ def verify(
     at_least_as_fresh: str,
     store_decision: bool,
     encoding: str,
+    timezone: str,
+    exceptions_only: bool,
+    report_path: Path | None,
     as_json: bool,
 ) -> ExitCode:
     """Decide for one person (--number or --token), for the PEOPLE of a file, or with - for standard input.
 
     A file is CSV, a workbook or NDJSON. Its columns are card_no, card_type, name, issuing_country and, if rows
-    differ, region, purpose, arriving_from and use_time. Each line of standard input is a VerifyRequest in JSON and
-    gets one line of output. Exit code 0 means recognised or not required, 4 not recognised, 5 undetermined; for
-    many people it is the smallest that is not 0.
+    differ, region, purpose, arriving_from and use_time (出发时间).
+
+    Each line of standard input is a number, a tab and a name, or a holder's token, or a VerifyRequest in JSON. It gets
+    one line of output, in the same order, which begins with what the gate does. While the service restarts, lines wait
+    and are asked again.
+
+    Exit code 0 means recognised or not required, 4 not recognised, 5 undetermined; for many people it is the smallest
+    that is not 0.
     """
     if bool(people) + bool(document) + bool(shown) != 1:
         raise click.UsageError("give one of --number, --token and a file of people")
@@ -111,19 +139,45 @@ def verify(
     )
     if shown:
         template.holder_token = read_secret("--token", shown)
+    zone = parse_timezone(timezone)
+    if report_path and people in {None, "-"}:
+        raise click.UsageError("give --report with a file of people only")
+    if people == "-" and encoding.startswith(("utf-16", "utf-32")):
+        raise click.UsageError("standard input cannot be UTF-16 or UTF-32, whose lines have other ends")
     with node.connect() as connection:
-        if people == "-":
-            return _verify_pipe(connection, template, as_json)
         if people:
-            return _verify_file(connection, Path(people), template, encoding, as_json)
+            many = _ManyOptions(Path(people), encoding, zone, report_path, exceptions_only, as_json)
+            return (_verify_pipe if people == "-" else _verify_file)(connection, template, many)
         if not region or not purpose:
             raise click.UsageError("--region and --purpose are needed")
         decision = connection.verification.Verify(template, timeout=CALL_SECONDS).decision
         if as_json:
             print_json(decision)
         else:
+            if decision.action:
+                click.echo(color_word(decision.action))
             click.echo("\n".join(explain(decision, policy_titles(connection))))
         return exit_code_of(decision)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManyOptions:
+    """The options for many people."""
+
+    path: Path
+    encoding: str
+    zone: tzinfo | None
+    report_path: Path | None
+    exceptions_only: bool
+    as_json: bool
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the answers are not printed on the terminal one by one, so that progress is shown instead."""
+        return self.exceptions_only or not sys.stdout.isatty()
+
+    def answers(self, keep: Keep | None = None) -> Answers:
+        return Answers(as_json=self.as_json, exceptions_only=self.exceptions_only, keep=keep)
 
 
 def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType:
@@ -134,83 +188,58 @@ def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType
     return lookup_pb2.LOOKUP_SCOPE_LOCAL if local else lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED
 
 
-class _Answers:
-    """Printer of answers that also collects their exit codes."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self._codes = {ExitCode.DONE}
-        self._lock = threading.Lock()
-
-    def fault(self, asked: Asked) -> None:
-        """Print the fault of a question that could not be asked."""
-        self._print(asked, {"error": {"message": asked.fault}}, f"NOT ASKED: {asked.fault}", ExitCode.PARTLY)
-
-    def item(self, asked: Asked, item: VerifyItem) -> None:
-        """Print the answer to a question."""
-        if item.WhichOneof("item") == "error":
-            error = from_status(item.error)
-            line = f"ERROR, {error.reason or error.code.name}: {error.message}; gate: {AFTER_ERROR}"
-            self._print(asked, {"error": as_dict(item.error)}, line, ExitCode.PARTLY)
-        else:
-            decision = item.decision
-            self._print(asked, {"decision": as_dict(decision)}, summarize(decision), exit_code_of(decision))
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """The smallest exit code of all answers except 0; 0 if all are 0."""
-        return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
-
-    def _print(self, asked: Asked, content: dict[str, object], line: str, code: ExitCode) -> None:
-        with self._lock:
-            self._codes.add(code)
-            if self._as_json:
-                print_json_line({"row": asked.row, "correlation_id": asked.mark, **content})
-            else:
-                own_mark = f" ({asked.mark})" if asked.mark != str(asked.row) else ""
-                click.echo(f"{asked.row}{own_mark}: {line}")
-
-
-def _verify_file(connection: Connection, path: Path, template: VerifyRequest, encoding: str, as_json: bool) -> ExitCode:
-    answers = _Answers(as_json)
-    questions = read_people(path, template, encoding)
-    while batch := list(islice(questions, _BATCH)):
-        put = [asked for asked in batch if not asked.fault]
-        request = BatchVerifyRequest(requests=[asked.request for asked in put])
-        items: Iterable[VerifyItem] = ()
-        if put:
-            items = connection.verification.BatchVerify(request, timeout=CALL_SECONDS).items
-        # Answers are matched by position. Correlation ids come from the file, so they may repeat or equal a row number.
-        answered = iter(list(zip(put, items, strict=True)))
-        for asked in batch:
-            if asked.fault:
-                answers.fault(asked)
-            else:
-                answers.item(*next(answered))
+def _verify_file(connection: Connection, template: VerifyRequest, options: _ManyOptions) -> ExitCode:
+    """Decide for the people of a file. The workbook gets the rows that were answered, also if a later call fails."""
+    with ExitStack() as stack:
+        path = stack.enter_context(open_readable(options.path))
+        people = stack.enter_context(open_people(path, template, options.encoding, options.zone))
+        report = None
+        if options.report_path:
+            report = stack.enter_context(write_report(options.report_path, people.header))
+        answers = options.answers(report.add if report else None)
+        if report:
+            stack.callback(lambda: report.add_totals(answers.totals))
+        progress = stack.enter_context(show_progress(options.path.name, path)) if options.is_quiet else None
+        while batch := list(islice(people.questions, _BATCH)):
+            put = [asked for asked in batch if not asked.fault]
+            request = BatchVerifyRequest(requests=[asked.request for asked in put])
+            items: Iterable[VerifyItem] = ()
+            if put:
+                items = connection.verification.BatchVerify(request, timeout=CALL_SECONDS).items
+            # Answers are matched by position. Correlation ids come from the file, so they may repeat or equal a row
+            # number.
+            answered = iter(list(zip(put, items, strict=True)))
+            for asked in batch:
+                answers.add(*((asked, None) if asked.fault else next(answered)))
+            if progress:
+                progress.update(progress.task_ids[0], completed=batch[-1].row)
+    if not options.as_json:
+        click.echo(answers.describe_totals())
+    if options.report_path:
+        say(f"The answers are in {options.report_path}")
     return answers.exit_code
 
 
-def _verify_pipe(connection: Connection, template: VerifyRequest, as_json: bool) -> ExitCode:
-    answers = _Answers(as_json)
-    # The keys are row numbers. They are the correlation_ids on the wire, because the gate's own ids need not be unique.
-    waiting: dict[str, Asked] = {}
-
-    def questions() -> Iterator[StreamVerifyRequest]:
-        for number, line in enumerate(read_lines(sys.stdin.fileno()), start=1):
-            if line.strip():
-                asked = read_question(number, line, template)
-                if asked.fault:
-                    answers.fault(asked)
-                else:
-                    waiting[str(number)] = asked
-                    yield StreamVerifyRequest(correlation_id=str(number), request=asked.request)
-
-    for response in connection.verification.StreamVerify(questions()):
-        item = (
-            VerifyItem(error=response.error) if response.HasField("error") else VerifyItem(decision=response.decision)
-        )
-        answers.item(waiting.pop(response.correlation_id), item)
+def _verify_pipe(connection: Connection, template: VerifyRequest, options: _ManyOptions) -> ExitCode:
+    answers = options.answers()
+    lines = enumerate(read_lines(sys.stdin.fileno(), options.encoding or "utf-8"), start=1)
+    questions = (read_line(number, line, template) for number, line in lines if line.strip())
+    gate = GateStream(connection.verification.StreamVerify, questions, on_break=_say_break)
+    try:
+        for asked, item in gate.answers():
+            answers.add(asked, item)
+    except (HutongError, KeyboardInterrupt):
+        if rows := gate.unanswered:
+            say(f"hutong: not answered: {describe_rows(rows)}")
+        raise
+    finally:
+        if not options.as_json:
+            say(answers.describe_totals())
     return answers.exit_code
+
+
+def _say_break(error: HutongError, waiting: int) -> None:
+    say(f"hutong: {describe_error(error)}; {waiting} lines wait, and are asked again")
 
 
 def policy_titles(connection: Connection) -> Callable[[str], str]:

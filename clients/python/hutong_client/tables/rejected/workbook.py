@@ -44,7 +44,7 @@ def write_workbook(source: Path, target: Path, most_rows: int = MOST_ROWS) -> No
     """
     draft = target.with_name(target.name + ".new")
     draft.unlink(missing_ok=True)
-    with source.open(encoding="utf-8-sig", newline="") as file, open(draft, "xb", opener=_open_privately) as content:
+    with source.open(encoding="utf-8-sig", newline="") as file, open(draft, "xb", opener=open_privately) as content:
         rows = csv.reader(file)
         titles = next(rows)
         book = Workbook(write_only=True)
@@ -57,7 +57,8 @@ def write_workbook(source: Path, target: Path, most_rows: int = MOST_ROWS) -> No
     draft.replace(target)
 
 
-def _open_privately(name: str, flags: int) -> int:
+def open_privately(name: str, flags: int) -> int:
+    """Open a file that only its owner can read, as the `opener` of `open`."""
     return os.open(name, flags, 0o600)
 
 
@@ -85,17 +86,18 @@ class _Styles:
 
     def head(self, sheet: Any) -> list[Any]:
         """Return the cells of the header."""
-        return [_cell(sheet, title, "title") for title in self._titles]
+        return [text_cell(sheet, title, "title") for title in self._titles]
 
     def row(self, sheet: Any, cells: Sequence[str]) -> list[Any]:
         """Return the cells of a row. The cells of its `fields` are coloured."""
         fields = cells[COLUMNS.index("fields")].split("; ")
         faulty = {position for column in fields for position in self._positions.get(column, ())}
         styles = ("reason" if at < len(COLUMNS) else "faulty" if at in faulty else "own" for at in range(len(cells)))
-        return [_cell(sheet, unprotect(text), style) for text, style in zip(cells, styles, strict=True)]
+        return [text_cell(sheet, unprotect(text), style) for text, style in zip(cells, styles, strict=True)]
 
 
-def _cell(sheet: Any, text: str, style: str) -> Any:
+def text_cell(sheet: Any, text: str, style: str) -> Any:
+    """Return a cell that holds text, whatever the text looks like, in a named style of the workbook."""
     cell: Any = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("\ufffd", text))
     cell.style = style
     # Otherwise "=1+2" would be a formula and "#REF!" an error value.

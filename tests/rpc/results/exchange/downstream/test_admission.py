@@ -153,7 +153,9 @@ async def test_a_stolen_certificate_speaks_for_its_own_node_alone(tmp_path: Path
         assert (await failure_of(stub.SubscribeSubjects(SubscribeSubjectsRequest(node=jilin, subject_keys=keys))))[
             :2
         ] == denied
-        watch = stub.WatchNotifications(WatchNotificationsRequest(node=jilin, pepper_mark=pepper_mark(PEPPER)))
+        watch = stub.WatchNotifications(
+            WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=pepper_mark(PEPPER))
+        )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await watch.read()
         assert (caught.value.code(), error_info(caught.value).reason) == denied

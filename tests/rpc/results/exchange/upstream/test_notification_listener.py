@@ -237,7 +237,7 @@ async def test_subjects_with_more_results_than_a_message_holds_are_subscribed_in
             ExchangeServiceStub,
         )
         gateway = SubscriptionClient(line, HENAN, ResultsTiming())
-        together = await asyncio.gather(*(gateway.subscribe(key) for key in keys))
+        together = await asyncio.gather(*(gateway.subscribe([key]) for key in keys))
         await line.close()
     await server.stop(None)
     assert [subscribed.subject_keys for subscribed in together] == [[key] for key in keys]
@@ -253,7 +253,7 @@ async def test_another_process_that_is_further_is_not_set_back(henan: Laboratory
 
 
 def watch(country: Country, region: str = HENAN) -> Any:
-    request = WatchNotificationsRequest(node=f"nodes/{region}", pepper_mark=pepper_mark(PEPPER))
+    request = WatchNotificationsRequest(node=f"nodes/{region}", key_version=1, pepper_mark=pepper_mark(PEPPER))
     return country.nation.exchange.WatchNotifications(request)
 
 

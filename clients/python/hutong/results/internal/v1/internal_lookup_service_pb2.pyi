@@ -26,6 +26,7 @@ class BatchLookupColumnsRequest(_message.Message):
 
     REQUESTS_FIELD_NUMBER: _builtins.int
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[_results_service_pb2.LookupLatestRequest]:
         """1 to 500 look-ups. Each is validated and answered by itself."""
@@ -36,15 +37,22 @@ class BatchLookupColumnsRequest(_message.Message):
         because its holder showed a token. Such a request states no document. Empty bytes for every other request.
         """
 
+    @_builtins.property
+    def other_subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Empty, or one entry for each request, in order: the same document's subject key under the other key version, while
+        the pepper rotates. Empty bytes where there is none. Both keys are looked up.
+        """
+
     def __init__(
         self,
         *,
         requests: _abc.Iterable[_results_service_pb2.LookupLatestRequest] | None = ...,
         subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        other_subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["other_subject_keys", b"other_subject_keys", "requests", b"requests", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,143 @@
+"""Verdicts: what a gate does with one person, with its word, its colour and its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.rpc.status_pb2 import Status
+from hutong.verification.v1 import decision_pb2
+from hutong.verification.v1.verification_service_pb2 import VerifyItem
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.explanation import ACTIONS, REASONS, describe_outcome, exit_code_of
+from hutong_client.cli.people import Asked
+from hutong_client.errors import from_status
+from hutong_client.formatting import as_dict
+
+Action: TypeAlias = "decision_pb2.GateAction.ValueType"
+
+LET_IN = decision_pb2.GATE_ACTION_LET_IN
+ASK_AGAIN = decision_pb2.GATE_ACTION_ASK_AGAIN
+ORDER = (
+    decision_pb2.GATE_ACTION_LET_IN,
+    decision_pb2.GATE_ACTION_LET_IN_AND_REGISTER,
+    decision_pb2.GATE_ACTION_ASK_AGAIN,
+    decision_pb2.GATE_ACTION_MAY_BE_REFUSED,
+)
+"""The actions in the order in which totals list them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """The colours of an action: that of its word on a terminal, and that of its cell in a workbook."""
+
+    terminal: str
+    workbook: str
+
+
+STYLES: Mapping[Action, Style] = {
+    decision_pb2.GATE_ACTION_LET_IN: Style("green", "C6EFCE"),
+    decision_pb2.GATE_ACTION_LET_IN_AND_REGISTER: Style("yellow", "FFEB9C"),
+    decision_pb2.GATE_ACTION_ASK_AGAIN: Style("cyan", "DDEBF7"),
+    decision_pb2.GATE_ACTION_MAY_BE_REFUSED: Style("red", "FFC7CE"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to one question, for people.
+
+    Attributes:
+        action: what the gate does first.
+        then: what the gate does if asking again gives the same answer; empty if the action is another one.
+        must_register: whether the gate registers the case.
+        outcome: the outcome and the reason in the contract's words; for an error, its reason.
+        why: the reason in a sentence.
+        to_do: what the person or the gate can do.
+        name: the masked name of the person; empty if it is not known.
+        stored: the name of the stored decision; empty if it was not stored.
+        content: the answer as JSON.
+        exit_code: the exit code for this answer.
+    """
+
+    action: Action
+    then: str
+    must_register: bool
+    outcome: str
+    why: str
+    to_do: str
+    name: str
+    stored: str
+    content: Mapping[str, object]
+    exit_code: ExitCode
+
+    @property
+    def word(self) -> str:
+        """The word of the action, "LET IN"."""
+        return action_word(self.action)
+
+    @property
+    def details(self) -> str:
+        """All of the answer except the action and the person, in one line."""
+        parts = [f"then {self.then}" if self.then else "", "register" if self._registers_besides else "", self.outcome]
+        return "; ".join(filter(None, parts)) + (f": {self.why}" if self.why else "")
+
+    @property
+    def _registers_besides(self) -> bool:
+        return self.must_register and self.action != decision_pb2.GATE_ACTION_LET_IN_AND_REGISTER
+
+
+def action_word(action: Action) -> str:
+    """Return the word of an action in capitals. An action that this version does not know is UNKNOWN."""
+    return ACTIONS.get(action, "unknown").upper()
+
+
+def verdict_of(asked: Asked, item: VerifyItem | None) -> Verdict:
+    """Return the verdict for a question; the item is None if the question has a fault and was not asked."""
+    name = mask_name(asked.request.document.name)
+    if item is None:
+        return _failed(name, "NOT ASKED", asked.fault, {"error": {"message": asked.fault}})
+    if item.WhichOneof("item") == "error":
+        return _of_error(name, item.error)
+    decision = item.decision
+    return Verdict(
+        action=decision.action,
+        then=ACTIONS.get(decision.then_action, "") if decision.then_action else "",
+        must_register=decision.must_register,
+        outcome=describe_outcome(decision),
+        why=REASONS.get(decision.reason, ""),
+        to_do="; ".join([*(step.description for step in decision.next_steps if step.description), *decision.advice]),
+        name=decision.masked_name or name,
+        stored=decision.name,
+        content={"decision": as_dict(decision)},
+        exit_code=exit_code_of(decision),
+    )
+
+
+def _of_error(name: str, status: Status) -> Verdict:
+    error = from_status(status)
+    return _failed(name, f"ERROR, {error.reason or error.code.name}", error.message, {"error": as_dict(status)})
+
+
+def _failed(name: str, outcome: str, why: str, content: Mapping[str, object]) -> Verdict:
+    """Return the verdict for a question without a decision. The holder is never at fault (docs/decision.md §17)."""
+    return Verdict(
+        action=ASK_AGAIN,
+        then=ACTIONS[LET_IN],
+        must_register=False,
+        outcome=outcome,
+        why=why,
+        to_do="",
+        name=name,
+        stored="",
+        content=content,
+        exit_code=ExitCode.PARTLY,
+    )
+
+
+def mask_name(name: str) -> str:
+    """Mask all but the first character of a name, as the services do: "张**"."""
+    bare = name.strip()
+    return bare[:1] + "*" * (len(bare) - 1) if len(bare) > 1 else "*" * len(bare)

@@ -1,0 +1,51 @@
+"""Contexts: the addresses and TLS files of several nodes, by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from hutong_client.cli.kept.store import NAME, Kept
+from hutong_client.connection import Tls
+
+CONTEXTS = Kept("contexts")
+VARIABLE = "HUTONG_CONTEXT"
+"""The variable that names the context of commands without --context."""
+ADDRESSES = ("results", "policy", "verification")
+TLS_FILES = {"tls_ca": "ca_file", "tls_certificate": "certificate_file", "tls_key": "key_file"}
+"""The setting for each TLS file, with the name of the file in `Tls`."""
+
+
+def read_context(name: str) -> Mapping[str, str]:
+    """Return the settings of a context.
+
+    Raises:
+        click.UsageError: there is none, or its file has something else than addresses and paths.
+    """
+    content = CONTEXTS.read(name)
+    for key, value in content.items():
+        if key not in {*ADDRESSES, *TLS_FILES} or not isinstance(value, str):
+            raise click.UsageError(f"the context {name} has a wrong setting: {key}; make it again or mend its file")
+    return content
+
+
+def context_option(keep: Callable[[click.Context, click.Parameter, str | None], None]) -> click.Option:
+    """Return the option --context, whose name is given to `keep`."""
+    text = f"The node of a kept context (hutong context); default: {VARIABLE}."
+    return click.Option(["--context"], type=NAME, expose_value=False, callback=keep, help=text)
+
+
+def find_context(name: str | None, *, is_chosen: bool) -> Mapping[str, str] | None:
+    """Return the context of this name; without one, that of the environment unless another one is chosen already."""
+    name = name or (None if is_chosen else os.environ.get(VARIABLE))
+    return read_context(name) if name else None
+
+
+def merge_context(context: Mapping[str, str], addresses: Mapping[str, str], tls: Tls) -> tuple[dict[str, str], Tls]:
+    """Return the addresses and TLS files that were given, and those of the context where none were given."""
+    own = {key: value for key, value in context.items() if key in ADDRESSES}
+    files = {name: Path(path) for key, name in TLS_FILES.items() if (path := context.get(key))}
+    return {**own, **addresses}, tls if tls != Tls() else Tls(**files)

@@ -1,0 +1,1 @@
+"""Profiles of source systems, and contexts of nodes: the commands that keep them."""

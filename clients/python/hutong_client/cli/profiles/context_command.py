@@ -1,0 +1,76 @@
+"""`hutong context`: keep the addresses and TLS files of nodes."""
+
+from __future__ import annotations
+
+import click
+
+from hutong_client.cli.kept.contexts import ADDRESSES, CONTEXTS, TLS_FILES, read_context
+from hutong_client.cli.kept.store import NAME
+from hutong_client.cli.options import Node, NodeCommand, json_option, yes_option
+from hutong_client.cli.output import confirm, print_json, print_table, say
+
+
+@click.group()
+def context() -> None:
+    """Keep the addresses and TLS files of nodes, for `hutong --context NAME` or HUTONG_CONTEXT."""
+
+
+@context.command(
+    "set",
+    cls=NodeCommand,
+    example="jilin --results results.jl.example:443 --verification verify.jl.example:443 --tls-ca ca.pem",
+)
+@click.argument("name", type=NAME)
+@json_option
+@click.pass_obj
+def set_context(node: Node, name: str, as_json: bool) -> None:
+    """Keep the addresses and TLS files that are given as the context NAME, in place of an earlier one."""
+    files = {key: str(path.absolute()) for key, file in TLS_FILES.items() if (path := getattr(node.tls, file))}
+    content = node.addresses | files
+    if not content:
+        raise click.UsageError("give the addresses or TLS files to keep, as --results HOST:PORT")
+    path = CONTEXTS.write(name, content)
+    if as_json:
+        print_json({"name": name, "file": str(path), **content})
+    else:
+        say(f"Kept as {path}")
+
+
+@context.command("list", cls=NodeCommand, example="--json")
+@json_option
+def list_contexts(as_json: bool) -> None:
+    """List the kept contexts."""
+    contexts = [(name, read_context(name)) for name in CONTEXTS.names()]
+    if as_json:
+        print_json({"contexts": [{"name": name, **content} for name, content in contexts]})
+    else:
+        rows = ((name, *(content.get(service, "") for service in ADDRESSES)) for name, content in contexts)
+        print_table(("name", *ADDRESSES), rows)
+
+
+@context.command(cls=NodeCommand, example="jilin")
+@click.argument("name", type=NAME)
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show a kept context."""
+    content = read_context(name)
+    if as_json:
+        print_json({"name": name, **content})
+    else:
+        for key, value in content.items():
+            click.echo(f"{key}: {value}")
+
+
+@context.command(cls=NodeCommand, example="jilin --yes")
+@click.argument("name", type=NAME)
+@yes_option
+@json_option
+def remove(name: str, yes: bool, as_json: bool) -> None:
+    """Remove a kept context."""
+    if not yes:
+        confirm(f"Remove the context {name}?")
+    CONTEXTS.remove(name)
+    if as_json:
+        print_json({"name": name})
+    else:
+        say(f"Removed {name}")

@@ -1,0 +1,1 @@
+"""Unattended uploads: a folder whose complete files are sent, each content once."""

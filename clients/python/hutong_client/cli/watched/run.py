@@ -1,0 +1,90 @@
+"""Run `hutong upload --watch`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import click
+from watchfiles import watch
+
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.lock import Locked, hold_lock
+from hutong_client.cli.output import print_json_line, say
+from hutong_client.cli.upload_run import UploadRun
+from hutong_client.cli.watched.folder import Outcome, WatchedFolder
+from hutong_client.cli.watched.ledger import NAME, Ledger
+
+_LOCK = ".hutong-watch.lock"
+_LOOK_MILLISECONDS = 1_000
+"""The folder is looked at this often even without a notification, which network folders do not give."""
+
+
+def watch_folder(
+    folder: Path,
+    lab: str,
+    upload: Callable[[Path], UploadRun | ExitCode],
+    *,
+    once: bool,
+    settle_seconds: float,
+    as_json: bool,
+    work_dir: Path | None = None,
+) -> ExitCode:
+    """Upload the complete files of a folder as they come, until Ctrl-C.
+
+    Args:
+        folder: the folder.
+        lab: the laboratory.
+        upload: uploads a file, going on where an interrupted upload of it ended.
+        once: whether to end when no file waits any more, or when the service cannot be reached.
+        settle_seconds: how long a file must stay unchanged before it is read.
+        as_json: whether to print one line of JSON for each file.
+        work_dir: the folder for the record of what was sent; None for the folder itself.
+    """
+    own = work_dir or folder
+    codes: list[ExitCode] = []
+
+    def send(file: Path) -> Outcome:
+        if not as_json:
+            click.echo(f"{file.name}:")
+        try:
+            run = upload(file)
+        except BrokenPipeError:
+            raise
+        except FAILURES as error:
+            return Outcome(say_failure(error), {})
+        if isinstance(run, ExitCode):
+            return Outcome(run, {})
+        return Outcome(run.report(silent=as_json), run.outcome())
+
+    def report(file: Path, outcome: Outcome) -> None:
+        codes.append(outcome.code)
+        if as_json:
+            line: dict[str, Any] = {"file": str(file), "exit_code": int(outcome.code), "sent_as": outcome.sent_as}
+            print_json_line(line | outcome.content)
+        elif outcome.sent_as:
+            click.echo(f"{file.name}: not sent again; the same content was sent as {outcome.sent_as}")
+
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_lock(own / _LOCK))
+        except Locked:
+            say("hutong: another command watches this folder")
+            return ExitCode.RUNNING
+        watched = WatchedFolder(folder, Ledger(own / NAME, lab), send, report, settle_seconds)
+        say(f"Watching {folder}; Ctrl-C ends it")
+        for _ in _changes(folder):
+            waits = watched.look()
+            if once and (not waits or ExitCode.NO_CONNECTION in codes):
+                return min((code for code in codes if code), default=ExitCode.DONE)
+    return ExitCode.DONE
+
+
+def _changes(folder: Path) -> Iterator[None]:
+    """Yield at once, then whenever files change and every second."""
+    yield
+    for _ in watch(folder, recursive=False, rust_timeout=_LOOK_MILLISECONDS, yield_on_timeout=True):
+        yield

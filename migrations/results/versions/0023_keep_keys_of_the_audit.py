@@ -1,0 +1,28 @@
+"""Create the table of the audit's keys of earlier versions of the pepper.
+
+Revision: 0023, after 0022
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0023"
+down_revision = "0022"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "results_audit_keys",
+        sa.Column("key_version", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("wrapping_version", sa.SmallInteger(), nullable=False),
+        sa.Column("wrapped_key", sa.LargeBinary(length=40), nullable=False),
+        sa.PrimaryKeyConstraint("key_version", name=op.f("pk_results_audit_keys")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("results_audit_keys")

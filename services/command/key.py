@@ -1,0 +1,182 @@
+"""`hutongd key`: shows how far a change of the pepper is, says the next step, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Column, Connection, Table, delete, func, select
+
+from services.domain.instant import format_instant
+from services.domain.subject import Pepper
+from services.results.documents.tables import document_links, key_pairs
+from services.results.records.tables import pepper_marks as results_marks
+from services.results.records.tables import results
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
+from services.storage.connections import find_sqlite_file
+from services.storage.engine import Database, open_database
+from services.storage.migrate import check_schema
+from services.storage.pepper_marks import check_marks, read_marks
+from services.verification.refusals.tables import refusals
+from services.verification.stored_decisions.tables import decisions
+from services.verification.stored_decisions.tables import pepper_marks as verification_marks
+
+
+class _Store(NamedTuple):
+    """A table whose rows have a key version, with the time at which a row was made, and what rows are left out."""
+
+    service: str
+    table: Table
+    time: Column[int]
+    subject: Column[bytes] | None = None
+
+
+_STORES = (
+    _Store("results", results, results.c.upload_time),
+    _Store("results", document_links, document_links.c.create_time),
+    _Store("verification", decisions, decisions.c.evaluate_time, decisions.c.subject_tag),
+    _Store("verification", refusals, refusals.c.create_time, refusals.c.subject_key),
+)
+_MARKS = {"results": results_marks, "verification": verification_marks}
+
+
+class StoredRows(NamedTuple):
+    """The rows of one key version in one table: how many, and when the oldest and the newest were made."""
+
+    service: str
+    table: str
+    version: int
+    row_count: int
+    oldest: int
+    newest: int
+
+
+def key_status(settings: Settings) -> str:
+    """Return what the stores have of each version of the pepper, and the next steps, as lines for the operator.
+
+    Raises:
+        BadSetting: a pepper cannot be read, or is not the one that a store was filled under.
+        UnusableDatabase: a database is not at this version's schema.
+    """
+    pepper = settings.pepper()
+    found = _count_rows(settings, pepper)
+    absent = [f"not within reach: the database of {service}" for service in _MARKS if not _is_here(settings, service)]
+    lines = [f"written: version {pepper.version}"]
+    if pepper.other is not None:
+        lines.append(f"read too: version {pepper.other.version}")
+    lines += [
+        f"version {one.version}: {one.row_count} rows of {one.service} {one.table}, "
+        f"made from {format_instant(one.oldest)} to {format_instant(one.newest)}"
+        for one in found
+    ]
+    return "\n".join([*lines, *absent, *_next_steps(settings, pepper, found)])
+
+
+def end_rotation(settings: Settings) -> str:
+    """Remove the version that is no longer written from this node's databases, and say the last step.
+
+    Raises:
+        BadSetting: no change of the pepper is under way, or a store still has rows of the older version.
+        UnusableDatabase: a database is not at this version's schema.
+    """
+    pepper = settings.pepper()
+    older = pepper.other
+    if older is None or older.version > pepper.version:
+        raise BadSetting("nothing can end: no process may write the older version of the pepper any more (key status)")
+    for service in _MARKS:
+        if not _is_here(settings, service):
+            raise BadSetting(f"the database of {service} is not within reach: end the change where both databases are")
+    for one in _count_rows(settings, pepper):
+        if one.version == older.version:
+            raise BadSetting(
+                f"{one.service} has {one.row_count} rows of version {one.version} in {one.table} (key status)"
+            )
+    for service, marks in _MARKS.items():
+        with _opened(settings, service) as database:
+            database.write_now(_remove, marks, older.version)
+    return (
+        f"version {older.version} is removed from this node: start its processes without HUTONG_PEPPER_OTHER_*, "
+        "and keep the parts of the older secret for the audit (docs/security.md)"
+    )
+
+
+def _remove(connection: Connection, marks: Table, version: int) -> None:
+    connection.execute(delete(marks).where(marks.c.key_version == version))
+    if marks is results_marks:
+        # The pairs of this change. Those of the next one would not replace them.
+        connection.execute(delete(key_pairs))
+
+
+def _next_steps(settings: Settings, pepper: Pepper, found: Sequence[StoredRows]) -> Iterator[str]:
+    other = pepper.other
+    if other is None:
+        yield "no change of the pepper is under way on this node"
+        yield (
+            f"to begin one: give the new secret to every process of every node as HUTONG_PEPPER_OTHER_FILE, with "
+            f"HUTONG_PEPPER_OTHER_VERSION={pepper.version + 1}"
+        )
+    elif other.version > pepper.version:
+        yield f"this machine reads version {other.version}; the other nodes say so themselves (hutongd key status)"
+        yield "when every process of every node reads it, start each one with the two exchanged:"
+        yield from _exchanged(settings)
+    elif any(one.version == other.version for one in found):
+        yield f"the change goes on until purges have removed the last row of version {other.version}"
+    else:
+        yield f"no row of version {other.version} is left: run hutongd key rotate --end when that is so at all nodes"
+
+
+def _exchanged(settings: Settings) -> Iterator[str]:
+    """Yield the settings by which the version that is written becomes the one that is only read, and vice versa."""
+    for written, source in (
+        ("HUTONG_PEPPER", settings.other_pepper_source),
+        ("HUTONG_PEPPER_OTHER", settings.pepper_source),
+    ):
+        given = {"file": source.file, "descriptor": source.descriptor, "command": source.command}
+        if source.kind in given:
+            yield f"  {written}_{source.kind.upper()}={given[source.kind]}"
+        else:
+            yield f"  {written}_FILE={settings.data_dir / 'pepper'}"
+        yield f"  {written}_VERSION={source.version}"
+
+
+def _count_rows(settings: Settings, pepper: Pepper) -> list[StoredRows]:
+    """Count the rows of each version in the databases within reach. It reads whole tables."""
+    found: list[StoredRows] = []
+    for service, marks in _MARKS.items():
+        if not _is_here(settings, service):
+            continue
+        with _opened(settings, service) as database:
+            check_marks(database.read_now(read_marks, marks), pepper)
+            for store in _STORES:
+                if store.service == service:
+                    found += database.read_long_now(_count, store)
+    return found
+
+
+def _count(connection: Connection, store: _Store) -> list[StoredRows]:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    version = store.table.c.key_version
+    query = select(version, func.count(), func.min(store.time), func.max(store.time)).group_by(version)
+    if store.subject is not None:
+        query = query.where(store.subject.is_not(None))
+    rows = connection.execute(query.order_by(version)).all()
+    return [StoredRows(store.service, store.table.name, *row) for row in rows]
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, service: str) -> Iterator[Database]:
+    url = settings.service(service).database_url
+    check_schema(service, url)
+    database = open_database(url)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _is_here(settings: Settings, service: str) -> bool:
+    file = find_sqlite_file(settings.service(service).database_url)
+    return file is None or file.is_file()

@@ -1,0 +1,59 @@
+"""The two keys of a document with links, while the key rotates."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection, select
+
+from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.tables import key_pairs
+from services.storage.upsert import insert_if_absent
+
+KeyPair = tuple[bytes, bytes]
+"""The keys of one document under two key versions, in any order."""
+KEYS_AT_ONCE = 500
+"""Keys in one statement."""
+
+
+def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
+    """Store the pairs of keys of documents that have links. Rows are written in one order."""
+    rows = sorted({row for one, other in pairs for row in ((one, other), (other, one))})
+    if rows:
+        new = insert_if_absent(connection, key_pairs)
+        connection.execute(new, [{"subject_key": one, "other_key": other} for one, other in rows])
+
+
+def pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
+    """Return the pairs of keys of those documents of which both keys are known."""
+    return [(one.subject_key, one.other_key) for one in documents if one.other_key is not None]
+
+
+def find_twins(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return the stored pairs of these keys, in both directions."""
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = key_pairs.c.subject_key.in_(keys[start : start + KEYS_AT_ONCE])
+        for one, other in connection.execute(select(key_pairs).where(some)):
+            found[one], found[other] = other, one
+    return found
+
+
+def add_other_keys(connection: Connection, links: Sequence[DocumentLink]) -> list[DocumentLink]:
+    """Return links whose documents have both keys, where the store has both."""
+    twins = find_twins(connection, sorted({key for link in links for key in keys_of(link)}))
+
+    def with_other(document: LinkedDocument) -> LinkedDocument:
+        other = twins.get(document.subject_key)
+        return document if other is None else replace(document, other_key=other)
+
+    return [
+        replace(link, document=with_other(link.document), linked_document=with_other(link.linked_document))
+        for link in links
+    ]
+
+
+def keys_of(link: DocumentLink) -> tuple[bytes, bytes]:
+    """Return the subject keys of a link, one for each document."""
+    return link.document.subject_key, link.linked_document.subject_key

@@ -1,0 +1,29 @@
+"""Converts a node, as the nation knows it, to its message."""
+
+from __future__ import annotations
+
+from hutong.exchange.v1 import node_pb2
+
+from services.domain.instant import set_timestamp, to_timestamp
+from services.domain.names import format_node
+from services.results.exchange.model import Node
+
+
+def node_to_proto(node: Node) -> node_pb2.Node:
+    """Return the message for a node as the nation knows it."""
+    message = node_pb2.Node(
+        name=format_node(node.region),
+        contact_time=to_timestamp(node.contact_time),
+        backlog=node.backlog,
+        conflict_count=node.conflict_count,
+    )
+    if node.as_of_time is not None:
+        set_timestamp(message.as_of_time, node.as_of_time)
+    message.clock_skew.FromMicroseconds(node.clock_skew)
+    for reason, count in (
+        (node_pb2.SET_ASIDE_REASON_NOT_ITS_OWN, node.not_its_own_count),
+        (node_pb2.SET_ASIDE_REASON_SECOND_REGISTRATION, node.second_registration_count),
+    ):
+        if count:
+            message.set_aside.add(reason=reason, count=count)
+    return message

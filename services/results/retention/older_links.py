@@ -1,0 +1,66 @@
+"""Moves links to the newer version of the pepper, or removes them, so that a change of the pepper ends.
+
+Active links are never too old. Without this, their keys would keep the older version in use for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, delete, select, update
+
+from services.domain.instant import Instant
+from services.results.changelog.log import append_entry
+from services.results.changelog.model import ChangeKind
+from services.results.documents.key_pairs import find_twins
+from services.results.documents.store import lock_links
+from services.results.documents.tables import document_links
+from services.results.records.tables import results
+from services.storage.deletion_counts import DeletionCounts
+
+_links = document_links
+STEP = 500
+"""Links that one transaction examines."""
+
+
+def renew_links(
+    counts: DeletionCounts, version: int, now: Instant, connection: Connection, horizon: Instant, after: str
+) -> str | None:
+    """Give the next links of an older key version the keys of a version, or remove them.
+
+    A link gets the newer keys if both are known: each of its documents was uploaded, linked or imported since the
+    pepper changes. It is removed if it is active, was made before the horizon, and one of its documents was not seen
+    since and has no results after the horizon. All other links wait for the next purge. `after` is the last link that
+    an earlier call examined. Return the last one that this call examined; None if there are no more.
+    """
+    lock_links(connection)
+    query = select(_links).where(_links.c.key_version < version, _links.c.link_id > after)
+    rows = connection.execute(query.order_by(_links.c.link_id).limit(STEP)).all()
+    twins = find_twins(connection, sorted({key for row in rows for key in (row.subject_key, row.linked_subject_key)}))
+    unseen = {row.link_id: {row.subject_key, row.linked_subject_key} - twins.keys() for row in rows}
+    kept = _with_results(connection, {key for keys in unseen.values() for key in keys}, horizon)
+    renewed, ended = [], []
+    for row in rows:
+        keys = unseen[row.link_id]
+        if not keys:
+            renewed.append(row)
+        elif row.unlink_time is None and row.create_time < horizon and not keys <= kept:
+            ended.append(row.link_id)
+    for row in renewed:
+        newer = {"subject_key": twins[row.subject_key], "linked_subject_key": twins[row.linked_subject_key]}
+        of_link = update(_links).where(_links.c.link_id == row.link_id)
+        connection.execute(of_link.values(**newer, key_version=version))
+    removed = connection.execute(delete(_links).where(_links.c.link_id.in_(ended))).rowcount if ended else 0
+    counts.add(connection, _links.name, removed)
+    # The node above gets both keys of these documents, and renews its own copies of the links.
+    own = [(row.link_id, 0) for row in renewed if not row.source_node]
+    append_entry(connection, "", own, now, ChangeKind.LINKS)
+    return rows[-1].link_id if len(rows) == STEP else None
+
+
+def _with_results(connection: Connection, subject_keys: Collection[bytes], horizon: Instant) -> set[bytes]:
+    """Return the documents that have results from the horizon on."""
+    query = select(results.c.subject_key).where(
+        results.c.subject_key.in_(subject_keys), results.c.reference_time >= horizon
+    )
+    return set(connection.execute(query.distinct()).scalars()) if subject_keys else set()

@@ -1,0 +1,171 @@
+"""The answers of a gate's stream: each once and in order, through every break of the service."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+
+import pytest
+from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong.verification.v1.decision_pb2 import Decision
+from hutong.verification.v1.verification_service_pb2 import StreamVerifyRequest, StreamVerifyResponse, VerifyRequest
+from hutong_client.cli.gate.stream import GateStream
+from hutong_client.cli.people import Asked
+from hutong_client.errors import HutongError, PermissionDenied, Unavailable
+from hutong_client.retry import RetryPolicy
+
+Plan = Callable[[Iterator[StreamVerifyRequest]], Iterable[StreamVerifyResponse]]
+AT_ONCE = RetryPolicy(most_seconds=0.0)
+
+
+def question(row: int, fault: str = "") -> Asked:
+    return Asked(row, str(row), VerifyRequest(document=IdentityDocument(number=f"N{row}")), fault)
+
+
+def answer(asked: StreamVerifyRequest) -> StreamVerifyResponse:
+    return StreamVerifyResponse(
+        correlation_id=asked.correlation_id, decision=Decision(name=asked.request.document.number)
+    )
+
+
+class Service:
+    """Serves each stream by the next plan, and the streams after the plans in full. It keeps what was asked."""
+
+    def __init__(self, *plans: Plan) -> None:
+        self._plans = [*plans]
+        self.asked: list[list[StreamVerifyRequest]] = []
+
+    def __call__(self, requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        seen: list[StreamVerifyRequest] = []
+        self.asked.append(seen)
+        plan = self._plans.pop(0) if self._plans else answer_all
+
+        def noted() -> Iterator[StreamVerifyRequest]:
+            for request in requests:
+                seen.append(request)
+                yield request
+
+        yield from plan(noted())
+
+
+def answer_all(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+    return map(answer, requests)
+
+
+def fail_after(count: int, error: HutongError) -> Plan:
+    """Answer some questions and fail while the next one is unanswered."""
+
+    def plan(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        for number, asked in enumerate(requests):
+            if number == count:
+                raise error
+            yield answer(asked)
+
+    return plan
+
+
+def run(
+    service: Service, questions: Iterable[Asked], retry_policy: RetryPolicy = AT_ONCE
+) -> tuple[list[tuple[int, str]], list[int]]:
+    """Return the row and the answer of each question, and how many waited at each break."""
+    waiting: list[int] = []
+    stream = GateStream(
+        service, iter(questions), on_break=lambda _, count: waiting.append(count), retry_policy=retry_policy
+    )
+    told = []
+    for asked, item in stream.answers():
+        text = asked.fault if item is None else item.decision.name or f"error {item.error.code}"
+        told.append((asked.row, text))
+    return told, waiting
+
+
+def test_broken_streams_lose_and_double_nothing() -> None:
+    """Three breaks among 1,000 questions. Only unanswered questions are asked again, with their ids."""
+    away = Unavailable("restarting")
+    service = Service(fail_after(300, away), fail_after(1, away), fail_after(400, away))
+    told, waiting = run(service, map(question, range(1, 1_001)))
+    assert told == [(row, f"N{row}") for row in range(1, 1_001)]
+    assert len(waiting) == 3
+    assert all(count >= 1 for count in waiting)
+    first, second = service.asked[0][300], service.asked[1][0]
+    assert (first.correlation_id, first.request) == (second.correlation_id, second.request)
+    ids = {request.correlation_id for stream in service.asked for request in stream}
+    assert len(ids) == 1_000
+
+
+def test_answers_come_in_the_order_of_the_questions() -> None:
+    """The service answers in another order. A faulty line has its place and is not asked."""
+
+    def backwards(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        return map(answer, reversed(list(requests)))
+
+    service = Service(backwards)
+    told, _ = run(service, [question(1), question(2, "bad"), question(3)])
+    assert told == [(1, "N1"), (2, "bad"), (3, "N3")]
+    assert len(service.asked[0]) == 2
+
+
+def test_stream_that_ends_early_is_opened_again() -> None:
+    """A service that drains may end a stream without an error."""
+
+    def first_only(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        yield answer(next(requests))
+
+    assert run(Service(first_only), map(question, range(1, 6)))[0] == [(row, f"N{row}") for row in range(1, 6)]
+
+
+def test_stream_that_ends_while_nobody_waits_is_no_break() -> None:
+    """As after an hour. The next question opens a new stream."""
+    ended = threading.Event()
+
+    def one(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        yield answer(next(requests))
+        ended.set()
+        raise Unavailable("the connection is an hour old")
+
+    def slowly() -> Iterator[Asked]:
+        yield question(1)
+        assert ended.wait(10)
+        yield question(2)
+
+    told, _ = run(Service(one), slowly())
+    assert told == [(1, "N1"), (2, "N2")]
+
+
+def test_after_the_limit_people_get_an_answer() -> None:
+    """The system is at fault: the waiting ones are told to ask again, and the gate goes on when the service is back."""
+    away = Unavailable("away")
+    service = Service(fail_after(1, away), fail_after(0, away))
+    impatient = RetryPolicy(timedelta(seconds=-1), most_seconds=0.0)
+    asked_again = threading.Event()
+
+    def people() -> Iterator[Asked]:
+        yield from map(question, (1, 2))
+        assert asked_again.wait(10)
+        yield question(3)
+
+    stream = GateStream(service, people(), on_break=lambda _, __: None, retry_policy=impatient)
+    told = []
+    for asked, item in stream.answers():
+        assert item is not None
+        told.append((asked.row, item.decision.name or f"error {item.error.code}"))
+        if asked.row == 2:
+            asked_again.set()
+    assert told[:2] == [(1, "N1"), (2, "error 14")]
+    assert told[2][0] == 3
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [fail_after(0, Unavailable("no such address")), fail_after(2, PermissionDenied("another region"))],
+    ids=["never reached", "not allowed"],
+)
+def test_failure_that_no_retry_cures_is_raised(plan: Plan) -> None:
+    """It names the lines without an answer."""
+    stream = GateStream(Service(plan), map(question, range(1, 5)), on_break=lambda _, __: None, retry_policy=AT_ONCE)
+    told: list[int] = []
+    with pytest.raises(HutongError):
+        told.extend(asked.row for asked, _ in stream.answers())
+    assert 4 not in told
+    assert 4 in stream.unanswered or len(stream.unanswered) >= 1
