@@ -15,6 +15,7 @@ from services.audit.model import LoggedHead
 from services.command.audit import DOCUMENT_TYPES, export_audit, read_logged_head, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor import diagnose
+from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.purge import purge_node
 from services.command.version import version_text
@@ -108,7 +109,8 @@ def _migrate(settings: Settings, names: list[str]) -> None:
 def _audit(settings: Settings, options: argparse.Namespace) -> int:
     names, now = _names(options.service), SystemClock().now()
     if options.action == "verify":
-        lines, is_well = verify_audit(settings, names, options.head)
+        held = fetch_held_heads(settings) if options.upstream else []
+        lines, is_well = verify_audit(settings, names, [*options.head, *held])
         print("\n".join(lines))
         return 0 if is_well else EXIT_FAILED
     if options.action == "export":
@@ -194,6 +196,8 @@ def _add_audit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                 'SERVICE:CHAIN:NUMBER:HEAD of a line "audit sealed" of the log, which the chain must have; repeatable'
             )
             action.add_argument("--head", type=head_option, action="append", default=[], help=help_)
+            help_ = "also compare the heads that the node above holds (HUTONG_UPSTREAM)"
+            action.add_argument("--upstream", action="store_true", help=help_)
         if name == "export":
             action.add_argument("--since", type=_span, metavar="SPAN", help="only of this span until now, such as 7d")
         if name == "who-read":

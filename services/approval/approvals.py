@@ -1,4 +1,4 @@
-"""Makes a change that one caller has proposed as soon as another caller approves it.
+"""Makes a change that one caller has proposed as soon as another caller approves it, or in an emergency the same one.
 
 The service that owns a change stores a proposal instead of making the change, and registers the code that makes it. An
 approved change runs the same code as any other. Its actor is the proposer. Its request id is the change's own, so that
@@ -19,7 +19,8 @@ from prometheus_client import Gauge
 from sqlalchemy import Connection, Table
 
 from services.approval.convert import change_to_proto, pack
-from services.approval.model import PendingChange, Proposal, State
+from services.approval.grants import EmergencyGrants
+from services.approval.model import EmergencyGrant, PendingChange, Proposal, State
 from services.approval.store import (
     ChangeFilter,
     complete,
@@ -33,9 +34,9 @@ from services.approval.store import (
 from services.domain.errors import FailedPrecondition, HutongError, PermissionDenied, ResourceExhausted, Violation
 from services.domain.instant import HOUR, Span
 from services.domain.names import format_pending_change, parse_pending_change
-from services.runtime.audit import current_audit, record_change
-from services.runtime.call import current_call
-from services.runtime.caller import LOCAL, Caller
+from services.runtime.audit import current_audit, note_subjects, record_change
+from services.runtime.call import current_call, current_caller
+from services.runtime.caller import LOCAL
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.access.permits import Owner
@@ -64,32 +65,49 @@ class Made(NamedTuple):
 
 Make = Callable[[PendingChange, Decide], Awaitable[Made]]
 """Makes an approved change, and calls `Decide` in its first transaction."""
+FindSubjects = Callable[[PendingChange], Awaitable[Sequence[bytes]]]
+"""Returns the subject keys of the persons that a change is about."""
 
 
 class Approvals:
     """The pending changes of one service.
 
     `memory` is the service's table of request ids and `secrets` the keys of its hashes. A proposal lapses after `life`.
+    `grants` are the emergency grants under which proposers approve their own changes.
     """
 
     def __init__(
-        self, database: Database, table: Table, memory: Table, clock: Clock, life: Span, secrets: Sequence[bytes] = ()
+        self,
+        database: Database,
+        table: Table,
+        memory: Table,
+        clock: Clock,
+        life: Span,
+        grants: EmergencyGrants,
+        secrets: Sequence[bytes] = (),
     ) -> None:
         self._database = database
         self._table = table
         self._memory = memory
         self._clock = clock
         self._life = life
+        self._grants = grants
         self._secrets = secrets
         self._makers: dict[str, Make] = {}
+        self._finders: dict[str, FindSubjects] = {}
 
-    def register(self, method: str, make: Make) -> None:
-        """Register the function that makes the changes which an RPC proposes."""
+    def register(self, method: str, make: Make, find_subjects: FindSubjects | None = None) -> None:
+        """Register the function that makes the changes which an RPC proposes.
+
+        `find_subjects` is needed if they are about persons.
+        """
         self._makers[method] = make
+        if find_subjects is not None:
+            self._finders[method] = find_subjects
 
     def is_needed(self) -> bool:
         """Return whether the current call needs an approver. One without an identified caller needs none."""
-        return _caller().role not in {"", LOCAL}
+        return current_caller().role not in {"", LOCAL}
 
     async def find_proposed(self, request: Message) -> PendingChange | None:
         """Return the change that an earlier request with the same id has proposed; None if there was none.
@@ -121,7 +139,7 @@ class Approvals:
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, the caller has MOST_OPEN changes that wait.
         """
-        now, caller = self._clock.now(), _caller()
+        now, caller = self._clock.now(), current_caller()
         change = PendingChange(
             uuid7(),
             proposal.method,
@@ -171,11 +189,18 @@ class Approvals:
         """Return a change by its name. Raises NotFound."""
         return await self._database.read(find_change, self._table, parse_pending_change(name))
 
+    async def show(self, name: str) -> PendingChange:
+        """Return a change that is shown to the caller. The audit records whom it is about. Raises NotFound."""
+        change = await self.find(name)
+        if (find_subjects := self._finders.get(change.method)) is not None:
+            note_subjects(await find_subjects(change))
+        return change
+
     async def list_for_caller(
         self, region: str, lab: str, *, include_decided: bool, before: str, limit: int
     ) -> list[PendingChange]:
         """Return at most `limit` changes for the current caller, newest first, after the change `before`."""
-        role = _caller().role
+        role = current_caller().role
         wanted = ChangeFilter(
             region, lab, role if role in _DECIDERS else "", None if include_decided else self._clock.now()
         )
@@ -191,16 +216,19 @@ class Approvals:
 
         Raises:
             NotFound: there is no such change.
-            PermissionDenied: SAME_APPROVER.
+            PermissionDenied: SAME_APPROVER, the caller is the proposer and holds no emergency grant.
             FailedPrecondition: NOT_PENDING, PROPOSER_DENIED, or why the change cannot be made now.
         """
-        change, caller, now = await self.find(name), _caller(), self._clock.now()
+        change, caller, now = await self.find(name), current_caller(), self._clock.now()
         if change.complete_time is not None:
             return change
+        grant: EmergencyGrant | None = None
         if change.is_by(caller):
-            raise PermissionDenied(
-                "SAME_APPROVER", "another caller must approve the change", metadata={"proposer": change.proposer}
-            )
+            # What the caller has approved under a grant is completed after the grant too.
+            is_continued = change.grant_id is not None and change.decider == caller.name
+            grant = None if is_continued else await self._grants.find_for_caller(change.region)
+            if grant is None and not is_continued:
+                raise _same_approver(change)
         state = change.state_at(now)
         if state not in {State.PENDING, State.APPROVED}:
             raise not_pending(state)
@@ -210,13 +238,13 @@ class Approvals:
                 "the proposer is on the deny-list by now; reject the change",
                 metadata={"proposer": change.proposer},
             )
-        _act_for(change.proposer)
-        made = await self._makers[change.method](change, partial(self._approve, change, caller.name))
+        _act_for(change.proposer, is_emergency=grant is not None or change.grant_id is not None)
+        made = await self._makers[change.method](change, partial(self._approve, change, caller.name, grant))
         return await self._database.write(complete, self._table, change.change_id, *made, self._clock.now())
 
     async def reject(self, name: str, reason: str) -> PendingChange:
         """Reject a change for the current caller. Raises NotFound and FailedPrecondition NOT_PENDING."""
-        change_id, decider = parse_pending_change(name), _caller().name
+        change_id, decider = parse_pending_change(name), current_caller().name
 
         def write(connection: Connection) -> PendingChange:
             if decide(connection, self._table, change_id, State.REJECTED, decider, self._clock.now(), reason):
@@ -226,13 +254,14 @@ class Approvals:
         return await self._database.write(write)
 
     async def count(self) -> None:
-        """Count the changes that wait, again and again, for the metric. A background job."""
+        """Count the changes that wait and the grants, again and again, for the metrics. A background job."""
         gauge = WAITING.labels(self._table.name.removesuffix("_pending_changes"))
         while True:
             try:
                 # A database that is not migrated yet has no such table.
                 await self._database.check()
                 gauge.set(await self._database.read(count_open, self._table, self._clock.now()))
+                await self._grants.count()
             except HutongError as error:
                 _log.warning("pending changes are not counted until the next round", reason=error.reason)
             await asyncio.sleep(COUNT_SECONDS)
@@ -241,15 +270,24 @@ class Approvals:
         """Return the message of a change as it stands now."""
         return change_to_proto(change, self._clock.now())
 
-    def _approve(self, change: PendingChange, decider: str, connection: Connection) -> None:
-        if decide(connection, self._table, change.change_id, State.APPROVED, decider, self._clock.now()):
-            name = format_pending_change(change.change_id)
-            record_change(connection, name, region=change.region, count=change.item_count, outcome="APPROVED")
+    def _approve(
+        self, change: PendingChange, decider: str, grant: EmergencyGrant | None, connection: Connection
+    ) -> None:
+        now, grant_id = self._clock.now(), None if grant is None else grant.grant_id
+        is_new = decide(connection, self._table, change.change_id, State.APPROVED, decider, now, grant_id=grant_id)
+        if not is_new:
+            return
+        # The grant may have ended since it was found.
+        if grant is not None and not self._grants.use(connection, grant, change.region):
+            raise _same_approver(change)
+        name = format_pending_change(change.change_id)
+        record_change(connection, name, region=change.region, count=change.item_count, outcome="APPROVED")
 
 
-def _caller() -> Caller:
-    call = current_call.get()
-    return Caller("") if call is None else call.caller
+def _same_approver(change: PendingChange) -> PermissionDenied:
+    return PermissionDenied(
+        "SAME_APPROVER", "another caller must approve the change", metadata={"proposer": change.proposer}
+    )
 
 
 def _too_many(name: str) -> ResourceExhausted:
@@ -268,13 +306,18 @@ def _is_denied(name: str) -> bool:
     return call is not None and call.is_denied(name)
 
 
-def _act_for(proposer: str) -> None:
-    """Make the proposer the actor of the current call's change. The audit names the proposer and the caller."""
+def _act_for(proposer: str, *, is_emergency: bool) -> None:
+    """Make the proposer the actor of the current call's change. The audit names the proposer and the caller.
+
+    `is_emergency` says that the proposer approves the change under an emergency grant. Each row of the audit says so
+    then.
+    """
     call, audit = current_call.get(), current_audit.get()
     if call is not None:
         call.acting_for = proposer
     if audit is not None:
         audit.act_for(proposer)
+        audit.is_emergency = is_emergency
 
 
 def _key(request: Message) -> str:

@@ -1,4 +1,4 @@
-"""Conversion of pending changes to messages."""
+"""Conversion of pending changes and emergency grants to messages."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import cast
 
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from hutong.approval.v1 import pending_change_pb2
+from hutong.approval.v1 import emergency_grant_pb2, pending_change_pb2
 
-from services.approval.model import PendingChange
+from services.approval.model import EmergencyGrant, PendingChange
 from services.domain.instant import Instant, optional_timestamp, to_timestamp
-from services.domain.names import format_pending_change
+from services.domain.names import format_emergency_grant, format_pending_change
 
 
 def pack(change: Message) -> bytes:
@@ -48,4 +48,24 @@ def change_to_proto(change: PendingChange, now: Instant) -> pending_change_pb2.P
         reject_reason=change.reject_reason,
         complete_time=optional_timestamp(change.complete_time),
         changed_count=change.changed_count,
+        emergency_grant="" if change.grant_id is None else format_emergency_grant(change.grant_id),
+    )
+
+
+def grant_to_proto(grant: EmergencyGrant, now: Instant) -> emergency_grant_pb2.EmergencyGrant:
+    """Return the message of a grant as it stands at an instant."""
+    return emergency_grant_pb2.EmergencyGrant(
+        name=format_emergency_grant(grant.grant_id),
+        state=cast("emergency_grant_pb2.EmergencyGrantState.ValueType", int(grant.state_at(now))),
+        holder=grant.holder,
+        region=grant.region,
+        reason=grant.reason,
+        create_time=to_timestamp(grant.create_time),
+        expire_time=to_timestamp(grant.expire_time),
+        end_time=optional_timestamp(grant.end_time),
+        ender=grant.ender,
+        approved_count=grant.approved_count,
+        reviewer=grant.reviewer,
+        review_time=optional_timestamp(grant.review_time),
+        review_note=grant.review_note,
     )

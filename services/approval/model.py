@@ -8,7 +8,7 @@ from enum import IntEnum
 from google.protobuf.message import Message
 
 from services.domain.instant import Instant
-from services.runtime.caller import Caller
+from services.runtime.caller import LOCAL, Caller
 
 
 class State(IntEnum):
@@ -43,7 +43,10 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """A stored change. `change` is a serialized google.protobuf.Any; `person` is the proposer's `Caller.person`."""
+    """A stored change. `change` is a serialized google.protobuf.Any; `person` is the proposer's `Caller.person`.
+
+    `grant_id` names the emergency grant under which the proposer approved the change alone.
+    """
 
     change_id: str
     method: str
@@ -63,6 +66,7 @@ class PendingChange:
     complete_time: Instant | None
     changed_count: int
     consistency_token: str
+    grant_id: str | None = None
 
     def state_at(self, now: Instant) -> State:
         """Return the state of the change: LAPSED if no caller decided in time."""
@@ -72,4 +76,46 @@ class PendingChange:
 
     def is_by(self, caller: Caller) -> bool:
         """Whether a caller is the proposer: the same name, or the same person behind two names."""
-        return caller.name == self.proposer or bool(self.person and caller.person == self.person)
+        return is_same(caller, self.proposer, self.person)
+
+
+class GrantState(IntEnum):
+    """How a grant stands, as `hutong.approval.v1.EmergencyGrantState`. It is never stored."""
+
+    OPEN = 1
+    ENDED = 2
+    REVIEWED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyGrant:
+    """A stored grant. `person` is the holder's `Caller.person`."""
+
+    grant_id: str
+    role: str
+    holder: str
+    person: str
+    region: str
+    reason: str
+    create_time: Instant
+    expire_time: Instant
+    end_time: Instant | None = None
+    ender: str = ""
+    approved_count: int = 0
+    reviewer: str = ""
+    review_time: Instant | None = None
+    review_note: str = ""
+
+    def state_at(self, now: Instant) -> GrantState:
+        """Return the state of the grant."""
+        if self.review_time is not None:
+            return GrantState.REVIEWED
+        is_over = self.end_time is not None or now >= self.expire_time
+        return GrantState.ENDED if is_over else GrantState.OPEN
+
+
+def is_same(caller: Caller, name: str, person: str) -> bool:
+    """Whether a caller has a name, or is the person behind it. Callers that are not identified are like nobody."""
+    if caller.role in {"", LOCAL}:
+        return False
+    return caller.name == name or bool(person and caller.person == person)

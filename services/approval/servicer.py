@@ -7,16 +7,25 @@ from typing import Any
 from hutong.approval.v1.approval_service_pb2 import (
     ApproveChangeRequest,
     ApproveChangeResponse,
+    EndEmergencyGrantRequest,
+    EndEmergencyGrantResponse,
     GetPendingChangeRequest,
     GetPendingChangeResponse,
+    ListEmergencyGrantsRequest,
+    ListEmergencyGrantsResponse,
     ListPendingChangesRequest,
     ListPendingChangesResponse,
+    OpenEmergencyGrantRequest,
+    OpenEmergencyGrantResponse,
     RejectChangeRequest,
     RejectChangeResponse,
+    ReviewEmergencyGrantRequest,
+    ReviewEmergencyGrantResponse,
 )
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceServicer, add_ApprovalServiceServicer_to_server
 
 from services.approval.approvals import Approvals
+from services.approval.grants import EmergencyGrants
 from services.domain.names import parse_lab
 from services.domain.subject import mask_free_text
 from services.runtime.page_tokens import PageTokens, page_size
@@ -27,10 +36,11 @@ Context = Any
 
 
 class ApprovalServicer(ApprovalServiceServicer):
-    """Lists, approves and rejects the pending changes of one service."""
+    """Lists, approves and rejects the pending changes of one service, and keeps its emergency grants."""
 
-    def __init__(self, approvals: Approvals, tokens: PageTokens) -> None:
+    def __init__(self, approvals: Approvals, grants: EmergencyGrants, tokens: PageTokens) -> None:
         self._approvals = approvals
+        self._grants = grants
         self._tokens = tokens
 
     async def ListPendingChanges(
@@ -52,7 +62,7 @@ class ApprovalServicer(ApprovalServiceServicer):
         return ListPendingChangesResponse(pending_changes=map(self._approvals.to_proto, shown), next_page_token=token)
 
     async def GetPendingChange(self, request: GetPendingChangeRequest, context: Context) -> GetPendingChangeResponse:
-        change = await self._approvals.find(request.name)
+        change = await self._approvals.show(request.name)
         return GetPendingChangeResponse(pending_change=self._approvals.to_proto(change))
 
     async def ApproveChange(self, request: ApproveChangeRequest, context: Context) -> ApproveChangeResponse:
@@ -64,6 +74,37 @@ class ApprovalServicer(ApprovalServiceServicer):
     async def RejectChange(self, request: RejectChangeRequest, context: Context) -> RejectChangeResponse:
         change = await self._approvals.reject(request.name, mask_free_text(request.reason))
         return RejectChangeResponse(pending_change=self._approvals.to_proto(change))
+
+    async def OpenEmergencyGrant(
+        self, request: OpenEmergencyGrantRequest, context: Context
+    ) -> OpenEmergencyGrantResponse:
+        grant = await self._grants.open(request)
+        return OpenEmergencyGrantResponse(emergency_grant=self._grants.to_proto(grant))
+
+    async def EndEmergencyGrant(self, request: EndEmergencyGrantRequest, context: Context) -> EndEmergencyGrantResponse:
+        grant = await self._grants.end(request.name)
+        return EndEmergencyGrantResponse(emergency_grant=self._grants.to_proto(grant))
+
+    async def ReviewEmergencyGrant(
+        self, request: ReviewEmergencyGrantRequest, context: Context
+    ) -> ReviewEmergencyGrantResponse:
+        grant = await self._grants.review(request.name, request.note)
+        return ReviewEmergencyGrantResponse(emergency_grant=self._grants.to_proto(grant))
+
+    async def ListEmergencyGrants(
+        self, request: ListEmergencyGrantsRequest, context: Context
+    ) -> ListEmergencyGrantsResponse:
+        position = self._tokens.position(request, (str,))
+        size = page_size(request.page_size)
+        found = await self._grants.list_for_caller(
+            request.region,
+            include_reviewed=request.include_reviewed,
+            before=position[0] if position else "",
+            limit=size + 1,
+        )
+        shown = found[:size]
+        token = self._tokens.issue(request, [shown[-1].grant_id]) if len(found) > size else ""
+        return ListEmergencyGrantsResponse(emergency_grants=map(self._grants.to_proto, shown), next_page_token=token)
 
 
 def approval_registration(servicer: ApprovalServicer) -> Registration:

@@ -67,9 +67,18 @@ def count_open(connection: Connection, table: Table, now: Instant, proposer: str
 
 
 def decide(
-    connection: Connection, table: Table, change_id: str, state: State, decider: str, now: Instant, reason: str = ""
+    connection: Connection,
+    table: Table,
+    change_id: str,
+    state: State,
+    decider: str,
+    now: Instant,
+    reason: str = "",
+    grant_id: str | None = None,
 ) -> bool:
     """Approve or reject a change that is pending. Return False if it is in that state already.
+
+    `grant_id` names the emergency grant under which the proposer approves it.
 
     Raises:
         NotFound: there is no such change.
@@ -77,6 +86,7 @@ def decide(
     """
     pending = (table.c.change_id == change_id, table.c.state == int(State.PENDING), table.c.expire_time > now)
     decided = {"state": int(state), "decider": decider, "decide_time": now, "reject_reason": reason}
+    decided["grant_id"] = grant_id
     if connection.execute(update(table).where(*pending).values(decided)).rowcount == 1:
         return True
     found = find_change(connection, table, change_id).state_at(now)

@@ -1,11 +1,16 @@
-"""The table of a service's pending changes. Its name begins with the service, as services may share a database."""
+"""The tables of a service's approvals. Their names begin with the service, as services may share a database."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, LargeBinary, MetaData, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, String, Table
 
 
-def pending_changes_table(metadata: MetaData, service: str) -> Table:
+def approval_tables(metadata: MetaData, service: str) -> tuple[Table, Table]:
+    """Return the tables of a service's pending changes and of its emergency grants."""
+    return _pending_changes(metadata, service), _emergency_grants(metadata, service)
+
+
+def _pending_changes(metadata: MetaData, service: str) -> Table:
     """Return the table of a service's pending changes. It is small: people make the changes, one by one."""
     return Table(
         f"{service}_pending_changes",
@@ -34,4 +39,41 @@ def pending_changes_table(metadata: MetaData, service: str) -> Table:
         Column("changed_count", BigInteger, nullable=False),
         # The consistency token of the approved change; empty before it is complete.
         Column("consistency_token", String(200), nullable=False),
+        # The emergency grant under which the proposer approved the change alone; NULL if another caller approved it.
+        Column("grant_id", String(36)),
     )
+
+
+def _emergency_grants(metadata: MetaData, service: str) -> Table:
+    """Return the table of a service's emergency grants. It is small: people open the grants, in emergencies."""
+    table = Table(
+        f"{service}_emergency_grants",
+        metadata,
+        # A UUID version 7, so that the ids sort by creation.
+        Column("grant_id", String(36), primary_key=True),
+        Column("role", String(16), nullable=False),
+        Column("holder", String(100), nullable=False),
+        # The hash of the person behind the holder's token; empty without one.
+        Column("person", String(64), nullable=False),
+        Column("region", String(6), nullable=False),
+        Column("reason", String(256), nullable=False),
+        Column("create_time", BigInteger, nullable=False),
+        Column("expire_time", BigInteger, nullable=False),
+        # When a caller ended the grant before its time.
+        Column("end_time", BigInteger),
+        Column("ender", String(100), nullable=False),
+        Column("approved_count", Integer, nullable=False),
+        Column("reviewer", String(100), nullable=False),
+        Column("review_time", BigInteger),
+        Column("review_note", String(256), nullable=False),
+    )
+    # A holder has one grant that is not reviewed, also if two processes open one at the same moment.
+    is_unreviewed = table.c.review_time.is_(None)
+    Index(
+        f"ix_{service}_emergency_grants_holder",
+        table.c.holder,
+        unique=True,
+        sqlite_where=is_unreviewed,
+        postgresql_where=is_unreviewed,
+    )
+    return table

@@ -43,10 +43,10 @@ class Report:
 def check_audit(
     connection: Connection, tables: AuditTables, keys: AuditKeys, logged: Sequence[LoggedHead] = ()
 ) -> Report:
-    """Check all seals and rows of one service, and that the chains have the logged heads.
+    """Check all seals and rows of one service, and that the chains have the heads that are kept elsewhere.
 
     Seals of earlier versions of the pepper are checked under the keys that the store keeps. The versions of a chain
-    never go back, so a stolen older key makes no seal that fits after the change. Without a logged head nothing shows
+    never go back, so a stolen older key makes no seal that fits after the change. Without such a head nothing shows
     that the newest rows were removed together with their seals.
     """
     report = Report()
@@ -126,14 +126,15 @@ def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterato
 
 
 def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[str]:
-    """Return a fault if a chain does not have a logged head. A purge may have removed its seal."""
+    """Return a fault if a chain does not have a head that is kept elsewhere. A purge may have removed its seal."""
     seals, name = tables.seals.c, f"seal {logged.number} of {Chain(logged.chain).name}"
     found = connection.execute(select(seals.head).where(seals.chain == logged.chain, seals.number == logged.number))
     head = found.scalar()
     if head is not None:
-        return [] if bytes(head).hex() == logged.head else [f"changed: {name}, which has another head in the log"]
+        text = f"changed: {name}, which has another head {logged.place}"
+        return [] if bytes(head).hex() == logged.head else [text]
     newest = connection.execute(select(func.max(seals.number)).where(seals.chain == logged.chain)).scalar()
-    return [f"missing: {name}, which the log has"] if newest is None or newest < logged.number else []
+    return [f"missing: {name}, whose head is {logged.place}"] if newest is None or newest < logged.number else []
 
 
 def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[str]:

@@ -31,6 +31,7 @@ def event_to_proto(row: StoredEvent) -> AuditEvent:
         code=code_pb2.Code.Name(row.code),
         outcome=row.outcome,
         item_count=row.item_count,
+        case_id=row.case_id,
     )
 
 
@@ -57,5 +58,6 @@ def event_to_object(row: StoredEvent, service: str) -> dict[str, Any]:
         "object": row.object,
         "code": code_pb2.Code.Name(row.code),
         "outcome": row.outcome,
+        "case_id": row.case_id,
     }
     return {key: value for key, value in stated.items() if value} | {"item_count": row.item_count}

@@ -51,14 +51,20 @@ class StoredEvent(NamedTuple):
     code: int
     outcome: str
     item_count: int
+    case_id: str = ""
 
 
 class LoggedHead(NamedTuple):
-    """The head of a seal, as the log has it ("audit sealed")."""
+    """The head of a seal as it is kept elsewhere: in the log ("audit sealed"), or at the node above.
+
+    Attributes:
+        place: where, in words.
+    """
 
     chain: int
     number: int
     head: str
+    place: str = "in the log"
 
 
 class Seal(NamedTuple):

@@ -74,7 +74,8 @@ def unpack_events(pack: Pack) -> list[StoredEvent]:
     """Return the events of a pack in order."""
     count = pack.event_count
     packed = orjson.loads(pack.events)
-    columns = {name: _unpack_column(packed[name], count) for name in _LISTED}
+    # Packs from before cases were recorded have no such column.
+    columns = {name: _unpack_column(packed.get(name, ""), count) for name in _LISTED}
     columns["time"] = [pack.time] * count
     cut = (pack.tags[start : start + TAG_LENGTH] for start in range(0, count * TAG_LENGTH, TAG_LENGTH))
     columns["subject_tag"] = [None if tag == NO_TAG else tag for tag in cut]

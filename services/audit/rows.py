@@ -25,18 +25,22 @@ _STEP = 500
 def row_text(writer_id: int, sequence: int, event: AuditEvent) -> str:
     """Return a row as PostgreSQL's COPY takes it: the columns with tabs between them. This form is hashed too."""
     # No column needs escaping: `CallAudit` stores printable texts without backslashes.
-    kind, time, request_id, role, caller, inner, peer, method, purpose, region, name, tag, code, outcome, count = event
+    kind, time, request_id, role, caller, inner, peer, method, purpose, region, name, tag, code, outcome, *last = event
+    count, case = last
     shown = "\\N" if tag is None else "\\\\x" + tag.hex()
     return (
         f"{writer_id}\t{sequence}\t{kind}\t{time}\t{request_id}\t{role}\t{caller}\t{inner}\t{peer}\t{method}"
-        f"\t{purpose}\t{region}\t{name}\t{shown}\t{code}\t{outcome}\t{count}"
+        f"\t{purpose}\t{region}\t{name}\t{shown}\t{code}\t{outcome}\t{count}\t{case}"
     )
 
 
 def chain_rows(digest: bytes, texts: Sequence[str]) -> bytes:
-    """Return a writer's digest after rows. For each row it is SHA-256 over the digest before the row, and the row."""
+    """Return a writer's digest after rows. For each row it is SHA-256 over the digest before the row, and the row.
+
+    Rows from before cases were recorded have no text of a case, and neither has a row with an empty case.
+    """
     for text in texts:
-        digest = sha256(digest + text.encode()).digest()
+        digest = sha256(digest + text.removesuffix("\t").encode()).digest()
     return digest
 
 

@@ -39,10 +39,12 @@ class AuditTiming:
     Attributes:
         seal: seconds between two passes.
         log: microseconds between two lines of the log with the newest heads.
+        report: seconds between two reports of the newest heads to Results.
     """
 
     seal: float = 1.0
     log: int = MINUTE
+    report: float = 60.0
 
 
 class _Newest(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hutong.audit.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 
+from services.audit.heads import Deliver, HeadReporter
 from services.audit.keys import AuditKeys
 from services.audit.sealer import AuditTiming, Sealer
 from services.audit.servicer import AuditServicer
@@ -20,11 +21,12 @@ from services.storage.engine import Database
 class ServiceAudit:
     """The audit of one service.
 
-    `pepper` is None at Policy, which stores nothing about persons. `region` is that of the node.
+    `pepper` is None at Policy, which stores nothing about persons. `region` is that of the node. `deliver` hands heads
+    to Results of the node; None at a node without another one above it.
 
     Attributes:
         trail: where calls are recorded.
-        run: the background job that seals.
+        jobs: the background jobs: sealing, and handing heads over.
         registration: AuditService.
     """
 
@@ -35,13 +37,17 @@ class ServiceAudit:
         pepper: Pepper | None,
         region: str,
         clock: Clock,
+        deliver: Deliver | None,
         timing: AuditTiming | None = None,
     ) -> None:
+        timing = timing or AuditTiming()
         service = tables.service
         keys = AuditKeys.of_secret(b"", service) if pepper is None else AuditKeys.of_pepper(pepper, service)
         self.trail = Trail(database, tables, keys, region, clock)
         self._sealer = Sealer(database, tables, keys, clock, timing)
-        self.run: Job = self._sealer.run
+        self.jobs: tuple[Job, ...] = (self._sealer.run,)
+        if deliver is not None:
+            self.jobs = (*self.jobs, HeadReporter(database, tables, deliver, timing.report).run)
         self._is_closed = False
         self.registration = Registration(
             "hutong.audit.v1.AuditService",

@@ -73,6 +73,8 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("code", SmallInteger, nullable=False),
         Column("outcome", String(32), nullable=False),
         Column("item_count", BigInteger, nullable=False),
+        # The case that the call named; empty for none.
+        Column("case_id", String(64), nullable=False, server_default=""),
         Index(f"ix_{service}_audit_time", "time", "writer_id", "sequence"),
         sqlite_with_rowid=False,
     )

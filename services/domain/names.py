@@ -25,6 +25,7 @@ _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
 _PENDING_CHANGE = re.compile(rf"pendingChanges/({_UUID})")
+_EMERGENCY_GRANT = re.compile(rf"emergencyGrants/({_UUID})")
 _NODE = re.compile(r"nodes/([0-9]{6})")
 _ITEM = re.compile(r"items/([a-z0-9-]{1,63})")
 _ITEM_ID = re.compile(r"[a-z0-9-]{1,63}")
@@ -153,6 +154,16 @@ def parse_pending_change(name: str, field: str = "name") -> str:
 def format_pending_change(uuid: str) -> str:
     """Return the name of a pending change."""
     return f"pendingChanges/{uuid}"
+
+
+def parse_emergency_grant(name: str, field: str = "name") -> str:
+    """Return the UUID of "emergencyGrants/{uuid7}"."""
+    return _match(_EMERGENCY_GRANT, name, field, "emergencyGrants/{uuid7}").group(1)
+
+
+def format_emergency_grant(uuid: str) -> str:
+    """Return the name of an emergency grant."""
+    return f"emergencyGrants/{uuid}"
 
 
 def format_node(region: str) -> str:

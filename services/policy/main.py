@@ -10,7 +10,9 @@ from hutong.policy.v1.policy_admin_service_pb2_grpc import add_PolicyAdminServic
 from hutong.policy.v1.policy_service_pb2_grpc import add_PolicyServiceServicer_to_server
 
 from services.approval.approvals import Approvals
+from services.approval.grants import EmergencyGrants
 from services.approval.servicer import ApprovalServicer, approval_registration
+from services.audit.heads import ResultsHeadClient
 from services.audit.service import ServiceAudit
 from services.domain.errors import HutongError
 from services.domain.instant import HOUR
@@ -32,6 +34,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.page_tokens import PageTokens
+from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
 from services.storage.engine import Database
 from services.storage.migrate import open_migrated
@@ -55,7 +58,10 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     store = PolicyStore(database)
     cache = PolicyBookCache(store, clock, is_province=settings.jurisdiction != NATION)
     await _read_policies(database, cache)
-    audit = ServiceAudit(database, tables.audit, None, settings.jurisdiction, clock)
+    heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
+    audit = ServiceAudit(
+        database, tables.audit, None, settings.jurisdiction, clock, None if heads is None else heads.deliver
+    )
     drain = Drain()
     watch = Watch(cache, settings.jurisdiction, drain, timing)
     background: tuple[Job, ...] = (partial(cache.poll, timing.poll_seconds),)
@@ -73,10 +79,21 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
             await upstream.restore()
 
     async def close() -> None:
+        if heads is not None:
+            await heads.close()
         await audit.close()
         await asyncio.to_thread(database.close)
 
-    approvals = Approvals(database, tables.pending_changes, tables.requests, clock, settings.approval_hours * HOUR)
+    grants = EmergencyGrants(
+        database, tables.emergency_grants, tables.requests, clock, "authority", settings.jurisdiction
+    )
+    approvals = Approvals(
+        database, tables.pending_changes, tables.requests, clock, settings.approval_hours * HOUR, grants
+    )
+
+    async def owner_of(name: str) -> Owner:
+        return await (grants if name.startswith("emergencyGrants/") else approvals).owner_of(name)
+
     publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock)
 
     return Service(
@@ -92,13 +109,13 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
                 add_PolicyAdminServiceServicer_to_server,
                 PolicyAdminServicer(publisher, FloorApprovals(approvals, publisher), cache),
             ),
-            approval_registration(ApprovalServicer(approvals, PageTokens())),
+            approval_registration(ApprovalServicer(approvals, grants, PageTokens())),
             audit.registration,
         ),
         check=check,
         close=close,
-        background=(*background, audit.run, approvals.count),
+        background=(*background, *audit.jobs, approvals.count),
         drain=drain,
-        owner_of=approvals.owner_of,
+        owner_of=owner_of,
         audit=audit.trail,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table
 
-from services.approval.tables import pending_changes_table
+from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
 from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
@@ -13,7 +13,7 @@ from services.storage.metadata import new_metadata
 
 metadata = new_metadata()
 audit = audit_tables(metadata, "policy")
-pending_changes = pending_changes_table(metadata, "policy")
+pending_changes, emergency_grants = approval_tables(metadata, "policy")
 
 # A revision never changes. Only its withdrawal is added later.
 policies = Table(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
+from hutong.results.internal.v1.internal_audit_service_pb2_grpc import add_InternalAuditServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_InternalLookupServiceServicer_to_server
 from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
 from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
@@ -19,6 +20,7 @@ from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceS
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
 
 from services.approval.approvals import Approvals
+from services.approval.grants import EmergencyGrants
 from services.approval.servicer import ApprovalServicer, approval_registration
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
@@ -33,8 +35,8 @@ from services.results.corrections.store import CorrectionStore
 from services.results.documents.approval import UnlinkApprovals
 from services.results.documents.servicer import DocumentLinkServicer
 from services.results.documents.store import DocumentStore
+from services.results.exchange.admission import NodeAdmission
 from services.results.exchange.apply import ChangeApplier
-from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.missing_report_routing import NationRouter
 from services.results.exchange.downstream.notification_stream import NotificationStream
@@ -43,7 +45,7 @@ from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.homes.register import record_homes
-from services.results.exchange.servicer import ExchangeServicer
+from services.results.exchange.servicer import ExchangeServicer, InternalAuditServicer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.store import UpstreamStore
@@ -65,7 +67,7 @@ from services.results.missing_reports.servicer import MissingReportServicer
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import pepper_marks
 from services.results.schema import audit as audit_tables
-from services.results.schema import pending_changes
+from services.results.schema import emergency_grants, pending_changes
 from services.results.timeliness.servicer import TimelinessServicer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -189,11 +191,19 @@ async def _open_results(
         limits=limits,
     )
     tokens = PageTokens(pepper.secrets)
-    audit = ServiceAudit(database, audit_tables, pepper, settings.jurisdiction, clock)
+    sent = UpstreamStore(database, clock, settings.jurisdiction)
+    audit = ServiceAudit(
+        database,
+        audit_tables,
+        pepper,
+        settings.jurisdiction,
+        clock,
+        sent.keep_audit_heads if settings.upstream else None,
+    )
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock, timing)
-    link = _link(settings, stores, pepper, clock)
+    link = _link(settings, stores, sent, pepper, clock)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
     )
@@ -233,7 +243,12 @@ async def _open_results(
         stores.partitions,
     )
     reading = ResultsServicer(stores.lookup, lookup, watch.watch, pepper, tokens, clock)
-    approvals = Approvals(database, pending_changes, requests, clock, settings.approval_hours * HOUR, pepper.secrets)
+    grants = EmergencyGrants(
+        database, emergency_grants, requests, clock, "supervisor", settings.jurisdiction, pepper.secrets
+    )
+    approvals = Approvals(
+        database, pending_changes, requests, clock, settings.approval_hours * HOUR, grants, pepper.secrets
+    )
     unlinking = UnlinkApprovals(approvals, database, stores.documents, clock)
     recalling = RecallApprovals(
         approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall
@@ -245,6 +260,8 @@ async def _open_results(
     async def owner_of(name: str) -> Owner:
         if name.startswith("pendingChanges/"):
             return await approvals.owner_of(name)
+        if name.startswith("emergencyGrants/"):
+            return await grants.owner_of(name)
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
 
@@ -278,6 +295,11 @@ async def _open_results(
                 add_InternalLookupServiceServicer_to_server,
                 InternalLookupServicer(lookup),
             ),
+            registered(
+                "results.internal.v1.InternalAuditService",
+                add_InternalAuditServiceServicer_to_server,
+                InternalAuditServicer(sent),
+            ),
             registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
             registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
             registered("results.v1.ImportService", add_ImportServiceServicer_to_server, ImportServicer(imports)),
@@ -288,7 +310,7 @@ async def _open_results(
                 add_TimelinessServiceServicer_to_server,
                 TimelinessServicer(stores.timeliness, tokens),
             ),
-            approval_registration(ApprovalServicer(approvals, tokens)),
+            approval_registration(ApprovalServicer(approvals, grants, tokens)),
             audit.registration,
         ),
         check=check,
@@ -298,7 +320,7 @@ async def _open_results(
         background=(
             stores.partitions.run,
             missing_reports.run,
-            audit.run,
+            *audit.jobs,
             approvals.count,
             *(link.jobs if link is not None else ()),
         ),
@@ -308,10 +330,9 @@ async def _open_results(
     )
 
 
-def _link(settings: Settings, stores: Stores, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
+def _link(settings: Settings, stores: Stores, sent: UpstreamStore, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
     """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
         return None
-    sent = UpstreamStore(stores.database, clock, settings.jurisdiction)
     notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
     return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.approval.tables import pending_changes_table
+from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
 from services.storage.metadata import new_metadata
 
 metadata = new_metadata()
 audit = audit_tables(metadata, "results")
-pending_changes = pending_changes_table(metadata, "results")
+pending_changes, emergency_grants = approval_tables(metadata, "results")

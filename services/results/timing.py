@@ -31,6 +31,7 @@ class ResultsTiming:
             much later.
         sender_heartbeat: the time between two checkpoints while nothing is new or there is a backlog. A token that
             stands for nothing new is met at most this much later.
+        sender_audit_heads: the time between two checkpoints with the newest heads of the node's audits.
         sender_answer: a stream counts as broken if a frame is not answered for this long.
         sender_standby: the time between two tries of this process to become the sender of its node.
         sender_backoff: the pauses after a replication failed.
@@ -60,6 +61,7 @@ class ResultsTiming:
     missing_report_retry: float = 2.0
     sender_idle: float = 0.1
     sender_heartbeat: float = 1.0
+    sender_audit_heads: float = 60.0
     sender_answer: float = 15.0
     sender_standby: float = 3.0
     sender_backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 5.0))

@@ -30,6 +30,8 @@ class AuditKind(IntEnum):
 
 
 _READ = int(AuditKind.READ)
+EMERGENCY = "EMERGENCY"
+"""The outcome of every change that was made under an emergency grant."""
 
 
 class AuditEvent(NamedTuple):
@@ -54,6 +56,7 @@ class AuditEvent(NamedTuple):
     code: int
     outcome: str
     item_count: int
+    case_id: str = ""
 
 
 class Subject(NamedTuple):
@@ -110,18 +113,21 @@ class CallAudit:
 
     Attributes:
         is_recorded: whether the call has stored rows itself, so that the layer Audit adds none for its answer.
+        is_emergency: whether the call makes a change that its proposer approves under an emergency grant.
         is_hidden: whether the object belongs to another caller, and the answer was that it does not exist.
         subject_keys: the keys of the persons that the answer is about, if the request does not name them by a document.
     """
 
     __slots__ = (
         "_caller",
+        "_case_id",
         "_method",
         "_on_behalf_of",
         "_request_id",
         "_stated",
         "_subjects",
         "_subjects_of_question",
+        "is_emergency",
         "is_hidden",
         "is_recorded",
         "subject_keys",
@@ -137,9 +143,11 @@ class CallAudit:
         on_behalf_of: str,
         subjects: Callable[[], Sequence[Subject]],
         subjects_of_question: Callable[[Any], Sequence[Subject]] = lambda _: [Subject()],
+        case_id: str = "",
     ) -> None:
         self.trail = trail
         self.is_recorded = False
+        self.is_emergency = False
         self.is_hidden = False
         self.subject_keys: Sequence[bytes] = ()
         self._method = method
@@ -150,6 +158,7 @@ class CallAudit:
         self._on_behalf_of = on_behalf_of
         self._subjects = subjects
         self._subjects_of_question = subjects_of_question
+        self._case_id = case_id
 
     def act_for(self, proposer: str) -> None:
         """Name the caller that proposed the change which this call approves, in the rows from here on."""
@@ -177,6 +186,8 @@ class CallAudit:
         stated = self._stated
         if kind == AuditKind.CHANGE:
             stated = self._state(self._request_id)
+            if self.is_emergency and outcome in {"", "APPROVED"}:
+                outcome = EMERGENCY
         else:
             # A read reveals where a person is. Its row has the minute only, and hides the request id, whose UUID may
             # contain the millisecond.
@@ -194,6 +205,7 @@ class CallAudit:
             code,
             outcome,
             count,
+            self._case_id,
         )
 
     async def record_refusal(self, question: Any, code: int) -> None:
@@ -208,7 +220,8 @@ class CallAudit:
         stated = self._stated
         if stated is None:
             stated = self._stated = self._state(trail.hide(self._request_id))
-        return AuditEvent(_READ, time, *stated, purpose, region, "", trail.subject_tag(key, time), 0, outcome, 1)
+        tag = trail.subject_tag(key, time)
+        return AuditEvent(_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id)
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller

@@ -110,6 +110,15 @@ current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 """The call that the running task serves; None outside a call."""
 
 
+def current_caller() -> Caller:
+    """Return the caller of the current call; outside a call, one without a role.
+
+    Call it in the event loop, because threads have no current call.
+    """
+    call = current_call.get()
+    return Caller("") if call is None else call.caller
+
+
 def current_actor() -> str | None:
     """Return the name to be stored beside the current call's change; None if the caller is not known.
 

@@ -11,9 +11,11 @@ from hutong.verification.v1.holder_token_service_pb2_grpc import add_HolderToken
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
 from hutong.verification.v1.verification_service_pb2_grpc import add_VerificationServiceServicer_to_server
 
+from services.audit.heads import ResultsHeadClient
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
 from services.domain.names import parse_decision, parse_refusal
+from services.domain.region import NATION
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import Clock, SystemClock
@@ -82,7 +84,15 @@ async def open_verification(
     verifier = Verifier(sources, results, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secrets)
     reporter = RefusalReporter(verifier, policies, store, refusal_store, pepper, clock)
-    audit = ServiceAudit(database, audit_tables, pepper, settings.jurisdiction, clock)
+    heads = ResultsHeadClient(settings) if settings.jurisdiction != NATION else None
+    audit = ServiceAudit(
+        database,
+        audit_tables,
+        pepper,
+        settings.jurisdiction,
+        clock,
+        None if heads is None else heads.deliver,
+    )
     drain = Drain()
     streams = VerificationStream(verifier, drain)
 
@@ -100,6 +110,8 @@ async def open_verification(
     async def close() -> None:
         await policies.close()
         await results_stub.close()
+        if heads is not None:
+            await heads.close()
         await audit.close()
         await asyncio.to_thread(database.close)
 
@@ -125,7 +137,7 @@ async def open_verification(
         ),
         check=check,
         close=close,
-        background=(policies.watch, streams.close_when_drained, audit.run, token_uses.purge),
+        background=(policies.watch, streams.close_when_drained, *audit.jobs, token_uses.purge),
         drain=drain,
         owner_of=owner_of,
         audit=audit.trail,

@@ -19,9 +19,14 @@ PROGRAMS = {access_pb2.ROLE_NODE, access_pb2.ROLE_VERIFICATION}
 """The roles of nodes and services. All other roles are those of people and of the programs that people use."""
 COMMANDS = {
     "approval.v1.ApprovalService/ApproveChange": "pending approve",
+    "approval.v1.ApprovalService/EndEmergencyGrant": "emergency end",
     "approval.v1.ApprovalService/GetPendingChange": "pending get",
+    "approval.v1.ApprovalService/ListEmergencyGrants": "emergency list",
     "approval.v1.ApprovalService/ListPendingChanges": "pending list",
+    "approval.v1.ApprovalService/OpenEmergencyGrant": "emergency open",
     "approval.v1.ApprovalService/RejectChange": "pending reject",
+    "approval.v1.ApprovalService/ReviewEmergencyGrant": "emergency review",
+    "exchange.v1.ExchangeService/ListAuditHeads": "audit-heads",
     "exchange.v1.ExchangeService/ListNodes": "nodes",
     "policy.v1.PolicyAdminService/PublishPolicy": "policy apply",
     "policy.v1.PolicyAdminService/WithdrawPolicy": "policy withdraw",

@@ -22,7 +22,10 @@ GRPCURL = shutil.which("grpcurl") or shutil.which("grpcurl", path=str(ROOT / ".t
 
 # What nodes say to one another, with keys and logs that no user has (operators ask ListNodes), and what a node's
 # own services do.
-NOT_FOR_PEOPLE = {"hutong.results.internal.v1.InternalLookupService/BatchLookupColumns"} | {
+NOT_FOR_PEOPLE = {
+    "hutong.results.internal.v1.InternalAuditService/ReportAuditHeads",
+    "hutong.results.internal.v1.InternalLookupService/BatchLookupColumns",
+} | {
     f"hutong.exchange.v1.ExchangeService/{method}"
     for method in ("Replicate", "LookupSubjects", "SubscribeSubjects", "WatchNotifications")
 }

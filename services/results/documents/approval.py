@@ -31,7 +31,7 @@ class UnlinkApprovals:
         self._database = database
         self._store = store
         self._clock = clock
-        approvals.register(UNLINK, self._make)
+        approvals.register(UNLINK, self._make, self._find_subjects)
 
     async def propose(
         self, request: UnlinkDocumentsRequest, document: LinkedDocument, linked: LinkedDocument
@@ -59,6 +59,13 @@ class UnlinkApprovals:
     def respond(self, change: PendingChange) -> UnlinkDocumentsResponse:
         """Return the answer to an unlinking that needs a second approver."""
         return UnlinkDocumentsResponse(pending_change=self._approvals.to_proto(change))
+
+    async def _find_subjects(self, change: PendingChange) -> list[bytes]:
+        """Return the keys of both documents of a proposed unlinking, as long as the link is stored."""
+        shown = DocumentLinkMessage()
+        unpack(change, shown)
+        links = await self._database.read(find_links, [shown.name.removeprefix("links/")])
+        return [one.subject_key for link in links for one in (link.document, link.linked_document)]
 
     async def _make(self, change: PendingChange, approve: Decide) -> Made:
         shown = DocumentLinkMessage()

@@ -1,4 +1,4 @@
-"""ExchangeService at the national node. The contract documents each RPC."""
+"""ExchangeService at the national node, and InternalAuditService. The contract documents each RPC."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2 import (
+    HeldAuditHead,
+    ListAuditHeadsRequest,
+    ListAuditHeadsResponse,
     ListNodesRequest,
     ListNodesResponse,
     LookupSubjectsRequest,
@@ -18,13 +21,19 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     WatchNotificationsResponse,
 )
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceServicer
+from hutong.results.internal.v1.internal_audit_service_pb2 import ReportAuditHeadsRequest, ReportAuditHeadsResponse
+from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalAuditServiceServicer
 
-from services.results.exchange.downstream.admission import NodeAdmission
+from services.domain.instant import to_timestamp
+from services.domain.names import parse_node
+from services.results.exchange.admission import NodeAdmission
+from services.results.exchange.downstream.audit_heads import HeadPosition
 from services.results.exchange.downstream.node_convert import node_to_proto
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
+from services.results.exchange.upstream.store import UpstreamStore
 from services.runtime.page_tokens import PageTokens, page_size
 
 Context = Any
@@ -78,3 +87,27 @@ class ExchangeServicer(ExchangeServiceServicer):
         shown = found[:size]
         token = self._tokens.issue(request, [shown[-1].region]) if len(found) > size else ""
         return ListNodesResponse(nodes=map(node_to_proto, shown), next_page_token=token)
+
+    async def ListAuditHeads(self, request: ListAuditHeadsRequest, context: Context) -> ListAuditHeadsResponse:
+        stated = self._tokens.position(request, (str, int, int))
+        after = HeadPosition() if stated is None else HeadPosition(*stated)
+        size = page_size(request.page_size)
+        found = await self._store.page_audit_heads(parse_node(request.node), after, size + 1)
+        shown = found[:size]
+        token = ""
+        if len(found) > size:
+            last = shown[-1].head
+            token = self._tokens.issue(request, [last.service, int(last.chain), last.number])
+        heads = [HeldAuditHead(audit_head=held.head, receive_time=to_timestamp(held.receive_time)) for held in shown]
+        return ListAuditHeadsResponse(audit_heads=heads, next_page_token=token)
+
+
+class InternalAuditServicer(InternalAuditServiceServicer):
+    """Takes the heads of the node's other services, which the sender sends to the node above."""
+
+    def __init__(self, store: UpstreamStore) -> None:
+        self._store = store
+
+    async def ReportAuditHeads(self, request: ReportAuditHeadsRequest, context: Context) -> ReportAuditHeadsResponse:
+        await self._store.keep_audit_heads(request.audit_heads)
+        return ReportAuditHeadsResponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, SmallInteger, String, Table
 
+from services.audit.tables import HEAD_LENGTH
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
 from services.storage.life import LIFE_LENGTH
@@ -109,4 +110,26 @@ notification_positions = Table(
     Column("processed", BigInteger, nullable=False),
     # When the nation committed the last of them. Shows whether the nation was restored from a copy. NULL for none.
     Column("commit_time", BigInteger),
+)
+
+# At a province, the newest head of each chain of the node's audits, which is sent to the nation with a checkpoint.
+audit_heads_to_send = Table(
+    "audit_heads_to_send",
+    metadata,
+    Column("service", String(16), primary_key=True),
+    Column("chain", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
+)
+
+# At the nation, heads of the audits of its nodes. They prove later that what came before them was not changed.
+held_audit_heads = Table(
+    "held_audit_heads",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    Column("service", String(16), primary_key=True),
+    Column("chain", SmallInteger, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("head", LargeBinary(HEAD_LENGTH), nullable=False),
+    Column("receive_time", BigInteger, nullable=False),
 )

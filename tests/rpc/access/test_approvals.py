@@ -19,6 +19,7 @@ from hutong.approval.v1.approval_service_pb2 import (
 )
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.approval.v1.pending_change_pb2 import PendingChange, PendingChangeState
+from hutong.audit.v1.audit_event_pb2 import AuditEventKind
 from hutong.audit.v1.audit_service_pb2 import ListAuditEventsRequest
 from hutong.audit.v1.audit_service_pb2_grpc import AuditServiceStub
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
@@ -342,3 +343,48 @@ async def test_the_command_lists_approves_and_rejects(guarded: Guarded, capsys: 
     assert (await hutong_text(SECOND, *rejected)) == (ExitCode.DONE, f"{applied['pending_change']['name']}: rejected")
     _, listed = await hutong_text(SECOND, "pending", "list")
     assert listed == "No change waits."
+
+
+async def test_an_emergency_grant_is_in_every_row_that_it_enabled(
+    guarded: Guarded, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Opened, used and reviewed by commands. Each row of the recall says EMERGENCY, and one names the grant."""
+
+    async def hutong_json(caller: str, *arguments: str) -> Any:
+        code, lines = await hutong(guarded, capsys, caller, *arguments, "--json")
+        assert code == ExitCode.DONE, lines
+        return json.loads("\n".join(lines[lines.index("{") :]))
+
+    at = SystemClock().now() - 400 * HOUR
+    await upload(guarded, 800, LIMIT + 1, at)
+    holder = f"supervisors/{REGION}/night"
+    admin = ResultsAdminServiceStub(await guarded.channel("results", holder))
+    pending = (await admin.RecallResults(recall(at))).pending_change
+    opened = await hutong_json(holder, "emergency", "open", "--reason", "nobody else is here", "--minutes", "5")
+    name = opened["emergency_grant"]["name"]
+    assert (await hutong(guarded, capsys, holder, "emergency", "open", "--reason", "again"))[0] == ExitCode.FAILED
+    approved = (await hutong_json(holder, "pending", "approve", pending.name))["pending_change"]
+    assert (approved["changed_count"], approved["emergency_grant"]) == (str(LIMIT + 1), name)
+    other = await hutong(guarded, capsys, LAB_NAME, "emergency", "list")
+    assert other[0] == ExitCode.FAILED
+    (listed,) = [
+        grant
+        for grant in (await hutong_json("supervisors/000000", "emergency", "list"))["emergency_grants"]
+        if grant["name"] == name
+    ]
+    assert (listed["approved_count"], listed["reason"]) == (1, "nobody else is here")
+    code, ended = await hutong(guarded, capsys, holder, "emergency", "end", name)
+    assert (code, ended[-1]) == (ExitCode.DONE, f"{name}: ended, 1 changes approved")
+    reviewed = await hutong_json(WANG, "emergency", "review", name, "--note", "rightly made")
+    assert reviewed["emergency_grant"]["reviewer"] == WANG
+    audit = AuditServiceStub(await guarded.channel("results", "supervisors/000000"))
+    request = ListAuditEventsRequest(page_size=500, kinds=[AuditEventKind.AUDIT_EVENT_KIND_CHANGE])
+    events = (await audit.ListAuditEvents(request)).audit_events
+    assert [event.outcome for event in events if event.object == name] == ["OPENED", "USED", "ENDED", "REVIEWED"]
+    (used,) = [event for event in events if (event.object, event.outcome) == (name, "USED")]
+    others = [event for event in events if event.request_id == used.request_id and event != used]
+    assert {event.object: (event.outcome, event.item_count) for event in others} == {
+        pending.name: ("EMERGENCY", LIMIT + 1),
+        LAB_NAME: ("EMERGENCY", LIMIT + 1),
+    }
+    assert {(event.caller, event.on_behalf_of) for event in others} == {(holder, holder)}

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
 import pytest_asyncio
+from hutong.approval.v1.approval_service_pb2 import GetPendingChangeRequest, ListPendingChangesRequest
+from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.audit.v1 import audit_event_pb2 as pb
 from hutong.audit.v1.audit_service_pb2 import ListAuditEventsRequest
 from hutong.audit.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -17,6 +20,8 @@ from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2 import (
@@ -52,6 +57,7 @@ from tests.support.access.guarded import (
     Guarded,
     open_guarded,
     outcome,
+    propose_unlinking,
 )
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
@@ -305,3 +311,52 @@ async def test_a_supervisor_sees_its_region(guarded: Guarded) -> None:
     assert refused[0] is grpc.StatusCode.PERMISSION_DENIED
     of_one = await events(guarded, "verification", caller=CALLERS["gate"])
     assert {event.caller for event in of_one} == {CALLERS["gate"]}
+
+
+async def test_a_pending_unlinking_is_a_read_of_both_persons(guarded: Guarded) -> None:
+    """Its masks show whom it is about. A page is recorded with the count of unlinkings, and one without has no row."""
+    document = make_document(640)
+    pending = await propose_unlinking(guarded, f"supervisors/{REGION}/li", 640)
+    supervisor = CALLERS["supervisor"]
+    approvals = ApprovalServiceStub(await guarded.channel("results", supervisor))
+    before = len(who_read_lines(guarded, document))
+    shown = GetPendingChangeRequest(name=pending.name)
+    found = await made_by(guarded, "results", lambda: approvals.GetPendingChange(shown, timeout=20))
+    assert list(map(brief, found)) == [("READ", supervisor, "GetPendingChange", "OK", 1)] * 2
+    assert {event.object for event in found} == {pending.name}
+    assert len(who_read_lines(guarded, document)) == before + 2
+    request = ListPendingChangesRequest()
+    (event,) = await made_by(guarded, "results", lambda: approvals.ListPendingChanges(request, timeout=20))
+    assert brief(event)[:4] == ("READ", supervisor, "ListPendingChanges", "OK")
+    assert event.item_count >= 1
+    lab = ApprovalServiceStub(await guarded.channel("results", LAB_NAME))
+    assert await made_by(guarded, "results", lambda: lab.ListPendingChanges(request, timeout=20)) == []
+
+
+async def test_a_page_of_missing_reports_is_a_read(guarded: Guarded) -> None:
+    """Its laboratory knows the holder of each report."""
+    lab = MissingReportServiceStub(await guarded.channel("results", LAB_NAME))
+    (event,) = await made_by(
+        guarded, "results", lambda: lab.ListMissingReports(ListMissingReportsRequest(), timeout=20)
+    )
+    assert brief(event) == ("READ", LAB_NAME, "ListMissingReports", "OK", 0)
+
+
+async def test_the_case_of_a_call_is_recorded(guarded: Guarded) -> None:
+    """With reads and with changes. A case that contains the number of a document is none."""
+    supervisor = CALLERS["supervisor"]
+    decisions = VerificationServiceStub(await guarded.channel("verification", supervisor))
+    request = GetDecisionRequest(name=guarded.decisions["own"])
+
+    def get(case: str) -> Any:
+        return outcome(decisions.GetDecision(request, timeout=20, metadata=(("hutong-case", case),)))
+
+    (event,) = await made_by(guarded, "verification", lambda: get("2022/7 a"))
+    assert (event.code, event.case_id) == ("OK", "2022/7 a")
+    for case in (make_document(USER).number, "back\\slash", " "):
+        (event,) = await made_by(guarded, "verification", partial(get, case))
+        assert (event.code, event.case_id) == ("PERMISSION_DENIED", "")
+    links = DocumentLinkServiceStub(await guarded.channel("results", supervisor))
+    link = LinkDocumentsRequest(document=make_document(660), linked_document=make_document(661), reason="one person")
+    found = await made_by(guarded, "results", lambda: links.LinkDocuments(link, timeout=20, metadata=(CASE,)))
+    assert {event.case_id for event in found} == {CASE[1]}

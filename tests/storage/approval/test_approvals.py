@@ -7,15 +7,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 
 import pytest
-from hutong.approval.v1.approval_service_pb2 import ListPendingChangesRequest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from prometheus_client import REGISTRY
 from sqlalchemy import func, insert, select
 
-from services.approval.approvals import MOST_OPEN, WAITING, Approvals, Decide, Made
-from services.approval.convert import unpack
-from services.approval.model import PendingChange, Proposal, State
-from services.approval.servicer import ApprovalServicer
+from services.approval.approvals import MOST_OPEN, WAITING
+from services.approval.model import Proposal, State
 from services.approval.store import KEPT
 from services.domain.errors import (
     FailedPrecondition,
@@ -25,71 +22,14 @@ from services.domain.errors import (
     ResourceExhausted,
     Unavailable,
 )
-from services.domain.instant import HOUR
 from services.domain.names import format_pending_change
 from services.policy import tables
-from services.runtime.call import Call, current_actor, current_call
+from services.runtime.call import current_call
 from services.runtime.caller import LOCAL, Caller
-from services.runtime.clock import FixedClock
 from services.runtime.ids import uuid7
-from services.runtime.page_tokens import PageTokens
-from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
-from tests.support.policy.publishers import START
+from tests.support.policy.withdrawals import A_REQUEST_ID, LI, LIFE, METHOD, NAME, WANG, Withdrawals, act
 from tests.support.waiting import until
-
-LIFE = 72 * HOUR
-METHOD = "hutong.policy.v1.PolicyAdminService/WithdrawPolicy"
-NAME = "jurisdictions/000000/policies/national@1"
-A_REQUEST_ID = "01890000-0000-4000-8000-000000000001"
-LI = Caller("authority", "authorities/000000/li", "000000")
-WANG = Caller("authority", "authorities/000000/wang", "000000")
-
-
-def act(caller: Caller) -> None:
-    """Make a caller that of the current call."""
-    call = Call("request")
-    call.caller = caller
-    current_call.set(call)
-
-
-class Withdrawals:
-    """Approvals of withdrawals that are noted in place of being made. The next `failures` of them fail."""
-
-    def __init__(self, url: str) -> None:
-        self.database: Database = open_database(url)
-        self.clock = FixedClock(START)
-        self.approvals = Approvals(self.database, tables.pending_changes, tables.requests, self.clock, LIFE)
-        self.approvals.register(METHOD, self._make)
-        self.made: list[tuple[str, str | None]] = []
-        self.failures = 0
-
-    async def _make(self, change: PendingChange, approve: Decide) -> Made:
-        request = WithdrawPolicyRequest()
-        unpack(change, request)
-        await self.database.write(approve)
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("DATABASE_UNAVAILABLE", "cut off")
-        self.made.append((request.name, current_actor()))
-        return Made(1, "token")
-
-    async def propose(self, request_id: str = "", reason: str = "a slip") -> PendingChange:
-        """Propose a withdrawal as Li."""
-        act(LI)
-        request = WithdrawPolicyRequest(name=NAME, reason=reason, request_id=request_id)
-        return await self.approvals.propose(request, Proposal(METHOD, "authority", "000000", NAME, request))
-
-    async def approve(self, change: PendingChange, caller: Caller = WANG) -> PendingChange:
-        """Approve a change as a caller."""
-        act(caller)
-        return await self.approvals.approve(format_pending_change(change.change_id))
-
-    async def list(self, **fields: object) -> list[str]:
-        """Return the ids of the listed changes."""
-        request = ListPendingChangesRequest(**fields)  # type: ignore[arg-type]
-        response = await ApprovalServicer(self.approvals, PageTokens()).ListPendingChanges(request, None)
-        return [change.name.partition("/")[2] for change in response.pending_changes]
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from hutong.audit.v1.audit_head_pb2 import AuditHead
 from sqlalchemy import Connection, delete, func, insert, select, text, update
 
 from services.audit.check import Report, check_audit
+from services.audit.heads import HeadReporter, NotDelivered
 from services.audit.keys import AuditKeys, day_of
 from services.audit.model import Chain, Seal
 from services.audit.packs import Pack, pack_events, unpack_events
@@ -435,3 +437,24 @@ async def test_a_failed_write_leaves_the_chain_whole(
     assert [row.sequence for row in rows_of(database)] == [1, 2]
     await sealer.seal()
     assert check(database).faults == []
+
+
+async def test_the_newest_heads_are_handed_over(
+    trail: Trail, sealer: Sealer, call: CallAudit, database: Database
+) -> None:
+    """Again after Results has refused them, with the heads of that moment."""
+    await trail.record([read(call)])
+    await sealer.seal()
+    taken: list[list[tuple[str, int, int]]] = []
+
+    async def deliver(heads: Sequence[AuditHead]) -> None:
+        taken.append([(head.service, int(head.chain), head.number) for head in heads])
+        if len(taken) == 1:
+            await trail.record([read(call)])
+            await sealer.seal()
+            raise NotDelivered("not now")
+
+    job = asyncio.create_task(HeadReporter(database, tables, deliver, 0.01).run())
+    await until(lambda: len(taken) > 1)
+    job.cancel()
+    assert taken[:2] == [[("verification", Chain.READS, 1)], [("verification", Chain.READS, 2)]]

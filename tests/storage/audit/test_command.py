@@ -127,7 +127,7 @@ async def test_the_check_compares_heads_of_the_log(database: Database, settings:
     database.write_now(cut_off)
     assert verify_audit(settings, ["verification"])[1]
     lines, is_well = verify_audit(settings, ["verification"], logged)
-    assert (lines[1:], is_well) == (["verification: missing: seal 2 of READS, which the log has"], False)
+    assert (lines[1:], is_well) == (["verification: missing: seal 2 of READS, whose head is in the log"], False)
 
 
 @pytest.mark.parametrize("text", ["", "policy:1:1", f"other:1:1:{ZEROS}", f"policy:3:1:{ZEROS}", "policy:1:1:ab"])

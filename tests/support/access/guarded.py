@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from hutong.approval.v1.approval_service_pb2 import OpenEmergencyGrantRequest
+from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.approval.v1.pending_change_pb2 import PendingChange
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
@@ -87,6 +89,7 @@ class Guarded:
     refusals: dict[str, str] = field(default_factory=dict)
     decisions: dict[str, str] = field(default_factory=dict)
     changes: dict[str, str] = field(default_factory=dict)
+    grants: dict[str, str] = field(default_factory=dict)
 
     def certificate(self, name: str) -> Certificate:
         """Return the certificate of a caller's name, signed by the authority that is right for it."""
@@ -209,6 +212,9 @@ async def _fill(guarded: Guarded) -> None:
         guarded.refusals[which] = (await refusals.ReportRefusal(complaint, metadata=(signed_in,))).refusal.name
         proposer = f"supervisors/{REGION if which == 'own' else OTHER_REGION}/first"
         guarded.changes[which] = (await propose_unlinking(guarded, proposer, person + 50)).name
+        approvals = ApprovalServiceStub(await guarded.channel("results", proposer))
+        opened = await approvals.OpenEmergencyGrant(OpenEmergencyGrantRequest(reason="a drill"))
+        guarded.grants[which] = opened.emergency_grant.name
 
 
 async def propose_unlinking(guarded: Guarded, proposer: str, person: int) -> PendingChange:

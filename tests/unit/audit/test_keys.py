@@ -15,7 +15,7 @@ SECRET = b"s" * 32
 KEYS = AuditKeys.of_secret(SECRET, "results")
 LAB = "labs/91410100MA0000001X"
 EVENT = AuditEvent(
-    1, 0, "id", "gate", "gates/410100/7", "", "ipv4:1", "s/M", 3, "410105", "", b"t" * 16, 0, "RECOGNIZED", 1
+    1, 0, "id", "gate", "gates/410100/7", "", "ipv4:1", "s/M", 3, "410105", "", b"t" * 16, 0, "RECOGNIZED", 1, "case-1"
 )
 
 
@@ -80,6 +80,13 @@ def test_no_field_of_a_row_can_change_without_its_digest(field: int, sequence: i
     assert row_text(1, sequence, changed) != text
     assert row_text(2, sequence, EVENT) != text
     assert chain_rows(BEGINNING, [text]) != chain_rows(BEGINNING, [row_text(1, sequence, changed)])
+
+
+def test_a_row_without_a_case_has_the_digest_of_rows_before_cases() -> None:
+    """Rows that were stored before keep theirs."""
+    text = row_text(1, 1, EVENT._replace(case_id=""))
+    assert chain_rows(BEGINNING, [text]) == chain_rows(BEGINNING, [text.removesuffix("\t")])
+    assert text.removesuffix("\t").endswith("\tRECOGNIZED\t1")
 
 
 def test_a_digest_depends_on_all_rows_and_their_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,3 +71,12 @@ def test_what_events_have_in_common_is_stored_once() -> None:
 def test_a_pack_has_a_largest_size() -> None:
     event = AuditEvent(1, 0, "", "", "", "", "", "", 0, "", "", None, 0, "", 1)
     assert [len(some) for some in split_events([event] * (2 * MOST_EVENTS + 1))] == [MOST_EVENTS, MOST_EVENTS, 1]
+
+
+def test_a_pack_from_before_cases_is_read() -> None:
+    event = AuditEvent(1, 0, "", "", "", "", "", "", 0, "", "", None, 0, "", 1, "case-1")
+    pack = pack_events(1, 1, [event, event])
+    columns = orjson.loads(pack.events)
+    assert columns.pop("case_id") == "case-1"
+    old = pack._replace(events=orjson.dumps(columns).decode())
+    assert [one.case_id for one in unpack_events(old)] == ["", ""]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from hutong_client.cli.commands.decisions import decisions
+from hutong_client.cli.commands.emergency import emergency
 from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
@@ -25,7 +26,7 @@ from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results
 from hutong_client.cli.commands.results.links import link, links, unlink
 from hutong_client.cli.commands.results.show import results
-from hutong_client.cli.commands.results.stores import nodes, uploads
+from hutong_client.cli.commands.results.stores import audit_heads, nodes, uploads
 from hutong_client.cli.commands.timeliness import timeliness
 from hutong_client.cli.commands.upload import upload
 from hutong_client.cli.commands.verify import verify
@@ -69,7 +70,9 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, pending, holder_token):
+for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, holder_token):
+    hutong.add_command(_command)
+for _command in (pending, emergency, audit_heads):
     hutong.add_command(_command)
 for _command in (
     results,

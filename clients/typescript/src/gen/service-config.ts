@@ -29,6 +29,22 @@ export const table = {
             "method": "RejectChange"
           },
           {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "OpenEmergencyGrant"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "EndEmergencyGrant"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "ReviewEmergencyGrant"
+          },
+          {
+            "service": "hutong.approval.v1.ApprovalService",
+            "method": "ListEmergencyGrants"
+          },
+          {
             "service": "hutong.audit.v1.AuditService",
             "method": "ListAuditEvents"
           },
@@ -43,6 +59,10 @@ export const table = {
           {
             "service": "hutong.exchange.v1.ExchangeService",
             "method": "ListNodes"
+          },
+          {
+            "service": "hutong.exchange.v1.ExchangeService",
+            "method": "ListAuditHeads"
           },
           {
             "service": "hutong.policy.v1.PolicyAdminService",

@@ -167,6 +167,8 @@ class ReplicationReceiver:
             skew = as_of_time - now
             clock.note(skew)
         await self._store.record_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
+        if checkpoint.audit_heads:
+            await self._store.hold_audit_heads(log.node, checkpoint.audit_heads)
         return self._respond([], self._clock.now())
 
     def _respond(self, positions: list[WriterPosition], now: Instant) -> ReplicateResponse:

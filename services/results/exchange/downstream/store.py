@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import structlog
+from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
 from prometheus_client import Counter
 from sqlalchemy import Connection
@@ -15,7 +17,8 @@ from services.domain.region import NATION
 from services.results.changelog.lives import find_lost
 from services.results.exchange.apply import ChangeApplier, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
-from services.results.exchange.downstream import lives, nodes
+from services.results.exchange.downstream import audit_heads, lives, nodes
+from services.results.exchange.downstream.audit_heads import HeadPosition, HeldHead
 from services.results.exchange.downstream.streams import begin_stream, require_current
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -25,9 +28,13 @@ from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition, LogPosition
 from services.storage.engine import Database
 
+DIFFERING_HEADS = Counter(
+    "hutong_audit_heads_differing_total", "Heads of a node's audits that differ from held ones", ["node", "service"]
+)
 SET_ASIDE = Counter("hutong_replicated_set_aside_total", "Changes of nodes that were set aside", ["node", "reason"])
 _REASONS = {"not_its_own_count": "NOT_ITS_OWN", "second_registration_count": "SECOND_REGISTRATION"}
 """The reason why changes were set aside, by the column that counts them."""
+_log = structlog.get_logger(__name__)
 
 
 class Decoded(NamedTuple):
@@ -87,6 +94,22 @@ class DownstreamStore:
     async def record_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None) -> None:
         """Record a node's checkpoint; `as_of_time` and `skew` are None while it has a backlog."""
         await self._database.write(nodes.record_checkpoint, region, as_of_time, backlog, skew, self._clock.now())
+
+    async def hold_audit_heads(self, region: str, heads: Sequence[AuditHead]) -> None:
+        """Keep the heads of a node's audits. A second, different head of one seal is reported and not kept."""
+        for head in await self._database.write(audit_heads.hold_heads, region, heads, self._clock.now()):
+            DIFFERING_HEADS.labels(region, head.service).inc()
+            _log.error(
+                "a node has sent another head of its audit than before",
+                node=region,
+                service=head.service,
+                chain=head.chain,
+                number=head.number,
+            )
+
+    async def page_audit_heads(self, region: str, after: HeadPosition, limit: int) -> list[HeldHead]:
+        """Return at most `limit` heads of a node's audits after a position."""
+        return await self._database.read(audit_heads.list_heads, region, after, limit)
 
     def form_rows(self, tubes: ReplicaTubes) -> FormedTubes:
         """Form the rows of tubes. This needs no database, so a thread can do it while an earlier batch is stored."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import NamedTuple
 
+from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint, ReplicateRequest
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedTubes
 
@@ -114,9 +116,12 @@ class _Packer:
         self._batch, self._count, self._bytes, self._complete = ReplicateBatch(), 0, 0, []
 
 
-def checkpoint_frame(now: Instant, backlog: int) -> Frame:
-    """Return a checkpoint. Without a backlog it states that everything committed before `now` was sent."""
-    checkpoint = ReplicateCheckpoint(backlog=backlog)
+def checkpoint_frame(now: Instant, backlog: int, heads: Sequence[AuditHead] = ()) -> Frame:
+    """Return a checkpoint with heads of the node's audits.
+
+    Without a backlog it states that everything committed before `now` was sent.
+    """
+    checkpoint = ReplicateCheckpoint(backlog=backlog, audit_heads=heads)
     if backlog:
         return Frame(ReplicateRequest(checkpoint=checkpoint))
     set_timestamp(checkpoint.as_of_time, now)

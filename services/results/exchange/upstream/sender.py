@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
 import structlog
+from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateRequest, ReplicateResponse, ReplicateStart
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from prometheus_client import Gauge
@@ -175,7 +176,7 @@ class Sender:
         self, call: Any, sent: dict[int, int], unanswered: deque[Frame], slots: asyncio.Semaphore
     ) -> None:
         """Send new commits, and a checkpoint whenever all are sent. The next page is read while a page is sent."""
-        last_beat = 0.0
+        last_beat = next_heads = 0.0
         reading = asyncio.ensure_future(self._read_frames(sent))
         try:
             while True:
@@ -189,7 +190,11 @@ class Sender:
                 loop_time = asyncio.get_running_loop().time()
                 # With a backlog a checkpoint only reports its size, so one checkpoint for each heartbeat is enough.
                 if (page.commits and not page.backlog) or loop_time - last_beat >= self._timing.sender_heartbeat:
-                    await self._send_frame(call, checkpoint_frame(now, page.backlog), unanswered, slots)
+                    heads: Sequence[AuditHead] = ()
+                    if loop_time >= next_heads:
+                        heads = await self._store.read_audit_heads()
+                        next_heads = loop_time + self._timing.sender_audit_heads
+                    await self._send_frame(call, checkpoint_frame(now, page.backlog, heads), unanswered, slots)
                     last_beat = loop_time
                 if not page.commits:
                     await asyncio.sleep(self._timing.sender_idle)

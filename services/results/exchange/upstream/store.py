@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from hutong.audit.v1.audit_head_pb2 import AuditHead
+
 from services.results.exchange.model import WriterPosition
-from services.results.exchange.upstream import acknowledgements, outbox
+from services.results.exchange.upstream import acknowledgements, audit_heads, outbox
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.outbox import Page
 from services.runtime.clock import Clock
@@ -54,6 +56,14 @@ class UpstreamStore:
     async def record_acknowledged(self, commits: Sequence[AcknowledgedCommit]) -> None:
         """Record that the nation has these commits."""
         await self._database.write(acknowledgements.record_acknowledged, commits)
+
+    async def keep_audit_heads(self, heads: Sequence[AuditHead]) -> None:
+        """Keep heads of this node's audits, which are sent with a checkpoint."""
+        await self._database.write(audit_heads.keep_heads, heads)
+
+    async def read_audit_heads(self) -> list[AuditHead]:
+        """Return the newest heads of this node's audits."""
+        return await self._database.read(audit_heads.read_heads_to_send)
 
     @contextlib.asynccontextmanager
     async def sending(self) -> AsyncIterator[bool]:

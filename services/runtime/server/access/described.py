@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
+from hutong.results.v1.link_pb2 import DocumentLink
 from hutong.type.v1.identity_pb2 import IdentityDocument
 
 from services.domain.errors import InvalidArgument
@@ -20,9 +21,22 @@ _NAMES = ("name", "lab", "lab.name", "policy.name", "node", "decision")
 _DOCUMENTS = ("document", "linked_document")
 _KEYS = "subject_keys"
 _COUNTED = frozenset(
-    {"test_results", "in_region", "out_of_region", "document_links", "refusals", "subjects", "changes", "change"}
+    {
+        "test_results",
+        "in_region",
+        "out_of_region",
+        "document_links",
+        "refusals",
+        "missing_reports",
+        "subjects",
+        "changes",
+        "change",
+    }
 )
 """Fields of responses whose items are about persons."""
+_PENDING = frozenset({"pending_change", "pending_changes"})
+_LINK = f"/{DocumentLink.DESCRIPTOR.full_name}"
+"""The end of the type of a pending change that is about a person: the end of a link between documents."""
 
 
 class RequestReader:
@@ -59,13 +73,31 @@ class RequestReader:
 
 
 def count_persons(response: Message) -> int:
-    """Return how many results, links, refusals or changes are in a response; 1 for a response without such fields."""
+    """Return how many results, links, refusals or changes are in a response; 1 for a response without such fields.
+
+    Of the pending changes of ApprovalService those count that would end a link.
+    """
+    if shows_pending_changes(response.DESCRIPTOR):
+        return sum(_is_unlinking(change) for change in _pending_changes(response))
     fields = [field for field in response.DESCRIPTOR.fields if field.name in _COUNTED]
     if not fields:
         return 1
     return sum(
         len(getattr(response, field.name)) if field.is_repeated else response.HasField(field.name) for field in fields
     )
+
+
+def shows_pending_changes(message: Any) -> bool:
+    """Whether a response of ApprovalService, by its descriptor, shows pending changes. Few are about persons."""
+    return message.file.package == "hutong.approval.v1" and not _PENDING.isdisjoint(message.fields_by_name)
+
+
+def _pending_changes(response: Any) -> Iterable[Any]:
+    return response.pending_changes if hasattr(response, "pending_changes") else [response.pending_change]
+
+
+def _is_unlinking(change: Any) -> bool:
+    return bool(change.change.type_url.endswith(_LINK))
 
 
 def _is_text(message: Descriptor, path: str) -> bool:

@@ -15,7 +15,9 @@ from services.runtime.caller import Caller
 
 _REGION = re.compile(r"[0-9]{6}")
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
-_STORED = re.compile(r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|pendingChanges/.+)(?:/.+)?", re.DOTALL)
+_STORED = re.compile(
+    r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
+)
 """Names of objects whose region or subject only the store knows. A laboratory's objects belong to the laboratory."""
 _BINDS = {
     access_pb2.BIND_ANY: "any",

@@ -21,7 +21,13 @@ from services.runtime.audit import (
 )
 from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import LOCAL
-from services.runtime.server.access.described import KeyOf, RequestReader, count_persons, subjects_of
+from services.runtime.server.access.described import (
+    KeyOf,
+    RequestReader,
+    count_persons,
+    shows_pending_changes,
+    subjects_of,
+)
 from services.runtime.server.access.names import parse_caller
 from services.runtime.server.interceptors.authorization import describe_method
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
@@ -148,6 +154,7 @@ def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context
         _on_behalf_of(context) if caller.role in {"verification", LOCAL} else "",
         lambda: subjects_of(rules.reader, request),
         lambda question: subjects_of(rules.questions, question),
+        call.case if call is not None else "",
     )
     current_audit.set(audit)
     return audit
@@ -177,6 +184,8 @@ def _events_of_answer(rules: _MethodRules, audit: CallAudit, request: Any, respo
     if audit.is_recorded:
         return ()
     count = count_persons(response)
+    if not count and shows_pending_changes(response.DESCRIPTOR):
+        return ()
     return [
         audit.event(AuditKind.READ, subject, count=subject.person_count if subject.person_count != 1 else count)
         for subject in audit.subjects()

@@ -12,8 +12,9 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 
 _SANE = re.compile(r"(?!.*[0-9]{15})[0-9A-Za-z._-]{1,64}")
 """The ids that are accepted: no 15 digits in a row, because an id is logged and must not be a document's number."""
-_CASE = re.compile(r"(?=.*[!-~])[ -~]{1,64}")
-"""Printable ASCII, not only spaces: a blank case names nothing."""
+_CASE = re.compile(r"(?=.*[!-~])(?!.*[0-9]{15})[ -\[\]-~]{1,64}")
+"""Printable ASCII without a backslash, not only spaces: a blank case names nothing. No 15 digits in a row, because the
+audit records a case."""
 
 
 class RequestId:

@@ -355,7 +355,8 @@ type Grant struct {
 	// permits only requests that state the field.
 	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
 	// Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
-	// characters, not only spaces.
+	// characters, not only spaces, without a backslash and without 15 digits in a row, because a case must not be the number
+	// of a document. The audit records it (hutong.audit.v1.AuditEvent.case_id).
 	NeedsCase bool `protobuf:"varint,4,opt,name=needs_case,json=needsCase,proto3" json:"needs_case,omitempty"`
 	// Whether the field may be absent. An absent filter by laboratory or region is set to the caller's own. A filter that
 	// lists several laboratories is set to the caller's own laboratory. A request with an absent document is about no

@@ -13,6 +13,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/api/annotations"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -448,11 +449,444 @@ func (x *RejectChangeResponse) GetPendingChange() *PendingChange {
 	return nil
 }
 
+type OpenEmergencyGrantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The region in which the grant permits approvals, a GB/T 2260 code; empty for the caller's own.
+	Region string `protobuf:"bytes,1,opt,name=region,proto3" json:"region,omitempty"`
+	// Why a second approver cannot be waited for, 1 to 256 characters without NUL. Must not contain an identity.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How long the grant is open, 1 minute to 4 hours; absent for 1 hour.
+	OpenDuration *durationpb.Duration `protobuf:"bytes,3,opt,name=open_duration,json=openDuration,proto3" json:"open_duration,omitempty"`
+	// A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the same grant, as it stands
+	// then; with other content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenEmergencyGrantRequest) Reset() {
+	*x = OpenEmergencyGrantRequest{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenEmergencyGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenEmergencyGrantRequest) ProtoMessage() {}
+
+func (x *OpenEmergencyGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenEmergencyGrantRequest.ProtoReflect.Descriptor instead.
+func (*OpenEmergencyGrantRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *OpenEmergencyGrantRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *OpenEmergencyGrantRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *OpenEmergencyGrantRequest) GetOpenDuration() *durationpb.Duration {
+	if x != nil {
+		return x.OpenDuration
+	}
+	return nil
+}
+
+func (x *OpenEmergencyGrantRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+type OpenEmergencyGrantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant.
+	EmergencyGrant *EmergencyGrant `protobuf:"bytes,1,opt,name=emergency_grant,json=emergencyGrant,proto3" json:"emergency_grant,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OpenEmergencyGrantResponse) Reset() {
+	*x = OpenEmergencyGrantResponse{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenEmergencyGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenEmergencyGrantResponse) ProtoMessage() {}
+
+func (x *OpenEmergencyGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenEmergencyGrantResponse.ProtoReflect.Descriptor instead.
+func (*OpenEmergencyGrantResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *OpenEmergencyGrantResponse) GetEmergencyGrant() *EmergencyGrant {
+	if x != nil {
+		return x.EmergencyGrant
+	}
+	return nil
+}
+
+type EndEmergencyGrantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "emergencyGrants/{uuid7}".
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndEmergencyGrantRequest) Reset() {
+	*x = EndEmergencyGrantRequest{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndEmergencyGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndEmergencyGrantRequest) ProtoMessage() {}
+
+func (x *EndEmergencyGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndEmergencyGrantRequest.ProtoReflect.Descriptor instead.
+func (*EndEmergencyGrantRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *EndEmergencyGrantRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type EndEmergencyGrantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant, ended.
+	EmergencyGrant *EmergencyGrant `protobuf:"bytes,1,opt,name=emergency_grant,json=emergencyGrant,proto3" json:"emergency_grant,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *EndEmergencyGrantResponse) Reset() {
+	*x = EndEmergencyGrantResponse{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndEmergencyGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndEmergencyGrantResponse) ProtoMessage() {}
+
+func (x *EndEmergencyGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndEmergencyGrantResponse.ProtoReflect.Descriptor instead.
+func (*EndEmergencyGrantResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *EndEmergencyGrantResponse) GetEmergencyGrant() *EmergencyGrant {
+	if x != nil {
+		return x.EmergencyGrant
+	}
+	return nil
+}
+
+type ReviewEmergencyGrantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "emergencyGrants/{uuid7}".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// What the reviewer found, 1 to 256 characters without NUL. Must not contain an identity.
+	Note          string `protobuf:"bytes,2,opt,name=note,proto3" json:"note,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReviewEmergencyGrantRequest) Reset() {
+	*x = ReviewEmergencyGrantRequest{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewEmergencyGrantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewEmergencyGrantRequest) ProtoMessage() {}
+
+func (x *ReviewEmergencyGrantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewEmergencyGrantRequest.ProtoReflect.Descriptor instead.
+func (*ReviewEmergencyGrantRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReviewEmergencyGrantRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReviewEmergencyGrantRequest) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+type ReviewEmergencyGrantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grant, reviewed.
+	EmergencyGrant *EmergencyGrant `protobuf:"bytes,1,opt,name=emergency_grant,json=emergencyGrant,proto3" json:"emergency_grant,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReviewEmergencyGrantResponse) Reset() {
+	*x = ReviewEmergencyGrantResponse{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReviewEmergencyGrantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReviewEmergencyGrantResponse) ProtoMessage() {}
+
+func (x *ReviewEmergencyGrantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReviewEmergencyGrantResponse.ProtoReflect.Descriptor instead.
+func (*ReviewEmergencyGrantResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReviewEmergencyGrantResponse) GetEmergencyGrant() *EmergencyGrant {
+	if x != nil {
+		return x.EmergencyGrant
+	}
+	return nil
+}
+
+type ListEmergencyGrantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The largest number of items to return. 0 means 50; more than 500 means 500.
+	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Only grants in this region or below it; empty for all.
+	Region string `protobuf:"bytes,3,opt,name=region,proto3" json:"region,omitempty"`
+	// Also grants that are reviewed. Default false.
+	IncludeReviewed bool `protobuf:"varint,4,opt,name=include_reviewed,json=includeReviewed,proto3" json:"include_reviewed,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *ListEmergencyGrantsRequest) Reset() {
+	*x = ListEmergencyGrantsRequest{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEmergencyGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEmergencyGrantsRequest) ProtoMessage() {}
+
+func (x *ListEmergencyGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEmergencyGrantsRequest.ProtoReflect.Descriptor instead.
+func (*ListEmergencyGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListEmergencyGrantsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEmergencyGrantsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListEmergencyGrantsRequest) GetRegion() string {
+	if x != nil {
+		return x.Region
+	}
+	return ""
+}
+
+func (x *ListEmergencyGrantsRequest) GetIncludeReviewed() bool {
+	if x != nil {
+		return x.IncludeReviewed
+	}
+	return false
+}
+
+type ListEmergencyGrantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The grants, newest first.
+	EmergencyGrants []*EmergencyGrant `protobuf:"bytes,1,rep,name=emergency_grants,json=emergencyGrants,proto3" json:"emergency_grants,omitempty"`
+	// The page_token for the next page; empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEmergencyGrantsResponse) Reset() {
+	*x = ListEmergencyGrantsResponse{}
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEmergencyGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEmergencyGrantsResponse) ProtoMessage() {}
+
+func (x *ListEmergencyGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_approval_v1_approval_service_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEmergencyGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListEmergencyGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_hutong_approval_v1_approval_service_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListEmergencyGrantsResponse) GetEmergencyGrants() []*EmergencyGrant {
+	if x != nil {
+		return x.EmergencyGrants
+	}
+	return nil
+}
+
+func (x *ListEmergencyGrantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
 var File_hutong_approval_v1_approval_service_proto protoreflect.FileDescriptor
 
 const file_hutong_approval_v1_approval_service_proto_rawDesc = "" +
 	"\n" +
-	")hutong/approval/v1/approval_service.proto\x12\x12hutong.approval.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a'hutong/approval/v1/pending_change.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe9\x01\n" +
+	")hutong/approval/v1/approval_service.proto\x12\x12hutong.approval.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dhutong/access/v1/access.proto\x1a(hutong/approval/v1/emergency_grant.proto\x1a'hutong/approval/v1/pending_change.proto\x1a\x1ahutong/type/v1/rules.proto\"\xe9\x01\n" +
 	"\x19ListPendingChangesRequest\x12$\n" +
 	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
 	"\n" +
@@ -480,27 +914,71 @@ const file_hutong_approval_v1_approval_service_proto_rawDesc = "" +
 	"\x18hutong.org/PendingChange\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x12-\n" +
 	"\x06reason\x18\x02 \x01(\tB\x15\xe2A\x01\x02\xbaH\x0e\xc8\x01\x01r\t\xd8\xea\x81\xca\x06\x01\x18\x80\x02R\x06reason\"`\n" +
 	"\x14RejectChangeResponse\x12H\n" +
-	"\x0epending_change\x18\x01 \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange2\xe3\x04\n" +
-	"\x0fApprovalService\x12\xab\x01\n" +
-	"\x12ListPendingChanges\x12-.hutong.approval.v1.ListPendingChangesRequest\x1a..hutong.approval.v1.ListPendingChangesResponse\"6\x8a\xd3\x18/\n" +
+	"\x0epending_change\x18\x01 \x01(\v2!.hutong.approval.v1.PendingChangeR\rpendingChange\"\xef\x01\n" +
+	"\x19OpenEmergencyGrantRequest\x12&\n" +
+	"\x06region\x18\x01 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12-\n" +
+	"\x06reason\x18\x02 \x01(\tB\x15\xe2A\x01\x02\xbaH\x0e\xc8\x01\x01r\t\xd8\xea\x81\xca\x06\x01\x18\x80\x02R\x06reason\x12O\n" +
+	"\ropen_duration\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x0f\xbaH\f\xaa\x01\t\"\x03\b\xc0p2\x02\b<R\fopenDuration\x12*\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\v\xbaH\b\xd8\x01\x01r\x03\xb0\x01\x01R\trequestId\"i\n" +
+	"\x1aOpenEmergencyGrantResponse\x12K\n" +
+	"\x0femergency_grant\x18\x01 \x01(\v2\".hutong.approval.v1.EmergencyGrantR\x0eemergencyGrant\"\\\n" +
+	"\x18EndEmergencyGrantRequest\x12@\n" +
+	"\x04name\x18\x01 \x01(\tB,\xe2A\x01\x02\xfaA\x1b\n" +
+	"\x19hutong.org/EmergencyGrant\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\"h\n" +
+	"\x19EndEmergencyGrantResponse\x12K\n" +
+	"\x0femergency_grant\x18\x01 \x01(\v2\".hutong.approval.v1.EmergencyGrantR\x0eemergencyGrant\"\x8a\x01\n" +
+	"\x1bReviewEmergencyGrantRequest\x12@\n" +
+	"\x04name\x18\x01 \x01(\tB,\xe2A\x01\x02\xfaA\x1b\n" +
+	"\x19hutong.org/EmergencyGrant\xbaH\a\xc8\x01\x01r\x02\x18@R\x04name\x12)\n" +
+	"\x04note\x18\x02 \x01(\tB\x15\xe2A\x01\x02\xbaH\x0e\xc8\x01\x01r\t\xd8\xea\x81\xca\x06\x01\x18\x80\x02R\x04note\"k\n" +
+	"\x1cReviewEmergencyGrantResponse\x12K\n" +
+	"\x0femergency_grant\x18\x01 \x01(\v2\".hutong.approval.v1.EmergencyGrantR\x0eemergencyGrant\"\xbe\x01\n" +
+	"\x1aListEmergencyGrantsRequest\x12$\n" +
+	"\tpage_size\x18\x01 \x01(\x05B\a\xbaH\x04\x1a\x02(\x00R\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12&\n" +
+	"\x06region\x18\x03 \x01(\tB\x0e\xbaH\v\xd8\x01\x01r\x06\xc8\xea\x81\xca\x06\x01R\x06region\x12)\n" +
+	"\x10include_reviewed\x18\x04 \x01(\bR\x0fincludeReviewed\"\x94\x01\n" +
+	"\x1bListEmergencyGrantsResponse\x12M\n" +
+	"\x10emergency_grants\x18\x01 \x03(\v2\".hutong.approval.v1.EmergencyGrantR\x0femergencyGrants\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xe5\t\n" +
+	"\x0fApprovalService\x12\xad\x01\n" +
+	"\x12ListPendingChanges\x12-.hutong.approval.v1.ListPendingChangesRequest\x1a..hutong.approval.v1.ListPendingChangesResponse\"8\x8a\xd3\x181\n" +
 	"\v\b\x01\x10\x02\x1a\x03lab(\x01\n" +
 	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\n" +
-	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x18\x02\x90\x02\x01\x12\x90\x01\n" +
-	"\x10GetPendingChange\x12+.hutong.approval.v1.GetPendingChangeRequest\x1a,.hutong.approval.v1.GetPendingChangeResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x10\x01\x18\x02\x90\x02\x01\x12\x92\x01\n" +
+	"\x10GetPendingChange\x12+.hutong.approval.v1.GetPendingChangeRequest\x1a,.hutong.approval.v1.GetPendingChangeResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\n" +
 	"\n" +
-	"\b\x04\x10\x03\x1a\x04name\x18\x01\x90\x02\x01\x12\x87\x01\n" +
-	"\rApproveChange\x12(.hutong.approval.v1.ApproveChangeRequest\x1a).hutong.approval.v1.ApproveChangeResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\b\x04\x10\x03\x1a\x04name\x10\x01\x18\x01\x90\x02\x01\x12\x89\x01\n" +
+	"\rApproveChange\x12(.hutong.approval.v1.ApproveChangeRequest\x1a).hutong.approval.v1.ApproveChangeResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\n" +
 	"\n" +
-	"\b\x04\x10\x03\x1a\x04name\x18\x03\x90\x02\x02\x12\x84\x01\n" +
-	"\fRejectChange\x12'.hutong.approval.v1.RejectChangeRequest\x1a(.hutong.approval.v1.RejectChangeResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\b\x04\x10\x03\x1a\x04name\x10\x01\x18\x03\x90\x02\x02\x12\x86\x01\n" +
+	"\fRejectChange\x12'.hutong.approval.v1.RejectChangeRequest\x1a(.hutong.approval.v1.RejectChangeResponse\"#\x8a\xd3\x18\x1c\n" +
 	"\n" +
 	"\b\x05\x10\x03\x1a\x04name\n" +
 	"\n" +
-	"\b\x04\x10\x03\x1a\x04name\x18\x02\x90\x02\x02Br\n" +
+	"\b\x04\x10\x03\x1a\x04name\x10\x01\x18\x02\x90\x02\x02\x12\x9e\x01\n" +
+	"\x12OpenEmergencyGrant\x12-.hutong.approval.v1.OpenEmergencyGrantRequest\x1a..hutong.approval.v1.OpenEmergencyGrantResponse\")\x8a\xd3\x18\"\n" +
+	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\n" +
+	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x18\x02\x90\x02\x02\x12\x93\x01\n" +
+	"\x11EndEmergencyGrant\x12,.hutong.approval.v1.EndEmergencyGrantRequest\x1a-.hutong.approval.v1.EndEmergencyGrantResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\n" +
+	"\b\x05\x10\x03\x1a\x04name\n" +
+	"\n" +
+	"\b\x04\x10\x03\x1a\x04name\x18\x02\x90\x02\x02\x12\x9c\x01\n" +
+	"\x14ReviewEmergencyGrant\x12/.hutong.approval.v1.ReviewEmergencyGrantRequest\x1a0.hutong.approval.v1.ReviewEmergencyGrantResponse\"!\x8a\xd3\x18\x1a\n" +
+	"\n" +
+	"\b\x05\x10\x03\x1a\x04name\n" +
+	"\n" +
+	"\b\x04\x10\x03\x1a\x04name\x18\x02\x90\x02\x02\x12\xa1\x01\n" +
+	"\x13ListEmergencyGrants\x12..hutong.approval.v1.ListEmergencyGrantsRequest\x1a/.hutong.approval.v1.ListEmergencyGrantsResponse\")\x8a\xd3\x18\"\n" +
+	"\x0e\b\x05\x10\x03\x1a\x06region(\x01\n" +
+	"\x0e\b\x04\x10\x03\x1a\x06region(\x01\x18\x02\x90\x02\x01Br\n" +
 	"\x16org.hutong.approval.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/approval/v1;approvalv1\xaa\x02\x12Hutong.Approval.V1b\x06proto3"
 
 var (
@@ -515,36 +993,59 @@ func file_hutong_approval_v1_approval_service_proto_rawDescGZIP() []byte {
 	return file_hutong_approval_v1_approval_service_proto_rawDescData
 }
 
-var file_hutong_approval_v1_approval_service_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_hutong_approval_v1_approval_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_hutong_approval_v1_approval_service_proto_goTypes = []any{
-	(*ListPendingChangesRequest)(nil),  // 0: hutong.approval.v1.ListPendingChangesRequest
-	(*ListPendingChangesResponse)(nil), // 1: hutong.approval.v1.ListPendingChangesResponse
-	(*GetPendingChangeRequest)(nil),    // 2: hutong.approval.v1.GetPendingChangeRequest
-	(*GetPendingChangeResponse)(nil),   // 3: hutong.approval.v1.GetPendingChangeResponse
-	(*ApproveChangeRequest)(nil),       // 4: hutong.approval.v1.ApproveChangeRequest
-	(*ApproveChangeResponse)(nil),      // 5: hutong.approval.v1.ApproveChangeResponse
-	(*RejectChangeRequest)(nil),        // 6: hutong.approval.v1.RejectChangeRequest
-	(*RejectChangeResponse)(nil),       // 7: hutong.approval.v1.RejectChangeResponse
-	(*PendingChange)(nil),              // 8: hutong.approval.v1.PendingChange
+	(*ListPendingChangesRequest)(nil),    // 0: hutong.approval.v1.ListPendingChangesRequest
+	(*ListPendingChangesResponse)(nil),   // 1: hutong.approval.v1.ListPendingChangesResponse
+	(*GetPendingChangeRequest)(nil),      // 2: hutong.approval.v1.GetPendingChangeRequest
+	(*GetPendingChangeResponse)(nil),     // 3: hutong.approval.v1.GetPendingChangeResponse
+	(*ApproveChangeRequest)(nil),         // 4: hutong.approval.v1.ApproveChangeRequest
+	(*ApproveChangeResponse)(nil),        // 5: hutong.approval.v1.ApproveChangeResponse
+	(*RejectChangeRequest)(nil),          // 6: hutong.approval.v1.RejectChangeRequest
+	(*RejectChangeResponse)(nil),         // 7: hutong.approval.v1.RejectChangeResponse
+	(*OpenEmergencyGrantRequest)(nil),    // 8: hutong.approval.v1.OpenEmergencyGrantRequest
+	(*OpenEmergencyGrantResponse)(nil),   // 9: hutong.approval.v1.OpenEmergencyGrantResponse
+	(*EndEmergencyGrantRequest)(nil),     // 10: hutong.approval.v1.EndEmergencyGrantRequest
+	(*EndEmergencyGrantResponse)(nil),    // 11: hutong.approval.v1.EndEmergencyGrantResponse
+	(*ReviewEmergencyGrantRequest)(nil),  // 12: hutong.approval.v1.ReviewEmergencyGrantRequest
+	(*ReviewEmergencyGrantResponse)(nil), // 13: hutong.approval.v1.ReviewEmergencyGrantResponse
+	(*ListEmergencyGrantsRequest)(nil),   // 14: hutong.approval.v1.ListEmergencyGrantsRequest
+	(*ListEmergencyGrantsResponse)(nil),  // 15: hutong.approval.v1.ListEmergencyGrantsResponse
+	(*PendingChange)(nil),                // 16: hutong.approval.v1.PendingChange
+	(*durationpb.Duration)(nil),          // 17: google.protobuf.Duration
+	(*EmergencyGrant)(nil),               // 18: hutong.approval.v1.EmergencyGrant
 }
 var file_hutong_approval_v1_approval_service_proto_depIdxs = []int32{
-	8, // 0: hutong.approval.v1.ListPendingChangesResponse.pending_changes:type_name -> hutong.approval.v1.PendingChange
-	8, // 1: hutong.approval.v1.GetPendingChangeResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
-	8, // 2: hutong.approval.v1.ApproveChangeResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
-	8, // 3: hutong.approval.v1.RejectChangeResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
-	0, // 4: hutong.approval.v1.ApprovalService.ListPendingChanges:input_type -> hutong.approval.v1.ListPendingChangesRequest
-	2, // 5: hutong.approval.v1.ApprovalService.GetPendingChange:input_type -> hutong.approval.v1.GetPendingChangeRequest
-	4, // 6: hutong.approval.v1.ApprovalService.ApproveChange:input_type -> hutong.approval.v1.ApproveChangeRequest
-	6, // 7: hutong.approval.v1.ApprovalService.RejectChange:input_type -> hutong.approval.v1.RejectChangeRequest
-	1, // 8: hutong.approval.v1.ApprovalService.ListPendingChanges:output_type -> hutong.approval.v1.ListPendingChangesResponse
-	3, // 9: hutong.approval.v1.ApprovalService.GetPendingChange:output_type -> hutong.approval.v1.GetPendingChangeResponse
-	5, // 10: hutong.approval.v1.ApprovalService.ApproveChange:output_type -> hutong.approval.v1.ApproveChangeResponse
-	7, // 11: hutong.approval.v1.ApprovalService.RejectChange:output_type -> hutong.approval.v1.RejectChangeResponse
-	8, // [8:12] is the sub-list for method output_type
-	4, // [4:8] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	16, // 0: hutong.approval.v1.ListPendingChangesResponse.pending_changes:type_name -> hutong.approval.v1.PendingChange
+	16, // 1: hutong.approval.v1.GetPendingChangeResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	16, // 2: hutong.approval.v1.ApproveChangeResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	16, // 3: hutong.approval.v1.RejectChangeResponse.pending_change:type_name -> hutong.approval.v1.PendingChange
+	17, // 4: hutong.approval.v1.OpenEmergencyGrantRequest.open_duration:type_name -> google.protobuf.Duration
+	18, // 5: hutong.approval.v1.OpenEmergencyGrantResponse.emergency_grant:type_name -> hutong.approval.v1.EmergencyGrant
+	18, // 6: hutong.approval.v1.EndEmergencyGrantResponse.emergency_grant:type_name -> hutong.approval.v1.EmergencyGrant
+	18, // 7: hutong.approval.v1.ReviewEmergencyGrantResponse.emergency_grant:type_name -> hutong.approval.v1.EmergencyGrant
+	18, // 8: hutong.approval.v1.ListEmergencyGrantsResponse.emergency_grants:type_name -> hutong.approval.v1.EmergencyGrant
+	0,  // 9: hutong.approval.v1.ApprovalService.ListPendingChanges:input_type -> hutong.approval.v1.ListPendingChangesRequest
+	2,  // 10: hutong.approval.v1.ApprovalService.GetPendingChange:input_type -> hutong.approval.v1.GetPendingChangeRequest
+	4,  // 11: hutong.approval.v1.ApprovalService.ApproveChange:input_type -> hutong.approval.v1.ApproveChangeRequest
+	6,  // 12: hutong.approval.v1.ApprovalService.RejectChange:input_type -> hutong.approval.v1.RejectChangeRequest
+	8,  // 13: hutong.approval.v1.ApprovalService.OpenEmergencyGrant:input_type -> hutong.approval.v1.OpenEmergencyGrantRequest
+	10, // 14: hutong.approval.v1.ApprovalService.EndEmergencyGrant:input_type -> hutong.approval.v1.EndEmergencyGrantRequest
+	12, // 15: hutong.approval.v1.ApprovalService.ReviewEmergencyGrant:input_type -> hutong.approval.v1.ReviewEmergencyGrantRequest
+	14, // 16: hutong.approval.v1.ApprovalService.ListEmergencyGrants:input_type -> hutong.approval.v1.ListEmergencyGrantsRequest
+	1,  // 17: hutong.approval.v1.ApprovalService.ListPendingChanges:output_type -> hutong.approval.v1.ListPendingChangesResponse
+	3,  // 18: hutong.approval.v1.ApprovalService.GetPendingChange:output_type -> hutong.approval.v1.GetPendingChangeResponse
+	5,  // 19: hutong.approval.v1.ApprovalService.ApproveChange:output_type -> hutong.approval.v1.ApproveChangeResponse
+	7,  // 20: hutong.approval.v1.ApprovalService.RejectChange:output_type -> hutong.approval.v1.RejectChangeResponse
+	9,  // 21: hutong.approval.v1.ApprovalService.OpenEmergencyGrant:output_type -> hutong.approval.v1.OpenEmergencyGrantResponse
+	11, // 22: hutong.approval.v1.ApprovalService.EndEmergencyGrant:output_type -> hutong.approval.v1.EndEmergencyGrantResponse
+	13, // 23: hutong.approval.v1.ApprovalService.ReviewEmergencyGrant:output_type -> hutong.approval.v1.ReviewEmergencyGrantResponse
+	15, // 24: hutong.approval.v1.ApprovalService.ListEmergencyGrants:output_type -> hutong.approval.v1.ListEmergencyGrantsResponse
+	17, // [17:25] is the sub-list for method output_type
+	9,  // [9:17] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_hutong_approval_v1_approval_service_proto_init() }
@@ -552,6 +1053,7 @@ func file_hutong_approval_v1_approval_service_proto_init() {
 	if File_hutong_approval_v1_approval_service_proto != nil {
 		return
 	}
+	file_hutong_approval_v1_emergency_grant_proto_init()
 	file_hutong_approval_v1_pending_change_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -559,7 +1061,7 @@ func file_hutong_approval_v1_approval_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_approval_v1_approval_service_proto_rawDesc), len(file_hutong_approval_v1_approval_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

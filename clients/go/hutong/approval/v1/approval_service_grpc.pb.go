@@ -19,10 +19,14 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ApprovalService_ListPendingChanges_FullMethodName = "/hutong.approval.v1.ApprovalService/ListPendingChanges"
-	ApprovalService_GetPendingChange_FullMethodName   = "/hutong.approval.v1.ApprovalService/GetPendingChange"
-	ApprovalService_ApproveChange_FullMethodName      = "/hutong.approval.v1.ApprovalService/ApproveChange"
-	ApprovalService_RejectChange_FullMethodName       = "/hutong.approval.v1.ApprovalService/RejectChange"
+	ApprovalService_ListPendingChanges_FullMethodName   = "/hutong.approval.v1.ApprovalService/ListPendingChanges"
+	ApprovalService_GetPendingChange_FullMethodName     = "/hutong.approval.v1.ApprovalService/GetPendingChange"
+	ApprovalService_ApproveChange_FullMethodName        = "/hutong.approval.v1.ApprovalService/ApproveChange"
+	ApprovalService_RejectChange_FullMethodName         = "/hutong.approval.v1.ApprovalService/RejectChange"
+	ApprovalService_OpenEmergencyGrant_FullMethodName   = "/hutong.approval.v1.ApprovalService/OpenEmergencyGrant"
+	ApprovalService_EndEmergencyGrant_FullMethodName    = "/hutong.approval.v1.ApprovalService/EndEmergencyGrant"
+	ApprovalService_ReviewEmergencyGrant_FullMethodName = "/hutong.approval.v1.ApprovalService/ReviewEmergencyGrant"
+	ApprovalService_ListEmergencyGrants_FullMethodName  = "/hutong.approval.v1.ApprovalService/ListEmergencyGrants"
 )
 
 // ApprovalServiceClient is the client API for ApprovalService service.
@@ -39,9 +43,14 @@ const (
 // 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
 // next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
 // under HUTONG_INSECURE, asks for no approval.
+//
+// If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+// what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+// and every audit event of a change that was made under a grant has the outcome EMERGENCY.
 type ApprovalServiceClient interface {
 	// Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-	// own. Changes are kept for 180 days.
+	// own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+	// persons.
 	ListPendingChanges(ctx context.Context, in *ListPendingChangesRequest, opts ...grpc.CallOption) (*ListPendingChangesResponse, error)
 	// Returns a pending or decided change. NOT_FOUND.
 	GetPendingChange(ctx context.Context, in *GetPendingChangeRequest, opts ...grpc.CallOption) (*GetPendingChangeResponse, error)
@@ -49,8 +58,9 @@ type ApprovalServiceClient interface {
 	// with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
 	// callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 	//
-	// PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-	// there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+	// PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+	// open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+	// was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
 	// or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
 	// recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
 	// since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -58,6 +68,23 @@ type ApprovalServiceClient interface {
 	// Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
 	// (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
 	RejectChange(ctx context.Context, in *RejectChangeRequest, opts ...grpc.CallOption) (*RejectChangeResponse, error)
+	// Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+	// of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+	// hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+	//
+	// FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+	// PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+	OpenEmergencyGrant(ctx context.Context, in *OpenEmergencyGrantRequest, opts ...grpc.CallOption) (*OpenEmergencyGrantResponse, error)
+	// Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+	// grant that is over stays as it is. NOT_FOUND.
+	EndEmergencyGrant(ctx context.Context, in *EndEmergencyGrantRequest, opts ...grpc.CallOption) (*EndEmergencyGrantResponse, error)
+	// Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+	// repeat returns the first review.
+	//
+	// NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+	ReviewEmergencyGrant(ctx context.Context, in *ReviewEmergencyGrantRequest, opts ...grpc.CallOption) (*ReviewEmergencyGrantResponse, error)
+	// Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed.
+	ListEmergencyGrants(ctx context.Context, in *ListEmergencyGrantsRequest, opts ...grpc.CallOption) (*ListEmergencyGrantsResponse, error)
 }
 
 type approvalServiceClient struct {
@@ -108,6 +135,46 @@ func (c *approvalServiceClient) RejectChange(ctx context.Context, in *RejectChan
 	return out, nil
 }
 
+func (c *approvalServiceClient) OpenEmergencyGrant(ctx context.Context, in *OpenEmergencyGrantRequest, opts ...grpc.CallOption) (*OpenEmergencyGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OpenEmergencyGrantResponse)
+	err := c.cc.Invoke(ctx, ApprovalService_OpenEmergencyGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *approvalServiceClient) EndEmergencyGrant(ctx context.Context, in *EndEmergencyGrantRequest, opts ...grpc.CallOption) (*EndEmergencyGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(EndEmergencyGrantResponse)
+	err := c.cc.Invoke(ctx, ApprovalService_EndEmergencyGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *approvalServiceClient) ReviewEmergencyGrant(ctx context.Context, in *ReviewEmergencyGrantRequest, opts ...grpc.CallOption) (*ReviewEmergencyGrantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReviewEmergencyGrantResponse)
+	err := c.cc.Invoke(ctx, ApprovalService_ReviewEmergencyGrant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *approvalServiceClient) ListEmergencyGrants(ctx context.Context, in *ListEmergencyGrantsRequest, opts ...grpc.CallOption) (*ListEmergencyGrantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListEmergencyGrantsResponse)
+	err := c.cc.Invoke(ctx, ApprovalService_ListEmergencyGrants_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ApprovalServiceServer is the server API for ApprovalService service.
 // All implementations must embed UnimplementedApprovalServiceServer
 // for forward compatibility.
@@ -122,9 +189,14 @@ func (c *approvalServiceClient) RejectChange(ctx context.Context, in *RejectChan
 // 72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
 // next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
 // under HUTONG_INSECURE, asks for no approval.
+//
+// If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+// what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+// and every audit event of a change that was made under a grant has the outcome EMERGENCY.
 type ApprovalServiceServer interface {
 	// Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-	// own. Changes are kept for 180 days.
+	// own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+	// persons.
 	ListPendingChanges(context.Context, *ListPendingChangesRequest) (*ListPendingChangesResponse, error)
 	// Returns a pending or decided change. NOT_FOUND.
 	GetPendingChange(context.Context, *GetPendingChangeRequest) (*GetPendingChangeResponse, error)
@@ -132,8 +204,9 @@ type ApprovalServiceServer interface {
 	// with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
 	// callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 	//
-	// PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-	// there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+	// PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+	// open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+	// was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
 	// or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
 	// recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
 	// since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -141,6 +214,23 @@ type ApprovalServiceServer interface {
 	// Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
 	// (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
 	RejectChange(context.Context, *RejectChangeRequest) (*RejectChangeResponse, error)
+	// Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+	// of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+	// hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+	//
+	// FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+	// PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+	OpenEmergencyGrant(context.Context, *OpenEmergencyGrantRequest) (*OpenEmergencyGrantResponse, error)
+	// Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+	// grant that is over stays as it is. NOT_FOUND.
+	EndEmergencyGrant(context.Context, *EndEmergencyGrantRequest) (*EndEmergencyGrantResponse, error)
+	// Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+	// repeat returns the first review.
+	//
+	// NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+	ReviewEmergencyGrant(context.Context, *ReviewEmergencyGrantRequest) (*ReviewEmergencyGrantResponse, error)
+	// Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed.
+	ListEmergencyGrants(context.Context, *ListEmergencyGrantsRequest) (*ListEmergencyGrantsResponse, error)
 	mustEmbedUnimplementedApprovalServiceServer()
 }
 
@@ -162,6 +252,18 @@ func (UnimplementedApprovalServiceServer) ApproveChange(context.Context, *Approv
 }
 func (UnimplementedApprovalServiceServer) RejectChange(context.Context, *RejectChangeRequest) (*RejectChangeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RejectChange not implemented")
+}
+func (UnimplementedApprovalServiceServer) OpenEmergencyGrant(context.Context, *OpenEmergencyGrantRequest) (*OpenEmergencyGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OpenEmergencyGrant not implemented")
+}
+func (UnimplementedApprovalServiceServer) EndEmergencyGrant(context.Context, *EndEmergencyGrantRequest) (*EndEmergencyGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method EndEmergencyGrant not implemented")
+}
+func (UnimplementedApprovalServiceServer) ReviewEmergencyGrant(context.Context, *ReviewEmergencyGrantRequest) (*ReviewEmergencyGrantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReviewEmergencyGrant not implemented")
+}
+func (UnimplementedApprovalServiceServer) ListEmergencyGrants(context.Context, *ListEmergencyGrantsRequest) (*ListEmergencyGrantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListEmergencyGrants not implemented")
 }
 func (UnimplementedApprovalServiceServer) mustEmbedUnimplementedApprovalServiceServer() {}
 func (UnimplementedApprovalServiceServer) testEmbeddedByValue()                         {}
@@ -256,6 +358,78 @@ func _ApprovalService_RejectChange_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ApprovalService_OpenEmergencyGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenEmergencyGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalServiceServer).OpenEmergencyGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApprovalService_OpenEmergencyGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalServiceServer).OpenEmergencyGrant(ctx, req.(*OpenEmergencyGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ApprovalService_EndEmergencyGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(EndEmergencyGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalServiceServer).EndEmergencyGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApprovalService_EndEmergencyGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalServiceServer).EndEmergencyGrant(ctx, req.(*EndEmergencyGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ApprovalService_ReviewEmergencyGrant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReviewEmergencyGrantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalServiceServer).ReviewEmergencyGrant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApprovalService_ReviewEmergencyGrant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalServiceServer).ReviewEmergencyGrant(ctx, req.(*ReviewEmergencyGrantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _ApprovalService_ListEmergencyGrants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListEmergencyGrantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ApprovalServiceServer).ListEmergencyGrants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ApprovalService_ListEmergencyGrants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ApprovalServiceServer).ListEmergencyGrants(ctx, req.(*ListEmergencyGrantsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ApprovalService_ServiceDesc is the grpc.ServiceDesc for ApprovalService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -278,6 +452,22 @@ var ApprovalService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RejectChange",
 			Handler:    _ApprovalService_RejectChange_Handler,
+		},
+		{
+			MethodName: "OpenEmergencyGrant",
+			Handler:    _ApprovalService_OpenEmergencyGrant_Handler,
+		},
+		{
+			MethodName: "EndEmergencyGrant",
+			Handler:    _ApprovalService_EndEmergencyGrant_Handler,
+		},
+		{
+			MethodName: "ReviewEmergencyGrant",
+			Handler:    _ApprovalService_ReviewEmergencyGrant_Handler,
+		},
+		{
+			MethodName: "ListEmergencyGrants",
+			Handler:    _ApprovalService_ListEmergencyGrants_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -118,9 +118,12 @@ type PendingChange struct {
 	// When the change was made completely; absent before.
 	CompleteTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=complete_time,json=completeTime,proto3" json:"complete_time,omitempty"`
 	// How many results were recalled in the end; 1 for other changes. 0 before complete_time.
-	ChangedCount  int64 `protobuf:"varint,15,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ChangedCount int64 `protobuf:"varint,15,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
+	// The emergency grant under which its proposer approved it alone, "emergencyGrants/{uuid7}"; empty if another caller
+	// approved it.
+	EmergencyGrant string `protobuf:"bytes,16,opt,name=emergency_grant,json=emergencyGrant,proto3" json:"emergency_grant,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PendingChange) Reset() {
@@ -258,11 +261,18 @@ func (x *PendingChange) GetChangedCount() int64 {
 	return 0
 }
 
+func (x *PendingChange) GetEmergencyGrant() string {
+	if x != nil {
+		return x.EmergencyGrant
+	}
+	return ""
+}
+
 var File_hutong_approval_v1_pending_change_proto protoreflect.FileDescriptor
 
 const file_hutong_approval_v1_pending_change_proto_rawDesc = "" +
 	"\n" +
-	"'hutong/approval/v1/pending_change.proto\x12\x12hutong.approval.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9e\x06\n" +
+	"'hutong/approval/v1/pending_change.proto\x12\x12hutong.approval.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xeb\x06\n" +
 	"\rPendingChange\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x12B\n" +
 	"\x05state\x18\x02 \x01(\x0e2&.hutong.approval.v1.PendingChangeStateB\x04\xe2A\x01\x03R\x05state\x12\x1c\n" +
@@ -283,7 +293,9 @@ const file_hutong_approval_v1_pending_change_proto_rawDesc = "" +
 	"decideTime\x12)\n" +
 	"\rreject_reason\x18\r \x01(\tB\x04\xe2A\x01\x03R\frejectReason\x12E\n" +
 	"\rcomplete_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampB\x04\xe2A\x01\x03R\fcompleteTime\x12)\n" +
-	"\rchanged_count\x18\x0f \x01(\x03B\x04\xe2A\x01\x03R\fchangedCount:T\xeaAQ\n" +
+	"\rchanged_count\x18\x0f \x01(\x03B\x04\xe2A\x01\x03R\fchangedCount\x12K\n" +
+	"\x0femergency_grant\x18\x10 \x01(\tB\"\xe2A\x01\x03\xfaA\x1b\n" +
+	"\x19hutong.org/EmergencyGrantR\x0eemergencyGrant:T\xeaAQ\n" +
 	"\x18hutong.org/PendingChange\x12\x16pendingChanges/{uuid7}*\x0ependingChanges2\rpendingChange*\xc3\x01\n" +
 	"\x12PendingChangeState\x12$\n" +
 	" PENDING_CHANGE_STATE_UNSPECIFIED\x10\x00\x12 \n" +

@@ -186,7 +186,7 @@ const (
 	// Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 52
 	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-	// PERMISSION_DENIED.
+	// PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
 	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 	ErrorReason_ERROR_REASON_SAME_APPROVER ErrorReason = 60
 	// The change is decided already or has lapsed. FAILED_PRECONDITION.
@@ -203,6 +203,9 @@ const (
 	// FAILED_PRECONDITION.
 	// Example: {"reason":"PROPOSER_DENIED","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 	ErrorReason_ERROR_REASON_PROPOSER_DENIED ErrorReason = 64
+	// Another caller has not yet reviewed the caller's last emergency grant. FAILED_PRECONDITION.
+	// Example: {"reason":"GRANT_NOT_REVIEWED","domain":"hutong.org","metadata":{"grant":"emergencyGrants/0190a5e2-7c00-7000-8000-000000000001"}}
+	ErrorReason_ERROR_REASON_GRANT_NOT_REVIEWED ErrorReason = 65
 	// A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"HOLDER_TOKEN_INVALID","domain":"hutong.org","metadata":{"field":"holder_token"}}
 	ErrorReason_ERROR_REASON_HOLDER_TOKEN_INVALID ErrorReason = 45
@@ -271,6 +274,7 @@ var (
 		62: "ERROR_REASON_CHANGE_GREW",
 		63: "ERROR_REASON_CHANGE_OVERTAKEN",
 		64: "ERROR_REASON_PROPOSER_DENIED",
+		65: "ERROR_REASON_GRANT_NOT_REVIEWED",
 		45: "ERROR_REASON_HOLDER_TOKEN_INVALID",
 		46: "ERROR_REASON_HOLDER_TOKEN_EXPIRED",
 		47: "ERROR_REASON_HOLDER_TOKEN_USED",
@@ -328,6 +332,7 @@ var (
 		"ERROR_REASON_CHANGE_GREW":                62,
 		"ERROR_REASON_CHANGE_OVERTAKEN":           63,
 		"ERROR_REASON_PROPOSER_DENIED":            64,
+		"ERROR_REASON_GRANT_NOT_REVIEWED":         65,
 		"ERROR_REASON_HOLDER_TOKEN_INVALID":       45,
 		"ERROR_REASON_HOLDER_TOKEN_EXPIRED":       46,
 		"ERROR_REASON_HOLDER_TOKEN_USED":          47,
@@ -366,7 +371,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xbe\x0e\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xe3\x0e\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -419,7 +424,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
 	"\x18ERROR_REASON_CHANGE_GREW\x10>\x12!\n" +
 	"\x1dERROR_REASON_CHANGE_OVERTAKEN\x10?\x12 \n" +
-	"\x1cERROR_REASON_PROPOSER_DENIED\x10@\x12%\n" +
+	"\x1cERROR_REASON_PROPOSER_DENIED\x10@\x12#\n" +
+	"\x1fERROR_REASON_GRANT_NOT_REVIEWED\x10A\x12%\n" +
 	"!ERROR_REASON_HOLDER_TOKEN_INVALID\x10-\x12%\n" +
 	"!ERROR_REASON_HOLDER_TOKEN_EXPIRED\x10.\x12\"\n" +
 	"\x1eERROR_REASON_HOLDER_TOKEN_USED\x10/\x12+\n" +

@@ -164,11 +164,11 @@ const file_hutong_results_v1_missing_report_service_proto_rawDesc = "" +
 	"\x0einclude_closed\x18\x04 \x01(\bR\rincludeClosed\"\x8f\x01\n" +
 	"\x1aListMissingReportsResponse\x12I\n" +
 	"\x0fmissing_reports\x18\x01 \x03(\v2 .hutong.results.v1.MissingReportR\x0emissingReports\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xaf\x01\n" +
-	"\x14MissingReportService\x12\x96\x01\n" +
-	"\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"#\x8a\xd3\x18\x1c\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\xb1\x01\n" +
+	"\x14MissingReportService\x12\x98\x01\n" +
+	"\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"%\x8a\xd3\x18\x1e\n" +
 	"\v\b\x01\x10\x02\x1a\x03lab(\x01\n" +
-	"\v\b\x05\x10\x03\x1a\x03lab(\x01\x18\x02\x90\x02\x01Bn\n" +
+	"\v\b\x05\x10\x03\x1a\x03lab(\x01\x10\x01\x18\x02\x90\x02\x01Bn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 
 var (

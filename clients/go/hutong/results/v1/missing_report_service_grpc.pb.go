@@ -31,7 +31,7 @@ const (
 type MissingReportServiceClient interface {
 	// Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
 	// its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-	// laboratories that no node has registered.
+	// laboratories that no node has registered. A report has a holder, so a page is a read of persons.
 	ListMissingReports(ctx context.Context, in *ListMissingReportsRequest, opts ...grpc.CallOption) (*ListMissingReportsResponse, error)
 }
 
@@ -62,7 +62,7 @@ func (c *missingReportServiceClient) ListMissingReports(ctx context.Context, in 
 type MissingReportServiceServer interface {
 	// Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
 	// its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-	// laboratories that no node has registered.
+	// laboratories that no node has registered. A report has a holder, so a page is a read of persons.
 	ListMissingReports(context.Context, *ListMissingReportsRequest) (*ListMissingReportsResponse, error)
 	mustEmbedUnimplementedMissingReportServiceServer()
 }

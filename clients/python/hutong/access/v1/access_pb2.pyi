@@ -229,7 +229,8 @@ class Grant(_message.Message):
     """
     needs_case: _builtins.bool
     """Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
-    characters, not only spaces.
+    characters, not only spaces, without a backslash and without 15 digits in a row, because a case must not be the number
+    of a document. The audit records it (hutong.audit.v1.AuditEvent.case_id).
     """
     may_omit: _builtins.bool
     """Whether the field may be absent. An absent filter by laboratory or region is set to the caller's own. A filter that

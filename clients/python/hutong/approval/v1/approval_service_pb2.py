@@ -25,12 +25,14 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.api import resource_pb2 as google_dot_api_dot_resource__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
+from hutong.approval.v1 import emergency_grant_pb2 as hutong_dot_approval_dot_v1_dot_emergency__grant__pb2
 from hutong.approval.v1 import pending_change_pb2 as hutong_dot_approval_dot_v1_dot_pending__change__pb2
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hutong/approval/v1/approval_service.proto\x12\x12hutong.approval.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a\'hutong/approval/v1/pending_change.proto\x1a\x1ahutong/type/v1/rules.proto\"\xb7\x01\n\x19ListPendingChangesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\'\n\x03lab\x18\x04 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x17\n\x0finclude_decided\x18\x05 \x01(\x08\"q\n\x1aListPendingChangesResponse\x12:\n\x0fpending_changes\x18\x01 \x03(\x0b\x32!.hutong.approval.v1.PendingChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x17GetPendingChangeRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/PendingChange\xbaH\x07r\x02\x18@\xc8\x01\x01\"U\n\x18GetPendingChangeResponse\x12\x39\n\x0epending_change\x18\x01 \x01(\x0b\x32!.hutong.approval.v1.PendingChange\"Q\n\x14\x41pproveChangeRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/PendingChange\xbaH\x07r\x02\x18@\xc8\x01\x01\"m\n\x15\x41pproveChangeResponse\x12\x39\n\x0epending_change\x18\x01 \x01(\x0b\x32!.hutong.approval.v1.PendingChange\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"w\n\x13RejectChangeRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/PendingChange\xbaH\x07r\x02\x18@\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\x80\x02\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\"Q\n\x14RejectChangeResponse\x12\x39\n\x0epending_change\x18\x01 \x01(\x0b\x32!.hutong.approval.v1.PendingChange2\xe3\x04\n\x0f\x41pprovalService\x12\xab\x01\n\x12ListPendingChanges\x12-.hutong.approval.v1.ListPendingChangesRequest\x1a..hutong.approval.v1.ListPendingChangesResponse\"6\x90\x02\x01\x8a\xd3\x18/\n\x0b\x08\x01\x10\x02\x1a\x03lab(\x01\n\x0e\x08\x05\x10\x03\x1a\x06region(\x01\n\x0e\x08\x04\x10\x03\x1a\x06region(\x01\x18\x02\x12\x90\x01\n\x10GetPendingChange\x12+.hutong.approval.v1.GetPendingChangeRequest\x1a,.hutong.approval.v1.GetPendingChangeResponse\"!\x90\x02\x01\x8a\xd3\x18\x1a\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x18\x01\x12\x87\x01\n\rApproveChange\x12(.hutong.approval.v1.ApproveChangeRequest\x1a).hutong.approval.v1.ApproveChangeResponse\"!\x90\x02\x02\x8a\xd3\x18\x1a\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x18\x03\x12\x84\x01\n\x0cRejectChange\x12\'.hutong.approval.v1.RejectChangeRequest\x1a(.hutong.approval.v1.RejectChangeResponse\"!\x90\x02\x02\x8a\xd3\x18\x1a\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x18\x02\x42r\n\x16org.hutong.approval.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/approval/v1;approvalv1\xaa\x02\x12Hutong.Approval.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)hutong/approval/v1/approval_service.proto\x12\x12hutong.approval.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dhutong/access/v1/access.proto\x1a(hutong/approval/v1/emergency_grant.proto\x1a\'hutong/approval/v1/pending_change.proto\x1a\x1ahutong/type/v1/rules.proto\"\xb7\x01\n\x19ListPendingChangesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\'\n\x03lab\x18\x04 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x17\n\x0finclude_decided\x18\x05 \x01(\x08\"q\n\x1aListPendingChangesResponse\x12:\n\x0fpending_changes\x18\x01 \x03(\x0b\x32!.hutong.approval.v1.PendingChange\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"T\n\x17GetPendingChangeRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/PendingChange\xbaH\x07r\x02\x18@\xc8\x01\x01\"U\n\x18GetPendingChangeResponse\x12\x39\n\x0epending_change\x18\x01 \x01(\x0b\x32!.hutong.approval.v1.PendingChange\"Q\n\x14\x41pproveChangeRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/PendingChange\xbaH\x07r\x02\x18@\xc8\x01\x01\"m\n\x15\x41pproveChangeResponse\x12\x39\n\x0epending_change\x18\x01 \x01(\x0b\x32!.hutong.approval.v1.PendingChange\x12\x19\n\x11\x63onsistency_token\x18\x02 \x01(\t\"w\n\x13RejectChangeRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xe2\x41\x01\x02\xfa\x41\x1a\n\x18hutong.org/PendingChange\xbaH\x07r\x02\x18@\xc8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\x80\x02\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\"Q\n\x14RejectChangeResponse\x12\x39\n\x0epending_change\x18\x01 \x01(\x0b\x32!.hutong.approval.v1.PendingChange\"\xc6\x01\n\x19OpenEmergencyGrantRequest\x12\x1e\n\x06region\x18\x01 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12%\n\x06reason\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\x80\x02\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\x12\x41\n\ropen_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\xc0p2\x02\x08<\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"Y\n\x1aOpenEmergencyGrantResponse\x12;\n\x0f\x65mergency_grant\x18\x01 \x01(\x0b\x32\".hutong.approval.v1.EmergencyGrant\"V\n\x18\x45ndEmergencyGrantRequest\x12:\n\x04name\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xfa\x41\x1b\n\x19hutong.org/EmergencyGrant\xbaH\x07r\x02\x18@\xc8\x01\x01\"X\n\x19\x45ndEmergencyGrantResponse\x12;\n\x0f\x65mergency_grant\x18\x01 \x01(\x0b\x32\".hutong.approval.v1.EmergencyGrant\"~\n\x1bReviewEmergencyGrantRequest\x12:\n\x04name\x18\x01 \x01(\tB,\xe2\x41\x01\x02\xfa\x41\x1b\n\x19hutong.org/EmergencyGrant\xbaH\x07r\x02\x18@\xc8\x01\x01\x12#\n\x04note\x18\x02 \x01(\tB\x15\xe2\x41\x01\x02\xbaH\x0er\t\x18\x80\x02\xd8\xea\x81\xca\x06\x01\xc8\x01\x01\"[\n\x1cReviewEmergencyGrantResponse\x12;\n\x0f\x65mergency_grant\x18\x01 \x01(\x0b\x32\".hutong.approval.v1.EmergencyGrant\"\x90\x01\n\x1aListEmergencyGrantsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x1e\n\x06region\x18\x03 \x01(\tB\x0e\xbaH\x0br\x06\xc8\xea\x81\xca\x06\x01\xd8\x01\x01\x12\x18\n\x10include_reviewed\x18\x04 \x01(\x08\"t\n\x1bListEmergencyGrantsResponse\x12<\n\x10\x65mergency_grants\x18\x01 \x03(\x0b\x32\".hutong.approval.v1.EmergencyGrant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xe5\t\n\x0f\x41pprovalService\x12\xad\x01\n\x12ListPendingChanges\x12-.hutong.approval.v1.ListPendingChangesRequest\x1a..hutong.approval.v1.ListPendingChangesResponse\"8\x90\x02\x01\x8a\xd3\x18\x31\n\x0b\x08\x01\x10\x02\x1a\x03lab(\x01\n\x0e\x08\x05\x10\x03\x1a\x06region(\x01\n\x0e\x08\x04\x10\x03\x1a\x06region(\x01\x10\x01\x18\x02\x12\x92\x01\n\x10GetPendingChange\x12+.hutong.approval.v1.GetPendingChangeRequest\x1a,.hutong.approval.v1.GetPendingChangeResponse\"#\x90\x02\x01\x8a\xd3\x18\x1c\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x10\x01\x18\x01\x12\x89\x01\n\rApproveChange\x12(.hutong.approval.v1.ApproveChangeRequest\x1a).hutong.approval.v1.ApproveChangeResponse\"#\x90\x02\x02\x8a\xd3\x18\x1c\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x10\x01\x18\x03\x12\x86\x01\n\x0cRejectChange\x12\'.hutong.approval.v1.RejectChangeRequest\x1a(.hutong.approval.v1.RejectChangeResponse\"#\x90\x02\x02\x8a\xd3\x18\x1c\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x10\x01\x18\x02\x12\x9e\x01\n\x12OpenEmergencyGrant\x12-.hutong.approval.v1.OpenEmergencyGrantRequest\x1a..hutong.approval.v1.OpenEmergencyGrantResponse\")\x90\x02\x02\x8a\xd3\x18\"\n\x0e\x08\x05\x10\x03\x1a\x06region(\x01\n\x0e\x08\x04\x10\x03\x1a\x06region(\x01\x18\x02\x12\x93\x01\n\x11\x45ndEmergencyGrant\x12,.hutong.approval.v1.EndEmergencyGrantRequest\x1a-.hutong.approval.v1.EndEmergencyGrantResponse\"!\x90\x02\x02\x8a\xd3\x18\x1a\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x18\x02\x12\x9c\x01\n\x14ReviewEmergencyGrant\x12/.hutong.approval.v1.ReviewEmergencyGrantRequest\x1a\x30.hutong.approval.v1.ReviewEmergencyGrantResponse\"!\x90\x02\x02\x8a\xd3\x18\x1a\n\n\x08\x05\x10\x03\x1a\x04name\n\n\x08\x04\x10\x03\x1a\x04name\x18\x02\x12\xa1\x01\n\x13ListEmergencyGrants\x12..hutong.approval.v1.ListEmergencyGrantsRequest\x1a/.hutong.approval.v1.ListEmergencyGrantsResponse\")\x90\x02\x01\x8a\xd3\x18\"\n\x0e\x08\x05\x10\x03\x1a\x06region(\x01\n\x0e\x08\x04\x10\x03\x1a\x06region(\x01\x18\x02\x42r\n\x16org.hutong.approval.v1P\x01ZAgithub.com/hutong/hutong/clients/go/hutong/approval/v1;approvalv1\xaa\x02\x12Hutong.Approval.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,30 +56,74 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REJECTCHANGEREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\032\n\030hutong.org/PendingChange\272H\007r\002\030@\310\001\001'
   _globals['_REJECTCHANGEREQUEST'].fields_by_name['reason']._loaded_options = None
   _globals['_REJECTCHANGEREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\200\002\330\352\201\312\006\001\310\001\001'
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['region']._loaded_options = None
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['region']._serialized_options = b'\272H\013r\006\310\352\201\312\006\001\330\001\001'
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['reason']._loaded_options = None
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['reason']._serialized_options = b'\342A\001\002\272H\016r\t\030\200\002\330\352\201\312\006\001\310\001\001'
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['open_duration']._loaded_options = None
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['open_duration']._serialized_options = b'\272H\014\252\001\t\"\003\010\300p2\002\010<'
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_OPENEMERGENCYGRANTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_ENDEMERGENCYGRANTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_ENDEMERGENCYGRANTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\033\n\031hutong.org/EmergencyGrant\272H\007r\002\030@\310\001\001'
+  _globals['_REVIEWEMERGENCYGRANTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_REVIEWEMERGENCYGRANTREQUEST'].fields_by_name['name']._serialized_options = b'\342A\001\002\372A\033\n\031hutong.org/EmergencyGrant\272H\007r\002\030@\310\001\001'
+  _globals['_REVIEWEMERGENCYGRANTREQUEST'].fields_by_name['note']._loaded_options = None
+  _globals['_REVIEWEMERGENCYGRANTREQUEST'].fields_by_name['note']._serialized_options = b'\342A\001\002\272H\016r\t\030\200\002\330\352\201\312\006\001\310\001\001'
+  _globals['_LISTEMERGENCYGRANTSREQUEST'].fields_by_name['page_size']._loaded_options = None
+  _globals['_LISTEMERGENCYGRANTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_LISTEMERGENCYGRANTSREQUEST'].fields_by_name['page_token']._loaded_options = None
+  _globals['_LISTEMERGENCYGRANTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\004'
+  _globals['_LISTEMERGENCYGRANTSREQUEST'].fields_by_name['region']._loaded_options = None
+  _globals['_LISTEMERGENCYGRANTSREQUEST'].fields_by_name['region']._serialized_options = b'\272H\013r\006\310\352\201\312\006\001\330\001\001'
   _globals['_APPROVALSERVICE'].methods_by_name['ListPendingChanges']._loaded_options = None
-  _globals['_APPROVALSERVICE'].methods_by_name['ListPendingChanges']._serialized_options = b'\220\002\001\212\323\030/\n\013\010\001\020\002\032\003lab(\001\n\016\010\005\020\003\032\006region(\001\n\016\010\004\020\003\032\006region(\001\030\002'
+  _globals['_APPROVALSERVICE'].methods_by_name['ListPendingChanges']._serialized_options = b'\220\002\001\212\323\0301\n\013\010\001\020\002\032\003lab(\001\n\016\010\005\020\003\032\006region(\001\n\016\010\004\020\003\032\006region(\001\020\001\030\002'
   _globals['_APPROVALSERVICE'].methods_by_name['GetPendingChange']._loaded_options = None
-  _globals['_APPROVALSERVICE'].methods_by_name['GetPendingChange']._serialized_options = b'\220\002\001\212\323\030\032\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\030\001'
+  _globals['_APPROVALSERVICE'].methods_by_name['GetPendingChange']._serialized_options = b'\220\002\001\212\323\030\034\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\020\001\030\001'
   _globals['_APPROVALSERVICE'].methods_by_name['ApproveChange']._loaded_options = None
-  _globals['_APPROVALSERVICE'].methods_by_name['ApproveChange']._serialized_options = b'\220\002\002\212\323\030\032\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\030\003'
+  _globals['_APPROVALSERVICE'].methods_by_name['ApproveChange']._serialized_options = b'\220\002\002\212\323\030\034\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\020\001\030\003'
   _globals['_APPROVALSERVICE'].methods_by_name['RejectChange']._loaded_options = None
-  _globals['_APPROVALSERVICE'].methods_by_name['RejectChange']._serialized_options = b'\220\002\002\212\323\030\032\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\030\002'
-  _globals['_LISTPENDINGCHANGESREQUEST']._serialized_start=255
-  _globals['_LISTPENDINGCHANGESREQUEST']._serialized_end=438
-  _globals['_LISTPENDINGCHANGESRESPONSE']._serialized_start=440
-  _globals['_LISTPENDINGCHANGESRESPONSE']._serialized_end=553
-  _globals['_GETPENDINGCHANGEREQUEST']._serialized_start=555
-  _globals['_GETPENDINGCHANGEREQUEST']._serialized_end=639
-  _globals['_GETPENDINGCHANGERESPONSE']._serialized_start=641
-  _globals['_GETPENDINGCHANGERESPONSE']._serialized_end=726
-  _globals['_APPROVECHANGEREQUEST']._serialized_start=728
-  _globals['_APPROVECHANGEREQUEST']._serialized_end=809
-  _globals['_APPROVECHANGERESPONSE']._serialized_start=811
-  _globals['_APPROVECHANGERESPONSE']._serialized_end=920
-  _globals['_REJECTCHANGEREQUEST']._serialized_start=922
-  _globals['_REJECTCHANGEREQUEST']._serialized_end=1041
-  _globals['_REJECTCHANGERESPONSE']._serialized_start=1043
-  _globals['_REJECTCHANGERESPONSE']._serialized_end=1124
-  _globals['_APPROVALSERVICE']._serialized_start=1127
-  _globals['_APPROVALSERVICE']._serialized_end=1738
+  _globals['_APPROVALSERVICE'].methods_by_name['RejectChange']._serialized_options = b'\220\002\002\212\323\030\034\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\020\001\030\002'
+  _globals['_APPROVALSERVICE'].methods_by_name['OpenEmergencyGrant']._loaded_options = None
+  _globals['_APPROVALSERVICE'].methods_by_name['OpenEmergencyGrant']._serialized_options = b'\220\002\002\212\323\030\"\n\016\010\005\020\003\032\006region(\001\n\016\010\004\020\003\032\006region(\001\030\002'
+  _globals['_APPROVALSERVICE'].methods_by_name['EndEmergencyGrant']._loaded_options = None
+  _globals['_APPROVALSERVICE'].methods_by_name['EndEmergencyGrant']._serialized_options = b'\220\002\002\212\323\030\032\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\030\002'
+  _globals['_APPROVALSERVICE'].methods_by_name['ReviewEmergencyGrant']._loaded_options = None
+  _globals['_APPROVALSERVICE'].methods_by_name['ReviewEmergencyGrant']._serialized_options = b'\220\002\002\212\323\030\032\n\n\010\005\020\003\032\004name\n\n\010\004\020\003\032\004name\030\002'
+  _globals['_APPROVALSERVICE'].methods_by_name['ListEmergencyGrants']._loaded_options = None
+  _globals['_APPROVALSERVICE'].methods_by_name['ListEmergencyGrants']._serialized_options = b'\220\002\001\212\323\030\"\n\016\010\005\020\003\032\006region(\001\n\016\010\004\020\003\032\006region(\001\030\002'
+  _globals['_LISTPENDINGCHANGESREQUEST']._serialized_start=329
+  _globals['_LISTPENDINGCHANGESREQUEST']._serialized_end=512
+  _globals['_LISTPENDINGCHANGESRESPONSE']._serialized_start=514
+  _globals['_LISTPENDINGCHANGESRESPONSE']._serialized_end=627
+  _globals['_GETPENDINGCHANGEREQUEST']._serialized_start=629
+  _globals['_GETPENDINGCHANGEREQUEST']._serialized_end=713
+  _globals['_GETPENDINGCHANGERESPONSE']._serialized_start=715
+  _globals['_GETPENDINGCHANGERESPONSE']._serialized_end=800
+  _globals['_APPROVECHANGEREQUEST']._serialized_start=802
+  _globals['_APPROVECHANGEREQUEST']._serialized_end=883
+  _globals['_APPROVECHANGERESPONSE']._serialized_start=885
+  _globals['_APPROVECHANGERESPONSE']._serialized_end=994
+  _globals['_REJECTCHANGEREQUEST']._serialized_start=996
+  _globals['_REJECTCHANGEREQUEST']._serialized_end=1115
+  _globals['_REJECTCHANGERESPONSE']._serialized_start=1117
+  _globals['_REJECTCHANGERESPONSE']._serialized_end=1198
+  _globals['_OPENEMERGENCYGRANTREQUEST']._serialized_start=1201
+  _globals['_OPENEMERGENCYGRANTREQUEST']._serialized_end=1399
+  _globals['_OPENEMERGENCYGRANTRESPONSE']._serialized_start=1401
+  _globals['_OPENEMERGENCYGRANTRESPONSE']._serialized_end=1490
+  _globals['_ENDEMERGENCYGRANTREQUEST']._serialized_start=1492
+  _globals['_ENDEMERGENCYGRANTREQUEST']._serialized_end=1578
+  _globals['_ENDEMERGENCYGRANTRESPONSE']._serialized_start=1580
+  _globals['_ENDEMERGENCYGRANTRESPONSE']._serialized_end=1668
+  _globals['_REVIEWEMERGENCYGRANTREQUEST']._serialized_start=1670
+  _globals['_REVIEWEMERGENCYGRANTREQUEST']._serialized_end=1796
+  _globals['_REVIEWEMERGENCYGRANTRESPONSE']._serialized_start=1798
+  _globals['_REVIEWEMERGENCYGRANTRESPONSE']._serialized_end=1889
+  _globals['_LISTEMERGENCYGRANTSREQUEST']._serialized_start=1892
+  _globals['_LISTEMERGENCYGRANTSREQUEST']._serialized_end=2036
+  _globals['_LISTEMERGENCYGRANTSRESPONSE']._serialized_start=2038
+  _globals['_LISTEMERGENCYGRANTSRESPONSE']._serialized_end=2154
+  _globals['_APPROVALSERVICE']._serialized_start=2157
+  _globals['_APPROVALSERVICE']._serialized_end=3410
 # @@protoc_insertion_point(module_scope)

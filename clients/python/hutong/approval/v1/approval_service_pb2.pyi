@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from hutong.approval.v1 import emergency_grant_pb2 as _emergency_grant_pb2
 from hutong.approval.v1 import pending_change_pb2 as _pending_change_pb2
 import builtins as _builtins
 import sys
@@ -214,3 +216,207 @@ class RejectChangeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RejectChangeResponse: _TypeAlias = RejectChangeResponse  # noqa: Y015
+
+@_typing.final
+class OpenEmergencyGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    OPEN_DURATION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    region: _builtins.str
+    """The region in which the grant permits approvals, a GB/T 2260 code; empty for the caller's own."""
+    reason: _builtins.str
+    """Why a second approver cannot be waited for, 1 to 256 characters without NUL. Must not contain an identity."""
+    request_id: _builtins.str
+    """A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the same grant, as it stands
+    then; with other content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+    """
+    @_builtins.property
+    def open_duration(self) -> _duration_pb2.Duration:
+        """How long the grant is open, 1 minute to 4 hours; absent for 1 hour."""
+
+    def __init__(
+        self,
+        *,
+        region: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        open_duration: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["open_duration", b"open_duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["open_duration", b"open_duration", "reason", b"reason", "region", b"region", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenEmergencyGrantRequest: _TypeAlias = OpenEmergencyGrantRequest  # noqa: Y015
+
+@_typing.final
+class OpenEmergencyGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMERGENCY_GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def emergency_grant(self) -> _emergency_grant_pb2.EmergencyGrant:
+        """The grant."""
+
+    def __init__(
+        self,
+        *,
+        emergency_grant: _emergency_grant_pb2.EmergencyGrant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["emergency_grant", b"emergency_grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emergency_grant", b"emergency_grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenEmergencyGrantResponse: _TypeAlias = OpenEmergencyGrantResponse  # noqa: Y015
+
+@_typing.final
+class EndEmergencyGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"emergencyGrants/{uuid7}"."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndEmergencyGrantRequest: _TypeAlias = EndEmergencyGrantRequest  # noqa: Y015
+
+@_typing.final
+class EndEmergencyGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMERGENCY_GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def emergency_grant(self) -> _emergency_grant_pb2.EmergencyGrant:
+        """The grant, ended."""
+
+    def __init__(
+        self,
+        *,
+        emergency_grant: _emergency_grant_pb2.EmergencyGrant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["emergency_grant", b"emergency_grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emergency_grant", b"emergency_grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndEmergencyGrantResponse: _TypeAlias = EndEmergencyGrantResponse  # noqa: Y015
+
+@_typing.final
+class ReviewEmergencyGrantRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"emergencyGrants/{uuid7}"."""
+    note: _builtins.str
+    """What the reviewer found, 1 to 256 characters without NUL. Must not contain an identity."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewEmergencyGrantRequest: _TypeAlias = ReviewEmergencyGrantRequest  # noqa: Y015
+
+@_typing.final
+class ReviewEmergencyGrantResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMERGENCY_GRANT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def emergency_grant(self) -> _emergency_grant_pb2.EmergencyGrant:
+        """The grant, reviewed."""
+
+    def __init__(
+        self,
+        *,
+        emergency_grant: _emergency_grant_pb2.EmergencyGrant | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["emergency_grant", b"emergency_grant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emergency_grant", b"emergency_grant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReviewEmergencyGrantResponse: _TypeAlias = ReviewEmergencyGrantResponse  # noqa: Y015
+
+@_typing.final
+class ListEmergencyGrantsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    INCLUDE_REVIEWED_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
+    page_token: _builtins.str
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
+    region: _builtins.str
+    """Only grants in this region or below it; empty for all."""
+    include_reviewed: _builtins.bool
+    """Also grants that are reviewed. Default false."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        region: _builtins.str = ...,
+        include_reviewed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_reviewed", b"include_reviewed", "page_size", b"page_size", "page_token", b"page_token", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmergencyGrantsRequest: _TypeAlias = ListEmergencyGrantsRequest  # noqa: Y015
+
+@_typing.final
+class ListEmergencyGrantsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMERGENCY_GRANTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The page_token for the next page; empty on the last page."""
+    @_builtins.property
+    def emergency_grants(self) -> _containers.RepeatedCompositeFieldContainer[_emergency_grant_pb2.EmergencyGrant]:
+        """The grants, newest first."""
+
+    def __init__(
+        self,
+        *,
+        emergency_grants: _abc.Iterable[_emergency_grant_pb2.EmergencyGrant] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["emergency_grants", b"emergency_grants", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEmergencyGrantsResponse: _TypeAlias = ListEmergencyGrantsResponse  # noqa: Y015

@@ -36,6 +36,10 @@ class ApprovalServiceStub(object):
     72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
     next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
     under HUTONG_INSECURE, asks for no approval.
+
+    If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+    what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+    and every audit event of a change that was made under a grant has the outcome EMERGENCY.
     """
 
     def __init__(self, channel):
@@ -64,6 +68,26 @@ class ApprovalServiceStub(object):
                 request_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.RejectChangeRequest.SerializeToString,
                 response_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.RejectChangeResponse.FromString,
                 _registered_method=True)
+        self.OpenEmergencyGrant = channel.unary_unary(
+                '/hutong.approval.v1.ApprovalService/OpenEmergencyGrant',
+                request_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.OpenEmergencyGrantRequest.SerializeToString,
+                response_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.OpenEmergencyGrantResponse.FromString,
+                _registered_method=True)
+        self.EndEmergencyGrant = channel.unary_unary(
+                '/hutong.approval.v1.ApprovalService/EndEmergencyGrant',
+                request_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.EndEmergencyGrantRequest.SerializeToString,
+                response_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.EndEmergencyGrantResponse.FromString,
+                _registered_method=True)
+        self.ReviewEmergencyGrant = channel.unary_unary(
+                '/hutong.approval.v1.ApprovalService/ReviewEmergencyGrant',
+                request_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ReviewEmergencyGrantRequest.SerializeToString,
+                response_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ReviewEmergencyGrantResponse.FromString,
+                _registered_method=True)
+        self.ListEmergencyGrants = channel.unary_unary(
+                '/hutong.approval.v1.ApprovalService/ListEmergencyGrants',
+                request_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ListEmergencyGrantsRequest.SerializeToString,
+                response_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ListEmergencyGrantsResponse.FromString,
+                _registered_method=True)
 
 
 class ApprovalServiceServicer(object):
@@ -77,11 +101,16 @@ class ApprovalServiceServicer(object):
     72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
     next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
     under HUTONG_INSECURE, asks for no approval.
+
+    If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+    what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+    and every audit event of a change that was made under a grant has the outcome EMERGENCY.
     """
 
     def ListPendingChanges(self, request, context):
         """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-        own. Changes are kept for 180 days.
+        own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+        persons.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,8 +128,9 @@ class ApprovalServiceServicer(object):
         with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
         callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
-        PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-        there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+        PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+        open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+        was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
         or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
         recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
         since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -112,6 +142,43 @@ class ApprovalServiceServicer(object):
     def RejectChange(self, request, context):
         """Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
         (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenEmergencyGrant(self, request, context):
+        """Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+        of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+        hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+
+        FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+        PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndEmergencyGrant(self, request, context):
+        """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+        grant that is over stays as it is. NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReviewEmergencyGrant(self, request, context):
+        """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+        repeat returns the first review.
+
+        NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListEmergencyGrants(self, request, context):
+        """Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,6 +207,26 @@ def add_ApprovalServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.RejectChangeRequest.FromString,
                     response_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.RejectChangeResponse.SerializeToString,
             ),
+            'OpenEmergencyGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenEmergencyGrant,
+                    request_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.OpenEmergencyGrantRequest.FromString,
+                    response_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.OpenEmergencyGrantResponse.SerializeToString,
+            ),
+            'EndEmergencyGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndEmergencyGrant,
+                    request_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.EndEmergencyGrantRequest.FromString,
+                    response_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.EndEmergencyGrantResponse.SerializeToString,
+            ),
+            'ReviewEmergencyGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReviewEmergencyGrant,
+                    request_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ReviewEmergencyGrantRequest.FromString,
+                    response_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ReviewEmergencyGrantResponse.SerializeToString,
+            ),
+            'ListEmergencyGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEmergencyGrants,
+                    request_deserializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ListEmergencyGrantsRequest.FromString,
+                    response_serializer=hutong_dot_approval_dot_v1_dot_approval__service__pb2.ListEmergencyGrantsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hutong.approval.v1.ApprovalService', rpc_method_handlers)
@@ -159,6 +246,10 @@ class ApprovalService(object):
     72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
     next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
     under HUTONG_INSECURE, asks for no approval.
+
+    If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+    what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+    and every audit event of a change that was made under a grant has the outcome EMERGENCY.
     """
 
     @staticmethod
@@ -259,6 +350,114 @@ class ApprovalService(object):
             '/hutong.approval.v1.ApprovalService/RejectChange',
             hutong_dot_approval_dot_v1_dot_approval__service__pb2.RejectChangeRequest.SerializeToString,
             hutong_dot_approval_dot_v1_dot_approval__service__pb2.RejectChangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenEmergencyGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.approval.v1.ApprovalService/OpenEmergencyGrant',
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.OpenEmergencyGrantRequest.SerializeToString,
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.OpenEmergencyGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndEmergencyGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.approval.v1.ApprovalService/EndEmergencyGrant',
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.EndEmergencyGrantRequest.SerializeToString,
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.EndEmergencyGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReviewEmergencyGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.approval.v1.ApprovalService/ReviewEmergencyGrant',
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.ReviewEmergencyGrantRequest.SerializeToString,
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.ReviewEmergencyGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEmergencyGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.approval.v1.ApprovalService/ListEmergencyGrants',
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.ListEmergencyGrantsRequest.SerializeToString,
+            hutong_dot_approval_dot_v1_dot_approval__service__pb2.ListEmergencyGrantsResponse.FromString,
             options,
             channel_credentials,
             insecure,

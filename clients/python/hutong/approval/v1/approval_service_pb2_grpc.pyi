@@ -37,6 +37,10 @@ class ApprovalServiceStub:
     72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
     next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
     under HUTONG_INSECURE, asks for no approval.
+
+    If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+    what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+    and every audit event of a change that was made under a grant has the outcome EMERGENCY.
     """
 
     @_typing.overload
@@ -45,7 +49,8 @@ class ApprovalServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ApprovalServiceAsyncStub: ...
     ListPendingChanges: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListPendingChangesRequest, _approval_service_pb2.ListPendingChangesResponse]
     """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-    own. Changes are kept for 180 days.
+    own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+    persons.
     """
     GetPendingChange: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.GetPendingChangeRequest, _approval_service_pb2.GetPendingChangeResponse]
     """Returns a pending or decided change. NOT_FOUND."""
@@ -54,8 +59,9 @@ class ApprovalServiceStub:
     with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
     callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
-    PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-    there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+    PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+    open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+    was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
     or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
     recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
     since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -64,6 +70,26 @@ class ApprovalServiceStub:
     """Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
     (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
     """
+    OpenEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.OpenEmergencyGrantRequest, _approval_service_pb2.OpenEmergencyGrantResponse]
+    """Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+    of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+    hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+
+    FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+    PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+    """
+    EndEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.EndEmergencyGrantRequest, _approval_service_pb2.EndEmergencyGrantResponse]
+    """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+    grant that is over stays as it is. NOT_FOUND.
+    """
+    ReviewEmergencyGrant: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ReviewEmergencyGrantRequest, _approval_service_pb2.ReviewEmergencyGrantResponse]
+    """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+    repeat returns the first review.
+
+    NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+    """
+    ListEmergencyGrants: _grpc.UnaryUnaryMultiCallable[_approval_service_pb2.ListEmergencyGrantsRequest, _approval_service_pb2.ListEmergencyGrantsResponse]
+    """Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed."""
 
 @_typing.type_check_only
 class ApprovalServiceAsyncStub(ApprovalServiceStub):
@@ -77,12 +103,17 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
     next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
     under HUTONG_INSECURE, asks for no approval.
+
+    If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+    what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+    and every audit event of a change that was made under a grant has the outcome EMERGENCY.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListPendingChanges: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListPendingChangesRequest, _approval_service_pb2.ListPendingChangesResponse]  # type: ignore[assignment]
     """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-    own. Changes are kept for 180 days.
+    own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+    persons.
     """
     GetPendingChange: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.GetPendingChangeRequest, _approval_service_pb2.GetPendingChangeResponse]  # type: ignore[assignment]
     """Returns a pending or decided change. NOT_FOUND."""
@@ -91,8 +122,9 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
     callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
-    PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-    there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+    PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+    open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+    was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
     or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
     recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
     since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -101,6 +133,26 @@ class ApprovalServiceAsyncStub(ApprovalServiceStub):
     """Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
     (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
     """
+    OpenEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.OpenEmergencyGrantRequest, _approval_service_pb2.OpenEmergencyGrantResponse]  # type: ignore[assignment]
+    """Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+    of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+    hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+
+    FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+    PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+    """
+    EndEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.EndEmergencyGrantRequest, _approval_service_pb2.EndEmergencyGrantResponse]  # type: ignore[assignment]
+    """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+    grant that is over stays as it is. NOT_FOUND.
+    """
+    ReviewEmergencyGrant: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ReviewEmergencyGrantRequest, _approval_service_pb2.ReviewEmergencyGrantResponse]  # type: ignore[assignment]
+    """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+    repeat returns the first review.
+
+    NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+    """
+    ListEmergencyGrants: _aio.UnaryUnaryMultiCallable[_approval_service_pb2.ListEmergencyGrantsRequest, _approval_service_pb2.ListEmergencyGrantsResponse]  # type: ignore[assignment]
+    """Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed."""
 
 class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
     """Changes that need a second approver. Results and Policy each serve it about their own changes.
@@ -113,6 +165,10 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
     72 hours unless the node sets another time (HUTONG_APPROVAL_HOURS). At most 100 changes of one proposer may wait. The
     next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
     under HUTONG_INSECURE, asks for no approval.
+
+    If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+    what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+    and every audit event of a change that was made under a grant has the outcome EMERGENCY.
     """
 
     @_abc_1.abstractmethod
@@ -122,7 +178,8 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_approval_service_pb2.ListPendingChangesResponse, _abc.Awaitable[_approval_service_pb2.ListPendingChangesResponse]]:
         """Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-        own. Changes are kept for 180 days.
+        own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+        persons.
         """
 
     @_abc_1.abstractmethod
@@ -143,8 +200,9 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
         callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
 
-        PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-        there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+        PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+        open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+        was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
         or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
         recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
         since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -159,5 +217,49 @@ class ApprovalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Rejects a change. A proposer with one of these roles may reject its own change. NOT_FOUND. FAILED_PRECONDITION
         (NOT_PENDING) if the change is approved or has lapsed. A repeat returns the change as the first call rejected it.
         """
+
+    @_abc_1.abstractmethod
+    def OpenEmergencyGrant(
+        self,
+        request: _approval_service_pb2.OpenEmergencyGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.OpenEmergencyGrantResponse, _abc.Awaitable[_approval_service_pb2.OpenEmergencyGrantResponse]]:
+        """Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+        of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+        hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+
+        FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+        PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+        """
+
+    @_abc_1.abstractmethod
+    def EndEmergencyGrant(
+        self,
+        request: _approval_service_pb2.EndEmergencyGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.EndEmergencyGrantResponse, _abc.Awaitable[_approval_service_pb2.EndEmergencyGrantResponse]]:
+        """Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+        grant that is over stays as it is. NOT_FOUND.
+        """
+
+    @_abc_1.abstractmethod
+    def ReviewEmergencyGrant(
+        self,
+        request: _approval_service_pb2.ReviewEmergencyGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.ReviewEmergencyGrantResponse, _abc.Awaitable[_approval_service_pb2.ReviewEmergencyGrantResponse]]:
+        """Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+        repeat returns the first review.
+
+        NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+        """
+
+    @_abc_1.abstractmethod
+    def ListEmergencyGrants(
+        self,
+        request: _approval_service_pb2.ListEmergencyGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_approval_service_pb2.ListEmergencyGrantsResponse, _abc.Awaitable[_approval_service_pb2.ListEmergencyGrantsResponse]]:
+        """Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed."""
 
 def add_ApprovalServiceServicer_to_server(servicer: ApprovalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

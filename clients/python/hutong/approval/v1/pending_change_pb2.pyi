@@ -70,6 +70,7 @@ class PendingChange(_message.Message):
     REJECT_REASON_FIELD_NUMBER: _builtins.int
     COMPLETE_TIME_FIELD_NUMBER: _builtins.int
     CHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    EMERGENCY_GRANT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"pendingChanges/{uuid7}"."""
     state: Global___PendingChangeState.ValueType
@@ -92,6 +93,10 @@ class PendingChange(_message.Message):
     """Why it was rejected; empty if it was not."""
     changed_count: _builtins.int
     """How many results were recalled in the end; 1 for other changes. 0 before complete_time."""
+    emergency_grant: _builtins.str
+    """The emergency grant under which its proposer approved it alone, "emergencyGrants/{uuid7}"; empty if another caller
+    approved it.
+    """
     @_builtins.property
     def change(self) -> _any_pb2.Any:
         """What is proposed: the RecallResultsRequest, PublishPolicyRequest or WithdrawPolicyRequest without its request_id;
@@ -132,10 +137,11 @@ class PendingChange(_message.Message):
         reject_reason: _builtins.str = ...,
         complete_time: _timestamp_pb2.Timestamp | None = ...,
         changed_count: _builtins.int = ...,
+        emergency_grant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "complete_time", b"complete_time", "create_time", b"create_time", "decide_time", b"decide_time", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_count", b"changed_count", "complete_time", b"complete_time", "create_time", b"create_time", "decide_time", b"decide_time", "decider", b"decider", "expire_time", b"expire_time", "item_count", b"item_count", "method", b"method", "name", b"name", "object", b"object", "proposer", b"proposer", "region", b"region", "reject_reason", b"reject_reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_count", b"changed_count", "complete_time", b"complete_time", "create_time", b"create_time", "decide_time", b"decide_time", "decider", b"decider", "emergency_grant", b"emergency_grant", "expire_time", b"expire_time", "item_count", b"item_count", "method", b"method", "name", b"name", "object", b"object", "proposer", b"proposer", "region", b"region", "reject_reason", b"reject_reason", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

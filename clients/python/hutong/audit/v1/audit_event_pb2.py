@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hutong/audit/v1/audit_event.proto\x12\x0fhutong.audit.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\"\x86\x04\n\nAuditEvent\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x33\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.hutong.audit.v1.AuditEventKindB\x04\xe2\x41\x01\x03\x12\x34\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04role\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63\x61ller\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0con_behalf_of\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04peer\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06method\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x07purpose\x18\n \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x04\xe2\x41\x01\x03\x12\x14\n\x06region\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x63ode\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07outcome\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nitem_count\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03:N\xea\x41K\n\x15hutong.org/AuditEvent\x12\x19\x61uditEvents/{audit_event}*\x0b\x61uditEvents2\nauditEvent*\x87\x01\n\x0e\x41uditEventKind\x12 \n\x1c\x41UDIT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41UDIT_EVENT_KIND_READ\x10\x01\x12\x1b\n\x17\x41UDIT_EVENT_KIND_CHANGE\x10\x02\x12\x1b\n\x17\x41UDIT_EVENT_KIND_DENIAL\x10\x03\x42\x66\n\x13org.hutong.audit.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/audit/v1;auditv1\xaa\x02\x0fHutong.Audit.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!hutong/audit/v1/audit_event.proto\x12\x0fhutong.audit.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1chutong/type/v1/purpose.proto\"\x9d\x04\n\nAuditEvent\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x33\n\x04kind\x18\x02 \x01(\x0e\x32\x1f.hutong.audit.v1.AuditEventKindB\x04\xe2\x41\x01\x03\x12\x34\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x18\n\nrequest_id\x18\x04 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04role\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06\x63\x61ller\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0con_behalf_of\x18\x07 \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04peer\x18\x08 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06method\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12.\n\x07purpose\x18\n \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x04\xe2\x41\x01\x03\x12\x14\n\x06region\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06object\x18\x0c \x01(\tB\x04\xe2\x41\x01\x03\x12\x12\n\x04\x63ode\x18\r \x01(\tB\x04\xe2\x41\x01\x03\x12\x15\n\x07outcome\x18\x0e \x01(\tB\x04\xe2\x41\x01\x03\x12\x18\n\nitem_count\x18\x0f \x01(\x03\x42\x04\xe2\x41\x01\x03\x12\x15\n\x07\x63\x61se_id\x18\x10 \x01(\tB\x04\xe2\x41\x01\x03:N\xea\x41K\n\x15hutong.org/AuditEvent\x12\x19\x61uditEvents/{audit_event}*\x0b\x61uditEvents2\nauditEvent*\x87\x01\n\x0e\x41uditEventKind\x12 \n\x1c\x41UDIT_EVENT_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15\x41UDIT_EVENT_KIND_READ\x10\x01\x12\x1b\n\x17\x41UDIT_EVENT_KIND_CHANGE\x10\x02\x12\x1b\n\x17\x41UDIT_EVENT_KIND_DENIAL\x10\x03\x42\x66\n\x13org.hutong.audit.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/audit/v1;auditv1\xaa\x02\x0fHutong.Audit.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -66,10 +66,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITEVENT'].fields_by_name['outcome']._serialized_options = b'\342A\001\003'
   _globals['_AUDITEVENT'].fields_by_name['item_count']._loaded_options = None
   _globals['_AUDITEVENT'].fields_by_name['item_count']._serialized_options = b'\342A\001\003'
+  _globals['_AUDITEVENT'].fields_by_name['case_id']._loaded_options = None
+  _globals['_AUDITEVENT'].fields_by_name['case_id']._serialized_options = b'\342A\001\003'
   _globals['_AUDITEVENT']._loaded_options = None
   _globals['_AUDITEVENT']._serialized_options = b'\352AK\n\025hutong.org/AuditEvent\022\031auditEvents/{audit_event}*\013auditEvents2\nauditEvent'
-  _globals['_AUDITEVENTKIND']._serialized_start=699
-  _globals['_AUDITEVENTKIND']._serialized_end=834
+  _globals['_AUDITEVENTKIND']._serialized_start=722
+  _globals['_AUDITEVENTKIND']._serialized_end=857
   _globals['_AUDITEVENT']._serialized_start=178
-  _globals['_AUDITEVENT']._serialized_end=696
+  _globals['_AUDITEVENT']._serialized_end=719
 # @@protoc_insertion_point(module_scope)

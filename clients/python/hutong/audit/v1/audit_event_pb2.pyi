@@ -70,6 +70,7 @@ class AuditEvent(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
+    CASE_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"auditEvents/{writer}-{sequence}". Sequences of one writer have no gaps."""
     kind: Global___AuditEventKind.ValueType
@@ -98,18 +99,22 @@ class AuditEvent(_message.Message):
     region: _builtins.str
     """The region in the request, or else that of the caller, or else that of the node; six digits of GB/T 2260."""
     object: _builtins.str
-    """What it was about. Laboratories, uploads, policies and nodes are given by their names. Results, missing reports,
-    decisions, refusals and links are given by their collection and a keyed hash of the name, like "results/8b1a…".
-    Empty if the request names nothing but a document.
+    """What it was about. Laboratories, uploads, policies, pending changes, emergency grants and nodes are given by their
+    names. Results, missing reports, decisions, refusals and links are given by their collection and a keyed hash of the
+    name, like "results/8b1a…". Empty if the request names nothing but a document.
     """
     code: _builtins.str
     """How the call or the item of a batch ended: the name of a google.rpc.Code."""
     outcome: _builtins.str
     """The outcome of a decision without its prefix, like "RECOGNIZED". For a change that needs a second approver it is
-    PROPOSED, APPROVED or REJECTED, and `object` is the pending change. Empty for other RPCs.
+    PROPOSED, APPROVED or REJECTED, and `object` is the pending change. For an emergency grant it is OPENED, USED, ENDED or
+    REVIEWED, and `object` is the grant. Every change that was made under such a grant has EMERGENCY, and the USED event
+    of the same request_id names the grant. Empty for other RPCs.
     """
     item_count: _builtins.int
     """How many results, links, refusals or persons it was about. An answer without any is 0."""
+    case_id: _builtins.str
+    """The case that the call named as `hutong-case` in its metadata. Empty if it named none."""
     @_builtins.property
     def event_time(self) -> _timestamp_pb2.Timestamp:
         """When it happened. A change has its microsecond. A read or a denial has only its minute, because a gate's question
@@ -134,10 +139,11 @@ class AuditEvent(_message.Message):
         code: _builtins.str = ...,
         outcome: _builtins.str = ...,
         item_count: _builtins.int = ...,
+        case_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event_time", b"event_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "code", b"code", "event_time", b"event_time", "item_count", b"item_count", "kind", b"kind", "method", b"method", "name", b"name", "object", b"object", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "region", b"region", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "case_id", b"case_id", "code", b"code", "event_time", b"event_time", "item_count", b"item_count", "kind", b"kind", "method", b"method", "name", b"name", "object", b"object", "on_behalf_of", b"on_behalf_of", "outcome", b"outcome", "peer", b"peer", "purpose", b"purpose", "region", b"region", "request_id", b"request_id", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -224,7 +224,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
     """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-    PERMISSION_DENIED.
+    PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
     Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
     """
     ERROR_REASON_NOT_PENDING: _ErrorReason.ValueType  # 61
@@ -244,6 +244,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The proposer of the change has been put on the deny-list of this node since. Reject the change.
     FAILED_PRECONDITION.
     Example: {"reason":"PROPOSER_DENIED","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+    """
+    ERROR_REASON_GRANT_NOT_REVIEWED: _ErrorReason.ValueType  # 65
+    """Another caller has not yet reviewed the caller's last emergency grant. FAILED_PRECONDITION.
+    Example: {"reason":"GRANT_NOT_REVIEWED","domain":"hutong.org","metadata":{"grant":"emergencyGrants/0190a5e2-7c00-7000-8000-000000000001"}}
     """
     ERROR_REASON_HOLDER_TOKEN_INVALID: _ErrorReason.ValueType  # 45
     """A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.
@@ -473,7 +477,7 @@ Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"n
 """
 ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
 """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
-PERMISSION_DENIED.
+PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
 Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
 """
 ERROR_REASON_NOT_PENDING: ErrorReason.ValueType  # 61
@@ -493,6 +497,10 @@ ERROR_REASON_PROPOSER_DENIED: ErrorReason.ValueType  # 64
 """The proposer of the change has been put on the deny-list of this node since. Reject the change.
 FAILED_PRECONDITION.
 Example: {"reason":"PROPOSER_DENIED","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
+"""
+ERROR_REASON_GRANT_NOT_REVIEWED: ErrorReason.ValueType  # 65
+"""Another caller has not yet reviewed the caller's last emergency grant. FAILED_PRECONDITION.
+Example: {"reason":"GRANT_NOT_REVIEWED","domain":"hutong.org","metadata":{"grant":"emergencyGrants/0190a5e2-7c00-7000-8000-000000000001"}}
 """
 ERROR_REASON_HOLDER_TOKEN_INVALID: ErrorReason.ValueType  # 45
 """A holder's token is not one that a node of this nation has made, or it was cut. INVALID_ARGUMENT with BadRequest.

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from hutong.audit.v1 import audit_head_pb2 as _audit_head_pb2
 from hutong.exchange.v1 import node_pb2 as _node_pb2
 from hutong.exchange.v1 import replica_pb2 as _replica_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
@@ -155,21 +156,29 @@ class ReplicateCheckpoint(_message.Message):
 
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
+    AUDIT_HEADS_FIELD_NUMBER: _builtins.int
     backlog: _builtins.int
     """The number of commits that were not sent yet."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant, by the node's clock. Absent while there is a backlog."""
 
+    @_builtins.property
+    def audit_heads(self) -> _containers.RepeatedCompositeFieldContainer[_audit_head_pb2.AuditHead]:
+        """The newest heads of the audits of the node's three services, about once a minute; empty in other checkpoints. The
+        nation keeps them (ListAuditHeads). The first head that it gets for a seal counts.
+        """
+
     def __init__(
         self,
         *,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         backlog: _builtins.int = ...,
+        audit_heads: _abc.Iterable[_audit_head_pb2.AuditHead] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "audit_heads", b"audit_heads", "backlog", b"backlog"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -629,3 +638,87 @@ class ListNodesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
+
+@_typing.final
+class ListAuditHeadsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node, "nodes/{region}"."""
+    page_size: _builtins.int
+    """The largest number of items to return. 0 means 50; more than 500 means 500."""
+    page_token: _builtins.str
+    """The next_page_token of the previous page; empty for the first page. Between pages only page_size may change."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditHeadsRequest: _TypeAlias = ListAuditHeadsRequest  # noqa: Y015
+
+@_typing.final
+class HeldAuditHead(_message.Message):
+    """A head that a node has sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIT_HEAD_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def audit_head(self) -> _audit_head_pb2.AuditHead:
+        """The head."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When it came, by this node's clock."""
+
+    def __init__(
+        self,
+        *,
+        audit_head: _audit_head_pb2.AuditHead | None = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["audit_head", b"audit_head", "receive_time", b"receive_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_head", b"audit_head", "receive_time", b"receive_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldAuditHead: _TypeAlias = HeldAuditHead  # noqa: Y015
+
+@_typing.final
+class ListAuditHeadsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUDIT_HEADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """The page_token for the next page; empty on the last page."""
+    @_builtins.property
+    def audit_heads(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldAuditHead]:
+        """The heads."""
+
+    def __init__(
+        self,
+        *,
+        audit_heads: _abc.Iterable[Global___HeldAuditHead] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audit_heads", b"audit_heads", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditHeadsResponse: _TypeAlias = ListAuditHeadsResponse  # noqa: Y015

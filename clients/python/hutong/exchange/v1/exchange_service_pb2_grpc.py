@@ -63,6 +63,11 @@ class ExchangeServiceStub(object):
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
                 response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
                 _registered_method=True)
+        self.ListAuditHeads = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/ListAuditHeads',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer(object):
@@ -134,6 +139,16 @@ class ExchangeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditHeads(self, request, context):
+        """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+        changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+        `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+        the last one. They are kept for three years. A node that is not known has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +176,11 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     servicer.ListNodes,
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.FromString,
                     response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.SerializeToString,
+            ),
+            'ListAuditHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditHeads,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -302,6 +322,33 @@ class ExchangeService(object):
             '/hutong.exchange.v1.ExchangeService/ListNodes',
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesRequest.SerializeToString,
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListNodesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/ListAuditHeads',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,12 @@ class ExchangeServiceStub:
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
     The nation's operators call it; it needs no node's certificate.
     """
+    ListAuditHeads: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]
+    """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+    changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+    `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+    the last one. They are kept for three years. A node that is not known has none.
+    """
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
@@ -130,6 +136,12 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
     The nation's operators call it; it needs no node's certificate.
+    """
+    ListAuditHeads: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]  # type: ignore[assignment]
+    """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+    changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+    `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+    the last one. They are kept for three years. A node that is not known has none.
     """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -209,6 +221,18 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_exchange_service_pb2.ListNodesResponse, _abc.Awaitable[_exchange_service_pb2.ListNodesResponse]]:
         """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
         The nation's operators call it; it needs no node's certificate.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditHeads(
+        self,
+        request: _exchange_service_pb2.ListAuditHeadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.ListAuditHeadsResponse, _abc.Awaitable[_exchange_service_pb2.ListAuditHeadsResponse]]:
+        """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
+        changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
+        `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
+        the last one. They are kept for three years. A node that is not known has none.
         """
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__
 from hutong.results.v1 import missing_report_pb2 as hutong_dot_results_dot_v1_dot_missing__report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/results/v1/missing_report_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a&hutong/results/v1/missing_report.proto\"\x96\x01\n\x19ListMissingReportsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\'\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x04 \x01(\x08\"p\n\x1aListMissingReportsResponse\x12\x39\n\x0fmissing_reports\x18\x01 \x03(\x0b\x32 .hutong.results.v1.MissingReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xaf\x01\n\x14MissingReportService\x12\x96\x01\n\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"#\x90\x02\x01\x8a\xd3\x18\x1c\n\x0b\x08\x01\x10\x02\x1a\x03lab(\x01\n\x0b\x08\x05\x10\x03\x1a\x03lab(\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/results/v1/missing_report_service.proto\x12\x11hutong.results.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a&hutong/results/v1/missing_report.proto\"\x96\x01\n\x19ListMissingReportsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\'\n\x03lab\x18\x03 \x01(\tB\x1a\xfa\x41\x10\n\x0ehutong.org/Lab\xbaH\x04r\x02\x18@\x12\x16\n\x0einclude_closed\x18\x04 \x01(\x08\"p\n\x1aListMissingReportsResponse\x12\x39\n\x0fmissing_reports\x18\x01 \x03(\x0b\x32 .hutong.results.v1.MissingReport\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xb1\x01\n\x14MissingReportService\x12\x98\x01\n\x12ListMissingReports\x12,.hutong.results.v1.ListMissingReportsRequest\x1a-.hutong.results.v1.ListMissingReportsResponse\"%\x90\x02\x01\x8a\xd3\x18\x1e\n\x0b\x08\x01\x10\x02\x1a\x03lab(\x01\n\x0b\x08\x05\x10\x03\x1a\x03lab(\x01\x10\x01\x18\x02\x42n\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,11 +43,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMISSINGREPORTSREQUEST'].fields_by_name['lab']._loaded_options = None
   _globals['_LISTMISSINGREPORTSREQUEST'].fields_by_name['lab']._serialized_options = b'\372A\020\n\016hutong.org/Lab\272H\004r\002\030@'
   _globals['_MISSINGREPORTSERVICE'].methods_by_name['ListMissingReports']._loaded_options = None
-  _globals['_MISSINGREPORTSERVICE'].methods_by_name['ListMissingReports']._serialized_options = b'\220\002\001\212\323\030\034\n\013\010\001\020\002\032\003lab(\001\n\013\010\005\020\003\032\003lab(\001\030\002'
+  _globals['_MISSINGREPORTSERVICE'].methods_by_name['ListMissingReports']._serialized_options = b'\220\002\001\212\323\030\036\n\013\010\001\020\002\032\003lab(\001\n\013\010\005\020\003\032\003lab(\001\020\001\030\002'
   _globals['_LISTMISSINGREPORTSREQUEST']._serialized_start=197
   _globals['_LISTMISSINGREPORTSREQUEST']._serialized_end=347
   _globals['_LISTMISSINGREPORTSRESPONSE']._serialized_start=349
   _globals['_LISTMISSINGREPORTSRESPONSE']._serialized_end=461
   _globals['_MISSINGREPORTSERVICE']._serialized_start=464
-  _globals['_MISSINGREPORTSERVICE']._serialized_end=639
+  _globals['_MISSINGREPORTSERVICE']._serialized_end=641
 # @@protoc_insertion_point(module_scope)

@@ -51,7 +51,7 @@ class MissingReportServiceServicer(object):
     def ListMissingReports(self, request, context):
         """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
         its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-        laboratories that no node has registered.
+        laboratories that no node has registered. A report has a holder, so a page is a read of persons.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class MissingReportServiceStub:
     ListMissingReports: _grpc.UnaryUnaryMultiCallable[_missing_report_service_pb2.ListMissingReportsRequest, _missing_report_service_pb2.ListMissingReportsResponse]
     """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
     its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-    laboratories that no node has registered.
+    laboratories that no node has registered. A report has a holder, so a page is a read of persons.
     """
 
 @_typing.type_check_only
@@ -51,7 +51,7 @@ class MissingReportServiceAsyncStub(MissingReportServiceStub):
     ListMissingReports: _aio.UnaryUnaryMultiCallable[_missing_report_service_pb2.ListMissingReportsRequest, _missing_report_service_pb2.ListMissingReportsResponse]  # type: ignore[assignment]
     """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
     its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-    laboratories that no node has registered.
+    laboratories that no node has registered. A report has a holder, so a page is a read of persons.
     """
 
 class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -67,7 +67,7 @@ class MissingReportServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_missing_report_service_pb2.ListMissingReportsResponse, _abc.Awaitable[_missing_report_service_pb2.ListMissingReportsResponse]]:
         """Lists the missing reports of this node's laboratories, newest first, paged (AIP-158). A missing report was shown by
         its holder somewhere in the country and has no record at any node. The national node also lists missing reports of
-        laboratories that no node has registered.
+        laboratories that no node has registered. A report has a holder, so a page is a read of persons.
         """
 
 def add_MissingReportServiceServicer_to_server(servicer: MissingReportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,9 +1,10 @@
-"""`hutong uploads get` and `hutong nodes`: what has arrived from laboratories and from other nodes."""
+"""`hutong uploads get`, `nodes` and `audit-heads`: what has arrived from laboratories and from other nodes."""
 
 from __future__ import annotations
 
 import click
-from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
+from hutong.audit.v1.audit_head_pb2 import AuditChain
+from hutong.exchange.v1.exchange_service_pb2 import HeldAuditHead, ListAuditHeadsRequest, ListNodesRequest
 from hutong.exchange.v1.node_pb2 import Node as ExchangeNode
 from hutong.exchange.v1.node_pb2 import SetAsideReason
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
@@ -70,3 +71,27 @@ def node_row(it: ExchangeNode) -> tuple[str, ...]:
         f"{it.conflict_count:,}",
         ", ".join(set_aside),
     )
+
+
+@click.command("audit-heads", cls=NodeCommand, example="nodes/410000 --results nation.example.org:50051")
+@click.argument("name", metavar="NODE")
+@json_option
+@click.pass_obj
+def audit_heads(node: Node, name: str, as_json: bool) -> ExitCode:
+    """List the heads that NODE, nodes/{region}, has sent of its audits. `hutongd audit verify --head` takes each."""
+    request = ListAuditHeadsRequest(node=name)
+    with node.connect() as connection:
+        found = [it for page in all_pages(connection.exchange.ListAuditHeads, request) for it in page.audit_heads]
+    if as_json:
+        print_json({"audit_heads": [as_dict(it) for it in found]})
+    elif not found:
+        click.echo("The node has sent no head.")
+    else:
+        print_table(("head", "chain", "received"), map(_head_row, found))
+    return ExitCode.DONE
+
+
+def _head_row(it: HeldAuditHead) -> tuple[str, ...]:
+    head = it.audit_head
+    text = f"{head.service}:{int(head.chain)}:{head.number}:{head.head.hex()}"
+    return text, word(AuditChain, head.chain, "AUDIT_CHAIN_"), moment(it.receive_time)

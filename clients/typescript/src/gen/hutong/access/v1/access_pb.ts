@@ -81,7 +81,8 @@ export type Grant = Message<"hutong.access.v1.Grant"> & {
 
   /**
    * Whether the call must name the case that it serves, as `hutong-case` in its metadata: 1 to 64 printable ASCII
-   * characters, not only spaces.
+   * characters, not only spaces, without a backslash and without 15 digits in a row, because a case must not be the number
+   * of a document. The audit records it (hutong.audit.v1.AuditEvent.case_id).
    *
    * @generated from field: bool needs_case = 4;
    */

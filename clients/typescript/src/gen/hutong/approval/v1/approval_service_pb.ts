@@ -7,7 +7,11 @@ import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import { file_google_api_resource } from "../../../google/api/resource_pb.js";
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import { file_hutong_access_v1_access } from "../../access/v1/access_pb.js";
+import type { EmergencyGrant } from "./emergency_grant_pb.js";
+import { file_hutong_approval_v1_emergency_grant } from "./emergency_grant_pb.js";
 import type { PendingChange } from "./pending_change_pb.js";
 import { file_hutong_approval_v1_pending_change } from "./pending_change_pb.js";
 import { file_hutong_type_v1_rules } from "../../type/v1/rules_pb.js";
@@ -17,7 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/approval/v1/approval_service.proto.
  */
 export const file_hutong_approval_v1_approval_service: GenFile = /*@__PURE__*/
-  fileDesc("CilodXRvbmcvYXBwcm92YWwvdjEvYXBwcm92YWxfc2VydmljZS5wcm90bxISaHV0b25nLmFwcHJvdmFsLnYxIrcBChlMaXN0UGVuZGluZ0NoYW5nZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEicKA2xhYhgEIAEoCUIa+kEQCg5odXRvbmcub3JnL0xhYrpIBHICGEASFwoPaW5jbHVkZV9kZWNpZGVkGAUgASgIInEKGkxpc3RQZW5kaW5nQ2hhbmdlc1Jlc3BvbnNlEjoKD3BlbmRpbmdfY2hhbmdlcxgBIAMoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJUChdHZXRQZW5kaW5nQ2hhbmdlUmVxdWVzdBI5CgRuYW1lGAEgASgJQiviQQEC+kEaChhodXRvbmcub3JnL1BlbmRpbmdDaGFuZ2W6SAfIAQFyAhhAIlUKGEdldFBlbmRpbmdDaGFuZ2VSZXNwb25zZRI5Cg5wZW5kaW5nX2NoYW5nZRgBIAEoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlIlEKFEFwcHJvdmVDaGFuZ2VSZXF1ZXN0EjkKBG5hbWUYASABKAlCK+JBAQL6QRoKGGh1dG9uZy5vcmcvUGVuZGluZ0NoYW5nZbpIB8gBAXICGEAibQoVQXBwcm92ZUNoYW5nZVJlc3BvbnNlEjkKDnBlbmRpbmdfY2hhbmdlGAEgASgLMiEuaHV0b25nLmFwcHJvdmFsLnYxLlBlbmRpbmdDaGFuZ2USGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkidwoTUmVqZWN0Q2hhbmdlUmVxdWVzdBI5CgRuYW1lGAEgASgJQiviQQEC+kEaChhodXRvbmcub3JnL1BlbmRpbmdDaGFuZ2W6SAfIAQFyAhhAEiUKBnJlYXNvbhgCIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGIACIlEKFFJlamVjdENoYW5nZVJlc3BvbnNlEjkKDnBlbmRpbmdfY2hhbmdlGAEgASgLMiEuaHV0b25nLmFwcHJvdmFsLnYxLlBlbmRpbmdDaGFuZ2Uy4wQKD0FwcHJvdmFsU2VydmljZRKrAQoSTGlzdFBlbmRpbmdDaGFuZ2VzEi0uaHV0b25nLmFwcHJvdmFsLnYxLkxpc3RQZW5kaW5nQ2hhbmdlc1JlcXVlc3QaLi5odXRvbmcuYXBwcm92YWwudjEuTGlzdFBlbmRpbmdDaGFuZ2VzUmVzcG9uc2UiNpACAYrTGC8KCwgBEAIaA2xhYigBCg4IBRADGgZyZWdpb24oAQoOCAQQAxoGcmVnaW9uKAEYAhKQAQoQR2V0UGVuZGluZ0NoYW5nZRIrLmh1dG9uZy5hcHByb3ZhbC52MS5HZXRQZW5kaW5nQ2hhbmdlUmVxdWVzdBosLmh1dG9uZy5hcHByb3ZhbC52MS5HZXRQZW5kaW5nQ2hhbmdlUmVzcG9uc2UiIZACAYrTGBoKCggFEAMaBG5hbWUKCggEEAMaBG5hbWUYARKHAQoNQXBwcm92ZUNoYW5nZRIoLmh1dG9uZy5hcHByb3ZhbC52MS5BcHByb3ZlQ2hhbmdlUmVxdWVzdBopLmh1dG9uZy5hcHByb3ZhbC52MS5BcHByb3ZlQ2hhbmdlUmVzcG9uc2UiIZACAorTGBoKCggFEAMaBG5hbWUKCggEEAMaBG5hbWUYAxKEAQoMUmVqZWN0Q2hhbmdlEicuaHV0b25nLmFwcHJvdmFsLnYxLlJlamVjdENoYW5nZVJlcXVlc3QaKC5odXRvbmcuYXBwcm92YWwudjEuUmVqZWN0Q2hhbmdlUmVzcG9uc2UiIZACAorTGBoKCggFEAMaBG5hbWUKCggEEAMaBG5hbWUYAkJyChZvcmcuaHV0b25nLmFwcHJvdmFsLnYxUAFaQWdpdGh1Yi5jb20vaHV0b25nL2h1dG9uZy9jbGllbnRzL2dvL2h1dG9uZy9hcHByb3ZhbC92MTthcHByb3ZhbHYxqgISSHV0b25nLkFwcHJvdmFsLlYxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_hutong_access_v1_access, file_hutong_approval_v1_pending_change, file_hutong_type_v1_rules]);
+  fileDesc("CilodXRvbmcvYXBwcm92YWwvdjEvYXBwcm92YWxfc2VydmljZS5wcm90bxISaHV0b25nLmFwcHJvdmFsLnYxIrcBChlMaXN0UGVuZGluZ0NoYW5nZXNSZXF1ZXN0EhoKCXBhZ2Vfc2l6ZRgBIAEoBUIHukgEGgIoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiABBIeCgZyZWdpb24YAyABKAlCDrpIC9gBAXIGyOqBygYBEicKA2xhYhgEIAEoCUIa+kEQCg5odXRvbmcub3JnL0xhYrpIBHICGEASFwoPaW5jbHVkZV9kZWNpZGVkGAUgASgIInEKGkxpc3RQZW5kaW5nQ2hhbmdlc1Jlc3BvbnNlEjoKD3BlbmRpbmdfY2hhbmdlcxgBIAMoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJUChdHZXRQZW5kaW5nQ2hhbmdlUmVxdWVzdBI5CgRuYW1lGAEgASgJQiviQQEC+kEaChhodXRvbmcub3JnL1BlbmRpbmdDaGFuZ2W6SAfIAQFyAhhAIlUKGEdldFBlbmRpbmdDaGFuZ2VSZXNwb25zZRI5Cg5wZW5kaW5nX2NoYW5nZRgBIAEoCzIhLmh1dG9uZy5hcHByb3ZhbC52MS5QZW5kaW5nQ2hhbmdlIlEKFEFwcHJvdmVDaGFuZ2VSZXF1ZXN0EjkKBG5hbWUYASABKAlCK+JBAQL6QRoKGGh1dG9uZy5vcmcvUGVuZGluZ0NoYW5nZbpIB8gBAXICGEAibQoVQXBwcm92ZUNoYW5nZVJlc3BvbnNlEjkKDnBlbmRpbmdfY2hhbmdlGAEgASgLMiEuaHV0b25nLmFwcHJvdmFsLnYxLlBlbmRpbmdDaGFuZ2USGQoRY29uc2lzdGVuY3lfdG9rZW4YAiABKAkidwoTUmVqZWN0Q2hhbmdlUmVxdWVzdBI5CgRuYW1lGAEgASgJQiviQQEC+kEaChhodXRvbmcub3JnL1BlbmRpbmdDaGFuZ2W6SAfIAQFyAhhAEiUKBnJlYXNvbhgCIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGIACIlEKFFJlamVjdENoYW5nZVJlc3BvbnNlEjkKDnBlbmRpbmdfY2hhbmdlGAEgASgLMiEuaHV0b25nLmFwcHJvdmFsLnYxLlBlbmRpbmdDaGFuZ2UixgEKGU9wZW5FbWVyZ2VuY3lHcmFudFJlcXVlc3QSHgoGcmVnaW9uGAEgASgJQg66SAvYAQFyBsjqgcoGARIlCgZyZWFzb24YAiABKAlCFeJBAQK6SA7IAQFyCdjqgcoGARiAAhJBCg1vcGVuX2R1cmF0aW9uGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiAwjAcDICCDwSHwoKcmVxdWVzdF9pZBgEIAEoCUILukgI2AEBcgOwAQEiWQoaT3BlbkVtZXJnZW5jeUdyYW50UmVzcG9uc2USOwoPZW1lcmdlbmN5X2dyYW50GAEgASgLMiIuaHV0b25nLmFwcHJvdmFsLnYxLkVtZXJnZW5jeUdyYW50IlYKGEVuZEVtZXJnZW5jeUdyYW50UmVxdWVzdBI6CgRuYW1lGAEgASgJQiziQQEC+kEbChlodXRvbmcub3JnL0VtZXJnZW5jeUdyYW50ukgHyAEBcgIYQCJYChlFbmRFbWVyZ2VuY3lHcmFudFJlc3BvbnNlEjsKD2VtZXJnZW5jeV9ncmFudBgBIAEoCzIiLmh1dG9uZy5hcHByb3ZhbC52MS5FbWVyZ2VuY3lHcmFudCJ+ChtSZXZpZXdFbWVyZ2VuY3lHcmFudFJlcXVlc3QSOgoEbmFtZRgBIAEoCUIs4kEBAvpBGwoZaHV0b25nLm9yZy9FbWVyZ2VuY3lHcmFudLpIB8gBAXICGEASIwoEbm90ZRgCIAEoCUIV4kEBArpIDsgBAXIJ2OqBygYBGIACIlsKHFJldmlld0VtZXJnZW5jeUdyYW50UmVzcG9uc2USOwoPZW1lcmdlbmN5X2dyYW50GAEgASgLMiIuaHV0b25nLmFwcHJvdmFsLnYxLkVtZXJnZW5jeUdyYW50IpABChpMaXN0RW1lcmdlbmN5R3JhbnRzUmVxdWVzdBIaCglwYWdlX3NpemUYASABKAVCB7pIBBoCKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAQSHgoGcmVnaW9uGAMgASgJQg66SAvYAQFyBsjqgcoGARIYChBpbmNsdWRlX3Jldmlld2VkGAQgASgIInQKG0xpc3RFbWVyZ2VuY3lHcmFudHNSZXNwb25zZRI8ChBlbWVyZ2VuY3lfZ3JhbnRzGAEgAygLMiIuaHV0b25nLmFwcHJvdmFsLnYxLkVtZXJnZW5jeUdyYW50EhcKD25leHRfcGFnZV90b2tlbhgCIAEoCTLlCQoPQXBwcm92YWxTZXJ2aWNlEq0BChJMaXN0UGVuZGluZ0NoYW5nZXMSLS5odXRvbmcuYXBwcm92YWwudjEuTGlzdFBlbmRpbmdDaGFuZ2VzUmVxdWVzdBouLmh1dG9uZy5hcHByb3ZhbC52MS5MaXN0UGVuZGluZ0NoYW5nZXNSZXNwb25zZSI4kAIBitMYMQoLCAEQAhoDbGFiKAEKDggFEAMaBnJlZ2lvbigBCg4IBBADGgZyZWdpb24oARABGAISkgEKEEdldFBlbmRpbmdDaGFuZ2USKy5odXRvbmcuYXBwcm92YWwudjEuR2V0UGVuZGluZ0NoYW5nZVJlcXVlc3QaLC5odXRvbmcuYXBwcm92YWwudjEuR2V0UGVuZGluZ0NoYW5nZVJlc3BvbnNlIiOQAgGK0xgcCgoIBRADGgRuYW1lCgoIBBADGgRuYW1lEAEYARKJAQoNQXBwcm92ZUNoYW5nZRIoLmh1dG9uZy5hcHByb3ZhbC52MS5BcHByb3ZlQ2hhbmdlUmVxdWVzdBopLmh1dG9uZy5hcHByb3ZhbC52MS5BcHByb3ZlQ2hhbmdlUmVzcG9uc2UiI5ACAorTGBwKCggFEAMaBG5hbWUKCggEEAMaBG5hbWUQARgDEoYBCgxSZWplY3RDaGFuZ2USJy5odXRvbmcuYXBwcm92YWwudjEuUmVqZWN0Q2hhbmdlUmVxdWVzdBooLmh1dG9uZy5hcHByb3ZhbC52MS5SZWplY3RDaGFuZ2VSZXNwb25zZSIjkAICitMYHAoKCAUQAxoEbmFtZQoKCAQQAxoEbmFtZRABGAISngEKEk9wZW5FbWVyZ2VuY3lHcmFudBItLmh1dG9uZy5hcHByb3ZhbC52MS5PcGVuRW1lcmdlbmN5R3JhbnRSZXF1ZXN0Gi4uaHV0b25nLmFwcHJvdmFsLnYxLk9wZW5FbWVyZ2VuY3lHcmFudFJlc3BvbnNlIimQAgKK0xgiCg4IBRADGgZyZWdpb24oAQoOCAQQAxoGcmVnaW9uKAEYAhKTAQoRRW5kRW1lcmdlbmN5R3JhbnQSLC5odXRvbmcuYXBwcm92YWwudjEuRW5kRW1lcmdlbmN5R3JhbnRSZXF1ZXN0Gi0uaHV0b25nLmFwcHJvdmFsLnYxLkVuZEVtZXJnZW5jeUdyYW50UmVzcG9uc2UiIZACAorTGBoKCggFEAMaBG5hbWUKCggEEAMaBG5hbWUYAhKcAQoUUmV2aWV3RW1lcmdlbmN5R3JhbnQSLy5odXRvbmcuYXBwcm92YWwudjEuUmV2aWV3RW1lcmdlbmN5R3JhbnRSZXF1ZXN0GjAuaHV0b25nLmFwcHJvdmFsLnYxLlJldmlld0VtZXJnZW5jeUdyYW50UmVzcG9uc2UiIZACAorTGBoKCggFEAMaBG5hbWUKCggEEAMaBG5hbWUYAhKhAQoTTGlzdEVtZXJnZW5jeUdyYW50cxIuLmh1dG9uZy5hcHByb3ZhbC52MS5MaXN0RW1lcmdlbmN5R3JhbnRzUmVxdWVzdBovLmh1dG9uZy5hcHByb3ZhbC52MS5MaXN0RW1lcmdlbmN5R3JhbnRzUmVzcG9uc2UiKZACAYrTGCIKDggFEAMaBnJlZ2lvbigBCg4IBBADGgZyZWdpb24oARgCQnIKFm9yZy5odXRvbmcuYXBwcm92YWwudjFQAVpBZ2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL2FwcHJvdmFsL3YxO2FwcHJvdmFsdjGqAhJIdXRvbmcuQXBwcm92YWwuVjFiBnByb3RvMw", [file_buf_validate_validate, file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_duration, file_hutong_access_v1_access, file_hutong_approval_v1_emergency_grant, file_hutong_approval_v1_pending_change, file_hutong_type_v1_rules]);
 
 /**
  * @generated from message hutong.approval.v1.ListPendingChangesRequest
@@ -221,6 +225,215 @@ export const RejectChangeResponseSchema: GenMessage<RejectChangeResponse> = /*@_
   messageDesc(file_hutong_approval_v1_approval_service, 7);
 
 /**
+ * @generated from message hutong.approval.v1.OpenEmergencyGrantRequest
+ */
+export type OpenEmergencyGrantRequest = Message<"hutong.approval.v1.OpenEmergencyGrantRequest"> & {
+  /**
+   * The region in which the grant permits approvals, a GB/T 2260 code; empty for the caller's own.
+   *
+   * @generated from field: string region = 1;
+   */
+  region: string;
+
+  /**
+   * Why a second approver cannot be waited for, 1 to 256 characters without NUL. Must not contain an identity.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * How long the grant is open, 1 minute to 4 hours; absent for 1 hour.
+   *
+   * @generated from field: google.protobuf.Duration open_duration = 3;
+   */
+  openDuration?: Duration | undefined;
+
+  /**
+   * A UUID chosen by the caller (AIP-155). A repeat with the same id and content returns the same grant, as it stands
+   * then; with other content it fails with INVALID_ARGUMENT (REQUEST_ID_REUSED). Optional.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message hutong.approval.v1.OpenEmergencyGrantRequest.
+ * Use `create(OpenEmergencyGrantRequestSchema)` to create a new message.
+ */
+export const OpenEmergencyGrantRequestSchema: GenMessage<OpenEmergencyGrantRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 8);
+
+/**
+ * @generated from message hutong.approval.v1.OpenEmergencyGrantResponse
+ */
+export type OpenEmergencyGrantResponse = Message<"hutong.approval.v1.OpenEmergencyGrantResponse"> & {
+  /**
+   * The grant.
+   *
+   * @generated from field: hutong.approval.v1.EmergencyGrant emergency_grant = 1;
+   */
+  emergencyGrant?: EmergencyGrant | undefined;
+};
+
+/**
+ * Describes the message hutong.approval.v1.OpenEmergencyGrantResponse.
+ * Use `create(OpenEmergencyGrantResponseSchema)` to create a new message.
+ */
+export const OpenEmergencyGrantResponseSchema: GenMessage<OpenEmergencyGrantResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 9);
+
+/**
+ * @generated from message hutong.approval.v1.EndEmergencyGrantRequest
+ */
+export type EndEmergencyGrantRequest = Message<"hutong.approval.v1.EndEmergencyGrantRequest"> & {
+  /**
+   * "emergencyGrants/{uuid7}".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message hutong.approval.v1.EndEmergencyGrantRequest.
+ * Use `create(EndEmergencyGrantRequestSchema)` to create a new message.
+ */
+export const EndEmergencyGrantRequestSchema: GenMessage<EndEmergencyGrantRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 10);
+
+/**
+ * @generated from message hutong.approval.v1.EndEmergencyGrantResponse
+ */
+export type EndEmergencyGrantResponse = Message<"hutong.approval.v1.EndEmergencyGrantResponse"> & {
+  /**
+   * The grant, ended.
+   *
+   * @generated from field: hutong.approval.v1.EmergencyGrant emergency_grant = 1;
+   */
+  emergencyGrant?: EmergencyGrant | undefined;
+};
+
+/**
+ * Describes the message hutong.approval.v1.EndEmergencyGrantResponse.
+ * Use `create(EndEmergencyGrantResponseSchema)` to create a new message.
+ */
+export const EndEmergencyGrantResponseSchema: GenMessage<EndEmergencyGrantResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 11);
+
+/**
+ * @generated from message hutong.approval.v1.ReviewEmergencyGrantRequest
+ */
+export type ReviewEmergencyGrantRequest = Message<"hutong.approval.v1.ReviewEmergencyGrantRequest"> & {
+  /**
+   * "emergencyGrants/{uuid7}".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * What the reviewer found, 1 to 256 characters without NUL. Must not contain an identity.
+   *
+   * @generated from field: string note = 2;
+   */
+  note: string;
+};
+
+/**
+ * Describes the message hutong.approval.v1.ReviewEmergencyGrantRequest.
+ * Use `create(ReviewEmergencyGrantRequestSchema)` to create a new message.
+ */
+export const ReviewEmergencyGrantRequestSchema: GenMessage<ReviewEmergencyGrantRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 12);
+
+/**
+ * @generated from message hutong.approval.v1.ReviewEmergencyGrantResponse
+ */
+export type ReviewEmergencyGrantResponse = Message<"hutong.approval.v1.ReviewEmergencyGrantResponse"> & {
+  /**
+   * The grant, reviewed.
+   *
+   * @generated from field: hutong.approval.v1.EmergencyGrant emergency_grant = 1;
+   */
+  emergencyGrant?: EmergencyGrant | undefined;
+};
+
+/**
+ * Describes the message hutong.approval.v1.ReviewEmergencyGrantResponse.
+ * Use `create(ReviewEmergencyGrantResponseSchema)` to create a new message.
+ */
+export const ReviewEmergencyGrantResponseSchema: GenMessage<ReviewEmergencyGrantResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 13);
+
+/**
+ * @generated from message hutong.approval.v1.ListEmergencyGrantsRequest
+ */
+export type ListEmergencyGrantsRequest = Message<"hutong.approval.v1.ListEmergencyGrantsRequest"> & {
+  /**
+   * The largest number of items to return. 0 means 50; more than 500 means 500.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * The next_page_token of the previous page; empty for the first page. Between pages only page_size may change.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+
+  /**
+   * Only grants in this region or below it; empty for all.
+   *
+   * @generated from field: string region = 3;
+   */
+  region: string;
+
+  /**
+   * Also grants that are reviewed. Default false.
+   *
+   * @generated from field: bool include_reviewed = 4;
+   */
+  includeReviewed: boolean;
+};
+
+/**
+ * Describes the message hutong.approval.v1.ListEmergencyGrantsRequest.
+ * Use `create(ListEmergencyGrantsRequestSchema)` to create a new message.
+ */
+export const ListEmergencyGrantsRequestSchema: GenMessage<ListEmergencyGrantsRequest> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 14);
+
+/**
+ * @generated from message hutong.approval.v1.ListEmergencyGrantsResponse
+ */
+export type ListEmergencyGrantsResponse = Message<"hutong.approval.v1.ListEmergencyGrantsResponse"> & {
+  /**
+   * The grants, newest first.
+   *
+   * @generated from field: repeated hutong.approval.v1.EmergencyGrant emergency_grants = 1;
+   */
+  emergencyGrants: EmergencyGrant[];
+
+  /**
+   * The page_token for the next page; empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message hutong.approval.v1.ListEmergencyGrantsResponse.
+ * Use `create(ListEmergencyGrantsResponseSchema)` to create a new message.
+ */
+export const ListEmergencyGrantsResponseSchema: GenMessage<ListEmergencyGrantsResponse> = /*@__PURE__*/
+  messageDesc(file_hutong_approval_v1_approval_service, 15);
+
+/**
  * Changes that need a second approver. Results and Policy each serve it about their own changes.
  *
  * At Results these are large recalls and a supervisor's unlinking of documents. Supervisors decide on them. A recall is
@@ -232,12 +445,17 @@ export const RejectChangeResponseSchema: GenMessage<RejectChangeResponse> = /*@_
  * next proposal fails with RESOURCE_EXHAUSTED (BUDGET_EXCEEDED). A node whose callers are not identified, on loopback
  * under HUTONG_INSECURE, asks for no approval.
  *
+ * If no second approver can be reached in an emergency, a caller that may decide opens an EmergencyGrant, and approves
+ * what it has proposed itself. The opening, each use, the end and the review of a grant are audit events of their own,
+ * and every audit event of a change that was made under a grant has the outcome EMERGENCY.
+ *
  * @generated from service hutong.approval.v1.ApprovalService
  */
 export const ApprovalService: GenService<{
   /**
    * Lists pending and decided changes, newest first. A caller sees those that it may decide, and a laboratory sees its
-   * own. Changes are kept for 180 days.
+   * own. Changes are kept for 180 days. An unlinking shows the masks of two documents, so an answer with one is a read of
+   * persons.
    *
    * @generated from rpc hutong.approval.v1.ApprovalService.ListPendingChanges
    */
@@ -261,8 +479,9 @@ export const ApprovalService: GenService<{
    * with the reason, and the change stays pending. The proposer is the actor of the change; the audit names both
    * callers. If a call is cut off, repeat it until complete_time is present. A repeat after that returns the same answer.
    *
-   * PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows. NOT_FOUND if
-   * there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
+   * PERMISSION_DENIED (SAME_APPROVER) if the caller is the proposer, whatever certificate or token it shows, and holds no
+   * open EmergencyGrant for the change's region. A change is approved under a grant only while the grant is open; what
+   * was approved in time is completed also after that. NOT_FOUND if there is no such change, or if the link has ended since. FAILED_PRECONDITION (NOT_PENDING) if the change is rejected
    * or has lapsed; (PROPOSER_DENIED) if the proposer has been put on the deny-list; (CHANGE_GREW) if the recall would now
    * recall more results than were proposed; (CHANGE_OVERTAKEN) if a revision of the policy was published or withdrawn
    * since. After the last two, propose the change anew. All errors of the RPC that proposed it are possible too.
@@ -284,6 +503,55 @@ export const ApprovalService: GenService<{
     methodKind: "unary";
     input: typeof RejectChangeRequestSchema;
     output: typeof RejectChangeResponseSchema;
+  },
+  /**
+   * Opens an emergency grant for the caller at once. The log of the node has a warning, the supervisors or authorities
+   * of the region and of those that contain it see the grant (ListEmergencyGrants), and the metric
+   * hutong_emergency_grants counts it. At Results supervisors open grants, at Policy the nation's authority.
+   *
+   * FAILED_PRECONDITION (GRANT_NOT_REVIEWED) if another caller has not yet reviewed the caller's last grant.
+   * PERMISSION_DENIED (NOT_PERMITTED) if the caller's role decides on no change of this service.
+   *
+   * @generated from rpc hutong.approval.v1.ApprovalService.OpenEmergencyGrant
+   */
+  openEmergencyGrant: {
+    methodKind: "unary";
+    input: typeof OpenEmergencyGrantRequestSchema;
+    output: typeof OpenEmergencyGrantResponseSchema;
+  },
+  /**
+   * Ends an emergency grant before its time. Its holder may end it, and every caller that may decide in its region. A
+   * grant that is over stays as it is. NOT_FOUND.
+   *
+   * @generated from rpc hutong.approval.v1.ApprovalService.EndEmergencyGrant
+   */
+  endEmergencyGrant: {
+    methodKind: "unary";
+    input: typeof EndEmergencyGrantRequestSchema;
+    output: typeof EndEmergencyGrantResponseSchema;
+  },
+  /**
+   * Records that another caller has looked at what was done under an emergency grant. A grant that is still open ends. A
+   * repeat returns the first review.
+   *
+   * NOT_FOUND. PERMISSION_DENIED (SAME_APPROVER) if the caller is the holder, whatever certificate or token it shows.
+   *
+   * @generated from rpc hutong.approval.v1.ApprovalService.ReviewEmergencyGrant
+   */
+  reviewEmergencyGrant: {
+    methodKind: "unary";
+    input: typeof ReviewEmergencyGrantRequestSchema;
+    output: typeof ReviewEmergencyGrantResponseSchema;
+  },
+  /**
+   * Lists emergency grants, newest first. Grants are kept for three years, and longer until they are reviewed.
+   *
+   * @generated from rpc hutong.approval.v1.ApprovalService.ListEmergencyGrants
+   */
+  listEmergencyGrants: {
+    methodKind: "unary";
+    input: typeof ListEmergencyGrantsRequestSchema;
+    output: typeof ListEmergencyGrantsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_hutong_approval_v1_approval_service, 0);

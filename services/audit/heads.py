@@ -1,0 +1,98 @@
+"""Hands the newest heads of a service's audit to Results of its node, which sends them to the node above.
+
+Whoever can write a database and has its key can make a new chain. The node above holds the heads that came before, so
+tampering takes both nodes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import grpc
+import structlog
+from hutong.audit.v1.audit_head_pb2 import AuditHead
+from hutong.results.internal.v1.internal_audit_service_pb2 import ReportAuditHeadsRequest
+from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalAuditServiceStub
+from sqlalchemy import Connection
+
+from services.audit.model import Chain
+from services.audit.sealer import last_seal
+from services.audit.tables import AuditTables
+from services.domain.errors import HutongError
+from services.runtime.client.channels import Connector
+from services.runtime.client.reconnecting import ReconnectingStub
+from services.runtime.configuration.settings import Settings
+from services.storage.engine import Database
+
+if TYPE_CHECKING:
+    from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalAuditServiceAsyncStub
+
+ANSWER_SECONDS = 5.0
+"""The longest that Results may take."""
+Deliver: TypeAlias = Callable[[Sequence[AuditHead]], Awaitable[None]]
+"""Hands heads over. Raises NotDelivered or HutongError if that is not possible now."""
+
+_log = structlog.get_logger(__name__)
+
+
+class NotDelivered(Exception):
+    """Results did not take the heads."""
+
+
+class HeadReporter:
+    """Reports the newest heads of one service, again and again."""
+
+    def __init__(self, database: Database, tables: AuditTables, deliver: Deliver, seconds: float) -> None:
+        self._database = database
+        self._tables = tables
+        self._deliver = deliver
+        self._seconds = seconds
+
+    async def run(self) -> None:
+        """Report for ever. A head that could not be handed over is covered by a later one. A background job."""
+        is_well = True
+        while True:
+            try:
+                await self._database.check()
+                heads = await self._database.read(read_heads, self._tables)
+                if heads:
+                    await self._deliver(heads)
+                is_well = True
+            except (HutongError, NotDelivered) as error:
+                if is_well:
+                    _log.warning("audit heads not handed over", service=self._tables.service, text=str(error))
+                is_well = False
+            await asyncio.sleep(self._seconds)
+
+
+class ResultsHeadClient:
+    """Hands heads to Results of this node."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._stub: ReconnectingStub[InternalAuditServiceAsyncStub] = ReconnectingStub(
+            Connector(settings.results.address, settings), InternalAuditServiceStub
+        )
+
+    async def deliver(self, heads: Sequence[AuditHead]) -> None:
+        """Hand heads over. Raises NotDelivered."""
+        stub = self._stub.stub
+        try:
+            await stub.ReportAuditHeads(ReportAuditHeadsRequest(audit_heads=heads), timeout=ANSWER_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            self._stub.renew(stub)
+            raise NotDelivered(f"Results answered {error.code().name}") from None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._stub.close()
+
+
+def read_heads(connection: Connection, tables: AuditTables) -> list[AuditHead]:
+    """Return the newest head of each chain that has seals."""
+    seals = [seal for chain in Chain if (seal := last_seal(connection, tables, chain)) is not None]
+    return [
+        AuditHead(service=tables.service, chain=seal.chain, number=seal.number, head=seal.head)  # type: ignore[arg-type]
+        for seal in seals
+    ]

@@ -1,0 +1,99 @@
+"""Heads of a province's audits reach the nation, where the province's check of its audit fetches them."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from pathlib import Path
+
+import pytest
+from hutong.audit.v1.audit_head_pb2 import AuditChain, AuditHead
+from hutong.exchange.v1.exchange_service_pb2 import (
+    ListAuditHeadsRequest,
+    ReplicateCheckpoint,
+    ReplicateRequest,
+    ReplicateStart,
+)
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run as run_hutong
+from prometheus_client import REGISTRY
+
+from services.audit.heads import ResultsHeadClient
+from services.audit.model import LoggedHead
+from services.command.held_heads import fetch_held_heads
+from services.domain.instant import to_timestamp
+from services.results.timing import ResultsTiming
+from services.runtime.clock import SystemClock
+from services.storage.pepper_marks import pepper_mark
+from tests.support.databases import MakeUrl
+from tests.support.processes import hutongd
+from tests.support.results.country import HENAN, open_country
+from tests.support.results.factories import PEPPER
+from tests.support.results.node import settings_for
+from tests.support.waiting import until
+
+READS = AuditChain.AUDIT_CHAIN_READS
+
+
+def make_head(service: str, number: int, mark: int) -> AuditHead:
+    return AuditHead(service=service, chain=READS, number=number, head=bytes([mark]) * 32)
+
+
+async def test_heads_of_all_services_are_held_by_the_nation(
+    tmp_path: Path, sqlite_url: MakeUrl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are listed, and a province without their seals fails its check. Another head of a seal is only counted."""
+    async with open_country(
+        tmp_path, sqlite_url, ResultsTiming(sender_heartbeat=0.05, sender_audit_heads=0.05)
+    ) as country:
+        henan = await country.join(HENAN)
+        settings = settings_for(
+            tmp_path, jurisdiction=HENAN, upstream=country.nation.address, results_address=henan.address
+        )
+        client = ResultsHeadClient(settings)
+        heads = [make_head("policy", 4, 1), make_head("verification", 9, 2)]
+        await client.deliver(heads)
+        await client.close()
+        request = ListAuditHeadsRequest(node=f"nodes/{HENAN}", page_size=1)
+
+        async def listed() -> list[AuditHead]:
+            found, request.page_token = [], ""
+            while True:
+                page = await country.nation.exchange.ListAuditHeads(request)
+                found += [held.audit_head for held in page.audit_heads]
+                request.page_token = page.next_page_token
+                if not page.next_page_token:
+                    return found
+
+        async def are_held() -> bool:
+            return await listed() == heads
+
+        await until(are_held)
+        expected = [(one.service, LoggedHead(READS, one.number, one.head.hex(), "at the node above")) for one in heads]
+        assert await asyncio.to_thread(fetch_held_heads, settings) == expected
+        command = ["audit-heads", f"nodes/{HENAN}", "--results", country.nation.address]
+        assert await asyncio.to_thread(run_hutong, command) == ExitCode.DONE
+        assert f"policy:{int(READS)}:4:" in capsys.readouterr().out
+        variables = {
+            "data_dir": str(tmp_path),
+            "pepper_file": str(tmp_path / "test-pepper"),
+            "jurisdiction": HENAN,
+            "upstream": country.nation.address,
+            "results_address": henan.address,
+            "policy_database_url": sqlite_url("policy"),
+        }
+        checked = await asyncio.to_thread(hutongd, "audit", "verify", "policy", "--upstream", **variables)
+        assert (checked.returncode, "at the node above" in checked.stdout) == (1, True), checked.stdout + checked.stderr
+        start = ReplicateStart(
+            node=f"nodes/{HENAN}",
+            log_id=str(uuid.uuid4()),
+            key_version=PEPPER.version,
+            pepper_mark=pepper_mark(PEPPER),
+            send_time=to_timestamp(SystemClock().now()),
+        )
+        checkpoint = ReplicateCheckpoint(audit_heads=[make_head("policy", 4, 3)])
+        frames = [ReplicateRequest(start=start), ReplicateRequest(checkpoint=checkpoint)]
+        assert len([answer async for answer in country.nation.exchange.Replicate(iter(frames))]) == 2
+        assert await listed() == heads
+        labels = {"node": HENAN, "service": "policy"}
+        assert REGISTRY.get_sample_value("hutong_audit_heads_differing_total", labels) == 1

@@ -1,0 +1,200 @@
+"""Makes requests at random from descriptors, and changes them by field and by byte."""
+
+from __future__ import annotations
+
+import random
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from google.api import field_behavior_pb2, resource_pb2
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from tests.support.results.factories import LAB_NAME, make_document
+
+DEPTH = 6
+"""How deep messages are filled."""
+_DAY = 86_400
+_UUID = "0190a5e2-7c00-7000-8000-000000000001"
+_NAMES = {
+    "Lab": LAB_NAME,
+    "Result": f"{LAB_NAME}/results/R1",
+    "Upload": f"{LAB_NAME}/uploads/u",
+    "Policy": "jurisdictions/410000/policies/p",
+    "Node": "nodes/410000",
+    "Decision": f"decisions/{_UUID}",
+    "Refusal": f"refusals/{_UUID}",
+    "PendingChange": f"pendingChanges/{_UUID}",
+    "EmergencyGrant": f"emergencyGrants/{_UUID}",
+    "Item": "items/sars-cov-2-antigen",
+}
+_TEXTS = (
+    "",
+    "410105",
+    "000000",
+    "张三",
+    "a reason",
+    "R1",
+    "labs/1",
+    "jurisdictions/410000",
+    "\0",
+    "\u202e",
+    "x" * 3_000,
+)
+_WHOLE = (0, 1, -1, 2, 7, 20, 500, 2**31 - 1, -(2**31))
+_LONG = (*_WHOLE, 2**63 - 1, -(2**63))
+_WHOLE_TYPES = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_UINT32}
+_LONG_TYPES = {FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64}
+_DEEP = (b"\x0b" * 50_000, b"\x0a\x7f" * 10_000, b"\xff" * 100, b"\x0a\xff\xff\xff\xff\x07", b"\x00")
+"""Endings that no encoder writes: groups in groups, lengths beyond the end, and fields without a number."""
+
+
+class RequestMaker:
+    """Makes requests. Equal seeds make equal requests."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
+
+    def make(self, descriptor: Descriptor) -> bytes:
+        """Return an encoded request: valid in most of its fields, and sometimes changed."""
+        message = message_factory.GetMessageClass(descriptor)()
+        self._fill(message, DEPTH)
+        data = message.SerializeToString()
+        return self._spoil(data) if self._rng.random() < 0.3 else data
+
+    def _fill(self, message: Message, depth: int) -> None:
+        rng, taken = self._rng, set()
+        if message.DESCRIPTOR.full_name == "hutong.type.v1.IdentityDocument" and rng.random() < 0.7:
+            message.CopyFrom(make_document(rng.randrange(50)))
+            return
+        for field in message.DESCRIPTOR.fields:
+            group = field.containing_oneof
+            left_out = 0.03 if field_behavior_pb2.REQUIRED in _behaviour(field) else 0.4
+            if rng.random() < left_out or (group is not None and group.name in taken):
+                continue
+            if group is not None:
+                taken.add(group.name)
+            if field.is_repeated:
+                self._fill_repeated(message, field, depth)
+            elif field.message_type is not None:
+                child = getattr(message, field.name)
+                child.SetInParent()
+                self._fill_child(child, depth)
+            else:
+                setattr(message, field.name, self._value(field))
+
+    def _fill_repeated(self, message: Message, field: FieldDescriptor, depth: int) -> None:
+        count = self._rng.choice((0, 1, 1, 2, 3)) if self._rng.random() < 0.99 else 600
+        values: Any = getattr(message, field.name)
+        if field.message_type is None:
+            values.extend(self._value(field) for _ in range(count))
+        elif field.message_type.GetOptions().map_entry:
+            return
+        else:
+            for _ in range(count if depth > DEPTH - 3 else min(count, 3)):
+                self._fill_child(values.add(), depth)
+
+    def _fill_child(self, child: Any, depth: int) -> None:
+        rng, kind = self._rng, child.DESCRIPTOR.full_name
+        if kind == "google.protobuf.Timestamp":
+            near = int(time.time()) - rng.randrange(-_DAY, 20 * _DAY)
+            child.seconds = near if rng.random() < 0.9 else rng.choice(_LONG)
+            child.nanos = 0 if rng.random() < 0.9 else rng.choice(_WHOLE)
+        elif kind == "google.protobuf.Duration":
+            child.seconds = rng.choice((60, 3_600, _DAY)) if rng.random() < 0.9 else rng.choice(_LONG)
+            child.nanos = 0 if rng.random() < 0.9 else rng.choice(_WHOLE)
+        elif depth:
+            self._fill(child, depth - 1)
+
+    def _value(self, field: FieldDescriptor) -> Any:
+        rng, kind = self._rng, field.cpp_type
+        if kind == FieldDescriptor.CPPTYPE_STRING:
+            return self._text(field) if field.type == FieldDescriptor.TYPE_STRING else self._bytes()
+        if kind == FieldDescriptor.CPPTYPE_ENUM:
+            assert field.enum_type is not None
+            known = [value.number for value in field.enum_type.values]
+            return rng.choice(known[1:]) if rng.random() < 0.97 else rng.choice(_WHOLE)
+        if kind == FieldDescriptor.CPPTYPE_BOOL:
+            return rng.random() < 0.5
+        if kind in _WHOLE_TYPES | _LONG_TYPES:
+            values: Sequence[int] = _WHOLE if kind in _WHOLE_TYPES else _LONG
+            is_signed = kind in {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
+            chosen = rng.choice((1, 2, 3)) if rng.random() < 0.9 else rng.choice(values)
+            return chosen if is_signed else abs(chosen)
+        return rng.choice((0.0, 1.0, -1.0, float("nan"), float("inf"), 1e300))
+
+    def _text(self, field: FieldDescriptor) -> str:
+        rng = self._rng
+        if rng.random() < 0.03:
+            return rng.choice(_TEXTS)
+        kind = field.GetOptions().Extensions[resource_pb2.resource_reference].type.removeprefix("hutong.org/")
+        if kind in _NAMES:
+            return _NAMES[kind]
+        if field.name.endswith("region"):
+            return rng.choice(("410105", "410000", "000000", "220502"))
+        if field.name == "name":
+            return rng.choice(list(_NAMES.values()))
+        if field.name in {"request_id", "log_id", "correlation_id"}:
+            return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        if field.name == "page_token":
+            return ""
+        return rng.choice(_TEXTS[1:6])
+
+    def _bytes(self) -> bytes:
+        return self._rng.randbytes(self._rng.choice((0, 1, 8, 100, *[16] * 8, *[32] * 4)))
+
+    def _spoil(self, data: bytes) -> bytes:
+        """Change encoded bytes: flip, cut, repeat, insert, or append what no encoder writes."""
+        rng, spoiled = self._rng, bytearray(data)
+        for _ in range(rng.choice((1, 1, 2, 5))):
+            at = rng.randrange(len(spoiled) + 1)
+            match rng.randrange(6):
+                case 0 if at < len(spoiled):
+                    spoiled[at] ^= 1 << rng.randrange(8)
+                case 1:
+                    del spoiled[at : at + rng.randrange(1, 20)]
+                case 2:
+                    spoiled[at:at] = spoiled[at : at + rng.randrange(1, 200)]
+                case 3:
+                    spoiled[at:at] = rng.randbytes(rng.randrange(1, 20))
+                case 4:
+                    spoiled += rng.choice(_DEEP)
+                case _ if rng.random() < 0.002:
+                    # An unknown field of some megabytes, beyond the limits of the services or of gRPC.
+                    size = rng.choice((5, 17)) << 20
+                    spoiled += b"\xfa\x7f" + _varint(size) + bytes(size)
+        return bytes(spoiled)
+
+
+def make_metadata(rng: random.Random) -> list[tuple[str, str | bytes]]:
+    """Return metadata as a careless or hostile caller might send it."""
+    found: list[tuple[str, str | bytes]] = []
+    for key, values in (
+        ("hutong-case", ("case-1", "", " ", "x" * 65, "a b ")),
+        ("x-request-id", ("id-1", "x" * 1_000, "{}", "\\")),
+        ("traceparent", ("00-" + "1" * 32 + "-" + "2" * 16 + "-01", "00-zz", "")),
+        ("authorization", ("Bearer x", "Bearer a.b.c", "Basic eA==", "")),
+        ("hutong-on-behalf-of", ("gates/410100/7", "local", "nobody")),
+        ("grpc-accept-encoding", ("br", "identity,identity")),
+        ("x-bytes-bin", (b"\0\xff", rng.randbytes(200))),
+    ):
+        if rng.random() < 0.15:
+            found.append((key, rng.choice(values)))
+    if rng.random() < 0.01:
+        found += [(f"x-{number}", "y" * 500) for number in range(rng.choice((10, 100)))]
+    return found
+
+
+def _behaviour(field: FieldDescriptor) -> Sequence[int]:
+    return field.GetOptions().Extensions[field_behavior_pb2.field_behavior]  # type: ignore[no-any-return]
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*encoded, value])
