@@ -35,10 +35,10 @@ from services.results.corrections.store import CorrectionStore
 from services.results.documents.approval import UnlinkApprovals
 from services.results.documents.servicer import DocumentLinkServicer
 from services.results.documents.store import DocumentStore
-from services.results.exchange.admission import NodeAdmission
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.missing_report_routing import NationRouter
+from services.results.exchange.downstream.nodes import NodeAdmission
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver

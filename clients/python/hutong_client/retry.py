@@ -21,15 +21,15 @@ class RetryPolicy:
     Attributes:
         without_progress: the time without an acknowledgement of an upload, or without a message of a watch, after which
             the last failure is raised.
-        most_seconds: the most seconds between two tries, so that work continues soon after the service is available.
         sleep: waits a number of seconds.
         now: a monotonic clock in seconds.
+        most_seconds: the most seconds between two tries, so that work continues soon after the service is available.
     """
 
     without_progress: timedelta = timedelta(minutes=5)
-    most_seconds: float = 10.0
     sleep: Callable[[float], None] = time.sleep
     now: Callable[[], float] = time.monotonic
+    most_seconds: float = 10.0
 
 
 class Tries:

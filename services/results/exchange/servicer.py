@@ -26,9 +26,9 @@ from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalA
 
 from services.domain.instant import to_timestamp
 from services.domain.names import parse_node
-from services.results.exchange.admission import NodeAdmission
 from services.results.exchange.downstream.audit_heads import HeadPosition
 from services.results.exchange.downstream.node_convert import node_to_proto
+from services.results.exchange.downstream.nodes import NodeAdmission
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.store import DownstreamStore

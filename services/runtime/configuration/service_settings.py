@@ -1,4 +1,4 @@
-"""The settings of one service: its address and its database."""
+"""Settings of one service: its address and its database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ServiceSettings:
         return {"address": self.address, "database_url": redact_url(self.database_url)}
 
 
-def service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
+def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
     """Return the variables of one service by the fields of ServiceSettings."""
     return {
         "address": Variable(f"where {name.capitalize()} listens{found_by}", read_service_address, f"127.0.0.1:{port}"),
@@ -41,3 +41,11 @@ def service_variables(name: str, port: int, found_by: str) -> dict[str, Variable
             redact_url,
         ),
     }
+
+
+SERVICE_VARIABLES = {
+    "results": _service_variables("results", 50051, ", and where the other services call it"),
+    "policy": _service_variables("policy", 50052, ", and where Verification calls it"),
+    "verification": _service_variables("verification", 50053, ""),
+}
+"""The variables of each service by the fields of ServiceSettings."""

@@ -16,13 +16,13 @@ from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
 from services.runtime.configuration.config_file import read_config_file, suggestion
-from services.runtime.configuration.declarations import declare, kinds_of, variable_name, variables_of
-from services.runtime.configuration.pepper_source import PepperSource, read_pepper
-from services.runtime.configuration.service_settings import DATA_DIR, ServiceSettings, service_variables
+from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
+from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
+    Variable,
     count,
     program_of,
     read_descriptor,
@@ -48,13 +48,6 @@ MAX_UPLOAD_WORKERS = 256
 def _days(meaning: str, default: str) -> Any:
     """Declare an age at which `hutongd purge` removes rows of a store."""
     return variable(f"{meaning}, for hutongd purge", count(1, 36_500), default)
-
-
-_SERVICES = {
-    "results": service_variables("results", 50051, ", and where the other services call it"),
-    "policy": service_variables("policy", 50052, ", and where Verification calls it"),
-    "verification": service_variables("verification", 50053, ""),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,19 +185,19 @@ class Settings:
         _read_regions_file(given)
         services: dict[str, Any] = {
             service: ServiceSettings(
-                service, **{name: one.value(variable_name(service, name), given) for name, one in variables.items()}
+                service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
             )
-            for service, variables in _SERVICES.items()
+            for service, variables in SERVICE_VARIABLES.items()
         }
         settings = cls(
             **services,
             tls=TlsSettings(
                 **{
-                    name: one.value(variable_name("tls", name), given)
-                    for name, one in variables_of(TlsSettings).items()
+                    name: one.value(_variable_name("tls", name), given)
+                    for name, one in _variables_of(TlsSettings).items()
                 }
             ),
-            **{name: one.value(variable_name(name), given) for name, one in variables_of(cls).items()},
+            **{name: one.value(_variable_name(name), given) for name, one in _variables_of(cls).items()},
         )
         settings._check()
         return settings
@@ -215,7 +208,7 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
-        self._check_peppers()
+        check_sources(self.pepper_source, self.other_pepper_source)
         if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
             raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.insecure and self.tls.client_ca_file is not None:
@@ -234,15 +227,6 @@ class Settings:
                 raise BadSetting(f"HUTONG_UPSTREAM needs {needed}: all nodes of the nation share one pepper")
         elif self.upstream_policy:
             raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
-
-    def _check_peppers(self) -> None:
-        """Check the settings of the secrets."""
-        self.pepper_source.check()
-        self.other_pepper_source.check()
-        if (self.other_pepper_source.kind == "embedded") != (self.pepper_other_version == 0):
-            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
-        if abs(self.pepper_other_version - self.pepper_version) != 1 and self.pepper_other_version:
-            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION")
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
@@ -274,13 +258,7 @@ class Settings:
         source = self.pepper_source
         if source.kind == "embedded" and not self.results.database_url.startswith("sqlite"):
             raise BadSetting("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
-        pepper = read_pepper(source, self.data_dir)
-        if self.other_pepper_source.kind == "embedded":
-            return pepper
-        other = read_pepper(self.other_pepper_source, self.data_dir)
-        if other.secret == pepper.secret:
-            raise BadSetting("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one")
-        return Pepper(pepper.secret, pepper.version, other)
+        return read_peppers(source, self.other_pepper_source, self.data_dir)
 
     def redacted(self) -> dict[str, object]:
         """Return all settings for the log at start. For secrets it says only whether they are given."""
@@ -301,20 +279,42 @@ def _read_regions_file(given: Mapping[str, str]) -> None:
     Raises:
         BadSetting: the file or one of its lines cannot be used.
     """
-    name = variable_name("regions_file")
-    path: Path | None = variables_of(Settings)["regions_file"].value(name, given)
+    name = _variable_name("regions_file")
+    path: Path | None = _variables_of(Settings)["regions_file"].value(name, given)
     try:
         set_added_regions(read_regions(path))
     except ValueError as error:
         raise BadSetting(f"{name} {error}") from None
 
 
+def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
+    """Return the variables of a class by its fields."""
+    return {one.name: one.metadata["variable"] for one in fields(settings) if "variable" in one.metadata}
+
+
+def _variable_name(*path: str) -> str:
+    return "_".join(("HUTONG", *path)).upper()
+
+
+def _declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
+    """Return the declarations of a class's variables by their names. `path` leads to its value from Settings."""
+    found = (
+        Declared(_variable_name(*path, name), ".".join((*path, name)), one, kinds[name])
+        for name, one in variables.items()
+    )
+    return {one.name: one for one in found}
+
+
+def _kinds(settings: type[Any]) -> dict[str, str]:
+    return {one.name: str(one.type) for one in fields(settings)}
+
+
 DECLARED: Mapping[str, Declared] = {
     name: one
     for group in (
-        *(declare(variables, kinds_of(ServiceSettings), service) for service, variables in _SERVICES.items()),
-        declare(variables_of(Settings), kinds_of(Settings)),
-        declare(variables_of(TlsSettings), kinds_of(TlsSettings), "tls"),
+        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in SERVICE_VARIABLES.items()),
+        _declared(_variables_of(Settings), _kinds(Settings)),
+        _declared(_variables_of(TlsSettings), _kinds(TlsSettings), "tls"),
     )
     for name, one in group.items()
 }

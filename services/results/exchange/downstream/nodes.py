@@ -1,4 +1,7 @@
-"""The nation's nodes: up to when each node's changes are here, and how many commits of its writers are durable."""
+"""The nation's nodes: which may call, up to when each node's changes are here, and how many of its commits are durable.
+
+`access.permits` has already checked that the caller is a node.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from services.domain.errors import OutOfRange
+from services.domain.errors import FailedPrecondition, OutOfRange
 from services.domain.instant import Instant, Span
+from services.domain.names import format_node, parse_node
+from services.domain.region import NATION, is_region
 from services.results.exchange import tables
 from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
@@ -109,3 +114,25 @@ def replication_gap(committed: int, offset: int) -> OutOfRange:
         f"the batch begins at {offset}, but {committed} commits of its writer are known; go on from there",
         metadata={"committed_offset": str(committed), "offset": str(offset)},
     )
+
+
+class NodeAdmission:
+    """Admits the nodes of provinces to the national node."""
+
+    def __init__(self, jurisdiction: str) -> None:
+        self._jurisdiction = jurisdiction
+
+    def admit(self, node: str, field: str = "node") -> str:
+        """Return the region of the calling node; `field` is the request's field that names the node.
+
+        Raises:
+            InvalidArgument: the name is not a node's name.
+            FailedPrecondition: NOT_AN_UPSTREAM, this node is not the nation, or the caller is not a province's node.
+        """
+        region = parse_node(node, field)
+        if self._jurisdiction != NATION:
+            here = format_node(self._jurisdiction)
+            raise FailedPrecondition("NOT_AN_UPSTREAM", "this is not the national node", metadata={"node": here})
+        if region == NATION or not is_region(region):
+            raise FailedPrecondition("NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": node})
+        return region

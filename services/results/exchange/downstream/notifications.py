@@ -21,10 +21,11 @@ from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.documents.key_pairs import find_twins
 from services.results.exchange import tables
 from services.results.exchange.downstream.adverse_subjects import (
+    find_joined,
     find_missed_subjects,
-    join_subscriptions,
     lock_if_newly_adverse,
     subscribe_adverse,
+    with_joined,
 )
 from services.results.exchange.downstream.copied_items import leave_out_other_items
 from services.results.exchange.load import changes_of
@@ -60,10 +61,12 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     # The lock of has_subscriptions is needed if there are other keys, too.
     others = {key: other for change in of_subjects for key, other in change.other_keys.items()}
     if of_subjects and (unmarked or has_subscriptions(connection) or others):
-        join_subscriptions(connection, of_subjects, now)
-        subscribers = find_subscribers(connection, {key for change in of_subjects for key in change.subject_keys})
-        for node, keys in subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, now).items():
-            by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in keys)
+        joined = find_joined(connection, of_subjects)
+        keys = {key for change in of_subjects for key in change.subject_keys}
+        subscribers = with_joined(find_subscribers(connection, keys), joined)
+        named_to = subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, joined, now)
+        for node, named in named_to.items():
+            by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in named)
         for change in of_subjects if subscribers else ():
             for node, name in _pair_with_subscribers(change, subscribers):
                 if node not in (change.source, NATION):
@@ -79,7 +82,7 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
 
 
 def _pair_with_subscribers(
-    change: LoggedChange, subscribers: Mapping[bytes, Sequence[str]]
+    change: LoggedChange, subscribers: Mapping[bytes, Collection[str]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
     """Yield each name of a change with each node that subscribes to its subject; a link once for each node."""
     if change.kind is ChangeKind.LINKS:
@@ -140,16 +143,19 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
     return found
 
 
-def _with_other_keys(connection: Connection, entry: Entry) -> list[Change]:
-    """Return the changes of an entry. Results of documents with links have both keys, if the nation knows them."""
-    changes = list(changes_of(connection, entry))
-    keys = sorted({one.result.subject_key for one in changes if isinstance(one, Replica)})
-    twins = find_twins(connection, keys)
+def _with_other_keys(connection: Connection, entries: Sequence[Entry]) -> list[list[Change]]:
+    """Return the changes of entries. Results of documents with links have both keys, if the nation knows them."""
+    found = [list(changes_of(connection, entry)) for entry in entries]
+    keys = {one.result.subject_key for changes in found for one in changes if isinstance(one, Replica)}
+    twins = find_twins(connection, sorted(keys))
+    if not twins:
+        return found
     return [
-        one._replace(other_key=twins[one.result.subject_key])
-        if isinstance(one, Replica) and one.result.subject_key in twins
-        else one
-        for one in changes
+        [
+            one._replace(other_key=twins.get(one.result.subject_key, b"")) if isinstance(one, Replica) else one
+            for one in changes
+        ]
+        for changes in found
     ]
 
 
@@ -196,9 +202,13 @@ def newest_numbers(connection: Connection) -> dict[str, int]:
 def read_notifications(connection: Connection, node: str, after: int) -> list[Notification]:
     """Return the next notifications to a node after a number, at most PAGE, without results of items not copied."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
-    notifications = []
-    for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all():
-        entry = Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
-        changes = leave_out_other_items(connection, node, _with_other_keys(connection, entry))
-        notifications.append(Notification(NotificationPosition(row.number, row.commit_time), changes))
-    return notifications
+    entries = [
+        Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
+        for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all()
+    ]
+    return [
+        Notification(
+            NotificationPosition(entry.sequence, entry.commit_time), leave_out_other_items(connection, node, changes)
+        )
+        for entry, changes in zip(entries, _with_other_keys(connection, entries), strict=True)
+    ]
