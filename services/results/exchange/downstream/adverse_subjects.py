@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
@@ -24,8 +24,6 @@ from services.results.exchange.subscribers import add_rows, fetch_by_keys, find_
 from services.results.records.tables import results
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
-_nodes = tables.nodes
-_notifications = tables.notifications
 _subscriptions = tables.subscriptions
 
 
@@ -146,12 +144,8 @@ def _find_sources(connection: Connection, subject_keys: Collection[bytes]) -> di
     return found
 
 
-def find_missed_subjects(connection: Connection, node: str) -> list[bytes]:
-    """Return all adverse subjects of a node that begins without a cursor; none if all its notifications are kept."""
-    newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
-    oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
-    if not newest or oldest == 1:
-        return []
+def find_marked(connection: Connection, node: str) -> list[bytes]:
+    """Return all adverse subjects to which a node is subscribed."""
     marks = _subscriptions.alias("marks")
     query = (
         select(_subscriptions.c.subject_key)

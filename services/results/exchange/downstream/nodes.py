@@ -1,7 +1,4 @@
-"""The nation's nodes: which may call, up to when each node's changes are here, and how many of its commits are durable.
-
-`access.permits` has already checked that the caller is a node.
-"""
+"""The nation's nodes: up to when each node's changes are here, and how many commits of its writers are durable."""
 
 from __future__ import annotations
 
@@ -9,10 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, select, update
 
-from services.domain.errors import FailedPrecondition, OutOfRange
-from services.domain.instant import Instant, Span
-from services.domain.names import format_node, parse_node
-from services.domain.region import NATION, is_region
+from services.domain.errors import OutOfRange
+from services.domain.instant import MINUTE, Instant, Span
 from services.results.exchange import tables
 from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
@@ -20,12 +15,25 @@ from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
 _positions = tables.replicated_positions
+MAX_SILENCE: Span = MINUTE
+"""A node that sent nothing for this long is unavailable, because its newer results are unknown here.
+
+Nodes send a checkpoint every second, so sixty of them are missing then.
+"""
+NOT_RETIRED: dict[str, object] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
+"""The columns of a node that is not retired."""
 _COLUMNS = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
 
 
 def list_nodes(connection: Connection) -> list[Node]:
     """Return all nodes that ever replicated to this one, by region."""
     return [Node(*row) for row in connection.execute(select(*_COLUMNS).order_by(_nodes.c.node))]
+
+
+def find_node(connection: Connection, region: str) -> Node | None:
+    """Return a node; None if it never replicated to this one."""
+    row = connection.execute(select(*_COLUMNS).where(_nodes.c.node == region)).first()
+    return None if row is None else Node(*row)
 
 
 def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
@@ -39,10 +47,13 @@ def open_log(
 ) -> list[WriterPosition]:
     """Return the durable positions of a log's writers. Record the contact with the node and its clock skew.
 
+    The retirement of a node ends with each contact.
+
     Commits that the node has removed (`removed`) count as durable, because they cannot be sent any more.
     """
     add_node(connection, log.node, now)
-    connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(contact_time=now, clock_skew=skew))
+    values: dict[str, object] = {"contact_time": now, "clock_skew": skew, **NOT_RETIRED}
+    connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(values))
     for position in sorted(removed):
         if position.offset > lock_position(connection, log, position.writer):
             move_position(connection, log, position)
@@ -69,7 +80,7 @@ def record_checkpoint(
 
     Only a checkpoint without a backlog brings `as_of_time` and the clock skew. Otherwise both are None.
     """
-    values: dict[str, object] = {"contact_time": now, "backlog": backlog}
+    values: dict[str, object] = {"contact_time": now, "backlog": backlog, **NOT_RETIRED}
     if as_of_time is not None:
         values["as_of_time"] = as_of_time
     if skew is not None:
@@ -114,25 +125,3 @@ def replication_gap(committed: int, offset: int) -> OutOfRange:
         f"the batch begins at {offset}, but {committed} commits of its writer are known; go on from there",
         metadata={"committed_offset": str(committed), "offset": str(offset)},
     )
-
-
-class NodeAdmission:
-    """Admits the nodes of provinces to the national node."""
-
-    def __init__(self, jurisdiction: str) -> None:
-        self._jurisdiction = jurisdiction
-
-    def admit(self, node: str, field: str = "node") -> str:
-        """Return the region of the calling node; `field` is the request's field that names the node.
-
-        Raises:
-            InvalidArgument: the name is not a node's name.
-            FailedPrecondition: NOT_AN_UPSTREAM, this node is not the nation, or the caller is not a province's node.
-        """
-        region = parse_node(node, field)
-        if self._jurisdiction != NATION:
-            here = format_node(self._jurisdiction)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", "this is not the national node", metadata={"node": here})
-        if region == NATION or not is_region(region):
-            raise FailedPrecondition("NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": node})
-        return region
