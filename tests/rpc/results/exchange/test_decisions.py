@@ -23,6 +23,8 @@ from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1 import decision_pb2 as pb
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, StreamVerifyRequest
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run as run_hutong
 from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, MINUTE, SECOND, Span, to_timestamp
@@ -297,6 +299,12 @@ async def test_a_retired_nodes_silence_counts_no_more_until_it_comes_back(countr
     reinstated = (await exchange.ReinstateNode(ReinstateNodeRequest(name=retired.name))).node
     assert not reinstated.HasField("retire_time")
     assert (await gate.verify(2)).reason == UNANSWERED
+    at_nation = ("--results", country.nation.address)
+    for command in (
+        ["retire-node", retired.name, "--reason", "closed for good", *at_nation],
+        ["reinstate-node", retired.name, *at_nation],
+    ):
+        assert await asyncio.to_thread(run_hutong, command) == ExitCode.DONE
     await exchange.RetireNode(retire)
     async with open_member(country.directory / JILIN, jilin.url, JILIN, upstream=country.nation.address):
         await until(lambda: (JILIN, None) in country.nation.rows(nodes, "node", "retire_time"))
