@@ -86,8 +86,8 @@ envoy: $(READY) $(WEB_READY) ## Run the demo's node over mutual TLS behind an En
 certs: $(READY) ## Make development certificates in .hutong/certs: two authorities and a certificate of each role
 	@$(BIN)/python -m clients.examples.certificates .hutong/certs
 
-quick: lint ## What to run while you work: lint, unit and contract tests; under a minute
-	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal tests/unit tests/contract $(ARGS)
+quick: lint ## What to run while you work: lint, unit and contract tests with fewer examples; under a minute
+	@MODEL_CASES=2000 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal --hypothesis-profile=quick tests/unit tests/contract $(ARGS)
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
 	@echo "Running all tests; PostgreSQL comes from a wheel in the environment."

@@ -18,6 +18,8 @@ from tests.support.processes import descendants, mark_descendants  # noqa: E402
 
 # Rules are proven, not timed: on a machine that does other things too an example may take its time.
 settings.register_profile("untimed", deadline=None)
+# `make quick` tries a quarter of the examples; `make test` tries all.
+settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("untimed")
 
 

@@ -31,7 +31,7 @@ from clients.examples.day import LAB
 from clients.examples.faults import DUPLICATE
 from clients.examples.generate_day import PEOPLE, WRONG
 from clients.examples.node import Node, NotServing, running_node
-from clients.examples.stage import CALL_SECONDS, StoryDiffers, announce, run_hutong
+from clients.examples.stage import CALL_SECONDS, PATIENT, StoryDiffers, announce, run_hutong
 from clients.examples.story import LABS, build_scenes
 
 EXAMPLES = Path(__file__).parent
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         started = time.monotonic()
         try:
             print(f"Hutong: one laboratory's day, from an empty disk to decisions. Data in {where}.", flush=True)
-            node = stack.enter_context(running_node(where, _stay_addresses() if stay else None))
+            node = stack.enter_context(running_node(where, _stay_addresses() if stay else None, variables=PATIENT))
             play(node, where)
             print(f"\nAll answers are as expected, after {time.monotonic() - started:.0f} s.", flush=True)
             if stay:

@@ -43,7 +43,7 @@ from clients.examples.day import LAB
 from clients.examples.demo import DAY, POLICIES
 from clients.examples.generate_day import PEOPLE
 from clients.examples.node import ALL, SERVICES, Node, NotServing, free_addresses, running_node
-from clients.examples.stage import CALL_SECONDS, StoryDiffers, announce, run_hutong
+from clients.examples.stage import CALL_SECONDS, PATIENT, StoryDiffers, announce, run_hutong
 from clients.examples.story import LABS, Expected, Report, ask, find_travellers, timestamp
 
 PROVINCES = {"Henan": "410000", "Shandong": "370000", "Jilin": "220000"}
@@ -85,7 +85,7 @@ class Country:
 
     def start(self, name: str, region: str) -> Node:
         """Start a node. The first one is the nation, and the others use it as their upstream."""
-        variables = {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
+        variables = PATIENT | {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
         if self.nodes:
             nation = self.nodes["Nation"].addresses
             variables |= {"HUTONG_UPSTREAM": nation["results"], "HUTONG_UPSTREAM_POLICY": nation["policy"]}

@@ -31,7 +31,7 @@ from joserfc.jwk import ECKey
 from clients.examples.certificates import ROLES, make_all
 from clients.examples.demo import DAY, play
 from clients.examples.node import SERVICES, Node, NotServing, free_addresses, running_node
-from clients.examples.stage import StoryDiffers, announce
+from clients.examples.stage import PATIENT, StoryDiffers, announce
 from clients.examples.story import build_scenes
 
 ISSUER, AUDIENCE = "https://sign-in.example", "hutong"
@@ -87,12 +87,12 @@ _LISTEN = ("127.0.0.1:8080", "127.0.0.1:9901")
 def _guarded_node(where: Path, issuer: ECKey) -> Iterator[Node]:
     """Fill a node in plain text as the demo does, and then run it over mutual TLS on the same data."""
     data, certificates = where / "data", where / "certs"
-    with running_node(data) as filled:
+    with running_node(data, variables=PATIENT) as filled:
         play(filled, where)
     make_all(certificates)
     keys = where / "keys.json"
     keys.write_text(json.dumps({"keys": [issuer.as_dict(private=False)]}), encoding="utf-8")
-    variables = {
+    variables = PATIENT | {
         "HUTONG_TLS_CERTIFICATE_FILE": str(certificates / "verification.pem"),
         "HUTONG_TLS_KEY_FILE": str(certificates / "verification.key"),
         "HUTONG_TLS_SERVER_CA_FILE": str(certificates / "client-ca.pem"),

@@ -9,8 +9,11 @@ from typing import Any
 
 from clients.examples.node import Node
 
-CALL_SECONDS = 10.0
+CALL_SECONDS = 30.0
 """Timeout of a demonstration's call: longer than any call to services on the same machine takes."""
+PATIENT = {"HUTONG_SOURCE_SECONDS": "15"}
+"""Lets the services of a demonstration wait for each other. The first calls on a slow machine may take longer than the
+two seconds of the default."""
 
 
 class StoryDiffers(Exception):

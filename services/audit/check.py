@@ -153,7 +153,7 @@ def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, s
 
 
 def purged_object(keys: AuditKeys, first_kept: Seal) -> str:
-    """Return what a purge records about a chain: the first seal that it kept, and the head before that."""
+    """Return what a purge records about a chain: the first seal that the purge kept, and the head before that seal."""
     return f"seals/{first_kept.chain}-{first_kept.number}-{keys.hide(first_kept.previous_head.hex())}"
 
 

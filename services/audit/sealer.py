@@ -129,7 +129,8 @@ class Sealer:
         """Return the next seals of each writer that has rows without one."""
         seals: list[Seal] = []
         if not self._last:
-            # Before the writers' positions. If another process seals in between, the numbers below are taken.
+            # Read before the writers' positions. If another process seals between the two reads, the numbers of the new
+            # seals are already taken and this attempt fails.
             self._last = {chain: last_seal(connection, self._tables, chain) for chain in Chain}
         last = dict(self._last)
         keys = {chain: self._keys_after(seal) for chain, seal in last.items()}

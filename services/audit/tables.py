@@ -100,7 +100,7 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         f"{service}_audit_writers",
         metadata,
         Column("writer_id", Integer, primary_key=True, autoincrement=True),
-        # Which chain seals the rows: services.audit.model.Chain.
+        # The chain that seals the rows, a services.audit.model.Chain.
         Column("chain", SmallInteger, nullable=False),
         Column("newest_sequence", BigInteger, nullable=False),
         # SHA-256 over the digest before the newest row, and that row.

@@ -32,8 +32,8 @@ from services.runtime.configuration.variables import BadSetting
 from services.storage.connections import create_inspecting_engine, find_sqlite_file
 from services.storage.engine import open_database
 from services.storage.migrate import SERVICES, check_schema
-from services.verification.verify.subject_tag import SubjectTag, is_tagged
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.subject_tag import SubjectTag, is_tagged
+from services.verification.stored_decisions.tables import decisions
 
 WHO_READ = "hutongd audit who-read"
 """The method of the row by which a search records itself."""

@@ -21,8 +21,8 @@ from services.storage.migrate import check_schema
 from services.storage.pepper_marks import check_marks, read_marks
 from services.verification.refusals.tables import refusals
 from services.verification.showings.tables import shown_reports
-from services.verification.verify.tables import decisions
-from services.verification.verify.tables import pepper_marks as verification_marks
+from services.verification.stored_decisions.tables import decisions
+from services.verification.stored_decisions.tables import pepper_marks as verification_marks
 
 
 class _Store(NamedTuple):

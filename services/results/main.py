@@ -204,7 +204,7 @@ async def _open_results(
     )
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
-    freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
+    freshness = NodeRegistry(downstream, settings.jurisdiction, clock, timing)
     link = _link(settings, stores, sent, pepper, clock, audit.trail)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY

@@ -44,6 +44,8 @@ class ResultsTiming:
         listener_backoff: the pauses after a watch failed.
         upstream_check: how long a start waits for the node above to say that it serves this node.
         subscribe: the longest a call to subscribe may take.
+        token_wait: the longest that a look-up waits for nodes to catch up with its consistency tokens, if its caller
+            allows as much time.
         notification_poll: the time between two reads for new notifications, which all watches share. A notification is
             sent at most this much later.
         notification_heartbeat: the longest silence of a watch of notifications. The contract promises five seconds.
@@ -70,5 +72,6 @@ class ResultsTiming:
     listener_backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 2.0))
     upstream_check: float = 1.0
     subscribe: float = 5.0
+    token_wait: float = 3.0
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

@@ -40,13 +40,13 @@ from services.verification.showings.store import FlagStore
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.sources.timing import SourceTiming
+from services.verification.stored_decisions.store import DecisionStore
+from services.verification.stored_decisions.subject_tag import is_tagged
+from services.verification.stored_decisions.tables import pepper_marks
 from services.verification.verify.ask import Sources
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.single import SingleQuestions
-from services.verification.verify.store import DecisionStore
 from services.verification.verify.stream import VerificationStream
-from services.verification.verify.subject_tag import is_tagged
-from services.verification.verify.tables import pepper_marks
 from services.verification.verify.verifier import Verifier
 
 if TYPE_CHECKING:

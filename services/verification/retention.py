@@ -25,7 +25,7 @@ from services.verification.decision.evidence import canonical_report_number
 from services.verification.refusals.tables import refusals, requests
 from services.verification.schema import metadata
 from services.verification.showings.tables import evidence_flags, shown_reports
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.tables import decisions
 
 deletion_counts = deletion_counts_table(metadata, "verification")
 

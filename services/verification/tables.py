@@ -7,7 +7,7 @@ from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import deletion_counts
 from services.verification.schema import audit, metadata
 from services.verification.showings.tables import evidence_flags, shown_reports
-from services.verification.verify.tables import decisions, pepper_marks
+from services.verification.stored_decisions.tables import decisions, pepper_marks
 
 __all__ = [
     "audit",

@@ -26,8 +26,8 @@ from services.results.schema import audit as tables
 from services.runtime.clock import SystemClock
 from services.storage.engine import Database, open_database
 from tests.support.databases import MakeUrl
-from tests.support.fork_server import fork_server, service_variables
 from tests.support.ports import free_address
+from tests.support.restartable import restartable, service_variables
 from tests.support.results.factories import lab_to_register, make_document, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.waiting import random_instant, wait_until
@@ -84,7 +84,7 @@ def test_no_row_of_an_answer_that_left_is_lost(tmp_path: Path, database_url: Mak
     variables = service_variables(tmp_path, url, address)
     unsealed: list[str] = []
     with contextlib.closing(open_database(url)) as database:
-        with fork_server(tmp_path / "log", **variables) as services:
+        with restartable(tmp_path / "log", **variables) as services:
             services.start()
             with grpc.insecure_channel(address) as channel:
                 lab = CreateLabRequest(lab=lab_to_register())

@@ -83,7 +83,7 @@ def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess
     with started(
         [*COMMAND, "--stay"],
         cwd=where,
-        env=environment | {"PYTHONPATH": str(ROOT)},
+        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -25,9 +25,9 @@ from services.domain.instant import DAY, to_timestamp
 from services.results.records.tables import report_keys, results
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
-from tests.support.fork_server import ForkServer, fork_server, service_variables
 from tests.support.link import Link, link_to
 from tests.support.ports import free_address
+from tests.support.restartable import Restartable, restartable, service_variables
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
 from tests.support.results.factories import LABS, NOW
 from tests.support.results.uploaders import BATCH, Laboratories
@@ -45,7 +45,7 @@ APART = 2_000_000
 class Province:
     """A province's node as a process, its laboratories, and its link to the nation."""
 
-    def __init__(self, region: str, url: str, service: ForkServer, address: str, link: Link, first: int) -> None:
+    def __init__(self, region: str, url: str, service: Restartable, address: str, link: Link, first: int) -> None:
         self.region = region
         self.url = url
         self.service = service
@@ -59,10 +59,10 @@ class Province:
 
 
 @contextlib.contextmanager
-def node(directory: Path, url: str, address: str, **more: str) -> Iterator[ForkServer]:
+def node(directory: Path, url: str, address: str, **more: str) -> Iterator[Restartable]:
     """A node's process, started; the fork server can kill it and start it again."""
     directory.mkdir(exist_ok=True)
-    with fork_server(
+    with restartable(
         directory / "log", **service_variables(directory, url, address), drain_seconds="1", **more
     ) as service:
         service.start()
@@ -115,7 +115,7 @@ def _deal(chance: random.Random) -> Iterator[str]:
         yield from deck
 
 
-async def _break_something(chance: random.Random, fault: str, nation: ForkServer, province: Province) -> None:
+async def _break_something(chance: random.Random, fault: str, nation: Restartable, province: Province) -> None:
     if fault in ("nation", "both"):
         nation.kill()
     if fault in ("province", "both"):

@@ -82,7 +82,7 @@ def test_the_pepper_changes_step_by_step(tmp_path: Path, sqlite_url: MakeUrl) ->
     with serving(old) as node:
         node.register()
         assert node.upload("A", now - 5 * HOUR) == 1
-    assert "HUTONG_PEPPER_OTHER_VERSION=2" in key_status(settings(old))
+    assert "HUTONG_PEPPER_OTHER_VERSION=2" in hutongd("key", "status", **old).stdout
     with serving(reading) as node:
         assert node.upload("B", now - 4 * HOUR) == 1
         assert node.found() == ["B", "A"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl, PostgresServer
-from tests.support.fork_server import fork_server, service_variables
 from tests.support.ports import free_address
+from tests.support.restartable import restartable, service_variables
 from tests.support.results.uploaders import Laboratories
 from tests.support.waiting import random_instant
 
@@ -32,7 +32,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_doubled(tmp_path: Path, databa
     url = database_url("results")
     address = free_address()
     laboratories = Laboratories(address)
-    with fork_server(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
+    with restartable(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
         services.start()
         laboratories.start()
         for _ in range(ROUNDS):
@@ -55,7 +55,7 @@ def test_postgresql_restarted_under_load_loses_nothing(tmp_path: Path, own_serve
     url = own_server.make("results")
     address = free_address()
     laboratories = Laboratories(address)
-    with fork_server(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
+    with restartable(tmp_path / "log", **service_variables(tmp_path, url, address)) as services:
         services.start()
         laboratories.start()
         for restart in range(RESTARTS):

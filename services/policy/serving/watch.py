@@ -9,10 +9,10 @@ from hutong.policy.v1.policy_service_pb2 import (
     PolicyCheckpoint,
     PolicyEvent,
     PolicyEventType,
-    PolicyLife,
     WatchPoliciesRequest,
     WatchPoliciesResponse,
 )
+from hutong.type.v1.life_position_pb2 import LifePosition
 
 from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import Instant, set_timestamp, to_timestamp
@@ -59,7 +59,7 @@ class Watch:
                 sent = sequence
             checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(as_of), node=self._node, sequence=reached)
             changed = [(life, at) for life, at in of_lives.items() if lives.get(life) != at]
-            checkpoint.lives.extend(PolicyLife(life=life, sequence=at) for life, at in changed)
+            checkpoint.lives.extend(LifePosition(life=life, sequence=at) for life, at in changed)
             lives = of_lives
             if nation_as_of is not None:
                 set_timestamp(checkpoint.nation_as_of_time, nation_as_of)

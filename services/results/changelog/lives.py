@@ -15,7 +15,7 @@ _removed = tables.removed_lives
 
 
 def find_lost(connection: Connection, positions: Collection[LogPosition]) -> set[LogPosition]:
-    """Return those positions whose commits this database does not hold, and never will.
+    """Return which positions stand for commits that this database does not hold and never will.
 
     A commit is durable before any caller knows its position. A missing commit was therefore lost by a restore from an
     older copy, even if another commit has its sequence now.

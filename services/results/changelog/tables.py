@@ -34,7 +34,7 @@ changes = Table(
     Column("lab", String(18), nullable=False),
     # JSON compressed by zlib: [[report_number, revision], …] in the order of the upload, or [[id, 0], …].
     Column("reports", LargeBinary, nullable=False),
-    # What the list contains: services.results.changelog.model.ChangeKind.
+    # The kind of the list, a services.results.changelog.model.ChangeKind.
     Column("kind", SmallInteger, nullable=False, server_default="0"),
     # Greater than the turn of every commit that had ended when the entry was made; 0 if the entry is older than this
     # column.

@@ -6,8 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
-from sqlalchemy import Connection, and_, insert, or_, select, update
-from sqlalchemy.engine import Row
+from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.results.changelog.log import ChangeLog
@@ -262,7 +261,7 @@ def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> Non
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
-    """Return those of the documents that are linked to any other."""
+    """Return which of the documents are linked to another one."""
     linked = {key for pair in _find_pairs(connection, list(subject_keys)) for key in pair[:2]}
     return [key for key in subject_keys if key in linked]
 

@@ -231,7 +231,7 @@ class LookupHandler:
             )
 
     async def _find_lost(self, requests: Iterable[LookupLatestRequest]) -> Collection[LogPosition | None]:
-        """Return those positions of this node's tokens whose commits a restore has lost."""
+        """Return the positions of this node's tokens whose commits a restore has lost."""
         commits = map(read_token, {one.at_least_as_fresh for one in requests if one.at_least_as_fresh})
         ours = ("results", self._jurisdiction)
         own = {commit.position for commit in commits if commit is not None and commit[:2] == ours}

@@ -96,7 +96,7 @@ class LookupStore:
         return await self._database.read(work)
 
     async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
-        """Return those positions of this node's log whose commits a restore has lost."""
+        """Return the positions of this node's log whose commits a restore has lost."""
         return await self._database.read(find_lost, positions)
 
     async def list_by_subject(

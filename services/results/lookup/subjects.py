@@ -74,7 +74,7 @@ def find_newest(
 def _find(
     connection: Connection, keys: Sequence[bytes], items: Sequence[str]
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
-    """Return the newest results of each document, and those of the documents that are linked to any other.
+    """Return the newest results of each document, and which documents are linked to another one.
 
     Each item is read by itself, so that many results of one item hide no result of another. Look-ups nearly always ask
     for one item.

@@ -31,7 +31,7 @@ MAX_REMEMBERED = 20_000
 """Claims that are remembered. Beyond this the oldest are forgotten first."""
 
 DROPPED = Counter(
-    "hutong_missing_reports_dropped_total", "Claimed reports of which no missing report was stored", ["why"]
+    "hutong_missing_reports_dropped_total", "Claimed reports for which no missing report was stored", ["why"]
 )
 
 _log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class MissingReportQueue:
         self._last_removal: Instant | None = None
 
     def remember(self, lab: str, report_number: str, report_time: Instant | None, now: Instant) -> None:
-        """Queue a claim of which no source has a record. This never waits. A claim beyond the capacity is dropped."""
+        """Queue a claim without a record at any source. This never waits. A claim beyond the capacity is dropped."""
         name = (lab, report_number)
         written = self._recent.get(name)
         if name in self._waiting or (written is not None and now - written < REMEMBERED_FOR):

@@ -35,7 +35,7 @@ class MissingReportRouter(Protocol):
         ...
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str, /) -> list[MissingReport]:
-        """Store reports that the node `sender` sent. Return those that other nodes must be notified of."""
+        """Store reports that the node `sender` sent. Return the reports of which other nodes must be notified."""
         ...
 
     def receive_labs(self, connection: Connection, usccs: Collection[str], /) -> list[MissingReport]:

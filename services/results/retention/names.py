@@ -75,7 +75,7 @@ def _read_lists(connection: Connection, table: Table, entries: int, after: RowKe
 
 
 def _find_known(connection: Connection, kind: ChangeKind, lab: str, names: Collection[str]) -> set[str] | None:
-    """Return those of the names that are stored; None if this kind lists neither reports nor subjects."""
+    """Return which of the names are stored; None if this kind lists neither reports nor subjects."""
     match kind:
         case ChangeKind.RESULTS:
             return _find_numbers(connection, report_keys, lab, names)
@@ -132,7 +132,7 @@ def _forget(
 
 
 def find_reports(connection: Connection, names: Collection[ReportName], *conditions: Any) -> set[ReportName]:
-    """Return those of the reports that have a key that meets the conditions."""
+    """Return which of the reports have a key that meets the conditions."""
     by_lab: dict[str, list[str]] = {}
     for lab, number in names:
         by_lab.setdefault(lab, []).append(number)

@@ -169,7 +169,7 @@ def _quantiles(counts: Counter[int]) -> Quantiles | None:
 
 
 def quantile_of(counts: Counter[int], total: int, share: float) -> Span:
-    """Return the longest delay of the first class up to which `share` of all persons are counted."""
+    """Return the upper bound of the delay class within which a share of all persons was reported."""
     classes = sorted(counts)
     seen = accumulate(counts[class_] for class_ in classes)
     return longest_of_class(

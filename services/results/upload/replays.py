@@ -44,7 +44,8 @@ def replay_tubes(
     """Return the outcome for a batch's first `replayed` tubes, which lie below the committed offset.
 
     Raises:
-        InvalidArgument: UPLOAD_ID_REUSED, a person is neither stored nor rejected, so other tubes were sent before.
+        InvalidArgument: UPLOAD_ID_REUSED, a person of these tubes is neither stored nor rejected. Other tubes were
+            therefore sent before.
     """
     if not replayed:
         return Replay()

@@ -1,4 +1,4 @@
-"""Which of two decisions is better for the holder: a total preorder. Pure."""
+"""The order of decisions by how good they are for the holder, a total preorder. Pure."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ _NEVER: Instant = -(1 << 62)
 
 
 def find_clearing(weighed: Iterable[Weighed], valid: Iterable[Weighed], items: ItemRules) -> list[Weighed]:
-    """Return the evidence that counts and would clear every positive that governs if it were recorded.
+    """Return the valid evidence that would clear all governing positives if it were a record.
 
-    The list holds no record, because a record that clears a positive has already cleared it.
+    Records are not returned. A positive that a record clears does not govern.
     """
     governing = [one for one in weighed if one.use == pb.EVIDENCE_USE_GOVERNS]
     newest = max(one.sample_time for one in governing)

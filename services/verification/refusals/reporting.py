@@ -33,8 +33,8 @@ from services.verification.refusals.rules import (
 from services.verification.refusals.store import RefusalStore
 from services.verification.sources.model import PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
-from services.verification.verify.store import DecisionStore, StoredDecision
-from services.verification.verify.subject_tag import is_tagged
+from services.verification.stored_decisions.store import DecisionStore, StoredDecision
+from services.verification.stored_decisions.subject_tag import is_tagged
 from services.verification.verify.verifier import Verifier
 
 

@@ -26,7 +26,7 @@ from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.summary import Reported
 from services.verification.refusals.tables import refusals, requests
-from services.verification.verify.store import StoredDecision, insert_decisions
+from services.verification.stored_decisions.store import StoredDecision, insert_decisions
 
 if TYPE_CHECKING:
     from services.verification.decision.model import Ground

@@ -15,12 +15,12 @@ from services.runtime.server.status import to_status
 from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.showings.examine import KeptDecision, find_showings
 from services.verification.showings.model import Showing
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.stored_decisions.subject_tag import subject_tag
 from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import inputs_to_proto
 from services.verification.verify.question import Question
 from services.verification.verify.settled import SettledQuestion
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
-from services.verification.verify.subject_tag import subject_tag
 
 Reply = VerifyItem | StreamVerifyResponse
 """The message that takes the answer to one of several questions: a decision or an error."""

@@ -23,6 +23,7 @@ from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
 from services.verification.showings.shares import SHARES
 from services.verification.sources.results_client import ResultsClient
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.ask import Sources
 from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
@@ -46,7 +47,6 @@ from services.verification.verify.scope import (
     with_nation,
 )
 from services.verification.verify.settled import SettledQuestion
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.view import show
 
 

@@ -27,7 +27,10 @@ async def node(tmp_path: Path, url: str) -> AsyncIterator[ResultsNode]:
 
 
 @pytest.fixture
-async def country(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
-    """A nation without provinces, on SQLite: the stores are proven on both engines by themselves."""
-    async with open_country(tmp_path, sqlite_url) as opened:
+async def country(tmp_path: Path, sqlite_url: MakeUrl, request: pytest.FixtureRequest) -> AsyncIterator[Country]:
+    """A nation without provinces, on SQLite: the stores are proven on both engines by themselves.
+
+    An indirect parameter is the timing of its nodes.
+    """
+    async with open_country(tmp_path, sqlite_url, getattr(request, "param", None)) as opened:
         yield opened

@@ -24,7 +24,7 @@ from tests.support.databases import PostgresServer
 from tests.support.errors import error_info
 from tests.support.processes import daemon, hutongd
 from tests.support.secrets import write_secret
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -48,7 +48,7 @@ async def served(address: str) -> tuple[grpc.StatusCode, str]:
 
 async def healthy(address: str, state: int) -> None:
     """Wait until the server's health is in a state."""
-    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(20):
+    async with grpc.aio.insecure_channel(address) as channel, asyncio.timeout(TIMEOUT_SECONDS):
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         async for response in watch:
             if response.status == state:
@@ -76,7 +76,7 @@ def test_it_serves_drains_and_exits_well(tmp_path: Path) -> None:
 
     with daemon("serve", "results", data_dir=str(tmp_path), results_address="127.0.0.1:0", **QUICK) as running:
         asyncio.run(use(running.address))
-        assert running.process.wait(20) == 0
+        assert running.process.wait(TIMEOUT_SECONDS) == 0
         assert running.event("draining")
         assert running.event("stopped")["service"] == "results"
     assert (tmp_path / "pepper").stat().st_mode & 0o777 == 0o600

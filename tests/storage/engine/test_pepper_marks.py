@@ -12,7 +12,7 @@ from services.storage.engine import open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import downgrade, upgrade
 from services.storage.pepper_marks import UNMARKED, checking_pepper, older_marks
-from services.verification.verify.tables import pepper_marks as marks_of_verification
+from services.verification.stored_decisions.tables import pepper_marks as marks_of_verification
 from tests.support.databases import MakeUrl
 
 PEPPER = Pepper(b"p" * 32)

@@ -18,8 +18,8 @@ from services.verification.refusals.rules import NOT_UNLAWFUL, Refusal
 from services.verification.refusals.store import RefusalStore
 from services.verification.refusals.tables import refusals, requests
 from services.verification.retention import Purge, Removed, RetentionAges, purge_verification
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.stored_decisions.tables import decisions
 from tests.support.databases import MakeUrl
 
 NOW: Instant = 1_660_190_400_000_000

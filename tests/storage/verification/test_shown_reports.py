@@ -23,7 +23,7 @@ from services.verification.showings.model import (
     tags_of,
 )
 from services.verification.showings.store import EvidenceFlag, FlagQuery, FlagStore
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from tests.support.databases import MakeUrl
 
 NOW = 1_660_190_400_000_000

@@ -24,8 +24,8 @@ from services.verification.refusals.convert import refusal_to_proto
 from services.verification.refusals.rules import NOT_UNLAWFUL, UNLAWFUL, Refusal
 from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import Reported
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
-from services.verification.verify.subject_tag import SubjectTag
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
+from services.verification.stored_decisions.subject_tag import SubjectTag
 from tests.support.databases import MakeUrl
 
 NOON: Instant = 1_660_190_400_000_000

@@ -11,6 +11,8 @@ from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import (
     BatchVerifyRequest,
     BatchVerifyResponse,
+    ReplayDecisionRequest,
+    ReplayDecisionResponse,
     StreamVerifyRequest,
     StreamVerifyResponse,
     VerifyItem,
@@ -25,7 +27,7 @@ from tests.support.client.fake_server import serving_fake
 
 
 class FakeVerification(VerificationServiceServicer):
-    """Answers every question. A stream is answered in reverse.
+    """Answers every question. A stream is answered in reverse. A replay compares as the name of the decision says.
 
     Args:
         decisions: the decisions by the numbers of documents.
@@ -48,6 +50,9 @@ class FakeVerification(VerificationServiceServicer):
     def _decide(self, request: VerifyRequest) -> Decision:
         number = request.document.number
         return self._decisions.get(number) or self._other or Decision(name=number)
+
+    def ReplayDecision(self, request: ReplayDecisionRequest, _context: grpc.ServicerContext) -> ReplayDecisionResponse:
+        return ReplayDecisionResponse(comparison=request.name)  # type: ignore[arg-type]
 
 
 def serving_verification(

@@ -124,7 +124,7 @@ def validate_batch(
     items: Sequence[str] = ("",),
     pepper: Pepper = PEPPER,
 ) -> ValidatedBatch:
-    """Validate a batch as an upload does that admits these items, at NOW."""
+    """Validate a batch at NOW, as an upload that admits these items does."""
     batch = upload_pb2.TubeBatch(tubes=tubes)
     worker = WorkerContext.of(pepper, dialect)
     return validate_tubes(worker, lab or make_lab(), NOW, offset, batch.SerializeToString(), items)

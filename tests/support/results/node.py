@@ -92,13 +92,17 @@ class ResultsNode:
 
         Return the answers, and the error that ended the stream or None.
         """
-        answers: list[UploadResultsResponse] = []
-        try:
-            async for answer in self.uploads.UploadResults(iter(frames), timeout=TIMEOUT_SECONDS):
-                answers.append(answer)
-        except grpc.aio.AioRpcError as error:
-            return answers, error
-        return answers, None
+        while True:
+            answers: list[UploadResultsResponse] = []
+            try:
+                async for answer in self.uploads.UploadResults(iter(frames), timeout=TIMEOUT_SECONDS):
+                    answers.append(answer)
+            except grpc.aio.AioRpcError as error:
+                # If the server refuses the stream while a message is being written, gRPC may lose the status.
+                if not answers and error.details() == "Internal error from Core":
+                    continue
+                return answers, error
+            return answers, None
 
     async def upload(
         self,

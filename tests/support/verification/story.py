@@ -40,11 +40,11 @@ from services.verification.showings.store import FlagStore
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.sources.model import LookUp, PolicyAnswer, PolicyQuestion
+from services.verification.stored_decisions.store import DecisionStore
+from services.verification.stored_decisions.tables import decisions
 from services.verification.verify.ask import Sources
 from services.verification.verify.replay import replay
 from services.verification.verify.single import SingleQuestions
-from services.verification.verify.store import DecisionStore
-from services.verification.verify.tables import decisions
 from services.verification.verify.verifier import Verifier
 from tests.support.golden.messages import AWAY, OK, make_paper, make_policy, make_record, make_window
 

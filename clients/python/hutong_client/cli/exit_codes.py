@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     UNDETERMINED = 5
     NO_CONNECTION = 6
     RUNNING = 7
+    DIFFERENT = 8
     INTERRUPTED = 130
 
 
@@ -28,6 +29,7 @@ MEANINGS = {
     ExitCode.UNDETERMINED: "verify: undetermined; never a ground to refuse",
     ExitCode.NO_CONNECTION: "a service is unreachable, overloaded or too slow; the same command can be run again",
     ExitCode.RUNNING: "upload: another upload of the file or watch of the folder is running; nothing was done",
+    ExitCode.DIFFERENT: "decisions replay: the present rules do not give the stored decision, which they made",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C; an upload continues with --resume",
 }
 

@@ -28,7 +28,7 @@ class Sheet(NamedTuple):
 
 
 ONLY_SHEET = Sheet()
-"""The sheet of every row of a file that is not a workbook of several sheets."""
+"""Stands for the sheet where a file has no sheets, or only one."""
 
 
 @dataclass(slots=True)

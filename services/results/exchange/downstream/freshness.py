@@ -21,6 +21,7 @@ from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import Node
 from services.results.lookup.nationwide import lost
+from services.results.timing import ResultsTiming
 from services.runtime.call import only_waiting, seconds_left
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
@@ -30,8 +31,6 @@ MAX_LAG: Span = 5 * MINUTE
 """A node that is further behind is unavailable, because the results that it has not sent yet are unknown here."""
 LISTED_FOR: Span = 30 * DAY
 """A node that sent nothing for longer is not listed as a source. Its newest results are older than any window."""
-LONGEST_WAIT_SECONDS = 3.0
-"""The longest that a look-up waits for nodes to catch up with its tokens, if its caller allows as much time."""
 MOST_WAITING = 1_000
 """The most look-ups that wait at once. Any caller can make up tokens of commits that never come."""
 _WAIT_SHARE = 0.7
@@ -43,7 +42,8 @@ _POLL_SECONDS = 0.05
 class NodeRegistry:
     """What the nation knows of its nodes. A province has no nodes, so only the province itself is a source."""
 
-    def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock) -> None:
+    def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock, timing: ResultsTiming) -> None:
+        self._longest_wait = timing.token_wait
         self._store = store
         self._jurisdiction = jurisdiction
         self._clock = clock
@@ -94,7 +94,7 @@ class NodeRegistry:
 
     async def _wait_for(self, wanted: set[CommitPosition]) -> None:
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds_left(LONGEST_WAIT_SECONDS / _WAIT_SHARE) * _WAIT_SHARE
+        until = loop.time() + seconds_left(self._longest_wait / _WAIT_SHARE) * _WAIT_SHARE
         while True:
             unmet = await self._find_unmet(wanted)
             if not unmet:
@@ -107,7 +107,7 @@ class NodeRegistry:
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
-        """Return those commits that are not here, read after this call began. Concurrent calls share one read."""
+        """Return which of the commits are not here, read after this call began. Concurrent calls share one read."""
         unmet = await self._positions.ask(frozenset(wanted))
         return {commit: may_come for commit, may_come in unmet.items() if commit in wanted}
 

@@ -74,7 +74,7 @@ class DownstreamStore:
         return await self._database.read(lives.find_unmet, commits)
 
     async def find_lost(self, positions: Collection[LogPosition]) -> set[LogPosition]:
-        """Return those positions of this node's own log whose commits a restore has lost."""
+        """Return which positions of this node's own log stand for commits that a restore has lost."""
         return await self._database.read(find_lost, positions)
 
     async def open_log(

@@ -42,7 +42,7 @@ def is_home(connection: Connection, uscc: str, node: str) -> bool:
 
 
 def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: str) -> set[str]:
-    """Return those of the laboratories whose firm home is another node than the sender."""
+    """Return which of the laboratories have a firm home other than the sender."""
     stored = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.home == sender)
     doubtful = set(usccs).difference(connection.execute(stored).scalars()) if usccs else set()
     homes = read_homes(connection, doubtful) if doubtful else {}

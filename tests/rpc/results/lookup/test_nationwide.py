@@ -29,6 +29,7 @@ from services.domain.instant import DAY, MINUTE, SECOND, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.downstream.freshness import MAX_SILENCE
 from services.results.exchange.tables import nodes, replicated_lives
+from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.clocks import ClockAhead
@@ -260,6 +261,7 @@ async def test_a_token_of_jilin_is_honoured_in_henan_and_at_the_nation(country: 
             assert [one.report_number for one in (*fresh.in_region, *fresh.out_of_region)] == [f"R{person}"]
 
 
+@pytest.mark.parametrize("country", [ResultsTiming(token_wait=0.3)], indirect=True, ids=["soon"])
 async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, jilin: Member, henan: Member) -> None:
     (answer,) = await jilin.node.upload(make_tubes(1))
     await jilin.node.server.stop(0)
@@ -268,7 +270,7 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
     database.write_now(lambda connection: connection.execute(replicated_lives.update().values(newest_sequence=0)))
     database.close()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await look_up(henan, 0, seconds=5.0, at_least_as_fresh=answer.consistency_token)
+        await look_up(henan, 0, at_least_as_fresh=answer.consistency_token)
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
     assert error_info(caught.value).reason == "NOT_FRESH_ENOUGH"
     # The same holds at the nation, and no other question of the batch fails.
@@ -277,6 +279,6 @@ async def test_a_token_that_is_not_met_in_time_is_unavailable(country: Country, 
         for token in (answer.consistency_token, "")
     ]
     batch = BatchLookupLatestRequest(requests=requests)
-    late, prompt = (await country.nation.node.results.BatchLookupLatest(batch, timeout=5.0)).items
+    late, prompt = (await country.nation.node.results.BatchLookupLatest(batch, timeout=TIMEOUT_SECONDS)).items
     assert late.error.code == grpc.StatusCode.UNAVAILABLE.value[0]
     assert states(prompt.response)["nodes/000000"] == SOURCE_STATE_OK

@@ -45,7 +45,7 @@ from services.storage.connections import find_sqlite_file
 from services.storage.engine import open_database
 from services.verification.main import open_verification
 from services.verification.retention import deletion_counts as verification_counts
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.tables import decisions
 from tests.support.databases import MakeUrl
 from tests.support.results.country import HENAN, JILIN, Country, Member, open_country
 from tests.support.results.factories import (

@@ -14,8 +14,8 @@ from services.domain.names import format_decision
 from services.runtime.ids import uuid7
 from services.storage.engine import open_database
 from services.verification.decision.decide import RULES_VERSION
+from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.verify.replay import replay
-from services.verification.verify.store import DecisionStore, KeptAnswer, StoredDecision
 from tests.support.databases import MakeUrl
 from tests.support.golden.corpus import SIZE, Case, features, make_decision, missing_values, read_corpus
 

@@ -844,62 +844,6 @@ func (x *WatchPoliciesRequest) GetCursor() string {
 	return ""
 }
 
-// The newest change that a life of a node's database holds. A database begins a new life whenever it may have been
-// restored from a copy.
-type PolicyLife struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The id of the life: hexadecimal digits and hyphens. Empty for changes from before lives had ids.
-	Life string `protobuf:"bytes,1,opt,name=life,proto3" json:"life,omitempty"`
-	// The sequence of the change among all publications and withdrawals, from 1.
-	Sequence      int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *PolicyLife) Reset() {
-	*x = PolicyLife{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *PolicyLife) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*PolicyLife) ProtoMessage() {}
-
-func (x *PolicyLife) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use PolicyLife.ProtoReflect.Descriptor instead.
-func (*PolicyLife) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{12}
-}
-
-func (x *PolicyLife) GetLife() string {
-	if x != nil {
-		return x.Life
-	}
-	return ""
-}
-
-func (x *PolicyLife) GetSequence() int64 {
-	if x != nil {
-		return x.Sequence
-	}
-	return 0
-}
-
 // A heartbeat of a watch.
 type PolicyCheckpoint struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -914,14 +858,14 @@ type PolicyCheckpoint struct {
 	Sequence int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
 	// and a later one has those that changed. A province compares the national node's consistency tokens with them.
-	Lives         []*PolicyLife `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
+	Lives         []*v1.LifePosition `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PolicyCheckpoint) Reset() {
 	*x = PolicyCheckpoint{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -933,7 +877,7 @@ func (x *PolicyCheckpoint) String() string {
 func (*PolicyCheckpoint) ProtoMessage() {}
 
 func (x *PolicyCheckpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -946,7 +890,7 @@ func (x *PolicyCheckpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyCheckpoint.ProtoReflect.Descriptor instead.
 func (*PolicyCheckpoint) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PolicyCheckpoint) GetAsOfTime() *timestamppb.Timestamp {
@@ -977,7 +921,7 @@ func (x *PolicyCheckpoint) GetSequence() int64 {
 	return 0
 }
 
-func (x *PolicyCheckpoint) GetLives() []*PolicyLife {
+func (x *PolicyCheckpoint) GetLives() []*v1.LifePosition {
 	if x != nil {
 		return x.Lives
 	}
@@ -997,7 +941,7 @@ type PolicyEvent struct {
 
 func (x *PolicyEvent) Reset() {
 	*x = PolicyEvent{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +953,7 @@ func (x *PolicyEvent) String() string {
 func (*PolicyEvent) ProtoMessage() {}
 
 func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +966,7 @@ func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEvent.ProtoReflect.Descriptor instead.
 func (*PolicyEvent) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *PolicyEvent) GetType() PolicyEventType {
@@ -1057,7 +1001,7 @@ type WatchPoliciesResponse struct {
 
 func (x *WatchPoliciesResponse) Reset() {
 	*x = WatchPoliciesResponse{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1013,7 @@ func (x *WatchPoliciesResponse) String() string {
 func (*WatchPoliciesResponse) ProtoMessage() {}
 
 func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1026,7 @@ func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*WatchPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{15}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchPoliciesResponse) GetMessage() isWatchPoliciesResponse_Message {
@@ -1139,7 +1083,7 @@ var File_hutong_policy_v1_policy_service_proto protoreflect.FileDescriptor
 
 const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\n" +
-	"%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"L\n" +
+	"%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\"hutong/type/v1/life_position.proto\x1a\x1chutong/type/v1/purpose.proto\"L\n" +
 	"\x10GetPolicyRequest\x128\n" +
 	"\x04name\x18\x01 \x01(\tB$\xe2A\x01\x02\xfaA\x13\n" +
 	"\x11hutong.org/Policy\xbaH\a\xc8\x01\x01r\x02\x18xR\x04name\"E\n" +
@@ -1190,11 +1134,7 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x1cBatchResolvePoliciesResponse\x129\n" +
 	"\x05items\x18\x01 \x03(\v2#.hutong.policy.v1.ResolvePolicyItemR\x05items\"8\n" +
 	"\x14WatchPoliciesRequest\x12 \n" +
-	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"V\n" +
-	"\n" +
-	"PolicyLife\x12\x1f\n" +
-	"\x04life\x18\x01 \x01(\tB\v\xbaH\br\x06\xe8\xeb\x81\xca\x06\x01R\x04life\x12'\n" +
-	"\bsequence\x18\x02 \x01(\x03B\v\xe2A\x01\x02\xbaH\x04\"\x02(\x01R\bsequence\"\x96\x02\n" +
+	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"\x96\x02\n" +
 	"\x10PolicyCheckpoint\x128\n" +
 	"\n" +
 	"as_of_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12E\n" +
@@ -1202,7 +1142,7 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/NodeR\x04node\x12#\n" +
 	"\bsequence\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bsequence\x122\n" +
-	"\x05lives\x18\x05 \x03(\v2\x1c.hutong.policy.v1.PolicyLifeR\x05lives\"v\n" +
+	"\x05lives\x18\x05 \x03(\v2\x1c.hutong.type.v1.LifePositionR\x05lives\"v\n" +
 	"\vPolicyEvent\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hutong.policy.v1.PolicyEventTypeR\x04type\x120\n" +
 	"\x06policy\x18\x02 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\"\xb7\x01\n" +
@@ -1282,7 +1222,7 @@ func file_hutong_policy_v1_policy_service_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_policy_v1_policy_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(PolicyEventType)(0),                 // 0: hutong.policy.v1.PolicyEventType
 	(*GetPolicyRequest)(nil),             // 1: hutong.policy.v1.GetPolicyRequest
@@ -1297,39 +1237,39 @@ var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(*ResolvePolicyItem)(nil),            // 10: hutong.policy.v1.ResolvePolicyItem
 	(*BatchResolvePoliciesResponse)(nil), // 11: hutong.policy.v1.BatchResolvePoliciesResponse
 	(*WatchPoliciesRequest)(nil),         // 12: hutong.policy.v1.WatchPoliciesRequest
-	(*PolicyLife)(nil),                   // 13: hutong.policy.v1.PolicyLife
-	(*PolicyCheckpoint)(nil),             // 14: hutong.policy.v1.PolicyCheckpoint
-	(*PolicyEvent)(nil),                  // 15: hutong.policy.v1.PolicyEvent
-	(*WatchPoliciesResponse)(nil),        // 16: hutong.policy.v1.WatchPoliciesResponse
-	(*Policy)(nil),                       // 17: hutong.policy.v1.Policy
-	(*timestamppb.Timestamp)(nil),        // 18: google.protobuf.Timestamp
-	(v1.Purpose)(0),                      // 19: hutong.type.v1.Purpose
-	(*EffectivePolicy)(nil),              // 20: hutong.policy.v1.EffectivePolicy
-	(*PoliciesByOrigin)(nil),             // 21: hutong.policy.v1.PoliciesByOrigin
-	(*status.Status)(nil),                // 22: google.rpc.Status
+	(*PolicyCheckpoint)(nil),             // 13: hutong.policy.v1.PolicyCheckpoint
+	(*PolicyEvent)(nil),                  // 14: hutong.policy.v1.PolicyEvent
+	(*WatchPoliciesResponse)(nil),        // 15: hutong.policy.v1.WatchPoliciesResponse
+	(*Policy)(nil),                       // 16: hutong.policy.v1.Policy
+	(*timestamppb.Timestamp)(nil),        // 17: google.protobuf.Timestamp
+	(v1.Purpose)(0),                      // 18: hutong.type.v1.Purpose
+	(*EffectivePolicy)(nil),              // 19: hutong.policy.v1.EffectivePolicy
+	(*PoliciesByOrigin)(nil),             // 20: hutong.policy.v1.PoliciesByOrigin
+	(*status.Status)(nil),                // 21: google.rpc.Status
+	(*v1.LifePosition)(nil),              // 22: hutong.type.v1.LifePosition
 }
 var file_hutong_policy_v1_policy_service_proto_depIdxs = []int32{
-	17, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
-	18, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
-	17, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
-	17, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
-	19, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
-	18, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
-	18, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	20, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	21, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	16, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
+	17, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
+	16, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
+	16, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
+	18, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
+	17, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
+	17, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	19, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	20, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	7,  // 9: hutong.policy.v1.BatchResolvePoliciesRequest.requests:type_name -> hutong.policy.v1.ResolvePolicyRequest
-	20, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	22, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
-	21, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	19, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	21, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
+	20, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	10, // 13: hutong.policy.v1.BatchResolvePoliciesResponse.items:type_name -> hutong.policy.v1.ResolvePolicyItem
-	18, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
-	18, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
-	13, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.policy.v1.PolicyLife
+	17, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
+	17, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
+	22, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.type.v1.LifePosition
 	0,  // 17: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
-	17, // 18: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
-	15, // 19: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
-	14, // 20: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
+	16, // 18: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
+	14, // 19: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
+	13, // 20: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
 	1,  // 21: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
 	3,  // 22: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
 	5,  // 23: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
@@ -1341,7 +1281,7 @@ var file_hutong_policy_v1_policy_service_proto_depIdxs = []int32{
 	6,  // 29: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
 	8,  // 30: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
 	11, // 31: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
-	16, // 32: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
+	15, // 32: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
 	27, // [27:33] is the sub-list for method output_type
 	21, // [21:27] is the sub-list for method input_type
 	21, // [21:21] is the sub-list for extension type_name
@@ -1364,7 +1304,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 		(*ResolvePolicyItem_Error)(nil),
 		(*ResolvePolicyItem_ByOrigin)(nil),
 	}
-	file_hutong_policy_v1_policy_service_proto_msgTypes[15].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*WatchPoliciesResponse_Event)(nil),
 		(*WatchPoliciesResponse_Checkpoint)(nil),
 	}
@@ -1374,7 +1314,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_policy_v1_policy_service_proto_rawDesc), len(file_hutong_policy_v1_policy_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   16,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

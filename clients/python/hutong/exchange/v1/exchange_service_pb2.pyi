@@ -13,6 +13,7 @@ from hutong.exchange.v1 import node_pb2 as _node_pb2
 from hutong.exchange.v1 import replica_pb2 as _replica_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.type.v1 import life_position_pb2 as _life_position_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -162,7 +163,7 @@ class ReplicateBatch(_message.Message):
         """All other changes; the limits are those of tubes."""
 
     @_builtins.property
-    def lives(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.LifePosition]:
+    def lives(self) -> _containers.RepeatedCompositeFieldContainer[_life_position_pb2.LifePosition]:
         """The positions that the lives of the sender's database have reached with the complete commits of this batch, in the
         order of the sequences. Empty if no commit is complete. The receiver compares consistency tokens with them. At most
         3,000.
@@ -177,7 +178,7 @@ class ReplicateBatch(_message.Message):
         commit_time: _timestamp_pb2.Timestamp | None = ...,
         tubes: _abc.Iterable[_replica_pb2.ReplicatedTubes] | None = ...,
         changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
-        lives: _abc.Iterable[_node_pb2.LifePosition] | None = ...,
+        lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -65,35 +65,6 @@ nation registers the laboratory itself.
 Global___SetAsideReason: _TypeAlias = SetAsideReason  # noqa: Y015
 
 @_typing.final
-class LifePosition(_message.Message):
-    """The newest commit that a life of a database made with one writer. A database begins a new life whenever it may have
-    been restored from a copy. A commit is named by its life, its writer and its sequence. After a restore, sequences are
-    given out again, but in another life.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LIFE_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    life: _builtins.str
-    """The id of the life: hexadecimal digits and hyphens. Empty for commits from before lives had ids."""
-    sequence: _builtins.int
-    """The sequence of the commit among those of its writer, from 1."""
-    def __init__(
-        self,
-        *,
-        life: _builtins.str = ...,
-        sequence: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["life", b"life", "sequence", b"sequence"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___LifePosition: _TypeAlias = LifePosition  # noqa: Y015
-
-@_typing.final
 class WriterPosition(_message.Message):
     """How many of a writer's commits are known at a node."""
 

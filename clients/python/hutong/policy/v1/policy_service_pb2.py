@@ -29,11 +29,11 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from hutong.access.v1 import access_pb2 as hutong_dot_access_dot_v1_dot_access__pb2
 from hutong.policy.v1 import policy_pb2 as hutong_dot_policy_dot_v1_dot_policy__pb2
+from hutong.type.v1 import life_position_pb2 as hutong_dot_type_dot_v1_dot_life__position__pb2
 from hutong.type.v1 import purpose_pb2 as hutong_dot_type_dot_v1_dot_purpose__pb2
-from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\x1chutong/type/v1/purpose.proto\x1a\x1ahutong/type/v1/rules.proto\"F\n\x10GetPolicyRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\"=\n\x11GetPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\"\xbe\x01\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x39\n\x0cjurisdiction\x18\x03 \x01(\tB#\xfa\x41\x19\n\x17hutong.org/Jurisdiction\xbaH\x04r\x02\x18@\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x14ListPoliciesResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1aListPolicyRevisionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x32\n\x04name\x18\x03 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\"b\n\x1bListPolicyRevisionsResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x02\n\x14ResolvePolicyRequest\x12(\n\x06region\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x39\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rarriving_from\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x11\x61t_least_as_fresh\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x99\x01\n\x15ResolvePolicyResponse\x12=\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicyH\x00\x12\x37\n\tby_origin\x18\x02 \x01(\x0b\x32\".hutong.policy.v1.PoliciesByOriginH\x00\x42\x08\n\x06policy\"m\n\x1b\x42\x61tchResolvePoliciesRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.policy.v1.ResolvePolicyRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"\xca\x01\n\x11ResolvePolicyItem\x12=\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicyH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x37\n\tby_origin\x18\x03 \x01(\x0b\x32\".hutong.policy.v1.PoliciesByOriginH\x00\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x42\x06\n\x04item\"R\n\x1c\x42\x61tchResolvePoliciesResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.policy.v1.ResolvePolicyItem\"0\n\x14WatchPoliciesRequest\x12\x18\n\x06\x63ursor\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"F\n\nPolicyLife\x12\x19\n\x04life\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\xe8\xeb\x81\xca\x06\x01\x12\x1d\n\x08sequence\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02(\x01\"\xe5\x01\n\x10PolicyCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11nation_as_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04node\x18\x03 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x19\n\x08sequence\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12+\n\x05lives\x18\x05 \x03(\x0b\x32\x1c.hutong.policy.v1.PolicyLife\"h\n\x0bPolicyEvent\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.hutong.policy.v1.PolicyEventType\x12(\n\x06policy\x18\x02 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\"\x9c\x01\n\x15WatchPoliciesResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.hutong.policy.v1.PolicyEventH\x00\x12\x38\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\t\n\x07message*\x96\x01\n\x0fPolicyEventType\x12!\n\x1dPOLICY_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPOLICY_EVENT_TYPE_SNAPSHOT\x10\x01\x12\x1f\n\x1bPOLICY_EVENT_TYPE_PUBLISHED\x10\x02\x12\x1f\n\x1bPOLICY_EVENT_TYPE_WITHDRAWN\x10\x03\x32\xb8\x07\n\rPolicyService\x12\x8f\x01\n\tGetPolicy\x12\".hutong.policy.v1.GetPolicyRequest\x1a#.hutong.policy.v1.GetPolicyResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x01\x12\x98\x01\n\x0cListPolicies\x12%.hutong.policy.v1.ListPoliciesRequest\x1a&.hutong.policy.v1.ListPoliciesResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x02\x12\xad\x01\n\x13ListPolicyRevisions\x12,.hutong.policy.v1.ListPolicyRevisionsRequest\x1a-.hutong.policy.v1.ListPolicyRevisionsResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x02\x12\x9b\x01\n\rResolvePolicy\x12&.hutong.policy.v1.ResolvePolicyRequest\x1a\'.hutong.policy.v1.ResolvePolicyResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x01\x12\xb0\x01\n\x14\x42\x61tchResolvePolicies\x12-.hutong.policy.v1.BatchResolvePoliciesRequest\x1a..hutong.policy.v1.BatchResolvePoliciesResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x03\x12y\n\rWatchPolicies\x12&.hutong.policy.v1.WatchPoliciesRequest\x1a\'.hutong.policy.v1.WatchPoliciesResponse\"\x15\x90\x02\x01\x8a\xd3\x18\x0e\n\x04\x08\x07\x10\x01\n\x04\x08\x06\x10\x01\x18\x03\x30\x01\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%hutong/policy/v1/policy_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dhutong/access/v1/access.proto\x1a\x1dhutong/policy/v1/policy.proto\x1a\"hutong/type/v1/life_position.proto\x1a\x1chutong/type/v1/purpose.proto\"F\n\x10GetPolicyRequest\x12\x32\n\x04name\x18\x01 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\"=\n\x11GetPolicyResponse\x12(\n\x06policy\x18\x01 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\"\xbe\x01\n\x13ListPoliciesRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x39\n\x0cjurisdiction\x18\x03 \x01(\tB#\xfa\x41\x19\n\x17hutong.org/Jurisdiction\xbaH\x04r\x02\x18@\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"[\n\x14ListPoliciesResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8a\x01\n\x1aListPolicyRevisionsRequest\x12\x1a\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04\x12\x32\n\x04name\x18\x03 \x01(\tB$\xe2\x41\x01\x02\xfa\x41\x13\n\x11hutong.org/Policy\xbaH\x07r\x02\x18x\xc8\x01\x01\"b\n\x1bListPolicyRevisionsResponse\x12*\n\x08policies\x18\x01 \x03(\x0b\x32\x18.hutong.policy.v1.Policy\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xb1\x02\n\x14ResolvePolicyRequest\x12(\n\x06region\x18\x01 \x01(\tB\x18\xe2\x41\x01\x02\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xc8\x01\x01\x12\x39\n\x07purpose\x18\x02 \x01(\x0e\x32\x17.hutong.type.v1.PurposeB\x0f\xe2\x41\x01\x02\xbaH\x08\x82\x01\x02\x10\x01\xc8\x01\x01\x12+\n\rarriving_from\x18\x03 \x01(\tB\x14\xbaH\x11r\x0c\x32\n^[0-9]{6}$\xd8\x01\x01\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nas_of_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x11\x61t_least_as_fresh\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\x99\x01\n\x15ResolvePolicyResponse\x12=\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicyH\x00\x12\x37\n\tby_origin\x18\x02 \x01(\x0b\x32\".hutong.policy.v1.PoliciesByOriginH\x00\x42\x08\n\x06policy\"m\n\x1b\x42\x61tchResolvePoliciesRequest\x12N\n\x08requests\x18\x01 \x03(\x0b\x32&.hutong.policy.v1.ResolvePolicyRequestB\x14\xe2\x41\x01\x02\xbaH\r\x92\x01\n\x08\x01\x10\xf4\x03\"\x03\xd8\x01\x03\"\xca\x01\n\x11ResolvePolicyItem\x12=\n\x10\x65\x66\x66\x65\x63tive_policy\x18\x01 \x01(\x0b\x32!.hutong.policy.v1.EffectivePolicyH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12\x37\n\tby_origin\x18\x03 \x01(\x0b\x32\".hutong.policy.v1.PoliciesByOriginH\x00\x12\x10\n\x08sequence\x18\x04 \x01(\x03\x42\x06\n\x04item\"R\n\x1c\x42\x61tchResolvePoliciesResponse\x12\x32\n\x05items\x18\x01 \x03(\x0b\x32#.hutong.policy.v1.ResolvePolicyItem\"0\n\x14WatchPoliciesRequest\x12\x18\n\x06\x63ursor\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\"\xe5\x01\n\x10PolicyCheckpoint\x12.\n\nas_of_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x35\n\x11nation_as_of_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x04node\x18\x03 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x19\n\x08sequence\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00\x12+\n\x05lives\x18\x05 \x03(\x0b\x32\x1c.hutong.type.v1.LifePosition\"h\n\x0bPolicyEvent\x12/\n\x04type\x18\x01 \x01(\x0e\x32!.hutong.policy.v1.PolicyEventType\x12(\n\x06policy\x18\x02 \x01(\x0b\x32\x18.hutong.policy.v1.Policy\"\x9c\x01\n\x15WatchPoliciesResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.hutong.policy.v1.PolicyEventH\x00\x12\x38\n\ncheckpoint\x18\x02 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\tB\t\n\x07message*\x96\x01\n\x0fPolicyEventType\x12!\n\x1dPOLICY_EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aPOLICY_EVENT_TYPE_SNAPSHOT\x10\x01\x12\x1f\n\x1bPOLICY_EVENT_TYPE_PUBLISHED\x10\x02\x12\x1f\n\x1bPOLICY_EVENT_TYPE_WITHDRAWN\x10\x03\x32\xb8\x07\n\rPolicyService\x12\x8f\x01\n\tGetPolicy\x12\".hutong.policy.v1.GetPolicyRequest\x1a#.hutong.policy.v1.GetPolicyResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x01\x12\x98\x01\n\x0cListPolicies\x12%.hutong.policy.v1.ListPoliciesRequest\x1a&.hutong.policy.v1.ListPoliciesResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x02\x12\xad\x01\n\x13ListPolicyRevisions\x12,.hutong.policy.v1.ListPolicyRevisionsRequest\x1a-.hutong.policy.v1.ListPolicyRevisionsResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x02\x12\x9b\x01\n\rResolvePolicy\x12&.hutong.policy.v1.ResolvePolicyRequest\x1a\'.hutong.policy.v1.ResolvePolicyResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x01\x12\xb0\x01\n\x14\x42\x61tchResolvePolicies\x12-.hutong.policy.v1.BatchResolvePoliciesRequest\x1a..hutong.policy.v1.BatchResolvePoliciesResponse\"9\x90\x02\x01\x8a\xd3\x18\x32\n\x04\x08\x01\x10\x01\n\x04\x08\x02\x10\x01\n\x04\x08\x03\x10\x01\n\x04\x08\x04\x10\x01\n\x04\x08\x05\x10\x01\n\x04\x08\x06\x10\x01\n\x04\x08\x07\x10\x01\n\x04\x08\x08\x10\x01\x18\x03\x12y\n\rWatchPolicies\x12&.hutong.policy.v1.WatchPoliciesRequest\x1a\'.hutong.policy.v1.WatchPoliciesResponse\"\x15\x90\x02\x01\x8a\xd3\x18\x0e\n\x04\x08\x07\x10\x01\n\x04\x08\x06\x10\x01\x18\x03\x30\x01\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,10 +67,6 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHRESOLVEPOLICIESREQUEST'].fields_by_name['requests']._serialized_options = b'\342A\001\002\272H\r\222\001\n\010\001\020\364\003\"\003\330\001\003'
   _globals['_WATCHPOLICIESREQUEST'].fields_by_name['cursor']._loaded_options = None
   _globals['_WATCHPOLICIESREQUEST'].fields_by_name['cursor']._serialized_options = b'\272H\005r\003\030\200\002'
-  _globals['_POLICYLIFE'].fields_by_name['life']._loaded_options = None
-  _globals['_POLICYLIFE'].fields_by_name['life']._serialized_options = b'\272H\010r\006\350\353\201\312\006\001'
-  _globals['_POLICYLIFE'].fields_by_name['sequence']._loaded_options = None
-  _globals['_POLICYLIFE'].fields_by_name['sequence']._serialized_options = b'\342A\001\002\272H\004\"\002(\001'
   _globals['_POLICYCHECKPOINT'].fields_by_name['node']._loaded_options = None
   _globals['_POLICYCHECKPOINT'].fields_by_name['node']._serialized_options = b'\372A\021\n\017hutong.org/Node'
   _globals['_POLICYCHECKPOINT'].fields_by_name['sequence']._loaded_options = None
@@ -87,40 +83,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYSERVICE'].methods_by_name['BatchResolvePolicies']._serialized_options = b'\220\002\001\212\323\0302\n\004\010\001\020\001\n\004\010\002\020\001\n\004\010\003\020\001\n\004\010\004\020\001\n\004\010\005\020\001\n\004\010\006\020\001\n\004\010\007\020\001\n\004\010\010\020\001\030\003'
   _globals['_POLICYSERVICE'].methods_by_name['WatchPolicies']._loaded_options = None
   _globals['_POLICYSERVICE'].methods_by_name['WatchPolicies']._serialized_options = b'\220\002\001\212\323\030\016\n\004\010\007\020\001\n\004\010\006\020\001\030\003'
-  _globals['_POLICYEVENTTYPE']._serialized_start=2472
-  _globals['_POLICYEVENTTYPE']._serialized_end=2622
-  _globals['_GETPOLICYREQUEST']._serialized_start=326
-  _globals['_GETPOLICYREQUEST']._serialized_end=396
-  _globals['_GETPOLICYRESPONSE']._serialized_start=398
-  _globals['_GETPOLICYRESPONSE']._serialized_end=459
-  _globals['_LISTPOLICIESREQUEST']._serialized_start=462
-  _globals['_LISTPOLICIESREQUEST']._serialized_end=652
-  _globals['_LISTPOLICIESRESPONSE']._serialized_start=654
-  _globals['_LISTPOLICIESRESPONSE']._serialized_end=745
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=748
-  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=886
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=888
-  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=986
-  _globals['_RESOLVEPOLICYREQUEST']._serialized_start=989
-  _globals['_RESOLVEPOLICYREQUEST']._serialized_end=1294
-  _globals['_RESOLVEPOLICYRESPONSE']._serialized_start=1297
-  _globals['_RESOLVEPOLICYRESPONSE']._serialized_end=1450
-  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_start=1452
-  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_end=1561
-  _globals['_RESOLVEPOLICYITEM']._serialized_start=1564
-  _globals['_RESOLVEPOLICYITEM']._serialized_end=1766
-  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_start=1768
-  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_end=1850
-  _globals['_WATCHPOLICIESREQUEST']._serialized_start=1852
-  _globals['_WATCHPOLICIESREQUEST']._serialized_end=1900
-  _globals['_POLICYLIFE']._serialized_start=1902
-  _globals['_POLICYLIFE']._serialized_end=1972
-  _globals['_POLICYCHECKPOINT']._serialized_start=1975
-  _globals['_POLICYCHECKPOINT']._serialized_end=2204
-  _globals['_POLICYEVENT']._serialized_start=2206
-  _globals['_POLICYEVENT']._serialized_end=2310
-  _globals['_WATCHPOLICIESRESPONSE']._serialized_start=2313
-  _globals['_WATCHPOLICIESRESPONSE']._serialized_end=2469
-  _globals['_POLICYSERVICE']._serialized_start=2625
-  _globals['_POLICYSERVICE']._serialized_end=3577
+  _globals['_POLICYEVENTTYPE']._serialized_start=2408
+  _globals['_POLICYEVENTTYPE']._serialized_end=2558
+  _globals['_GETPOLICYREQUEST']._serialized_start=334
+  _globals['_GETPOLICYREQUEST']._serialized_end=404
+  _globals['_GETPOLICYRESPONSE']._serialized_start=406
+  _globals['_GETPOLICYRESPONSE']._serialized_end=467
+  _globals['_LISTPOLICIESREQUEST']._serialized_start=470
+  _globals['_LISTPOLICIESREQUEST']._serialized_end=660
+  _globals['_LISTPOLICIESRESPONSE']._serialized_start=662
+  _globals['_LISTPOLICIESRESPONSE']._serialized_end=753
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_start=756
+  _globals['_LISTPOLICYREVISIONSREQUEST']._serialized_end=894
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_start=896
+  _globals['_LISTPOLICYREVISIONSRESPONSE']._serialized_end=994
+  _globals['_RESOLVEPOLICYREQUEST']._serialized_start=997
+  _globals['_RESOLVEPOLICYREQUEST']._serialized_end=1302
+  _globals['_RESOLVEPOLICYRESPONSE']._serialized_start=1305
+  _globals['_RESOLVEPOLICYRESPONSE']._serialized_end=1458
+  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_start=1460
+  _globals['_BATCHRESOLVEPOLICIESREQUEST']._serialized_end=1569
+  _globals['_RESOLVEPOLICYITEM']._serialized_start=1572
+  _globals['_RESOLVEPOLICYITEM']._serialized_end=1774
+  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_start=1776
+  _globals['_BATCHRESOLVEPOLICIESRESPONSE']._serialized_end=1858
+  _globals['_WATCHPOLICIESREQUEST']._serialized_start=1860
+  _globals['_WATCHPOLICIESREQUEST']._serialized_end=1908
+  _globals['_POLICYCHECKPOINT']._serialized_start=1911
+  _globals['_POLICYCHECKPOINT']._serialized_end=2140
+  _globals['_POLICYEVENT']._serialized_start=2142
+  _globals['_POLICYEVENT']._serialized_end=2246
+  _globals['_WATCHPOLICIESRESPONSE']._serialized_start=2249
+  _globals['_WATCHPOLICIESRESPONSE']._serialized_end=2405
+  _globals['_POLICYSERVICE']._serialized_start=2561
+  _globals['_POLICYSERVICE']._serialized_end=3513
 # @@protoc_insertion_point(module_scope)

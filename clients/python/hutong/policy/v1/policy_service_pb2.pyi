@@ -11,6 +11,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from hutong.policy.v1 import policy_pb2 as _policy_pb2
+from hutong.type.v1 import life_position_pb2 as _life_position_pb2
 from hutong.type.v1 import purpose_pb2 as _purpose_pb2
 import builtins as _builtins
 import sys
@@ -395,34 +396,6 @@ class WatchPoliciesRequest(_message.Message):
 Global___WatchPoliciesRequest: _TypeAlias = WatchPoliciesRequest  # noqa: Y015
 
 @_typing.final
-class PolicyLife(_message.Message):
-    """The newest change that a life of a node's database holds. A database begins a new life whenever it may have been
-    restored from a copy.
-    """
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LIFE_FIELD_NUMBER: _builtins.int
-    SEQUENCE_FIELD_NUMBER: _builtins.int
-    life: _builtins.str
-    """The id of the life: hexadecimal digits and hyphens. Empty for changes from before lives had ids."""
-    sequence: _builtins.int
-    """The sequence of the change among all publications and withdrawals, from 1."""
-    def __init__(
-        self,
-        *,
-        life: _builtins.str = ...,
-        sequence: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["life", b"life", "sequence", b"sequence"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PolicyLife: _TypeAlias = PolicyLife  # noqa: Y015
-
-@_typing.final
 class PolicyCheckpoint(_message.Message):
     """A heartbeat of a watch."""
 
@@ -448,7 +421,7 @@ class PolicyCheckpoint(_message.Message):
         """Everything the national node published up to this instant, by its clock, was sent; as in EffectivePolicy."""
 
     @_builtins.property
-    def lives(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyLife]:
+    def lives(self) -> _containers.RepeatedCompositeFieldContainer[_life_position_pb2.LifePosition]:
         """The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
         and a later one has those that changed. A province compares the national node's consistency tokens with them.
         """
@@ -460,7 +433,7 @@ class PolicyCheckpoint(_message.Message):
         nation_as_of_time: _timestamp_pb2.Timestamp | None = ...,
         node: _builtins.str = ...,
         sequence: _builtins.int = ...,
-        lives: _abc.Iterable[Global___PolicyLife] | None = ...,
+        lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -68,20 +68,25 @@ def get(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode:
 @json_option
 @click.pass_obj
 def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode:
-    """Make DECISION, decisions/{uuid7}, again from its stored inputs by the present rules, and compare the two."""
+    """Make DECISION, decisions/{uuid7}, again from its stored inputs by the present rules, and compare the two.
+
+    The exit code is 8 if they differ although the same rules made the stored decision.
+    """
     request = ReplayDecisionRequest(name=name)
     with node.connect() as connection:
         response = connection.verification.ReplayDecision(request, timeout=CALL_SECONDS, metadata=metadata)
+        is_different = response.comparison == ReplayComparison.REPLAY_COMPARISON_DIFFERENT
+        code = ExitCode.DIFFERENT if is_different else ExitCode.DONE
         if as_json:
             print_json(response)
-            return ExitCode.DONE
+            return code
         compared = _COMPARISONS.get(response.comparison) or word(
             ReplayComparison, response.comparison, "REPLAY_COMPARISON_"
         )
         click.echo(compared)
         click.echo(f"Rules of the stored decision: {response.stored_rules_version}, now: {response.rules_version}")
         click.echo("\n".join(explain(response.decision, policy_titles(connection))))
-    return ExitCode.DONE
+    return code
 
 
 @decisions.command(cls=NodeCommand, example="--region 410000 --kind other-person")

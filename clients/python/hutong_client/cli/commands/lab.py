@@ -69,7 +69,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
 @json_option
 @click.pass_obj
 def list_labs(node: Node, region: str, name: str, prefix: str, as_json: bool) -> ExitCode:
-    """List laboratories, for example those of the name that a paper shows."""
+    """List laboratories, for example by the name on a report."""
     request = lab_service_pb2.ListLabsRequest(region=region, display_name=name, display_name_prefix=prefix)
     with node.connect() as connection:
         pages = all_pages(connection.labs.ListLabs, request)

@@ -13,13 +13,13 @@ from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
 from services.results.exchange.downstream.freshness import (
     LISTED_FOR,
-    LONGEST_WAIT_SECONDS,
     MAX_LAG,
     MAX_SILENCE,
     MOST_WAITING,
     NodeRegistry,
 )
 from services.results.exchange.model import Node
+from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call
 from services.runtime.clock import FixedClock
 from services.runtime.consistency import CommitPosition, LogPosition
@@ -66,7 +66,7 @@ def node(region: str = JILIN, *, as_of: Instant | None = NOW, contact: Instant =
 def nodes_of(register: Register, jurisdiction: str = "000000") -> NodeRegistry:
     """What a node makes of a register."""
     store: Any = register
-    return NodeRegistry(store, jurisdiction, FixedClock(NOW))
+    return NodeRegistry(store, jurisdiction, FixedClock(NOW), ResultsTiming())
 
 
 def commit(sequence: int, *, life: str = "a", region: str = JILIN) -> CommitPosition:
@@ -214,4 +214,4 @@ async def test_made_up_tokens_do_not_gather_without_end() -> None:
     assert loop.time() - begun < 0.1
     ended = await asyncio.gather(*waiting, return_exceptions=True)
     assert {type(one) for one in ended} == {Unavailable}
-    assert loop.time() - begun < LONGEST_WAIT_SECONDS + 0.1
+    assert loop.time() - begun < ResultsTiming().token_wait + 0.1

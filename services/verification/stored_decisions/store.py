@@ -18,8 +18,8 @@ from services.storage.engine import Database
 from services.verification.decision.model import Decision, Evidence
 from services.verification.showings.model import Showing
 from services.verification.showings.store import remember_showings
-from services.verification.verify.subject_tag import SubjectTag
-from services.verification.verify.tables import decisions
+from services.verification.stored_decisions.subject_tag import SubjectTag
+from services.verification.stored_decisions.tables import decisions
 
 
 @dataclass(frozen=True, slots=True)

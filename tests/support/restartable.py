@@ -1,4 +1,4 @@
-"""Services of Results that tests kill and start again, any number of times."""
+"""A service of Results that a test kills and starts again, any number of times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.secrets import write_secret
 from tests.support.waiting import TIMEOUT_SECONDS
 
 
-class ForkServer:
+class Restartable:
     """Starts and kills a service. At most one service runs at a time."""
 
     def __init__(self, variables: dict[str, str], log: IO[bytes]) -> None:
@@ -53,10 +53,10 @@ def service_variables(directory: Path, url: str, address: str) -> dict[str, str]
 
 
 @contextmanager
-def fork_server(log: Path, **variables: str) -> Iterator[ForkServer]:
+def restartable(log: Path, **variables: str) -> Iterator[Restartable]:
     """Start services until the block ends. They log to a file, which must hold no error at the end."""
     with log.open("wb") as stderr:
-        server = ForkServer(variables, stderr)
+        server = Restartable(variables, stderr)
         try:
             yield server
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.domain.subject import Pepper
-from services.verification.verify.subject_tag import is_tagged, subject_tag
+from services.verification.stored_decisions.subject_tag import is_tagged, subject_tag
 
 PEPPER = Pepper(b"p" * 32)
 FIRST, SECOND = "01890000-0000-7000-8000-000000000001", "01890000-0000-7000-8000-000000000002"

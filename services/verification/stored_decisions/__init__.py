@@ -1,0 +1,1 @@
+"""Decisions that are kept: their table, their subject tags and their store."""
