@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hutong.results.v1 import lab_pb2, lab_service_pb2
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
@@ -33,7 +34,7 @@ def _form(name: str, field: str) -> str:
     """Return the normal form of the name to search for; empty if the request has none."""
     form = normal_form(name)
     if name and not form:
-        raise InvalidArgument.field(field, "has no visible character")
+        raise InvalidArgument.field(field, english("has no visible character"))
     return form
 
 
