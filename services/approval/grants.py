@@ -29,7 +29,8 @@ from services.approval.grant_store import (
     use_grant,
 )
 from services.approval.model import EmergencyGrant, is_same
-from services.domain.errors import PermissionDenied
+from services.domain.errors import InvalidArgument, PermissionDenied, Violation
+from services.domain.fields import check_region
 from services.domain.instant import HOUR, format_instant, from_duration
 from services.domain.names import format_emergency_grant, parse_emergency_grant
 from services.domain.region import within
@@ -79,6 +80,7 @@ class EmergencyGrants:
         """Open a grant for the current caller, once for each request id.
 
         Raises:
+            InvalidArgument: REGION_UNKNOWN.
             PermissionDenied: NOT_PERMITTED, the caller's role decides on no change of this service.
             FailedPrecondition: GRANT_NOT_REVIEWED, the caller has a grant that is not reviewed.
         """
@@ -89,6 +91,11 @@ class EmergencyGrants:
                 english("the caller decides on no change of this service"),
                 metadata={"role": caller.role, "needed": self._decider},
             )
+        found: list[Violation] = []
+        if request.region:
+            check_region(request.region, "region", found)
+        if found:
+            raise InvalidArgument.of(found)
         grant = EmergencyGrant(
             uuid7(),
             caller.role,

@@ -8,6 +8,7 @@ import platform
 import sqlite3
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -19,6 +20,7 @@ from services.command.machine import check_clock, check_disk, is_open_to_others
 from services.command.tls import check_certificates, check_server_certificate
 from services.command.version import find_version
 from services.domain.errors import HutongError
+from services.results.exchange.upstream.tree_check import check_tree
 from services.results.records import tables
 from services.runtime.client.channels import open_channel
 from services.runtime.configuration.settings import Settings
@@ -159,6 +161,11 @@ async def _upstream(settings: Settings, name: str, address: str) -> Finding:
         return Finding(name, Level.FAULT, cause)
     if not serves:
         return Finding(name, Level.WARNING, f"{address} is not healthy ({text}): ask the nation's operators")
+    if name == "upstream":
+        try:
+            await check_tree(partial(open_channel, address, settings), settings.jurisdiction, ANSWER_SECONDS)
+        except BadSetting as error:
+            return Finding(name, Level.FAULT, str(error))
     return found if found.level else Finding(name, Level.OK, f"{address} answers. {found.text}".rstrip())
 
 

@@ -42,6 +42,7 @@ from services.results.exchange.downstream.missing_report_routing import NationRo
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.notifications import notify_nodes
 from services.results.exchange.downstream.receiver import ReplicationReceiver
+from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.homes.register import record_homes
@@ -80,6 +81,7 @@ from services.results.upload.workers import ValidationPool, WorkerContext
 from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
+from services.runtime.audit import AuditTrail
 from services.runtime.clock import Clock, SystemClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
@@ -119,7 +121,7 @@ class Stores:
         self.change_log = ChangeLog(
             [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
         )
-        writer = IdempotentWriter(database, requests, secrets)
+        self.writer = writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
@@ -130,7 +132,7 @@ class Stores:
         )
         self.applier = ChangeApplier(self.change_log, self.router)
         self.labs = LabStore(database, writer, self.change_log, cache)
-        self.documents = DocumentStore(database, writer, self.change_log)
+        self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
@@ -203,7 +205,7 @@ async def _open_results(
     drain = Drain()
     downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
     freshness = NodeRegistry(downstream, settings.jurisdiction, clock)
-    link = _link(settings, stores, sent, pepper, clock)
+    link = _link(settings, stores, sent, pepper, clock, audit.trail)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
     )
@@ -231,7 +233,9 @@ async def _open_results(
         ReplicationReceiver(downstream, pepper, clock, drain),
         NotificationStream(database, pepper, clock, drain, timing),
         SubjectLookup(stores.lookup, freshness, pepper, clock),
+        NodeRetirements(stores.writer),
         tokens,
+        clock,
     )
     imports = Importer(
         database,
@@ -264,6 +268,11 @@ async def _open_results(
             return await grants.owner_of(name)
         lab = await stores.labs.get_lab(parse_lab(name))
         return Owner(lab.region)
+
+    async def start() -> None:
+        if link is not None:
+            await link.check_tree()
+        await pool.warm()
 
     async def close() -> None:
         if link is not None:
@@ -316,7 +325,7 @@ async def _open_results(
         check=check,
         close=close,
         # The workers start first, because work on a backlog would take the processor time that they need to start.
-        start=pool.warm,
+        start=start,
         background=(
             stores.partitions.run,
             missing_reports.run,
@@ -330,9 +339,13 @@ async def _open_results(
     )
 
 
-def _link(settings: Settings, stores: Stores, sent: UpstreamStore, pepper: Pepper, clock: Clock) -> UpstreamLink | None:
+def _link(
+    settings: Settings, stores: Stores, sent: UpstreamStore, pepper: Pepper, clock: Clock, trail: AuditTrail
+) -> UpstreamLink | None:
     """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
         return None
-    notifications = NotificationStore(stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions)
+    notifications = NotificationStore(
+        stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions, trail, stores.lab_cache
+    )
     return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)

@@ -42,6 +42,7 @@ class ResultsTiming:
         listener_renewal: how long one watch of notifications is kept. The next watch starts with a position, and the
             node above may then delete the notifications before it.
         listener_backoff: the pauses after a watch failed.
+        upstream_check: how long a start waits for the node above to say that it serves this node.
         subscribe: the longest a call to subscribe may take.
         notification_poll: the time between two reads for new notifications, which all watches share. A notification is
             sent at most this much later.
@@ -67,6 +68,7 @@ class ResultsTiming:
     listener_silence: float = 15.0
     listener_renewal: float = 600.0
     listener_backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 2.0))
+    upstream_check: float = 1.0
     subscribe: float = 5.0
     notification_poll: float = 0.1
     notification_heartbeat: float = 3.0

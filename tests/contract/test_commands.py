@@ -28,6 +28,8 @@ COMMANDS = {
     "approval.v1.ApprovalService/ReviewEmergencyGrant": "emergency review",
     "exchange.v1.ExchangeService/ListAuditHeads": "audit-heads",
     "exchange.v1.ExchangeService/ListNodes": "nodes",
+    "exchange.v1.ExchangeService/ReinstateNode": "reinstate-node",
+    "exchange.v1.ExchangeService/RetireNode": "retire-node",
     "policy.v1.PolicyAdminService/PublishPolicy": "policy apply",
     "policy.v1.PolicyAdminService/WithdrawPolicy": "policy withdraw",
     "policy.v1.PolicyService/BatchResolvePolicies": "policy calendar",

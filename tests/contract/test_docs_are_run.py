@@ -33,6 +33,7 @@ RECIPES = {
     "release": "tests/contract/test_release.py",
     "run": "tests/e2e/test_demo.py",
     "soak": "tests/e2e/test_kill.py",
+    "soak-fuzz": "tests/e2e/test_hostile_callers.py",
     "soak-model": "tests/unit/policy/rules/test_resolution.py",
     "soak-protocol": "tests/tools/test_exchange_model.py",
     "stubs": "make protos-fresh openapi-fresh check-go check-typescript",

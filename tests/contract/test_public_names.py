@@ -33,9 +33,12 @@ OTHERS = {
     "RetryPolicy",
     "Tls",
     "UploadSession",
+    "all_pages",
+    "batches_of",
     "connect",
     "from_rpc_error",
     "from_status",
+    "lets_in",
     "watch",
 }
 

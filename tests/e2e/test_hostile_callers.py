@@ -23,6 +23,7 @@ from tests.support.hostile.calls import HostileCaller
 from tests.support.hostile.frames import ABUSES, Abuser
 from tests.support.ports import free_address, free_addresses
 from tests.support.processes import Daemon, daemon
+from tests.support.secrets import write_secret
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -80,9 +81,7 @@ async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vict
     addresses = free_addresses()
     metrics = free_address()
     variables = {f"{name}_address": address for name, address in addresses.items()}
-    pepper = folder / "pepper"
-    pepper.write_bytes(b"p" * 32)
-    pepper.chmod(0o600)
+    pepper = write_secret(folder / "pepper", b"p" * 32)
     with daemon(
         "serve",
         "all",

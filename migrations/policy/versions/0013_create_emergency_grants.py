@@ -1,6 +1,6 @@
 """Create the emergency grants, under which a caller approves its own changes, and name the grant of each change.
 
-Revision: 0012, after 0011
+Revision: 0013, after 0012
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Record the case that a call named in the audit.
 
-Revision: 0013, after 0012
+Revision: 0014, after 0013
 """
 
 from __future__ import annotations

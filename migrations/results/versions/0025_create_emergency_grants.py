@@ -1,6 +1,6 @@
 """Create the emergency grants, under which a caller approves its own changes, and name the grant of each change.
 
-Revision: 0024, after 0021
+Revision: 0025, after 0024
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Keep the heads of the audits of nodes, so that a change of an audit is found.
 
-Revision: 0025, after 0024
+Revision: 0026, after 0025
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Record the case that a call named in the audit.
 
-Revision: 0026, after 0025
+Revision: 0027, after 0026
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Record the case that a call named in the audit.
 
-Revision: 0011, after 0010
+Revision: 0012, after 0011
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ class LoggedChange:
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the named laboratory.
         adverse_keys: the subjects of those results that count and are positive.
+        maker: for a link the region of the node that made it; empty for this node.
         other_keys: while the pepper rotates, the key under the other version for each subject of which it is known.
     """
 
@@ -92,4 +93,5 @@ class LoggedChange:
     source: str = ""
     is_new: bool = False
     adverse_keys: Collection[bytes] = ()
+    maker: str = ""
     other_keys: Mapping[bytes, bytes] = field(default_factory=dict)

@@ -42,8 +42,8 @@ changes = Table(
     # The life of the database in which the entry was made; empty if the entry is older than this column.
     Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
     # While the pepper rotates, the key under the other version for each uploaded report, 16 bytes each, in the order of
-    # the list; zeros for a report without one. NULL without a node above, and again once that node has them: they would
-    # show the owner of the older pepper whose the newer rows are.
+    # the list; zeros for a report without one. NULL without a node above, and again once that node has them, because
+    # a thief of the older pepper could find the persons of newer rows by them.
     Column("other_keys", LargeBinary),
 )
 

@@ -11,6 +11,7 @@ from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, optional_timestamp, to_timestamp
+from services.domain.names import format_node
 from services.domain.subject import Pepper, mask_free_text, mask_number
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.fields import document_from_proto
@@ -49,4 +50,5 @@ def link_to_proto(link: DocumentLink, *, with_actors: bool = False) -> link_pb2.
         unlink_reason=link.unlink_reason,
         actor=link.actor or "" if with_actors else "",
         unlink_actor=link.unlink_actor or "" if with_actors else "",
+        unlink_node=format_node(link.unlink_node) if link.unlink_node and link.unlink_time is not None else "",
     )

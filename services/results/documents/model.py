@@ -34,6 +34,8 @@ class DocumentLink:
         actor: the name of the caller that linked them; None if it is not known.
         unlink_actor: the name of the caller that ended the link; None if it is not known or the link is active.
         source_node: the region of the node that made the link; empty for this node.
+        unlink_node: the region of the node where the link was removed, if another node made it; None otherwise. With
+            an active link it is the node that asks for the end.
         key_version: the version of both subject keys.
     """
 
@@ -47,4 +49,5 @@ class DocumentLink:
     actor: str | None = None
     unlink_actor: str | None = None
     source_node: str = ""
+    unlink_node: str | None = None
     key_version: int = 1

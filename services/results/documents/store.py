@@ -39,7 +39,8 @@ _links = tables.document_links
 class DocumentStore:
     """Links between documents. Every write is durable when it returns."""
 
-    def __init__(self, database: Database, writer: IdempotentWriter, change_log: ChangeLog) -> None:
+    def __init__(self, database: Database, writer: IdempotentWriter, change_log: ChangeLog, node: str = "") -> None:
+        self._node = node
         self._database = database
         self._writer = writer
         self._change_log = change_log
@@ -66,11 +67,11 @@ class DocumentStore:
         actor = current_actor()
 
         def run(connection: Connection) -> DocumentLink:
-            ended = unlink_documents(connection, document, linked, reason, request.now, actor)
-            self._change_log.record(connection, [link_change(ended)], request.now)
+            ended = unlink_documents(connection, document, linked, reason, request.now, actor, self._node)
+            self._change_log.record(connection, [link_change(link) for link in ended], request.now)
             if also is not None:
                 also(connection)
-            return ended
+            return ended[0]
 
         return await self._writer.write(request, run)
 
@@ -83,7 +84,8 @@ class DocumentStore:
 
 def link_change(link: DocumentLink, source: str = "") -> LoggedChange:
     """Return the entry of the change log for a link that was made or ended. `source` is as in `LoggedChange`."""
-    return LoggedChange(ChangeKind.LINKS, "", [(link.link_id, 0)], keys_of(link), source)
+    maker = link.source_node or source
+    return LoggedChange(ChangeKind.LINKS, "", [(link.link_id, 0)], keys_of(link), source, maker=maker)
 
 
 def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
@@ -132,21 +134,23 @@ def unlink_documents(
     reason: str,
     now: int,
     actor: str | None = None,
-) -> DocumentLink:
-    """End the links of two documents. Raises NotFound if they are not linked.
+    node: str = "",
+) -> list[DocumentLink]:
+    """End the links of two documents at this `node`, and return them, its own first. Raises NotFound without any.
 
-    Ended links stay in the history. Return this node's own link, or another node's if this node has none. No other node
-    is notified that its link was ended here.
+    Ended links stay in the history. The change log sends the end of a link that another node made to that node, as a
+    request to end it (`removals`).
     """
     lock_links(connection)
     existing = find_active(connection, document, linked)
     if not existing:
         raise not_linked()
     ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
-    which = _links.c.link_id.in_([link.link_id for link in existing])
-    connection.execute(update(_links).where(which).values(ended))
-    row = connection.execute(select(_links).where(_links.c.link_id == existing[0].link_id)).one()
-    return _from_row(row)
+    for link in existing:
+        where = {"unlink_node": node if link.source_node else None}
+        connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(ended | where))
+    order = {link.link_id: index for index, link in enumerate(existing)}
+    return sorted(find_links(connection, list(order)), key=lambda link: order[link.link_id])
 
 
 def list_links(
@@ -335,5 +339,6 @@ def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
         row.actor,
         row.unlink_actor,
         row.source_node,
+        row.unlink_node,
         row.key_version,
     )

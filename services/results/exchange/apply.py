@@ -9,6 +9,7 @@ written later counts, and the nation stores it under the next number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby, islice
 from operator import attrgetter
 
@@ -19,11 +20,12 @@ from services.results.changelog.log import ChangeLog, append_entry
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import link_change, record_linked_pairs
-from services.results.exchange.apply_registers import receive_lab, receive_link
+from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.exchange.result_writer import ResultWriter
+from services.results.labs.copies import store_copy
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
@@ -81,19 +83,40 @@ class ChangeApplier:
             )
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        links = [link_change(change, arrival.sender) for change in changes if isinstance(change, DocumentLink)]
-        self._change_log.notify(connection, [*results, *links, *missing_report_changes(passed_on)], arrival.now)
+        self._change_log.notify(
+            connection, [*results, *applied.labs, *applied.links, *missing_report_changes(passed_on)], arrival.now
+        )
         for change in results:
             append_entry(connection, change.lab, change.names, arrival.now)
+        # This node alone states the end of its own links, so the end goes to the node above by its log.
+        ended = [(link.link_id, 0) for link in applied.ended_links]
+        append_entry(connection, "", ended, arrival.now, ChangeKind.LINKS)
         return applied
 
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:
     for change in changes:
-        if isinstance(change, Lab):
-            applied.second_registration_count += receive_lab(connection, change, arrival.sender)
+        if isinstance(change, Lab) and not arrival.at_nation:
+            store_copy(connection, change, arrival.node)
+        elif isinstance(change, Lab):
+            received = receive_lab(connection, change, arrival.sender)
+            applied.second_registration_count += received.is_second
+            if received.is_changed:
+                applied.labs.append(LoggedChange(ChangeKind.LABS, "", [(change.uscc, 0)], source=arrival.sender))
         elif isinstance(change, DocumentLink):
-            applied.not_its_own[arrival.sender] += not receive_link(connection, change, arrival)
+            _receive_link(connection, change, arrival, applied)
+
+
+def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, applied: Applied) -> None:
+    effect = receive_link(connection, link, arrival)
+    if effect is LinkEffect.SET_ASIDE:
+        applied.not_its_own[arrival.sender] += 1
+        return
+    change = link_change(link, arrival.sender)
+    # A link that is returned is a change of the nation, of which its sender is notified too.
+    applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
+    if effect is LinkEffect.ENDED:
+        applied.ended_links.append(link)
 
 
 def _store_results(

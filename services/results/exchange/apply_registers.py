@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, func, insert, select, update
+from dataclasses import replace
+from enum import Enum, auto
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, insert, or_, select, update
 
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
+from services.results.documents.removals import end_own, is_ended, request_end
 from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
@@ -20,29 +25,53 @@ from services.storage.upsert import insert_if_absent
 _labs = labs
 _standings = lab_standings
 _homes = tables.lab_homes
+_links = document_links
 
 
-def receive_lab(connection: Connection, lab: Lab, sender: str) -> bool:
-    """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before.
+class LinkEffect(Enum):
+    """What receiving a link has done."""
 
-    Return whether the registration is a new conflict: another node has registered the laboratory, and no home is known.
-    In a conflict the entries of neither node count.
+    STORED = auto()
+    SET_ASIDE = auto()
+    """Another node made the link, and the sender may not ask for its end. Nothing is stored."""
+    ENDED = auto()
+    """A link of this node has ended, because it was removed at another node."""
+    TO_RETURN = auto()
+    """The node that made the link sends it as active, but it has ended or is to be ended. The nation returns it."""
+
+
+class ReceivedLab(NamedTuple):
+    """What receiving a laboratory has done.
+
+    Attributes:
+        is_second: the registration is a new conflict: another node has registered the laboratory, and no home is known.
+            The entries of neither node count then.
+        is_changed: other nodes may have to know of it: the registration or an entry is new.
     """
+
+    is_second: bool
+    is_changed: bool
+
+
+def receive_lab(connection: Connection, lab: Lab, sender: str) -> ReceivedLab:
+    """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before."""
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}
     connection.execute(insert_if_absent(connection, _labs).values(**stated))
     # The row is locked so that the entries of two nodes get different numbers.
     connection.execute(select(_labs.c.uscc).where(_labs.c.uscc == lab.uscc).with_for_update())
     is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1
-    _add_standings(connection, lab, sender)
+    is_added = _add_standings(connection, lab, sender)
     store_homes(connection, [lab.uscc])
     # The home's statement replaces that of another node. A registration by the nation itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
     connection.execute(update(_labs).where(*at_home).values(**stated))
-    return is_new and connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar() == ""
+    home = connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar()
+    return ReceivedLab(is_new and home == "", is_new or is_added)
 
 
-def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
+def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
+    """Add the entries that the node has not sent before. Return whether there are any."""
     of_lab = _standings.c.uscc == lab.uscc
     columns = [_standings.c[name] for name in ("standing", "effective_time", "reason", "record_time")]
     query = select(*columns).where(of_lab, _standings.c.source_node.in_(("", sender)))
@@ -65,22 +94,47 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> None:
                 for index, change in enumerate(unknown, start=1)
             ],
         )
+    return bool(unknown)
 
 
-def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> bool:
+def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> LinkEffect:
     """Store a link between two documents, or its end. A link that has ended stays ended.
 
-    Return whether the link is the sender's. The nation stores no other link, because only the node that made a link
-    ends it.
+    Only the node that made a link ends it for other nodes. What another node sends of it to the nation is a request to
+    end it (`removals`).
     """
-    if arrival.at_nation and link.source_node not in ("", arrival.sender):
-        return False
     source = link.source_node or arrival.sender
-    # The nation returns a link to the node that made it, if that node was restored from an older copy.
-    source = "" if source == arrival.node else source
-    links = document_links
+    # The nation returns a link to the node that made it.
+    is_own = source == arrival.node
+    link = replace(link, source_node="" if is_own else source)
+    if arrival.at_nation and source != arrival.sender:
+        asks = link.unlink_time is not None and request_end(connection, link, arrival.sender, arrival.now)
+        return LinkEffect.STORED if asks else LinkEffect.SET_ASIDE
+    inserted = _insert(connection, link)
+    _receive_pairs(connection, link, arrival)
+    if is_own:
+        if link.unlink_time is None and link.unlink_node is None:
+            return LinkEffect.STORED
+        return LinkEffect.ENDED if end_own(connection, link, arrival.now) or inserted else LinkEffect.STORED
+    if inserted:
+        return LinkEffect.STORED
+    stored = (_links.c.link_id == link.link_id, _links.c.source_node == source)
+    if connection.execute(select(_links.c.link_id).where(*stored)).first() is None:
+        return LinkEffect.SET_ASIDE
+    if link.unlink_time is not None:
+        # The end that was recorded here when the link was removed here gives way to the maker's.
+        not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
+        ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
+        connection.execute(update(_links).where(*stored, not_confirmed).values(ended))
+    elif arrival.at_nation and is_ended(connection, link):
+        return LinkEffect.TO_RETURN
+    return LinkEffect.STORED
+
+
+def _insert(connection: Connection, link: DocumentLink) -> bool:
+    """Store a link unless its id is known. Return whether it is new."""
     inserted = connection.execute(
-        insert_if_absent(connection, links).values(
+        insert_if_absent(connection, _links).values(
             link_id=link.link_id,
             subject_key=link.document.subject_key,
             document_type=link.document.type,
@@ -92,18 +146,12 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
             create_time=link.create_time,
             unlink_time=link.unlink_time,
             unlink_reason="",
-            source_node=source,
+            unlink_node=link.unlink_node if link.unlink_time is not None else None,
+            source_node=link.source_node,
             key_version=link.key_version,
         )
     )
-    _receive_pairs(connection, link, arrival)
-    if inserted.rowcount:
-        return True
-    stored = (links.c.link_id == link.link_id, links.c.source_node == source)
-    if link.unlink_time is not None:
-        ended = update(links).where(*stored, links.c.unlink_time.is_(None))
-        connection.execute(ended.values(unlink_time=link.unlink_time))
-    return connection.execute(select(links.c.link_id).where(*stored)).first() is not None
+    return inserted.rowcount == 1
 
 
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:

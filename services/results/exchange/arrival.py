@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
+from services.results.changelog.model import LoggedChange
+from services.results.documents.model import DocumentLink
 from services.results.exchange.model import Replica, ReplicaTubes
 from services.results.records.model import ACTIVE, NewResult, is_adverse
 
@@ -44,6 +46,9 @@ class Applied:
     Attributes:
         not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
+        labs: the laboratories that are new at the nation, or whose standing changed there.
+        links: the changes of links that are not set aside.
+        ended_links: the links of this node that have ended, because they were removed at another node.
     """
 
     stored: list[Replica] = field(default_factory=list)
@@ -51,6 +56,9 @@ class Applied:
     conflict_count: int = 0
     not_its_own: Counter[str] = field(default_factory=Counter)
     second_registration_count: int = 0
+    labs: list[LoggedChange] = field(default_factory=list)
+    links: list[LoggedChange] = field(default_factory=list)
+    ended_links: list[DocumentLink] = field(default_factory=list)
 
     def by_lab(self) -> dict[str, tuple[list[tuple[str, int]], list[bytes]]]:
         """Return the new report numbers with revisions by laboratory, and their subject keys in the same order."""

@@ -252,7 +252,8 @@ def _instant(
     message: replica_pb2.ReplicatedResult
     | replica_pb2.ReplicatedLink
     | replica_pb2.ReplicatedLab
-    | replica_pb2.ReplicatedLabStanding,
+    | replica_pb2.ReplicatedLabStanding
+    | replica_pb2.ReplicatedMissingReport,
     field: str,
 ) -> Instant | None:
     return from_timestamp(getattr(message, field)) if message.HasField(field) else None  # type: ignore[arg-type]
@@ -270,6 +271,8 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
         set_timestamp(message.unlink_time, link.unlink_time)
     if link.source_node:
         message.source_node = format_node(link.source_node)
+    if link.unlink_node:
+        message.unlink_node = format_node(link.unlink_node)
     message.key_version = link.key_version
     message.other_subject_key = link.document.other_key or b""
     message.linked_other_subject_key = link.linked_document.other_key or b""
@@ -290,6 +293,7 @@ def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
         from_timestamp(message.create_time),
         _instant(message, "unlink_time"),
         source_node=parse_node(message.source_node, "link.source_node") if message.source_node else "",
+        unlink_node=parse_node(message.unlink_node, "link.unlink_node") if message.unlink_node else None,
         key_version=message.key_version or 1,
     )
 
@@ -307,6 +311,8 @@ def _fill_lab(message: replica_pb2.ReplicatedLab, lab: Lab) -> None:
         if change.effective_time is not None:
             set_timestamp(standing.effective_time, change.effective_time)
         set_timestamp(standing.record_time, change.record_time)
+    if lab.home:
+        message.home_node = format_node(lab.home)
 
 
 def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
@@ -326,6 +332,7 @@ def _lab_from_proto(message: replica_pb2.ReplicatedLab) -> Lab:
             )
             for change in message.standings
         ),
+        parse_node(message.home_node, "lab.home_node") if message.home_node else "",
     )
 
 
@@ -334,6 +341,8 @@ def _fill_missing_report(message: replica_pb2.ReplicatedMissingReport, report: M
     message.report_number = report.report_number
     message.raising_node = format_node(report.raising_node)
     set_timestamp(message.create_time, report.create_time)
+    if report.close_time is not None:
+        set_timestamp(message.close_time, report.close_time)
 
 
 def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> MissingReport:
@@ -342,6 +351,7 @@ def _missing_report_from_proto(message: replica_pb2.ReplicatedMissingReport) -> 
         message.report_number,
         from_timestamp(message.create_time),
         parse_node(message.raising_node, "missing_report.raising_node"),
+        _instant(message, "close_time"),
     )
 
 

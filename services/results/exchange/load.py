@@ -50,6 +50,9 @@ OWN = len(_COLUMNS) - len(SharedColumns._fields)
 _ROWS_AT_ONCE = 5_000
 """Results that one statement reads."""
 
+_LABS_AT_ONCE = 1_000
+"""Laboratories that one statement reads."""
+
 Row: TypeAlias = Any
 """The values of _COLUMNS, as a row of SQLAlchemy or a tuple of the PostgreSQL driver."""
 
@@ -63,7 +66,8 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
     elif entry.kind == ChangeKind.LINKS:
         yield from find_links(connection, names)
     elif entry.kind == ChangeKind.LABS:
-        yield from find_labs(connection, names).values()
+        for start in range(0, len(names), _LABS_AT_ONCE):
+            yield from find_labs(connection, names[start : start + _LABS_AT_ONCE]).values()
     elif entry.kind == ChangeKind.ADVERSE_SUBJECTS:
         yield from (AdverseSubject(bytes.fromhex(name)) for name in names)
     elif entry.kind == ChangeKind.MISSING_REPORTS:

@@ -159,6 +159,9 @@ class Node(NamedTuple):
         conflict_count: reports that the node sent with another content than is stored here.
         not_its_own_count: changes of the node that were set aside, because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
+        retire_time: when an operator retired the node. None if it is not retired.
+        retire_reason: why the node was retired.
+        retire_actor: the name of the operator.
     """
 
     region: str
@@ -169,6 +172,9 @@ class Node(NamedTuple):
     conflict_count: int
     not_its_own_count: int = 0
     second_registration_count: int = 0
+    retire_time: Instant | None = None
+    retire_reason: str = ""
+    retire_actor: str | None = None
 
 
 class NodeLog(NamedTuple):

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2 import (
+    AdmitNodeRequest,
+    AdmitNodeResponse,
     HeldAuditHead,
     ListAuditHeadsRequest,
     ListAuditHeadsResponse,
@@ -13,8 +15,12 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     ListNodesResponse,
     LookupSubjectsRequest,
     LookupSubjectsResponse,
+    ReinstateNodeRequest,
+    ReinstateNodeResponse,
     ReplicateRequest,
     ReplicateResponse,
+    RetireNodeRequest,
+    RetireNodeResponse,
     SubscribeSubjectsRequest,
     SubscribeSubjectsResponse,
     WatchNotificationsRequest,
@@ -25,16 +31,23 @@ from hutong.results.internal.v1.internal_audit_service_pb2 import ReportAuditHea
 from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalAuditServiceServicer
 
 from services.domain.instant import to_timestamp
-from services.domain.names import parse_node
+from services.domain.names import format_node, parse_node
+from services.domain.region import NATION
+from services.domain.subject import mask_free_text
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.audit_heads import HeadPosition
 from services.results.exchange.downstream.node_convert import node_to_proto
 from services.results.exchange.downstream.notification_stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
+from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
+from services.results.exchange.model import Node
 from services.results.exchange.upstream.store import UpstreamStore
+from services.runtime.call import current_actor, may_see_actors
+from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, page_size
+from services.storage.idempotency import IdempotentRequest
 
 Context = Any
 """grpc.aio.ServicerContext."""
@@ -50,14 +63,22 @@ class ExchangeServicer(ExchangeServiceServicer):
         receiver: ReplicationReceiver,
         notifications: NotificationStream,
         subjects: SubjectLookup,
+        retirements: NodeRetirements,
         tokens: PageTokens,
+        clock: Clock,
     ) -> None:
+        self._retirements = retirements
         self._tokens = tokens
+        self._clock = clock
         self._admission = admission
         self._store = store
         self._receiver = receiver
         self._notifications = notifications
         self._subjects = subjects
+
+    async def AdmitNode(self, request: AdmitNodeRequest, context: Context) -> AdmitNodeResponse:
+        self._admission.admit(request.node)
+        return AdmitNodeResponse(node=format_node(NATION))
 
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
@@ -86,7 +107,24 @@ class ExchangeServicer(ExchangeServiceServicer):
         found = await self._store.page_nodes(position[0] if position else "", size + 1)
         shown = found[:size]
         token = self._tokens.issue(request, [shown[-1].region]) if len(found) > size else ""
-        return ListNodesResponse(nodes=map(node_to_proto, shown), next_page_token=token)
+        actors = may_see_actors()
+        nodes = [node_to_proto(node, with_actors=actors) for node in shown]
+        return ListNodesResponse(nodes=nodes, next_page_token=token)
+
+    async def RetireNode(self, request: RetireNodeRequest, context: Context) -> RetireNodeResponse:
+        def encode(node: Node) -> RetireNodeResponse:
+            return RetireNodeResponse(node=node_to_proto(node, with_actors=True))
+
+        once = IdempotentRequest(request, RetireNodeResponse, encode, self._clock.now())
+        region = parse_node(request.name, "name")
+        return await self._retirements.retire(region, mask_free_text(request.reason), current_actor(), once)
+
+    async def ReinstateNode(self, request: ReinstateNodeRequest, context: Context) -> ReinstateNodeResponse:
+        def encode(node: Node) -> ReinstateNodeResponse:
+            return ReinstateNodeResponse(node=node_to_proto(node, with_actors=True))
+
+        once = IdempotentRequest(request, ReinstateNodeResponse, encode, self._clock.now())
+        return await self._retirements.reinstate(parse_node(request.name, "name"), once)
 
     async def ListAuditHeads(self, request: ListAuditHeadsRequest, context: Context) -> ListAuditHeadsResponse:
         stated = self._tokens.position(request, (str, int, int))

@@ -34,6 +34,11 @@ nodes = Table(
     Column("second_registration_count", BigInteger, nullable=False, server_default="0"),
     # The number of the newest notification to the node.
     Column("newest_notification", BigInteger, nullable=False),
+    # When, why and by whom the node was retired. Its silence leaves no decision undetermined then. NULL if it is not
+    # retired.
+    Column("retire_time", BigInteger),
+    Column("retire_reason", String(500), nullable=False, server_default=""),
+    Column("retire_actor", String(100)),
 )
 
 # At the nation, how many of a writer's commits are durable here.

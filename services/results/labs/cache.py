@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from services.domain.instant import SECOND, Instant, Span
+from services.results.labs.copies import find_known
 from services.results.labs.model import STANDING_UNKNOWN, Lab
-from services.results.labs.queries import find_labs
 
 if TYPE_CHECKING:
     from services.results.labs.model import Standing
@@ -33,9 +33,9 @@ class LabCache:
         stale = [uscc for uscc in set(usccs) if uscc not in self._labs or now - self._labs[uscc][0] >= KEPT_FOR]
         if not stale:
             return
-        found = find_labs(connection, stale)
+        found = find_known(connection, stale)
         for uscc in stale:
-            # Unregistered laboratories are not cached, because callers could name any number of them.
+            # Unknown laboratories are not cached, because callers could name any number of them.
             if uscc in found:
                 self._labs[uscc] = (now, found[uscc])
             else:
@@ -46,16 +46,16 @@ class LabCache:
         self._labs.pop(uscc, None)
 
     def get(self, uscc: str) -> Lab | None:
-        """Return the laboratory as last read, or None if it is not registered or was not refreshed."""
+        """Return the laboratory as last read, or None if it is not known or was not refreshed."""
         cached = self._labs.get(uscc)
         return cached[1] if cached else None
 
     def standing_at(self, uscc: str, instant: Instant) -> Standing:
-        """Return a laboratory's standing at an instant, STANDING_UNKNOWN if it is not registered here."""
+        """Return a laboratory's standing at an instant, STANDING_UNKNOWN if it is not known here."""
         lab = self.get(uscc)
         return STANDING_UNKNOWN if lab is None else lab.standing_at(instant)
 
     def region_of(self, uscc: str) -> str:
-        """Return a laboratory's region, empty if it is not registered here."""
+        """Return a laboratory's region, empty if it is not known here."""
         lab = self.get(uscc)
         return "" if lab is None else lab.region

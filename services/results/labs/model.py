@@ -58,7 +58,10 @@ class LabQuery:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A laboratory with its history in the order in which it was recorded."""
+    """A laboratory with its history in the order in which it was recorded.
+
+    `home` is the region of the laboratory's home. Only the nation knows it.
+    """
 
     uscc: str
     display_name: str
@@ -67,6 +70,7 @@ class Lab:
     authorize_time: Instant | None
     create_time: Instant
     changes: tuple[StandingChange, ...]
+    home: str = ""
 
     def standing_at(self, instant: Instant) -> Standing:
         """Return the standing at an instant, from the entry with the latest effective time up to that instant.

@@ -179,6 +179,7 @@ def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  
             row.authorize_time,
             row.create_time,
             tuple(changes[row.uscc]),
+            row.home,
         )
         for row in rows
     ]

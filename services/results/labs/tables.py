@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, SmallInteger, String, Table
 
 from services.domain.normal_form import MAX_LENGTH
 from services.results.schema import metadata
@@ -46,4 +46,19 @@ lab_standings = Table(
     Column("source_node", String(6), nullable=False, server_default=""),
     # The caller's name. NULL if another node recorded the entry, or if the entry is older than names of callers.
     Column("actor", String(100)),
+)
+
+# At a province, what the nation sends of all laboratories, so that copies of results count as at their origin.
+lab_copies = Table(
+    "lab_copies",
+    metadata,
+    Column("uscc", String(18), primary_key=True),
+    Column("display_name", String(200), nullable=False),
+    Column("region", String(6), nullable=False),
+    Column("authorize_time", BigInteger),
+    Column("create_time", BigInteger, nullable=False),
+    # Whether another node is the laboratory's home. This node's own entries then do not count.
+    Column("is_elsewhere", Boolean, nullable=False),
+    # The history of the standing, as JSON.
+    Column("standings", LargeBinary, nullable=False),
 )

@@ -36,3 +36,5 @@ class MissingReport(NamedTuple):
     create_time: Instant
     raising_node: str
     """The region of the node where the holder showed the report."""
+    close_time: Instant | None = None
+    """When the report was uploaded; None while no record is known. Only the nation sends it to other nodes."""

@@ -12,7 +12,13 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
-from services.results.missing_reports.store import can_be_missing, find_registered, list_at_home, store_missing
+from services.results.missing_reports.store import (
+    can_be_missing,
+    close_missing,
+    find_registered,
+    list_at_home,
+    store_missing,
+)
 
 
 class MissingReportRouter(Protocol):
@@ -60,8 +66,11 @@ class UpwardRouter:
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], _sender: str) -> list[MissingReport]:
-        """List reports from the nation. The nation sends each only to nodes that have registered the laboratory."""
-        store_missing(connection, select_uploadable(reports), (), self._limits)
+        """List reports from the nation, or close them. The nation sends each only to nodes that may list it."""
+        closed = [report for report in reports if report.close_time is not None]
+        missing = [report for report in reports if report.close_time is None]
+        close_missing(connection, closed)
+        store_missing(connection, select_uploadable(missing), (), self._limits)
         return []
 
     def receive_labs(self, _connection: Connection, _usccs: Collection[str]) -> list[MissingReport]:

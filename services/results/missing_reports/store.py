@@ -1,14 +1,15 @@
 """Missing reports in the database: reports that holders have shown and that no node has a record of.
 
 The node that has registered the laboratory lists the missing report. The missing report is closed once the report has a
-key in `report_keys`. Readers check for the key, so an upload writes nothing to close it.
+key in `report_keys`. Readers check for the key, so an upload writes nothing to close it. If two nodes list a missing
+report, the nation closes it at the node to which the report was not uploaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, case, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_report_number, is_uscc
@@ -28,8 +29,20 @@ it."""
 _table = tables.missing_reports
 _keys = report_keys
 _results = results
-_COLUMNS = [_table.c[name] for name in MissingReport._fields]
+_COLUMNS = [_table.c[name] for name in MissingReport._fields if name != "close_time"]
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
+_UPLOADED = case(
+    (_keys.c.lab.is_(None), None),
+    else_=select(func.coalesce(func.min(_results.c.upload_time), _keys.c.reference_time))
+    .where(
+        _results.c.subject_key == _keys.c.subject_key,
+        _results.c.lab == _keys.c.lab,
+        _results.c.report_number == _keys.c.report_number,
+    )
+    .correlate(_keys)
+    .scalar_subquery(),
+)
+"""When the report of a joined key was uploaded; NULL without a key."""
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
@@ -118,7 +131,7 @@ class _Capacity:
         open_ = (
             select(_table.c.lab, func.count())
             .join_from(_table, _keys, _HAS_KEY, isouter=True)
-            .where(_table.c.lab.in_(usccs), _keys.c.lab.is_(None))
+            .where(_table.c.lab.in_(usccs), _keys.c.lab.is_(None), _table.c.close_time.is_(None))
             .group_by(_table.c.lab)
         )
         count = select(func.count()).select_from(_table)
@@ -144,25 +157,42 @@ class _Capacity:
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
     """Return those of these reports that are stored as missing, in the order of their numbers."""
-    query = select(*_COLUMNS).where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
-    return [MissingReport(*row) for row in connection.execute(query.order_by(_table.c.report_number))]
+    query = select(*_COLUMNS, _UPLOADED).join_from(_table, _keys, _HAS_KEY, isouter=True)
+    some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
+    return [MissingReport._make(row) for row in connection.execute(some.order_by(_table.c.report_number))]
+
+
+def find_closed(connection: Connection, names: Mapping[str, Collection[str]]) -> list[MissingReport]:
+    """Return those of these reports that other nodes list as missing. `names` has the report numbers by laboratory."""
+    if not names:
+        return []
+    query = select(*_COLUMNS).where(_table.c.lab.in_(sorted(names)), _table.c.passed_on)
+    reports = [MissingReport(*row) for row in connection.execute(query.order_by(_table.c.lab, _table.c.report_number))]
+    return [report for report in reports if report.report_number in names[report.lab]]
+
+
+def list_passed_on(connection: Connection, usccs: Collection[str]) -> dict[str, list[str]]:
+    """Return the numbers of these laboratories' reports that other nodes list as missing, by laboratory."""
+    query = select(_table.c.lab, _table.c.report_number).where(_table.c.lab.in_(usccs), _table.c.passed_on)
+    numbers: dict[str, list[str]] = {}
+    for lab, number in connection.execute(query.order_by(_table.c.lab, _table.c.report_number)):
+        numbers.setdefault(lab, []).append(number)
+    return numbers
+
+
+def close_missing(connection: Connection, reports: Sequence[MissingReport]) -> None:
+    """Close reports that were uploaded to another node."""
+    for report in sorted(reports):
+        this = (_table.c.lab == report.lab, _table.c.report_number == report.report_number)
+        connection.execute(update(_table).where(*this).values(close_time=report.close_time))
 
 
 def list_missing_reports(
     connection: Connection, lab: str, after: Position | None, limit: int, *, include_closed: bool
 ) -> list[ListedReport]:
     """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all."""
-    uploaded = (
-        select(func.coalesce(func.min(_results.c.upload_time), _keys.c.reference_time))
-        .where(
-            _results.c.subject_key == _keys.c.subject_key,
-            _results.c.lab == _keys.c.lab,
-            _results.c.report_number == _keys.c.report_number,
-        )
-        .scalar_subquery()
-    )
     query = (
-        select(*_COLUMNS, uploaded.label("close_time"))
+        select(*_COLUMNS, func.coalesce(_UPLOADED, _table.c.close_time).label("close_time"))
         .join_from(_table, _keys, _HAS_KEY, isouter=True)
         .where(_table.c.passed_on.is_(False))
         .order_by(_table.c.create_time.desc(), _table.c.lab, _table.c.report_number)
@@ -171,7 +201,7 @@ def list_missing_reports(
     if lab:
         query = query.where(_table.c.lab == lab)
     if not include_closed:
-        query = query.where(_keys.c.lab.is_(None))
+        query = query.where(_keys.c.lab.is_(None), _table.c.close_time.is_(None))
     if after is not None:
         time, *name = after
         same_time = and_(_table.c.create_time == time, tuple_(*name) < _REPORT)

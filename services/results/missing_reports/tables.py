@@ -7,7 +7,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, String, Table
 from services.results.schema import metadata
 
 # Reports that a holder has shown and that had no record. A missing report is closed once the report has a key in
-# report_keys. Its row does not change.
+# report_keys, or once the nation has its record, because another node uploaded it.
 missing_reports = Table(
     "missing_reports",
     metadata,
@@ -18,5 +18,7 @@ missing_reports = Table(
     Column("raising_node", String(6), nullable=False),
     # Whether the report was sent to the node that has registered the laboratory. If so, this node does not list it.
     Column("passed_on", Boolean, nullable=False),
+    # When the report was uploaded to another node that lists it too. NULL while the nation has not said so.
+    Column("close_time", BigInteger),
     Index("ix_missing_reports_create_time", "create_time"),
 )

@@ -61,6 +61,35 @@ class PepperSource(NamedTuple):
             raise BadSetting(f"give one of {self.name}_FILE, {self.name}_DESCRIPTOR and {self.name}_COMMAND")
 
 
+def check_sources(written: PepperSource, other: PepperSource) -> None:
+    """Check the sources of both peppers, without reading them.
+
+    Raises:
+        BadSetting: two sources of one pepper are given, or versions that do not fit.
+    """
+    written.check()
+    other.check()
+    if (other.kind == "embedded") != (other.version == 0):
+        raise BadSetting("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
+    if other.version and abs(other.version - written.version) != 1:
+        raise BadSetting("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION")
+
+
+def read_peppers(written: PepperSource, other: PepperSource, directory: Path) -> Pepper:
+    """Return the pepper that is written, with the other one if its source is given.
+
+    Raises:
+        BadSetting: a source cannot be used, or both give the same secret.
+    """
+    pepper = read_pepper(written, directory)
+    if other.kind == "embedded":
+        return pepper
+    second = read_pepper(other, directory)
+    if second.secret == pepper.secret:
+        raise BadSetting("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one")
+    return Pepper(pepper.secret, pepper.version, second)
+
+
 def read_pepper(source: PepperSource, directory: Path, seconds: float = _SOURCE_SECONDS) -> Pepper:
     """Return the pepper from its source. Without a source it is a file in a directory, which the first start makes.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
 from services.runtime.configuration.config_file import read_config_file, suggestion
-from services.runtime.configuration.pepper_source import PepperSource, read_pepper
+from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
+from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
     BadSetting,
@@ -24,7 +25,6 @@ from services.runtime.configuration.variables import (
     Variable,
     count,
     program_of,
-    read_database_url,
     read_descriptor,
     read_file,
     read_level,
@@ -33,10 +33,8 @@ from services.runtime.configuration.variables import (
     read_region,
     read_regions,
     read_seconds,
-    read_service_address,
     read_switch,
     read_trust_domain,
-    redact_url,
     variable,
 )
 from services.runtime.limits import SOURCE_SECONDS
@@ -47,45 +45,9 @@ MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSettings:
-    """One service's address and database."""
-
-    name: str
-    address: str
-    # May contain a password, also in its query part.
-    database_url: str = field(repr=False)
-
-    def redacted(self) -> dict[str, str]:
-        """Return the address, and the database's kind, server and name only, for the log at start."""
-        return {"address": self.address, "database_url": redact_url(self.database_url)}
-
-
-def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
-    """Return the variables of one service by the fields of ServiceSettings."""
-    return {
-        "address": Variable(f"where {name.capitalize()} listens{found_by}", read_service_address, f"127.0.0.1:{port}"),
-        "database_url": Variable(
-            "SQLAlchemy URL",
-            read_database_url,
-            lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
-            "SQLite in HUTONG_DATA_DIR",
-            redact_url,
-        ),
-    }
-
-
 def _days(meaning: str, default: str) -> Any:
     """Declare an age at which `hutongd purge` removes rows of a store."""
     return variable(f"{meaning}, for hutongd purge", count(1, 36_500), default)
-
-
-DATA_DIR = ".hutong"
-_SERVICES = {
-    "results": _service_variables("results", 50051, ", and where the other services call it"),
-    "policy": _service_variables("policy", 50052, ", and where Verification calls it"),
-    "verification": _service_variables("verification", 50053, ""),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +187,7 @@ class Settings:
             service: ServiceSettings(
                 service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
             )
-            for service, variables in _SERVICES.items()
+            for service, variables in SERVICE_VARIABLES.items()
         }
         settings = cls(
             **services,
@@ -246,7 +208,7 @@ class Settings:
             raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
         if self.tls.client_ca_file is not None and not self.tls.serves_tls:
             raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
-        self._check_peppers()
+        check_sources(self.pepper_source, self.other_pepper_source)
         if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
             raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.insecure and self.tls.client_ca_file is not None:
@@ -265,15 +227,6 @@ class Settings:
                 raise BadSetting(f"HUTONG_UPSTREAM needs {needed}: all nodes of the nation share one pepper")
         elif self.upstream_policy:
             raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
-
-    def _check_peppers(self) -> None:
-        """Check the settings of the secrets."""
-        self.pepper_source.check()
-        self.other_pepper_source.check()
-        if (self.other_pepper_source.kind == "embedded") != (self.pepper_other_version == 0):
-            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
-        if abs(self.pepper_other_version - self.pepper_version) != 1 and self.pepper_other_version:
-            raise BadSetting("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION")
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
@@ -305,13 +258,7 @@ class Settings:
         source = self.pepper_source
         if source.kind == "embedded" and not self.results.database_url.startswith("sqlite"):
             raise BadSetting("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
-        pepper = read_pepper(source, self.data_dir)
-        if self.other_pepper_source.kind == "embedded":
-            return pepper
-        other = read_pepper(self.other_pepper_source, self.data_dir)
-        if other.secret == pepper.secret:
-            raise BadSetting("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one")
-        return Pepper(pepper.secret, pepper.version, other)
+        return read_peppers(source, self.other_pepper_source, self.data_dir)
 
     def redacted(self) -> dict[str, object]:
         """Return all settings for the log at start. For secrets it says only whether they are given."""
@@ -365,7 +312,7 @@ def _kinds(settings: type[Any]) -> dict[str, str]:
 DECLARED: Mapping[str, Declared] = {
     name: one
     for group in (
-        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in _SERVICES.items()),
+        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in SERVICE_VARIABLES.items()),
         _declared(_variables_of(Settings), _kinds(Settings)),
         _declared(_variables_of(TlsSettings), _kinds(TlsSettings), "tls"),
     )

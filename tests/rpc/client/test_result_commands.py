@@ -114,3 +114,9 @@ def test_watch_goes_on_after_its_cursor(hutong: Shell, tmp_path: Path) -> None:
     policies = hutong("watch", "policies", "--until-current").stdout
     assert "snapshot  jurisdictions/000000/policies/notice-81@1" in policies
     assert "INVALID" in hutong("watch", "results", "--cursor", "nonsense", code=ExitCode.FAILED).stderr
+
+
+def test_node_that_sends_no_audit_heads_has_none(hutong: Shell) -> None:
+    assert hutong("audit-heads", "nodes/410000").stdout == "The node has sent no head.\n"
+    assert hutong.json("audit-heads", "nodes/410000") == {"audit_heads": []}
+    assert "INVALID_FIELD" in hutong("audit-heads", "410000", code=ExitCode.FAILED).stderr

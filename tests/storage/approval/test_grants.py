@@ -173,6 +173,11 @@ async def test_grants_are_listed_counted_and_removed(withdrawals: Withdrawals) -
         await withdrawals.grants.owner_of(first)
 
 
+async def test_a_region_must_exist(withdrawals: Withdrawals) -> None:
+    with pytest.raises(InvalidArgument, match="region"):
+        await open_grant(withdrawals, region="419900")
+
+
 async def test_local_callers_open_and_review_too(withdrawals: Withdrawals) -> None:
     """They are not told apart, so none of them is the same as the holder."""
     local = Caller(LOCAL, LOCAL)

@@ -75,6 +75,8 @@ async def test_the_command_prints_and_finds(database: Database, settings: Settin
     assert {row["caller"] for row in rows} == {"gates/410100/7"}
     done = hutongd("audit", "verify", "--head", f"verification:1:1:{ZEROS}", **variables)
     assert (done.returncode, "another head in the log" in done.stdout) == (1, True)
+    done = hutongd("audit", "verify", "--upstream", **variables)
+    assert (done.returncode, "HUTONG_UPSTREAM is not set" in done.stderr) == (2, True)
     done = hutongd("audit", "who-read", "--number", NUMBER, **variables)
     *found, bulk = [json.loads(line) for line in done.stdout.splitlines()]
     assert found == rows[:2]

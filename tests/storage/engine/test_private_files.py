@@ -50,15 +50,17 @@ def test_a_data_folder_is_its_owners_alone(mode: int, is_open: bool, place: Path
         assert found(settings(place)) == []
 
 
+@pytest.mark.parametrize("name", ["pepper_file", "pepper_other_file"])
 @pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, False), (0o644, True), (0o602, True)])
-def test_a_secret_is_not_everybodys(mode: int, is_open: bool, place: Path) -> None:
+def test_a_secret_is_not_everybodys(mode: int, is_open: bool, name: str, place: Path) -> None:
     """A group may read it. A folder that others cannot enter protects what is in it."""
     secret = place / "pepper"
     secret.write_bytes(b"p" * 32)
     secret.chmod(mode)
-    node = settings(place, pepper_file=str(secret))
+    given = {name: str(secret)} | ({"pepper_other_version": "2"} if "other" in name else {})
+    node = settings(place, **given)
     assert found(node) == (
-        [f"HUTONG_PEPPER_FILE: every user of this machine can use {secret}: chmod o-rwx {secret}"] * is_open
+        [f"HUTONG_{name.upper()}: every user of this machine can use {secret}: chmod o-rwx {secret}"] * is_open
     )
     place.chmod(0o700)
     assert found(node) == []

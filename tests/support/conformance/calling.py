@@ -245,7 +245,8 @@ async def _watch_silent(case: Case) -> None:
         await operation.cancel()
         await operation.result()
     assert seen == ["1", "2", "3", "4"]
-    assert cursors[:2] == ["", "2"]
+    # On a busy machine the first stream may be opened again before its first message.
+    assert next(cursor for cursor in cursors if cursor) == "2"
 
 
 def _watch(case: Case, channel: str, request: dict[str, Any], **fields: Any) -> Operation:

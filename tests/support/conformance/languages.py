@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.clients import CLIENTS
 from tests.support.processes import run
 
 ROOT = Path(__file__).parents[3]
@@ -21,22 +21,14 @@ class Language:
     """An adapter.
 
     Attributes:
-        tool: the program that must be installed.
         folder: where the commands run.
         build: the command that builds the adapter, of the directory for what is built; None if nothing is built.
         command: the command that runs the adapter, of the same directory.
     """
 
-    tool: str
     folder: Path
     build: Callable[[Path], Sequence[str]] | None
     command: Callable[[Path], Sequence[str]]
-
-    def missing_tool(self) -> str:
-        """Return a message if the tool is not installed; otherwise an empty text."""
-        if shutil.which(self.tool):
-            return ""
-        return f"{self.tool} is not installed: the client is not checked"
 
     def prepare(self, directory: Path) -> Sequence[str]:
         """Build the adapter. Return the command that runs it."""
@@ -47,26 +39,21 @@ class Language:
 
 
 LANGUAGES = {
-    "python": Language(sys.executable, ROOT, None, lambda _: [sys.executable, "-m", "tests.conformance.adapter"]),
-    "asyncio": Language(
-        sys.executable, ROOT, None, lambda _: [sys.executable, "-m", "tests.conformance.asyncio_adapter"]
-    ),
+    "python": Language(ROOT, None, lambda _: [sys.executable, "-m", "tests.conformance.adapter"]),
+    "asyncio": Language(ROOT, None, lambda _: [sys.executable, "-m", "tests.conformance.asyncio_adapter"]),
     "go": Language(
-        "go",
-        ROOT / "clients" / "go",
+        CLIENTS / "go",
         lambda directory: ["go", "build", "-o", str(directory / "adapter"), "./conformance"],
         lambda directory: [str(directory / "adapter")],
     ),
     "typescript": Language(
-        "npm",
-        ROOT / "clients" / "typescript",
+        CLIENTS / "typescript",
         lambda _: ["npm", "run", "--silent", "build"],
         lambda _: ["node", "dist/test/conformance.js"],
     ),
     # Maven writes to its standard output. So it only compiles and prints the classpath, by which java runs the adapter.
     "java": Language(
-        "mvn",
-        ROOT / "clients" / "java",
+        CLIENTS / "java",
         lambda directory: [
             *("mvn", "-B", "-q", "-ntp", "test-compile", "exec:exec", "-Dexec.executable=echo"),
             *("-Dexec.args=%classpath", "-Dexec.classpathScope=test", f"-Dexec.outputFile={directory / 'classpath'}"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -18,7 +17,7 @@ from tests.support.access.methods import METHODS
 from tests.support.hostile.requests import RequestMaker, make_metadata
 from tests.support.waiting import turns
 
-AT_ONCE = 12
+AT_ONCE = 24
 """Calls under way."""
 BROKEN = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 """Codes that mean a fault of the server."""
@@ -46,13 +45,15 @@ class HostileCaller:
         """Call until that many messages were sent, or for that long."""
 
         async def call_on() -> None:
-            while self.frames < frames and len(self.faults) < 20:
+            while self.frames < frames and not over.is_set() and len(self.faults) < 20:
                 await self._call(self._rng.choice(METHODS))
 
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
-                for _ in range(AT_ONCE):
-                    group.create_task(call_on())
+        over = asyncio.Event()
+        ending = asyncio.get_running_loop().call_later(seconds, over.set)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(call_on())
+        ending.cancel()
 
     def _server_of(self, service: str) -> str:
         """Return which of the node's services serves an RPC. Some are served by several."""
@@ -67,9 +68,11 @@ class HostileCaller:
         channel = self._channels[self._server_of(service)]
         kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
         start = getattr(channel, kind)(f"/{service}/{method.name}")
+        is_watch = method.server_streaming and not method.client_streaming
         options: dict[str, Any] = {
             "metadata": make_metadata(rng),
-            "timeout": rng.choice((0.0005, 0.05, 2.0, 5.0)) if rng.random() < 0.3 else 2.0,
+            # A watch lasts until its deadline.
+            "timeout": rng.choice((0.0005, 0.02, 0.2, 2.0)) if rng.random() < 0.3 else 0.1 if is_watch else 2.0,
         }
         if method.client_streaming:
             call = start(self._stream(method), **options)
@@ -103,7 +106,7 @@ class HostileCaller:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass
         except asyncio.CancelledError:
-            # The call was cancelled, or this task at the end of the time.
+            # The call was cancelled above, or the test is being stopped.
             if not call.cancelled():
                 raise
         code = await call.code()

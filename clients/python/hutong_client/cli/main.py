@@ -28,7 +28,7 @@ from hutong_client.cli.commands.results.changes import correct, recall
 from hutong_client.cli.commands.results.imports import import_results
 from hutong_client.cli.commands.results.links import link, links, unlink
 from hutong_client.cli.commands.results.show import results
-from hutong_client.cli.commands.results.stores import audit_heads, nodes, uploads
+from hutong_client.cli.commands.results.stores import audit_heads, nodes, reinstate_node, retire_node, uploads
 from hutong_client.cli.commands.timeliness import timeliness
 from hutong_client.cli.commands.upload import upload
 from hutong_client.cli.commands.verify import verify
@@ -102,6 +102,8 @@ for _command in (
     context,
 ):
     hutong.add_command(_command)
+for _node_command in (retire_node, reinstate_node):
+    hutong.add_command(_node_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")
 for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_calendar, withdraw_policy):

@@ -50,6 +50,10 @@ export const table = {
           },
           {
             "service": "hutong.exchange.v1.ExchangeService",
+            "method": "AdmitNode"
+          },
+          {
+            "service": "hutong.exchange.v1.ExchangeService",
             "method": "LookupSubjects"
           },
           {
@@ -63,6 +67,14 @@ export const table = {
           {
             "service": "hutong.exchange.v1.ExchangeService",
             "method": "ListAuditHeads"
+          },
+          {
+            "service": "hutong.exchange.v1.ExchangeService",
+            "method": "RetireNode"
+          },
+          {
+            "service": "hutong.exchange.v1.ExchangeService",
+            "method": "ReinstateNode"
           },
           {
             "service": "hutong.policy.v1.PolicyAdminService",

@@ -26,7 +26,7 @@ class NodeAdmission:
         if self._jurisdiction != NATION:
             here = format_node(self._jurisdiction)
             raise FailedPrecondition(
-                "NOT_AN_UPSTREAM", english("this is not the national node"), metadata={"node": here}
+                "NOT_AN_UPSTREAM", english("{here} is not the national node", here=here), metadata={"node": here}
             )
         if region == NATION or not is_region(region):
             raise FailedPrecondition(

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
@@ -24,8 +24,6 @@ from services.results.exchange.subscribers import add_rows, fetch_by_keys, find_
 from services.results.records.tables import results
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
-_nodes = tables.nodes
-_notifications = tables.notifications
 _subscriptions = tables.subscriptions
 
 
@@ -44,18 +42,22 @@ def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange
     return unmarked
 
 
-def join_subscriptions(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-    """Make each subscription to one key of a document one to both, for the documents whose other keys came along.
+Subscriptions = set[tuple[bytes, str]]
+"""Subject keys, each with a node that subscribes to it."""
 
-    The other keys are not stored. Therefore a node that has results under the one key is also subscribed to the other
-    key, if another node has results under that: later corrections come without the other key, and each of the two nodes
-    looks up both keys in its own store.
+
+def find_joined(connection: Connection, changes: Sequence[LoggedChange]) -> Subscriptions:
+    """Return the subscriptions to add so that each one to a key of a document is one to both of its keys.
+
+    The documents are those whose other keys came along. The other keys are not stored. Therefore a node that has
+    results under the one key is also subscribed to the other key, if another node has results under that: later
+    corrections come without the other key, and each of the two nodes looks up both keys in its own store.
     """
     others = {key: other for change in changes for key, other in change.other_keys.items()}
     if not others:
-        return
+        return set()
     known = find_subscribers(connection, {*others, *others.values()})
-    rows = set()
+    rows: Subscriptions = set()
     for key, other in others.items():
         rows |= {(key, node) for node in known.get(other, ())} | {(other, node) for node in known.get(key, ())}
     sources = _find_sources(connection, set(others.values()))
@@ -65,7 +67,15 @@ def join_subscriptions(connection: Connection, changes: Sequence[LoggedChange], 
             rows |= {(key, node) for node in elsewhere}
             if change.source and sources.get(other, set()) - {change.source}:
                 rows.add((other, change.source))
-    add_rows(connection, rows, now)
+    return rows
+
+
+def with_joined(subscribers: Mapping[bytes, Collection[str]], joined: Subscriptions) -> dict[bytes, Collection[str]]:
+    """Return the subscribers of each key, with those that are not stored yet."""
+    found: dict[bytes, Collection[str]] = dict(subscribers)
+    for key, node in joined:
+        found[key] = {*found.get(key, ()), node}
+    return found
 
 
 def subscribe_adverse(
@@ -74,27 +84,30 @@ def subscribe_adverse(
     unmarked: Collection[bytes],
     subscribers: Mapping[bytes, Collection[str]],
     others: Mapping[bytes, bytes],
+    joined: Subscriptions,
     now: Instant,
 ) -> dict[str, list[bytes]]:
     """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
 
     A subject with one document and no results of other nodes is not named to its node, which has everything already.
-    `others` has the keys under the other key version that came along. A document is named by both keys.
+    `others` has the keys under the other key version that came along. A document is named by both keys. `joined` are
+    further subscriptions to store. All are stored by one statement, so that two transactions lock them in one order.
     """
     concerned = set(unmarked)
     if marked := {key for key, nodes in subscribers.items() if NATION in nodes}:
         for change in changes:
             concerned |= _find_unsubscribed(change, marked, subscribers)
     if not concerned:
+        add_rows(connection, joined, now)
         return {}
     twins = {**{other: key for key, other in others.items()}, **others}
     pairs = [(key, twins[key]) for key in sorted(concerned) if key in twins]
     linked = find_linked(connection, sorted(concerned), pairs)
     subjects = {frozenset(linked.get(key) or ((key, twins[key]) if key in twins else (key,))) for key in concerned}
     documents = {key for subject in subjects for key in subject}
-    known = subscribers if documents <= concerned else find_subscribers(connection, documents)
+    known = subscribers if documents <= concerned else with_joined(find_subscribers(connection, documents), joined)
     sources = _find_sources(connection, documents)
-    rows = {(key, NATION) for key in documents}
+    rows = joined | {(key, NATION) for key in documents}
     named: defaultdict[str, set[bytes]] = defaultdict(set)
     for subject in subjects:
         origins = {node for key in subject for node in sources.get(key, ())}
@@ -131,12 +144,8 @@ def _find_sources(connection: Connection, subject_keys: Collection[bytes]) -> di
     return found
 
 
-def find_missed_subjects(connection: Connection, node: str) -> list[bytes]:
-    """Return all adverse subjects of a node that begins without a cursor; none if all its notifications are kept."""
-    newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
-    oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
-    if not newest or oldest == 1:
-        return []
+def find_marked(connection: Connection, node: str) -> list[bytes]:
+    """Return all adverse subjects to which a node is subscribed."""
     marks = _subscriptions.alias("marks")
     query = (
         select(_subscriptions.c.subject_key)

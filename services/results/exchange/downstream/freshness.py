@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE, DataSource
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_OK,
+    SOURCE_STATE_RETIRED,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+    SourceState,
+)
 from hutong_texts import Text, english
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, Span, set_timestamp
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import Node
 from services.results.lookup.nationwide import lost
@@ -20,11 +27,6 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition
 
-MAX_SILENCE: Span = MINUTE
-"""A node that sent nothing for this long is unavailable, because its newer results are unknown here.
-
-Nodes send a checkpoint every second, so sixty of them are missing then.
-"""
 MAX_LAG: Span = 5 * MINUTE
 """A node that is further behind is unavailable, because the results that it has not sent yet are unknown here."""
 LISTED_FOR: Span = 30 * DAY
@@ -61,8 +63,10 @@ class NodeRegistry:
                 continue
             # A node's clock may be ahead, but no answer is complete beyond now.
             as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
-            answers = node.contact_time >= now - MAX_SILENCE and as_of_time is not None and as_of_time >= now - MAX_LAG
-            sources.append(_source(node.region, as_of_time, answers=answers))
+            state: SourceState.ValueType = SOURCE_STATE_OK
+            if node.contact_time < now - MAX_SILENCE or as_of_time is None or as_of_time < now - MAX_LAG:
+                state = SOURCE_STATE_UNAVAILABLE if node.retire_time is None else SOURCE_STATE_RETIRED
+            sources.append(_source(node.region, as_of_time, state))
         return sources
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
@@ -119,8 +123,8 @@ class NodeRegistry:
         return [await self._store.list_nodes()] * len(callers)
 
 
-def _source(region: str, as_of_time: int | None, *, answers: bool = True) -> DataSource:
-    source = DataSource(node=format_node(region), state=SOURCE_STATE_OK if answers else SOURCE_STATE_UNAVAILABLE)
+def _source(region: str, as_of_time: int | None, state: SourceState.ValueType = SOURCE_STATE_OK) -> DataSource:
+    source = DataSource(node=format_node(region), state=state)
     if as_of_time is not None:
         set_timestamp(source.as_of_time, as_of_time)
     return source

@@ -34,14 +34,14 @@ class NationRouter:
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
         """Store reports that a node sent. Return the reports that home nodes must be notified of."""
-        sound = [report._replace(raising_node=sender) for report in select_uploadable(reports)]
+        sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
         return _store_at_nation(connection, sound, self._limits)[0]
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
         """Stop listing reports of laboratories that a node has now registered. Return the reports for that node."""
         table = missing_reports
         handover = update(table).where(table.c.lab.in_(usccs), table.c.passed_on.is_(False)).values(passed_on=True)
-        columns = [table.c[name] for name in MissingReport._fields]
+        columns = [table.c[name] for name in MissingReport._fields if name != "close_time"]
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*columns)))
 
 

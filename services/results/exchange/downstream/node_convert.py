@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from hutong.exchange.v1 import node_pb2
 
-from services.domain.instant import set_timestamp, to_timestamp
+from services.domain.instant import optional_timestamp, set_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.results.exchange.model import Node
 
 
-def node_to_proto(node: Node) -> node_pb2.Node:
+def node_to_proto(node: Node, *, with_actors: bool = False) -> node_pb2.Node:
     """Return the message for a node as the nation knows it."""
     message = node_pb2.Node(
         name=format_node(node.region),
         contact_time=to_timestamp(node.contact_time),
         backlog=node.backlog,
         conflict_count=node.conflict_count,
+        retire_time=optional_timestamp(node.retire_time),
+        retire_reason=node.retire_reason,
+        retire_actor=node.retire_actor or "" if with_actors else "",
     )
     if node.as_of_time is not None:
         set_timestamp(message.as_of_time, node.as_of_time)

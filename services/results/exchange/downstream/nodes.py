@@ -8,7 +8,7 @@ from hutong_texts import english
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
-from services.domain.instant import Instant, Span
+from services.domain.instant import MINUTE, Instant, Span
 from services.results.exchange import tables
 from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
@@ -16,12 +16,25 @@ from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
 _positions = tables.replicated_positions
+MAX_SILENCE: Span = MINUTE
+"""A node that sent nothing for this long is unavailable, because its newer results are unknown here.
+
+Nodes send a checkpoint every second, so sixty of them are missing then.
+"""
+NOT_RETIRED: dict[str, object] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
+"""The columns of a node that is not retired."""
 _COLUMNS = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
 
 
 def list_nodes(connection: Connection) -> list[Node]:
     """Return all nodes that ever replicated to this one, by region."""
     return [Node(*row) for row in connection.execute(select(*_COLUMNS).order_by(_nodes.c.node))]
+
+
+def find_node(connection: Connection, region: str) -> Node | None:
+    """Return a node; None if it never replicated to this one."""
+    row = connection.execute(select(*_COLUMNS).where(_nodes.c.node == region)).first()
+    return None if row is None else Node(*row)
 
 
 def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
@@ -35,10 +48,13 @@ def open_log(
 ) -> list[WriterPosition]:
     """Return the durable positions of a log's writers. Record the contact with the node and its clock skew.
 
+    The retirement of a node ends with each contact.
+
     Commits that the node has removed (`removed`) count as durable, because they cannot be sent any more.
     """
     add_node(connection, log.node, now)
-    connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(contact_time=now, clock_skew=skew))
+    values: dict[str, object] = {"contact_time": now, "clock_skew": skew, **NOT_RETIRED}
+    connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(values))
     for position in sorted(removed):
         if position.offset > lock_position(connection, log, position.writer):
             move_position(connection, log, position)
@@ -65,7 +81,7 @@ def record_checkpoint(
 
     Only a checkpoint without a backlog brings `as_of_time` and the clock skew. Otherwise both are None.
     """
-    values: dict[str, object] = {"contact_time": now, "backlog": backlog}
+    values: dict[str, object] = {"contact_time": now, "backlog": backlog, **NOT_RETIRED}
     if as_of_time is not None:
         values["as_of_time"] = as_of_time
     if skew is not None:

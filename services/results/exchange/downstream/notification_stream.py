@@ -26,10 +26,10 @@ from services.results.exchange.downstream.notifications import (
     newest_numbers,
     open_watch,
     read_notifications,
-    repeat_adverse,
+    repeat_missed,
 )
 from services.results.exchange.downstream.subscriptions import (
-    find_active_links,
+    find_all_links,
     find_open_transactions,
     read_subscribed,
     subscribe_node,
@@ -96,7 +96,7 @@ class NotificationStream:
             subject = response.subjects.add(subject_keys=subscribed.subject_keys)
             for replica in subscribed.replicas:
                 fill_replica(subject.results.add(), replica)
-        for link in await self._database.read(find_active_links, subjects):
+        for link in await self._database.read(find_all_links, subjects):
             fill_link(response.links.add(), link)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
             text = english(
@@ -121,7 +121,7 @@ class NotificationStream:
         with self._slot():
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
             if not request.cursor:
-                await self._database.write(repeat_adverse, region, self._clock.now())
+                await self._database.write(repeat_missed, region, self._clock.now())
             async for message in self._stream(region, request.cursor):
                 yield message
         raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; watch again from the cursor"))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hutong_texts import english
-from sqlalchemy import Connection, delete, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
@@ -20,17 +20,23 @@ from services.domain.region import NATION
 from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.documents.key_pairs import find_twins
+from services.results.documents.removals import find_ended
 from services.results.exchange import tables
 from services.results.exchange.downstream.adverse_subjects import (
-    find_missed_subjects,
-    join_subscriptions,
+    find_joined,
+    find_marked,
     lock_if_newly_adverse,
     subscribe_adverse,
+    with_joined,
 )
 from services.results.exchange.downstream.copied_items import leave_out_other_items
+from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import find_subscribers
+from services.results.labs.tables import labs as lab_register
+from services.results.missing_reports.model import MissingReport
+from services.results.missing_reports.store import find_closed, list_passed_on
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
 
 PAGE = 50
@@ -51,8 +57,9 @@ class Notification(NamedTuple):
 def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
     """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
-    The nation's change log calls this function. A node is not notified of changes that it sent itself. While there are
-    no subscriptions, the function costs one query.
+    All nodes are notified of laboratories, and each node of removals of its own links. The nation's change log calls
+    this function. A node is not notified of changes that it sent itself. While there are no subscriptions, the function
+    costs two queries.
     """
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     by_node = defaultdict(lambda: defaultdict(list))
@@ -61,26 +68,60 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     # The lock of has_subscriptions is needed if there are other keys, too.
     others = {key: other for change in of_subjects for key, other in change.other_keys.items()}
     if of_subjects and (unmarked or has_subscriptions(connection) or others):
-        join_subscriptions(connection, of_subjects, now)
-        subscribers = find_subscribers(connection, {key for change in of_subjects for key in change.subject_keys})
-        for node, keys in subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, now).items():
-            by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in keys)
+        joined = find_joined(connection, of_subjects)
+        keys = {key for change in of_subjects for key in change.subject_keys}
+        subscribers = with_joined(find_subscribers(connection, keys), joined)
+        named_to = subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, joined, now)
+        for node, named in named_to.items():
+            by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in named)
         for change in of_subjects if subscribers else ():
             for node, name in _pair_with_subscribers(change, subscribers):
                 if node not in (change.source, NATION):
                     by_node[node][change.kind, change.lab].append(name)
+    labs = [change for change in changes if change.kind is ChangeKind.LABS]
+    nodes = connection.execute(select(_nodes.c.node)).scalars().all() if labs else ()
+    for change in labs:
+        for node in nodes:
+            if node != change.source:
+                by_node[node][change.kind, ""].extend(change.names)
+    for change in changes:
+        if change.kind is ChangeKind.LINKS and change.maker not in ("", NATION, change.source):
+            of_maker = by_node[change.maker][change.kind, change.lab]
+            of_maker += [name for name in change.names if name not in of_maker]
     missing = [change for change in changes if change.kind is ChangeKind.MISSING_REPORTS]
     homes = _find_homes(connection, {change.lab for change in missing}) if missing else {}
     for change in missing:
         for node in homes.get(change.lab, ()):
             if node != change.source:
                 by_node[node][change.kind, change.lab].extend(change.names)
+    for node, report in _find_closings(connection, changes):
+        by_node[node][ChangeKind.MISSING_REPORTS, report.lab].append((report.report_number, 0))
     for node in sorted(by_node):
         _append(connection, node, by_node[node], now)
 
 
+def _find_closings(connection: Connection, changes: Sequence[LoggedChange]) -> list[tuple[str, MissingReport]]:
+    """Return the missing reports whose record has come, each with a node that may list it and did not send the record.
+
+    These are the nodes that have registered the laboratory, and the node where the report was shown.
+    """
+    names: defaultdict[str, set[str]] = defaultdict(set)
+    sources: dict[str, str] = {}
+    for change in changes:
+        if change.kind is ChangeKind.RESULTS:
+            names[change.lab].update(number for number, _ in change.names)
+            sources[change.lab] = change.source
+    closed = find_closed(connection, names)
+    homes = _find_homes(connection, {report.lab for report in closed}) if closed else {}
+    return [
+        (node, report)
+        for report in closed
+        for node in sorted({*homes.get(report.lab, ()), report.raising_node} - {sources[report.lab], NATION})
+    ]
+
+
 def _pair_with_subscribers(
-    change: LoggedChange, subscribers: Mapping[bytes, Sequence[str]]
+    change: LoggedChange, subscribers: Mapping[bytes, Collection[str]]
 ) -> Iterator[tuple[str, tuple[str, int]]]:
     """Yield each name of a change with each node that subscribes to its subject; a link once for each node."""
     if change.kind is ChangeKind.LINKS:
@@ -102,10 +143,25 @@ def note_subscription(connection: Connection, node: str, now: Instant) -> None:
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
 
-def repeat_adverse(connection: Connection, node: str, now: Instant) -> None:
-    """Name all adverse subjects again to a node that begins without a cursor and has missed notifications."""
-    if keys := find_missed_subjects(connection, node):
-        _append(connection, node, {(ChangeKind.ADVERSE_SUBJECTS, ""): [(key.hex(), 0) for key in keys]}, now)
+def repeat_missed(connection: Connection, node: str, now: Instant) -> None:
+    """Send to a node that begins without a cursor what no subscription brings.
+
+    These are all laboratories. If it has missed notifications, these are also all adverse subjects of the node, its own
+    links that have ended or are to be ended, and the missing reports of its laboratories, closed ones too.
+    """
+    # A node may watch before it replicates for the first time.
+    add_node(connection, node, now)
+    usccs = connection.execute(select(lab_register.c.uscc).order_by(lab_register.c.uscc)).scalars().all()
+    names: dict[tuple[ChangeKind, str], list[tuple[str, int]]] = {(ChangeKind.LABS, ""): [(uscc, 0) for uscc in usccs]}
+    if has_missed(connection, node):
+        names[ChangeKind.ADVERSE_SUBJECTS, ""] = [(key.hex(), 0) for key in find_marked(connection, node)]
+        names[ChangeKind.LINKS, ""] = [(link_id, 0) for link_id in find_ended(connection, node)]
+        homes = tables.lab_homes
+        own = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
+        for lab, numbers in list_passed_on(connection, own).items():
+            names[ChangeKind.MISSING_REPORTS, lab] = [(number, 0) for number in numbers]
+    if found := {key: reports for key, reports in names.items() if reports}:
+        _append(connection, node, found, now)
 
 
 def _append(
@@ -125,6 +181,13 @@ def _append(
     connection.execute(insert(_notifications), rows)
 
 
+def has_missed(connection: Connection, node: str) -> bool:
+    """Return whether a node that begins without a cursor has missed notifications, because they are not kept."""
+    newest = connection.execute(select(_nodes.c.newest_notification).where(_nodes.c.node == node)).scalar()
+    oldest = connection.execute(select(func.min(_notifications.c.number)).where(_notifications.c.node == node)).scalar()
+    return bool(newest) and oldest != 1
+
+
 def has_subscriptions(connection: Connection) -> bool:
     """Return whether there are subscriptions. A node that subscribes later waits for the present transaction."""
     # The lock is taken before the query. A subscription that the query misses commits later, and waits for this lock.
@@ -141,16 +204,19 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
     return found
 
 
-def _with_other_keys(connection: Connection, entry: Entry) -> list[Change]:
-    """Return the changes of an entry. Results of documents with links have both keys, if the nation knows them."""
-    changes = list(changes_of(connection, entry))
-    keys = sorted({one.result.subject_key for one in changes if isinstance(one, Replica)})
-    twins = find_twins(connection, keys)
+def _with_other_keys(connection: Connection, entries: Sequence[Entry]) -> list[list[Change]]:
+    """Return the changes of entries. Results of documents with links have both keys, if the nation knows them."""
+    found = [list(changes_of(connection, entry)) for entry in entries]
+    keys = {one.result.subject_key for changes in found for one in changes if isinstance(one, Replica)}
+    twins = find_twins(connection, sorted(keys))
+    if not twins:
+        return found
     return [
-        one._replace(other_key=twins[one.result.subject_key])
-        if isinstance(one, Replica) and one.result.subject_key in twins
-        else one
-        for one in changes
+        [
+            one._replace(other_key=twins.get(one.result.subject_key, b"")) if isinstance(one, Replica) else one
+            for one in changes
+        ]
+        for changes in found
     ]
 
 
@@ -199,9 +265,13 @@ def newest_numbers(connection: Connection) -> dict[str, int]:
 def read_notifications(connection: Connection, node: str, after: int) -> list[Notification]:
     """Return the next notifications to a node after a number, at most PAGE, without results of items not copied."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
-    notifications = []
-    for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all():
-        entry = Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
-        changes = leave_out_other_items(connection, node, _with_other_keys(connection, entry))
-        notifications.append(Notification(NotificationPosition(row.number, row.commit_time), changes))
-    return notifications
+    entries = [
+        Entry(0, row.number, row.commit_time, row.lab, unpack_reports(row.reports), ChangeKind(row.kind))
+        for row in connection.execute(query.order_by(_notifications.c.number).limit(PAGE)).all()
+    ]
+    return [
+        Notification(
+            NotificationPosition(entry.sequence, entry.commit_time), leave_out_other_items(connection, node, changes)
+        )
+        for entry, changes in zip(entries, _with_other_keys(connection, entries), strict=True)
+    ]

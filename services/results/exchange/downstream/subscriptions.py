@@ -15,7 +15,7 @@ from services.results.exchange.downstream.copied_items import leave_out_other_it
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications import note_subscription
 from services.results.exchange.model import Replica
-from services.results.exchange.subscribers import add_subscriptions
+from services.results.exchange.subscribers import KEYS_AT_ONCE, add_subscriptions
 from services.results.exchange.tables import subscriptions
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import StoredResult
@@ -72,14 +72,18 @@ def find_open_transactions(connection: Connection) -> set[str]:
     return set(connection.execute(held, {"lock": AdvisoryLock.SUBSCRIPTION}).scalars())
 
 
-def find_active_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
-    """Return the active links between documents of these subjects."""
-    keys = {key for keys in subjects if len(keys) > 1 for key in keys}
-    if not keys:
-        return []
-    either = or_(_links.c.subject_key.in_(keys), _links.c.linked_subject_key.in_(keys))
-    link_ids = connection.execute(select(_links.c.link_id).where(either, _links.c.unlink_time.is_(None))).scalars()
-    return find_links(connection, list(link_ids))
+def find_all_links(connection: Connection, subjects: Sequence[Sequence[bytes]]) -> list[DocumentLink]:
+    """Return the links of these subjects' documents, ended ones too.
+
+    A node that was restored from an older copy would otherwise keep a link that has ended since.
+    """
+    keys = sorted({key for keys in subjects for key in keys})
+    found: set[str] = set()
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = keys[start : start + KEYS_AT_ONCE]
+        either = or_(_links.c.subject_key.in_(some), _links.c.linked_subject_key.in_(some))
+        found.update(connection.execute(select(_links.c.link_id).where(either)).scalars())
+    return find_links(connection, sorted(found)) if found else []
 
 
 def read_subscribed(connection: Connection, node: str, subjects: Sequence[Sequence[bytes]]) -> list[SubscribedSubject]:

@@ -13,6 +13,7 @@ from services.results.exchange.upstream.notification_store import NotificationSt
 from services.results.exchange.upstream.sender import Sender
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.exchange.upstream.subscription_client import SubscriptionClient
+from services.results.exchange.upstream.tree_check import check_tree
 from services.results.limits import ResultsLimits
 from services.results.timing import ResultsTiming
 from services.runtime.background import Job
@@ -45,11 +46,18 @@ class UpstreamLink:
     ) -> None:
         region = settings.jurisdiction
         open_to_nation = Connector(settings.upstream, settings)
+        self._check_seconds = timing.upstream_check
+        self._region = region
+        self._open_to_nation = open_to_nation
         self._stub: ReconnectingStub[ExchangeServiceAsyncStub] = ReconnectingStub(open_to_nation, ExchangeServiceStub)
         self.nation = NationClient(self._stub, region, settings.source_seconds)
         self.subscriptions = SubscriptionClient(self._stub, region, timing)
         self._sender = Sender(store, open_to_nation, region, pepper, clock, timing, limits)
         self._listener = NotificationListener(notifications, open_to_nation, self.subscriptions, region, pepper, timing)
+
+    async def check_tree(self) -> None:
+        """Check that the node above serves this node. Raises BadSetting if it does not. No answer is no fault."""
+        await check_tree(self._open_to_nation, self._region, self._check_seconds)
 
     @property
     def jobs(self) -> tuple[Job, ...]:

@@ -55,6 +55,7 @@ class NotificationListener:
         self._store = store
         self._open_channel = open_channel
         self._subscriptions = subscriptions
+        self._region = jurisdiction
         self._node = format_node(jurisdiction)
         self._pepper = pepper
         self._timing = timing
@@ -136,7 +137,7 @@ class NotificationListener:
 
     async def _subscribe_further(self, changes: Sequence[Change]) -> list[SubscribedSubject]:
         """Subscribe to adverse subjects, and to documents that were linked to a subscribed subject."""
-        further = [key for change in changes if (key := _key_to_subscribe(change))]
+        further = [key for change in changes if (key := _key_to_subscribe(change, self._region))]
         return [
             subscribed
             for start in range(0, len(further), MAX_SUBSCRIBED)
@@ -144,10 +145,12 @@ class NotificationListener:
         ]
 
 
-def _key_to_subscribe(change: Change) -> bytes | None:
+def _key_to_subscribe(change: Change, region: str) -> bytes | None:
     if isinstance(change, AdverseSubject):
         return change.subject_key
     if isinstance(change, DocumentLink) and change.unlink_time is None:
+        if change.source_node == region and change.unlink_node is not None:
+            return None
         return change.document.subject_key
     return None
 

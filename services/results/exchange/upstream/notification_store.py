@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, select, update
 
+from services.domain.instant import Instant
+from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.documents.model import DocumentLink
 from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import add_subscriptions, list_subscribed
+from services.results.labs.cache import LabCache
+from services.results.labs.model import Lab
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import results
+from services.runtime.audit import AuditEvent, AuditKind, AuditTrail
 from services.runtime.clock import Clock
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 
 _positions = tables.notification_positions
 _results = results
+_METHOD = "hutong.exchange.v1.ExchangeService/WatchNotifications"
 _ROW = _positions.c.node == NATION
 
 
@@ -33,7 +40,11 @@ class NotificationStore:
         jurisdiction: str,
         applier: ChangeApplier,
         partitions: PartitionMaintainer,
+        trail: AuditTrail | None = None,
+        labs: LabCache | None = None,
     ) -> None:
+        self._labs = labs
+        self._trail = trail
         self._database = database
         self._clock = clock
         self._jurisdiction = jurisdiction
@@ -68,7 +79,11 @@ class NotificationStore:
         await self._partitions.prepare(
             [change.result.reference_time for change in changes if isinstance(change, Replica)]
         )
-        return await self._database.write(self._apply, changes, position, subscribed)
+        applied = await self._database.write(self._apply, changes, position, subscribed)
+        for change in changes:
+            if isinstance(change, Lab) and self._labs is not None:
+                self._labs.forget(change.uscc)
+        return applied
 
     def _apply(
         self,
@@ -85,7 +100,36 @@ class NotificationStore:
             # Another process of this node may be ahead.
             later = update(_positions).where(_ROW, _positions.c.processed < position.number)
             connection.execute(later.values(processed=position.number, commit_time=position.commit_time))
+        if self._trail is not None and applied.ended_links:
+            self._trail.insert(connection, [_event(self._trail, *one) for one in _removals(applied.ended_links, now)])
         return applied
+
+
+def _removals(links: Sequence[DocumentLink], now: Instant) -> Iterator[tuple[DocumentLink, bytes, Instant]]:
+    for link in links:
+        for document in (link.document, link.linked_document):
+            yield link, document.subject_key, now
+
+
+def _event(trail: AuditTrail, link: DocumentLink, subject_key: bytes, now: Instant) -> AuditEvent:
+    """Return the row of the audit for a link of this node that was removed at another node."""
+    return AuditEvent(
+        int(AuditKind.CHANGE),
+        now,
+        "",
+        "node",
+        format_node(link.unlink_node or NATION),
+        "",
+        "",
+        _METHOD,
+        0,
+        trail.region,
+        trail.name_object(f"links/{link.link_id}"),
+        trail.subject_tag(subject_key, now),
+        0,
+        "",
+        1,
+    )
 
 
 def _with_masks(connection: Connection, changes: Sequence[Change]) -> list[Change]:

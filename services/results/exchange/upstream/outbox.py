@@ -114,9 +114,7 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
 
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     if entry.kind != ChangeKind.RESULTS:
-        found = changes_of(connection, entry)
-        # Links of other nodes are sent by those nodes.
-        return Outgoing(entry, (), [one for one in found if not isinstance(one, DocumentLink) or not one.source_node])
+        return Outgoing(entry, (), [one for one in changes_of(connection, entry) if _is_sent(one, node)])
     # Results imported from another node are sent by that node.
     own = [row for row in find_rows(connection, entry) if row[ORIGIN] == node]
     first = [row for row in own if row[REVISION] == 1 and row[STATE] == ACTIVE]
@@ -129,6 +127,13 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     return Outgoing(
         entry, tubes, [one._replace(other_key=entry.other_keys.get(one.result.report_number, b"")) for one in replicas]
     )
+
+
+def _is_sent(change: Change, node: str) -> bool:
+    """Return whether a node sends a change. Of links that other nodes made, it sends those that were removed here."""
+    if not isinstance(change, DocumentLink) or not change.source_node:
+        return True
+    return change.unlink_node == node and change.unlink_time is not None
 
 
 def _tubes(entry: Entry, key_version: int, upload_time: Instant, node: str, rows: Sequence[Row]) -> ReplicaTubes:

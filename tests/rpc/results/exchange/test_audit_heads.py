@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from pathlib import Path
 
+import pytest
 from hutong.audit.v1.audit_head_pb2 import AuditChain, AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import (
     ListAuditHeadsRequest,
@@ -13,6 +14,8 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     ReplicateRequest,
     ReplicateStart,
 )
+from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.main import run
 from prometheus_client import REGISTRY
 
 from services.audit.heads import ResultsHeadClient
@@ -23,9 +26,11 @@ from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
+from tests.support.processes import hutongd
 from tests.support.results.country import HENAN, open_country
 from tests.support.results.factories import PEPPER
 from tests.support.results.node import settings_for
+from tests.support.secrets import write_secret
 from tests.support.waiting import until
 
 READS = AuditChain.AUDIT_CHAIN_READS
@@ -35,8 +40,10 @@ def make_head(service: str, number: int, mark: int) -> AuditHead:
     return AuditHead(service=service, chain=READS, number=number, head=bytes([mark]) * 32)
 
 
-async def test_heads_of_all_services_are_held_by_the_nation(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Another head of a seal that the nation holds is counted and not taken."""
+async def test_heads_of_all_services_are_held_by_the_nation(
+    tmp_path: Path, sqlite_url: MakeUrl, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The check finds what they contradict. Another head of a seal that the nation holds is counted and not taken."""
     async with open_country(
         tmp_path, sqlite_url, ResultsTiming(sender_heartbeat=0.05, sender_audit_heads=0.05)
     ) as country:
@@ -45,7 +52,7 @@ async def test_heads_of_all_services_are_held_by_the_nation(tmp_path: Path, sqli
             tmp_path, jurisdiction=HENAN, upstream=country.nation.address, results_address=henan.address
         )
         client = ResultsHeadClient(settings)
-        heads = [make_head("policy", 4, 1), make_head("verification", 9, 2)]
+        heads = [make_head("policy", 4, 1), make_head("results", 1_000, 3), make_head("verification", 9, 2)]
         await client.deliver(heads)
         await client.close()
         request = ListAuditHeadsRequest(node=f"nodes/{HENAN}", page_size=1)
@@ -65,6 +72,16 @@ async def test_heads_of_all_services_are_held_by_the_nation(tmp_path: Path, sqli
         await until(are_held)
         expected = [(one.service, LoggedHead(READS, one.number, one.head.hex(), "at the node above")) for one in heads]
         assert await asyncio.to_thread(fetch_held_heads, settings) == expected
+        variables = {"jurisdiction": HENAN, "upstream": country.nation.address, "results_database_url": henan.url}
+        pepper = write_secret(tmp_path / "the pepper", PEPPER.secret)
+        variables |= {"data_dir": str(tmp_path / HENAN), "pepper_file": str(pepper)}
+        done = await asyncio.to_thread(hutongd, "audit", "verify", "results", "--upstream", **variables)
+        assert done.returncode == 1, done.stderr
+        assert "results: missing: seal 1000 of READS, whose head is at the node above" in done.stdout
+        asked = ["--results", country.nation.address, "audit-heads", f"nodes/{HENAN}"]
+        capsys.readouterr()
+        assert await asyncio.to_thread(run, asked) == ExitCode.DONE
+        assert f"policy:1:4:{heads[0].head.hex()}" in capsys.readouterr().out
         start = ReplicateStart(
             node=f"nodes/{HENAN}",
             log_id=str(uuid.uuid4()),

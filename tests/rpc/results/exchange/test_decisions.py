@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.type.interval_pb2 import Interval
+from hutong.exchange.v1.exchange_service_pb2 import ReinstateNodeRequest, RetireNodeRequest
 from hutong.results.v1.lookup_pb2 import (
     LOOKUP_SCOPE_LOCAL,
     LOOKUP_SCOPE_NATIONWIDE,
     LOOKUP_SCOPE_UNSPECIFIED,
     SOURCE_STATE_OK,
+    SOURCE_STATE_RETIRED,
     SOURCE_STATE_UNAVAILABLE,
     LookupScope,
 )
@@ -30,8 +32,9 @@ from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.clocks import ClockAhead
 from tests.support.databases import MakeUrl
+from tests.support.errors import failure_of
 from tests.support.link import Link, link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_member
 from tests.support.results.factories import LAB_NAME, NEGATIVE, POSITIVE, make_document, make_tube
 from tests.support.verification.gate import ANTIGEN, CARE_HOME, HEPATITIS, SCHOOL, Gate, open_gate
 from tests.support.waiting import until
@@ -70,6 +73,11 @@ async def gate(
 ) -> AsyncIterator[Gate]:
     async with open_gate(henan, tmp_path / "gate", sqlite_url, **source_seconds) as opened:
         yield opened
+
+
+async def gate_finds(gate: Gate, reason: int) -> bool:
+    """Return whether a person without results is decided with this reason."""
+    return (await gate.verify(2)).reason == reason
 
 
 async def join_jilin(country: Country, *, ahead: Span = 0, upstream: str = "") -> Member:
@@ -262,6 +270,35 @@ async def test_while_a_province_is_silent_no_decision_is_a_lack(country: Country
     assert [one.results_service for one in decision.next_steps] == [f"nodes/{JILIN}"]
     assert await gate.is_repeatable(decision)
     assert (await gate.verify(1)).reason == VALID
+
+
+async def test_a_retired_nodes_silence_counts_no_more_until_it_comes_back(country: Country, gate: Gate) -> None:
+    """Its stored results stay valid, and a lack is a lack again. Only a silent node that is known can be retired."""
+    jilin = await join_jilin(country)
+    await upload(jilin, 1)
+    await until(lambda: len(country.nation.results()) == 1)
+    exchange = country.nation.exchange
+    retire = RetireNodeRequest(name=f"nodes/{JILIN}", reason="closed for good")
+    assert (await failure_of(exchange.RetireNode(retire)))[1] == "NODE_NOT_SILENT"
+    unknown = await failure_of(exchange.RetireNode(RetireNodeRequest(name="nodes/110000", reason="closed")))
+    assert unknown[1] == "NOT_FOUND"
+    await jilin.node.server.stop(0)
+    silence(country, JILIN)
+    retired = (await exchange.RetireNode(retire)).node
+    assert (retired.retire_reason, retired.HasField("retire_time")) == ("closed for good", True)
+    assert (await exchange.RetireNode(RetireNodeRequest(name=retired.name, reason="again"))).node == retired
+    lack = await gate.verify(2, store_decision=True)
+    assert (lack.reason, lack.refusal_permitted) == (LACK, True)
+    assert sources(lack)[f"nodes/{JILIN}/results"] == SOURCE_STATE_RETIRED
+    assert await gate.is_repeatable(lack)
+    assert (await gate.verify(1)).reason == VALID
+    reinstated = (await exchange.ReinstateNode(ReinstateNodeRequest(name=retired.name))).node
+    assert not reinstated.HasField("retire_time")
+    assert (await gate.verify(2)).reason == UNANSWERED
+    await exchange.RetireNode(retire)
+    async with open_member(country.directory / JILIN, jilin.url, JILIN, upstream=country.nation.address):
+        await until(lambda: (JILIN, None) in country.nation.rows(nodes, "node", "retire_time"))
+        await until(lambda: gate_finds(gate, LACK))
 
 
 @pytest.mark.parametrize("source_seconds", ["4"], indirect=True)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,7 +14,12 @@ from google.type.interval_pb2 import Interval
 from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest
 from hutong.exchange.v1.node_pb2 import SET_ASIDE_REASON_NOT_ITS_OWN, SET_ASIDE_REASON_SECOND_REGISTRATION, SetAside
 from hutong.results.v1 import lab_pb2
-from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.document_link_service_pb2 import (
+    LinkDocumentsRequest,
+    ListLinkedDocumentsRequest,
+    UnlinkDocumentsRequest,
+)
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, GetLabRequest, SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
@@ -30,8 +36,10 @@ from services.results.exchange.upstream.outbox import Page
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.labs.tables import lab_standings, labs
 from services.results.records.tables import results
+from services.results.schema import audit as audit_tables
 from services.results.timeliness.tables import national_delays, national_receive_times
 from services.results.timing import ResultsTiming
+from services.runtime.audit import AuditKind
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.link import link_to
@@ -112,6 +120,38 @@ async def test_a_link_and_its_end_are_at_the_nation(country: Country) -> None:
     await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
     await until(lambda: country.nation.rows(document_links, *columns) == jilin.rows(document_links, *columns))
     assert country.nation.rows(document_links, "unlink_time") != [(None,)]
+
+
+async def test_a_link_removed_at_another_node_is_ended_by_the_node_that_made_it(country: Country) -> None:
+    """All three nodes then have the same end, with the node where the person acted. Jilin audits it with its name."""
+    jilin, henan = await country.join(JILIN), await country.join(HENAN)
+    in_henan = henan.node.of_lab(OTHER_USCC)
+    await in_henan.register()
+    await in_henan.upload(make_tubes(2))
+    await until(lambda: len(country.nation.results()) == 2)
+    pair = {"document": make_document(0), "linked_document": make_document(1), "reason": "two persons"}
+    await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 1)
+    await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+    # Of two links of one pair each keeps its own history.
+    await henan.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
+    await until(lambda: len(country.nation.rows(document_links, "link_id")) == 2)
+    answer = await henan.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
+    assert not answer.document_link.unlink_node
+
+    def ends(member: Member) -> set[tuple[Any, ...]]:
+        return set(member.rows(document_links, "unlink_time", "unlink_node"))
+
+    def told_alike() -> bool:
+        (own,) = ends(jilin)
+        return own[1] == HENAN and ends(henan) == ends(country.nation) and own in ends(henan)
+
+    await until(told_alike)
+    assert None not in [time for time, _ in ends(henan)]
+    listed = await jilin.node.links.ListLinkedDocuments(ListLinkedDocumentsRequest(document=make_document(0)))
+    assert [link.unlink_node for link in listed.document_links] == [f"nodes/{HENAN}"]
+    audited = jilin.rows(audit_tables.rows, "kind", "caller")
+    assert audited.count((int(AuditKind.CHANGE), f"nodes/{HENAN}")) == 2
 
 
 async def test_the_nation_settles_who_speaks_for_a_laboratory_that_two_provinces_registered(country: Country) -> None:

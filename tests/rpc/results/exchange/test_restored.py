@@ -10,13 +10,15 @@ from typing import Any
 import grpc
 import pytest
 from google.type.interval_pb2 import Interval
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.type.v1 import outcome_pb2
 
 from services.domain.instant import to_timestamp
-from services.results.exchange.tables import notification_positions, subscriptions
+from services.results.documents.tables import document_links
+from services.results.exchange.tables import notification_positions, notifications, subscriptions
 from services.results.records.model import ACTIVE, RECALLED
 from services.results.records.tables import report_keys, results
 from services.runtime.clock import SystemClock
@@ -49,7 +51,7 @@ async def recall_everything(member: Member) -> None:
 async def test_followings_that_a_restored_nation_lost_are_renewed(
     tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
 ) -> None:
-    """The subscription was the province's only notification. A later recall still reaches its copies."""
+    """Only the laboratory's registration and the subscription are notifications. A later recall reaches the copies."""
     url = sqlite_url("results")
     async with open_member(tmp_path / "nation", url, "000000") as nation:
         link: Link = await stack.enter_async_context(link_to(nation.address))
@@ -62,9 +64,10 @@ async def test_followings_that_a_restored_nation_lost_are_renewed(
         await jilin.node.register()
         await jilin.node.upload(make_tubes(3))
         await until(lambda: len(nation.results()) == 3)
+        await until(lambda: henan.rows(notification_positions, "processed") == [(1,)])
         copy = Copy(url, tmp_path / "nation.copy")
         await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
-        await until(lambda: henan.rows(notification_positions, "processed") == [(1,)])
+        await until(lambda: henan.rows(notification_positions, "processed") == [(2,)])
     copy.restore()
     nation = await stack.enter_async_context(open_member(tmp_path / "nation", url, "000000"))
     link.lead_to(nation.address)
@@ -159,3 +162,36 @@ def newest(member: Member) -> dict[str, tuple[Any, ...]]:
     keys = dict(member.rows(report_keys, "report_number", "revision"))
     rows = member.rows(results, "report_number", "revision", "state", "outcome")
     return {number: tuple(row) for number, *row in rows if keys.get(number) == row[0]}
+
+
+async def test_restored_nodes_learn_that_a_link_has_ended(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """Jilin, which made and ended it, and Henan, which has a copy, are restored from copies in which it is active."""
+    nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
+    urls = {region: sqlite_url("results") for region in (JILIN, HENAN)}
+
+    def node(region: str) -> contextlib.AbstractAsyncContextManager[Member]:
+        return open_member(tmp_path / region, urls[region], region, upstream=nation.address)
+
+    pair = {"document": make_document(0), "linked_document": make_document(1), "reason": "seen both"}
+    async with node(JILIN) as jilin, node(HENAN) as henan:
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(2))
+        await jilin.node.links.LinkDocuments(LinkDocumentsRequest(**pair))
+        await until(lambda: len(nation.rows(document_links, "link_id")) == 1 and len(nation.results()) == 2)
+        await henan.node.imports.ImportResults(ImportResultsRequest(document=make_document(0)))
+        assert henan.rows(document_links, "unlink_time") == [(None,)]
+        copies = [Copy(url, tmp_path / f"{region}.copy") for region, url in urls.items()]
+        await jilin.node.links.UnlinkDocuments(UnlinkDocumentsRequest(**pair))
+        ended = jilin.rows(document_links, "link_id", "unlink_time")
+        for member in (nation, henan):
+            await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time") == ended)
+    async with node(HENAN):
+        # From here on the nation does not have the notification of the end any more.
+        await until(lambda: min(nation.rows(notifications, "number")) > (1,))
+    for copy in copies:
+        copy.restore()
+    for region in (HENAN, JILIN):
+        async with node(region) as member:
+            await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time") == ended)

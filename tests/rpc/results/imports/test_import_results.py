@@ -14,16 +14,17 @@ import pytest
 from google.type.interval_pb2 import Interval
 from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
-from hutong.results.v1 import lookup_pb2, result_pb2
+from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
-from hutong.results.v1.lab_service_pb2 import CreateLabRequest
+from hutong.results.v1.lab_service_pb2 import CreateLabRequest, SetLabStandingRequest
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResultsRequest
 
-from services.domain.instant import HOUR, to_timestamp
+from services.domain.instant import DAY, HOUR, to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
+from services.results.labs.tables import lab_copies
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
 from services.results.timing import ResultsTiming
@@ -32,13 +33,14 @@ from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import link_to
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member
+from tests.support.results.country import HENAN, JILIN, SHANDONG, Country, Member, open_country, open_member
 from tests.support.results.factories import (
     LAB_NAME,
     OTHER_USCC,
     PENDING,
     PEPPER,
     POSITIVE,
+    REPORTED,
     USCC,
     lab_to_register,
     make_document,
@@ -85,6 +87,7 @@ async def local(member: Member, person: int = 0) -> list[result_pb2.TestResult]:
 
 async def test_imported_results_are_in_the_local_store_with_where_they_are_from(country: Country) -> None:
     jilin, henan = await report_in_jilin(country), await country.join(HENAN)
+    await until(lambda: len(henan.rows(lab_copies, "uscc")) == 1)
     assert await local(henan) == []
     answer = await import_person(henan)
     (original,) = await local(jilin)
@@ -102,6 +105,7 @@ async def test_imported_results_are_in_the_local_store_with_where_they_are_from(
 async def test_importing_again_brings_nothing_and_the_same_request_the_same_answer(country: Country) -> None:
     await report_in_jilin(country)
     henan = await country.join(HENAN)
+    await until(lambda: len(henan.rows(lab_copies, "uscc")) == 1)
     request_id = str(uuid.uuid4())
     first = await import_person(henan, request_id=request_id)
     assert first.imported_count == 1
@@ -150,6 +154,35 @@ async def test_corrections_recalls_and_new_reports_reach_the_copy(country: Count
     assert sorted(told) == [("R0", 1), ("R0", 2), ("R0", 3), ("R100", 1), ("R100", 2)]
     nodes = {node.name: node for node in await country.nation.nodes()}
     assert nodes["nodes/410000"].conflict_count == 0
+
+
+async def test_the_standing_of_a_laboratory_with_copies_follows(sqlite_country: Country) -> None:
+    """The home's word and the nation's count for copies, also at a node that joins later."""
+    jilin, henan = await report_in_jilin(sqlite_country), await sqlite_country.join(HENAN)
+    await import_person(henan)
+
+    async def standings(member: Member) -> list[int]:
+        return [result.lab_standing for result in await local(member)]
+
+    async def alike(member: Member, standing: int) -> bool:
+        return await standings(jilin) == await standings(member) == [standing]
+
+    async def set_standing(member: Member, standing: lab_pb2.LabStanding.ValueType) -> None:
+        since = to_timestamp(REPORTED - DAY)
+        await member.node.labs.SetLabStanding(
+            SetLabStandingRequest(name=LAB_NAME, standing=standing, effective_time=since, reason="false reports")
+        )
+
+    await until(lambda: alike(henan, lab_pb2.LAB_STANDING_AUTHORIZED))
+    await set_standing(jilin, lab_pb2.LAB_STANDING_SUSPENDED)
+    await until(lambda: alike(henan, lab_pb2.LAB_STANDING_SUSPENDED))
+    await set_standing(sqlite_country.nation, lab_pb2.LAB_STANDING_REVOKED)
+    await until(lambda: alike(henan, lab_pb2.LAB_STANDING_REVOKED))
+    # The laboratory is at home in Jilin, so what another node registers does not count there either.
+    shandong = await sqlite_country.join(SHANDONG)
+    await shandong.node.register()
+    await import_person(shandong)
+    await until(lambda: alike(shandong, lab_pb2.LAB_STANDING_REVOKED))
 
 
 async def test_a_copy_is_corrected_and_recalled_by_its_own_node_alone(country: Country) -> None:

@@ -19,7 +19,14 @@ from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.results.country import HENAN, JILIN, SHANDONG, Country, Member, open_country, open_member
-from tests.support.results.factories import LAB_NAME, OTHER_USCC, lab_to_register, make_document, make_tubes
+from tests.support.results.factories import (
+    CENTRAL_USCC,
+    LAB_NAME,
+    OTHER_USCC,
+    lab_to_register,
+    make_document,
+    make_tubes,
+)
 from tests.support.waiting import until
 
 
@@ -66,6 +73,30 @@ async def test_shown_in_henan_it_is_listed_in_jilin_alone_until_it_comes_in(coun
     closed = [each for each in await listed(jilin, include_closed=True) if each.HasField("close_time")]
     assert [each.report_number for each in closed] == ["R0"]
     assert closed[0].close_time.ToMicroseconds() >= closed[0].create_time.ToMicroseconds()
+
+
+async def test_listed_by_two_nodes_it_is_closed_at_both(country: Country) -> None:
+    """The laboratory's code names neither province, and both have registered it."""
+    jilin, henan, shandong = [await country.join(region) for region in (JILIN, HENAN, SHANDONG)]
+    lab = f"labs/{CENTRAL_USCC}"
+    for member in (jilin, henan):
+        await member.node.of_lab(CENTRAL_USCC).register()
+    await until(lambda: sorted(country.nation.rows(lab_homes, "node")) == [(JILIN,), (HENAN,)])
+    await show(shandong, "R0", "R1", lab=lab)
+    for member in (jilin, henan):
+        await wait_for(member, "R0", "R1")
+    await jilin.node.of_lab(CENTRAL_USCC).upload(make_tubes(1))
+    for member in (jilin, henan):
+        await wait_for(member, "R1")
+
+    async def closings(member: Member) -> list[int]:
+        return [one.close_time.ToMicroseconds() for one in await listed(member, include_closed=True)]
+
+    assert await closings(henan) == await closings(jilin)
+    # A raising node that registers the laboratory later does not list the closed one.
+    await until(lambda: ("R0", None) not in shandong.rows(missing_reports, "report_number", "close_time"))
+    await shandong.node.of_lab(CENTRAL_USCC).register()
+    await wait_for(shandong, "R1")
 
 
 async def test_what_another_province_holds_is_missing_nowhere(country: Country) -> None:

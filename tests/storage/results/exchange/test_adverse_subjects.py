@@ -19,7 +19,7 @@ from services.results.documents.store import find_linked
 from services.results.documents.tables import key_pairs
 from services.results.exchange.apply import Arrival
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import read_notifications, repeat_adverse
+from services.results.exchange.downstream.notifications import read_notifications, repeat_missed
 from services.results.exchange.downstream.subscriptions import read_subscribed, subscribe_node
 from services.results.exchange.model import AdverseSubject, Change, Replica
 from services.results.exchange.subscribers import add_subscriptions, find_subscribers
@@ -276,12 +276,12 @@ async def test_a_node_that_begins_again_is_told_again_of_what_it_missed(nation: 
     await receive(nation, JILIN, report(JILIN, 0, POSITIVE), report(JILIN, 1, POSITIVE), report(JILIN, 2))
     await receive(nation, HENAN, report(HENAN, 0), report(HENAN, 2))
     await nation.database.write(subscribe_node, HENAN, [subject_key(2)], NOW)
-    await nation.database.write(repeat_adverse, HENAN, NOW)
-    await nation.database.write(repeat_adverse, SHANDONG, NOW)
+    await nation.database.write(repeat_missed, HENAN, NOW)
+    await nation.database.write(repeat_missed, SHANDONG, NOW)
     assert await told(nation, HENAN) == [subject_key(0)]
     assert await told(nation, SHANDONG) == []
     await nation.database.write(lambda connection: connection.execute(notifications.delete()))
-    await nation.database.write(repeat_adverse, HENAN, NOW)
+    await nation.database.write(repeat_missed, HENAN, NOW)
     assert await told(nation, HENAN) == [subject_key(0)]
 
 

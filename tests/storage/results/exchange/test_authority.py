@@ -12,16 +12,19 @@ from sqlalchemy import select
 from services.domain.instant import DAY
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink, LinkedDocument
-from services.results.documents.store import link_documents
+from services.results.documents.store import link_documents, unlink_documents
 from services.results.documents.tables import document_links
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.downstream.nodes import add_node
+from services.results.exchange.downstream.notifications import read_notifications, repeat_missed
 from services.results.exchange.model import Change, Replica
-from services.results.labs.model import STANDING_UNKNOWN, StandingChange
-from services.results.labs.queries import get_lab
+from services.results.exchange.upstream.outbox import append_registers, read_page
+from services.results.labs.copies import find_known
+from services.results.labs.model import STANDING_UNKNOWN, Lab, StandingChange
+from services.results.labs.queries import create_lab, get_lab
 from services.results.records.model import ACTIVE, NEGATIVE, RECALLED, StoredResult
 from tests.support.databases import MakeUrl
-from tests.support.results.country import HENAN, JILIN
+from tests.support.results.country import HENAN, JILIN, SHANDONG
 from tests.support.results.factories import (
     CENTRAL_USCC,
     NOW,
@@ -110,17 +113,129 @@ async def test_of_two_registrations_without_a_known_home_neither_counts(nation: 
     assert (await nation.database.read(get_lab, CENTRAL_USCC)).standing_at(NOW) == STANDING_UNKNOWN
 
 
-async def test_a_node_ends_only_links_that_it_has_made(nation: Laboratory) -> None:
+def made_link(link_id: str, maker: str = "", **fields: object) -> DocumentLink:
+    """Return a link of the documents 1 and 2."""
     documents = [LinkedDocument(subject_key(person), 1, "") for person in (1, 2)]
-    made = DocumentLink("1-2".ljust(36, "0"), *documents, "", NOW)
+    made = DocumentLink(link_id.ljust(36, "0"), *documents, "", NOW, source_node=maker)
+    return dataclasses.replace(made, **fields)  # type: ignore[arg-type]
+
+
+async def ends(nation: Laboratory) -> list[tuple[object, ...]]:
+    """Return when each link ended, and the node where it was removed."""
+    query = select(document_links.c.unlink_time, document_links.c.unlink_node).order_by(document_links.c.link_id)
+    return await nation.database.read(lambda connection: [tuple(row) for row in connection.execute(query)])
+
+
+async def links_notified(nation: Laboratory, node: str) -> list[DocumentLink]:
+    """Return the links of which a node is notified, in order."""
+    found = await nation.database.read(read_notifications, node, 0)
+    return [change for one in found for change in one.changes if isinstance(change, DocumentLink)]
+
+
+async def test_a_node_ends_only_links_that_it_has_made(nation: Laboratory) -> None:
+    made = made_link("1-2")
     ended = dataclasses.replace(made, unlink_time=NOW)
     await receive(nation, JILIN, made)
     assert (await receive(nation, HENAN, ended)).not_its_own == {HENAN: 1}
-    assert (await receive(nation, HENAN, dataclasses.replace(ended, source_node=JILIN))).not_its_own == {HENAN: 1}
-    query = select(document_links.c.unlink_time)
-    assert await nation.database.read(lambda connection: list(connection.execute(query).scalars())) == [None]
+    # A request of a node without results of either document is set aside, whatever documents it states, and so is one
+    # for an unknown link.
+    await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 3))
+    stated = LinkedDocument(subject_key(3), 1, "")
+    request = dataclasses.replace(ended, source_node=JILIN)
+    forged = dataclasses.replace(request, document=stated, linked_document=stated)
+    for sent in (request, forged, made_link("other", JILIN, unlink_time=NOW)):
+        assert (await receive(nation, HENAN, sent)).not_its_own == {HENAN: 1}
+    assert await ends(nation) == [(None, None)]
     # The nation's own link stands beside the claim.
-    own = dataclasses.replace(made, link_id="own".ljust(36, "0"))
+    own = made_link("own")
     assert (await nation.database.write(link_documents, own)).link_id == own.link_id
     await receive(nation, JILIN, ended)
-    assert await nation.database.read(lambda connection: list(connection.execute(query).scalars())) != [None, None]
+    assert await ends(nation) == [(NOW, None), (None, None)]
+
+
+async def test_the_node_that_made_a_link_is_asked_to_end_it(nation: Laboratory) -> None:
+    """It is asked if the asking node has results of a document. Until it has ended the link, the link holds."""
+    await nation.database.write(add_node, JILIN, NOW)
+    await receive(nation, JILIN, made_link("1-2"))
+    await receive(nation, HENAN, make_lab(OTHER_USCC), report(HENAN, OTHER_USCC, 2))
+    request = made_link("1-2", JILIN, unlink_time=NOW)
+    for _ in range(2):
+        assert not (await receive(nation, HENAN, request)).not_its_own.total()
+    assert await ends(nation) == [(None, HENAN)]
+    asked = await links_notified(nation, JILIN)
+    assert [(one.source_node, one.unlink_time, one.unlink_node) for one in asked] == [(JILIN, None, HENAN)] * 2
+    # Restored from an older copy, the node sends the link as active and is asked again.
+    await receive(nation, JILIN, made_link("1-2"))
+    assert len(await links_notified(nation, JILIN)) == 3
+    await receive(nation, JILIN, made_link("1-2", unlink_time=NOW + 5, unlink_node=HENAN))
+    await receive(nation, JILIN, made_link("1-2"))
+    assert await ends(nation) == [(NOW + 5, HENAN)]
+    assert (await links_notified(nation, JILIN))[-1].unlink_time == NOW + 5
+
+
+async def test_the_node_that_made_a_link_ends_it_and_says_so(nation: Laboratory) -> None:
+    """The node is asked by the nation, and its end goes into its own log. Its copy elsewhere takes over its word."""
+    maker = Laboratory(nation.database, nation.clock, source_node=JILIN)
+    apply = maker.stores.applier.apply
+    await nation.database.write(link_documents, made_link("1-2"))
+    applied = await nation.database.write(
+        apply, [made_link("1-2", JILIN, unlink_node=HENAN)], Arrival(JILIN, NATION, NOW + 9)
+    )
+    assert [link.unlink_node for link in applied.ended_links] == [HENAN]
+    assert await ends(nation) == [(NOW + 9, HENAN)]
+    page = await nation.database.read(read_page, {}, JILIN)
+    sent = [change for commit in page.commits for change in commit.changes]
+    assert [(one.unlink_time, one.unlink_node) for one in sent if isinstance(one, DocumentLink)] == [(NOW + 9, HENAN)]
+    again = await nation.database.write(
+        apply, [made_link("1-2", JILIN, unlink_node=HENAN)], Arrival(JILIN, NATION, NOW)
+    )
+    assert not again.ended_links
+
+
+async def test_a_removal_of_another_nodes_link_is_sent_and_confirmed(nation: Laboratory) -> None:
+    """Of two links of one pair each keeps its history: the own one ends, and the other one is asked to end."""
+    here = Laboratory(nation.database, nation.clock, source_node=HENAN)
+    await nation.database.write(link_documents, made_link("own"))
+    await nation.database.write(here.stores.applier.apply, [made_link("1-2", JILIN)], Arrival(HENAN, NATION, NOW))
+    documents = made_link("own").document, made_link("own").linked_document
+    both = await nation.database.write(unlink_documents, *documents, "two persons", NOW + 1, None, HENAN)
+    assert [(one.link_id[:3], one.unlink_node) for one in both] == [("own", None), ("1-2", HENAN)]
+    await nation.database.write(append_registers, NOW + 1)
+    page = await nation.database.read(read_page, {}, HENAN)
+    sent = [change for commit in page.commits for change in commit.changes if isinstance(change, DocumentLink)]
+    assert {(one.source_node, one.unlink_time, one.unlink_node) for one in sent} == {
+        ("", NOW + 1, None),
+        (JILIN, NOW + 1, HENAN),
+    }
+    ended = made_link("1-2", JILIN, unlink_time=NOW + 7, unlink_node=HENAN)
+    await nation.database.write(here.stores.applier.apply, [ended], Arrival(HENAN, NATION, NOW))
+    assert set(await ends(nation)) == {(NOW + 1, None), (NOW + 7, HENAN)}
+
+
+async def test_every_node_is_notified_of_every_laboratory(nation: Laboratory) -> None:
+    """Of a new one, of a new entry, and of all when a node begins, also before it has replicated anything."""
+    await nation.database.write(add_node, JILIN, NOW)
+    for _ in range(2):
+        await receive(nation, JILIN, make_lab())
+    await receive(nation, JILIN, make_lab(USCC, REVOKED))
+    await nation.database.write(repeat_missed, SHANDONG, NOW)
+
+    async def notified(node: str) -> list[tuple[str, str, int]]:
+        found = await nation.database.read(read_notifications, node, 0)
+        labs = [change for one in found for change in one.changes if isinstance(change, Lab)]
+        return [(lab.uscc, lab.home, lab.standing_at(NOW)) for lab in labs]
+
+    revoked = (USCC, JILIN, lab_pb2.LAB_STANDING_REVOKED)
+    assert [await notified(node) for node in (JILIN, HENAN, SHANDONG)] == [[], [revoked] * 2, [revoked]]
+
+
+async def test_the_nations_word_of_a_laboratory_counts_for_copies(nation: Laboratory) -> None:
+    """Beside this node's own entries if the laboratory is at home here, and in their place otherwise."""
+    await nation.database.write(create_lab, make_lab(), None)
+    sent = make_lab(USCC, REVOKED)
+    for home, standing in ((JILIN, lab_pb2.LAB_STANDING_REVOKED), (HENAN, STANDING_UNKNOWN)):
+        changes = sent.changes if home == JILIN else ()
+        copy = dataclasses.replace(sent, home=home, changes=changes)
+        await nation.database.write(nation.stores.applier.apply, [copy], Arrival(JILIN, NATION, NOW))
+        assert (await nation.database.read(find_known, [USCC]))[USCC].standing_at(NOW) == standing
+    assert await nation.database.read(find_known, [OTHER_USCC]) == {}

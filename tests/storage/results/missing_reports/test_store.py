@@ -9,7 +9,7 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest, CreateLabRespons
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import REGISTRY
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from services.domain.instant import DAY, HOUR, SECOND, Instant
 from services.results.changelog.log import ChangeLog, read_entries
@@ -17,7 +17,7 @@ from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Arrival
 from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notifications import notify_nodes
+from services.results.exchange.downstream.notifications import notify_nodes, read_notifications, repeat_missed
 from services.results.exchange.model import Change
 from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs
@@ -236,6 +236,22 @@ async def test_a_node_that_registers_a_laboratory_gets_what_was_raised_before(st
     await apply(store, make_lab(), sender=JILIN)
     assert await numbers(store) == []
     assert await notification_rows(store) == [(JILIN, 1, ChangeKind.MISSING_REPORTS)]
+
+
+async def test_a_node_that_begins_again_gets_its_missing_reports_again(store: Laboratory) -> None:
+    """Its older notifications are not kept. It gets the closed ones too, as closed."""
+    for node in (JILIN, HENAN):
+        await settle(store, node)
+    await receive(store, MissingReport(USCC, "R1", NOW, NATION), node=NATION, sender=NATION)
+    later = update(nodes).values(newest_notification=7)
+    await store.database.write(lambda connection: connection.execute(delete(notifications)) and None)
+    await store.database.write(lambda connection: connection.execute(later) and None)
+    await store.send([make_tube(1)])
+    await store.database.write(repeat_missed, HENAN, NOW)
+    (notification,) = await store.database.read(read_notifications, HENAN, 7)
+    (report,) = notification.changes
+    assert isinstance(report, MissingReport)
+    assert (report.report_number, report.close_time) == ("R1", NOW)
 
 
 async def test_reports_out_of_time_are_not_chased(store: Laboratory) -> None:

@@ -191,6 +191,9 @@ const (
 	// A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 	// Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 52
+	// The node to be retired has sent something in the last minute. FAILED_PRECONDITION. Stop the node first.
+	// Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
+	ErrorReason_ERROR_REASON_NODE_NOT_SILENT ErrorReason = 80
 	// The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
 	// PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
 	// Example: {"reason":"SAME_APPROVER","domain":"hutong.org","metadata":{"proposer":"supervisors/410000/li"}}
@@ -275,6 +278,7 @@ var (
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
 		44: "ERROR_REASON_BUDGET_EXCEEDED",
 		52: "ERROR_REASON_STREAM_REPLACED",
+		80: "ERROR_REASON_NODE_NOT_SILENT",
 		60: "ERROR_REASON_SAME_APPROVER",
 		61: "ERROR_REASON_NOT_PENDING",
 		62: "ERROR_REASON_CHANGE_GREW",
@@ -333,6 +337,7 @@ var (
 		"ERROR_REASON_NOT_AUTHENTICATED":          43,
 		"ERROR_REASON_BUDGET_EXCEEDED":            44,
 		"ERROR_REASON_STREAM_REPLACED":            52,
+		"ERROR_REASON_NODE_NOT_SILENT":            80,
 		"ERROR_REASON_SAME_APPROVER":              60,
 		"ERROR_REASON_NOT_PENDING":                61,
 		"ERROR_REASON_CHANGE_GREW":                62,
@@ -377,7 +382,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xe3\x0e\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\x85\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -425,7 +430,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
 	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12 \n" +
-	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12\x1e\n" +
+	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12 \n" +
+	"\x1cERROR_REASON_NODE_NOT_SILENT\x10P\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +
 	"\x18ERROR_REASON_NOT_PENDING\x10=\x12\x1c\n" +
 	"\x18ERROR_REASON_CHANGE_GREW\x10>\x12!\n" +

@@ -37,8 +37,10 @@ type DocumentLinkServiceClient interface {
 	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
 	LinkDocuments(ctx context.Context, in *LinkDocumentsRequest, opts ...grpc.CallOption) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
-	// that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
-	// notified of it. With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+	// that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
+	// all nodes, with the name of this node in unlink_node. It does so if the removal comes from the nation, or from a node
+	// with results of either document. Otherwise the link is removed here alone. With the same request_id a repeat returns
+	// the first response; without one it fails with NOT_FOUND.
 	// A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
 	// (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
 	UnlinkDocuments(ctx context.Context, in *UnlinkDocumentsRequest, opts ...grpc.CallOption) (*UnlinkDocumentsResponse, error)
@@ -97,8 +99,10 @@ type DocumentLinkServiceServer interface {
 	// FAILED_PRECONDITION (TOO_MANY_LINKED) if more than 16 documents would belong to one person, which no person holds.
 	LinkDocuments(context.Context, *LinkDocumentsRequest) (*LinkDocumentsResponse, error)
 	// Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
-	// that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
-	// notified of it. With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+	// that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
+	// all nodes, with the name of this node in unlink_node. It does so if the removal comes from the nation, or from a node
+	// with results of either document. Otherwise the link is removed here alone. With the same request_id a repeat returns
+	// the first response; without one it fails with NOT_FOUND.
 	// A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
 	// (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
 	UnlinkDocuments(context.Context, *UnlinkDocumentsRequest) (*UnlinkDocumentsResponse, error)

@@ -49,7 +49,9 @@ type DocumentLink struct {
 	// them.
 	Actor string `protobuf:"bytes,10,opt,name=actor,proto3" json:"actor,omitempty"`
 	// The caller that removed the link, as `actor`.
-	UnlinkActor   string `protobuf:"bytes,11,opt,name=unlink_actor,json=unlinkActor,proto3" json:"unlink_actor,omitempty"`
+	UnlinkActor string `protobuf:"bytes,11,opt,name=unlink_actor,json=unlinkActor,proto3" json:"unlink_actor,omitempty"`
+	// The node where it was removed, "nodes/{region}". Empty while it holds, and if the node that made it removed it.
+	UnlinkNode    string `protobuf:"bytes,12,opt,name=unlink_node,json=unlinkNode,proto3" json:"unlink_node,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -161,11 +163,18 @@ func (x *DocumentLink) GetUnlinkActor() string {
 	return ""
 }
 
+func (x *DocumentLink) GetUnlinkNode() string {
+	if x != nil {
+		return x.UnlinkNode
+	}
+	return ""
+}
+
 var File_hutong_results_v1_link_proto protoreflect.FileDescriptor
 
 const file_hutong_results_v1_link_proto_rawDesc = "" +
 	"\n" +
-	"\x1chutong/results/v1/link.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\"\xd6\x04\n" +
+	"\x1chutong/results/v1/link.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\"\x91\x05\n" +
 	"\fDocumentLink\x12\x18\n" +
 	"\x04name\x18\x01 \x01(\tB\x04\xe2A\x01\bR\x04name\x126\n" +
 	"\x04type\x18\x02 \x01(\x0e2\x1c.hutong.type.v1.DocumentTypeB\x04\xe2A\x01\x03R\x04type\x12)\n" +
@@ -181,7 +190,10 @@ const file_hutong_results_v1_link_proto_rawDesc = "" +
 	"\runlink_reason\x18\t \x01(\tB\x04\xe2A\x01\x03R\funlinkReason\x12\x1a\n" +
 	"\x05actor\x18\n" +
 	" \x01(\tB\x04\xe2A\x01\x03R\x05actor\x12'\n" +
-	"\funlink_actor\x18\v \x01(\tB\x04\xe2A\x01\x03R\vunlinkActor:8\xeaA5\n" +
+	"\funlink_actor\x18\v \x01(\tB\x04\xe2A\x01\x03R\vunlinkActor\x129\n" +
+	"\vunlink_node\x18\f \x01(\tB\x18\xe2A\x01\x03\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\n" +
+	"unlinkNode:8\xeaA5\n" +
 	"\x17hutong.org/DocumentLink\x12\rlinks/{uuid7}*\x05links2\x04linkBn\n" +
 	"\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3"
 

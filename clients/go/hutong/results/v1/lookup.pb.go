@@ -90,6 +90,9 @@ const (
 	SourceState_SOURCE_STATE_NOT_CONFIGURED SourceState = 3
 	// It was not asked, because the look-up left the scope unset. What it may hold is not known.
 	SourceState_SOURCE_STATE_NOT_ASKED SourceState = 4
+	// It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
+	// no longer leaves a decision undetermined.
+	SourceState_SOURCE_STATE_RETIRED SourceState = 5
 )
 
 // Enum value maps for SourceState.
@@ -100,6 +103,7 @@ var (
 		2: "SOURCE_STATE_UNAVAILABLE",
 		3: "SOURCE_STATE_NOT_CONFIGURED",
 		4: "SOURCE_STATE_NOT_ASKED",
+		5: "SOURCE_STATE_RETIRED",
 	}
 	SourceState_value = map[string]int32{
 		"SOURCE_STATE_UNSPECIFIED":    0,
@@ -107,6 +111,7 @@ var (
 		"SOURCE_STATE_UNAVAILABLE":    2,
 		"SOURCE_STATE_NOT_CONFIGURED": 3,
 		"SOURCE_STATE_NOT_ASKED":      4,
+		"SOURCE_STATE_RETIRED":        5,
 	}
 )
 
@@ -553,13 +558,14 @@ const file_hutong_results_v1_lookup_proto_rawDesc = "" +
 	"\vLookupScope\x12\x1c\n" +
 	"\x18LOOKUP_SCOPE_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LOOKUP_SCOPE_LOCAL\x10\x01\x12\x1b\n" +
-	"\x17LOOKUP_SCOPE_NATIONWIDE\x10\x02*\x9b\x01\n" +
+	"\x17LOOKUP_SCOPE_NATIONWIDE\x10\x02*\xb5\x01\n" +
 	"\vSourceState\x12\x1c\n" +
 	"\x18SOURCE_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSOURCE_STATE_OK\x10\x01\x12\x1c\n" +
 	"\x18SOURCE_STATE_UNAVAILABLE\x10\x02\x12\x1f\n" +
 	"\x1bSOURCE_STATE_NOT_CONFIGURED\x10\x03\x12\x1a\n" +
-	"\x16SOURCE_STATE_NOT_ASKED\x10\x04*\x9c\x02\n" +
+	"\x16SOURCE_STATE_NOT_ASKED\x10\x04\x12\x18\n" +
+	"\x14SOURCE_STATE_RETIRED\x10\x05*\x9c\x02\n" +
 	"\x17ClaimedReportMatchState\x12*\n" +
 	"&CLAIMED_REPORT_MATCH_STATE_UNSPECIFIED\x10\x00\x12$\n" +
 	" CLAIMED_REPORT_MATCH_STATE_FOUND\x10\x01\x12+\n" +

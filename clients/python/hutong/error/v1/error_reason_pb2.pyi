@@ -222,6 +222,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
     Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
     """
+    ERROR_REASON_NODE_NOT_SILENT: _ErrorReason.ValueType  # 80
+    """The node to be retired has sent something in the last minute. FAILED_PRECONDITION. Stop the node first.
+    Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
+    """
     ERROR_REASON_SAME_APPROVER: _ErrorReason.ValueType  # 60
     """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.
     PERMISSION_DENIED. The holder of an emergency grant gets it too if it reviews the grant itself.
@@ -480,6 +484,10 @@ Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":
 ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 52
 """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
+"""
+ERROR_REASON_NODE_NOT_SILENT: ErrorReason.ValueType  # 80
+"""The node to be retired has sent something in the last minute. FAILED_PRECONDITION. Stop the node first.
+Example: {"reason":"NODE_NOT_SILENT","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 """
 ERROR_REASON_SAME_APPROVER: ErrorReason.ValueType  # 60
 """The caller proposed the change itself, by this or another certificate or token. Another caller must approve it.

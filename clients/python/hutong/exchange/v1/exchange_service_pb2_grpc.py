@@ -26,10 +26,10 @@ if _version_not_supported:
 
 
 class ExchangeServiceStub(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel):
@@ -38,6 +38,11 @@ class ExchangeServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.AdmitNode = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/AdmitNode',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeResponse.FromString,
+                _registered_method=True)
         self.Replicate = channel.stream_stream(
                 '/hutong.exchange.v1.ExchangeService/Replicate',
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.SerializeToString,
@@ -68,14 +73,33 @@ class ExchangeServiceStub(object):
                 request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.SerializeToString,
                 response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.FromString,
                 _registered_method=True)
+        self.RetireNode = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/RetireNode',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeResponse.FromString,
+                _registered_method=True)
+        self.ReinstateNode = channel.unary_unary(
+                '/hutong.exchange.v1.ExchangeService/ReinstateNode',
+                request_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeRequest.SerializeToString,
+                response_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeResponse.FromString,
+                _registered_method=True)
 
 
 class ExchangeServiceServicer(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
+
+    def AdmitNode(self, request, context):
+        """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+        names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Replicate(self, request_iterator, context):
         """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
@@ -125,7 +149,11 @@ class ExchangeServiceServicer(object):
         subject is named only if it has results of several nodes or several documents. It does not matter which result came
         first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
         recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-        notifications, the nation names again all adverse subjects to which the node is subscribed.
+        notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+        the node's laboratories, and the links of the node that have ended or are to be ended.
+        A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+        begins with the cursor 0, so that copies of results count as they do at their origin.
+        A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,9 +177,35 @@ class ExchangeServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetireNode(self, request, context):
+        """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+        the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+        before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+        unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+        something in the last minute.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReinstateNode(self, request, context):
+        """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+        unchanged. NOT_FOUND if the node never replicated to this one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ExchangeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'AdmitNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.AdmitNode,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeResponse.SerializeToString,
+            ),
             'Replicate': grpc.stream_stream_rpc_method_handler(
                     servicer.Replicate,
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReplicateRequest.FromString,
@@ -182,6 +236,16 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
                     request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.FromString,
                     response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.SerializeToString,
             ),
+            'RetireNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireNode,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeResponse.SerializeToString,
+            ),
+            'ReinstateNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReinstateNode,
+                    request_deserializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeRequest.FromString,
+                    response_serializer=hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'hutong.exchange.v1.ExchangeService', rpc_method_handlers)
@@ -191,11 +255,38 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
+
+    @staticmethod
+    def AdmitNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/AdmitNode',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.AdmitNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Replicate(request_iterator,
@@ -349,6 +440,60 @@ class ExchangeService(object):
             '/hutong.exchange.v1.ExchangeService/ListAuditHeads',
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsRequest.SerializeToString,
             hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ListAuditHeadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/RetireNode',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.RetireNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReinstateNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hutong.exchange.v1.ExchangeService/ReinstateNode',
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeRequest.SerializeToString,
+            hutong_dot_exchange_dot_v1_dot_exchange__service__pb2.ReinstateNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

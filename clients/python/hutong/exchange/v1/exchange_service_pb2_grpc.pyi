@@ -27,16 +27,21 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExchangeServiceStub:
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExchangeServiceAsyncStub: ...
+    AdmitNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.AdmitNodeRequest, _exchange_service_pb2.AdmitNodeResponse]
+    """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+    names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+    """
     Replicate: _grpc.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]
     """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
     acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
@@ -73,7 +78,11 @@ class ExchangeServiceStub:
     subject is named only if it has results of several nodes or several documents. It does not matter which result came
     first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
     recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-    notifications, the nation names again all adverse subjects to which the node is subscribed.
+    notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+    the node's laboratories, and the links of the node that have ended or are to be ended.
+    A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+    begins with the cursor 0, so that copies of results count as they do at their origin.
+    A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -85,16 +94,34 @@ class ExchangeServiceStub:
     `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
     the last one. They are kept for three years. A node that is not known has none.
     """
+    RetireNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]
+    """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+    the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+    before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+    unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+    something in the last minute.
+    """
+    ReinstateNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ReinstateNodeRequest, _exchange_service_pb2.ReinstateNodeResponse]
+    """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+    unchanged. NOT_FOUND if the node never replicated to this one.
+    """
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    AdmitNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.AdmitNodeRequest, _exchange_service_pb2.AdmitNodeResponse]  # type: ignore[assignment]
+    """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+    names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+    """
     Replicate: _aio.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]  # type: ignore[assignment]
     """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
     acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
@@ -131,7 +158,11 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     subject is named only if it has results of several nodes or several documents. It does not matter which result came
     first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
     recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-    notifications, the nation names again all adverse subjects to which the node is subscribed.
+    notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+    the node's laboratories, and the links of the node that have ended or are to be ended.
+    A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+    begins with the cursor 0, so that copies of results count as they do at their origin.
+    A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
     """
     ListNodes: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListNodesRequest, _exchange_service_pb2.ListNodesResponse]  # type: ignore[assignment]
     """Lists the nodes that replicate to this one, in order of their names, paged (AIP-158), with how far behind each is.
@@ -143,13 +174,37 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
     the last one. They are kept for three years. A node that is not known has none.
     """
+    RetireNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]  # type: ignore[assignment]
+    """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+    return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+    the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+    before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+    The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+    unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+    something in the last minute.
+    """
+    ReinstateNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ReinstateNodeRequest, _exchange_service_pb2.ReinstateNodeResponse]  # type: ignore[assignment]
+    """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+    unchanged. NOT_FOUND if the node never replicated to this one.
+    """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes. No
-    document number and no name crosses it. Over TLS the caller's certificate must name the node in its requests, by a
-    DNS name that begins with "{region}.nodes." or a URI whose path is "/nodes/{region}"; otherwise PERMISSION_DENIED
-    (NOT_PERMITTED).
+    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
+    path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
+
+    @_abc_1.abstractmethod
+    def AdmitNode(
+        self,
+        request: _exchange_service_pb2.AdmitNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.AdmitNodeResponse, _abc.Awaitable[_exchange_service_pb2.AdmitNodeResponse]]:
+        """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
+        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
+        names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+        """
 
     @_abc_1.abstractmethod
     def Replicate(
@@ -210,7 +265,11 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         subject is named only if it has results of several nodes or several documents. It does not matter which result came
         first. The nation subscribes the node to the subject at the same time, so that later results, corrections and
         recalls follow as changes. This ends as any subscription does. If a node begins with the cursor 0 and has missed
-        notifications, the nation names again all adverse subjects to which the node is subscribed.
+        notifications, the nation names again all adverse subjects to which the node is subscribed, the missing reports of
+        the node's laboratories, and the links of the node that have ended or are to be ended.
+        A node gets every laboratory of the country that is registered or whose standing changes, and all of them if it
+        begins with the cursor 0, so that copies of results count as they do at their origin.
+        A node gets each of its own links that another node asks it to end, or that the nation has ended (ReplicatedLink).
         """
 
     @_abc_1.abstractmethod
@@ -233,6 +292,31 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
         `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
         the last one. They are kept for three years. A node that is not known has none.
+        """
+
+    @_abc_1.abstractmethod
+    def RetireNode(
+        self,
+        request: _exchange_service_pb2.RetireNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.RetireNodeResponse, _abc.Awaitable[_exchange_service_pb2.RetireNodeResponse]]:
+        """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
+        return it with SOURCE_STATE_RETIRED in place of UNAVAILABLE. Because nodes below take the state of other nodes from
+        the nation, all of them answer alike from the next look-up on. Its stored results stay valid and are found as
+        before. What it had not sent yet is unknown: retire a node only if it is certain that nothing more comes from it.
+        The retirement ends when the node replicates again, or by ReinstateNode. A node that is retired already is returned
+        unchanged. NOT_FOUND if the node never replicated to this one; FAILED_PRECONDITION (NODE_NOT_SILENT) if it sent
+        something in the last minute.
+        """
+
+    @_abc_1.abstractmethod
+    def ReinstateNode(
+        self,
+        request: _exchange_service_pb2.ReinstateNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_exchange_service_pb2.ReinstateNodeResponse, _abc.Awaitable[_exchange_service_pb2.ReinstateNodeResponse]]:
+        """Ends the retirement of a node: from now on its silence counts again. A node that is not retired is returned
+        unchanged. NOT_FOUND if the node never replicated to this one.
         """
 
 def add_ExchangeServiceServicer_to_server(servicer: ExchangeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

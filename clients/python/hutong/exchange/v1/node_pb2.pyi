@@ -30,8 +30,8 @@ class _SetAsideReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SetAsi
     SET_ASIDE_REASON_UNSPECIFIED: _SetAsideReason.ValueType  # 0
     """Not a value that any node returns."""
     SET_ASIDE_REASON_NOT_ITS_OWN: _SetAsideReason.ValueType  # 1
-    """Registrations, standings and reports of a laboratory whose home is another node, and links that another node has
-    made, or their ends. They were not stored. It also counts
+    """Registrations, standings and reports of a laboratory whose home is another node, links that another node has made,
+    and requests to end them from a node that has no results of either document. They were not stored. It also counts
     reports that were stored before the laboratory's home was known, and that a report of the home with the same number
     replaced. A change that comes again is counted again.
     """
@@ -52,8 +52,8 @@ class SetAsideReason(_SetAsideReason, metaclass=_SetAsideReasonEnumTypeWrapper):
 SET_ASIDE_REASON_UNSPECIFIED: SetAsideReason.ValueType  # 0
 """Not a value that any node returns."""
 SET_ASIDE_REASON_NOT_ITS_OWN: SetAsideReason.ValueType  # 1
-"""Registrations, standings and reports of a laboratory whose home is another node, and links that another node has
-made, or their ends. They were not stored. It also counts
+"""Registrations, standings and reports of a laboratory whose home is another node, links that another node has made,
+and requests to end them from a node that has no results of either document. They were not stored. It also counts
 reports that were stored before the laboratory's home was known, and that a report of the home with the same number
 replaced. A change that comes again is counted again.
 """
@@ -140,6 +140,9 @@ class Node(_message.Message):
     CLOCK_SKEW_FIELD_NUMBER: _builtins.int
     CONFLICT_COUNT_FIELD_NUMBER: _builtins.int
     SET_ASIDE_FIELD_NUMBER: _builtins.int
+    RETIRE_TIME_FIELD_NUMBER: _builtins.int
+    RETIRE_REASON_FIELD_NUMBER: _builtins.int
+    RETIRE_ACTOR_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"nodes/{region}"."""
     backlog: _builtins.int
@@ -151,6 +154,10 @@ class Node(_message.Message):
     node's clock then becomes the next revision at the nation. If the report would become another person's, the first
     one counts.
     """
+    retire_reason: _builtins.str
+    """Why it was retired."""
+    retire_actor: _builtins.str
+    """The caller that retired it, like "operators/li". Stated to operators and supervisors alone."""
     @_builtins.property
     def as_of_time(self) -> _timestamp_pb2.Timestamp:
         """The instant, by the node's clock, up to which everything acknowledged there is known here."""
@@ -167,6 +174,10 @@ class Node(_message.Message):
     def set_aside(self) -> _containers.RepeatedCompositeFieldContainer[Global___SetAside]:
         """What the nation did not accept from it, by reason, without reasons that never occurred."""
 
+    @_builtins.property
+    def retire_time(self) -> _timestamp_pb2.Timestamp:
+        """When an operator retired it (ExchangeService.RetireNode), by the nation's clock; absent if it is not retired."""
+
     def __init__(
         self,
         *,
@@ -177,10 +188,13 @@ class Node(_message.Message):
         clock_skew: _duration_pb2.Duration | None = ...,
         conflict_count: _builtins.int = ...,
         set_aside: _abc.Iterable[Global___SetAside] | None = ...,
+        retire_time: _timestamp_pb2.Timestamp | None = ...,
+        retire_reason: _builtins.str = ...,
+        retire_actor: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "clock_skew", b"clock_skew", "contact_time", b"contact_time", "retire_time", b"retire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name", "set_aside", b"set_aside"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "backlog", b"backlog", "clock_skew", b"clock_skew", "conflict_count", b"conflict_count", "contact_time", b"contact_time", "name", b"name", "retire_actor", b"retire_actor", "retire_reason", b"retire_reason", "retire_time", b"retire_time", "set_aside", b"set_aside"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

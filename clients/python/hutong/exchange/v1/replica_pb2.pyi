@@ -323,6 +323,7 @@ class ReplicatedLink(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UNLINK_TIME_FIELD_NUMBER: _builtins.int
     SOURCE_NODE_FIELD_NUMBER: _builtins.int
+    UNLINK_NODE_FIELD_NUMBER: _builtins.int
     KEY_VERSION_FIELD_NUMBER: _builtins.int
     OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
     LINKED_OTHER_SUBJECT_KEY_FIELD_NUMBER: _builtins.int
@@ -338,6 +339,10 @@ class ReplicatedLink(_message.Message):
     """The type of that document."""
     source_node: _builtins.str
     """The node that made it, "nodes/{region}". Empty for the sender."""
+    unlink_node: _builtins.str
+    """The node where a person removed the link, "nodes/{region}", if that is not the node that made it. Without
+    unlink_time it is a request: the node that made the link ends it, and sends its end.
+    """
     key_version: _builtins.int
     """The version of the pepper that made the two subject keys; 0 means 1."""
     other_subject_key: _builtins.bytes
@@ -353,7 +358,9 @@ class ReplicatedLink(_message.Message):
     @_builtins.property
     def unlink_time(self) -> _timestamp_pb2.Timestamp:
         """When the link was removed; absent while it holds. An end that was sent once stays. Only the node that made the link
-        and the nation can end it for other nodes.
+        and the nation can end it for other nodes. If another node sends it to the nation, it is a request: the nation
+        passes it on to the node that made the link, if it has results of either document from the node that asks.
+        Otherwise the request is set aside (NOT_ITS_OWN).
         """
 
     def __init__(
@@ -367,13 +374,14 @@ class ReplicatedLink(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         unlink_time: _timestamp_pb2.Timestamp | None = ...,
         source_node: _builtins.str = ...,
+        unlink_node: _builtins.str = ...,
         key_version: _builtins.int = ...,
         other_subject_key: _builtins.bytes = ...,
         linked_other_subject_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_version", b"key_version", "linked_other_subject_key", b"linked_other_subject_key", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "other_subject_key", b"other_subject_key", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_time", b"unlink_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "key_version", b"key_version", "linked_other_subject_key", b"linked_other_subject_key", "linked_subject_key", b"linked_subject_key", "linked_type", b"linked_type", "name", b"name", "other_subject_key", b"other_subject_key", "source_node", b"source_node", "subject_key", b"subject_key", "type", b"type", "unlink_node", b"unlink_node", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,7 +427,9 @@ Global___ReplicatedLabStanding: _TypeAlias = ReplicatedLabStanding  # noqa: Y015
 
 @_typing.final
 class ReplicatedLab(_message.Message):
-    """A laboratory of the sending node. Its contact stays in its own province."""
+    """A laboratory of the sending node, or from the nation a laboratory of the country with the entries that count: those of
+    its home and of the nation. Its contact stays in its own province.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -429,12 +439,17 @@ class ReplicatedLab(_message.Message):
     AUTHORIZE_TIME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     STANDINGS_FIELD_NUMBER: _builtins.int
+    HOME_NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"labs/{uscc}"."""
     display_name: _builtins.str
     """The registered name."""
     region: _builtins.str
     """The region where it works, a six-digit GB/T 2260 code."""
+    home_node: _builtins.str
+    """The laboratory's home, "nodes/{region}" (SetAsideReason says which node that is). Set by the nation only. Empty if
+    the home is not known.
+    """
     @_builtins.property
     def authorize_time(self) -> _timestamp_pb2.Timestamp:
         """The instant from which it is authorised; absent if it always was."""
@@ -445,7 +460,10 @@ class ReplicatedLab(_message.Message):
 
     @_builtins.property
     def standings(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReplicatedLabStanding]:
-        """The whole standing history, oldest first. The receiver adds the entries that it does not know yet."""
+        """The whole standing history, oldest first. The nation adds the entries that it does not know yet. From the nation it
+        is the history that counts for copies of the laboratory's results. At the laboratory's home it counts beside the
+        home's own entries.
+        """
 
     def __init__(
         self,
@@ -456,10 +474,11 @@ class ReplicatedLab(_message.Message):
         authorize_time: _timestamp_pb2.Timestamp | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         standings: _abc.Iterable[Global___ReplicatedLabStanding] | None = ...,
+        home_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "name", b"name", "region", b"region", "standings", b"standings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authorize_time", b"authorize_time", "create_time", b"create_time", "display_name", b"display_name", "home_node", b"home_node", "name", b"name", "region", b"region", "standings", b"standings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -467,7 +486,9 @@ Global___ReplicatedLab: _TypeAlias = ReplicatedLab  # noqa: Y015
 
 @_typing.final
 class ReplicatedMissingReport(_message.Message):
-    """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory."""
+    """A report that its holder has shown and of which no node has a record, on its way to the node of its laboratory; or the
+    end of that: the nation has the record now.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -475,6 +496,7 @@ class ReplicatedMissingReport(_message.Message):
     REPORT_NUMBER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     RAISING_NODE_FIELD_NUMBER: _builtins.int
+    CLOSE_TIME_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The laboratory, "labs/{uscc}"."""
     report_number: _builtins.str
@@ -485,6 +507,12 @@ class ReplicatedMissingReport(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was shown."""
 
+    @_builtins.property
+    def close_time(self) -> _timestamp_pb2.Timestamp:
+        """When the report was uploaded; absent while no record is known. The nation sends it to every node that may list the
+        missing report, and each of them closes it. The nation itself ignores it.
+        """
+
     def __init__(
         self,
         *,
@@ -492,10 +520,11 @@ class ReplicatedMissingReport(_message.Message):
         report_number: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         raising_node: _builtins.str = ...,
+        close_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "lab", b"lab", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["close_time", b"close_time", "create_time", b"create_time", "lab", b"lab", "raising_node", b"raising_node", "report_number", b"report_number"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,8 +42,10 @@ class DocumentLinkServiceStub:
     """
     UnlinkDocuments: _grpc.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
-    that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
-    notified of it. With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+    that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
+    all nodes, with the name of this node in unlink_node. It does so if the removal comes from the nation, or from a node
+    with results of either document. Otherwise the link is removed here alone. With the same request_id a repeat returns
+    the first response; without one it fails with NOT_FOUND.
     A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
     (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
     """
@@ -64,8 +66,10 @@ class DocumentLinkServiceAsyncStub(DocumentLinkServiceStub):
     """
     UnlinkDocuments: _aio.UnaryUnaryMultiCallable[_document_link_service_pb2.UnlinkDocumentsRequest, _document_link_service_pb2.UnlinkDocumentsResponse]  # type: ignore[assignment]
     """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
-    that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
-    notified of it. With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+    that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
+    all nodes, with the name of this node in unlink_node. It does so if the removal comes from the nation, or from a node
+    with results of either document. Otherwise the link is removed here alone. With the same request_id a repeat returns
+    the first response; without one it fails with NOT_FOUND.
     A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
     (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
     """
@@ -95,8 +99,10 @@ class DocumentLinkServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_document_link_service_pb2.UnlinkDocumentsResponse, _abc.Awaitable[_document_link_service_pb2.UnlinkDocumentsResponse]]:
         """Removes the links between two documents. Atomic; they stay in the history. NOT_FOUND if they are not linked. A link
-        that another node has made is removed here alone; a removal at the nation also takes effect at the nodes that are
-        notified of it. With the same request_id a repeat returns the first response; without one it fails with NOT_FOUND.
+        that another node has made is removed here at once. The removal is also sent to that node, which ends the link for
+        all nodes, with the name of this node in unlink_node. It does so if the removal comes from the nation, or from a node
+        with results of either document. Otherwise the link is removed here alone. With the same request_id a repeat returns
+        the first response; without one it fails with NOT_FOUND.
         A supervisor's unlinking needs a second approver: another supervisor, of the same region or of one that contains it
         (hutong.approval.v1.ApprovalService). The call then unlinks nothing and answers with `pending_change`.
         """

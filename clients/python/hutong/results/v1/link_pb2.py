@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from hutong.type.v1 import identity_pb2 as hutong_dot_type_dot_v1_dot_identity__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/results/v1/link.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\"\xda\x03\n\x0c\x44ocumentLink\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x30\n\x04type\x18\x02 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentTypeB\x04\xe2\x41\x01\x03\x12\x1b\n\rmasked_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x0blinked_type\x18\x04 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentTypeB\x04\xe2\x41\x01\x03\x12\"\n\x14linked_masked_number\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bunlink_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\runlink_reason\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x61\x63tor\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cunlink_actor\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03:8\xea\x41\x35\n\x17hutong.org/DocumentLink\x12\rlinks/{uuid7}*\x05links2\x04linkBn\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1chutong/results/v1/link.proto\x12\x11hutong.results.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dhutong/type/v1/identity.proto\"\x89\x04\n\x0c\x44ocumentLink\x12\x12\n\x04name\x18\x01 \x01(\tB\x04\xe2\x41\x01\x08\x12\x30\n\x04type\x18\x02 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentTypeB\x04\xe2\x41\x01\x03\x12\x1b\n\rmasked_number\x18\x03 \x01(\tB\x04\xe2\x41\x01\x03\x12\x37\n\x0blinked_type\x18\x04 \x01(\x0e\x32\x1c.hutong.type.v1.DocumentTypeB\x04\xe2\x41\x01\x03\x12\"\n\x14linked_masked_number\x18\x05 \x01(\tB\x04\xe2\x41\x01\x03\x12\x14\n\x06reason\x18\x06 \x01(\tB\x04\xe2\x41\x01\x03\x12\x35\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bunlink_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x1b\n\runlink_reason\x18\t \x01(\tB\x04\xe2\x41\x01\x03\x12\x13\n\x05\x61\x63tor\x18\n \x01(\tB\x04\xe2\x41\x01\x03\x12\x1a\n\x0cunlink_actor\x18\x0b \x01(\tB\x04\xe2\x41\x01\x03\x12-\n\x0bunlink_node\x18\x0c \x01(\tB\x18\xe2\x41\x01\x03\xfa\x41\x11\n\x0fhutong.org/Node:8\xea\x41\x35\n\x17hutong.org/DocumentLink\x12\rlinks/{uuid7}*\x05links2\x04linkBn\n\x15org.hutong.results.v1P\x01Z?github.com/hutong/hutong/clients/go/hutong/results/v1;resultsv1\xaa\x02\x11Hutong.Results.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,8 +58,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTLINK'].fields_by_name['actor']._serialized_options = b'\342A\001\003'
   _globals['_DOCUMENTLINK'].fields_by_name['unlink_actor']._loaded_options = None
   _globals['_DOCUMENTLINK'].fields_by_name['unlink_actor']._serialized_options = b'\342A\001\003'
+  _globals['_DOCUMENTLINK'].fields_by_name['unlink_node']._loaded_options = None
+  _globals['_DOCUMENTLINK'].fields_by_name['unlink_node']._serialized_options = b'\342A\001\003\372A\021\n\017hutong.org/Node'
   _globals['_DOCUMENTLINK']._loaded_options = None
   _globals['_DOCUMENTLINK']._serialized_options = b'\352A5\n\027hutong.org/DocumentLink\022\rlinks/{uuid7}*\005links2\004link'
   _globals['_DOCUMENTLINK']._serialized_start=176
-  _globals['_DOCUMENTLINK']._serialized_end=650
+  _globals['_DOCUMENTLINK']._serialized_end=697
 # @@protoc_insertion_point(module_scope)

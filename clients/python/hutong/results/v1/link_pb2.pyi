@@ -35,6 +35,7 @@ class DocumentLink(_message.Message):
     UNLINK_REASON_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     UNLINK_ACTOR_FIELD_NUMBER: _builtins.int
+    UNLINK_NODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"links/{uuid7}"."""
     type: _identity_pb2.DocumentType.ValueType
@@ -55,6 +56,8 @@ class DocumentLink(_message.Message):
     """
     unlink_actor: _builtins.str
     """The caller that removed the link, as `actor`."""
+    unlink_node: _builtins.str
+    """The node where it was removed, "nodes/{region}". Empty while it holds, and if the node that made it removed it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When they were linked."""
@@ -77,10 +80,11 @@ class DocumentLink(_message.Message):
         unlink_reason: _builtins.str = ...,
         actor: _builtins.str = ...,
         unlink_actor: _builtins.str = ...,
+        unlink_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "unlink_time", b"unlink_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "linked_masked_number", b"linked_masked_number", "linked_type", b"linked_type", "masked_number", b"masked_number", "name", b"name", "reason", b"reason", "type", b"type", "unlink_actor", b"unlink_actor", "unlink_reason", b"unlink_reason", "unlink_time", b"unlink_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "create_time", b"create_time", "linked_masked_number", b"linked_masked_number", "linked_type", b"linked_type", "masked_number", b"masked_number", "name", b"name", "reason", b"reason", "type", b"type", "unlink_actor", b"unlink_actor", "unlink_node", b"unlink_node", "unlink_reason", b"unlink_reason", "unlink_time", b"unlink_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,10 @@ class _SourceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceSta
     """This node has no such source."""
     SOURCE_STATE_NOT_ASKED: _SourceState.ValueType  # 4
     """It was not asked, because the look-up left the scope unset. What it may hold is not known."""
+    SOURCE_STATE_RETIRED: _SourceState.ValueType  # 5
+    """It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
+    no longer leaves a decision undetermined.
+    """
 
 class SourceState(_SourceState, metaclass=_SourceStateEnumTypeWrapper):
     """How a source answered."""
@@ -74,6 +78,10 @@ SOURCE_STATE_NOT_CONFIGURED: SourceState.ValueType  # 3
 """This node has no such source."""
 SOURCE_STATE_NOT_ASKED: SourceState.ValueType  # 4
 """It was not asked, because the look-up left the scope unset. What it may hold is not known."""
+SOURCE_STATE_RETIRED: SourceState.ValueType  # 5
+"""It does not answer, and an operator of the nation has retired it. What it had sent before is contained. Its silence
+no longer leaves a decision undetermined.
+"""
 Global___SourceState: _TypeAlias = SourceState  # noqa: Y015
 
 class _ClaimedReportMatchState:

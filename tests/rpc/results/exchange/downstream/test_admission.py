@@ -26,6 +26,7 @@ from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from services.runtime.client.channels import open_channel
 from services.runtime.clock import SystemClock
+from services.runtime.configuration.variables import BadSetting
 from services.storage.pepper_marks import pepper_mark
 from tests.support.certificates import Authority, spiffe
 from tests.support.databases import MakeUrl
@@ -119,6 +120,21 @@ async def test_a_province_is_not_an_upstream(tmp_path: Path, sqlite_url: MakeUrl
             PRECONDITION,
             "NOT_AN_UPSTREAM",
         )
+
+
+async def test_a_node_below_a_node_that_serves_none_does_not_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """Neither below a province, nor below itself by another name of its address. Without an answer it starts."""
+    async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
+        for region in ("410100", JILIN, HENAN):
+            with pytest.raises(BadSetting) as caught:
+                async with open_member(tmp_path / "below", sqlite_url("results"), region, upstream=henan.address):
+                    pass
+            assert str(caught.value) == (
+                f"HUTONG_UPSTREAM does not serve nodes/{region}: nodes/{HENAN} is not the national node; "
+                "give the national node's address"
+            )
+    async with open_member(tmp_path / "alone", sqlite_url("results"), JILIN, upstream=henan.address):
+        pass
 
 
 async def test_a_wrong_clock_is_reported_and_not_refused(country: Country) -> None:

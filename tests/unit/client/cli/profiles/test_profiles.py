@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hutong_client.cli.profiles.profile import PROFILES, read_profile
 
 from tests.support.client.fake_uploads import FakeUploads, serving
 from tests.support.client.laboratory_files import CARDS, line, write_workbook
+from tests.support.pages import block
 
 LAB = "91220502MA000LAB8G"
 TITLES = ("受检人员名", "身份证明", "证件类型", "采集登记", "审批", "判读", "单号", "备注", "采样地区")
@@ -61,7 +63,10 @@ def test_profile_is_guessed_kept_and_used(
     day: Path, address: str, fake: FakeUploads, settings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Titles by their cells, the zone, the address. The rejected row comes back with names that every upload knows."""
-    assert create(day, "--results", address, "--yes") == ExitCode.DONE
+    page = block("clients/python/README.md", "sh", "hutong profile create")
+    shown = page.replace("127.0.0.1:50051", address).replace("next-day.xlsx", str(day)).replace("day.xlsx", str(day))
+    creating, uploading = (shlex.split(line)[1:] for line in shown.splitlines())
+    assert run([*creating, "--yes"]) == ExitCode.DONE
     assert "guessed from its cells" in capsys.readouterr().out
     kept = read_profile("lis")
     assert kept.lab == f"labs/{LAB}"
@@ -72,7 +77,7 @@ def test_profile_is_guessed_kept_and_used(
         if column not in {"", "card_type", "sample_region"}
     )
     assert (settings / "profiles/lis.yaml").stat().st_mode & 0o077 == 0
-    assert run(["upload", str(day), "--profile", "lis"]) == ExitCode.PARTLY
+    assert run(uploading) == ExitCode.PARTLY
     assert len(fake.tubes) == 6
     rejects = day.with_name("day.csv.rejects.csv").read_text(encoding="utf-8-sig")
     assert {"card_no", "report_no", "备注"} <= {*rejects.splitlines()[0].split(",")}

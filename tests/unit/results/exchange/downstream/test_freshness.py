@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_UNAVAILABLE
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
@@ -103,6 +103,22 @@ async def test_a_nodes_state_depends_on_when_it_last_called() -> None:
     ]
     assert [from_timestamp(one.as_of_time) for one in told[:4]] == [NOW, NOW - MINUTE, NOW, NOW]
     assert not told[4].HasField("as_of_time")
+
+
+@in_virtual_time
+async def test_a_retired_node_is_a_source_of_its_own_state_while_it_is_silent() -> None:
+    register = Register(
+        node("130000", contact=NOW - MAX_SILENCE - SECOND)._replace(retire_time=NOW),
+        node("140000", as_of=None, contact=NOW - DAY)._replace(retire_time=NOW),
+        node("210000")._replace(retire_time=NOW),
+        node("220000", contact=NOW - LISTED_FOR - DAY)._replace(retire_time=NOW),
+    )
+    told = await nodes_of(register).sources()
+    assert [(one.node.removeprefix("nodes/"), one.state) for one in told[1:]] == [
+        ("130000", SOURCE_STATE_RETIRED),
+        ("140000", SOURCE_STATE_RETIRED),
+        ("210000", SOURCE_STATE_OK),
+    ]
 
 
 @in_virtual_time

@@ -1,10 +1,21 @@
-"""`hutong uploads get`, `nodes` and `audit-heads`: what has arrived from laboratories and from other nodes."""
+"""`hutong uploads get`, `nodes` and `audit-heads`: what has arrived from laboratories and from other nodes.
+
+`hutong retire-node` and `hutong reinstate-node` say whether the silence of a node counts.
+"""
 
 from __future__ import annotations
 
+import uuid
+
 import click
 from hutong.audit.v1.audit_head_pb2 import AuditChain
-from hutong.exchange.v1.exchange_service_pb2 import HeldAuditHead, ListAuditHeadsRequest, ListNodesRequest
+from hutong.exchange.v1.exchange_service_pb2 import (
+    HeldAuditHead,
+    ListAuditHeadsRequest,
+    ListNodesRequest,
+    ReinstateNodeRequest,
+    RetireNodeRequest,
+)
 from hutong.exchange.v1.node_pb2 import Node as ExchangeNode
 from hutong.exchange.v1.node_pb2 import SetAsideReason
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
@@ -75,6 +86,7 @@ def nodes(node: Node, as_json: bool) -> ExitCode:
             tr("clock ahead"),
             tr("conflicts"),
             tr("set aside"),
+            tr("retired"),
         )
         print_table(columns, map(node_row, found))
     return ExitCode.DONE
@@ -91,7 +103,55 @@ def node_row(it: ExchangeNode) -> tuple[str, ...]:
         f"{it.clock_skew.ToTimedelta().total_seconds():.3f} s" if it.HasField("clock_skew") else "",
         f"{it.conflict_count:,}",
         ", ".join(set_aside),
+        f"{moment(it.retire_time)}: {it.retire_reason}" if it.HasField("retire_time") else "",
     )
+
+
+@click.command(cls=NodeCommand, example='nodes/220000 --reason "closed for good" --results nation.example.org:50051')
+@click.argument("name", metavar="NODE")
+@click.option("--reason", required=True, help="Why the node does not come back, without any identity.")
+@json_option
+@click.pass_obj
+def retire_node(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
+    """Retire NODE, nodes/{region}, which no longer answers. Its silence then leaves no decision undetermined.
+
+    Its stored results stay valid. The retirement ends when the node replicates again, or by reinstate-node.
+    """
+    request = RetireNodeRequest(name=name, reason=reason, request_id=str(uuid.uuid4()))
+    with node.connect() as connection:
+        retired = connection.exchange.RetireNode(request, timeout=CALL_SECONDS).node
+    return _show(retired, as_json)
+
+
+@click.command(cls=NodeCommand, example="nodes/220000 --results nation.example.org:50051")
+@click.argument("name", metavar="NODE")
+@json_option
+@click.pass_obj
+def reinstate_node(node: Node, name: str, as_json: bool) -> ExitCode:
+    """End the retirement of NODE, nodes/{region}. Its silence counts again."""
+    request = ReinstateNodeRequest(name=name, request_id=str(uuid.uuid4()))
+    with node.connect() as connection:
+        reinstated = connection.exchange.ReinstateNode(request, timeout=CALL_SECONDS).node
+    return _show(reinstated, as_json)
+
+
+def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
+    if as_json:
+        print_json(it)
+    elif it.HasField("retire_time"):
+        click.echo(
+            tr(
+                "{name}: retired since {retire_time}, last contact {contact_time}",
+                name=it.name,
+                retire_time=moment(it.retire_time),
+                contact_time=moment(it.contact_time),
+            )
+        )
+    else:
+        click.echo(
+            tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time))
+        )
+    return ExitCode.DONE
 
 
 @click.command("audit-heads", cls=NodeCommand, example="nodes/410000 --results nation.example.org:50051")

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file hutong/results/v1/link.proto.
  */
 export const file_hutong_results_v1_link: GenFile = /*@__PURE__*/
-  fileDesc("ChxodXRvbmcvcmVzdWx0cy92MS9saW5rLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSLaAwoMRG9jdW1lbnRMaW5rEhIKBG5hbWUYASABKAlCBOJBAQgSMAoEdHlwZRgCIAEoDjIcLmh1dG9uZy50eXBlLnYxLkRvY3VtZW50VHlwZUIE4kEBAxIbCg1tYXNrZWRfbnVtYmVyGAMgASgJQgTiQQEDEjcKC2xpbmtlZF90eXBlGAQgASgOMhwuaHV0b25nLnR5cGUudjEuRG9jdW1lbnRUeXBlQgTiQQEDEiIKFGxpbmtlZF9tYXNrZWRfbnVtYmVyGAUgASgJQgTiQQEDEhQKBnJlYXNvbhgGIAEoCUIE4kEBAxI1CgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdW5saW5rX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhsKDXVubGlua19yZWFzb24YCSABKAlCBOJBAQMSEwoFYWN0b3IYCiABKAlCBOJBAQMSGgoMdW5saW5rX2FjdG9yGAsgASgJQgTiQQEDOjjqQTUKF2h1dG9uZy5vcmcvRG9jdW1lbnRMaW5rEg1saW5rcy97dXVpZDd9KgVsaW5rczIEbGlua0JuChVvcmcuaHV0b25nLnJlc3VsdHMudjFQAVo/Z2l0aHViLmNvbS9odXRvbmcvaHV0b25nL2NsaWVudHMvZ28vaHV0b25nL3Jlc3VsdHMvdjE7cmVzdWx0c3YxqgIRSHV0b25nLlJlc3VsdHMuVjFiBnByb3RvMw", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_identity]);
+  fileDesc("ChxodXRvbmcvcmVzdWx0cy92MS9saW5rLnByb3RvEhFodXRvbmcucmVzdWx0cy52MSKJBAoMRG9jdW1lbnRMaW5rEhIKBG5hbWUYASABKAlCBOJBAQgSMAoEdHlwZRgCIAEoDjIcLmh1dG9uZy50eXBlLnYxLkRvY3VtZW50VHlwZUIE4kEBAxIbCg1tYXNrZWRfbnVtYmVyGAMgASgJQgTiQQEDEjcKC2xpbmtlZF90eXBlGAQgASgOMhwuaHV0b25nLnR5cGUudjEuRG9jdW1lbnRUeXBlQgTiQQEDEiIKFGxpbmtlZF9tYXNrZWRfbnVtYmVyGAUgASgJQgTiQQEDEhQKBnJlYXNvbhgGIAEoCUIE4kEBAxI1CgtjcmVhdGVfdGltZRgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXBCBOJBAQMSNQoLdW5saW5rX3RpbWUYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgTiQQEDEhsKDXVubGlua19yZWFzb24YCSABKAlCBOJBAQMSEwoFYWN0b3IYCiABKAlCBOJBAQMSGgoMdW5saW5rX2FjdG9yGAsgASgJQgTiQQEDEi0KC3VubGlua19ub2RlGAwgASgJQhjiQQED+kERCg9odXRvbmcub3JnL05vZGU6OOpBNQoXaHV0b25nLm9yZy9Eb2N1bWVudExpbmsSDWxpbmtzL3t1dWlkN30qBWxpbmtzMgRsaW5rQm4KFW9yZy5odXRvbmcucmVzdWx0cy52MVABWj9naXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvcmVzdWx0cy92MTtyZXN1bHRzdjGqAhFIdXRvbmcuUmVzdWx0cy5WMWIGcHJvdG8z", [file_google_api_field_behavior, file_google_api_resource, file_google_protobuf_timestamp, file_hutong_type_v1_identity]);
 
 /**
  * A link between two documents of one person, so that look-ups by either find the results of both (核酸信息关联).
@@ -101,6 +101,13 @@ export type DocumentLink = Message<"hutong.results.v1.DocumentLink"> & {
    * @generated from field: string unlink_actor = 11;
    */
   unlinkActor: string;
+
+  /**
+   * The node where it was removed, "nodes/{region}". Empty while it holds, and if the node that made it removed it.
+   *
+   * @generated from field: string unlink_node = 12;
+   */
+  unlinkNode: string;
 };
 
 /**

@@ -1,0 +1,77 @@
+"""Removal of a link at another node than the one that made it (docs/exchange.md §7).
+
+The node that made the link alone says that it has ended. It ends the link if the nation passes on a removal. The nation
+passes on a removal of a node that has results of either document. So a false removal does no more harm than false
+results, which a node can state of any person under its own laboratories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, or_, select, update
+
+from services.domain.instant import Instant
+from services.results.documents.key_pairs import find_twins, keys_of
+from services.results.documents.model import DocumentLink
+from services.results.documents.store import find_links, find_sources
+from services.results.documents.tables import document_links
+
+_links = document_links
+
+
+def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
+    """Record at the nation that `node` asks for the end of another node's link. Return whether it may ask.
+
+    It may ask if results of either document came from it. A request for a link that has ended has no effect. A link of
+    the nation itself ends at once.
+    """
+    stored = _find_stored(connection, link)
+    if stored is None:
+        return False
+    if stored.unlink_time is not None:
+        return True
+    # The stored documents count, because a request may state others.
+    if not _has_results_of(connection, keys_of(stored), node):
+        return False
+    values: dict[str, object] = {"unlink_node": node}
+    if not link.source_node:
+        values["unlink_time"] = now
+    connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(values))
+    return True
+
+
+def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
+    """End a link of this node as the nation asks. Return whether it was active.
+
+    A link with an unlink time is ended already at the nation, at that time.
+    """
+    ended = {"unlink_time": now if link.unlink_time is None else link.unlink_time, "unlink_node": link.unlink_node}
+    mine = (_links.c.link_id == link.link_id, _links.c.source_node == "", _links.c.unlink_time.is_(None))
+    return connection.execute(update(_links).where(*mine).values(ended)).rowcount == 1
+
+
+def find_ended(connection: Connection, maker: str) -> Sequence[str]:
+    """Return the ids of a node's links that have ended, or that another node asks to end."""
+    query = select(_links.c.link_id).where(
+        _links.c.source_node == maker, or_(_links.c.unlink_time.is_not(None), _links.c.unlink_node.is_not(None))
+    )
+    return connection.execute(query.order_by(_links.c.link_id)).scalars().all()
+
+
+def is_ended(connection: Connection, link: DocumentLink) -> bool:
+    """Return whether a link has ended here, or another node asks for its end."""
+    stored = _find_stored(connection, link)
+    return stored is not None and (stored.unlink_time is not None or stored.unlink_node is not None)
+
+
+def _find_stored(connection: Connection, link: DocumentLink) -> DocumentLink | None:
+    found = find_links(connection, [link.link_id])
+    return found[0] if found and found[0].source_node == link.source_node else None
+
+
+def _has_results_of(connection: Connection, keys: Sequence[bytes], node: str) -> bool:
+    """Return whether results of any of these documents came from a node. A document may have a key of each version."""
+    twins = find_twins(connection, keys)
+    sources = find_sources(connection, {*keys, *(twins[key] for key in keys if key in twins)})
+    return any(node in nodes for nodes in sources.values())

@@ -1,0 +1,55 @@
+"""Laboratories of all nodes as the nation sends them, so that copies of results count as they do at their origin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import orjson
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.engine import Row
+
+from services.results.labs.model import Lab, StandingChange
+from services.results.labs.queries import find_labs
+from services.results.labs.tables import lab_copies
+
+_copies = lab_copies
+
+
+def store_copy(connection: Connection, lab: Lab, node: str) -> None:
+    """Store a laboratory that the nation has sent to this `node`, in place of what it sent before."""
+    connection.execute(delete(_copies).where(_copies.c.uscc == lab.uscc))
+    connection.execute(
+        insert(_copies).values(
+            uscc=lab.uscc,
+            display_name=lab.display_name,
+            region=lab.region,
+            authorize_time=lab.authorize_time,
+            create_time=lab.create_time,
+            is_elsewhere=lab.home not in ("", node),
+            standings=orjson.dumps(
+                [[one.standing, one.effective_time, one.reason, one.record_time] for one in lab.changes]
+            ),
+        )
+    )
+
+
+def find_known(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
+    """Return laboratories that are registered here or known from the nation, with the entries that count here.
+
+    If another node is a laboratory's home, the entries from the nation count alone. Otherwise those of this node count
+    beside them.
+    """
+    own = find_labs(connection, usccs)
+    rows = connection.execute(select(_copies).where(_copies.c.uscc.in_(usccs))).all()
+    return own | {row.uscc: _merge(row, own) for row in rows}
+
+
+def _merge(row: Row, own: Mapping[str, Lab]) -> Lab:  # type: ignore[type-arg]
+    sent = tuple(StandingChange(*entry) for entry in orjson.loads(row.standings))
+    known = own.get(row.uscc)
+    if known is None or row.is_elsewhere:
+        return Lab(row.uscc, row.display_name, row.region, "", row.authorize_time, row.create_time, sent)
+    others = [change for change in sent if change not in known.changes]
+    changes = sorted([*known.changes, *others], key=lambda change: change.record_time)
+    return replace(known, changes=tuple(changes))
