@@ -30,7 +30,7 @@ GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types protos stubs protos-fresh api include openapi-fresh breaking release soak soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -141,6 +141,9 @@ licences: $(READY) ## Check the licences of all locked packages against deploy/s
 
 types: $(READY) ## Check types (mypy strict)
 	@$(BIN)/mypy
+
+texts: $(READY) ## Bring the catalogue of Chinese texts up to date with the source; fail if a text has no Chinese
+	@$(BIN)/python -m clients.texts
 
 protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md and service-config.json
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \

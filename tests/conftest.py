@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,10 @@ from services.runtime.call import current_call  # noqa: E402
 from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
+
+# Tests read English, whatever language the developer's commands speak. Their processes inherit it.
+os.environ.pop("LANGUAGE", None)
+os.environ["LC_ALL"] = "C.UTF-8"
 
 # Rules are proven, not timed: on a machine that does other things too an example may take its time.
 settings.register_profile("untimed", deadline=None)

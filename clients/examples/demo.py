@@ -23,9 +23,12 @@ from pathlib import Path
 
 from hutong.policy.v1 import policy_service_pb2
 from hutong.results.v1 import lab_service_pb2
-from hutong_client.cli.explanation import explain
+from hutong_client.cli.explanation import describe_next_step, explain, explain_origin
 from hutong_client.connection import DEFAULT_ADDRESSES, Connection, connect
 from hutong_client.errors import HutongError
+from hutong_client.tables.rejected.wording import name_reason
+from hutong_texts import ENGLISH, current_language, english, speaking, tr
+from hutong_texts.language import find_language
 
 from clients.examples.day import LAB
 from clients.examples.faults import DUPLICATE
@@ -44,7 +47,7 @@ _PARTLY = 3
 _EXAMPLE_POLICY = """
 name: jurisdictions/450400/policies/example-care-home
 title: 示例：养老院，48小时核酸或24小时抗原
-source: {title: made up for this demonstration}
+source: {title: 示例文件，仅供演示}
 purposes: [PURPOSE_CARE_HOME]
 test_required:
   window: {duration: 172800s, basis: VALIDITY_BASIS_REPORT_TIME}
@@ -56,7 +59,7 @@ test_required:
 effective_start_time: "2022-12-08T00:00:00+08:00"
 retroactive_reason: a demonstration
 """
-_INVITATION = """
+_INVITATION = english("""
 The node keeps running until Ctrl-C. In another terminal, with .venv/bin on the PATH:
 
   hutong lookup --number {number}
@@ -65,7 +68,7 @@ The node keeps running until Ctrl-C. In another terminal, with .venv/bin on the 
   hutong policy resolve --region 310104 --purpose city-transport --effective-time "2022-08-04 23:59:59+08:00"
   grpcurl -plaintext {results} list
   sh clients/examples/grpcurl/11-create-lab.sh   # and the others, in the order of their numbers
-"""
+""")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,22 +81,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     stay = parser.parse_args(arguments).stay
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ExitStack() as stack:
+    with speaking(find_language(os.environ)), ExitStack() as stack:
         where = Path(".hutong") if stay else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hutong-")))
         started = time.monotonic()
         try:
-            print(f"Hutong: one laboratory's day, from an empty disk to decisions. Data in {where}.", flush=True)
+            print(
+                tr("Hutong: one laboratory's day, from an empty disk to decisions. Data in {where}.", where=where),
+                flush=True,
+            )
             node = stack.enter_context(running_node(where, _stay_addresses() if stay else None, variables=PATIENT))
             play(node, where)
-            print(f"\nAll answers are as expected, after {time.monotonic() - started:.0f} s.", flush=True)
+            print(
+                tr("\nAll answers are as expected, after {seconds:.0f} s.", seconds=time.monotonic() - started),
+                flush=True,
+            )
             if stay:
                 print(_invite(node), flush=True)
                 signal.pause()
         except (StoryDiffers, NotServing, HutongError) as failure:
-            print(f"\nNot as expected: {failure}", file=sys.stderr)
+            print(tr("\nNot as expected: {failure}", failure=failure), file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("\nStopping.", flush=True)
+            print(tr("\nStopping."), flush=True)
     return 0
 
 
@@ -104,7 +113,12 @@ def play(node: Node, where: Path) -> None:
         StoryDiffers: an answer differs; the text lists all differences.
     """
     announce(
-        "Three services are running: " + ", ".join(f"{name} at {address}" for name, address in node.addresses.items())
+        tr(
+            "Three services are running: {services}",
+            services=", ".join(
+                (tr("{name} at {address}", name=name, address=address) for name, address in node.addresses.items())
+            ),
+        )
     )
     with connect(environment=node.environment) as connection:
         _register_labs(connection)
@@ -124,15 +138,15 @@ def _stay_addresses() -> dict[str, str]:
 def _register_labs(connection: Connection) -> None:
     for lab in LABS:
         connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=CALL_SECONDS)
-    announce("Laboratories registered: " + ", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS))
+    announce(tr("Laboratories registered: {labs}", labs=", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS)))
 
 
 def _publish_policies(node: Node, where: Path) -> None:
-    announce(f"The policies of 2022: hutong policy apply -f {os.path.relpath(POLICIES)}")
+    announce(tr("The policies of 2022: hutong policy apply -f {policies}", policies=os.path.relpath(POLICIES)))
     _apply(node, POLICIES)
     example = where / "example-care-home.yaml"
     example.write_text(_EXAMPLE_POLICY, encoding="utf-8")
-    announce(f"A policy that is made up: hutong policy apply -f {example}")
+    announce(tr("A policy that is made up: hutong policy apply -f {example}", example=example))
     _apply(node, example)
 
 
@@ -141,33 +155,70 @@ def _apply(node: Node, policies: Path) -> None:
     for item in run_hutong(node, "policy", "apply", "-f", str(policies), "--yes")["policies"]:
         policy = item["policy"]
         start = datetime.fromisoformat(policy["effective_start_time"]).astimezone(_CHINA)
-        print(f"  {item['action']}, from {start:%Y-%m-%d}  {policy['title']}", flush=True)
+        print(
+            tr(
+                "  {action}, from {start:%Y-%m-%d}  {title}",
+                action=tr(item["action"]),
+                start=start,
+                title=tr(policy["title"]),
+            ),
+            flush=True,
+        )
         lifted = 0
         for override in item.get("overrides", ()):
             lifted += "lift" in override
             if "basis" in override:
-                print(f"    {override['floor']} sets the basis of {override['policy']}", flush=True)
+                print(
+                    tr(
+                        "    {floor} sets the basis of {policy}",
+                        floor=override["floor"],
+                        policy=override["policy"],
+                    ),
+                    flush=True,
+                )
         if lifted:
-            print(f"    lifts what {lifted} policies ask for", flush=True)
+            print(tr("    lifts what {lifted} policies ask for", lifted=lifted), flush=True)
 
 
 def _upload_day(node: Node, where: Path) -> None:
     # The file is copied, because the command writes its journal and the rejected rows beside the file.
     day = Path(shutil.copy(DAY, where))
-    announce(f"The laboratory's day, {PEOPLE + WRONG} rows of which {WRONG} are wrong: hutong upload {day} --lab {LAB}")
+    announce(
+        tr(
+            "The laboratory's day, {rows} rows of which {wrong} are wrong: hutong upload {day} --lab {lab}",
+            rows=PEOPLE + WRONG,
+            wrong=WRONG,
+            day=day,
+            lab=LAB,
+        )
+    )
     answer = run_hutong(node, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
-    print("  accepted {accepted}, duplicates {duplicates}, rejected {rejected}".format(**answer))
+    counted = {key: answer[key] for key in ("accepted", "duplicates", "rejected")}
+    print("  " + tr("accepted {accepted}, duplicates {duplicates}, rejected {rejected}", **counted))
     examples = _first_rejected(Path(answer["rejects_file"]))
     for reason, rows in answer["rejected_by_reason"].items():
-        print(f"  {rows:5} {reason}, as in {examples[reason]}", flush=True)
+        print(
+            tr("  {rows:5} {reason}, as in {example}", rows=rows, reason=show_reason(reason), example=examples[reason]),
+            flush=True,
+        )
     with DAY.with_suffix(".wrong.csv").open(encoding="utf-8", newline="") as file:
         expected = Counter(row["expected"] for row in csv.DictReader(file))
     duplicates = expected.pop(DUPLICATE)
     # On a node that was started before, all rows that were accepted the first time are duplicates.
     if answer["accepted"] + answer["duplicates"] != PEOPLE + duplicates or answer["rejected_by_reason"] != expected:
         raise StoryDiffers(
-            f"the upload should accept {PEOPLE}, find {duplicates} duplicates and reject {dict(expected)}"
+            tr(
+                "the upload should accept {people}, find {duplicates} duplicates and reject {expected}",
+                people=PEOPLE,
+                duplicates=duplicates,
+                expected=dict(expected),
+            )
         )
+
+
+def show_reason(reason: str) -> str:
+    """Format a reason for people: its name, and in Chinese its words."""
+    return reason if current_language() == ENGLISH else f"{name_reason(reason)}（{reason}）"
 
 
 def _first_rejected(rejects: Path) -> dict[str, str]:
@@ -175,7 +226,15 @@ def _first_rejected(rejects: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     with rejects.open(encoding="utf-8-sig", newline="") as file:
         for row in csv.DictReader(file):
-            found.setdefault(row["reasons"], f"row {row['row']}, {row['fields']}: {row['descriptions']}")
+            found.setdefault(
+                row["reasons"],
+                tr(
+                    "row {row}, {fields}: {descriptions}",
+                    row=row["row"],
+                    fields=row["fields"],
+                    descriptions=row["descriptions"],
+                ),
+            )
     return found
 
 
@@ -189,27 +248,29 @@ def _ask_for_decisions(connection: Connection) -> None:
     @cache
     def title_of(name: str) -> str:
         request = policy_service_pb2.GetPolicyRequest(name=name)
-        return f"“{connection.policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title}”"
+        return f"“{tr(connection.policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title)}”"
 
-    announce("Travellers. The first decision in full, as `hutong verify` shows it:")
+    announce(tr("Travellers. The first decision in full, as `hutong verify` shows it:"))
     differences = []
     for number, scene in enumerate(build_scenes(DAY), start=1):
         decision = connection.verification.Verify(scene.request, timeout=CALL_SECONDS).decision
         lines = explain(decision, title_of)
         if number > 1:
             floor = [
-                line for line in lines if line.startswith("  Floor:") and scene.expected.floor and line not in lines[:3]
+                line
+                for line in lines
+                if line.startswith(f"  {tr('Floor')}:") and scene.expected.floor and line not in lines[:3]
             ]
             weighed = [line for line in lines if line.startswith("    ") and scene.expected.use]
-            origin = [line for line in lines if line.startswith("  Origin not known")]
+            origin = [line for line in lines if line == explain_origin(decision)]
             lines = [
                 *lines[:3],
                 *origin,
                 *floor,
                 *weighed,
-                *(f"  To do: {item.description}" for item in decision.next_steps),
+                *(tr("  To do: {item}", item=describe_next_step(item)) for item in decision.next_steps),
             ]
-        print("\n".join(["", f"{number:2}. {scene.title}", *(f"    {line}" for line in lines)]), flush=True)
+        print("\n".join(["", f"{number:2}. {tr(scene.title)}", *(f"    {line}" for line in lines)]), flush=True)
         differences += [f"scene {number}, {difference}" for difference in scene.expected.differences(decision)]
     if differences:
         raise StoryDiffers("; ".join(differences))
@@ -218,7 +279,7 @@ def _ask_for_decisions(connection: Connection) -> None:
 def _invite(node: Node) -> str:
     """Return commands to try on the running node. The number belongs to the invented person of the first scene."""
     number = build_scenes(DAY)[0].request.document.number
-    return _INVITATION.format(number=number, results=node.addresses["results"])
+    return tr(_INVITATION, number=number, results=node.addresses["results"])
 
 
 if __name__ == "__main__":

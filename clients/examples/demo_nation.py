@@ -38,6 +38,8 @@ from hutong.verification.v1 import decision_pb2, verification_service_pb2
 from hutong_client.cli.explanation import explain
 from hutong_client.connection import Connection, connect
 from hutong_client.errors import HutongError
+from hutong_texts import english, speaking, tr
+from hutong_texts.language import find_language
 
 from clients.examples.day import LAB
 from clients.examples.demo import DAY, POLICIES
@@ -58,7 +60,7 @@ _HOTEL = purpose_pb2.PURPOSE_HOTEL
 _EXAMPLE_RULE = """
 name: jurisdictions/370000/policies/example-hotel
 title: 示例：住宿，72小时
-source: {title: made up for this demonstration}
+source: {title: 示例文件，仅供演示}
 purposes: [PURPOSE_HOTEL]
 test_required:
   window: {duration: 259200s, basis: VALIDITY_BASIS_REPORT_TIME}
@@ -67,6 +69,8 @@ effective_start_time: "2022-08-01T00:00:00+08:00"
 effective_end_time: "2022-09-13T00:00:00+08:00"
 retroactive_reason: a demonstration
 """
+_NAMES = (english("Nation"), english("Jilin"), english("Henan"), english("Shandong"))
+"""The nodes, in the order of their start."""
 _WAIT_SECONDS = 60.0
 """The longest wait for a change to reach another node, with a wide margin for a slow machine."""
 _PARTLY = 3
@@ -107,17 +111,20 @@ def main() -> int:
     """Run the demonstration and return its exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
-    with ExitStack() as stack:
+    with speaking(find_language(os.environ)), ExitStack() as stack:
         where = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hutong-nation-")))
         try:
-            print("Hutong: a nation, three provinces and one traveller.", flush=True)
+            print(tr("Hutong: a nation, three provinces and one traveller."), flush=True)
             play(Country(stack, where), where)
-            print(f"\nAll answers are as expected, after {time.monotonic() - started:.0f} s.", flush=True)
+            print(
+                tr("\nAll answers are as expected, after {seconds:.0f} s.", seconds=time.monotonic() - started),
+                flush=True,
+            )
         except (StoryDiffers, NotServing, HutongError) as failure:
-            print(f"\nNot as expected: {failure}", file=sys.stderr)
+            print(tr("\nNot as expected: {failure}", failure=failure), file=sys.stderr)
             return 1
         except KeyboardInterrupt:
-            print("\nStopping.", flush=True)
+            print(tr("\nStopping."), flush=True)
     return 0
 
 
@@ -130,8 +137,17 @@ def play(country: Country, where: Path) -> None:
     for name, region in {"Nation": "000000", **PROVINCES}.items():
         node = country.start(name, region)
         print(
-            f"  {name}, nodes/{region}: "
-            + ", ".join(f"{service} at {address}" for service, address in node.addresses.items())
+            tr(
+                "  {name}, nodes/{region}: {services}",
+                name=tr(name),
+                region=region,
+                services=", ".join(
+                    (
+                        tr("{name} at {address}", name=service, address=address)
+                        for service, address in node.addresses.items()
+                    )
+                ),
+            )
         )
     _publish(country, where)
     _upload(country, where)
@@ -143,7 +159,7 @@ def play(country: Country, where: Path) -> None:
 
 
 def _publish(country: Country, where: Path) -> None:
-    announce("Each node publishes its own policies of 2022, and the provinces receive those of the nation:")
+    announce(tr("Each node publishes its own policies of 2022, and the provinces receive those of the nation:"))
     for name, stems in _PUBLISHERS.items():
         mine = where / f"policies-{name}"
         mine.mkdir()
@@ -153,12 +169,17 @@ def _publish(country: Country, where: Path) -> None:
         if name == "Shandong":
             (mine / "00-example.yaml").write_text(_EXAMPLE_RULE, encoding="utf-8")
         applied = run_hutong(country.nodes[name], "policy", "apply", "-f", str(mine), "--yes")["policies"]
-        print(f"  {name}: {len(applied)} policies", flush=True)
+        print(tr("  {name}: {count} policies", name=tr(name), count=len(applied)), flush=True)
     notice = "jurisdictions/000000/policies/notice-81"
     begun = time.monotonic()
     for name in PROVINCES:
-        _await(f"the notice in {name}", partial(_has_policy, country.calls[name], notice))
-    print(f"  The national notice binds in all three provinces, {time.monotonic() - begun:.2f} s after the last upload")
+        _await(tr("the notice in {name}", name=tr(name)), partial(_has_policy, country.calls[name], notice))
+    print(
+        tr(
+            "  The national notice binds in all three provinces, {seconds:.2f} s after the last upload",
+            seconds=time.monotonic() - begun,
+        )
+    )
 
 
 def _has_policy(calls: Connection, name: str) -> bool:
@@ -171,25 +192,33 @@ def _has_policy(calls: Connection, name: str) -> bool:
 def _upload(country: Country, where: Path) -> None:
     jilin = country.nodes["Jilin"]
     country.calls["Jilin"].labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=CALL_SECONDS)
-    announce(f"A laboratory in Tonghua uploads its day in Jilin: hutong upload lab-day.csv --lab {LAB}")
+    announce(tr("A laboratory in Tonghua uploads its day in Jilin: hutong upload lab-day.csv --lab {lab}", lab=LAB))
     day = Path(shutil.copy(DAY, where))
     answer = run_hutong(jilin, "upload", str(day), "--lab", LAB, exit_code=_PARTLY)
     begun = time.monotonic()
     if answer["accepted"] != PEOPLE:
-        raise StoryDiffers(f"the upload should accept {PEOPLE} rows and accepted {answer['accepted']}")
-    _await("the day at the nation", lambda: country.replicated().get("nodes/220000") == 0)
-    print(f"  accepted {answer['accepted']}; at the nation {time.monotonic() - begun:.2f} s after the acknowledgement")
+        raise StoryDiffers(
+            tr("the upload should accept {people} rows and accepted {answer}", people=PEOPLE, answer=answer["accepted"])
+        )
+    _await(tr("the day at the nation"), lambda: country.replicated().get("nodes/220000") == 0)
+    print(
+        tr(
+            "  accepted {answer}; at the nation {seconds:.2f} s after the acknowledgement",
+            answer=answer["accepted"],
+            seconds=time.monotonic() - begun,
+        )
+    )
 
 
 def _walk(country: Country, traveller: Report) -> None:
-    announce("The traveller goes to a hotel in Zhengzhou. Henan asks its own store, and then the nation:")
+    announce(tr("The traveller goes to a hotel in Zhengzhou. Henan asks its own store, and then the nation:"))
     soon = traveller.reported + timedelta(hours=20)
     question = ask(traveller, "410105", _HOTEL, soon)
     until = traveller.reported + timedelta(hours=48)
     rule = "410000/recognition-from-outside"
     decision = _verify(country, "Henan", question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
     _print(country, "Henan", decision)
-    announce("The same evening in Qingdao, Shandong:")
+    announce(tr("The same evening in Qingdao, Shandong:"))
     question = ask(traveller, "370202", _HOTEL, soon)
     decision = _verify(country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="RECORD"))
     _print(country, "Shandong", decision)
@@ -198,13 +227,13 @@ def _walk(country: Country, traveller: Report) -> None:
 def _print(country: Country, name: str, decision: decision_pb2.Decision) -> None:
     def title_of(policy: str) -> str:
         request = policy_service_pb2.GetPolicyRequest(name=policy)
-        return f"“{country.calls[name].policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title}”"
+        return f"“{tr(country.calls[name].policies.GetPolicy(request, timeout=CALL_SECONDS).policy.title)}”"
 
     print("\n".join(f"    {line}" for line in explain(decision, title_of)), flush=True)
 
 
 def _kill_the_nation(country: Country, traveller: Report) -> None:
-    announce("The national node is killed. An unavailable source is never a ground to refuse the holder:")
+    announce(tr("The national node is killed. An unavailable source is never a ground to refuse the holder:"))
     nation = country.nodes["Nation"]
     nation.kill("results")
     nation.kill("policy")
@@ -213,14 +242,14 @@ def _kill_the_nation(country: Country, traveller: Report) -> None:
     bare.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     decision = _verify(country, "Henan", bare, Expected("UNDETERMINED", "SOURCE_UNAVAILABLE"))
     if decision.refusal_permitted:
-        raise StoryDiffers("a refusal was permitted while the nation could not be reached")
-    print("    Without a paper report: UNDETERMINED, and no refusal is permitted", flush=True)
+        raise StoryDiffers(tr("a refusal was permitted while the nation could not be reached"))
+    print(tr("    Without a paper report: UNDETERMINED, and no refusal is permitted"), flush=True)
     shown = ask(traveller, "410105", _HOTEL, soon, traveller.shown())
     shown.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     _verify(
         country, "Henan", shown, Expected("RECOGNIZED", "VALID", "410000/recognition-from-outside", basis="PRESENTED")
     )
-    print("    With the paper report: RECOGNIZED, with equal force, under the last known floor", flush=True)
+    print(tr("    With the paper report: RECOGNIZED, with equal force, under the last known floor"), flush=True)
     nation.start("results", "policy")
     begun = time.monotonic()
 
@@ -228,13 +257,19 @@ def _kill_the_nation(country: Country, traveller: Report) -> None:
         decision = country.calls["Henan"].verification.Verify(bare, timeout=CALL_SECONDS).decision
         return decision.outcome == decision_pb2.DECISION_OUTCOME_RECOGNIZED
 
-    _await("recognition after the nation's return", recognised)
-    print(f"    The nation is running: recognised by record again {time.monotonic() - begun:.2f} s later", flush=True)
+    _await(tr("recognition after the nation's return"), recognised)
+    print(
+        tr(
+            "    The nation is running: recognised by record again {seconds:.2f} s later",
+            seconds=time.monotonic() - begun,
+        ),
+        flush=True,
+    )
 
 
 def _show_missing_report(country: Country) -> None:
     announce(
-        "In Shandong a person shows a report without a record. The laboratory's node learns of the missing report:"
+        tr("In Shandong a person shows a report without a record. The laboratory's node learns of the missing report:")
     )
     traveller, _ = find_travellers(DAY)
     unknown = Report("韦示例", "450403188009090041", LAB, "TH-LATE-1", traveller.sampled, traveller.reported)
@@ -247,17 +282,25 @@ def _show_missing_report(country: Country) -> None:
     missing = country.calls["Jilin"].missing_reports
     request = missing_report_service_pb2.ListMissingReportsRequest()
     _await(
-        "the missing report in Jilin", lambda: missing.ListMissingReports(request, timeout=CALL_SECONDS).missing_reports
+        tr("the missing report in Jilin"),
+        lambda: missing.ListMissingReports(request, timeout=CALL_SECONDS).missing_reports,
     )
     listed = run_hutong(country.nodes["Jilin"], "missing-reports")["missing_reports"]
     if [item["report_number"] for item in listed] != [unknown.report_number]:
-        raise StoryDiffers(f"Jilin should list {unknown.report_number} as missing")
-    print(f"    hutong missing-reports in Jilin: labs/{LAB} is to upload {unknown.report_number}", flush=True)
+        raise StoryDiffers(tr("Jilin should list {report_number} as missing", report_number=unknown.report_number))
+    print(
+        tr(
+            "    hutong missing-reports in Jilin: labs/{lab} is to upload {report_number}",
+            lab=LAB,
+            report_number=unknown.report_number,
+        ),
+        flush=True,
+    )
 
 
 def _recall(country: Country, other: Report) -> None:
     announce(
-        "Henan imports a person's results. The laboratory recalls one in Jilin, and the copy in Henan is recalled:"
+        tr("Henan imports a person's results. The laboratory recalls one in Jilin, and the copy in Henan is recalled:")
     )
     henan, jilin = country.calls["Henan"], country.calls["Jilin"]
     document = ask(other, "410105", _HOTEL, other.reported).document
@@ -265,7 +308,7 @@ def _recall(country: Country, other: Report) -> None:
         import_service_pb2.ImportResultsRequest(document=document), timeout=CALL_SECONDS
     )
     if [result.source_node for result in imported.test_results] != ["nodes/220000"]:
-        raise StoryDiffers("Henan should import one result of Jilin")
+        raise StoryDiffers(tr("Henan should import one result of Jilin"))
     jilin.results_admin.RecallResults(
         results_admin_service_pb2.RecallResultsRequest(
             lab=f"labs/{LAB}",
@@ -283,8 +326,11 @@ def _recall(country: Country, other: Report) -> None:
         found = henan.results.LookupLatest(look_up, timeout=CALL_SECONDS)
         return any(result.state == result_pb2.RESULT_STATE_RECALLED for result in found.out_of_region)
 
-    _await("the recall in Henan", recalled)
-    print(f"    recalled in Henan's own store {time.monotonic() - begun:.2f} s after Jilin's answer", flush=True)
+    _await(tr("the recall in Henan"), recalled)
+    print(
+        tr("    recalled in Henan's own store {seconds:.2f} s after Jilin's answer", seconds=time.monotonic() - begun),
+        flush=True,
+    )
 
 
 def _verify(
@@ -293,7 +339,7 @@ def _verify(
     decision = country.calls[name].verification.Verify(question, timeout=CALL_SECONDS).decision
     differences = expected.differences(decision)
     if differences:
-        raise StoryDiffers(f"in {name}: " + "; ".join(differences))
+        raise StoryDiffers(tr("in {name}: {differences}", name=tr(name), differences="; ".join(differences)))
     return decision
 
 
@@ -301,7 +347,9 @@ def _await(what: str, condition: Callable[[], Any]) -> None:
     until = time.monotonic() + _WAIT_SECONDS
     while not condition():
         if time.monotonic() > until:
-            raise StoryDiffers(f"{what} did not happen within {_WAIT_SECONDS:.0f} s")
+            raise StoryDiffers(
+                tr("{what} did not happen within {wait_seconds:.0f} s", what=what, wait_seconds=_WAIT_SECONDS)
+            )
         time.sleep(0.05)
 
 

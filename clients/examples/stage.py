@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+from hutong_texts import tr
+
 from clients.examples.node import Node
 
 CALL_SECONDS = 30.0
@@ -25,7 +27,14 @@ def run_hutong(node: Node, *arguments: str, exit_code: int = 0) -> Any:
     command = [sys.executable, "-m", "hutong_client", *arguments, "--json"]
     done = subprocess.run(command, env=node.environment, capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode != exit_code:
-        raise StoryDiffers(f"hutong {' '.join(arguments)} exited {done.returncode}: {done.stderr.strip()}")
+        raise StoryDiffers(
+            tr(
+                "hutong {arguments} exited {returncode}: {strip}",
+                arguments=" ".join(arguments),
+                returncode=done.returncode,
+                strip=done.stderr.strip(),
+            )
+        )
     return json.loads(done.stdout)
 
 

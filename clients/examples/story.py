@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, identity_pb2, outcome_pb2, purpose_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2, verification_service_pb2
+from hutong_texts import Text, english
 
 from clients.examples.day import LAB, LAB_NAME, NEGATIVE, POOL_POSITIVE
 from clients.examples.people import RESIDENT_ID_CARD, check_character
@@ -113,7 +114,7 @@ class Expected:
 class Scene:
     """One question at one place, with the expected decision."""
 
-    title: str
+    title: Text
     request: verification_service_pb2.VerifyRequest
     expected: Expected
 
@@ -148,32 +149,41 @@ def _same_report_everywhere(traveller: Report, pooled: Report) -> list[Scene]:
     henan = "410000/recognition-from-outside"
     return [
         Scene(
-            "Tested in Tonghua, Jilin; shows the paper at a hotel in Zhengzhou, one minute before 48 hours are over",
+            english(
+                "Tested in Tonghua, Jilin; shows the paper at a hotel in Zhengzhou, one minute before 48 hours are over"
+            ),
             ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends - _MINUTE, traveller.shown()),
             Expected("RECOGNIZED", "VALID", henan, henan_ends, "RECORD", use="SAME_AS_RECORD"),
         ),
         Scene(
-            "The same paper at the same hotel, two minutes later",
+            english("The same paper at the same hotel, two minutes later"),
             ask(traveller, "410105", purpose_pb2.PURPOSE_HOTEL, henan_ends + _MINUTE, traveller.shown()),
             Expected("NOT_RECOGNIZED", "EXPIRED", henan, henan_ends, action="MAY_BE_REFUSED"),
         ),
         Scene(
-            "At the same minute on the metro in Shanghai, without a paper: the window is 72 hours from the report",
+            english(
+                "At the same minute on the metro in Shanghai, without a paper: the window is 72 hours from the report"
+            ),
             ask(traveller, "310104", purpose_pb2.PURPOSE_CITY_TRANSPORT, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "310000/venue-and-transport", issued + 72 * _HOUR, "RECORD"),
         ),
         Scene(
-            "In a shop in Beijing: 3 calendar days, by its own policy from sampling, by the floor from the report",
+            english(
+                "In a shop in Beijing: 3 calendar days, by its own policy from sampling, by the floor from the report"
+            ),
             ask(traveller, "110105", purpose_pb2.PURPOSE_PUBLIC_VENUE, henan_ends + _MINUTE),
             Expected("RECOGNIZED", "VALID", "110000/venue", midnight, "RECORD"),
         ),
         Scene(
-            "Entering Tonghua 25 hours after the report, origin not asked: 24 hours from within Jilin, 48 from outside",
+            english(
+                "Entering Tonghua 25 hours after the report, origin not asked: 24 hours from within Jilin, "
+                "48 from outside"
+            ),
             ask(traveller, "220502", purpose_pb2.PURPOSE_ENTER_JURISDICTION, issued + 25 * _HOUR, arriving_from=""),
             Expected("RECOGNIZED", "VALID", "220500/entry-from-outside", henan_ends, "RECORD", action="LET_IN"),
         ),
         Scene(
-            "A member of a negative pool of twenty, in a shop in Wuzhou a day later",
+            english("A member of a negative pool of twenty, in a shop in Wuzhou a day later"),
             ask(pooled, "450403", purpose_pb2.PURPOSE_PUBLIC_VENUE, pooled.reported + 24 * _HOUR),
             Expected("RECOGNIZED", "VALID", "450400/venue", pooled.reported + 72 * _HOUR, "RECORD"),
         ),
@@ -193,7 +203,9 @@ def _paper_and_record(editor: Report) -> list[Scene]:
     edited = editor.reported + timedelta(days=1)
     return [
         Scene(
-            "Tested in Benxi, Liaoning; shows a paper report that is not on record here, at a park in Zhengzhou",
+            english(
+                "Tested in Benxi, Liaoning; shows a paper report that is not on record here, at a park in Zhengzhou"
+            ),
             ask(unknown, "410105", purpose_pb2.PURPOSE_SCENIC_SITE, unknown.reported + 20 * _HOUR, unknown.shown()),
             Expected(
                 "RECOGNIZED",
@@ -205,7 +217,10 @@ def _paper_and_record(editor: Report) -> list[Scene]:
             ),
         ),
         Scene(
-            "The same paper, which shows its laboratory's name and not the code: the register knows one of that name",
+            english(
+                "The same paper, which shows its laboratory's name and not the code: the register knows "
+                "one of that name"
+            ),
             ask(
                 unknown,
                 "410105",
@@ -223,7 +238,10 @@ def _paper_and_record(editor: Report) -> list[Scene]:
             ),
         ),
         Scene(
-            "A paper with the laboratory's name alone, without a number: not to be compared, and no ground to refuse",
+            english(
+                "A paper with the laboratory's name alone, without a number: not to be compared, and no "
+                "ground to refuse"
+            ),
             ask(
                 unknown,
                 "410105",
@@ -241,7 +259,9 @@ def _paper_and_record(editor: Report) -> list[Scene]:
             ),
         ),
         Scene(
-            "Shows a paper with a forged report time, one day late, 60 hours after the true report, in Zhengzhou",
+            english(
+                "Shows a paper with a forged report time, one day late, 60 hours after the true report, in Zhengzhou"
+            ),
             ask(editor, "410105", purpose_pb2.PURPOSE_HOTEL, editor.reported + 60 * _HOUR, editor.shown(edited)),
             Expected(
                 "NOT_RECOGNIZED",
@@ -264,19 +284,22 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
     december, lift = datetime.fromisoformat("2022-12-08T12:00:00+08:00"), "000000/no-result-asked"
     return [
         Scene(
-            "A member of a positive pool of ten on the metro in Zhengzhou: not a positive person, but a recheck is due",
+            english(
+                "A member of a positive pool of ten on the metro in Zhengzhou: not a positive person, but "
+                "a recheck is due"
+            ),
             ask(awaiting, "410105", purpose_pb2.PURPOSE_CITY_TRANSPORT, noon),
             Expected(
                 "NOT_RECOGNIZED", "PENDING_RECHECK", "410100/venue-and-transport", next_step="RECHECK_SINGLE_TUBE"
             ),
         ),
         Scene(
-            "No report shown and none on record, at a hotel in Zhengzhou",
+            english("No report shown and none on record, at a hotel in Zhengzhou"),
             ask(untested, "410105", hotel, noon),
             Expected("NOT_RECOGNIZED", "NO_RESULT", "410000/recognition-from-outside", action="MAY_BE_REFUSED"),
         ),
         Scene(
-            "The same person with the paper of the traveller of the first scene",
+            english("The same person with the paper of the traveller of the first scene"),
             ask(untested, "410105", hotel, noon, traveller.shown()),
             Expected(
                 "NOT_RECOGNIZED",
@@ -287,17 +310,22 @@ def _no_proof(awaiting: Report, traveller: Report) -> list[Scene]:
             ),
         ),
         Scene(
-            "The traveller of the first scene at a hotel in Sanya, Hainan, for which no policy is published here",
+            english(
+                "The traveller of the first scene at a hotel in Sanya, Hainan, for which no policy is published here"
+            ),
             ask(traveller, "460200", hotel, noon),
             Expected("UNDETERMINED", "NO_POLICY_IN_FORCE", action="LET_IN"),
         ),
         Scene(
-            "In a shop in Zhengzhou on 8 December 2022: the city still asks for 24 hours, the nation's floor lifts it",
+            english(
+                "In a shop in Zhengzhou on 8 December 2022: the city still asks for 24 hours, the nation's "
+                "floor lifts it"
+            ),
             ask(traveller, "410105", purpose_pb2.PURPOSE_PUBLIC_VENUE, december),
             Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", "410100/venue-and-transport", floor=lift),
         ),
         Scene(
-            "That day at the hotel in Sanya, for which no policy is published: the floor lifts there too",
+            english("That day at the hotel in Sanya, for which no policy is published: the floor lifts there too"),
             ask(traveller, "460200", hotel, december),
             Expected("NOT_REQUIRED", "NO_TEST_REQUIRED", floor=lift, action="LET_IN"),
         ),
@@ -312,7 +340,10 @@ def _antigen() -> list[Scene]:
     shown, noon = tested.shown(item=ANTIGEN), sampled + 4 * _HOUR
     return [
         Scene(
-            "An antigen test at a care home in Wuzhou, which accepts 48 hours of nucleic acid or 24 hours of antigen",
+            english(
+                "An antigen test at a care home in Wuzhou, which accepts 48 hours of nucleic acid or 24 "
+                "hours of antigen"
+            ),
             ask(tested, "450403", purpose_pb2.PURPOSE_CARE_HOME, noon, shown),
             Expected(
                 "RECOGNIZED",
@@ -325,7 +356,10 @@ def _antigen() -> list[Scene]:
             ),
         ),
         Scene(
-            "The same antigen test at a hospital in Beijing, which asks for nucleic acid: another item, without effect",
+            english(
+                "The same antigen test at a hospital in Beijing, which asks for nucleic acid: another "
+                "item, without effect"
+            ),
             ask(tested, "110105", purpose_pb2.PURPOSE_MEDICAL_INSTITUTION, noon, shown),
             Expected("NOT_RECOGNIZED", "NO_RESULT", "110000/medical", use="OTHER_ITEM", action="LET_IN"),
         ),

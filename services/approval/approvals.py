@@ -15,6 +15,7 @@ from typing import NamedTuple
 import structlog
 from google.protobuf.message import Message
 from hutong.approval.v1 import pending_change_pb2
+from hutong_texts import english
 from prometheus_client import Gauge
 from sqlalchemy import Connection, Table
 
@@ -235,7 +236,7 @@ class Approvals:
         if state == State.PENDING and _is_denied(change.proposer):
             raise FailedPrecondition(
                 "PROPOSER_DENIED",
-                "the proposer is on the deny-list by now; reject the change",
+                english("the proposer is on the deny-list by now; reject the change"),
                 metadata={"proposer": change.proposer},
             )
         _act_for(change.proposer, is_emergency=grant is not None or change.grant_id is not None)
@@ -286,12 +287,12 @@ class Approvals:
 
 def _same_approver(change: PendingChange) -> PermissionDenied:
     return PermissionDenied(
-        "SAME_APPROVER", "another caller must approve the change", metadata={"proposer": change.proposer}
+        "SAME_APPROVER", english("another caller must approve the change"), metadata={"proposer": change.proposer}
     )
 
 
 def _too_many(name: str) -> ResourceExhausted:
-    text = f"{name} may have {MOST_OPEN} changes that wait for an approver"
+    text = english("{name} may have {most_open} changes that wait for an approver", name=name, most_open=MOST_OPEN)
     return ResourceExhausted(
         "BUDGET_EXCEEDED",
         text,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from hutong_texts import english
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_, select, update
 
 from services.approval.model import EmergencyGrant
@@ -45,7 +46,9 @@ def insert_grant(connection: Connection, table: Table, grant: EmergencyGrant) ->
     if found is not None:
         name = format_emergency_grant(found)
         raise FailedPrecondition(
-            "GRANT_NOT_REVIEWED", "another caller must first review the earlier grant", metadata={"grant": name}
+            "GRANT_NOT_REVIEWED",
+            english("another caller must first review the earlier grant"),
+            metadata={"grant": name},
         )
 
 

@@ -12,6 +12,7 @@ from functools import partial
 import structlog
 from hutong.approval.v1 import emergency_grant_pb2
 from hutong.approval.v1.approval_service_pb2 import OpenEmergencyGrantRequest
+from hutong_texts import english
 from prometheus_client import Gauge
 from sqlalchemy import Connection, Table
 
@@ -87,7 +88,7 @@ class EmergencyGrants:
         if caller.role not in {self._decider, LOCAL}:
             raise PermissionDenied(
                 "NOT_PERMITTED",
-                "the caller decides on no change of this service",
+                english("the caller decides on no change of this service"),
                 metadata={"role": caller.role, "needed": self._decider},
             )
         found: list[Violation] = []
@@ -145,7 +146,7 @@ class EmergencyGrants:
         grant = await self._database.read(find_grant, self._table, parse_emergency_grant(name))
         if is_same(current_caller(), grant.holder, grant.person):
             raise PermissionDenied(
-                "SAME_APPROVER", "another caller must review the grant", metadata={"proposer": grant.holder}
+                "SAME_APPROVER", english("another caller must review the grant"), metadata={"proposer": grant.holder}
             )
         return await self._close(name, mask_free_text(note))
 

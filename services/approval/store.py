@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from hutong_texts import english
 from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, update
 
 from services.approval.model import PendingChange, State
@@ -108,5 +109,11 @@ def complete(
 
 def not_pending(state: State) -> FailedPrecondition:
     """Return the error of a change that can no longer be decided."""
-    words = {State.APPROVED: "is approved", State.REJECTED: "was rejected", State.LAPSED: "has lapsed"}
-    return FailedPrecondition("NOT_PENDING", f"the change {words[state]}", metadata={"state": state.name})
+    words = {
+        State.APPROVED: english("is approved"),
+        State.REJECTED: english("was rejected"),
+        State.LAPSED: english("has lapsed"),
+    }
+    return FailedPrecondition(
+        "NOT_PENDING", english("the change {words}", words=words[state]), metadata={"state": state.name}
+    )

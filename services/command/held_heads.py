@@ -8,6 +8,7 @@ import grpc
 from hutong.audit.v1.audit_head_pb2 import AuditHead
 from hutong.exchange.v1.exchange_service_pb2 import ListAuditHeadsRequest
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong_texts import english
 
 from services.audit.model import LoggedHead
 from services.domain.errors import Unavailable
@@ -33,7 +34,9 @@ def fetch_held_heads(settings: Settings) -> list[tuple[str, LoggedHead]]:
     try:
         return [(head.service, _to_logged(head)) for head in asyncio.run(_fetch(settings))]
     except grpc.aio.AioRpcError as error:
-        raise Unavailable("UPSTREAM_UNAVAILABLE", f"the node above answered {error.code().name}") from None
+        raise Unavailable(
+            "UPSTREAM_UNAVAILABLE", english("the node above answered {name}", name=error.code().name)
+        ) from None
 
 
 async def _fetch(settings: Settings) -> list[AuditHead]:

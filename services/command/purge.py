@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 
+from hutong_texts import english
 from sqlalchemy import Table
 
 from services.audit.purge import purge_audit
@@ -117,7 +118,9 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
     pace = PurgePace()
     for name, database in others.items():
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
-            raise Unavailable("OVERLOADED", f"the log of {name} is read without pause; purge again to empty it")
+            raise Unavailable(
+                "OVERLOADED", english("the log of {name} is read without pause; purge again to empty it", name=name)
+            )
 
 
 @contextlib.contextmanager

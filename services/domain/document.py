@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from hutong.type.v1 import identity_pb2
+from hutong_texts import Text, english
 
 RESIDENT_ID_CARD = identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
 HK_MACAO_TRAVEL_PERMIT = identity_pb2.DOCUMENT_TYPE_HK_MACAO_TRAVEL_PERMIT
@@ -90,7 +91,7 @@ class BadDocument(ValueError):
         expected: what the field must be; it never contains the number.
     """
 
-    def __init__(self, faulty_field: str, expected: str) -> None:
+    def __init__(self, faulty_field: str, expected: Text) -> None:
         super().__init__(expected)
         self.field = faulty_field
         self.expected = expected
@@ -108,35 +109,41 @@ def canonical_document(type_: int, number: str, issuing_country: str = "") -> Do
     number = number.replace(" ", "").upper()
     if type_ == RESIDENT_ID_CARD:
         if not _GB_11643.fullmatch(number):
-            raise BadDocument("number", "a resident identity card has 17 digits and a check character")
+            raise BadDocument("number", english("a resident identity card has 17 digits and a check character"))
         if not has_check_character(number):
-            raise BadDocument("number", "the check character does not fit the number")
+            raise BadDocument("number", english("the check character does not fit the number"))
     elif type_ == PASSPORT:
         if not issuing_country:
-            raise BadDocument("issuing_country", "a passport needs the country that issued it, as ISO 3166-1 alpha-3")
+            raise BadDocument(
+                "issuing_country", english("a passport needs the country that issued it, as ISO 3166-1 alpha-3")
+            )
         if not _PASSPORT.fullmatch(number):
-            raise BadDocument("number", "a passport number has 5 to 20 letters and digits")
+            raise BadDocument("number", english("a passport number has 5 to 20 letters and digits"))
         return Document(type_, number, issuing_country)
     elif type_ == HK_MACAO_TRAVEL_PERMIT:
-        number = _leading(_HK_MACAO, number, "the permit has H or M and 8 digits, or 10 with the reissue digits")
+        number = _leading(
+            _HK_MACAO, number, english("the permit has H or M and 8 digits, or 10 with the reissue digits")
+        )
     elif type_ == TAIWAN_TRAVEL_PERMIT:
-        number = _leading(_TAIWAN, number, "the permit has 8 digits, and perhaps an issue count after them")
+        number = _leading(_TAIWAN, number, english("the permit has 8 digits, and perhaps an issue count after them"))
     elif type_ == RESIDENCE_PERMIT:
         if not _GB_11643.fullmatch(number) or not number.startswith(_RESIDENCE_PERMIT_REGIONS):
-            raise BadDocument("number", "a residence permit has 18 characters and begins with 810000, 820000 or 830000")
+            raise BadDocument(
+                "number", english("a residence permit has 18 characters and begins with 810000, 820000 or 830000")
+            )
         if not has_check_character(number):
-            raise BadDocument("number", "the check character does not fit the number")
+            raise BadDocument("number", english("the check character does not fit the number"))
     elif type_ == FOREIGN_PERMANENT_RESIDENT_CARD:
         if not _FOREIGN_RESIDENT.fullmatch(number):
-            raise BadDocument("number", "the card has 3 letters and 12 digits, or 18 characters")
+            raise BadDocument("number", english("the card has 3 letters and 12 digits, or 18 characters"))
         if len(number) == 18 and not has_check_character(number):
-            raise BadDocument("number", "the check character does not fit the number")
+            raise BadDocument("number", english("the check character does not fit the number"))
     if issuing_country:
-        raise BadDocument("issuing_country", "only a passport names the country that issued it")
+        raise BadDocument("issuing_country", english("only a passport names the country that issued it"))
     return Document(type_, number)
 
 
-def _leading(pattern: re.Pattern[str], number: str, expected: str) -> str:
+def _leading(pattern: re.Pattern[str], number: str, expected: Text) -> str:
     """Return the part of a permit's number that stays the same for life, without the reissue digits."""
     match = pattern.fullmatch(number)
     if match is None:

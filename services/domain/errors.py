@@ -1,12 +1,15 @@
 """Typed errors. Only `services.runtime.server.status` converts them to a gRPC status.
 
-Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No error's text contains an identity.
+Reasons are names of `hutong.error.v1.ErrorReason` without their prefix. No error's text contains an identity. A text
+keeps its template and its values, so that a caller can get it in Chinese. Nothing is translated unless a caller asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from hutong_texts import Text, english
 
 from services.domain.instant import SECOND, Span
 
@@ -24,7 +27,7 @@ class Violation:
 
     field: str
     reason: str
-    description: str
+    description: Text
     subject: str = ""
 
 
@@ -42,7 +45,7 @@ class HutongError(Exception):
     def __init__(
         self,
         reason: str,
-        message: str,
+        message: Text,
         *,
         violations: Sequence[Violation] = (),
         metadata: Mapping[str, str] | None = None,
@@ -63,16 +66,18 @@ class InvalidArgument(HutongError):
     def of(cls, violations: Sequence[Violation]) -> InvalidArgument:
         """Return the error for faulty fields, with the reason and the name of the first faulty field."""
         first = violations[0]
-        more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+        message = english("{field}: {description}", field=first.field or "request", description=first.description)
+        if len(violations) > 1:
+            message = english("{first} (and {count} more)", first=message, count=len(violations) - 1)
         return cls(
             first.reason,
-            f"{first.field or 'request'}: {first.description}{more}",
+            message,
             violations=violations,
             metadata={"field": first.field},
         )
 
     @classmethod
-    def field(cls, field: str, description: str, reason: str = "INVALID_FIELD") -> InvalidArgument:
+    def field(cls, field: str, description: Text, reason: str = "INVALID_FIELD") -> InvalidArgument:
         """Return the error for one faulty field."""
         return cls.of((Violation(field, reason, description),))
 
@@ -83,7 +88,7 @@ class NotFound(HutongError):
     @classmethod
     def resource(cls, name: str) -> NotFound:
         """Return the error for one resource name."""
-        return cls("NOT_FOUND", f"{name} is not known here", metadata={"resource": name})
+        return cls("NOT_FOUND", english("{name} is not known here", name=name), metadata={"resource": name})
 
 
 class AlreadyExists(HutongError):
@@ -104,7 +109,7 @@ class Unavailable(HutongError):
     def __init__(
         self,
         reason: str,
-        message: str,
+        message: Text,
         *,
         violations: Sequence[Violation] = (),
         metadata: Mapping[str, str] | None = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong_texts import english
 
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
@@ -19,7 +20,7 @@ _LATEST = 221_845_392_000
 def check_region(region: str, field: str, found: list[Violation]) -> None:
     """Add REGION_UNKNOWN if a code is no region."""
     if not is_region(region):
-        found.append(Violation(field, "REGION_UNKNOWN", "is not a region of GB/T 2260"))
+        found.append(Violation(field, "REGION_UNKNOWN", english("is not a region of GB/T 2260")))
 
 
 def check_document(document: IdentityDocument, field: str, found: list[Violation]) -> Document | None:
@@ -34,10 +35,10 @@ def check_document(document: IdentityDocument, field: str, found: list[Violation
 def check_time(time: Timestamp, field: str, found: list[Violation]) -> None:
     """Add INVALID_FIELD if a time is malformed or lies outside the years 1900 to 8999."""
     if not (_EARLIEST <= time.seconds < _LATEST and 0 <= time.nanos < 1_000_000_000):
-        found.append(Violation(field, "INVALID_FIELD", "must lie between the years 1900 and 9000"))
+        found.append(Violation(field, "INVALID_FIELD", english("must lie between the years 1900 and 9000")))
 
 
 def check_text(text: str, field: str, found: list[Violation]) -> None:
     """Add INVALID_FIELD if a text contains a NUL character, which PostgreSQL cannot store."""
     if "\0" in text:
-        found.append(Violation(field, "INVALID_FIELD", "must not hold a NUL character"))
+        found.append(Violation(field, "INVALID_FIELD", english("must not hold a NUL character")))

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from hutong_texts import english
 from stdnum.cn import uscc as gb32100
 
 from services.domain.errors import InvalidArgument, Violation
@@ -45,8 +46,8 @@ def _match(pattern: re.Pattern[str], name: str, field: str, expected: str) -> re
     if match is None:
         raise InvalidArgument(
             "MALFORMED_NAME",
-            f"{field}: expected {expected}",
-            violations=[Violation(field, "MALFORMED_NAME", f"expected {expected}")],
+            english("{field}: expected {expected}", field=field, expected=expected),
+            violations=[Violation(field, "MALFORMED_NAME", english("expected {expected}", expected=expected))],
             metadata={"field": field, "expected": expected},
         )
     return match
@@ -65,7 +66,9 @@ def is_uscc(code: str) -> bool:
 
 def _checked_uscc(code: str, field: str) -> str:
     if not is_uscc(code):
-        raise InvalidArgument.field(field, "the unified social credit code's check character is wrong", "BAD_USCC")
+        raise InvalidArgument.field(
+            field, english("the unified social credit code's check character is wrong"), "BAD_USCC"
+        )
     return code
 
 

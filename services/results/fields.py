@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2
+from hutong_texts import english
 
 from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
@@ -34,7 +35,7 @@ def closed_interval(interval: Interval, field: str) -> tuple[Instant, Instant]:
     """Return start and end in microseconds. Raises InvalidArgument if they are the same microsecond."""
     start, end = from_timestamp(interval.start_time), from_timestamp(interval.end_time)
     if end <= start:
-        raise InvalidArgument.field(field, "its end must be after the start")
+        raise InvalidArgument.field(field, english("its end must be after the start"))
     return start, end
 
 

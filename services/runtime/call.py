@@ -20,6 +20,8 @@ _TRACE_PARENT = re.compile(r"00-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})
 
 REQUEST_ID = "x-request-id"
 """The metadata key of a call's id, in requests and in the trailers of a failed call."""
+ACCEPT_LANGUAGE = "accept-language"
+"""The metadata key of the languages in which the caller reads errors (RFC 9110, section 12.5.4)."""
 CASE = "hutong-case"
 """The metadata key of the case that a call serves. Some grants of the contract need a case."""
 TRACE_PARENT = "traceparent"
@@ -40,6 +42,7 @@ class Call:
     """One call as the interceptors see it. It is mutable because each layer adds what only that layer knows."""
 
     __slots__ = (
+        "accept_language",
         "acting_for",
         "bare_number",
         "caller",
@@ -57,8 +60,10 @@ class Call:
         "waits",
     )
 
-    def __init__(self, request_id: str, trace: Trace | None = None, case: str = "") -> None:
+    def __init__(self, request_id: str, trace: Trace | None = None, case: str = "", accept_language: str = "") -> None:
         self.request_id = request_id
+        # As the caller sent it. It is read only if the call fails.
+        self.accept_language = accept_language
         # Unknown until the layer Identity has set it.
         self.caller = UNKNOWN
         # Whether the caller of a name is on the deny-list.

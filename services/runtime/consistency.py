@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from hutong_texts import english
+
 from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
 
@@ -58,7 +60,7 @@ def decode_token(token: str, field: str = "at_least_as_fresh") -> CommitPosition
     """
     commit = read_token(token)
     if token and commit is None:
-        raise InvalidArgument.field(field, "is not a token of this system", "INVALID_CONSISTENCY_TOKEN")
+        raise InvalidArgument.field(field, english("is not a token of this system"), "INVALID_CONSISTENCY_TOKEN")
     return commit
 
 

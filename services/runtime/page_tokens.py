@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 from google.protobuf.message import Message
+from hutong_texts import english
 
 from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
@@ -56,7 +57,7 @@ class PageTokens:
         except ValueError:
             position = None
         if not isinstance(position, list) or not _has_shape(position, shape):
-            raise InvalidArgument.field("page_token", "was not issued for this request", "INVALID_PAGE_TOKEN")
+            raise InvalidArgument.field("page_token", english("was not issued for this request"), "INVALID_PAGE_TOKEN")
         return position
 
     def _is_issued(self, mac: bytes, request: Message, body: bytes) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg
 import structlog
+from hutong_texts import english
 from sqlalchemy import Connection, exc, text
 
 from services.domain.errors import HutongError, ResourceExhausted, Unavailable
@@ -91,7 +92,7 @@ class Database:
         if self._bulk_reads >= BULK_READS_WAITING:
             raise ResourceExhausted(
                 "OVERLOADED",
-                "more reads of many rows wait than this process takes; try again",
+                english("more reads of many rows wait than this process takes; try again"),
                 metadata={"limit": str(BULK_READS_WAITING), "what": "reads of many rows"},
                 retry_after=SECOND,
             )
@@ -212,7 +213,9 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE, the database does not answer or has another schema.
         """
         if not await self.read(self._is_alive_and_current):
-            raise Unavailable("DATABASE_UNAVAILABLE", "the database is not at this version's schema: hutongd migrate")
+            raise Unavailable(
+                "DATABASE_UNAVAILABLE", english("the database is not at this version's schema: hutongd migrate")
+            )
 
     def _is_alive_and_current(self, connection: Connection) -> bool:
         connection.execute(text("SELECT 1"))
@@ -234,7 +237,7 @@ def _unavailable(error: Exception) -> HutongError:
     cause = error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
     _log.warning("database unavailable", error=type(cause).__name__, text=str(cause).strip())
     return Unavailable(
-        "DATABASE_UNAVAILABLE", "the service's database cannot be reached; try again", retry_after=2 * SECOND
+        "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
     )
 
 

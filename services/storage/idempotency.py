@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from google.protobuf.message import Message
+from hutong_texts import english
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, MetaData, String, Table, select, update
 
 from services.domain.errors import InvalidArgument
@@ -155,7 +156,7 @@ def find_answer(
     if row is None:
         return None
     if bytes(row.content_hash) not in {_content_hash(request, secret) for secret in secrets or (b"",)}:
-        raise InvalidArgument.field("request_id", "was used before with other content", "REQUEST_ID_REUSED")
+        raise InvalidArgument.field("request_id", english("was used before with other content"), "REQUEST_ID_REUSED")
     return response_type.FromString(row.response)
 
 

@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from hutong_texts import english
 from sqlalchemy import Connection, Select, String, column, exc, select, table
 
 from services.domain.errors import Unavailable
@@ -47,9 +48,15 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
         command.upgrade(alembic_config(service, url), revision)
     except exc.OperationalError as error:
         if _is_unusable_file(error):
-            text = f"the database of {service} cannot be used: {_one_line(error.orig)}; check its path and permissions"
+            text = english(
+                "the database of {service} cannot be used: {orig}; check its path and permissions",
+                service=service,
+                orig=_one_line(error.orig),
+            )
             raise UnusableDatabase(text) from error
-        text = f"the database of {service} cannot be migrated now: {_one_line(error.orig)}"
+        text = english(
+            "the database of {service} cannot be migrated now: {orig}", service=service, orig=_one_line(error.orig)
+        )
         raise Unavailable("DATABASE_UNAVAILABLE", text) from error
     except (CommandError, exc.DatabaseError) as error:
         cause = error.orig if isinstance(error, exc.DatabaseError) else error
@@ -85,7 +92,8 @@ def find_schema_fault(service: str, url: str) -> str:
         if _is_unusable_file(error):
             return f"{_one_line(error.orig)}; check its path and permissions"
         raise Unavailable(
-            "DATABASE_UNAVAILABLE", f"the database of {service} cannot be reached: {_one_line(error.orig)}"
+            "DATABASE_UNAVAILABLE",
+            english("the database of {service} cannot be reached: {orig}", service=service, orig=_one_line(error.orig)),
         ) from error
     except exc.DatabaseError as error:
         return f"it is no database of Hutong: {_one_line(error.orig)}"

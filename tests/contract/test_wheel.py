@@ -118,9 +118,10 @@ def test_wheel_holds_what_it_ought_to(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as content:
         names = content.namelist()
     tops = {name.split("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"hutong", "hutong_client", "buf"}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"hutong", "hutong_client", "hutong_texts", "buf"}
     assert "hutong/py.typed" in names
     assert "hutong_client/cli/commands/upload.py" in names
+    assert "hutong_texts/locale/zh_CN/LC_MESSAGES/hutong.mo" in names
     assert any(name.endswith(".pyi") for name in names)
 
 

@@ -31,9 +31,25 @@ def is_served(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def shown_in_readme() -> list[str]:
-    """The lines of the demo that the README shows, each up to its ellipsis."""
-    return [line.removesuffix("...") for line in block("README.md", "console", "$ make demo").splitlines()[1:]]
+def shown_in(name: str) -> list[str]:
+    """The lines of the demo that a README shows, each up to its ellipsis."""
+    return [line.removesuffix("...") for line in block(name, "console", "$ make demo").splitlines()[1:]]
+
+
+NAMES = re.compile(
+    r"""hutong\ [a-z].*|(?:grpcurl|sh)\ .*|[./][\w./-]+|`[^`]*`  # commands and paths
+    |<\S+>|(?:labs|jurisdictions|decisions|items|nodes|clients)/[\w/.@-]+|[\w.]+:\d+|R\d+|BX-\d+  # names of resources
+    |\b[A-Z]+(?:_[A-Z]+)+\b|\b[a-z]+(?:_[a-z]+)+\b|--[a-z-]+|sars-cov-2-antigen|GB/T|(?<=[（(])[A-Z_]+(?=[）)])
+    |\b(?:Hutong|Asia/Shanghai|PATH|Ctrl-C|results|policy|verification|CONFLICT)\b""",
+    re.VERBOSE,
+)
+"""What is written in Latin letters in any language: names of resources, commands and their options, reasons."""
+
+
+def find_english(told: str) -> list[str]:
+    """Return the lines that have an English word besides names."""
+    lines = (line for line in told.splitlines() if not line.startswith("    --"))
+    return [line for line in lines if re.search(r"[A-Za-z]{2,}", NAMES.sub("", line))]
 
 
 def test_demo_tells_its_story() -> None:
@@ -51,7 +67,7 @@ def test_demo_tells_its_story() -> None:
     ):
         assert word in done.stdout
     assert "accepted 20000" in done.stdout
-    assert [line for line in shown_in_readme() if line not in done.stdout] == []
+    assert [line for line in shown_in("README.md") if line not in done.stdout] == []
     addresses = re.findall(r"127\.0\.0\.1:\d+", done.stdout)
     assert len(set(addresses)) == 3
     assert not any(map(is_served, addresses))
@@ -78,12 +94,13 @@ def test_the_nation_is_played_to_its_end() -> None:
 
 @contextlib.contextmanager
 def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """The demo with --stay, its data in a directory, and its output. It has ended when the block has."""
-    environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    """The demo with --stay in Chinese, its data in a directory, and its output. It has ended when the block has."""
+    environment = os.environ | {"LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1"}
+    environment |= {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
     with started(
         [*COMMAND, "--stay"],
         cwd=where,
-        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'clients/python'}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -92,7 +109,7 @@ def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess
         told = []
         for line in process.stdout:
             told.append(line)
-            if "in the order of their numbers" in line:
+            if "其余的按编号顺序执行" in line:
                 break
         assert "Ctrl-C" in "".join(told), "".join(told)
         yield process, "".join(told)
@@ -103,6 +120,7 @@ def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess
 def run_invitation(told: str, addresses: dict[str, str]) -> None:
     """Run each hutong command that the demo printed."""
     environment = os.environ | {f"HUTONG_{name.upper()}_ADDRESS": address for name, address in addresses.items()}
+    environment |= {"LANGUAGE": "zh_CN", "LC_ALL": "zh_CN.UTF-8", "PYTHONUTF8": "1"}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     commands = re.findall(r"^  (hutong (?:.*\\\n)*.*)$", told, re.MULTILINE)
     assert len(commands) == 3
@@ -111,12 +129,18 @@ def run_invitation(told: str, addresses: dict[str, str]) -> None:
         assert done.returncode == 0, (command, done.stdout, done.stderr)
 
 
-def test_demo_stays_and_can_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --stay it serves until Ctrl-C, and what it prints runs; played again on the same data all is duplicate."""
+def test_demo_stays_in_chinese_and_can_be_played_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --stay it serves until Ctrl-C, and what it prints runs; played again on the same data all is duplicate.
+
+    It plays in Chinese: as the Chinese README shows it, with no English but names, and with commands that take names
+    of regions and words in Chinese. It is played again in English.
+    """
     addresses = free_addresses()
     with staying(tmp_path, addresses) as (process, told):
-        assert "accepted 20000, duplicates 20," in told
+        assert "接收20000，重复20，" in told
         assert (tmp_path / ".hutong/results.db").exists()
+        assert [line for line in shown_in("README.zh-CN.md") if line not in told] == []
+        assert find_english(told) == []
         run_invitation(told, addresses)
         play(Node(tmp_path / ".hutong", addresses), tmp_path)
         assert "accepted 0, duplicates 20020," in capsys.readouterr().out

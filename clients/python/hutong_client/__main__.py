@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-_EXTRA = frozenset({"click", "olefile", "openpyxl", "protovalidate", "python_calamine", "rich", "watchfiles", "yaml"})
+_EXTRA = frozenset(
+    {"click", "olefile", "openpyxl", "protovalidate", "python_calamine", "rich", "stdnum", "watchfiles", "yaml"}
+)
 """Import names of the packages that the extra `cli` installs."""
 _USAGE = 2
 """The command's exit code for wrong usage."""

@@ -33,6 +33,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 
 from hutong_client.error_mapping import ErrorMapping
 from hutong_client.request_ids import RequestIds
+from hutong_client.request_languages import RequestLanguages
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "results": "127.0.0.1:50051",
@@ -225,7 +226,7 @@ class Connection:
         else:
             channel = grpc.insecure_channel(address, options=options)
         self._open.callback(channel.close)
-        return grpc.intercept_channel(channel, ErrorMapping(), RequestIds())
+        return grpc.intercept_channel(channel, ErrorMapping(), RequestIds(), RequestLanguages())
 
 
 def connect(

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+from hutong_texts import tr
 
 DOMAIN = "hutong.org"
 _DETAILS_KEY = "grpc-status-details-bin"
@@ -19,11 +20,15 @@ _DETAILS_KEY = "grpc-status-details-bin"
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """A faulty field of a request: its path, a name of `hutong.error.v1.ErrorReason`, and what is expected."""
+    """A faulty field of a request: its path, a name of `hutong.error.v1.ErrorReason`, and what is expected.
+
+    `localized_description` is the description in the language that the call asked for by `accept-language`, else empty.
+    """
 
     field: str
     reason: str
     description: str
+    localized_description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class Details:
     field_violations: Sequence[FieldViolation] = ()
     preconditions: Sequence[Precondition] = ()
     retry_delay: timedelta | None = None
+    localized_message: str = ""
 
 
 class HutongError(Exception):
@@ -52,6 +58,7 @@ class HutongError(Exception):
     Attributes:
         code: the gRPC status code.
         message: the service's text for people. It never holds an identity.
+        localized_message: the text in the language that the call asked for by `accept-language`, else empty.
         reason: a name of `hutong.error.v1.ErrorReason` without its prefix; empty if no Hutong service answered.
         metadata: the entries that the reason's documentation lists.
         field_violations: the first 20 faulty fields, for INVALID_ARGUMENT.
@@ -70,6 +77,12 @@ class HutongError(Exception):
         self.field_violations = details.field_violations
         self.preconditions = details.preconditions
         self.retry_delay = details.retry_delay
+        self.localized_message = details.localized_message
+
+    @property
+    def shown_message(self) -> str:
+        """The text in the language that was asked for, else in English."""
+        return self.localized_message or self.message
 
     @property
     def can_be_retried(self) -> bool:
@@ -211,25 +224,31 @@ def from_status(status: status_pb2.Status) -> HutongError:
 
 def _build(code: grpc.StatusCode, text: str, details: Details) -> HutongError:
     if code in _CUT and not details.reason:
-        return ConnectionCut(text or "the connection was cut", details)
+        return ConnectionCut(text or tr("the connection was cut"), details)
     return _KINDS.get(code, HutongError)(text or code.name, details)
 
 
 def _details(status: status_pb2.Status) -> Details:
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
     failure, retry = error_details_pb2.PreconditionFailure(), error_details_pb2.RetryInfo()
+    localized = error_details_pb2.LocalizedMessage()
     retry_delay: timedelta | None = None
     for detail in status.details:
         detail.Unpack(info)
         detail.Unpack(bad)
         detail.Unpack(failure)
+        detail.Unpack(localized)
         if detail.Unpack(retry):
             retry_delay = retry.retry_delay.ToTimedelta()
     is_ours = info.domain == DOMAIN
     return Details(
         reason=info.reason if is_ours else "",
         metadata=dict(info.metadata) if is_ours else {},
-        field_violations=tuple(FieldViolation(it.field, it.reason, it.description) for it in bad.field_violations),
+        field_violations=tuple(
+            FieldViolation(it.field, it.reason, it.description, it.localized_message.message)
+            for it in bad.field_violations
+        ),
         preconditions=tuple(Precondition(it.type, it.subject, it.description) for it in failure.violations),
         retry_delay=retry_delay,
+        localized_message=localized.message,
     )

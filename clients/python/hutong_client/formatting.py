@@ -11,6 +11,8 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.lookup_pb2 import DataSource
+from hutong_texts import current_language, tr
+from hutong_texts.catalogue import translate_word
 
 SHANGHAI = timezone(timedelta(hours=8), "Asia/Shanghai")
 """Civil time in all of China. A fixed offset is exact, because there has been no daylight saving since 1991."""
@@ -42,17 +44,31 @@ def span(duration: Duration) -> str:
     """Format a duration: "48 h", "1 h 30 min" or "45 s"."""
     seconds = duration.seconds
     if seconds < 60:
-        return f"{seconds} s"
+        return tr("{seconds} s", seconds=seconds)
     hours, minutes = divmod(round(seconds / 60), 60)
-    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min")) if count)
+    if not minutes:
+        return tr("{hours} h", hours=hours)
+    if not hours:
+        return tr("{minutes} min", minutes=minutes)
+    return tr("{hours} h {minutes} min", hours=hours, minutes=minutes)
 
 
 def word(enum: Enum, number: int, prefix: str) -> str:
-    """Format an enum value as lower-case words, "not recognized"; an unknown value is its number."""
+    """Format an enum value as words, "not recognized" or 不认可; an unknown value is its number."""
     try:
-        return enum.Name(number).removeprefix(prefix).replace("_", " ").lower()
+        name = enum.Name(number)
     except ValueError:
         return str(number)
+    return translate_word(name, current_language()) or name.removeprefix(prefix).replace("_", " ").lower()
+
+
+def label(enum: Enum, number: int, prefix: str) -> str:
+    """Format an enum value by its name in the contract, "NOT_RECOGNIZED", or in Chinese; if unknown, by its number."""
+    try:
+        name = enum.Name(number)
+    except ValueError:
+        return str(number)
+    return translate_word(name, current_language()) or name.removeprefix(prefix)
 
 
 def item_name(item: str) -> str:

@@ -17,6 +17,7 @@ from typing import Generic, TypedDict, TypeVar
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong_texts import tr
 
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.errors import ConnectionCut, HutongError, NotFound
@@ -126,7 +127,13 @@ def check_held(upload: Upload | None, offset: int) -> None:
     """Raise UploadLost if the service holds less of an upload than it acknowledged."""
     committed = upload.committed_offset if upload else 0
     if committed < offset:
-        raise UploadLost(f"{offset} tubes were acknowledged, and the service holds {committed} of them")
+        raise UploadLost(
+            tr(
+                "{offset} tubes were acknowledged, and the service holds {committed} of them",
+                offset=offset,
+                committed=committed,
+            )
+        )
 
 
 class UploadSession(SessionBase[UploadServiceStub]):
@@ -176,7 +183,7 @@ class UploadSession(SessionBase[UploadServiceStub]):
             for response in responses:
                 yield Acknowledged(*in_flight.first(), response)
             if not in_flight.is_finished():
-                raise ConnectionCut("the service closed the stream before all batches were acknowledged")
+                raise ConnectionCut(tr("the service closed the stream before all batches were acknowledged"))
         except HutongError:
             # Once every batch is acknowledged, an error at the end of the stream changes nothing.
             if not in_flight.is_finished():

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
+from hutong_texts import Text, english, join
+
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import HOUR, MINUTE, Instant, Span, format_instant
 from services.domain.names import describe_item
@@ -44,14 +46,16 @@ def find_faults(revision: Revision) -> list[Violation]:
     faults = []
     requirement = revision.requirement
     if not is_region(revision.region):
-        faults.append(Violation("policy.name", "REGION_UNKNOWN", "the region is not one of GB/T 2260"))
+        faults.append(Violation("policy.name", "REGION_UNKNOWN", english("the region is not one of GB/T 2260")))
     if _ends_too_soon(revision):
-        faults.append(Violation("policy.effective_end_time", "INVALID_FIELD", "must be after effective_start_time"))
+        faults.append(
+            Violation("policy.effective_end_time", "INVALID_FIELD", english("must be after effective_start_time"))
+        )
     if not _is_day(revision.source.issue_date):
-        faults.append(Violation("policy.source.issue_date", "INVALID_FIELD", "is not a day of the calendar"))
+        faults.append(Violation("policy.source.issue_date", "INVALID_FIELD", english("is not a day of the calendar")))
     for length, field in _lengths(requirement):
         if length == 0:
-            text = "must be at least a microsecond"
+            text = english("must be at least a microsecond")
             faults.append(Violation(f"{_ASKED}.{field}", "INVALID_FIELD", text))
     if requirement.is_test:
         faults += _find_window_faults(requirement, floor=revision.floor)
@@ -75,19 +79,23 @@ def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Vi
     """Yield the faults in the windows of a policy that requires a result. Floors have rules of their own."""
     has_length = requirement.window.has_length
     if floor and has_length:
-        text = "a floor has no length: the hours are each place's own; how long at least is its shortest_window"
+        text = english(
+            "a floor has no length: the hours are each place's own; how long at least is its shortest_window"
+        )
         yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)
     if floor and requirement.window.basis not in (0, REPORT_TIME):
-        text = "a floor counts from the report or leaves the basis open: another basis could shorten what places give"
+        text = english(
+            "a floor counts from the report or leaves the basis open: another basis could shorten what places give"
+        )
         yield Violation(f"{_ASKED}.window.basis", "INVALID_FIELD", text)
     if floor and requirement.sampling_proof is not None:
-        text = "a floor states none: whether a sampling record counts, and how long, is each place's own"
+        text = english("a floor states none: whether a sampling record counts, and how long, is each place's own")
         yield Violation(f"{_ASKED}.sampling_proof_window", "INVALID_FIELD", text)
     if not floor and not has_length:
-        text = "needs a duration or calendar_days; only a floor has none"
+        text = english("needs a duration or calendar_days; only a floor has none")
         yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)
     if not floor and requirement.shortest is not None:
-        text = "only a floor has one: how long a result counts here is said by the window"
+        text = english("only a floor has one: how long a result counts here is said by the window")
         yield Violation(f"{_ASKED}.shortest_window", "INVALID_FIELD", text)
 
 
@@ -100,14 +108,14 @@ def _find_item_faults(requirement: Requirement, *, floor: bool) -> Iterator[Viol
             "adverse_window": requirement.adverse_window is not None,
         }
         for field in (field for field, value in stated.items() if value):
-            text = (
+            text = english(
                 "a floor states no items: which test satisfies and which stands against the person is each place's own"
             )
             yield Violation(f"{_ASKED}.{field}", "INVALID_FIELD", text)
         return
     for index, one in enumerate(requirement.accepted):
         if one.window is not None and not one.window.has_length:
-            text = "needs a duration or calendar_days; without a window of its own the item has the policy's"
+            text = english("needs a duration or calendar_days; without a window of its own the item has the policy's")
             yield Violation(f"{_ASKED}.accepted[{index}].window.length", "INVALID_FIELD", text)
 
 
@@ -139,7 +147,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
     if foreign:
         raise _not_permitted(revision.region, violations)
     if violations:
-        raise _refusal("the policy may not be published", breaches, ties, violations)
+        raise _refusal(english("the policy may not be published"), breaches, ties, violations)
 
 
 def _beyond(reported: Sequence[Violation], faults: Sequence[Violation]) -> list[Violation]:
@@ -175,7 +183,7 @@ def check_withdrawal(revision: Revision, book: PolicyBook) -> None:
         if segment not in book.segments(revision.region)
     ]
     if ties:
-        raise _refusal("the revision may not be withdrawn", (), ties, ties)
+        raise _refusal(english("the revision may not be withdrawn"), (), ties, ties)
 
 
 def new_segments(revision: Revision, book: PolicyBook) -> list[Segment]:
@@ -233,7 +241,12 @@ def _find_floor_breaches(revision: Revision, book: PolicyBook) -> Iterator[Viola
             since = format_instant(segment.start)
             for override in _find_replaced_from(floor, revision, revision.start):
                 if override.field != CHANNELS:
-                    text = f"undercuts {_cite(floor)}: {_what_floor_says(override)}, since {since}"
+                    text = english(
+                        "undercuts {floor}: {override}, since {since}",
+                        floor=_cite(floor),
+                        override=_what_floor_says(override),
+                        since=since,
+                    )
                     yield Violation(_breached_field(override, revision), "POLICY_BREACH", text, floor.name)
 
 
@@ -245,21 +258,23 @@ def _breached_field(override: FloorOverride, revision: Revision) -> str:
     return f"policy.{override.field}".replace(_ASKED, f"{_ASKED}.accepted[{items.index(override.item)}]", 1)
 
 
-def _what_floor_says(override: FloorOverride) -> str:
+def _what_floor_says(override: FloorOverride) -> Text:
     if override.field == LIFT:
-        return "no result may be asked for"
-    item = f" of {override.item}" if override.item else ""
+        return english("no result may be asked for")
+    item = english(" of {item}", item=override.item) if override.item else ""
     if override.field == BASIS:
-        return f"validity{item} counts from the report's issue"
+        return english("validity{item} counts from the report's issue", item=item)
     assert isinstance(override.applied, ShortestWindow)
-    return f"a result{item} counts for at least {_length(override.applied)}"
+    return english("a result{item} counts for at least {length}", item=item, length=_length(override.applied))
 
 
-def _length(shortest: ShortestWindow) -> str:
+def _length(shortest: ShortestWindow) -> Text:
     if shortest.duration is None:
-        return f"{shortest.calendar_days} calendar days"
-    hours = f"{shortest.duration / HOUR:.10g} hours"
-    return f"{hours}, the last instant included" if shortest.includes_boundary else hours
+        return english("{calendar_days} calendar days", calendar_days=shortest.calendar_days)
+    hours = shortest.duration / HOUR
+    if shortest.includes_boundary:
+        return english("{hours:.10g} hours, the last instant included", hours=hours)
+    return english("{hours:.10g} hours", hours=hours)
 
 
 def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook) -> Iterator[Violation]:
@@ -271,7 +286,11 @@ def _find_ties(revision: Revision, segments: Sequence[Segment], book: PolicyBook
         own = next((segment for segment in segments if segment.overlaps(other)), None)
         if own is not None:
             since = format_instant(max(own.start, other.start))
-            text = f"ties with {other.revision.name} from {since}: same purposes, same origin, both in force"
+            text = english(
+                "ties with {name} from {since}: same purposes, same origin, both in force",
+                name=other.revision.name,
+                since=since,
+            )
             yield Violation("policy.purposes", "AMBIGUOUS", text, other.revision.name)
 
 
@@ -279,7 +298,9 @@ def _find_foreign(region: str, jurisdiction: str, field: str) -> list[Violation]
     # The nation's node may publish for every region.
     if jurisdiction == NATION or within(region, jurisdiction):
         return []
-    text = f"this node publishes for {jurisdiction} and below, not for {region}"
+    text = english(
+        "this node publishes for {jurisdiction} and below, not for {region}", jurisdiction=jurisdiction, region=region
+    )
     return [Violation(field, "NOT_PERMITTED", text, f"jurisdictions/{region}")]
 
 
@@ -294,12 +315,12 @@ def _find_retroactive(publication: Publication) -> list[Violation]:
     revision = publication.revision
     if revision.start >= publication.now - RETROACTIVE_TOLERANCE or revision.retroactive_reason:
         return []
-    text = "the policy begins in the past; say why"
+    text = english("the policy begins in the past; say why")
     return [Violation("retroactive_reason", "RETROACTIVE", text, revision.name)]
 
 
 def _refusal(
-    what: str, breaches: Sequence[Violation], ties: Sequence[Violation], violations: Sequence[Violation]
+    what: Text, breaches: Sequence[Violation], ties: Sequence[Violation], violations: Sequence[Violation]
 ) -> HutongError:
     if breaches:
         reason, metadata = "POLICY_BREACH", {"breaches": str(len(breaches))}
@@ -307,8 +328,9 @@ def _refusal(
         reason, metadata = "AMBIGUOUS", {"other": ties[0].subject}
     else:
         reason, metadata = "RETROACTIVE", {"field": "retroactive_reason"}
-    text = "; ".join(violation.description for violation in violations)
-    return FailedPrecondition(reason, f"{what}: {text}", violations=violations, metadata=metadata)
+    text = join(violation.description for violation in violations)
+    message = english("{what}: {text}", what=what, text=text)
+    return FailedPrecondition(reason, message, violations=violations, metadata=metadata)
 
 
 def _cite(floor: Revision) -> str:

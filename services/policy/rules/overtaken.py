@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hutong_texts import english
+
 from services.domain.errors import FailedPrecondition
 from services.domain.instant import Instant
 from services.policy.model import Revision
@@ -19,6 +21,9 @@ def require_unchanged(members: Sequence[Revision], since: Instant) -> None:
         if max(member.publish_time, member.withdraw_time or 0) > since:
             raise FailedPrecondition(
                 "CHANGE_OVERTAKEN",
-                f"{member.name} was published or withdrawn after this change was proposed; propose it anew",
+                english(
+                    "{name} was published or withdrawn after this change was proposed; propose it anew",
+                    name=member.name,
+                ),
                 metadata={"resource": member.name},
             )

@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 
 import structlog
+from hutong_texts import english
 from sqlalchemy import Connection
 
 from services.domain.errors import HutongError, OutOfRange
@@ -127,7 +128,7 @@ class PolicyBookCache:
         if sequence and self._commit_times.get(sequence) != commit_time:
             raise OutOfRange(
                 "CURSOR_TOO_OLD",
-                "the cursor is not of this database; begin again without one",
+                english("the cursor is not of this database; begin again without one"),
                 metadata={"newest": str(self.sequence)},
             )
 

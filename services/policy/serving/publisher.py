@@ -15,6 +15,7 @@ from hutong.policy.v1.policy_admin_service_pb2 import (
     WithdrawPolicyRequest,
     WithdrawPolicyResponse,
 )
+from hutong_texts import english
 from sqlalchemy import Connection
 
 from services.approval.approvals import Decide
@@ -168,7 +169,9 @@ class PolicyPublisher:
         """Return region, policy id and number of the revision to withdraw, which must be this node's to withdraw."""
         region, policy_id, number = parse_policy(request.name)
         if number is None:
-            raise InvalidArgument.field("name", "must name the revision to withdraw: …@{revision}", "MALFORMED_NAME")
+            raise InvalidArgument.field(
+                "name", english("must name the revision to withdraw: …@{revision}"), "MALFORMED_NAME"
+            )
         check_jurisdiction(region, self._jurisdiction)
         return region, policy_id, number
 
@@ -230,7 +233,7 @@ def _draft(request: PublishPolicyRequest) -> Draft:
         InvalidArgument: the name or the start time breaks a rule, so nothing else can be checked.
     """
     if not request.HasField("policy"):
-        raise InvalidArgument.field("policy", "value is required")
+        raise InvalidArgument.field("policy", english("value is required"))
     broken_rules = [
         replace(violation, field=f"policy.{violation.field}" if violation.field else END)
         for violation in find_violations(request.policy)
@@ -253,7 +256,9 @@ def _find_withdrawable(name: str, named: tuple[str, str, int], book: PolicyBook)
     if found is None:
         raise NotFound.resource(name)
     if found.withdraw_time is not None:
-        raise FailedPrecondition("ALREADY_WITHDRAWN", f"{name} is withdrawn already", metadata={"resource": name})
+        raise FailedPrecondition(
+            "ALREADY_WITHDRAWN", english("{name} is withdrawn already", name=name), metadata={"resource": name}
+        )
     check_withdrawal(found, book)
     return found
 
@@ -330,7 +335,7 @@ def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
     for index, accepted in enumerate(asked.accepted):
         fractions[f"test_required.accepted[{index}].window.duration"] = accepted.window.duration.nanos
     return [
-        Violation(f"policy.{field}", "INVALID_FIELD", "nanos must lie between 0 and 999,999,999")
+        Violation(f"policy.{field}", "INVALID_FIELD", english("nanos must lie between 0 and 999,999,999"))
         for field, nanos in fractions.items()
         if not 0 <= nanos < 1_000_000_000
     ]

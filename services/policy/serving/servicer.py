@@ -28,6 +28,7 @@ from hutong.policy.v1.policy_service_pb2 import (
     WatchPoliciesResponse,
 )
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceServicer
+from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied
 from services.domain.names import parse_policy
@@ -157,6 +158,6 @@ def _require_nation() -> None:
         needed = f"authority: own region {NATION} for a floor"
         raise PermissionDenied(
             "NOT_PERMITTED",
-            "only the nation's authority publishes and withdraws floors",
+            english("only the nation's authority publishes and withdraws floors"),
             metadata={"role": call.caller.role, "needed": needed},
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hutong_texts import english
+
 from services.domain.errors import Unavailable
 from services.domain.instant import SECOND
 from services.domain.names import format_node
@@ -53,7 +55,10 @@ class TokenCheck:
     def _not_fresh(self, *, lost: bool) -> Unavailable:
         return Unavailable(
             "NOT_FRESH_ENOUGH",
-            "Policy has not seen what the token stands for" + (", and never will" if lost else ""),
+            english(
+                "Policy has not seen what the token stands for{ending}",
+                ending=english(", and never will") if lost else "",
+            ),
             metadata={"node": f"{format_node(self._jurisdiction)}/policy", **({"lost": "true"} if lost else {})},
             retry_after=None if lost else SECOND,
         )

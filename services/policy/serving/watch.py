@@ -13,6 +13,7 @@ from hutong.policy.v1.policy_service_pb2 import (
     WatchPoliciesResponse,
 )
 from hutong.type.v1.life_position_pb2 import LifePosition
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Unavailable
 from services.domain.instant import Instant, set_timestamp, to_timestamp
@@ -67,7 +68,9 @@ class Watch:
             in_snapshot = False
             await self._cache.wait_beyond(sent, self._timing.heartbeat_seconds)
         raise Unavailable(
-            "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "policy"}
+            "SHUTTING_DOWN",
+            english("the server is being stopped; watch again from the cursor"),
+            metadata={"service": "policy"},
         )
 
     def _cursor(self, sequence: int) -> str:
@@ -86,5 +89,5 @@ def _decode(cursor: str) -> tuple[int, Instant]:
     """Return the sequence and the commit time of a cursor. An empty cursor is before the first change."""
     match = _CURSOR.fullmatch(cursor or "0")
     if match is None:
-        raise InvalidArgument.field("cursor", "is not a cursor of this service")
+        raise InvalidArgument.field("cursor", english("is not a cursor of this service"))
     return int(match[1]), int(match[2] or _NO_TIME)

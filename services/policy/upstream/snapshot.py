@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest, WithdrawPolicyRequest
+from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument
 from services.domain.names import parse_policy
@@ -61,8 +62,8 @@ def _validate(policy: policy_pb2.Policy) -> ReceivedRevision:
     if policy.HasField("withdraw_time"):
         check(WithdrawPolicyRequest(name=policy.name, reason=policy.withdraw_reason))
     if parse_policy(policy.name)[2] != policy.revision or not policy.HasField("publish_time"):
-        raise InvalidArgument.field("name", "is not that of a published revision")
+        raise InvalidArgument.field("name", english("is not that of a published revision"))
     revision = received_revision_from_proto(policy, statement)
     if content_hash(revision) != policy.content_hash:
-        raise InvalidArgument.field("content_hash", "is not that of the policy")
+        raise InvalidArgument.field("content_hash", english("is not that of the policy"))
     return ReceivedRevision(revision, statement)

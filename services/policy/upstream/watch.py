@@ -10,6 +10,7 @@ import grpc
 import structlog
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPoliciesResponse
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
+from hutong_texts import english
 from prometheus_client import Gauge
 
 from services.domain.errors import FailedPrecondition
@@ -116,7 +117,8 @@ class UpstreamWatch:
         checkpoint = message.checkpoint
         if checkpoint.node != format_node(NATION):
             raise FailedPrecondition(
-                "NOT_AN_UPSTREAM", f"HUTONG_UPSTREAM_POLICY leads to {checkpoint.node or 'another service'}"
+                "NOT_AN_UPSTREAM",
+                english("HUTONG_UPSTREAM_POLICY leads to {value}", value=checkpoint.node or english("another service")),
             )
         lives = dict(self._position.lives) if self._position is not None else {}
         lives |= {one.life: one.sequence for one in checkpoint.lives}

@@ -18,6 +18,7 @@ from itertools import accumulate, takewhile
 from typing import Any, NamedTuple, TypeAlias
 
 import orjson
+from hutong_texts import english
 from sqlalchemy import Connection, delete, func, insert, select, tuple_, update
 
 from services.domain.errors import OutOfRange
@@ -299,7 +300,7 @@ def _too_old(connection: Connection, writer_id: int) -> OutOfRange:
     oldest = connection.execute(query.limit(1)).scalar()
     return OutOfRange(
         "CURSOR_TOO_OLD",
-        "changes after this cursor are no longer kept; begin again without one",
+        english("changes after this cursor are no longer kept; begin again without one"),
         metadata={} if oldest is None else {"oldest": format_instant(oldest)},
     )
 

@@ -6,6 +6,7 @@ import asyncio
 from weakref import WeakValueDictionary
 
 from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest, RecallResultsResponse
+from hutong_texts import english
 
 from services.approval.approvals import Approvals, Decide, Made
 from services.approval.convert import unpack
@@ -109,7 +110,11 @@ class RecallApprovals:
             if count > change.item_count:
                 raise FailedPrecondition(
                     "CHANGE_GREW",
-                    f"{count} results would be recalled, and {change.item_count} were proposed; propose it anew",
+                    english(
+                        "{count} results would be recalled, and {item_count} were proposed; propose it anew",
+                        count=count,
+                        item_count=change.item_count,
+                    ),
                     metadata={"proposed": str(change.item_count), "now": str(count)},
                 )
             await self._database.write(approve)

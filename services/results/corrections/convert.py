@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import from_timestamp
@@ -17,7 +18,9 @@ def correction_from_proto(request: CorrectResultRequest) -> Correction:
     """Return the correction of a request. Raises InvalidArgument if the report's name contains a revision."""
     lab, report_number, revision = parse_result(request.name)
     if revision is not None:
-        raise InvalidArgument.field("name", "names a revision; a correction concerns the newest", "MALFORMED_NAME")
+        raise InvalidArgument.field(
+            "name", english("names a revision; a correction concerns the newest"), "MALFORMED_NAME"
+        )
     return Correction(
         lab,
         report_number,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hutong_texts import english
+
 from services.domain.errors import FailedPrecondition, InvalidArgument, Violation
 from services.domain.instant import Instant
 from services.results.corrections.model import Correction
@@ -34,7 +36,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
     if newest.state == RECALLED:
         raise FailedPrecondition(
             "CONFLICT",
-            "the result was recalled; upload the right one under a new report number",
+            english("the result was recalled; upload the right one under a new report number"),
             metadata={"use": "UploadResults"},
         )
     report_time = newest.report_time if correction.reissue_time is None else correction.reissue_time
@@ -43,7 +45,7 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
         report_time = None
         if any(old.outcome != PENDING for old in history):
             # A sampling record accepts an upload of its result. That upload could then have a later report time.
-            text = "a report that was issued does not become a sampling record again"
+            text = english("a report that was issued does not become a sampling record again")
             raise InvalidArgument.field("outcome", text, "CONFLICT")
     next_ = newest._replace(
         revision=newest.revision + 1,
@@ -65,21 +67,25 @@ def correct(history: Sequence[StoredResult], correction: Correction, now: Instan
 def _find_impossible(next_: StoredResult, now: Instant) -> list[Violation]:
     found = []
     if next_.outcome != PENDING and next_.report_time is None:
-        text = "a report needs the time it was issued"
+        text = english("a report needs the time it was issued")
         found.append(Violation("reissue_time", "INVALID_FIELD", text))
     if next_.outcome == POSITIVE and next_.pool_size > 1:
-        found.append(Violation("outcome", "POOL_MISMATCH", "a pool is corrected to POOL_POSITIVE"))
+        found.append(Violation("outcome", "POOL_MISMATCH", english("a pool is corrected to POOL_POSITIVE")))
     if next_.outcome == POOL_POSITIVE and next_.pool_size == 1:
-        found.append(Violation("outcome", "POOL_MISMATCH", "a single tube is corrected to POSITIVE"))
+        found.append(Violation("outcome", "POOL_MISMATCH", english("a single tube is corrected to POSITIVE")))
     later = [time for time in (next_.receive_time, next_.test_time, next_.report_time) if time is not None]
     if later and next_.sample_time > min(later):
-        found.append(Violation("sample_time", "TIMES_OUT_OF_ORDER", "is after the specimen was received or reported"))
+        found.append(
+            Violation("sample_time", "TIMES_OUT_OF_ORDER", english("is after the specimen was received or reported"))
+        )
     if next_.report_time is not None:
         earlier = [time for time in (next_.receive_time, next_.test_time) if time is not None]
         if earlier and next_.report_time < max(earlier):
-            found.append(Violation("reissue_time", "TIMES_OUT_OF_ORDER", "is before the specimen was examined"))
+            found.append(
+                Violation("reissue_time", "TIMES_OUT_OF_ORDER", english("is before the specimen was examined"))
+            )
         if next_.report_time > now + FUTURE_TOLERANCE:
-            text = "lies more than 5 minutes ahead of the server's clock"
+            text = english("lies more than 5 minutes ahead of the server's clock")
             found.append(Violation("reissue_time", "TIME_IN_FUTURE", text))
     return found
 
@@ -89,11 +95,13 @@ def _find_lengthened(history: Sequence[StoredResult], next_: StoredResult) -> li
     same = [old for old in history if old.outcome == next_.outcome and next_.outcome in (NEGATIVE, PENDING)]
     if not same:
         if next_.outcome in (NEGATIVE, PENDING) and history[0].revision != 1:
-            text = "its first revisions are removed, and it might count for longer than they did; upload a new report"
+            text = english(
+                "its first revisions are removed, and it might count for longer than they did; upload a new report"
+            )
             return [Violation("outcome", "CONFLICT", text)]
         return []
     found = []
-    text = "would make an issued report valid for longer; a new test needs a report of its own"
+    text = english("would make an issued report valid for longer; a new test needs a report of its own")
     if next_.sample_time > min(old.sample_time for old in same):
         found.append(Violation("sample_time", "CONFLICT", text))
     issued = [old.report_time for old in same if old.report_time is not None]

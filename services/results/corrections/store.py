@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from hutong_texts import english
 from sqlalchemy import Connection, and_, func, select
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -150,7 +151,7 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
         source_node = format_node(history[-1].source_node)
         raise FailedPrecondition(
             "NOT_THE_ORIGIN",
-            f"the report was received by {source_node}, which alone corrects it",
+            english("the report was received by {source_node}, which alone corrects it", source_node=source_node),
             metadata={"node": source_node},
         )
     next_ = correct(history, correction, now)

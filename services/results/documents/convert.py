@@ -7,6 +7,7 @@ from typing import cast
 from hutong.results.v1 import link_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest
 from hutong.type.v1 import identity_pb2
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, optional_timestamp, to_timestamp
@@ -28,7 +29,9 @@ def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str,
     document = linked_from_proto(request.document, pepper, "document")
     linked = linked_from_proto(request.linked_document, pepper, "linked_document")
     if document.subject_key == linked.subject_key:
-        raise InvalidArgument.field("linked_document", "is the same document, or the same number under another label")
+        raise InvalidArgument.field(
+            "linked_document", english("is the same document, or the same number under another label")
+        )
     reason = mask_free_text(request.reason)
     return DocumentLink(link_id, document, linked, reason, now, key_version=pepper.version)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from hutong_texts import english
 from sqlalchemy import Connection, Row, and_, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -292,15 +293,19 @@ def _require_one_subject(connection: Connection, one: bytes, other: bytes, pairs
     if count > MAX_LINKED:
         raise FailedPrecondition(
             "TOO_MANY_LINKED",
-            f"{count} documents would belong to one person, who may have at most {MAX_LINKED}; "
-            "unlink documents that were linked by mistake first",
+            english(
+                "{count} documents would belong to one person, who may have at most {max_linked}; "
+                "unlink documents that were linked by mistake first",
+                count=count,
+                max_linked=MAX_LINKED,
+            ),
             metadata={"limit": str(MAX_LINKED), "count": str(count)},
         )
 
 
 def not_linked() -> NotFound:
     """Return the error of documents that are not linked."""
-    return NotFound("NOT_FOUND", "the documents are not linked", metadata={"resource": "links/-"})
+    return NotFound("NOT_FOUND", english("the documents are not linked"), metadata={"resource": "links/-"})
 
 
 def lock_links(connection: Connection) -> None:

@@ -8,6 +8,7 @@ from typing import cast
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.exchange.v1 import node_pb2, replica_pb2
 from hutong.type.v1 import identity_pb2
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
@@ -91,31 +92,35 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
     """
     lab = message.lab.removeprefix(_LAB)
     if len(lab) != 18 or message.key_version < 1 or not message.HasField("upload_time"):
-        raise InvalidArgument.field("tubes", "has no laboratory, upload time or version of its keys")
+        raise InvalidArgument.field("tubes", english("has no laboratory, upload time or version of its keys"))
     columns = {name: list(getattr(message, name)) for name in _PLAIN_COLUMNS}
     columns |= {name: list(getattr(message, f"{name}_micros")) for name in _TIME_COLUMNS}
     columns["item"] = [parse_item(item, "tubes.item") for item in message.item or repeat("", len(message.person_count))]
     sizes = list(message.person_count)
     persons = sum(sizes)
     if {len(column) for column in columns.values()} != {len(sizes)} or min(sizes, default=0) < 1:
-        raise InvalidArgument.field("tubes", "has columns of different lengths, or a tube without persons")
+        raise InvalidArgument.field("tubes", english("has columns of different lengths, or a tube without persons"))
     if [not time for time in columns["report_time"]] != [outcome == PENDING for outcome in columns["outcome"]]:
-        raise InvalidArgument.field("tubes", "has not the times of its outcomes")
+        raise InvalidArgument.field("tubes", english("has not the times of its outcomes"))
     if min(columns["sample_time"]) < 1:
-        raise InvalidArgument.field("tubes", "has a tube without a sampling time")
+        raise InvalidArgument.field("tubes", english("has a tube without a sampling time"))
     report_numbers = list(message.report_number)
     subject_keys = _split(message.subject_keys, KEY_LENGTH)
     content_hashes = _split(message.content_hashes, KEY_LENGTH)
     lengths = {len(report_numbers), len(subject_keys), len(content_hashes)}
     # The last key of a column may be cut short.
     if lengths != {persons} or {len(subject_keys[-1]), len(content_hashes[-1])} != {KEY_LENGTH}:
-        raise InvalidArgument.field("tubes", "has not one subject key, report number and content hash for each person")
-    name_hashes = _optional(message.name_hashes, persons, _NO_NAME, "hash of the name")
+        raise InvalidArgument.field(
+            "tubes", english("has not one subject key, report number and content hash for each person")
+        )
+    name_hashes = _optional(message.name_hashes, persons, _NO_NAME, english("hash of the name"))
     other_keys = (
-        _optional(message.other_subject_keys, persons, _NO_KEY, "other key") if message.other_subject_keys else ()
+        _optional(message.other_subject_keys, persons, _NO_KEY, english("other key"))
+        if message.other_subject_keys
+        else ()
     )
     if not all(report_numbers):
-        raise InvalidArgument.field("tubes", "has a person without a report number")
+        raise InvalidArgument.field("tubes", english("has a person without a report number"))
     for name in _TIME_COLUMNS[1:]:
         columns[name] = [time or None for time in columns[name]]
     return ReplicaTubes(
@@ -157,7 +162,7 @@ def _optional(joined: bytes, persons: int, none: bytes, what: str) -> list[bytes
     if not joined:
         return [b""] * persons
     if len(joined) != persons * len(none):
-        raise InvalidArgument.field("tubes", f"has not one {what} for each person")
+        raise InvalidArgument.field("tubes", english("has not one {what} for each person", what=what))
     return [b"" if one == none else one for one in _split(joined, len(none))]
 
 
@@ -166,7 +171,9 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
     lab, source_node = message.lab.removeprefix(_LAB), message.source_node.removeprefix(_NODE)
     report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
     if len(message.subject_key) != KEY_LENGTH or message.key_version < 1:
-        raise InvalidArgument.field("subject_key", f"has not {KEY_LENGTH} bytes, or no version")
+        raise InvalidArgument.field(
+            "subject_key", english("has not {key_length} bytes, or no version", key_length=KEY_LENGTH)
+        )
     if (
         len(lab) != 18
         or len(source_node) != 6
@@ -174,13 +181,19 @@ def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
         or message.revision < 1
         or not message.state
     ):
-        raise InvalidArgument.field("result", "has no laboratory, report number, revision, state or source_node")
+        raise InvalidArgument.field(
+            "result", english("has no laboratory, report number, revision, state or source_node")
+        )
     if (report_time is None) != (message.outcome == PENDING) or not message.HasField("sample_time"):
-        raise InvalidArgument.field("result", "has not the times of its outcome")
+        raise InvalidArgument.field("result", english("has not the times of its outcome"))
     if len(message.other_subject_key) not in (0, KEY_LENGTH):
-        raise InvalidArgument.field("result.other_subject_key", f"has not {KEY_LENGTH} bytes")
+        raise InvalidArgument.field(
+            "result.other_subject_key", english("has not {key_length} bytes", key_length=KEY_LENGTH)
+        )
     if len(message.name_hash) not in (0, NAME_HASH_LENGTH):
-        raise InvalidArgument.field("result.name_hash", f"has not {NAME_HASH_LENGTH} bytes")
+        raise InvalidArgument.field(
+            "result.name_hash", english("has not {name_hash_length} bytes", name_hash_length=NAME_HASH_LENGTH)
+        )
     sample_time = from_timestamp(message.sample_time)
     return Replica(
         StoredResult(
@@ -227,10 +240,12 @@ def change_from_proto(message: replica_pb2.ReplicatedChange) -> Change:
         return _lab_from_proto(message.lab)
     if kind == "adverse_subject":
         if len(message.adverse_subject.subject_key) != KEY_LENGTH:
-            raise InvalidArgument.field("adverse_subject.subject_key", f"has not {KEY_LENGTH} bytes")
+            raise InvalidArgument.field(
+                "adverse_subject.subject_key", english("has not {key_length} bytes", key_length=KEY_LENGTH)
+            )
         return AdverseSubject(message.adverse_subject.subject_key)
     if kind is None:
-        raise InvalidArgument.field("change", "is of no known kind")
+        raise InvalidArgument.field("change", english("is of no known kind"))
     return _missing_report_from_proto(message.missing_report)
 
 
@@ -267,10 +282,10 @@ def fill_link(message: replica_pb2.ReplicatedLink, link: DocumentLink) -> None:
 def link_from_proto(message: replica_pb2.ReplicatedLink) -> DocumentLink:
     """Return a link, without masks and reasons. Raise InvalidArgument for a link that no node can have sent."""
     if {len(message.subject_key), len(message.linked_subject_key)} != {KEY_LENGTH} or len(message.name) != LINK_LENGTH:
-        raise InvalidArgument.field("link", "has no name or no two subject keys")
+        raise InvalidArgument.field("link", english("has no name or no two subject keys"))
     others = message.other_subject_key, message.linked_other_subject_key
     if not {0, KEY_LENGTH}.issuperset(map(len, others)) or message.key_version < 0:
-        raise InvalidArgument.field("link", "has a malformed key under the other version, or no version")
+        raise InvalidArgument.field("link", english("has a malformed key under the other version, or no version"))
     return DocumentLink(
         message.name.removeprefix("links/"),
         LinkedDocument(message.subject_key, message.type, "", others[0] or None),

@@ -7,6 +7,7 @@ exchange if each of them reads what the other one writes.
 from __future__ import annotations
 
 from hutong.exchange.v1.exchange_service_pb2 import ReplicateStart, WatchNotificationsRequest
+from hutong_texts import english
 
 from services.domain.errors import FailedPrecondition
 from services.domain.subject import Pepper
@@ -37,7 +38,9 @@ def require_common_versions(message: Named, pepper: Pepper) -> None:
     if differ or message.key_version not in ours or pepper.version not in theirs:
         raise FailedPrecondition(
             "PEPPER_MISMATCH",
-            "the subject keys are made with another pepper, or with a version that one of the nodes does not read",
+            english(
+                "the subject keys are made with another pepper, or with a version that one of the nodes does not read"
+            ),
             metadata={"node": message.node},
         )
 

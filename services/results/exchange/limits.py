@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable
 
 from hutong.results.v1 import result_pb2
 from hutong.type.v1 import outcome_pb2
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span
@@ -131,4 +132,4 @@ def _check_times(times: Collection[Instant], now: Instant, field: str) -> None:
 
 def _require(holds: bool, field: str) -> None:
     if not holds:
-        raise InvalidArgument.field(field, "holds what no node can have sent")
+        raise InvalidArgument.field(field, english("holds what no node can have sent"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
+from hutong_texts import english
 from sqlalchemy import Connection
 
 from services.domain.errors import FailedPrecondition
@@ -68,7 +69,9 @@ class Importer:
             return await self._database.read(self._answer, keys, ())
         if self._subscriptions is None:
             node = format_node(self._jurisdiction)
-            raise FailedPrecondition("NO_UPSTREAM", "this node has no upstream to ask", metadata={"node": node})
+            raise FailedPrecondition(
+                "NO_UPSTREAM", english("this node has no upstream to ask"), metadata={"node": node}
+            )
         if request.request_id:
             earlier = await self._database.read(self._find_answer, request)
             if earlier is not None:

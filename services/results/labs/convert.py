@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from hutong.results.v1 import lab_pb2, lab_service_pb2
 from hutong_client.reports.signed import BadSignedReport, key_id, load_public_key
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, optional_timestamp, to_timestamp
@@ -36,7 +37,7 @@ def _form(name: str, field: str) -> str:
     """Return the normal form of the name to search for; empty if the request has none."""
     form = normal_form(name)
     if name and not form:
-        raise InvalidArgument.field(field, "has no visible character")
+        raise InvalidArgument.field(field, english("has no visible character"))
     return form
 
 
@@ -60,7 +61,7 @@ def key_from_proto(message: lab_pb2.LabSigningKey, now: Instant, actor: str | No
     try:
         load_public_key(message.public_key)
     except BadSignedReport as error:
-        raise InvalidArgument.field("signing_key.public_key", str(error)) from error
+        raise InvalidArgument.field("signing_key.public_key", error.text) from error
     revoke_time = from_timestamp(message.revoke_time) if message.HasField("revoke_time") else None
     return SigningKey(message.public_key, now, revoke_time, actor)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from hutong_texts import english
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, true, update
 from sqlalchemy.engine import Row
 
@@ -42,7 +43,9 @@ def create_lab(connection: Connection, lab: Lab, actor: str | None = None) -> La
         stated = (lab.display_name, lab.region, lab.contact, lab.authorize_time)
         if (stored.display_name, stored.region, stored.contact, stored.authorize_time) != stated:
             name = format_lab(lab.uscc)
-            raise AlreadyExists("ALREADY_EXISTS", f"{name} is registered already", metadata={"resource": name})
+            raise AlreadyExists(
+                "ALREADY_EXISTS", english("{name} is registered already", name=name), metadata={"resource": name}
+            )
         return stored
     first = StandingChange(AUTHORIZED, lab.authorize_time, "registered", lab.create_time, actor)
     add_standing(connection, lab.uscc, first)

@@ -17,6 +17,7 @@ from hutong.results.v1.lab_service_pb2 import (
     SetLabStandingResponse,
 )
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceServicer
+from hutong_texts import english
 
 from services.domain.errors import PermissionDenied
 from services.domain.instant import from_timestamp
@@ -104,6 +105,6 @@ def _require_nation() -> None:
     if call is not None and call.caller.region not in ("", NATION):
         raise PermissionDenied(
             "NOT_PERMITTED",
-            "only the nation's supervisor registers laboratories at the nation",
+            english("only the nation's supervisor registers laboratories at the nation"),
             metadata={"role": call.caller.role, "needed": f"supervisor: own region {NATION}"},
         )

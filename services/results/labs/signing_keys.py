@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from hashlib import sha256
 
+from hutong_texts import english
 from sqlalchemy import Connection, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -31,11 +32,11 @@ def set_signing_key(connection: Connection, uscc: str, key: SigningKey) -> None:
     known = {one.public_key: one for one in find_signing_keys(connection, [uscc])[uscc]}
     stored = known.get(key.public_key)
     if stored is None and len(known) >= MAX_SIGNING_KEYS:
-        text = f"the laboratory has {MAX_SIGNING_KEYS} keys, and keys are never removed"
+        text = english("the laboratory has {most} keys, and keys are never removed", most=MAX_SIGNING_KEYS)
         raise FailedPrecondition("CONFLICT", text, metadata={"resource": format_lab(uscc)})
     if stored is not None and stored.revoke_time is not None:
         if key.revoke_time is None or key.revoke_time > stored.revoke_time:
-            text = "signing_key.revoke_time: the key was revoked from an earlier instant on"
+            text = english("signing_key.revoke_time: the key was revoked from an earlier instant on")
             raise FailedPrecondition("CONFLICT", text, metadata={"resource": format_lab(uscc)})
         if key.revoke_time == stored.revoke_time:
             return

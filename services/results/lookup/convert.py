@@ -8,6 +8,7 @@ from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupCo
 from hutong.results.v1 import lookup_pb2, result_pb2
 from hutong.results.v1.next_step_pb2 import NEXT_STEP_ACTION_UPLOAD_REPORT, NextStep
 from hutong.results.v1.results_service_pb2 import BatchLookupLatestRequest
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, from_timestamp, set_timestamp, to_timestamp
@@ -42,7 +43,7 @@ def _claim_from_proto(message: lookup_pb2.ClaimedReport, field: str) -> ReportCl
         message.with_signing_keys,
     )
     if not (claim.lab or claim.normal_name or claim.report_number):
-        raise InvalidArgument.field(f"{field}.lab", "one of lab, lab_name and report_number is required")
+        raise InvalidArgument.field(f"{field}.lab", english("one of lab, lab_name and report_number is required"))
     return claim
 
 
@@ -122,7 +123,9 @@ def subject_keys_from_proto(
     for field in ("subject_keys", "other_subject_keys"):
         keys: Sequence[bytes] = getattr(batch, field) or none
         if len(keys) != len(none) or not {0, KEY_LENGTH}.issuperset(map(len, keys)):
-            raise InvalidArgument.field(field, f"must have {KEY_LENGTH} bytes or none for each request")
+            raise InvalidArgument.field(
+                field, english("must have {key_length} bytes or none for each request", key_length=KEY_LENGTH)
+            )
         given.append(keys)
     return list(zip(*given, strict=True))
 

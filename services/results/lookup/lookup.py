@@ -16,6 +16,7 @@ from hutong.results.v1.results_service_pb2 import (
     LookupLatestRequest,
     LookupLatestResponse,
 )
+from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, set_timestamp
@@ -222,10 +223,13 @@ class LookupHandler:
             else:
                 self._fill_nationwide(question, item.response, answer)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            text = f"their answers have over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results at once"
+            text = english(
+                "their answers have over {max_message_bytes} bytes; ask for fewer persons or results at once",
+                max_message_bytes=MAX_MESSAGE_BYTES,
+            )
             raise InvalidArgument(
                 "BATCH_TOO_LARGE",
-                f"requests: {text}",
+                english("{field}: {description}", field="requests", description=text),
                 violations=[Violation("requests", "BATCH_TOO_LARGE", text)],
                 metadata={"field": "requests", "limit": str(MAX_MESSAGE_BYTES)},
             )

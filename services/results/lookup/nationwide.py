@@ -12,6 +12,7 @@ from hutong.results.v1.lookup_pb2 import (
     SOURCE_STATE_UNAVAILABLE,
     DataSource,
 )
+from hutong_texts import english
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
@@ -279,13 +280,13 @@ def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
 def not_fresh(node: str) -> Unavailable:
     """Return the error for a token that a node does not meet."""
     return Unavailable(
-        "NOT_FRESH_ENOUGH", "what the token stands for has not been seen in time", metadata={"node": node}
+        "NOT_FRESH_ENOUGH", english("what the token stands for has not been seen in time"), metadata={"node": node}
     )
 
 
 def lost(node: str) -> Unavailable:
     """Return the error for a token whose write a restore of its node from an older copy has lost."""
-    text = "a restore from an older copy has lost what the token stands for"
+    text = english("a restore from an older copy has lost what the token stands for")
     return Unavailable("NOT_FRESH_ENOUGH", text, metadata={"node": node, "lost": "true"}, retry_after=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hutong_texts import english
 from sqlalchemy import Connection, func, select
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -46,7 +47,7 @@ def absent(name: str, horizon: Instant | None) -> NotFound:
     since = format_instant(horizon)
     return NotFound(
         "NOT_FOUND",
-        f"{name} is not known here; results reported before {since} were removed",
+        english("{name} is not known here; results reported before {since} were removed", name=name, since=since),
         metadata={"resource": name, "horizon": since},
     )
 
@@ -55,5 +56,7 @@ def removed(horizon: Instant) -> FailedPrecondition:
     """Return the error for a question about results that retention has removed."""
     since = format_instant(horizon)
     return FailedPrecondition(
-        "BEFORE_HORIZON", f"results reported before {since} were removed", metadata={"horizon": since}
+        "BEFORE_HORIZON",
+        english("results reported before {since} were removed", since=since),
+        metadata={"horizon": since},
     )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import structlog
+from hutong_texts import english
 
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
@@ -69,5 +70,5 @@ class PartitionMaintainer:
             if await self._database.write(partitions.make_partitions, months):
                 return
             await asyncio.sleep(self._timing.partition_try_pause)
-        text = "the partition for these results cannot be created now; try again"
+        text = english("the partition for these results cannot be created now; try again")
         raise Unavailable("DATABASE_UNAVAILABLE", text, metadata={"service": "results"})

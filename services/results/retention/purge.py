@@ -15,6 +15,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from hutong_texts import english
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import Connection, delete, exc, insert, or_, select, text, tuple_, update
 
@@ -92,7 +93,7 @@ def purge(
     pace, ages = pace or PurgePace(), ages or ResultsAges()
     with try_process_lock(database, "purge", AdvisoryLock.PURGE) as is_held:
         if not is_held:
-            raise Unavailable("OVERLOADED", "another purge is under way; wait for its end")
+            raise Unavailable("OVERLOADED", english("another purge is under way; wait for its end"))
         deletion = Deletion(uuid7(), horizon, 0, "", now, actor)
         database.write_now(_set_horizon, deletion)
         count, digest = database.read_long_now(count_and_hash, horizon)
@@ -104,7 +105,9 @@ def purge(
         counts = DeletionCounts(deletion_counts, deletion.deletion_id)
         _repeat(database, partial(renew_links, counts, key_version, now), horizon, "")
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
-            raise Unavailable("OVERLOADED", "the database's log is read without pause; purge again to empty it")
+            raise Unavailable(
+                "OVERLOADED", english("the database's log is read without pause; purge again to empty it")
+            )
         return deletion
 
 
@@ -264,7 +267,10 @@ def _drop_month(database: Database, partition: str, pace: PurgePace) -> None:
         if database.write_now(_try_to_drop, partition):
             return
         time.sleep(pace.drop_pause)
-    raise Unavailable("OVERLOADED", f"{partition} is read without pause; purge again to remove what is left")
+    raise Unavailable(
+        "OVERLOADED",
+        english("{partition} is read without pause; purge again to remove what is left", partition=partition),
+    )
 
 
 def _try_to_drop(connection: Connection, partition: str) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import NamedTuple
 
+from hutong_texts import english
 from sqlalchemy import Connection, select
 
 from services.domain.errors import Unavailable
@@ -34,7 +35,7 @@ class RemovedMeanwhile(Unavailable):
     def __init__(self) -> None:
         super().__init__(
             "DATABASE_UNAVAILABLE",
-            "results were removed while the batch was stored; go on from GetUpload",
+            english("results were removed while the batch was stored; go on from GetUpload"),
             metadata={"service": "results"},
         )
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
 
+from hutong_texts import english
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
@@ -96,7 +97,11 @@ def upload_gap(committed: int, offset: int) -> OutOfRange:
     """Return the error for a batch that begins beyond the committed offset."""
     return OutOfRange(
         "UPLOAD_GAP",
-        f"the batch begins at {offset}, but {committed} tubes are committed; go on from there",
+        english(
+            "the batch begins at {offset}, but {committed} tubes are committed; go on from there",
+            offset=offset,
+            committed=committed,
+        ),
         metadata={"committed_offset": str(committed), "offset": str(offset)},
     )
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hutong.results.v1 import upload_pb2, upload_service_pb2
+from hutong_texts import ENGLISH, translate
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import DEFAULT_ITEM, format_upload, parse_item
 from services.results.upload.model import Acknowledgement, Rejection, Tube, TubePerson, Upload
 from services.results.upload.validation import WHOLE_TUBE, TubeFaults
+from services.runtime.server.status import asked_language
 
 
 def tube_from_proto(tube: upload_pb2.Tube) -> Tube:
@@ -62,24 +64,30 @@ def faults_from_violations(violations: Sequence[Violation]) -> TubeFaults:
 def acknowledgement_to_proto(
     acknowledgement: Acknowledgement, consistency_token: str
 ) -> upload_service_pb2.UploadResultsResponse:
-    """Return the response to a batch."""
+    """Return the response to a batch, its faults also in the language that the caller reads."""
+    language = asked_language() if acknowledgement.rejections else ENGLISH
     return upload_service_pb2.UploadResultsResponse(
         committed_offset=acknowledgement.committed_offset,
         accepted_count=acknowledgement.accepted_count,
         duplicate_count=acknowledgement.duplicate_count,
         rejected_count=acknowledgement.rejected_count,
-        rejections=[_rejection_to_proto(rejection) for rejection in acknowledgement.rejections],
+        rejections=[_rejection_to_proto(rejection, language) for rejection in acknowledgement.rejections],
         consistency_token=consistency_token,
     )
 
 
-def _rejection_to_proto(rejection: Rejection) -> upload_pb2.Rejection:
+def _rejection_to_proto(rejection: Rejection, language: str) -> upload_pb2.Rejection:
     return upload_pb2.Rejection(
         tube_index=rejection.tube_index,
         person_index=rejection.person_index,
         retryable=rejection.retryable,
         violations=[
-            upload_pb2.FieldViolation(field=fault.field, reason=fault.reason, description=fault.description)
+            upload_pb2.FieldViolation(
+                field=fault.field,
+                reason=fault.reason,
+                description=fault.description,
+                localized_description="" if language == ENGLISH else translate(fault.description, language),
+            )
             for fault in rejection.violations
         ],
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import TracebackType
 
+from hutong_texts import english
+
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE
 from services.domain.names import DEFAULT_ITEM
@@ -31,7 +33,7 @@ class DryRunBudget:
         if reports > self._free:
             raise ResourceExhausted(
                 "OVERLOADED",
-                "the dry runs of this process hold too many reports; validate in smaller parts, or later",
+                english("the dry runs of this process hold too many reports; validate in smaller parts, or later"),
                 metadata={"limit": str(self._capacity), "what": "reports in validate_only uploads"},
                 retry_after=MINUTE,
             )

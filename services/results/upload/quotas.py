@@ -15,6 +15,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
+from hutong_texts import english
+
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE, SECOND, Instant, Span, shanghai_day
 from services.domain.names import format_lab
@@ -79,7 +81,7 @@ class Quotas:
         account = self._accounts.setdefault(lab, _Account())
         if account.streams >= self._limits.streams:
             await self._sleep(REFUSAL_SECONDS)
-            raise _exceeded(lab, f"streams at once, {self._limits.streams}", SECOND)
+            raise _exceeded(lab, english("streams at once, {limit}", limit=self._limits.streams), SECOND)
         account.streams += 1
         try:
             if account.allowed_from > self._clock.now():
@@ -128,14 +130,18 @@ class Quotas:
     def _refuse_penalised(self, lab: str, account: _Account) -> None:
         wait = account.allowed_from - self._clock.now()
         if wait > 0:
-            raise _exceeded(lab, f"duplicates a day, {self._limits.duplicates_per_day}", wait)
+            raise _exceeded(lab, english("duplicates a day, {limit}", limit=self._limits.duplicates_per_day), wait)
 
 
 def _exceeded(lab: str, what: str, wait: Span) -> ResourceExhausted:
     name = format_lab(lab)
     return ResourceExhausted(
         "QUOTA_EXCEEDED",
-        f"{name} sends more than its share ({what}); what was acknowledged is stored, go on later",
+        english(
+            "{name} sends more than its share ({what}); what was acknowledged is stored, go on later",
+            name=name,
+            what=what,
+        ),
         metadata={"lab": name, "what": what},
         retry_after=wait,
     )

@@ -7,10 +7,12 @@ shows that the tubes belong to another upload.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
+from hutong_texts import Text, english
 from sqlalchemy import Connection, delete, insert, select
 
 from services.domain.errors import InvalidArgument, Violation
@@ -93,11 +95,13 @@ class _RejectionSet:
 
 def upload_id_reused(offset: int) -> InvalidArgument:
     """Return the error for tubes below the committed offset that differ from the tubes sent before."""
-    text = f"was used before for other tubes: the one at {offset} is not stored; upload under a new id"
+    text = english(
+        "was used before for other tubes: the one at {offset} is not stored; upload under a new id", offset=offset
+    )
     violation = Violation("start.upload_id", "UPLOAD_ID_REUSED", text)
     return InvalidArgument(
         "UPLOAD_ID_REUSED",
-        f"{violation.field}: {text}",
+        english("{field}: {description}", field=violation.field, description=text),
         violations=[violation],
         metadata={"field": violation.field, "offset": str(offset)},
     )
@@ -125,13 +129,25 @@ def store_rejections(
                 "tube_offset": offset + rejection.tube_index,
                 "person_index": rejection.person_index,
                 "retryable": rejection.retryable,
-                "violations": orjson.dumps(
-                    [[fault.field, fault.reason, fault.description] for fault in rejection.violations]
-                ).decode(),
+                "violations": orjson.dumps([_to_json(fault) for fault in rejection.violations], default=str).decode(),
             }
             for rejection in rejections
         ],
     )
+
+
+def _to_json(fault: Violation) -> list[Any]:
+    """Return a fault as it is stored. The template is stored if values were put into it."""
+    described = fault.description
+    stored = [fault.field, fault.reason, str(described)]
+    return [*stored, described.template, dict(described.values)] if described.values else stored
+
+
+def _from_json(
+    field: str, reason: str, description: str, template: str = "", values: Mapping[str, Any] | None = None
+) -> Violation:
+    """Return a stored fault. Faults that an older version stored have no template."""
+    return Violation(field, reason, Text(template, values) if values else Text(description))
 
 
 def find_rejections(connection: Connection, position: UploadPosition, offset: int, count: int) -> list[Rejection]:
@@ -150,7 +166,7 @@ def find_rejections(connection: Connection, position: UploadPosition, offset: in
         Rejection(
             row.tube_offset - offset,
             row.person_index,
-            tuple(Violation(*fault) for fault in orjson.loads(row.violations)),
+            tuple(_from_json(*fault) for fault in orjson.loads(row.violations)),
             row.retryable,
         )
         for row in rows

@@ -10,6 +10,7 @@ from functools import partial
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
+from hutong_texts import english
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
@@ -141,15 +142,17 @@ class UploadReceiver:
             ):
                 frame = await anext(arriving)
         except StopAsyncIteration:
-            raise not_started("the stream ended before its first frame") from None
+            raise not_started(english("the stream ended before its first frame")) from None
         except TimeoutError:
             if not limit.expired():
                 raise
             raise DeadlineExceeded(
-                "DEADLINE", f"no first frame came within {self.start_seconds:g} s", metadata={"method": UPLOAD_METHOD}
+                "DEADLINE",
+                english("no first frame came within {start_seconds:g} s", start_seconds=self.start_seconds),
+                metadata={"method": UPLOAD_METHOD},
             ) from None
         if frame.WhichOneof("frame") != "start":
-            raise not_started("the first frame must be start")
+            raise not_started(english("the first frame must be start"))
         return frame.start
 
     async def _require_lab(self, uscc: str) -> Lab:
@@ -159,8 +162,10 @@ class UploadReceiver:
             name = f"labs/{uscc}"
             raise FailedPrecondition(
                 "LAB_UNKNOWN",
-                f"{name} is not registered at this node",
-                violations=[Violation("start.lab", "LAB_UNKNOWN", "register it with LabService.CreateLab", name)],
+                english("{name} is not registered at this node", name=name),
+                violations=[
+                    Violation("start.lab", "LAB_UNKNOWN", english("register it with LabService.CreateLab"), name)
+                ],
                 metadata={"lab": name},
             ) from None
 

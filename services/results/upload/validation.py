@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hutong_texts import english
+
 from services.domain.document import BadDocument, Document, canonical_document
 from services.domain.errors import Violation
 from services.domain.instant import Instant, format_instant
@@ -161,7 +163,7 @@ class BatchValidator:
     def _find_tube_faults(self, tube: Tube) -> list[Violation]:
         faults: list[Violation] = []
         if tube.sample_region and not is_region(tube.sample_region):
-            faults.append(Violation("sample_region", "REGION_UNKNOWN", "is not a region of GB/T 2260"))
+            faults.append(Violation("sample_region", "REGION_UNKNOWN", english("is not a region of GB/T 2260")))
         if holds_resident_number(tube.tube_code):
             faults.append(_holds_number("tube_code"))
         if tube.item not in self.items:
@@ -171,29 +173,35 @@ class BatchValidator:
         reference_time = tube.sample_time if tube.report_time is None else tube.report_time
         if reference_time is not None and self.lab.standing_at(reference_time) not in MAY_REPORT:
             field = "sample_time" if tube.report_time is None else "report_time"
-            faults.append(Violation(field, "LAB_NOT_AUTHORIZED", "the laboratory was not authorised at this time"))
+            faults.append(
+                Violation(field, "LAB_NOT_AUTHORIZED", english("the laboratory was not authorised at this time"))
+            )
         return faults
 
     @staticmethod
     def _find_pool_faults(tube: Tube) -> list[Violation]:
         faults = []
         if len(tube.persons) > tube.pool_size > 0:
-            text = f"{len(tube.persons)} persons do not fit a tube for {tube.pool_size}"
+            text = english(
+                "{count} persons do not fit a tube for {pool_size}", count=len(tube.persons), pool_size=tube.pool_size
+            )
             faults.append(Violation("persons", "POOL_MISMATCH", text))
         if tube.outcome == POSITIVE and tube.pool_size > 1:
-            text = "a pool is reported POOL_POSITIVE; its members are rechecked in single tubes"
+            text = english("a pool is reported POOL_POSITIVE; its members are rechecked in single tubes")
             faults.append(Violation("outcome", "POOL_MISMATCH", text))
         if tube.outcome == POOL_POSITIVE and tube.pool_size == 1:
-            faults.append(Violation("outcome", "POOL_MISMATCH", "a single tube is reported POSITIVE"))
+            faults.append(Violation("outcome", "POOL_MISMATCH", english("a single tube is reported POSITIVE")))
         return faults
 
     def _find_time_faults(self, tube: Tube) -> list[Violation]:
         faults = []
         if tube.outcome == PENDING:
             if tube.report_time is not None:
-                faults.append(Violation("report_time", "INVALID_FIELD", "a sampling record has no report time yet"))
+                faults.append(
+                    Violation("report_time", "INVALID_FIELD", english("a sampling record has no report time yet"))
+                )
         elif tube.report_time is None:
-            faults.append(Violation("report_time", "INVALID_FIELD", "value is required"))
+            faults.append(Violation("report_time", "INVALID_FIELD", english("value is required")))
         latest: Instant | None = None
         latest_name = ""
         horizon = self.now + FUTURE_TOLERANCE
@@ -202,10 +210,12 @@ class BatchValidator:
             if instant is None:
                 continue
             if instant > horizon:
-                text = "lies more than 5 minutes ahead of the server's clock"
+                text = english("lies more than 5 minutes ahead of the server's clock")
                 faults.append(Violation(name, "TIME_IN_FUTURE", text))
             if latest is not None and instant < latest:
-                faults.append(Violation(name, "TIMES_OUT_OF_ORDER", f"is before {latest_name}"))
+                faults.append(
+                    Violation(name, "TIMES_OUT_OF_ORDER", english("is before {latest_name}", latest_name=latest_name))
+                )
             else:
                 latest, latest_name = instant, name
         return faults
@@ -213,13 +223,16 @@ class BatchValidator:
 
 def _holds_number(field: str) -> Violation:
     """Return the fault of a code that contains a document number, because every reader would see the number."""
-    text = "holds a resident identity card number: codes and report numbers must be the laboratory's own"
+    text = english("holds a resident identity card number: codes and report numbers must be the laboratory's own")
     return Violation(field, "INVALID_FIELD", text)
 
 
 def _not_admitted(item: str) -> Violation:
     """Return the fault of a tube whose item its upload does not admit."""
-    text = f"this upload does not admit {describe_item(item)}; name the item in start.items if the test belongs here"
+    text = english(
+        "this upload does not admit {item}; name the item in start.items if the test belongs here",
+        item=describe_item(item),
+    )
     return Violation("item", "ITEM_NOT_ADMITTED", text)
 
 
@@ -262,7 +275,9 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
     """Separate the results that may be stored from those before the horizon, which are rejected."""
     if horizon is None or all(row.reference_time >= horizon for row in rows):
         return rows, ()
-    text = f"results reported before {format_instant(horizon)} were removed and are not taken in again"
+    text = english(
+        "results reported before {horizon} were removed and are not taken in again", horizon=format_instant(horizon)
+    )
     rejections = [
         Rejection(
             row.tube_index,
@@ -278,13 +293,16 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
 def conflict(position: int, item: str, stored_item: str) -> Violation:
     """Return the fault of a report that is stored with other content. If the items differ, the fault names the item."""
     if item != stored_item:
-        text = f"this report is stored with {describe_item(stored_item)}; use CorrectResult to change its item"
+        text = english(
+            "this report is stored with {stored_item}; use CorrectResult to change its item",
+            stored_item=describe_item(stored_item),
+        )
         return Violation("item", "CONFLICT", text)
-    text = "this report is stored with other content; use CorrectResult to change it"
+    text = english("this report is stored with other content; use CorrectResult to change it")
     return Violation(f"persons[{position}].report_number", "CONFLICT", text)
 
 
 def not_the_origin(position: int, region: str) -> Violation:
     """Return the fault of a result whose sampling record another node received. That node must get the result."""
-    text = f"its sampling record was received by {format_node(region)}: upload its result there"
+    text = english("its sampling record was received by {region}: upload its result there", region=format_node(region))
     return Violation(f"persons[{position}].report_number", "NOT_THE_ORIGIN", text)

@@ -21,6 +21,7 @@ from typing import Any
 
 import structlog
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, TubePerson
+from hutong_texts import english
 
 from services.domain.errors import Unavailable
 from services.domain.instant import Instant
@@ -131,7 +132,9 @@ class ValidationPool:
         except BrokenProcessPool:
             self._renew(pool)
             raise Unavailable(
-                "SHUTTING_DOWN", "the upload was interrupted; go on from GetUpload", metadata={"service": "results"}
+                "SHUTTING_DOWN",
+                english("the upload was interrupted; go on from GetUpload"),
+                metadata={"service": "results"},
             ) from None
 
     async def warm(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 import orjson
+from hutong_texts import english
 
 from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
@@ -30,7 +31,7 @@ def decode_cursor(text: str) -> Cursor:
             raise ValueError
         return {writer_id: Position(sequence, processed) for writer_id, sequence, processed in map(_numbers, positions)}
     except (zlib.error, ValueError, TypeError):
-        raise InvalidArgument.field("cursor", "is not a cursor of this service") from None
+        raise InvalidArgument.field("cursor", english("is not a cursor of this service")) from None
 
 
 def _numbers(position: list[object]) -> list[int]:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 from hutong.results.v1.results_service_pb2 import Checkpoint, ResultFilter, WatchResultsRequest, WatchResultsResponse
+from hutong_texts import english
 
 from services.domain.errors import ResourceExhausted, Unavailable
 from services.domain.instant import SECOND, Span, to_timestamp
@@ -57,7 +58,9 @@ class Watch:
             async for message in self._stream(cursor, wants):
                 yield message
         raise Unavailable(
-            "SHUTTING_DOWN", "the server is being stopped; watch again from the cursor", metadata={"service": "results"}
+            "SHUTTING_DOWN",
+            english("the server is being stopped; watch again from the cursor"),
+            metadata={"service": "results"},
         )
 
     @contextlib.contextmanager
@@ -66,7 +69,7 @@ class Watch:
         if self._watchers >= self._most:
             raise ResourceExhausted(
                 "OVERLOADED",
-                f"{self._most} watchers are served already; try again",
+                english("{most} watchers are served already; try again", most=self._most),
                 retry_after=RETRY_AFTER,
                 metadata={"limit": str(self._most), "what": "watchers"},
             )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import grpc
 import structlog
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong_texts import ENGLISH, Text, english, translate
+from hutong_texts.language import accepted_language
 
 from services.domain import errors
 from services.domain.instant import to_duration
+from services.runtime.call import current_call
 
 DOMAIN = "hutong.org"
 MAX_VIOLATIONS = 20
@@ -25,7 +29,9 @@ MAX_VALUE_BYTES = 200
 caller's input may be longer."""
 MAX_METADATA = 5
 """Limit for pairs of metadata. No reason documents more than two."""
-INTERNAL_TEXT = "the service failed; its log has the rest under the request id"
+_TAG = "zh-CN"
+"""The locale of localized messages (BCP 47). Chinese is the only other language."""
+INTERNAL_TEXT = english("the service failed; its log has the rest under the request id")
 
 _CODES: dict[type[errors.HutongError], int] = {
     errors.InvalidArgument: code_pb2.INVALID_ARGUMENT,
@@ -63,8 +69,35 @@ def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
         resource = metadata["resource"]
         kind = resource.split("/", 1)[0]
         _append(status, error_details_pb2.ResourceInfo(resource_type=f"{DOMAIN}/{kind}", resource_name=resource))
-    _append_fitting(status, error.violations, _violation_details(error))
+    language = asked_language()
+    if language != ENGLISH:
+        _append(status, error_details_pb2.LocalizedMessage(locale=_TAG, message=_localize(error, language)))
+    _append_fitting(status, error.violations, _violation_details(error, language))
     return status
+
+
+def append_localized(status: status_pb2.Status, text: Text) -> None:
+    """Add a text in the language that the caller of the current call reads, unless that is English."""
+    language = asked_language()
+    if language != ENGLISH:
+        _append(status, error_details_pb2.LocalizedMessage(locale=_TAG, message=translate(text, language)))
+
+
+def asked_language() -> str:
+    """Return the language in which the caller of the current call reads errors."""
+    call = current_call.get()
+    if call is None or not call.accept_language:
+        return ENGLISH
+    return accepted_language(call.accept_language)
+
+
+def _localize(error: errors.HutongError, language: str) -> str:
+    """Return the text of an error in a language, with the violations that have no translation of their own."""
+    message = translate(error.message, language)
+    if isinstance(error, errors.FailedPrecondition | errors.ResourceExhausted):
+        described = dict.fromkeys(translate(violation.description, language) for violation in error.violations)
+        message = "；".join([message, *(it for it in described if it not in message)])
+    return _cut(message, MAX_MESSAGE_BYTES)
 
 
 def grpc_code(status: status_pb2.Status) -> grpc.StatusCode:
@@ -97,10 +130,10 @@ def _append_fitting(
         shown.pop()
 
 
-def _violation_details(error: errors.HutongError) -> Callable[[list[errors.Violation]], Message]:
+def _violation_details(error: errors.HutongError, language: str) -> Callable[[list[errors.Violation]], Message]:
     if isinstance(error, errors.FailedPrecondition):
         return _precondition_failure
-    return _quota_failure if isinstance(error, errors.ResourceExhausted) else _bad_request
+    return _quota_failure if isinstance(error, errors.ResourceExhausted) else partial(_bad_request, language)
 
 
 def _quota_failure(violations: list[errors.Violation]) -> error_details_pb2.QuotaFailure:
@@ -113,14 +146,24 @@ def _quota_failure(violations: list[errors.Violation]) -> error_details_pb2.Quot
     return error_details_pb2.QuotaFailure(violations=found)
 
 
-def _bad_request(violations: list[errors.Violation]) -> error_details_pb2.BadRequest:
+def _bad_request(language: str, violations: list[errors.Violation]) -> error_details_pb2.BadRequest:
     fields = [
         error_details_pb2.BadRequest.FieldViolation(
-            field=_cut(violation.field), reason=violation.reason, description=_cut(violation.description)
+            field=_cut(violation.field),
+            reason=violation.reason,
+            description=_cut(violation.description),
+            localized_message=_localized(violation, language),
         )
         for violation in violations
     ]
     return error_details_pb2.BadRequest(field_violations=fields)
+
+
+def _localized(violation: errors.Violation, language: str) -> error_details_pb2.LocalizedMessage | None:
+    if language == ENGLISH:
+        return None
+    message = _cut(translate(violation.description, language))
+    return error_details_pb2.LocalizedMessage(locale=_TAG, message=message)
 
 
 def _precondition_failure(violations: list[errors.Violation]) -> error_details_pb2.PreconditionFailure:

@@ -13,10 +13,34 @@ from google.protobuf import descriptor_pb2, message_factory
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from hutong.type.v1 import rules_pb2
+from hutong_texts import Text, english
 
 from services.domain.errors import InvalidArgument, Violation
 
 _validator = protovalidate.Validator()
+_TEMPLATES = {
+    "const": english("must equal {value}"),
+    "defined_only": english("value must be one of the defined enum values"),
+    "gt": english("must be greater than {low}"),
+    "gt_lte": english("must be greater than {low} and less than or equal to {high}"),
+    "gte": english("must be greater than or equal to {low}"),
+    "gte_lt": english("must be greater than or equal to {low} and less than {high}"),
+    "gte_lte": english("must be greater than or equal to {low} and less than or equal to {high}"),
+    "in": english("must be in list {values}"),
+    "len": english("must be {length} bytes"),
+    "lt": english("must be less than {high}"),
+    "lte": english("must be less than or equal to {high}"),
+    "max_items": english("must contain no more than {most} item(s)"),
+    "max_len": english("must be at most {most} characters"),
+    "min_items": english("must contain at least {least} item(s)"),
+    "min_len": english("must be at least {least} characters"),
+    "pattern": english("does not match regex pattern `{pattern}`"),
+    "unique": english("repeated value must contain unique items"),
+    "uri": english("must be a valid URI"),
+    "uuid": english("must be a valid UUID"),
+    "required": english("value is required"),
+}
+"""Messages of protovalidate's own rules, by the rule."""
 _EXPRESSION = re.compile(r"this\.matches\(r'(.*)'\)")
 
 
@@ -63,7 +87,32 @@ def describe(violation: protovalidate.Violation, skip: int = 0) -> Violation:
     if proto.rule_id == "string.pattern":
         # A field that is checked very often repeats the expression of a predefined rule; rules.proto says why.
         text = _messages_by_pattern().get(str(violation.rule_value), text)
-    return Violation(path, "INVALID_FIELD", text)
+    return Violation(path, "INVALID_FIELD", _with_template(proto.rule_id, text))
+
+
+def _with_template(rule: str, message: str) -> Text:
+    """Return the message of a rule with its template, if the engine has put the rule's limits into it."""
+    template = _TEMPLATES.get(rule.partition(".")[2]) or _TEMPLATES.get(rule)
+    if template is None:
+        # The message of a rule of the contract is a template without values.
+        return Text(message)
+    found = _pattern_of(template).fullmatch(message)
+    return Text(template, found.groupdict()) if found else Text(message)
+
+
+def recognize(message: str) -> Text:
+    """Return a description that another service sent in English, with its template if it is one of protovalidate's."""
+    for template in _TEMPLATES.values():
+        found = _pattern_of(template).fullmatch(message)
+        if found and found.groupdict():
+            return Text(template, found.groupdict())
+    return Text(message)
+
+
+@cache
+def _pattern_of(template: str) -> re.Pattern[str]:
+    """Return the expression that finds the values of a template in its English."""
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.*)", re.escape(template)), re.DOTALL)
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from hutong_texts import english
 
 from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import Violation
@@ -82,13 +83,13 @@ class TokenSeal:
         """Return the content of a token. If it is not accepted for a purpose now, add the reason and return None."""
         token = self._open(text)
         if token is None:
-            found.append(Violation(FIELD, "HOLDER_TOKEN_INVALID", "is no token of this nation"))
+            found.append(Violation(FIELD, "HOLDER_TOKEN_INVALID", english("is no token of this nation")))
             return None
         if not token.issue_time - CLOCK_SKEW <= now <= token.end_time:
-            found.append(Violation(FIELD, "HOLDER_TOKEN_EXPIRED", "is no longer good; show a new one"))
+            found.append(Violation(FIELD, "HOLDER_TOKEN_EXPIRED", english("is no longer good; show a new one")))
             return None
         if token.purpose and token.purpose != purpose:
-            found.append(Violation(FIELD, "HOLDER_TOKEN_OTHER_PURPOSE", "is for another purpose"))
+            found.append(Violation(FIELD, "HOLDER_TOKEN_OTHER_PURPOSE", english("is for another purpose")))
             return None
         return token
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from hutong.verification.v1.holder_token_service_pb2 import IssueHolderTokenRequest, IssueHolderTokenResponse
 from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServiceServicer
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
@@ -31,7 +32,7 @@ class HolderTokenServicer(HolderTokenServiceServicer):
         found: list[Violation] = []
         document = check_document(request.document, "document", found)
         if not person_name_form(request.document.name):
-            text = "value is required: the gate compares its mask with the document"
+            text = english("value is required: the gate compares its mask with the document")
             found.append(Violation("document.name", "INVALID_FIELD", text))
         if document is None or found:
             raise InvalidArgument.of(found)

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import structlog
+from hutong_texts import english
 from sqlalchemy import Connection, delete, select
 
 from services.domain.errors import HutongError, InvalidArgument
@@ -49,7 +50,7 @@ class TokenUses:
             Unavailable: DATABASE_UNAVAILABLE.
         """
         accepted = await self._database.write(accept_tokens, uses)
-        text = "was shown here before; show a new one"
+        text = english("was shown here before; show a new one")
         return [None if one else InvalidArgument.field(FIELD, text, "HOLDER_TOKEN_USED") for one in accepted]
 
     async def purge(self) -> None:

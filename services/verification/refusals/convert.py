@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.type.interval_pb2 import Interval
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_region, check_text, check_time
@@ -77,7 +78,7 @@ def summary_interval_from_proto(request: refusal_service_pb2.SummarizeRefusalsRe
     _check_place_and_time(request.region, request.interval, "interval")
     start_time, end_time = from_timestamp(request.interval.start_time), from_timestamp(request.interval.end_time)
     if end_time <= start_time:
-        raise InvalidArgument.field("interval", "its end must be after the start")
+        raise InvalidArgument.field("interval", english("its end must be after the start"))
     return start_time, end_time
 
 

@@ -9,6 +9,7 @@ from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.type.v1.purpose_pb2 import PURPOSE_UNSPECIFIED
 from hutong.verification.v1 import decision_pb2, refusal_service_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+from hutong_texts import english
 
 from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
@@ -162,12 +163,14 @@ def _check(request: refusal_service_pb2.ReportRefusalRequest, now: Instant) -> D
     if request.HasField("document"):
         document = check_document(request.document, "document", found)
     elif request.evidence:
-        found.append(Violation("evidence", "INVALID_FIELD", "needs document: it is weighed with that person's records"))
+        found.append(
+            Violation("evidence", "INVALID_FIELD", english("needs document: it is weighed with that person's records"))
+        )
     check_time(request.refuse_time, "refuse_time", found)
     check_text(request.venue, "venue", found)
     check_text(request.statement, "statement", found)
     if from_timestamp(request.refuse_time) > now + CLOCK_TOLERANCE:
-        found.append(Violation("refuse_time", "TIME_IN_FUTURE", "lies in the future"))
+        found.append(Violation("refuse_time", "TIME_IN_FUTURE", english("lies in the future")))
     if found:
         raise InvalidArgument.of(found)
     return document

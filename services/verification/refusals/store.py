@@ -12,6 +12,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
     ReportRefusalRequest,
     ReportRefusalResponse,
 )
+from hutong_texts import english
 from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound, Violation
@@ -184,8 +185,10 @@ def _answer(connection: Connection, uuid: str, answer: str, now: Instant, actor:
     if answered.rowcount == 0 and refusal.answer != answer:
         raise FailedPrecondition(
             "CONFLICT",
-            "the report has another answer already",
-            violations=[Violation("answer", "CONFLICT", "the report has another answer already", format_refusal(uuid))],
+            english("the report has another answer already"),
+            violations=[
+                Violation("answer", "CONFLICT", english("the report has another answer already"), format_refusal(uuid))
+            ],
             metadata={"resource": format_refusal(uuid)},
         )
     return refusal

@@ -21,6 +21,7 @@ from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.consistency import read_token
 from services.runtime.limits import SOURCE_SECONDS
 from services.runtime.server.status import info_from_status
+from services.runtime.server.validation import recognize
 from services.verification.decision.model import SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message, answers_from_columns
 from services.verification.sources.model import LookUp
@@ -211,7 +212,9 @@ def _violations(status: status_pb2.Status) -> list[Violation]:
     for detail in status.details:
         if detail.Unpack(bad):
             return [
-                Violation(fault.field.replace("claimed_reports", "evidence"), fault.reason, fault.description)
+                Violation(
+                    fault.field.replace("claimed_reports", "evidence"), fault.reason, recognize(fault.description)
+                )
                 for fault in bad.field_violations
             ]
-    return [Violation("document", "INVALID_FIELD", status.message)]
+    return [Violation("document", "INVALID_FIELD", recognize(status.message))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias
 
 from hutong.access.v1 import access_pb2
+from hutong_texts import english
 
 from services.domain.errors import PermissionDenied
 from services.runtime.audit import CallAudit, current_audit
@@ -48,7 +49,7 @@ class Asker(NamedTuple):
         if asked > self.most:
             raise PermissionDenied(
                 "NOT_PERMITTED",
-                "view: the caller may not see so much of a decision",
+                english("view: the caller may not see so much of a decision"),
                 metadata={"role": self.role, "needed": "view: VIEW_MINIMAL"},
             )
         return asked or self.most

@@ -11,6 +11,7 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from hutong_client.reports.signed import SealedReport
+from hutong_texts import english
 
 from services.domain.document import Document
 from services.domain.errors import InvalidArgument, Violation
@@ -114,7 +115,7 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
     else:
         document = check_document(request.document, "document", found)
         if asker.needs_name and not person_name_form(request.document.name):
-            text = "value is required of a caller of this role: the name as printed on the document"
+            text = english("value is required of a caller of this role: the name as printed on the document")
             found.append(Violation("document.name", "INVALID_FIELD", text))
     check_region(request.region, "region", found)
     if request.arriving_from:
@@ -174,25 +175,28 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
 
 def _check_evidence(evidence: PresentedEvidence, field: str, found: list[Violation]) -> None:
     if evidence.lab and not is_uscc(evidence.lab.removeprefix("labs/")):
-        found.append(Violation(f"{field}.lab", "BAD_USCC", "the check character is wrong"))
+        found.append(Violation(f"{field}.lab", "BAD_USCC", english("the check character is wrong")))
     if not evidence.outcome:
-        found.append(Violation(f"{field}.outcome", "INVALID_FIELD", "value is required without a signed_report"))
+        text = english("value is required without a signed_report")
+        found.append(Violation(f"{field}.outcome", "INVALID_FIELD", text))
     number = canonical_report_number(evidence.report_number)
     if number and not (number.isprintable() and is_report_number(number)):
-        text = "no report has such a number: it holds a space, a slash, an @ or an invisible character"
+        text = english("no report has such a number: it holds a space, a slash, an @ or an invisible character")
         found.append(Violation(f"{field}.report_number", "INVALID_FIELD", text))
-    for text_field, text in (("report_number", number), ("lab_name", evidence.lab_name)):
-        if text and holds_resident_number(normal_form(text)):
-            found.append(Violation(f"{field}.{text_field}", "INVALID_FIELD", "is the number of an identity document"))
+    for text_field, given in (("report_number", number), ("lab_name", evidence.lab_name)):
+        if given and holds_resident_number(normal_form(given)):
+            found.append(
+                Violation(f"{field}.{text_field}", "INVALID_FIELD", english("is the number of an identity document"))
+            )
     if not (evidence.lab or number or normal_form(evidence.lab_name)):
-        text = "names no report: one of lab, lab_name and report_number is required"
+        text = english("names no report: one of lab, lab_name and report_number is required")
         found.append(Violation(f"{field}.lab", "INVALID_FIELD", text))
     for name in ("sample_time", "report_time"):
         if evidence.HasField(name):
             time: Timestamp = getattr(evidence, name)
             check_time(time, f"{field}.{name}", found)
             if from_timestamp(time) < FIRST_TESTS:
-                found.append(Violation(f"{field}.{name}", "INVALID_FIELD", "is before the first tests"))
+                found.append(Violation(f"{field}.{name}", "INVALID_FIELD", english("is before the first tests")))
 
 
 def set_items(question: Question, items: Sequence[str]) -> None:

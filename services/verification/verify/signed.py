@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hutong.type.v1 import outcome_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
 from hutong_client.reports.signed import BadSignedReport, SealedReport, read
+from hutong_texts import english
 
 from services.domain.errors import Violation
 from services.domain.instant import SECOND, from_timestamp, set_timestamp
@@ -16,7 +17,7 @@ from services.verification.decision.evidence import canonical_report_number, is_
 
 _ITEM = re.compile(r"[a-z0-9-]{0,63}")
 _TIMES = ("sample_time", "report_time")
-_DIFFERS = "differs from signed_report"
+_DIFFERS = english("differs from signed_report")
 
 
 def read_signed(
@@ -49,12 +50,12 @@ def _read(text: str, evidence: PresentedEvidence, field: str, found: list[Violat
     try:
         sealed = read(text)
     except BadSignedReport as error:
-        found.append(Violation(f"{field}.signed_report", "INVALID_FIELD", str(error)))
+        found.append(Violation(f"{field}.signed_report", "INVALID_FIELD", error.text))
         return None
     report = sealed.report
     if report.outcome not in outcome_pb2.Outcome.values() or not _ITEM.fullmatch(report.item):
-        text = "has an outcome or an item that is not known"
-        found.append(Violation(f"{field}.signed_report", "INVALID_FIELD", text))
+        unknown = english("has an outcome or an item that is not known")
+        found.append(Violation(f"{field}.signed_report", "INVALID_FIELD", unknown))
         return None
     if evidence.report_number:
         evidence.report_number = canonical_report_number(evidence.report_number)

@@ -13,6 +13,7 @@ from hutong.verification.v1.verification_service_pb2 import (
     StreamVerifyRequest,
     StreamVerifyResponse,
 )
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.runtime.audit import current_audit
@@ -183,7 +184,7 @@ class _Stream:
                 future = self._streams.ask(Asked(question, current_asker(question.correlation_id)))
             else:
                 future = asyncio.get_running_loop().create_future()
-                future.set_exception(InvalidArgument.field("request", "value is required"))
+                future.set_exception(InvalidArgument.field("request", english("value is required")))
             self._expect(question.correlation_id, future)
 
     async def _refuse(self, refused: Refused) -> NoReturn:

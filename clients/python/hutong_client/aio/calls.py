@@ -9,6 +9,7 @@ import grpc
 
 from hutong_client.errors import from_rpc_error
 from hutong_client.request_ids import with_request_id
+from hutong_client.request_languages import with_language
 
 
 class _Call:
@@ -66,7 +67,7 @@ class Channel:
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a unary method."""
         method = self._channel.unary_unary(*arguments, **options)
-        return lambda request, **call_options: _Call(method(with_request_id(request), **call_options))
+        return lambda request, **call_options: _Call(method(with_request_id(request), **_with_language(call_options)))
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a method whose response is a stream."""
@@ -82,4 +83,9 @@ class Channel:
 
 
 def _wrapped(method: Callable[..., Any]) -> Callable[..., _Call]:
-    return lambda *arguments, **options: _Call(method(*arguments, **options))
+    return lambda *arguments, **options: _Call(method(*arguments, **_with_language(options)))
+
+
+def _with_language(options: dict[str, Any]) -> dict[str, Any]:
+    metadata = with_language(options.get("metadata"))
+    return options | {"metadata": metadata} if metadata else options

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 import click
+from hutong_texts import tr
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 """Metadata of a call: names and values."""
@@ -14,7 +15,7 @@ def _case_metadata(context: click.Context, parameter: click.Parameter, value: st
     if not value:
         return ()
     if len(value) > 64 or not value.strip() or not all(" " <= character <= "~" for character in value):
-        raise click.BadParameter("a case number has 1 to 64 letters, digits and signs of ASCII", context, parameter)
+        raise click.BadParameter(tr("a case number has 1 to 64 letters, digits and signs of ASCII"), context, parameter)
     return (("hutong-case", value),)
 
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import click
+from hutong_texts import ENGLISH, current_language, english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import hide_identities
 from hutong_client.cli.output import say
-from hutong_client.errors import DeadlineExceeded, HutongError, Retryable
+from hutong_client.errors import (
+    ConnectionCut,
+    DeadlineExceeded,
+    HutongError,
+    ResourceExhausted,
+    Retryable,
+    Unavailable,
+)
 from hutong_client.tables.rows import NotATable
 
 FAILURES = (click.ClickException, NotATable, HutongError, OSError)
@@ -19,15 +27,24 @@ def say_failure(error: Exception) -> ExitCode:
     if isinstance(error, click.UsageError) and error.ctx:
         say(error.ctx.get_usage())
     if isinstance(error, click.ClickException):
-        say(f"hutong: {hide_identities(error.format_message())}")
+        say(tr("hutong: {hide_identities}", hide_identities=hide_identities(error.format_message())))
     elif isinstance(error, HutongError):
-        say(f"hutong: {describe_error(error)}")
+        say(tr("hutong: {error}", error=describe_error(error)))
         return exit_code_of(error)
     elif isinstance(error, OSError):
-        say(f"hutong: {error.filename or ''}: {error.strerror or error}")
+        say(tr("hutong: {value}: {value2}", value=error.filename or "", value2=error.strerror or error))
     else:
-        say(f"hutong: {error}")
+        say(tr("hutong: {error}", error=error))
     return ExitCode.USAGE
+
+
+_WITHOUT_REASON = {
+    Unavailable: english("the service cannot be reached"),
+    DeadlineExceeded: english("the service did not answer in time"),
+    ConnectionCut: english("the connection was cut"),
+    ResourceExhausted: english("the message is too large"),
+}
+"""What failed, if no service of Hutong has said it."""
 
 
 def exit_code_of(error: HutongError) -> ExitCode:
@@ -37,8 +54,15 @@ def exit_code_of(error: HutongError) -> ExitCode:
 
 def describe_error(error: HutongError) -> str:
     """Describe a failed call in one line: its reason, its message and the faulty fields."""
-    faults = [f"{it.field}: {it.description}" for it in error.field_violations]
-    faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
-    unmentioned = [fault for fault in faults if fault not in error.message]
+    text = error.shown_message
+    if not error.reason and current_language() != ENGLISH:
+        # gRPC itself describes the failure, in English.
+        text = tr(next((words for kind, words in _WITHOUT_REASON.items() if isinstance(error, kind)), text))
+    shown = " ".join(text.split())
+    faults = [f"{it.field}: {it.localized_description or it.description}" for it in error.field_violations]
+    if not error.localized_message:
+        # A localized message has them already.
+        faults += [f"{it.subject}: {it.description}" for it in error.preconditions]
+    unmentioned = [fault for fault in faults if fault not in shown]
     kind = error.reason or error.code.name
-    return f"{kind}: {' '.join(error.message.split())}" + (f" ({'; '.join(unmentioned)})" if unmentioned else "")
+    return f"{kind}: {shown}" + (f" ({'; '.join(unmentioned)})" if unmentioned else "")

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from hutong_texts import tr
+
 SUFFIX = ".hutong-upload.json"
 _SECONDS_BETWEEN_WRITES = 0.2
 """If the journal is a little behind, only a few batches are sent twice. Syncing every batch would take longer."""
@@ -82,14 +84,22 @@ def read_journal(path: Path, fresh: Journal) -> Journal | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError):
-        raise CannotResume(f"{path} is not a journal of an upload; remove it and upload without --resume") from None
+        raise CannotResume(
+            tr("{path} is not a journal of an upload; remove it and upload without --resume", path=path)
+        ) from None
     if kept.sha256 != fresh.sha256:
-        raise CannotResume("the file has changed since its upload began; upload it without --resume")
+        raise CannotResume(tr("the file has changed since its upload began; upload it without --resume"))
     for option in ("lab", "timezone", "region", "encoding", "item", "column", "rejects"):
         if option == "rejects" and not fresh.rejects:
             continue
         if getattr(kept, option) != getattr(fresh, option):
-            raise CannotResume(f"the upload began with --{option} “{getattr(kept, option)}”; resume it with the same")
+            raise CannotResume(
+                tr(
+                    "the upload began with --{option} “{kept}”; resume it with the same",
+                    option=option,
+                    kept=getattr(kept, option),
+                )
+            )
     return kept
 
 

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 
 import click
+from hutong_texts import speaking, tr
+from hutong_texts.language import LANGUAGES, find_language
 
 from hutong_client.cli.commands.decisions import decisions
 from hutong_client.cli.commands.emergency import emergency
@@ -34,30 +36,40 @@ from hutong_client.cli.commands.verify import verify
 from hutong_client.cli.commands.watch import watch
 from hutong_client.cli.exit_codes import ExitCode, describe_exit_codes
 from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, node_params
 from hutong_client.cli.output import say
 from hutong_client.cli.profiles.command import profile
 from hutong_client.cli.profiles.context_command import context
 
-COMPLETION = """\
-Completion of commands and options:
+_COMPLETION = """\
   bash  eval "$(_HUTONG_COMPLETE=bash_source hutong)"    in ~/.bashrc
   zsh   eval "$(_HUTONG_COMPLETE=zsh_source hutong)"     in ~/.zshrc
   fish  _HUTONG_COMPLETE=fish_source hutong | source     in ~/.config/fish/completions/hutong.fish
 """
 
 
+class _Hutong(Group):
+    """The group of all commands."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table of exit codes, and how commands are completed."""
+        formatter.write(f"\n{tr('Exit codes')}:\n{describe_exit_codes()}\n")
+        formatter.write(f"\n{tr('Completion of commands and options')}:\n{_COMPLETION}")
+
+
 @click.group(
     params=node_params(),
+    cls=_Hutong,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
-    epilog="\b\nExit codes:\n" + describe_exit_codes() + "\n\n\b\n" + COMPLETION,
 )
 @click.version_option(package_name="hutong-client")
 @click.pass_context
 def hutong(call: click.Context) -> None:
     """Upload and look up results of nucleic-acid tests, decide whether they are recognised, and manage policies.
 
-    Times are shown in Asia/Shanghai. Every command takes --json and the options listed here.
+    Times are shown in Asia/Shanghai, and options read times without a zone in it. Regions and words such as purposes
+    are understood by their Chinese names too. Every command takes --json and the options listed here.
     """
     call.ensure_object(Node)
     if os.environ.get("NO_COLOR"):
@@ -101,6 +113,20 @@ for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_ca
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. A failure prints one line, without identities, on standard error."""
+    with speaking(_find_language(arguments)):
+        return _run(arguments)
+
+
+def _find_language(arguments: Sequence[str]) -> str:
+    """Return the language that `--lang` names, else the environment's. The parser needs it for its own messages."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
+        given = following if argument == "--lang" else argument.partition("=")[2]
+        if argument.partition("=")[0] == "--lang" and given in LANGUAGES:
+            return LANGUAGES[given]
+    return find_language(os.environ)
+
+
+def _run(arguments: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # Names of files may have any bytes, and a terminal may not have all characters. A test's stream is no file.
         if isinstance(stream, io.TextIOWrapper):
@@ -108,7 +134,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = hutong.main(args=list(arguments), prog_name="hutong", standalone_mode=False)
     except (click.Abort, KeyboardInterrupt):
-        say("hutong: stopped")
+        say(tr("hutong: stopped"))
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # The reader of standard output has closed it. Without this, Python reports the broken pipe again at exit.

@@ -6,7 +6,7 @@ import codecs
 import functools
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,13 +15,17 @@ from typing import Any, TypeVar
 import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, purpose_pb2
+from hutong_texts import english, tr
 
+from hutong_client.cli.help import Command as HutongCommand
+from hutong_client.cli.help import help_text
 from hutong_client.cli.kept.contexts import context_option, find_context, merge_context
+from hutong_client.cli.words import DocumentTypeWord, Word
 from hutong_client.connection import DEFAULT_ADDRESSES, Connection, Tls, connect
-from hutong_client.formatting import Enum
+from hutong_client.formatting import SHANGHAI
 from hutong_client.tables.faults import BadCell
+from hutong_client.tables.regions import read_region
 from hutong_client.tables.times import parse_time
-from hutong_client.tables.values import find_document_type
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,30 +44,21 @@ class Node:
         return connect(tls=tls if tls != Tls() else None, **addresses)  # type: ignore[arg-type]
 
 
-class NodeCommand(click.Command):
+class NodeCommand(HutongCommand):
     """A command that calls a node. It accepts the node's options after its own name too.
 
     Args:
         former: the new name of each renamed option. The old names still work and are not shown in the help.
-        example: the arguments of a call that the help shows, without "hutong" and the command's own name.
     """
 
-    def __init__(self, *args: Any, former: Mapping[str, str] | None = None, example: str = "", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, former: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.example = example
         self.params += node_params()
         self._former = former or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments after replacing old names of options by the new ones."""
         return super().parse_args(ctx, [self._rename(argument) for argument in args])
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the example below the options."""
-        super().format_epilog(ctx, formatter)
-        if self.example:
-            with formatter.section("Example"):
-                formatter.write(f"{'':{formatter.current_indent}}{ctx.command_path} {self.example}\n")
 
     def _rename(self, argument: str) -> str:
         option, equals, value = argument.partition("=")
@@ -78,14 +73,22 @@ def node_params() -> list[click.Option]:
             metavar="HOST:PORT",
             expose_value=False,
             callback=functools.partial(_keep_address, service),
-            help=f"The {service} service; default: HUTONG_{service.upper()}_ADDRESS, then {default}.",
+            help=help_text(
+                "The {service} service; default: HUTONG_{upper}_ADDRESS, then {default}.",
+                service=service,
+                upper=service.upper(),
+                default=default,
+            ),
         )
         for service, default in DEFAULT_ADDRESSES.items()
     ]
     files = {
-        "ca_file": ("--tls-ca", "Authorities to trust, PEM; default: HUTONG_TLS_SERVER_CA_FILE."),
-        "certificate_file": ("--tls-certificate", "Own certificate, PEM; default: HUTONG_TLS_CERTIFICATE_FILE."),
-        "key_file": ("--tls-key", "Its private key, PEM; default: HUTONG_TLS_KEY_FILE."),
+        "ca_file": ("--tls-ca", english("Authorities to trust, PEM; default: HUTONG_TLS_SERVER_CA_FILE.")),
+        "certificate_file": (
+            "--tls-certificate",
+            english("Own certificate, PEM; default: HUTONG_TLS_CERTIFICATE_FILE."),
+        ),
+        "key_file": ("--tls-key", english("Its private key, PEM; default: HUTONG_TLS_KEY_FILE.")),
     }
     tls = [
         click.Option(
@@ -134,65 +137,13 @@ html_option = click.option(
 )
 
 
-class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """Argument type for an enum of the contract.
-
-    A word is the name of a value without the enum's prefix, as "public-venue". The full name, as
-    "PURPOSE_PUBLIC_VENUE", is accepted too.
-    """
-
-    name = "word"
-
-    def __init__(self, enum: Enum, prefix: str) -> None:
-        self._values = {
-            name.removeprefix(prefix).lower().replace("_", "-"): number for name, number in enum.items() if number
-        }
-        self._prefix = prefix
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the enum's number. The error never repeats the word, which could be a misplaced document number."""
-        if isinstance(value, int):
-            return value
-        word = str(value).upper().replace("-", "_").removeprefix(self._prefix).lower().replace("_", "-")
-        if word not in self._values:
-            self.fail("not a known word; one of " + ", ".join(self._values), param, ctx)
-        return int(self._values[word])
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:  # noqa: ARG002
-        """Return the enum's words for the help if there are at most six, otherwise "WORD"."""
-        return "[" + "|".join(self._values) + "]" if len(self._values) <= 6 else "WORD"
-
-    @property
-    def words(self) -> Iterable[str]:
-        """The words of all values of the enum."""
-        return self._values
-
-
-class DocumentTypeWord(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """Argument type for a kind of document, as "resident-id-card", "passport" or 居民身份证."""
-
-    name = "word"
-    words = tuple(
-        name.removeprefix("DOCUMENT_TYPE_").lower().replace("_", "-")
-        for name, number in identity_pb2.DocumentType.items()
-        if number
-    )
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the enum's number."""
-        kind = value if isinstance(value, int) else find_document_type(str(value).replace("-", "_"))
-        if kind is None:
-            self.fail("not a known kind of document; one of " + ", ".join(self.words), param, ctx)
-        return int(kind)
-
-
 class InstantOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
-    """Argument type for an instant: a date and a time of day with their zone."""
+    """Argument type for an instant: a date and a time of day, in Asia/Shanghai if they have no zone."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Timestamp:
-        """Return the instant; fail with a usage error if the time has no zone."""
+        """Return the instant; fail with a usage error if it is none."""
         if isinstance(value, Timestamp):
             return value
         try:
@@ -202,15 +153,20 @@ class InstantOf(click.ParamType):  # type: ignore[type-arg] # generic only in it
 
 
 def read_instant(text: str) -> Timestamp:
-    """Read an instant, "2022-08-11T09:30:00+08:00" or "now"; raise BadCell for anything else."""
+    """Read an instant, "2022-08-11T09:30:00+08:00" or "now"; raise BadCell for anything else.
+
+    A time without a zone is read in Asia/Shanghai, the zone in which all times are shown.
+    """
     if text == "now":
         stamp = Timestamp()
         stamp.FromDatetime(datetime.now().astimezone())
         return stamp
     try:
-        return parse_time(text, None)
+        return parse_time(text, SHANGHAI)
     except BadCell:
-        raise BadCell("write a time with its zone, as 2022-08-11T09:30:00+08:00, or now") from None
+        raise BadCell(
+            tr("write a time as 2022-08-11T09:30:00+08:00, or without its zone if it is Asia/Shanghai's, or now")
+        ) from None
 
 
 INSTANT = InstantOf()
@@ -244,7 +200,7 @@ class ItemName(click.ParamType):  # type: ignore[type-arg] # generic only in its
         """Return the resource name; fail with a usage error if it cannot be one."""
         name = f"items/{str(value).removeprefix('items/')}"
         if not re.fullmatch(r"items/[a-z0-9-]{1,63}", name):
-            self.fail("an item is 1 to 63 small letters, digits and hyphens, as sars-cov-2-antigen", param, ctx)
+            self.fail(tr("an item is 1 to 63 small letters, digits and hyphens, as sars-cov-2-antigen"), param, ctx)
         return name
 
 
@@ -264,12 +220,29 @@ class EncodingName(click.ParamType):  # type: ignore[type-arg] # generic only in
             found = codecs.lookup(str(value)).name
             "阴".encode(found, "ignore")
         except (LookupError, UnicodeError):
-            self.fail("not a known encoding; one as utf-8, gb18030, big5, shift_jis, euc_kr or cp1251", param, ctx)
+            self.fail(tr("not a known encoding; one as utf-8, gb18030, big5, shift_jis, euc_kr or cp1251"), param, ctx)
         # GB 18030 extends GB2312 and GBK, so it reads both.
         return "gb18030" if found in {"gb2312", "gbk"} else found
 
 
 ENCODING = EncodingName()
+
+
+class RegionCode(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
+    """Argument type for a region: its GB/T 2260 code or its name, as 郑州 or 郑州金水区."""
+
+    name = "region"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the code; fail with a usage error if several regions have the name, or none has it."""
+        try:
+            return read_region(str(value))
+        except BadCell as error:
+            self.fail(error.description, param, ctx)
+
+
+REGION = RegionCode()
+DOCUMENT_TYPE = DocumentTypeWord()
 
 
 def document_options(needed: bool = True, prefix: str = "", whose: str = "") -> Callable[[Command], Command]:
@@ -292,7 +265,12 @@ def document_options(needed: bool = True, prefix: str = "", whose: str = "") -> 
             return command(*args, **{f"{own}document": _document(f"{flag}number", **given)}, **kwargs)
 
         for option in (
-            click.option(f"{flag}name", f"{own}name", default="", help=f"The holder's name as printed{whose}."),
+            click.option(
+                f"{flag}name",
+                f"{own}name",
+                default="",
+                help=help_text("The holder's name as printed{whose}.", whose=whose),
+            ),
             click.option(
                 f"{flag}country",
                 f"{own}country",
@@ -303,16 +281,23 @@ def document_options(needed: bool = True, prefix: str = "", whose: str = "") -> 
                 f"{flag}number",
                 f"{own}number",
                 required=needed,
-                help=f"The document's number{whose}; - reads it from standard input, to keep it out of the shell's"
-                " history.",
+                help=help_text(
+                    "The document's number{whose}; - reads it from standard input, to keep it out of the "
+                    "shell's history.",
+                    whose=whose,
+                ),
             ),
             click.option(
                 f"{flag}type",
                 f"{own}document_type",
-                type=DocumentTypeWord(),
+                type=DOCUMENT_TYPE,
                 default="resident-id-card",
                 show_default=True,
-                help=f"The kind of document{whose}: " + ", ".join(DocumentTypeWord.words) + ", or its Chinese name.",
+                help=help_text(
+                    "The kind of document{whose}: {words}, or its Chinese name.",
+                    whose=whose,
+                    words=DOCUMENT_TYPE,
+                ),
             ),
         ):
             call = option(call)
@@ -340,7 +325,7 @@ def read_secret(flag: str, given: str) -> str:
         return given
     line = sys.stdin.readline().strip()
     if not line:
-        raise click.UsageError(f"{flag} -: standard input is empty")
+        raise click.UsageError(tr("{flag} -: standard input is empty", flag=flag))
     return line
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import click
 from google.protobuf.message import Message
+from hutong_texts import tr
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,14 +35,16 @@ def say(text: str) -> None:
 def confirm(question: str) -> None:
     """Ask the question at a terminal; stop if the answer is no. Without a terminal, fail with a usage error."""
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked; give --yes to make the change")
+        raise click.UsageError(tr("nobody can be asked; give --yes to make the change"))
     click.confirm(question, abort=True, err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
     """Print rows as a table. Cells are never cut, even if a row is wider than the screen."""
     console = Console(soft_wrap=True, width=None if _is_wide() else 400)
-    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    table = Table(
+        *map(tr, columns), title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)

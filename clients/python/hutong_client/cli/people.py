@@ -18,15 +18,17 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+from hutong_texts import english, tr
 
 from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.tables.columns import ALIASES, TIME_OF_DAY, Vocabulary
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table
+from hutong_client.tables.regions import read_region_cell
 from hutong_client.tables.rows import Cell, NotATable, Row
 from hutong_client.tables.times import NO_ZONE, join_time, parse_time
-from hutong_client.tables.values import read_code, read_country, read_document_number, read_document_type, read_words
+from hutong_client.tables.values import read_country, read_document_number, read_document_type, read_words
 
 PEOPLE = Vocabulary(
     {column: ALIASES[column] for column in ("card_no", "card_type", "name", "issuing_country")}
@@ -56,7 +58,7 @@ PEOPLE = Vocabulary(
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{33,}")
 """A holder's token: base64url, longer than the number of any document may be."""
 _BARE_NUMBER = re.compile(r"[0-9A-Za-z][0-9A-Za-z ()-]*")
-_CELLS = ("number", "name", "type", "issuing country")
+_CELLS = (english("number"), english("name"), english("type"), english("issuing country"))
 """The cells of a line on the pipe, separated by tabs. The last three may be left out."""
 _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors of the JSON and protobuf parsers, for text that is not JSON, other types, huge numbers or deep nesting."""
@@ -122,7 +124,7 @@ def open_people(
         rows = iter(table)
         first = next(rows, None)
         if first is None:
-            raise NotATable("the file has a header and no rows; there is no person to decide for")
+            raise NotATable(tr("the file has a header and no rows; there is no person to decide for"))
         yield People(table.header, (_read_row(row, template, zone) for row in chain((first,), rows)))
 
 
@@ -136,7 +138,9 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
     text = line.strip()
     if "\ufffd" in text:
         # A damaged name would be that of no result, so its holder could be refused.
-        return Asked(row, str(row), template, "the line is not text in its encoding; give the right one by --encoding")
+        return Asked(
+            row, str(row), template, tr("the line is not text in its encoding; give the right one by --encoding")
+        )
     if text.startswith(("{", "[")):
         return read_question(row, text, template)
     request = VerifyRequest()
@@ -147,10 +151,16 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
     cells = [cell.strip() for cell in line.strip("\r\n").split("\t")]
     try:
         if len(cells) > len(_CELLS):
-            raise BadCell(f"the line has more than {len(_CELLS)} cells: {', '.join(_CELLS)}, separated by tabs")
+            raise BadCell(
+                tr(
+                    "the line has more than {count} cells: {cells}, separated by tabs",
+                    count=len(_CELLS),
+                    cells=", ".join(map(tr, _CELLS)),
+                )
+            )
         number, name, kind, country = [*cells, "", "", ""][: len(_CELLS)]
         if not _BARE_NUMBER.fullmatch(number):
-            raise BadCell("the line is no number, tab and name, no token and no JSON; put a tab after the number")
+            raise BadCell(tr("the line is no number, tab and name, no token and no JSON; put a tab after the number"))
         request.document.CopyFrom(
             IdentityDocument(
                 type=read_document_type(kind or None, number),
@@ -171,17 +181,17 @@ def read_question(row: int, line: str, template: VerifyRequest) -> Asked:
     try:
         content = json.loads(line)
         if not isinstance(content, dict):
-            return Asked(row, mark, request, "the line is not a JSON object")
+            return Asked(row, mark, request, tr("the line is not a JSON object"))
         mark = _read_mark(content.get("correlation_id"), mark)
         own = content.get("request", content)
         if not isinstance(own, dict):
-            return Asked(row, mark, request, "the request is not a JSON object")
+            return Asked(row, mark, request, tr("the request is not a JSON object"))
         request.MergeFrom(ParseDict(own, VerifyRequest()))
     except BadCell as error:
         return Asked(row, mark, request, error.description)
     except _UNREADABLE:
         # The parser's message is not used, because it could repeat an identity from the line.
-        return Asked(row, mark, request, "the line is not a VerifyRequest in JSON")
+        return Asked(row, mark, request, tr("the line is not a VerifyRequest in JSON"))
     return _ask(row, mark, request)
 
 
@@ -191,12 +201,17 @@ def _read_mark(given: object, row: str) -> str:
         return row
     mark = str(given)
     if isinstance(given, bool) or not isinstance(given, str | int):
-        raise BadCell("the correlation_id is neither text nor a whole number")
+        raise BadCell(tr("the correlation_id is neither text nor a whole number"))
     if not mark.isprintable():
         # A line break would make one answer look like two. A lone surrogate, which JSON can escape, cannot be printed.
-        raise BadCell("the correlation_id has a character that cannot be printed")
+        raise BadCell(tr("the correlation_id has a character that cannot be printed"))
     if len(mark) > _MAX_MARK_CHARACTERS:
-        raise BadCell(f"the correlation_id has more than {_MAX_MARK_CHARACTERS} characters")
+        raise BadCell(
+            tr(
+                "the correlation_id has more than {max_mark_characters} characters",
+                max_mark_characters=_MAX_MARK_CHARACTERS,
+            )
+        )
     return mark
 
 
@@ -232,8 +247,8 @@ def _read_row(row: Row, template: VerifyRequest, zone: tzinfo | None) -> Asked:
                 issuing_country=read_country(cells["issuing_country"]) if has_country else "",
             )
         )
-        request.region = read_code(cells.get("region", request.region))
-        request.arriving_from = read_code(cells.get("arriving_from", request.arriving_from))
+        request.region = read_region_cell(cells.get("region", request.region))
+        request.arriving_from = read_region_cell(cells.get("arriving_from", request.arriving_from))
         if "purpose" in cells:
             request.purpose = _read_purpose(str(cells["purpose"]))
         if "use_time" in cells:
@@ -253,7 +268,7 @@ def _read_use_time(cells: Mapping[str, Cell], zone: tzinfo | None) -> Timestamp:
         if error.description != NO_ZONE:
             raise
         raise BadCell(
-            "write the time with its zone, as 2022-08-11T09:30:00+08:00, or give the zone with --timezone"
+            tr("write the time with its zone, as 2022-08-11T09:30:00+08:00, or give the zone with --timezone")
         ) from None
 
 
@@ -261,13 +276,13 @@ def _read_purpose(word: str) -> Purpose.ValueType:
     try:
         return Purpose.ValueType(PURPOSE.convert(word, None, None))
     except click.UsageError as error:
-        raise BadCell(f"the purpose is {error.message}") from None
+        raise BadCell(tr("the purpose is {message}", message=error.message)) from None
 
 
 def _ask(row: int, mark: str, request: VerifyRequest, cells: Sequence[str] = ()) -> Asked:
     """Return the question, with a fault if it is so large that the whole call would be refused because of it."""
     if request.ByteSize() > _MAX_QUESTION_BYTES:
         return Asked(
-            row, mark, request, "the question is far too long; look for text that does not belong in it", cells
+            row, mark, request, tr("the question is far too long; look for text that does not belong in it"), cells
         )
     return Asked(row, mark, request, cells=cells)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from hutong_texts import ENGLISH, current_language
+
+from hutong_client.tables.regions import full_name, show_region
+
 NAMES = {
     "00": "全国 Nation",
     "11": "北京 Beijing",
@@ -48,6 +52,8 @@ def province_of(region: str) -> str:
 
 def region_words(region: str) -> str:
     """Format a region with its province's name: "410105 (河南 Henan)", or "河南 Henan" for the province itself."""
+    if current_language() != ENGLISH:
+        return full_name(region) if region == province_of(region) else show_region(region)
     name = NAMES.get(region[:2], "")
     if region == province_of(region):
         return name or region

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from hutong_texts import tr
 
 _TABLES = frozenset({".csv", ".txt", ".tsv", ".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".ndjson", ".jsonl"})
 """Extensions of the files of a folder that are uploaded. A file that is named by its own path may have any
@@ -39,10 +40,10 @@ def find_files(given: Iterable[str]) -> list[Path]:
         elif glob.has_magic(text):
             several = [file for file in map(Path, sorted(glob.glob(text))) if not file.is_dir()]
         else:
-            raise click.BadParameter(f"File {text!r} does not exist.", param_hint="'FILE'")
+            raise click.BadParameter(tr("File {value!r} does not exist.", value=text), param_hint="'FILE'")
         files = [file for file in several if file.is_file() and not _OWN.search(file.name)]
         if not files:
-            raise click.BadParameter(f"{text!r} has no file to upload.", param_hint="'FILE'")
+            raise click.BadParameter(tr("{value!r} has no file to upload.", value=text), param_hint="'FILE'")
         found |= dict.fromkeys(files)
     return list(found)
 
@@ -61,5 +62,5 @@ def find_folder(given: Iterable[str]) -> Path:
     """
     folders = [Path(text) for text in given]
     if len(folders) != 1 or not folders[0].is_dir():
-        raise click.BadParameter("give one folder with --watch", param_hint="'FILE'")
+        raise click.BadParameter(tr("give one folder with --watch"), param_hint="'FILE'")
     return folders[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import click
+from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.journal import Journal, JournalWriter, journal_path
@@ -90,7 +91,12 @@ class UploadRun:
         """Print how to resume the upload, if tubes were acknowledged."""
         tubes = self._journal.acknowledged_offset
         if tubes and not self._validate_only:
-            say(f"Interrupted: {tubes} tubes are stored. The same command with --resume continues from there.")
+            say(
+                tr(
+                    "Interrupted: {tubes} tubes are stored. The same command with --resume continues from there.",
+                    tubes=tubes,
+                )
+            )
 
     def report_damage(self) -> None:
         """Print how many tubes of a damaged file are stored.
@@ -99,17 +105,28 @@ class UploadRun:
         """
         tubes = self._journal.acknowledged_offset
         if tubes and not self._validate_only:
-            say(f"{tubes} tubes before it are stored. Upload the repaired file without --resume; none is stored twice.")
+            say(
+                tr(
+                    "{tubes} tubes before it are stored. Upload the repaired file without --resume; none "
+                    "is stored twice.",
+                    tubes=tubes,
+                )
+            )
 
     def describe_failure(self, error: OSError) -> str:
         """Describe a failure to read or write a file during the upload, and what to do."""
         if error.errno in _FULL:
-            failure = f"there is no space left in {self._rejects_path.parent} for rejected rows and the journal"
+            failure = tr(
+                "there is no space left in {parent} for rejected rows and the journal", parent=self._rejects_path.parent
+            )
         else:
             failure = f"{error.filename or self._file}: {error.strerror or error}"
         if self._validate_only:
-            return f"{failure}; fix that and run the same command again"
-        return f"{failure}; fix that and run the same command with --resume; stored tubes are not sent again"
+            return tr("{failure}; fix that and run the same command again", failure=failure)
+        return tr(
+            "{failure}; fix that and run the same command with --resume; stored tubes are not sent again",
+            failure=failure,
+        )
 
     def finish(self) -> None:
         """Read the counts of the whole upload from the service."""
@@ -136,12 +153,16 @@ class UploadRun:
         """Print the outcome of the upload, unless it is silent, and return the exit code."""
         journal, counts = self._journal, self._counts
         if not silent:
-            would = "would be " if self._validate_only else ""
-            click.echo(f"{would}accepted {counts.accepted}, duplicates {counts.duplicates}, rejected {counts.rejected}")
+            counted = english("accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
+            if self._validate_only:
+                counted = english("would be accepted {accepted}, duplicates {duplicates}, rejected {rejected}")
+            click.echo(tr(counted, accepted=counts.accepted, duplicates=counts.duplicates, rejected=counts.rejected))
             for reason, rows in journal.rejected_by_reason.items():
                 click.echo(f"  {rows:>8}  {name_reason(reason)} ({reason})")
             if counts.rejected:
-                click.echo(f"The rejected rows and their reasons are in {self._rejects_path}")
+                click.echo(
+                    tr("The rejected rows and their reasons are in {rejects_path}", rejects_path=self._rejects_path)
+                )
         return ExitCode.PARTLY if counts.rejected else ExitCode.DONE
 
     @staticmethod

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import protovalidate
 from google.protobuf.message import Message
 from hutong.policy.v1.policy_pb2 import VALIDITY_BASIS_SAMPLE_TIME, Policy
+from hutong_texts import tr
 
 _NAME = re.compile(r"jurisdictions/[0-9]{6}/policies/[a-z][a-z0-9-]{0,62}")
 _OWN_WORDS = {"name", "requirement"}
@@ -17,7 +18,7 @@ _OWN_WORDS = {"name", "requirement"}
 def find_faults(policy: Policy) -> Iterator[str]:
     """Yield each fault of a policy from a file."""
     if not _NAME.fullmatch(policy.name):
-        yield "name: must be jurisdictions/{region}/policies/{policy_id}, without a revision"
+        yield tr("name: must be jurisdictions/{region}/policies/{policy_id}, without a revision")
     yield from _find_requirement_faults(policy)
     yield from find_broken_rules(policy)
 
@@ -43,18 +44,18 @@ def _path(violation: protovalidate.Violation) -> str:
 def _find_requirement_faults(policy: Policy) -> Iterator[str]:
     requirement = policy.WhichOneof("requirement")
     if requirement is None:
-        yield "test_required or not_required: one of them is required"
+        yield tr("test_required or not_required: one of them is required")
     if requirement != "test_required":
         return
     length = policy.test_required.window.WhichOneof("length")
     if policy.floor and length:
-        yield "test_required.window: a floor has no length; each jurisdiction sets its own length"
+        yield tr("test_required.window: a floor has no length; each jurisdiction sets its own length")
     if policy.floor and policy.test_required.window.basis == VALIDITY_BASIS_SAMPLE_TIME:
-        yield "test_required.window.basis: a floor counts from the report or leaves the basis open"
+        yield tr("test_required.window.basis: a floor counts from the report or leaves the basis open")
     if not policy.floor and policy.test_required.HasField("shortest_window"):
-        yield "test_required.shortest_window: only a floor has one"
+        yield tr("test_required.shortest_window: only a floor has one")
     if not policy.floor and not length:
-        yield "test_required.window: duration or calendar_days is required"
+        yield tr("test_required.window: duration or calendar_days is required")
     yield from _find_item_faults(policy)
 
 
@@ -63,8 +64,8 @@ def _find_item_faults(policy: Policy) -> Iterator[str]:
     if policy.floor:
         fields = ("accepted", "adverse_items", "adverse_window")
         stated = [field.name for field, _ in test.ListFields() if field.name in fields]
-        yield from (f"test_required.{field}: a floor states no items" for field in stated)
+        yield from (tr("test_required.{field}: a floor states no items", field=field) for field in stated)
         return
     for index, one in enumerate(test.accepted):
         if one.HasField("window") and not one.window.WhichOneof("length"):
-            yield f"test_required.accepted[{index}].window: duration or calendar_days is required"
+            yield tr("test_required.accepted[{index}].window: duration or calendar_days is required", index=index)

@@ -13,6 +13,7 @@ from google.api.field_behavior_pb2 import OUTPUT_ONLY, field_behavior
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.policy.v1.policy_admin_service_pb2 import PublishPolicyRequest
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, TRAVELER_ORIGIN_UNSPECIFIED, Policy
+from hutong_texts import tr
 
 from hutong_client.formatting import SHANGHAI, as_dict, item_name
 from hutong_client.policies.faults import find_broken_rules, find_faults
@@ -59,7 +60,9 @@ def _unless_stated(file: PolicyFile, stated_by: dict[tuple[str, int], Path]) -> 
     first = stated_by.setdefault((file.policy.name, file.policy.effective_start_time.ToNanoseconds()), file.path)
     if first == file.path:
         return file
-    return replace(file, faults=(f"{first.name} states {file.policy.name} from the same instant",))
+    return replace(
+        file, faults=(tr("{name} states {name2} from the same instant", name=first.name, name2=file.policy.name),)
+    )
 
 
 def read_policy_file(path: Path) -> PolicyFile:
@@ -69,16 +72,16 @@ def read_policy_file(path: Path) -> PolicyFile:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         return PolicyFile(path, Policy(), "", (" ".join(str(error).split()),))
     except RecursionError:
-        return PolicyFile(path, Policy(), "", ("its brackets are nested too deep",))
+        return PolicyFile(path, Policy(), "", (tr("its brackets are nested too deep"),))
     if not isinstance(content, dict):
         return PolicyFile(
-            path, Policy(), "", ("the file has no policy: its top level must be keys such as name and title",)
+            path, Policy(), "", (tr("the file has no policy: its top level must be keys such as name and title"),)
         )
     reason = content.pop(_PUBLICATION, None) or ""
-    faults = [f"{key} is given by the service; leave it out" for key in _ADDED if key in content]
+    faults = [tr("{key} is given by the service; leave it out", key=key) for key in _ADDED if key in content]
     if not isinstance(reason, str):
         reason = ""
-        faults.append(f"{_PUBLICATION}: must be a text")
+        faults.append(tr("{publication}: must be a text", publication=_PUBLICATION))
     faults += find_broken_rules(PublishPolicyRequest(retroactive_reason=reason))
     policy = Policy()
     try:
@@ -150,7 +153,9 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key} occurs twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, tr("the key {key} occurs twice", key=key), node.start_mark
+                )
         return super().construct_mapping(node, deep)
 
 

@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_public_key,
     load_pem_private_key,
 )
+from hutong_texts import Text, english
 
 PREFIX = "HTR1:"
 """The beginning of every signed report: "Hutong report", form 1."""
@@ -58,7 +59,15 @@ PublicKey = Ed25519PublicKey | EllipticCurvePublicKey
 
 
 class BadSignedReport(ValueError):
-    """A text is no signed report, or a key cannot sign one. The message says why, and has nothing of the text."""
+    """A text is no signed report, or a key cannot sign one. The message says why, and has nothing of the text.
+
+    Attributes:
+        text: the message, which can be translated.
+    """
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 class SignedReport(NamedTuple):
@@ -128,12 +137,12 @@ def load_private_key(pem: bytes) -> PrivateKey:
     try:
         key = load_pem_private_key(pem, None)
     except (TypeError, ValueError) as error:
-        raise BadSignedReport("no private key in PEM, or one with a password") from error
+        raise BadSignedReport(english("no private key in PEM, or one with a password")) from error
     if isinstance(key, Ed25519PrivateKey) or (
         isinstance(key, EllipticCurvePrivateKey) and isinstance(key.curve, SECP256R1)
     ):
         return key
-    raise BadSignedReport("a key must be Ed25519 or ECDSA on P-256")
+    raise BadSignedReport(english("a key must be Ed25519 or ECDSA on P-256"))
 
 
 def load_public_key(der: bytes) -> PublicKey:
@@ -141,12 +150,12 @@ def load_public_key(der: bytes) -> PublicKey:
     try:
         key = load_der_public_key(der)
     except Exception as error:  # the library raises several kinds for malformed keys
-        raise BadSignedReport("no public key in DER") from error
+        raise BadSignedReport(english("no public key in DER")) from error
     if isinstance(key, Ed25519PublicKey) or (
         isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
     ):
         return key
-    raise BadSignedReport("a key must be Ed25519 or ECDSA on P-256")
+    raise BadSignedReport(english("a key must be Ed25519 or ECDSA on P-256"))
 
 
 def to_der(key: PublicKey) -> bytes:
@@ -179,12 +188,14 @@ def sign(report: SignedReport, key: PrivateKey) -> str:
 def read(text: str) -> SealedReport:
     """Return a signed report, without verifying its signature. Raises BadSignedReport for anything else."""
     if not text.startswith(PREFIX) or len(text) > MAX_LENGTH:
-        raise BadSignedReport(f"must begin with {PREFIX} and have at most {MAX_LENGTH} characters")
+        raise BadSignedReport(
+            english("must begin with {prefix} and have at most {most} characters", prefix=PREFIX, most=MAX_LENGTH)
+        )
     encoded = text[len(PREFIX) :]
     try:
         raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadSignedReport("is not base64url") from error
+        raise BadSignedReport(english("is not base64url")) from error
     parts = _decode(raw.removeprefix(_SIGN1))
     shape = (bytes, dict, bytes, bytes)
     if (
@@ -193,14 +204,14 @@ def read(text: str) -> SealedReport:
         or len(parts) != len(shape)
         or not all(map(isinstance, parts, shape))
     ):
-        raise BadSignedReport("is no COSE_Sign1")
+        raise BadSignedReport(english("is no COSE_Sign1"))
     protected, unprotected, payload, signature = parts
     named, headers = unprotected.get(_KEY_ID), _decode(protected)
     # A header besides the algorithm may be critical (RFC 9052 §3.1), so none is accepted.
     if headers not in ({_ALGORITHM: _EDDSA}, {_ALGORITHM: _ES256}):
-        raise BadSignedReport("must be signed with EdDSA or ES256")
+        raise BadSignedReport(english("must be signed with EdDSA or ES256"))
     if not isinstance(named, bytes) or len(named) != KEY_ID_LENGTH:
-        raise BadSignedReport("does not name its key")
+        raise BadSignedReport(english("does not name its key"))
     algorithm: int = headers[_ALGORITHM]
     return SealedReport(_report(_decode(payload)), named, algorithm, protected, payload, signature)
 
@@ -249,14 +260,14 @@ def _decode(raw: bytes) -> Any:
             semantic_decoders=_NO_TAGS,
         )
     except Exception as error:  # the decoder of hostile bytes raises several kinds
-        raise BadSignedReport("is not CBOR") from error
+        raise BadSignedReport(english("is not CBOR")) from error
     if stream.read(1):
-        raise BadSignedReport("has bytes after its end")
+        raise BadSignedReport(english("has bytes after its end"))
     return value
 
 
 def _refuse_tag(*_: Any) -> Any:
-    raise BadSignedReport("has a CBOR tag")
+    raise BadSignedReport(english("has a CBOR tag"))
 
 
 _NO_TAGS = dict.fromkeys((*range(1024), 43_000, 55_799), _refuse_tag)
@@ -269,18 +280,18 @@ A tag beyond these becomes a value of no type that a report has.
 def _report(payload: Any) -> SignedReport:
     """Return the report of a payload. Labels of later versions are ignored."""
     if not isinstance(payload, dict):
-        raise BadSignedReport("has no report")
+        raise BadSignedReport(english("has no report"))
     values: dict[str, Any] = {"item": "", "sample_time": None, "report_time": None}
     for name, kind in _TYPES.items():
         if (value := payload.get(_LABELS[name])) is not None:
             if type(value) is not kind:
-                raise BadSignedReport(f"has a {name} of another type")
+                raise BadSignedReport(english("has a {name} of another type", name=name))
             values[name] = value
     for name in ("lab", "report_number", "outcome"):
         if name not in values:
-            raise BadSignedReport(f"has no {name}")
+            raise BadSignedReport(english("has no {name}", name=name))
     report = SignedReport(**values)
     times = [time for time in (report.sample_time, report.report_time) if time is not None]
     if not all(0 <= time <= _LAST_TIME for time in times) or not 0 < report.outcome < 1000:
-        raise BadSignedReport("has a time or an outcome that is impossible")
+        raise BadSignedReport(english("has a time or an outcome that is impossible"))
     return report

@@ -7,6 +7,7 @@ from datetime import tzinfo
 from typing import TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong_texts import tr
 
 from hutong_client.tables.columns import TIME_OF_DAY
 from hutong_client.tables.faults import BadCell, Fault
@@ -53,7 +54,9 @@ class Cells:
         columns = [column for column, cell in self.cells.items() if isinstance(cell, str) and cell in ERROR_VALUES]
         self.faults = [fault for fault in self.faults if fault.column not in columns]
         for column in columns:
-            text = "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
+            text = tr(
+                "the cell holds an error value of a spreadsheet program (as #REF!); correct its formula or type it"
+            )
             self.fault(column, text)
 
     def fault(self, column: str, description: str) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
+from hutong_texts import tr
+
 from hutong_client.tables.rows import NotATable
 
 _DECORATION = re.compile(r"[\s*＊:：\u200b-\u200f\ufeff]+|[（(].*?[）)]")
@@ -202,7 +204,7 @@ def find_header(
     renamed = ((number, vocabulary.rename(titles)) for number, titles in rows if _count_filled(titles))
     filled = list(islice(renamed, HEADER_ROWS))
     if not filled:
-        raise NotATable("the file, or the first sheet of the workbook, is empty")
+        raise NotATable(tr("the file, or the first sheet of the workbook, is empty"))
     likeliest, header = max(filled, key=lambda row: vocabulary.count_known(row[1]))
     for number, titles in filled:
         if number == likeliest:
@@ -210,7 +212,9 @@ def find_header(
         if sum(vocabulary.find(title) in vocabulary.required for title in titles) > 1:
             return number, titles, read_header(titles, vocabulary)
         if has_card(titles) or _count_filled(titles) >= max(_count_filled(header), 3):
-            raise NotATable(f"row {number} looks like a person's row above the header; move the header above it")
+            raise NotATable(
+                tr("row {number} looks like a person's row above the header; move the header above it", number=number)
+            )
     return likeliest, header, read_header(header, vocabulary)
 
 
@@ -232,14 +236,20 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
     found = name_columns(titles, vocabulary)
     if not found:
         raise NotATable(
-            "the first rows contain no known column name; one of them must name the columns, such as "
-            + ", ".join(map(vocabulary.label, vocabulary.required))
+            tr(
+                "the first rows contain no known column name; one of them must name the columns, such as {label}",
+                label=", ".join(map(vocabulary.label, vocabulary.required)),
+            )
         )
     missing = [vocabulary.label(column) for column in vocabulary.required if column not in found.values()]
     if missing:
         missing += [vocabulary.label(column) for column in vocabulary.expected if column not in found.values()]
         raise NotATable(
-            f"the header lacks {', '.join(missing)}; add the column or give it that name{list_unknown(titles, found)}"
+            tr(
+                "the header lacks {missing}; add the column or give it that name{titles}",
+                missing=", ".join(missing),
+                titles=list_unknown(titles, found),
+            )
         )
     return found
 
@@ -248,8 +258,8 @@ def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
     """Return a remark that lists the titles without a known column; empty if there are none."""
     unknown = [f"“{title.strip()}”" for at, title in enumerate(titles) if title.strip() and at not in {*known}]
     vague = any(_plain(titles[at]) in _VAGUE for at in range(len(titles)) if at not in {*known})
-    hint = "; a time has to say of what it is, as 采样时间 or 报告时间" if vague else ""
-    return f" (not understood: {', '.join(unknown[:20])}{hint})" if unknown else ""
+    hint = tr("; a time has to say of what it is, as 采样时间 or 报告时间") if vague else ""
+    return tr(" (not understood: {unknown}{hint})", unknown=", ".join(unknown[:20]), hint=hint) if unknown else ""
 
 
 def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
@@ -296,8 +306,11 @@ def _refuse_persons_side_by_side(titles: Sequence[str], by_column: Mapping[str, 
     ]
     if len(twice) > 1 and twice[0] == "card_no":
         raise NotATable(
-            f"the header names {' and '.join(f'“{titles[by_column[column][0]].strip()}”' for column in twice)} several "
-            "times, so each row seems to hold several persons; give each person a row of its own"
+            tr(
+                "the header names {value} several times, so each row seems to hold several persons; "
+                "give each person a row of its own",
+                value=" and ".join(f"“{titles[by_column[column][0]].strip()}”" for column in twice),
+            )
         )
 
 
@@ -320,14 +333,21 @@ def _split_time(titles: Sequence[str], positions: Sequence[int]) -> tuple[int, i
 
 
 def _describe_twice(titles: Sequence[str], positions: Sequence[int], vocabulary: Vocabulary) -> str:
-    places = [f"“{titles[at].strip()}” in column {_letters(at)}" for at in positions]
+    places = [tr("“{strip}” in column {at}", strip=titles[at].strip(), at=_letters(at)) for at in positions]
     best = min(positions, key=lambda at: vocabulary.rank(titles[at]))
     column = vocabulary.find(titles[best]) or ""
     same = len({_plain(titles[at]) for at in positions}) == 1
-    keep = "the one whose cells are right" if same else f"“{titles[best].strip()}” in column {_letters(best)}"
-    return (
-        f"the header names the column {vocabulary.label(column)} twice, as {' and '.join(places)}; keep {keep}, and "
-        "delete the other or give it another title"
+    keep = (
+        tr("the one whose cells are right")
+        if same
+        else tr("“{strip}” in column {best}", strip=titles[best].strip(), best=_letters(best))
+    )
+    return tr(
+        "the header names the column {column} twice, as {places}; keep {keep}, and delete "
+        "the other or give it another title",
+        column=vocabulary.label(column),
+        places=" and ".join(places),
+        keep=keep,
     )
 
 

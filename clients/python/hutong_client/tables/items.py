@@ -10,6 +10,8 @@ import re
 from collections.abc import Collection
 from functools import lru_cache
 
+from hutong_texts import english, tr
+
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import Cell
 from hutong_client.tables.words import load, plain
@@ -26,9 +28,9 @@ _OTHER_VIRUSES = frozenset({"items/hepatitis-b", "items/influenza"})
 SARS_COV_2_ITEMS = frozenset(_TABLE["items"]) - _OTHER_VIRUSES
 """The items of tests for SARS-CoV-2, without the default item."""
 _NEUTRAL = re.compile("|".join(sorted(map(re.escape, _TABLE["nucleic_acid"]["neutral"]), key=len, reverse=True)))
-_UNMAPPED = (
-    "this test is not known; write 新型冠状病毒核酸检测 if it was one, or the test's item as items/{item}, and admit "
-    "it with --item"
+_UNMAPPED = english(
+    "this test is not known; write 新型冠状病毒核酸检测 if it was one, or the test's "
+    "item as items/{item}, and admit it with --item"
 )
 
 
@@ -43,7 +45,10 @@ def read_item(project: Cell | None, method: Cell | None, admitted: Collection[st
         raise BadCell(_UNMAPPED)
     if item and item not in admitted:
         raise BadCell(
-            f"the test is of {item}, which this upload does not admit; add --item {item} if such tests belong here",
+            tr(
+                "the test is of {item}, which this upload does not admit; add --item {item} if such tests belong here",
+                item=item,
+            ),
             "ITEM_NOT_ADMITTED",
         )
     return item
@@ -61,11 +66,15 @@ def check_specimen(cell: Cell, item: str) -> None:
     """Raise BadCell if a specimen is no person's, or if it is blood or urine and the item is the default one."""
     word = plain(cell)
     if any(known in word for known in _TABLE["specimens"]["no_person"]):
-        raise BadCell("the specimen is no person's, such as food or the environment; such a row is no person's result")
+        raise BadCell(
+            tr("the specimen is no person's, such as food or the environment; such a row is no person's result")
+        )
     if item == DEFAULT and any(known in word for known in _TABLE["specimens"]["blood"]):
         raise BadCell(
-            "a nucleic-acid test for SARS-CoV-2 is not made of this specimen; write the name of the test into "
-            "check_project (检测项目)"
+            tr(
+                "a nucleic-acid test for SARS-CoV-2 is not made of this specimen; write the name of "
+                "the test into check_project (检测项目)"
+            )
         )
 
 

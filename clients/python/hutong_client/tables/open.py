@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal
 from zipfile import BadZipFile, ZipFile
 
+from hutong_texts import english, tr
+
 from hutong_client.tables.columns import RESULTS, Vocabulary
 from hutong_client.tables.formats.csv_rows import open_csv
 from hutong_client.tables.formats.ndjson_rows import open_ndjson
@@ -18,13 +20,13 @@ from hutong_client.tables.rows import NotATable, Table
 Format = Literal["csv", "ndjson", "xlsx", "old"]
 """The formats that can be read; "old" is a workbook of .xls, .xlsb or .ods."""
 _OTHER_KINDS = {
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"GIF8": "a picture",
-    b"RIFF": "a picture",
-    b"{\\rtf": "a text document (RTF)",
-    b"<": "a web page or XML",
+    b"%PDF": english("a PDF"),
+    b"\x89PNG": english("a picture"),
+    b"\xff\xd8\xff": english("a picture"),
+    b"GIF8": english("a picture"),
+    b"RIFF": english("a picture"),
+    b"{\\rtf": english("a text document (RTF)"),
+    b"<": english("a web page or XML"),
 }
 _ARCHIVES = (b"\x1f\x8b", b"Rar!", b"7z\xbc\xaf")
 
@@ -61,12 +63,12 @@ def detect_format(path: Path) -> Format:
     with path.open("rb") as file:
         start = file.read(4096)
     if not start.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise NotATable("the file is empty")
+        raise NotATable(tr("the file is empty"))
     for magic, kind in _OTHER_KINDS.items():
         if start.startswith(magic):
-            raise NotATable(f"the file is {kind}; save it as .xlsx or as CSV UTF-8 and give that")
+            raise NotATable(tr("the file is {kind}; save it as .xlsx or as CSV UTF-8 and give that", kind=kind))
     if start.startswith(_ARCHIVES):
-        raise NotATable("the file is an archive; unpack it and give the table inside")
+        raise NotATable(tr("the file is an archive; unpack it and give the table inside"))
     if start.startswith(OLE):
         return "old"
     if start.startswith(b"PK\x03\x04"):

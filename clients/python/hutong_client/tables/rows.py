@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from typing import NamedTuple, Protocol
 
+from hutong_texts import english
+
 Cell = str | int | float | bool | datetime | time
 """Content of a cell: text, except in a workbook, where a cell can be a number or a time without a zone."""
-NUL_FAULT = "the row has a NUL character, which means that the file is damaged; type the row again"
+NUL_FAULT = english("the row has a NUL character, which means that the file is damaged; type the row again")
 
 
 class Sheet(NamedTuple):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from hutong_texts import english
+
 from hutong_client.tables import values
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.items import DEFAULT, DEFAULT_NAME, check_specimen, names_test, read_item
@@ -23,11 +25,12 @@ class Test(NamedTuple):
     faults: tuple[Fault, ...]
 
 
-_ELSEWHERE = (
-    "the title, the sheet's or the file's name, or a title of a column names another test or several; write the name "
-    "of the test into check_project (检测项目) of each row"
+_ELSEWHERE = english(
+    "the title, the sheet's or the file's name, or a title of a column names another "
+    "test or several; write the name of the test into check_project (检测项目) of each "
+    "row"
 )
-_REMARKED = (
+_REMARKED = english(
     "a remark or the specimen of the row names another test; write the name of the test into check_project (检测项目)"
 )
 

@@ -8,16 +8,17 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from google.protobuf.timestamp_pb2 import Timestamp
+from hutong_texts import english, tr
 
 from hutong_client.formatting import SHANGHAI
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import Cell
 
-NO_ZONE = (
-    "the time has no zone; write it as 2022-08-09T08:52:18+08:00, or upload with --timezone Asia/Shanghai if the "
-    "file's times are China's"
+NO_ZONE = english(
+    "the time has no zone; write it as 2022-08-09T08:52:18+08:00, or upload with "
+    "--timezone Asia/Shanghai if the file's times are China's"
 )
-_AS_TEXT = "format the column as yyyy-mm-dd hh:mm:ss in Excel, save again and look at the cell"
+_AS_TEXT = english("format the column as yyyy-mm-dd hh:mm:ss in Excel, save again and look at the cell")
 
 _CIVIL = re.compile(
     r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?[T\s]*"
@@ -27,22 +28,28 @@ _CIVIL = re.compile(
 )
 _COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})T?(\d{2})(\d{2})(\d{2})()(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
 _MANGLED = (
-    (re.compile(r"#+"), "Excel wrote # signs because the column was too narrow; widen it and save again"),
-    (re.compile(r"\d{5}(\.\d+)?"), f"Excel wrote the time as a serial number; {_AS_TEXT}"),
-    (re.compile(r"\d+(\.\d+)?[Ee]\+?\d+"), f"Excel wrote the time as a rounded number; {_AS_TEXT}"),
-    (re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?"), f"Excel cut the date off; {_AS_TEXT}"),
+    (re.compile(r"#+"), english("Excel wrote # signs because the column was too narrow; widen it and save again")),
+    (re.compile(r"\d{5}(\.\d+)?"), english("Excel wrote the time as a serial number; {as_text}", as_text=_AS_TEXT)),
+    (
+        re.compile(r"\d+(\.\d+)?[Ee]\+?\d+"),
+        english("Excel wrote the time as a rounded number; {as_text}", as_text=_AS_TEXT),
+    ),
+    (re.compile(r"\d{1,2}:\d{2}(:\d{2})?(\.\d+)?"), english("Excel cut the date off; {as_text}", as_text=_AS_TEXT)),
     (
         re.compile(r"\d{4}[-/.年]\d{1,2}[-/.月]\d{1,2}日?|\d{8}"),
-        "the date has no time of day, and a window is counted from the minute; write it as 2022-08-09T08:52:18+08:00",
+        english(
+            "the date has no time of day, and a window is counted from the minute; write it as "
+            "2022-08-09T08:52:18+08:00"
+        ),
     ),
     (
         re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}.*"),
-        f"it is unclear which number is the day and which the month; {_AS_TEXT}",
+        english("it is unclear which number is the day and which the month; {as_text}", as_text=_AS_TEXT),
     ),
 )
-_TWO_TIMES = "the columns of the date and of the time of day contradict each other; correct one of them"
+_TWO_TIMES = english("the columns of the date and of the time of day contradict each other; correct one of them")
 _COMPACT_DAY = re.compile(r"\d{8}")
-_NOT_A_TIME = "this is not a time; write it as 2022-08-09T08:52:18+08:00"
+_NOT_A_TIME = english("this is not a time; write it as 2022-08-09T08:52:18+08:00")
 
 
 def parse_zone(text: str) -> tzinfo:
@@ -55,7 +62,7 @@ def parse_zone(text: str) -> tzinfo:
         return ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"{text} is not a time zone; give a name like Asia/Shanghai or an offset like +08:00"
+            tr("{value} is not a time zone; give a name like Asia/Shanghai or an offset like +08:00", value=text)
         ) from None
 
 
@@ -74,7 +81,7 @@ def parse_time(cell: Cell, zone: tzinfo | None) -> Timestamp:
     if isinstance(cell, datetime):
         return _instant(cell, zone)
     if isinstance(cell, time):
-        raise BadCell(f"Excel cut the date off; {_AS_TEXT}")
+        raise BadCell(tr("Excel cut the date off; {as_text}", as_text=_AS_TEXT))
     # Cached, because members of a pool share their times.
     return _parse_text(cell if isinstance(cell, str) else f"{cell:.15g}", zone)
 
@@ -90,7 +97,7 @@ def _parse_text(text: str, zone: tzinfo | None) -> Timestamp:
     try:
         moment = datetime(*numbers, microsecond=fraction, tzinfo=stated)  # type: ignore[arg-type,misc]
     except ValueError:
-        raise BadCell("there is no such date or time of day") from None
+        raise BadCell(tr("there is no such date or time of day")) from None
     return _instant(moment, zone)
 
 
@@ -154,7 +161,7 @@ def _instant(moment: datetime, zone: tzinfo | None) -> Timestamp:
     try:
         stamp.FromDatetime(moment)
     except (ValueError, OverflowError):
-        raise BadCell("there is no such date or time of day") from None
+        raise BadCell(tr("there is no such date or time of day")) from None
     return stamp
 
 
@@ -164,5 +171,5 @@ def _offset(text: str) -> timezone:
     sign = -1 if text[0] == "-" else 1
     hours, minutes = int(text[1:3]), int(text[-2:])
     if hours > 23 or minutes > 59:
-        raise BadCell("there is no such time zone")
+        raise BadCell(tr("there is no such time zone"))
     return timezone(sign * timedelta(hours=hours, minutes=minutes))

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.upload_pb2 import Tube, TubePerson
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
+from hutong_texts import english, tr
 
 from hutong_client.tables import values
 from hutong_client.tables.cells import Cells
@@ -19,6 +20,7 @@ from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows
 from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_pool_size, read_size
+from hutong_client.tables.regions import read_region_cell
 from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.tested import describe_test
 from hutong_client.tables.words import ERROR_VALUES
@@ -32,11 +34,11 @@ _TIMES = {
     "report_date": "report_time",
 }
 _SHARED = (
-    ("nat_result", "result"),
-    ("pool_size", "pool size"),
-    ("sample_type", "specimen"),
-    ("check_project", "method"),
-    ("check_project", "item"),
+    ("nat_result", english("result")),
+    ("pool_size", english("pool size")),
+    ("sample_type", english("specimen")),
+    ("check_project", english("method")),
+    ("check_project", english("item")),
 )
 """Columns that must be equal in all rows of a tube, in the order of `_Stated`."""
 _OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
@@ -44,13 +46,15 @@ _OF_TUBE = ("pool_size", "sample_type", "check_project", "check_method")
 _DOUBTFUL = frozenset({"nat_result", "pool_size", "sample_type", "check_project"})
 """Columns in which a fault of one row leaves the meaning of the whole tube unknown."""
 
-_SCATTERED = (
-    "other rows of this tube code stand elsewhere in the file, and no row says how many persons the tube was made for; "
-    "put the rows of the tube together, and write its pool size (混检人数)"
+_SCATTERED = english(
+    "other rows of this tube code stand elsewhere in the file, and no row says how many "
+    "persons the tube was made for; put the rows of the tube together, and write its "
+    "pool size (混检人数)"
 )
-_NOT_COUNTED = (
-    "the size of the pool is missing; other persons of the tube may be stored already, so the rows of a file of "
-    "rejected rows are not counted; write how many persons the tube was made for, 1 for a tube of this person alone"
+_NOT_COUNTED = english(
+    "the size of the pool is missing; other persons of the tube may be stored already, "
+    "so the rows of a file of rejected rows are not counted; write how many persons the "
+    "tube was made for, 1 for a tube of this person alone"
 )
 
 
@@ -181,27 +185,44 @@ class _Tube:
     def _mismatch(self) -> Fault | None:
         """Return why the rows contradict each other as one tube; None if they do not."""
         if len(self._rows) > MAX_ROWS:
-            return Fault("tube_code", "POOL_MISMATCH", f"more than {MAX_ROWS} consecutive rows have this tube code")
+            return Fault(
+                "tube_code",
+                "POOL_MISMATCH",
+                tr("more than {max_rows} consecutive rows have this tube code", max_rows=MAX_ROWS),
+            )
         good = [item for item in self._read if isinstance(item, _Good)]
         first = good[0] if good else None
         differs = any(item.stated != first.stated for item in good) if first else False
         for position, (column, word) in enumerate(_SHARED if differs else ()):
             other = next((item for item in good if first and item.stated[position] != first.stated[position]), None)
             if first and other:
-                text = f"rows {first.row.number} and {other.row.number} of this tube differ in the {word}"
-                return Fault(column, "POOL_MISMATCH", f"{text}; a tube has only one")
+                text = tr(
+                    "rows {number} and {number2} of this tube differ in the {word}",
+                    number=first.row.number,
+                    number2=other.row.number,
+                    word=word,
+                )
+                return Fault(column, "POOL_MISMATCH", tr("{value}; a tube has only one", value=text))
         bad = [item for item in self._read if isinstance(item, BadRow)]
         unread = next(((item, column) for item in bad if (column := _doubtful_column(item))), None)
         if unread and good:
             item, column = unread
             word = dict(_SHARED)[column]
-            text = f"the {word} of row {item.row.number} of this tube cannot be read, so the tube has no known {word}"
+            text = tr(
+                "the {word} of row {number} of this tube cannot be read, so the tube has no known {word}",
+                word=word,
+                number=item.row.number,
+            )
             return Fault(column, "POOL_MISMATCH", text)
         # Rows that cannot be sent are counted too, because their persons are of the tube.
         persons = len({row.cells.get("report_no") for row in self._rows if not row.fault})
         size = min(good[0].stated.pool_size, MAX_PERSONS) if good else 0
         if persons > max(size, 1):
-            return Fault("pool_size", "POOL_MISMATCH", f"{persons} persons do not fit a tube for {size}")
+            return Fault(
+                "pool_size",
+                "POOL_MISMATCH",
+                tr("{persons} persons do not fit a tube for {size}", persons=persons, size=size),
+            )
         return None
 
 
@@ -256,15 +277,15 @@ def _read_row(row: Row, shared: Mapping[str, Cell], counted: int, reading: Readi
         reader.faults += test.faults
     stated = _Stated(outcome or OUTCOME_UNSPECIFIED, size, test.specimen, test.method, test.item)
     times = {name: reader.read_time(column, reading.zone) for column, name in _TIMES.items() if column in cells}
-    region = reader.read("sample_region", values.read_code) or reading.region
+    region = reader.read("sample_region", read_region_cell) or reading.region
     if not region:
-        reader.fault("sample_region", "the region is missing; fill the cell, or upload with --region")
+        reader.fault("sample_region", tr("the region is missing; fill the cell, or upload with --region"))
     reader.read("tube_code", values.read_code)
     person = TubePerson(document=_read_document(reader), report_number=reader.read("report_no", values.read_code) or "")
     site = (region, values.read_words(row.cells.get("sample_orgname", "")))
     good = _Good(row, stated, site, {name: time for name, time in times.items() if time}, person)
     if sum(map(len, row.original)) > _MAX_ROW_CHARACTERS:
-        reader.fault("", "the row is far too long; look for a stray quotation mark")
+        reader.fault("", tr("the row is far too long; look for a stray quotation mark"))
     if not ERROR_VALUES.isdisjoint(cells.values()):
         reader.reject_errors()
     if reader.faults:
@@ -285,7 +306,7 @@ def _read_size(reader: Cells, counted: int) -> int:
         reader.fault("pool_size", error.description)
         return counted
     if size == POOLED and counted == 1:
-        reader.fault("pool_size", "the row is of a pool, but not of how many persons; write the size, as 10")
+        reader.fault("pool_size", tr("the row is of a pool, but not of how many persons; write the size, as 10"))
     return size or counted
 
 

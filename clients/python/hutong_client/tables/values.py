@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from hutong.results.v1 import result_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
+from hutong_texts import tr
 
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.pools.sizes import has_odd_digit
@@ -65,17 +66,21 @@ def read_code(cell: Cell, reason: str = "INVALID_FIELD") -> str:
     text = str(int(cell)) if isinstance(cell, float) and not rounded else str(cell)
     if rounded or (not isinstance(cell, str) and len(text) > _EXACT_DIGITS) or _SCIENTIFIC.fullmatch(text):
         raise BadCell(
-            "Excel read the number as a quantity and rounded it; format the column as text in Excel, then enter the "
-            "numbers again",
+            tr(
+                "Excel read the number as a quantity and rounded it; format the column as text in "
+                "Excel, then enter the numbers again"
+            ),
             reason,
         )
     # Some systems write ="0123" so that Excel keeps the zeros, others a leading apostrophe.
     if text.startswith('="') and text.endswith('"'):
         text = text[2:-1]
     if has_odd_digit(text):
-        raise BadCell("a digit of the number is raised or circled; type it in plain digits", reason)
+        raise BadCell(tr("a digit of the number is raised or circled; type it in plain digits"), reason)
     if hidden := find_invisible(text):
-        raise BadCell(f"an invisible character ({hidden}) is in the number; type the number again", reason)
+        raise BadCell(
+            tr("an invisible character ({hidden}) is in the number; type the number again", hidden=hidden), reason
+        )
     return unicodedata.normalize("NFKC", text.removeprefix("'")).strip()
 
 
@@ -91,9 +96,9 @@ def read_outcome(cell: Cell, pool_size: int) -> Outcome:
         return outcome_pb2.OUTCOME_POOL_POSITIVE if pool_size > 1 else outcome_pb2.OUTCOME_INCONCLUSIVE
     outcome = _OUTCOME_BY_NAME.get(word.removeprefix("outcome_"))
     if outcome is None and word in _WITHDRAWN:
-        raise BadCell("the laboratory marks the row as cancelled or its specimen as unfit, so it has no result")
+        raise BadCell(tr("the laboratory marks the row as cancelled or its specimen as unfit, so it has no result"))
     if outcome is None:
-        raise BadCell("this is not a known result; write 阴性, 阳性, 混管阳性, 待复核, 检测中 or 不确定")
+        raise BadCell(tr("this is not a known result; write 阴性, 阳性, 混管阳性, 待复核, 检测中 or 不确定"))
     return outcome
 
 
@@ -104,8 +109,11 @@ def read_document_number(cell: Cell) -> str:
     number = read_code(cell, "BAD_DOCUMENT_NUMBER")
     if not number.isascii() and _CHINESE.search(number) and any(map(str.isdigit, number)):
         raise BadCell(
-            "a document's number has letters A to Z and digits only; write that of a 军官证 or 士兵证 with its first "
-            "character in pinyin and its digits, as JUN00000001 for 军字第00000001号, and the same at the gate",
+            tr(
+                "a document's number has letters A to Z and digits only; write that of a 军官证 or "
+                "士兵证 with its first character in pinyin and its digits, as JUN00000001 for "
+                "军字第00000001号, and the same at the gate"
+            ),
             "BAD_DOCUMENT_NUMBER",
         )
     return number
@@ -122,11 +130,11 @@ def read_document_type(cell: Cell | None, number: str) -> DocumentType:
             return identity_pb2.DOCUMENT_TYPE_RESIDENCE_PERMIT
         if _CARD_OF_RESIDENT.fullmatch(number):
             return identity_pb2.DOCUMENT_TYPE_RESIDENT_ID_CARD
-        raise BadCell("the type of the document is missing and not clear from its number; write it, as 居民身份证")
+        raise BadCell(tr("the type of the document is missing and not clear from its number; write it, as 居民身份证"))
     kind = find_document_type(str(cell))
     if kind is None:
         raise BadCell(
-            "this is not a known type of document; write 居民身份证, 护照, 港澳居民来往内地通行证 ... or 其他"
+            tr("this is not a known type of document; write 居民身份证, 护照, 港澳居民来往内地通行证 ... or 其他")
         )
     return kind
 
@@ -135,7 +143,7 @@ def read_country(cell: Cell) -> str:
     """Return a country's code; raise BadCell if its name is unknown."""
     code = find_country(str(cell))
     if code is None:
-        raise BadCell("this is not a known country; write its three capital letters of ISO 3166-1, like FRA")
+        raise BadCell(tr("this is not a known country; write its three capital letters of ISO 3166-1, like FRA"))
     return code
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hutong_texts import english
+
 from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node, parse_node
 from services.domain.region import NATION, is_region
@@ -23,7 +25,11 @@ class NodeAdmission:
         region = parse_node(node, field)
         if self._jurisdiction != NATION:
             here = format_node(self._jurisdiction)
-            raise FailedPrecondition("NOT_AN_UPSTREAM", f"{here} is not the national node", metadata={"node": here})
+            raise FailedPrecondition(
+                "NOT_AN_UPSTREAM", english("{here} is not the national node", here=here), metadata={"node": here}
+            )
         if region == NATION or not is_region(region):
-            raise FailedPrecondition("NOT_AN_UPSTREAM", "the caller is not a province's node", metadata={"node": node})
+            raise FailedPrecondition(
+                "NOT_AN_UPSTREAM", english("the caller is not a province's node"), metadata={"node": node}
+            )
         return region

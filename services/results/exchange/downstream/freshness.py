@@ -12,6 +12,7 @@ from hutong.results.v1.lookup_pb2 import (
     DataSource,
     SourceState,
 )
+from hutong_texts import Text, english
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, Span, set_timestamp
@@ -84,7 +85,7 @@ class NodeRegistry:
         if not wanted:
             return
         if self._waiting >= MOST_WAITING:
-            raise _not_fresh(wanted, "too many look-ups wait already for what their tokens stand for")
+            raise _not_fresh(wanted, english("too many look-ups wait already for what their tokens stand for"))
         self._waiting += 1
         try:
             with only_waiting():
@@ -103,7 +104,7 @@ class NodeRegistry:
                 if not may_come:
                     raise lost(format_node(commit.region))
             if loop.time() >= until:
-                raise _not_fresh(unmet, "what the token stands for has not come to the national node in time")
+                raise _not_fresh(unmet, english("what the token stands for has not come to the national node in time"))
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
@@ -129,5 +130,5 @@ def _source(region: str, as_of_time: int | None, state: SourceState.ValueType = 
     return source
 
 
-def _not_fresh(commits: Iterable[CommitPosition], text: str) -> Unavailable:
+def _not_fresh(commits: Iterable[CommitPosition], text: Text) -> Unavailable:
     return Unavailable("NOT_FRESH_ENOUGH", text, metadata={"node": format_node(min(commits).region)})

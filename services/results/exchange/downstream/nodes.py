@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hutong_texts import english
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import OutOfRange
@@ -122,6 +123,10 @@ def replication_gap(committed: int, offset: int) -> OutOfRange:
     """Return the error for a batch that begins beyond the committed offset."""
     return OutOfRange(
         "UPLOAD_GAP",
-        f"the batch begins at {offset}, but {committed} commits of its writer are known; go on from there",
+        english(
+            "the batch begins at {offset}, but {committed} commits of its writer are known; go on from there",
+            offset=offset,
+            committed=committed,
+        ),
         metadata={"committed_offset": str(committed), "offset": str(offset)},
     )

@@ -14,6 +14,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     WatchNotificationsResponse,
 )
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange
+from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import from_timestamp, set_timestamp
@@ -98,7 +99,10 @@ class NotificationStream:
         for link in await self._database.read(find_all_links, subjects):
             fill_link(response.links.add(), link)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            text = f"what is kept of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer at once"
+            text = english(
+                "what is kept of them has over {max_message_bytes} bytes; ask for fewer at once",
+                max_message_bytes=MAX_MESSAGE_BYTES,
+            )
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
         return response
 
@@ -120,7 +124,7 @@ class NotificationStream:
                 await self._database.write(repeat_missed, region, self._clock.now())
             async for message in self._stream(region, request.cursor):
                 yield message
-        raise Unavailable("SHUTTING_DOWN", "the server is being stopped; watch again from the cursor")
+        raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; watch again from the cursor"))
 
     async def _stream(self, region: str, cursor: int) -> AsyncIterator[WatchNotificationsResponse]:
         loop = asyncio.get_running_loop()
@@ -167,7 +171,7 @@ class NotificationStream:
     def _slot(self) -> Iterator[None]:
         """Occupy a slot for a watch. The poller runs while any slot is occupied."""
         if self._watches >= self._max_watches:
-            raise ResourceExhausted("OVERLOADED", "there are too many watches; watch again a little later")
+            raise ResourceExhausted("OVERLOADED", english("there are too many watches; watch again a little later"))
         self._watches += 1
         if self._poller is None or self._poller.done():
             self._poller = asyncio.get_running_loop().create_task(self._poll())

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from hutong_texts import english
 from sqlalchemy import Connection, delete, func, insert, literal, select, update
 
 from services.domain.errors import OutOfRange
@@ -245,8 +246,10 @@ def _too_old(connection: Connection, node: str) -> OutOfRange:
     oldest = connection.execute(query).scalar()
     return OutOfRange(
         "CURSOR_TOO_OLD",
-        "notifications after this cursor are not kept, or it is not of these; "
-        "subscribe to every subject again and begin without a cursor",
+        english(
+            "notifications after this cursor are not kept, or it is not of these; subscribe to "
+            "every subject again and begin without a cursor"
+        ),
         metadata={} if oldest is None else {"oldest": format_instant(oldest)},
     )
 

@@ -16,6 +16,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
     ReplicateResponse,
     ReplicateStart,
 )
+from hutong_texts import english
 
 from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
@@ -109,7 +110,7 @@ class ReplicationReceiver:
                 await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
                     coming.cancel()
-                    raise Unavailable("SHUTTING_DOWN", "the server is being stopped; connect again")
+                    raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
                 frame = coming.result()
                 if frame is None:
                     break
@@ -127,10 +128,12 @@ class ReplicationReceiver:
             async with asyncio.timeout(FIRST_FRAME_SECONDS):
                 first = await anext(frames, None)
         except TimeoutError:
-            text = f"no first frame within {FIRST_FRAME_SECONDS:.0f} seconds"
+            text = english(
+                "no first frame within {first_frame_seconds:.0f} seconds", first_frame_seconds=FIRST_FRAME_SECONDS
+            )
             raise DeadlineExceeded("DEADLINE", text) from None
         if first is None or not first.HasField("start"):
-            raise InvalidArgument.field("frame", 'the first frame must be "start"', "UPLOAD_NOT_STARTED")
+            raise InvalidArgument.field("frame", english('the first frame must be "start"'), "UPLOAD_NOT_STARTED")
         log, skew = self._check(first.start, admit(first.start.node))
         removed = [position_from_proto(position) for position in first.start.removed]
         stream, positions = await self._store.open_log(log, removed, skew)
@@ -178,17 +181,17 @@ class ReplicationReceiver:
     def _decode(self, frame: ReplicateRequest, sender: str) -> Decoded:
         """Decode and check a frame's batch. Raise InvalidArgument for a frame that no node can have sent."""
         if frame.HasField("start"):
-            raise InvalidArgument.field("frame", 'only the first frame may be "start"', "UPLOAD_NOT_STARTED")
+            raise InvalidArgument.field("frame", english('only the first frame may be "start"'), "UPLOAD_NOT_STARTED")
         batch = frame.batch
         if batch.next_offset < batch.offset:
-            raise InvalidArgument.field("batch.next_offset", "is before the offset")
+            raise InvalidArgument.field("batch.next_offset", english("is before the offset"))
         _check_lives(batch)
         now, key_version = self._clock.now(), newest_version(self._pepper)
         if batch.HasField("commit_time"):
             check_instant(from_timestamp(batch.commit_time), now, "batch.commit_time")
         tubes = [tubes_from_proto(message, sender) for message in batch.tubes]
         if sum(len(some.report_numbers) for some in tubes) + len(batch.changes) > MAX_CHANGES:
-            text = f"holds more than {MAX_CHANGES} persons and changes"
+            text = english("holds more than {max_changes} persons and changes", max_changes=MAX_CHANGES)
             raise InvalidArgument.field("batch", text, "BATCH_TOO_LARGE")
         changes = [change_from_proto(change) for change in batch.changes]
         for some in tubes:
@@ -196,7 +199,7 @@ class ReplicationReceiver:
         for change in changes:
             check_change(change, key_version, now)
         if any(isinstance(change, Replica) and change.result.source_node != sender for change in changes):
-            raise InvalidArgument.field("batch", "holds a result whose source_node is not the sender")
+            raise InvalidArgument.field("batch", english("holds a result whose source_node is not the sender"))
         return Decoded([self._store.form_rows(some) for some in tubes], changes)
 
 
@@ -204,6 +207,8 @@ def _check_lives(batch: ReplicateBatch) -> None:
     """Check that a batch states positions of its own complete commits alone, in their order, each life once."""
     sequences = [batch.offset, *(one.sequence for one in batch.lives)]
     if any(after <= before for before, after in pairwise(sequences)) or sequences[-1] > batch.next_offset:
-        raise InvalidArgument.field("batch.lives", "must state ascending sequences of the batch's complete commits")
+        raise InvalidArgument.field(
+            "batch.lives", english("must state ascending sequences of the batch's complete commits")
+        )
     if len({one.life for one in batch.lives}) < len(batch.lives):
-        raise InvalidArgument.field("batch.lives", "states a life twice")
+        raise InvalidArgument.field("batch.lives", english("states a life twice"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from google.protobuf.message import Message
+from hutong_texts import english
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
@@ -72,5 +73,7 @@ def _set(connection: Connection, region: str, values: dict[str, object]) -> None
 def _not_silent(region: str) -> FailedPrecondition:
     name = format_node(region)
     return FailedPrecondition(
-        "NODE_NOT_SILENT", f"{name} has sent something in the last minute; stop it first", metadata={"node": name}
+        "NODE_NOT_SILENT",
+        english("{name} has sent something in the last minute; stop it first", name=name),
+        metadata={"node": name},
     )

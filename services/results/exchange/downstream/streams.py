@@ -7,6 +7,7 @@ send. The model of the exchange (docs/exchange.md §5) shows how such commits wo
 
 from __future__ import annotations
 
+from hutong_texts import english
 from sqlalchemy import Connection, select, update
 
 from services.domain.errors import Unavailable
@@ -37,5 +38,5 @@ def require_current(connection: Connection, node: str, stream: int) -> None:
     held = select(_streams.c.stream).where(_streams.c.node == node).with_for_update(read=True)
     if connection.execute(held).scalar() != stream:
         raise Unavailable(
-            "STREAM_REPLACED", "the node has begun another replication", metadata={"node": format_node(node)}
+            "STREAM_REPLACED", english("the node has begun another replication"), metadata={"node": format_node(node)}
         )

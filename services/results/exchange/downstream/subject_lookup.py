@@ -8,6 +8,7 @@ from dataclasses import replace
 from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
 from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.type.v1.outcome_pb2 import OUTCOME_UNSPECIFIED
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, set_timestamp
@@ -69,7 +70,10 @@ class SubjectLookup:
         for claim in claims:
             self._fill_claim(response.claims.add(), claim, matches, items, now)
         if response.ByteSize() > MAX_MESSAGE_BYTES:
-            text = f"what is known of them has over {MAX_MESSAGE_BYTES} bytes; ask for fewer persons or results"
+            text = english(
+                "what is known of them has over {max_message_bytes} bytes; ask for fewer persons or results",
+                max_message_bytes=MAX_MESSAGE_BYTES,
+            )
             raise InvalidArgument.field("subject_keys", text, "BATCH_TOO_LARGE")
         return response
 
@@ -144,7 +148,9 @@ def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
     """
     others = request.other_subject_keys
     if others and len(others) != len(request.subject_keys):
-        raise InvalidArgument.field("other_subject_keys", "must have one entry for each of subject_keys, or none")
+        raise InvalidArgument.field(
+            "other_subject_keys", english("must have one entry for each of subject_keys, or none")
+        )
     pairs = zip(request.subject_keys, others, strict=False)
     return {key: other for key, other in pairs if key != other}
 

@@ -12,6 +12,7 @@ import grpc
 from hutong.exchange.v1.exchange_service_pb2 import ClaimedReportRecord, LookupSubjectsRequest, LookupSubjectsResponse
 from hutong.exchange.v1.replica_pb2 import ReplicatedResult
 from hutong.results.v1.lookup_pb2 import ClaimedReport
+from hutong_texts import english
 
 from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND, set_timestamp
@@ -226,4 +227,9 @@ def _not_fresh(error: grpc.aio.AioRpcError) -> Unavailable | None:
         return None
     metadata = dict(info.metadata)
     retry_after = None if "lost" in metadata else SECOND
-    return Unavailable("NOT_FRESH_ENOUGH", error.details() or "", metadata=metadata, retry_after=retry_after)
+    return Unavailable(
+        "NOT_FRESH_ENOUGH",
+        english("what the token stands for has not come to the national node in time"),
+        metadata=metadata,
+        retry_after=retry_after,
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import grpc
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import SubjectResults, SubscribeSubjectsRequest
+from hutong_texts import english
 
 from services.domain.errors import Unavailable
 from services.domain.names import format_node
@@ -107,5 +108,7 @@ def _joined(found: Sequence[SubscribedSubject]) -> SubscribedSubject:
 
 def _upstream_unavailable() -> Unavailable:
     return Unavailable(
-        "UPSTREAM_UNAVAILABLE", "the national node does not answer; try again", metadata={"node": format_node(NATION)}
+        "UPSTREAM_UNAVAILABLE",
+        english("the national node does not answer; try again"),
+        metadata={"node": format_node(NATION)},
     )

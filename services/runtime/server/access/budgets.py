@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hutong.access.v1 import access_pb2
+from hutong_texts import english
 from prometheus_client import Counter
 
 from services.domain.errors import ResourceExhausted, Violation
@@ -21,6 +22,12 @@ from services.runtime.server.access.seen import SeenPersons
 
 ASKED = Counter("hutong_persons_asked_total", "Persons that callers asked about, each question counted", ["role"])
 MISSED = Counter("hutong_persons_missed_total", "Persons asked about of whom nothing is recorded", ["role"])
+_UNDER_WAY = {
+    "calls": english("calls under way"),
+    "heavy_calls": english("heavy calls under way"),
+    "streams": english("streams under way"),
+}
+"""What a caller has too much of, by the kind of its calls."""
 REFUSED = Counter("hutong_budget_refusals_total", "Calls refused because of a budget", ["role", "what"])
 
 UNITS = {access_pb2.COST_LIGHT: 1, access_pb2.COST_NORMAL: 2, access_pb2.COST_HEAVY: 20}
@@ -113,7 +120,7 @@ class Account:
         for kind in kinds:
             limit: int | None = getattr(self.budget, kind)
             if limit is not None and self._open[kind] >= limit:
-                raise self._exceeded(f"{kind.replace('_', ' ')} under way", limit, BUSY_RETRY)
+                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
         for kind in kinds:
             self._open[kind] += 1
         try:
@@ -136,7 +143,7 @@ class Account:
         owed = min(max(self._paid_until - now, 0), BURST)
         if owed and owed + price > BURST:
             self._paid_until = now + owed
-            raise self._exceeded("units of work a second", rate, owed + price - BURST)
+            raise self._exceeded(english("units of work a second"), rate, owed + price - BURST)
         self._paid_until = now + owed + price
 
     def ask_about(self, person: int | None) -> None:
@@ -158,9 +165,9 @@ class Account:
             return
         budget, wait = self.budget, self._window_end - now
         if budget.persons_an_hour is not None and self._persons.count >= budget.persons_an_hour:
-            raise self._exceeded("distinct persons an hour", budget.persons_an_hour, wait)
+            raise self._exceeded(english("distinct persons an hour"), budget.persons_an_hour, wait)
         if budget.misses_an_hour is not None and self._misses >= budget.misses_an_hour:
-            raise self._exceeded("persons an hour of whom nothing is recorded", budget.misses_an_hour, wait)
+            raise self._exceeded(english("persons an hour of whom nothing is recorded"), budget.misses_an_hour, wait)
         self._persons.add(person)
 
     def count_misses(self, misses: int) -> None:
@@ -172,7 +179,7 @@ class Account:
     def _exceeded(self, what: str, limit: int, wait: Span) -> ResourceExhausted:
         REFUSED.labels(self.caller.role, what).inc()
         name = self.caller.name
-        text = f"{name} may have {limit} {what}"
+        text = english("{name} may have {limit} {what}", name=name, limit=limit, what=what)
         return ResourceExhausted(
             "BUDGET_EXCEEDED",
             text,

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.hashes import SHA256
+from hutong_texts import english
 
 from services.domain.instant import from_datetime
 from services.runtime.caller import Caller
@@ -43,7 +44,7 @@ class Certificates:
         # gRPC states a SPIFFE ID only for a certificate with exactly one URI.
         ids, certificates = shown.get("peer_spiffe_id", ()), shown.get("x509_pem_cert", ())
         if len(certificates) != 1:
-            return Caller("", fault="no certificate was shown")
+            return Caller("", fault=english("no certificate was shown"))
         key = (certificates[0], ids[0] if len(ids) == 1 else b"")
         found = self._remembered.get(key)
         if found is None:
@@ -56,17 +57,20 @@ class Certificates:
         try:
             certificate = x509.load_pem_x509_certificate(pem)
         except ValueError:
-            return Caller("", fault="the certificate cannot be read")
+            return Caller("", fault=english("the certificate cannot be read"))
         fingerprint = certificate.fingerprint(SHA256()).hex()
         name = parse_spiffe_id(spiffe_id.decode(errors="replace"), self._trust_domain)
         found = parse_caller(name)
         fault = ""
         if found is None:
-            fault = f"the certificate has no URI of a caller as its only one, under spiffe://{self._trust_domain}/"
+            fault = english(
+                "the certificate has no URI of a caller as its only one, under spiffe://{trust_domain}/",
+                trust_domain=self._trust_domain,
+            )
         elif found[0] == "node" and not _is_signed_by(certificate, self._node_authorities):
-            fault = "the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE"
+            fault = english("the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE")
         elif found[0] != "node" and _is_signed_by(certificate, self._sole_node_authorities):
-            fault = "an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone"
+            fault = english("an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone")
         if found is None or fault:
             return Caller("", certificate_hash=fingerprint, fault=fault)
         role, region = found

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from hutong.type.v1.identity_pb2 import IdentityDocument
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
 from services.domain.fields import check_document
@@ -67,7 +68,7 @@ class Identifier:
             return caller
         now = self._clock.now()
         if caller.expire_time is not None and now >= caller.expire_time:
-            return _unknown(caller, "the certificate has expired")
+            return _unknown(caller, english("the certificate has expired"))
         caller = self._apply_token(caller, context, now)
         fault = self._find_denial(caller)
         return _unknown(caller, fault) if fault else caller
@@ -75,7 +76,7 @@ class Identifier:
     def find_fault(self, caller: Caller) -> str:
         """Return why a caller that was identified earlier is no longer accepted; empty if it still is."""
         if caller.expire_time is not None and self._clock.now() >= caller.expire_time:
-            return "its certificate or token has expired"
+            return english("its certificate or token has expired")
         return self._find_denial(caller)
 
     def denies(self, name: str) -> bool:
@@ -85,9 +86,9 @@ class Identifier:
     def _find_denial(self, caller: Caller) -> str:
         denied = self._deny_list
         if caller.serial in denied.serials:
-            return "the certificate is on the deny-list"
+            return english("the certificate is on the deny-list")
         if caller.name in denied.names or caller.certificate_name in denied.names:
-            return "the caller is on the deny-list"
+            return english("the caller is on the deny-list")
         return ""
 
     def _apply_token(self, caller: Caller, context: Any, now: Instant) -> Caller:
@@ -95,7 +96,7 @@ class Identifier:
         if not token:
             return caller
         if self._tokens is None:
-            return _unknown(caller, "this node accepts no tokens: HUTONG_TOKEN_KEYS_FILE is not set")
+            return _unknown(caller, english("this node accepts no tokens: HUTONG_TOKEN_KEYS_FILE is not set"))
         try:
             return self._tokens.apply(caller, token, now)
         except BadToken as error:

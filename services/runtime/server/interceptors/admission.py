@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from hutong_texts import english
+
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
 from services.runtime.call import current_call
@@ -38,7 +40,7 @@ class Admission:
             if self._in_flight - self._waiting >= self._max_calls:
                 raise ResourceExhausted(
                     "OVERLOADED",
-                    "more calls are in flight than this process takes; try again",
+                    english("more calls are in flight than this process takes; try again"),
                     metadata={"limit": str(self._max_calls), "what": "calls in flight"},
                     retry_after=SECOND,
                 )

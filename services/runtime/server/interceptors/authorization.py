@@ -9,6 +9,7 @@ from buf.validate import validate_pb2
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from hutong.access.v1 import access_pb2
+from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from services.runtime.audit import note_hidden
@@ -112,7 +113,7 @@ class Authorization:
             raise NotFound.resource(ruling.name)
         if isinstance(ruling, Missing):
             first, *others = ruling.fields
-            text = f"value is required of a caller of this role{', or '.join(['', *others])}"
+            text = english("value is required of a caller of this role{value}", value=", or ".join(["", *others]))
             raise InvalidArgument.field(first, text)
         if ruling is not PERMITTED:
             raise _not_permitted(rules, caller)
@@ -129,7 +130,7 @@ class Authorization:
         most: int = options.Extensions[validate_pb2.field].repeated.max_items  # type: ignore[index]
         if len(items) > most:
             # The batch is refused here, because each item costs time before validation counts the items.
-            raise InvalidArgument.field(rules.batch, f"must have at most {most} items")
+            raise InvalidArgument.field(rules.batch, english("must have at most {most} items", most=most))
         for index, item in enumerate(items):
             try:
                 await self._require(rules, caller, item)
@@ -168,7 +169,9 @@ def _caller(rules: Rules) -> Caller:
     caller = call.caller if call is not None else UNKNOWN
     if not caller.role:
         raise Unauthenticated(
-            "NOT_AUTHENTICATED", f"the caller is not known: {caller.fault}", metadata={"why": caller.fault}
+            "NOT_AUTHENTICATED",
+            english("the caller is not known: {fault}", fault=caller.fault),
+            metadata={"why": caller.fault},
         )
     if not rules.of(caller.role):
         raise _not_permitted(rules, caller)
@@ -181,6 +184,6 @@ def _caller(rules: Rules) -> Caller:
 def _not_permitted(rules: Rules, caller: Caller) -> PermissionDenied:
     return PermissionDenied(
         "NOT_PERMITTED",
-        "the caller may not do this; ErrorInfo lists what the contract grants",
+        english("the caller may not do this; ErrorInfo lists what the contract grants"),
         metadata={"role": caller.role, "needed": rules.needed},
     )

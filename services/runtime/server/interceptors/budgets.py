@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from hutong.access.v1 import access_pb2
+from hutong_texts import english
 
 from services.domain.errors import HutongError, PermissionDenied
 from services.runtime.call import UNKNOWN, current_call
@@ -109,7 +110,7 @@ class Budgets:
         if self._rules.grants and not self._rules.admits(caller, self._clock.now()):
             raise PermissionDenied(
                 "NOT_PERMITTED",
-                "this node does not admit the caller, at this time or at all",
+                english("this node does not admit the caller, at this time or at all"),
                 metadata={"role": caller.role, "needed": "a region and a time of day that this node admits"},
             )
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from hutong_texts import english
+
 from services.domain.errors import DeadlineExceeded
 from services.runtime.call import current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
@@ -94,5 +96,5 @@ class _Limit:
 
 def _too_late(method: Method) -> DeadlineExceeded:
     return DeadlineExceeded(
-        "DEADLINE", "the call's time was over before the work was", metadata={"method": method.name}
+        "DEADLINE", english("the call's time was over before the work was"), metadata={"method": method.name}
     )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import DecodeError
+from hutong_texts import english
 
 from services.domain.errors import InvalidArgument, Violation
 from services.runtime.limits import MAX_MESSAGE_BYTES
@@ -45,9 +46,14 @@ def mark_unreadable(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], 
 def refuse_unreadable(request: object) -> None:
     """Raise InvalidArgument for a marked request."""
     if request is _UNREADABLE:
-        raise InvalidArgument.field("", "the message cannot be decoded: broken bytes, or text that is not UTF-8")
+        raise InvalidArgument.field(
+            "", english("the message cannot be decoded: broken bytes, or text that is not UTF-8")
+        )
     if request is _TOO_LARGE:
-        text = f"the message has more than {MAX_MESSAGE_BYTES} bytes; send less at once"
+        text = english(
+            "the message has more than {max_message_bytes} bytes; send less at once",
+            max_message_bytes=MAX_MESSAGE_BYTES,
+        )
         raise InvalidArgument(
             "BATCH_TOO_LARGE",
             text,

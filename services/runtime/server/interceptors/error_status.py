@@ -7,11 +7,12 @@ from typing import Any, NoReturn
 
 import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong_texts import english
 
 from services.domain.errors import HutongError
 from services.runtime.call import REQUEST_ID, Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.server.status import DETAILS_KEY, DOMAIN, grpc_code, to_status
+from services.runtime.server.status import DETAILS_KEY, DOMAIN, append_localized, grpc_code, to_status
 
 NOT_SERVED = "NOT_SERVED"
 
@@ -62,7 +63,9 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
 
 
 def _not_served(method: Method) -> status_pb2.Status:
-    status = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message="this process does not serve the method")
+    text = english("this process does not serve the method")
+    status = status_pb2.Status(code=code_pb2.UNIMPLEMENTED, message=text)
     info = error_details_pb2.ErrorInfo(reason=NOT_SERVED, domain=DOMAIN, metadata={"method": method.name[:200]})
     status.details.add().Pack(info)
+    append_localized(status, text)
     return status

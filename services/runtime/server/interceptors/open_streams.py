@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
+from hutong_texts import english
+
 from services.domain.errors import Unauthenticated
 from services.runtime.call import current_call
 from services.runtime.caller import Caller
@@ -112,5 +114,7 @@ class _Stream:
 
     def _error(self) -> Unauthenticated:
         return Unauthenticated(
-            "NOT_AUTHENTICATED", f"the caller is no longer accepted: {self._fault}", metadata={"why": self._fault}
+            "NOT_AUTHENTICATED",
+            english("the caller is no longer accepted: {fault}", fault=self._fault),
+            metadata={"why": self._fault},
         )

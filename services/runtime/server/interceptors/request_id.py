@@ -6,7 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from typing import Any
 
-from services.runtime.call import CASE, REQUEST_ID, TRACE_PARENT, Call, Trace, current_call
+from services.runtime.call import ACCEPT_LANGUAGE, CASE, REQUEST_ID, TRACE_PARENT, Call, Trace, current_call
 from services.runtime.ids import uuid7
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
@@ -41,7 +41,7 @@ class RequestId:
 
 
 def _open_call(context: Context) -> Call:
-    request_id, trace, case = "", None, ""
+    request_id, trace, case, languages = "", None, "", ""
     for key, value in context.invocation_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str) and not request_id and _SANE.fullmatch(value):
             request_id = value
@@ -49,4 +49,6 @@ def _open_call(context: Context) -> Call:
             trace = Trace.from_header(value)
         elif key == CASE and isinstance(value, str) and _CASE.fullmatch(value):
             case = value
-    return Call(request_id or uuid7(), trace, case)
+        elif key == ACCEPT_LANGUAGE and isinstance(value, str):
+            languages = value
+    return Call(request_id or uuid7(), trace, case, languages)

@@ -18,11 +18,12 @@ def test_words_are_taken_in_every_spelling() -> None:
         assert PURPOSE.convert(text, None, None) == purpose_pb2.PURPOSE_PUBLIC_VENUE
 
 
-def test_instant_needs_its_zone() -> None:
-    """A command line has no --timezone."""
+def test_instant_without_a_zone_is_of_china() -> None:
+    """A time without a zone is read in Asia/Shanghai, in which all times are shown; a day alone is no instant."""
     assert read_instant("2022-08-11T09:30:00+08:00").seconds == 1_660_181_400
-    with pytest.raises(ValueError, match=r"\+08:00"):
-        read_instant("2022-08-11T09:30:00")
+    assert read_instant("2022-08-11 09:30") == read_instant("2022-08-11T01:30:00Z")
+    with pytest.raises(ValueError, match="write a time"):
+        read_instant("2022-08-11")
 
 
 def test_evidence_is_read_part_by_part() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import grpc
 import pytest
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong_texts import english, join
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -15,6 +17,7 @@ from structlog.testing import capture_logs
 from services.domain import errors
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import SECOND
+from services.runtime.call import Call, current_call
 from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS, grpc_code, to_status
 
 D = TypeVar("D", bound=Message)
@@ -180,3 +183,59 @@ def test_what_is_cut_is_seen_to_be_cut() -> None:
     assert info(status).metadata["resource"].endswith("检…")
     assert len(info(status).metadata["resource"].encode()) <= 200
     assert info(status).metadata["b"] == "检" * 66
+
+
+@pytest.fixture
+def chinese() -> Iterator[None]:
+    """Serve a call of a caller that reads Chinese."""
+    token = current_call.set(Call("1", accept_language="zh-CN,en;q=0.5"))
+    yield
+    current_call.reset(token)
+
+
+def test_english_is_all_unless_chinese_is_asked_for() -> None:
+    """Without a call, or for a caller that states no language, no text is translated."""
+    error = InvalidArgument.field("region", english("is not a region of GB/T 2260"))
+    plain = to_status(error)
+    assert not details(plain, error_details_pb2.LocalizedMessage)
+    token = current_call.set(Call("1", accept_language="en-GB"))
+    assert to_status(error) == plain
+    current_call.reset(token)
+
+
+@pytest.mark.usefixtures("chinese")
+def test_chinese_stands_beside_the_english() -> None:
+    """The status and each violation have their Chinese; the English, the reason and the metadata are as ever."""
+    violations = [
+        Violation(f"a[{n}]", "INVALID_FIELD", english("must have at most {most} items", most=n)) for n in (1, 2)
+    ]
+    status = to_status(InvalidArgument.of(violations))
+    assert status.message == "a[1]: must have at most 1 items (and 1 more)"
+    (message,) = details(status, error_details_pb2.LocalizedMessage)
+    assert (message.locale, message.message) == ("zh-CN", "a[1]：最多1项（另有1项）")
+    (bad,) = details(status, error_details_pb2.BadRequest)
+    assert [it.localized_message.message for it in bad.field_violations] == ["最多1项", "最多2项"]
+    assert [it.description for it in bad.field_violations] == ["must have at most 1 items", "must have at most 2 items"]
+
+
+@pytest.mark.usefixtures("chinese")
+def test_breaches_are_in_the_one_chinese_message() -> None:
+    """A PreconditionFailure has no place for a translation."""
+    violations = [Violation("start.lab", "LAB_UNKNOWN", english("register it with LabService.CreateLab"), "labs/1")]
+    message = english("{name} is not registered at this node", name="labs/1")
+    (localized,) = details(
+        to_status(errors.FailedPrecondition("LAB_UNKNOWN", message, violations=violations)),
+        error_details_pb2.LocalizedMessage,
+    )
+    assert localized.message == "labs/1 没有在本节点登记；请用 LabService.CreateLab 登记"
+
+
+@pytest.mark.usefixtures("chinese")
+def test_details_in_both_languages_stay_under_four_kibibytes() -> None:
+    """Fewer violations are sent instead."""
+    text = english("undercuts {floor}: {override}, since {since}", floor="x" * 150, override="y" * 150, since="z")
+    for kind in (InvalidArgument, errors.FailedPrecondition):
+        many = [Violation(f"field[{n}]", "INVALID_FIELD", text, "s" * 100) for n in range(40)]
+        status = to_status(kind("POLICY_BREACH", join(it.description for it in many), violations=many))
+        assert status.ByteSize() <= MAX_DETAIL_BYTES
+        assert details(status, error_details_pb2.LocalizedMessage)

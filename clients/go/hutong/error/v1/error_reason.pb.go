@@ -25,8 +25,14 @@ const (
 // is the name of one of these values without the prefix ERROR_REASON_, and its metadata has the keys shown in the
 // example of the value. A status may carry more details: BadRequest lists the first 20 faulty fields, RetryInfo says
 // that a retry after its delay may succeed, QuotaFailure names a caller's budget, and PreconditionFailure and
-// ResourceInfo name what stands in the way. All details together stay under 4 KiB. No detail ever holds an identity. A
-// verdict (not recognised, no policy in force) is data in a response, never an error.
+// ResourceInfo name what stands in the way.
+//
+// Texts are in English. If the call's metadata "accept-language" prefers Chinese (as "zh-CN,en;q=0.5", RFC 9110),
+// LocalizedMessage has the text of the status in Chinese, and every violation of BadRequest has its description in
+// Chinese in `localized_message`. Programs rely on reasons and metadata, never on a text in any language.
+//
+// All details together stay under 4 KiB. No detail ever holds an identity. A verdict (not recognised, no policy in force)
+// is data in a response, never an error.
 type ErrorReason int32
 
 const (

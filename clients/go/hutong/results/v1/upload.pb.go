@@ -390,9 +390,11 @@ type FieldViolation struct {
 	// The name of a hutong.error.v1.ErrorReason without its prefix, for example "TIMES_OUT_OF_ORDER".
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What is wrong and what is expected, in words for a laboratory clerk. It never repeats an identity.
-	Description   string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Description string `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	// The description in Chinese if the call's metadata "accept-language" prefers Chinese; empty otherwise.
+	LocalizedDescription string `protobuf:"bytes,4,opt,name=localized_description,json=localizedDescription,proto3" json:"localized_description,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *FieldViolation) Reset() {
@@ -442,6 +444,13 @@ func (x *FieldViolation) GetReason() string {
 func (x *FieldViolation) GetDescription() string {
 	if x != nil {
 		return x.Description
+	}
+	return ""
+}
+
+func (x *FieldViolation) GetLocalizedDescription() string {
+	if x != nil {
+		return x.LocalizedDescription
 	}
 	return ""
 }
@@ -658,11 +667,12 @@ const file_hutong_results_v1_upload_proto_rawDesc = "" +
 	"TubePerson\x12H\n" +
 	"\bdocument\x18\x01 \x01(\v2 .hutong.type.v1.IdentityDocumentB\n" +
 	"\xe2A\x01\x02\xbaH\x03\xc8\x01\x01R\bdocument\x12J\n" +
-	"\rreport_number\x18\x02 \x01(\tB%\xe2A\x01\x02\xbaH\x1e\xc8\x01\x01r\x19\x18@2\x15^[^\\x00-\\x20\\x7f/@]+$R\freportNumber\"`\n" +
+	"\rreport_number\x18\x02 \x01(\tB%\xe2A\x01\x02\xbaH\x1e\xc8\x01\x01r\x19\x18@2\x15^[^\\x00-\\x20\\x7f/@]+$R\freportNumber\"\x95\x01\n" +
 	"\x0eFieldViolation\x12\x14\n" +
 	"\x05field\x18\x01 \x01(\tR\x05field\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"\xae\x01\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x123\n" +
+	"\x15localized_description\x18\x04 \x01(\tR\x14localizedDescription\"\xae\x01\n" +
 	"\tRejection\x12\x1d\n" +
 	"\n" +
 	"tube_index\x18\x01 \x01(\x05R\ttubeIndex\x12!\n" +

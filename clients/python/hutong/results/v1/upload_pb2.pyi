@@ -234,22 +234,26 @@ class FieldViolation(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
+    LOCALIZED_DESCRIPTION_FIELD_NUMBER: _builtins.int
     field: _builtins.str
     """The path of the faulty field within the tube, for example "persons[2].document.number" or "report_time"."""
     reason: _builtins.str
     """The name of a hutong.error.v1.ErrorReason without its prefix, for example "TIMES_OUT_OF_ORDER"."""
     description: _builtins.str
     """What is wrong and what is expected, in words for a laboratory clerk. It never repeats an identity."""
+    localized_description: _builtins.str
+    """The description in Chinese if the call's metadata "accept-language" prefers Chinese; empty otherwise."""
     def __init__(
         self,
         *,
         field: _builtins.str = ...,
         reason: _builtins.str = ...,
         description: _builtins.str = ...,
+        localized_description: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "localized_description", b"localized_description", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,28 +15,32 @@ from hutong.verification.v1.verification_service_pb2 import (
     ReplayComparison,
     ReplayDecisionRequest,
 )
+from hutong_texts import english, tr
 
 from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.verify import policy_titles
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import explain
-from hutong_client.cli.options import Node, NodeCommand, Word, json_option
+from hutong_client.cli.help import Group
+from hutong_client.cli.options import Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
 from hutong_client.policies.rules import describe_answer
+from hutong_client.tables.regions import show_region
 
 KIND = Word(EvidenceFlagKind, "EVIDENCE_FLAG_KIND_")
 _EXAMPLE = "decisions/0190a5e2-7c00-7000-8000-000000000001 --case 2022-0815"
 _COMPARISONS = {
-    ReplayComparison.REPLAY_COMPARISON_IDENTICAL: "The replay is identical with the stored decision.",
-    ReplayComparison.REPLAY_COMPARISON_DIFFERENT: "A fault: the replay differs from the stored decision.",
-    ReplayComparison.REPLAY_COMPARISON_OTHER_RULES: "Not compared: other rules made the stored decision.",
+    ReplayComparison.REPLAY_COMPARISON_IDENTICAL: english("The replay is identical with the stored decision."),
+    ReplayComparison.REPLAY_COMPARISON_DIFFERENT: english("A fault: the replay differs from the stored decision."),
+    ReplayComparison.REPLAY_COMPARISON_OTHER_RULES: english("Not compared: other rules made the stored decision."),
 }
 
 
-@click.group()
+@click.group(cls=Group)
 def decisions() -> None:
     """Show stored decisions with their inputs, make them again by the present rules, and list flagged evidence."""
 
@@ -80,11 +84,17 @@ def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode
         if as_json:
             print_json(response)
             return code
-        compared = _COMPARISONS.get(response.comparison) or word(
+        compared = tr(_COMPARISONS.get(response.comparison, "")) or word(
             ReplayComparison, response.comparison, "REPLAY_COMPARISON_"
         )
         click.echo(compared)
-        click.echo(f"Rules of the stored decision: {response.stored_rules_version}, now: {response.rules_version}")
+        click.echo(
+            tr(
+                "Rules of the stored decision: {stored_rules_version}, now: {rules_version}",
+                stored_rules_version=response.stored_rules_version,
+                rules_version=response.rules_version,
+            )
+        )
         click.echo("\n".join(explain(response.decision, policy_titles(connection))))
     return code
 
@@ -123,12 +133,25 @@ def _kinds(flag: EvidenceFlag) -> str:
 def _describe_inputs(inputs: DecisionInputs) -> list[str]:
     """Describe what was asked and what was known."""
     purpose = word(Purpose, inputs.purpose, "PURPOSE_")
-    lines = [f"Asked: in {inputs.region} for {purpose}, answered {moment(inputs.evaluate_time)}"]
+    lines = [
+        tr(
+            "Asked: in {region} for {purpose}, answered {evaluate_time}",
+            region=show_region(inputs.region),
+            purpose=purpose,
+            evaluate_time=moment(inputs.evaluate_time),
+        )
+    ]
     answers: list[EffectivePolicy] = []
     if inputs.HasField("by_origin"):
         answers = [inputs.by_origin.same_province, inputs.by_origin.other_province]
     elif inputs.HasField("effective_policy"):
         answers = [inputs.effective_policy]
-    lines += [f"Applied: {describe_answer(it)}" for it in answers]
-    lines.append(f"Known: {len(inputs.records)} records; shown: {len(inputs.evidence)} pieces of evidence")
+    lines += [tr("Applied: {it}", it=describe_answer(it)) for it in answers]
+    lines.append(
+        tr(
+            "Known: {count} records; shown: {count2} pieces of evidence",
+            count=len(inputs.records),
+            count2=len(inputs.evidence),
+        )
+    )
     return lines

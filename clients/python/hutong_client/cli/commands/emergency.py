@@ -14,9 +14,11 @@ from hutong.approval.v1.approval_service_pb2 import (
 )
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
 from hutong.approval.v1.emergency_grant_pb2 import EmergencyGrant, EmergencyGrantState
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.help import Group
+from hutong_client.cli.options import REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.formatting import as_dict, moment, word
@@ -29,7 +31,7 @@ _floors_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def emergency() -> None:
     """Open, end, review and list grants for emergencies in which no second approver can be reached.
 
@@ -43,7 +45,7 @@ def emergency() -> None:
 @click.option(
     "--minutes", type=click.IntRange(1, MINUTES), default=60, show_default=True, help="How long the grant is open."
 )
-@click.option("--region", default="", help="The region of the changes, GB/T 2260.  [default: your own]")
+@click.option("--region", type=REGION, default="", help="The region of the changes, GB/T 2260.  [default: your own]")
 @_floors_option
 @json_option
 @click.pass_obj
@@ -105,13 +107,15 @@ def list_grants(node: Node, include_reviewed: bool, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"emergency_grants": [as_dict(it) for it in found]})
     elif not found:
-        click.echo("No grant is open or waits for a review.")
+        click.echo(tr("No grant is open or waits for a review."))
     else:
         rows = [
             (it.name, it.holder, it.region, _state(it), moment(it.expire_time), f"{it.approved_count:,}", it.reason)
             for it in found
         ]
-        print_table(("grant", "holder", "region", "state", "until", "approved", "reason"), rows)
+        print_table(
+            (tr("grant"), tr("holder"), tr("region"), tr("state"), tr("until"), tr("approved"), tr("reason")), rows
+        )
     return ExitCode.DONE
 
 
@@ -123,8 +127,16 @@ def _show(grant: EmergencyGrant, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"emergency_grant": as_dict(grant)})
     else:
-        until = f" until {moment(grant.expire_time)}" if _state(grant) == "open" else ""
-        click.echo(f"{grant.name}: {_state(grant)}{until}, {grant.approved_count:,} changes approved")
+        until = tr(" until {expire_time}", expire_time=moment(grant.expire_time)) if _state(grant) == "open" else ""
+        click.echo(
+            tr(
+                "{name}: {grant}{until}, {approved_count:,} changes approved",
+                name=grant.name,
+                grant=_state(grant),
+                until=until,
+                approved_count=grant.approved_count,
+            )
+        )
     return ExitCode.DONE
 
 

@@ -7,15 +7,17 @@ from pathlib import Path
 import click
 from hutong.type.v1 import identity_pb2, purpose_pb2
 from hutong.verification.v1.holder_token_service_pb2 import IssueHolderTokenRequest
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import Group
 from hutong_client.cli.options import PURPOSE, Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, say
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import moment
 
 
-@click.group("holder-token")
+@click.group("holder-token", cls=Group)
 def holder_token() -> None:
     """Issue tokens that a holder shows in place of number and name."""
 
@@ -49,5 +51,5 @@ def issue(
         print_json(issued)
     else:
         click.echo(issued.holder_token)
-        say(f"good until {moment(issued.expire_time)}")
+        say(tr("good until {expire_time}", expire_time=moment(issued.expire_time)))
     return ExitCode.DONE

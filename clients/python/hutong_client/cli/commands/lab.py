@@ -9,18 +9,22 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, lab_service_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, Word, json_option
+from hutong_client.cli.help import Group
+from hutong_client.cli.options import INSTANT, LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
+from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
+from hutong_client.tables.regions import show_region
 
 STANDING = Word(lab_pb2.LabStanding, "LAB_STANDING_")
 
 
-@click.group()
+@click.group(cls=Group)
 def lab() -> None:
     """Register and show laboratories, and change their standing."""
 
@@ -28,7 +32,7 @@ def lab() -> None:
 @lab.command(cls=NodeCommand, example="91220502MA000LAB8G --display-name 通化示例检验所 --region 220502")
 @click.argument("name", type=LAB, metavar="LAB")
 @click.option("--display-name", required=True, help="The registered name.")
-@click.option("--region", required=True, help="The region it works in, GB/T 2260.")
+@click.option("--region", type=REGION, required=True, help="The region it works in, GB/T 2260.")
 @click.option("--contact", default="", help="The contact for missing reports.")
 @click.option("--authorized-from", type=INSTANT, help="When its authorisation begins.  [default: no beginning]")
 @json_option
@@ -63,7 +67,7 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
 
 
 @lab.command("list", cls=NodeCommand, example="--region 220000 --prefix 通化")
-@click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@click.option("--region", type=REGION, default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--name", default="", help="Only of this registered name. Spaces, case and width do not matter.")
 @click.option("--prefix", default="", help="Only of registered names that begin with this.")
 @json_option
@@ -77,8 +81,8 @@ def list_labs(node: Node, region: str, name: str, prefix: str, as_json: bool) ->
     if as_json:
         print_json({"labs": [as_dict(lab) for lab in labs]})
     else:
-        rows = [(it.name, it.display_name, it.region, _standing(it.standing), it.contact) for it in labs]
-        print_table(("lab", "name", "region", "standing", "contact"), rows)
+        rows = [(it.name, it.display_name, show_region(it.region), _standing(it.standing), it.contact) for it in labs]
+        print_table((tr("lab"), tr("name"), tr("region"), tr("standing"), tr("contact")), rows)
     return ExitCode.DONE
 
 
@@ -129,18 +133,29 @@ def _show(shown: lab_pb2.Lab, as_json: bool) -> ExitCode:
     if as_json:
         print_json(shown)
         return ExitCode.DONE
-    click.echo(f"{shown.name}  {shown.display_name}, {shown.region}: {_standing(shown.standing)}")
+    click.echo(f"{shown.name}  {shown.display_name}, {show_region(shown.region)}: {_standing(shown.standing)}")
     if shown.contact:
-        click.echo(f"contact: {shown.contact}")
+        click.echo(tr("contact: {contact}", contact=shown.contact))
     rows = [
-        (moment(it.effective_time) or "no beginning", _standing(it.standing), it.reason)
+        (moment(it.effective_time) or tr("no beginning"), _standing(it.standing), it.reason)
         for it in shown.standing_changes
     ]
     if rows:
-        print_table(("from", "standing", "reason"), rows)
+        print_table((tr("from"), tr("standing"), tr("reason")), rows)
     for key in shown.signing_keys:
-        revoked = f", revoked from {moment(key.revoke_time)}" if key.HasField("revoke_time") else ""
-        click.echo(f"signing key {key.key_id.hex()}, registered {moment(key.create_time)}{revoked}")
+        id_, registered = key.key_id.hex(), moment(key.create_time)
+        if key.HasField("revoke_time"):
+            revoked = moment(key.revoke_time)
+            click.echo(
+                tr(
+                    "signing key {key}, registered {registered}, revoked from {revoked}",
+                    key=id_,
+                    registered=registered,
+                    revoked=revoked,
+                )
+            )
+        else:
+            click.echo(tr("signing key {key}, registered {registered}", key=id_, registered=registered))
     return ExitCode.DONE
 
 

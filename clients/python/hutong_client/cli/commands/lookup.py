@@ -7,14 +7,27 @@ from collections.abc import Iterable, Sequence
 import click
 from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2, results_service_pb2
 from hutong.type.v1 import identity_pb2, outcome_pb2
+from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.explanation import describe_next_step
 from hutong_client.cli.options import ITEM, Node, NodeCommand, document_options, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import item_name, moment, source_name, word
+from hutong_client.tables.regions import show_region
 
-_COLUMNS = ("report", "item", "outcome", "sampled", "reported", "region", "pool", "lab's standing", "state")
+_COLUMNS = (
+    english("report"),
+    english("item"),
+    english("outcome"),
+    english("sampled"),
+    english("reported"),
+    english("region"),
+    english("pool"),
+    english("lab's standing"),
+    english("state"),
+)
 
 
 @click.command(cls=NodeCommand, example="--type passport --country FRA --number - --nationwide")
@@ -54,14 +67,14 @@ def lookup(
     shown = [*response.in_region, *response.out_of_region]
     if shown:
         click.echo(f"{shown[0].masked_name} {shown[0].masked_number}".strip())
-        print_results(response.in_region, "Sampled in this region")
-        print_results(response.out_of_region, "Sampled elsewhere")
+        print_results(response.in_region, tr("Sampled in this region"))
+        print_results(response.out_of_region, tr("Sampled elsewhere"))
     else:
-        click.echo("Nothing on record here. That does not mean that the person was not tested.")
+        click.echo(tr("Nothing on record here. That does not mean that the person was not tested."))
     for source in describe_sources(response.sources):
         click.echo(source)
     for next_step in response.next_steps:
-        click.echo(f"To do: {next_step.description}")
+        click.echo(tr("To do: {description}", description=describe_next_step(next_step)))
     return ExitCode.DONE
 
 
@@ -70,8 +83,10 @@ def describe_sources(sources: Iterable[lookup_pb2.DataSource]) -> list[str]:
     lines = []
     for source in sources:
         state = word(lookup_pb2.SourceState, source.state, "SOURCE_STATE_")
-        as_of = f", as of {moment(source.as_of_time)}" if source.HasField("as_of_time") else ""
-        lines.append(f"Source {source_name(source)}: {state}{as_of}")
+        as_of = (
+            tr(", as of {as_of_time}", as_of_time=moment(source.as_of_time)) if source.HasField("as_of_time") else ""
+        )
+        lines.append(tr("Source {source}: {state}{as_of}", source=source_name(source), state=state, as_of=as_of))
     return lines
 
 
@@ -88,7 +103,7 @@ def _row(result: result_pb2.TestResult) -> tuple[str, ...]:
         word(outcome_pb2.Outcome, result.outcome, "OUTCOME_"),
         moment(result.sample_time),
         moment(result.report_time),
-        result.sample_region,
+        show_region(result.sample_region),
         f"{result.pool_size}:1",
         word(lab_pb2.LabStanding, result.lab_standing, "LAB_STANDING_"),
         word(result_pb2.ResultState, result.state, "RESULT_STATE_"),

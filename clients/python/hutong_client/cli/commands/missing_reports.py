@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import LAB, Node, NodeCommand, json_option
@@ -30,7 +31,7 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: 
         print_json({"missing_reports": [as_dict(it) for it in found]})
         return ExitCode.DONE
     if not found:
-        click.echo("No report is missing.")
+        click.echo(tr("No report is missing."))
         return ExitCode.DONE
     rows = [
         (
@@ -42,5 +43,5 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: 
         )
         for it in found
     ]
-    print_table(("laboratory", "report", "shown", "at", "uploaded"), rows)
+    print_table((tr("laboratory"), tr("report"), tr("shown"), tr("at"), tr("uploaded")), rows)
     return ExitCode.DONE

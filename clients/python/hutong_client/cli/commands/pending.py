@@ -15,8 +15,10 @@ from hutong.approval.v1.pending_change_pb2 import PendingChange, PendingChangeSt
 # Their requests are among what is proposed, and JSON needs their types.
 from hutong.policy.v1 import policy_admin_service_pb2
 from hutong.results.v1 import document_link_service_pb2, results_admin_service_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS, Connection
@@ -27,7 +29,7 @@ from hutong_client.paging import all_pages
 _PROPOSED = (policy_admin_service_pb2, document_link_service_pb2, results_admin_service_pb2)
 
 
-@click.group()
+@click.group(cls=Group)
 def pending() -> None:
     """List, approve and reject changes that wait for a second approver.
 
@@ -52,7 +54,7 @@ def list_changes(node: Node, include_decided: bool, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"pending_changes": [as_dict(it) for it in found]})
     elif not found:
-        click.echo("No change waits.")
+        click.echo(tr("No change waits."))
     else:
         rows = [
             (
@@ -66,7 +68,9 @@ def list_changes(node: Node, include_decided: bool, as_json: bool) -> ExitCode:
             )
             for it in found
         ]
-        print_table(("change", "call", "of", "results", "proposed by", "state", "lapses"), rows)
+        print_table(
+            (tr("change"), tr("call"), tr("of"), tr("results"), tr("proposed by"), tr("state"), tr("lapses")), rows
+        )
     return ExitCode.DONE
 
 
@@ -113,10 +117,13 @@ def describe_waiting(change: PendingChange) -> str:
     """Describe what a call that needs a second approver has left: the change's name and how to approve it."""
     if change.state != PendingChangeState.PENDING_CHANGE_STATE_PENDING:
         return f"{change.name}: {_state(change)}"
-    count = f" of {change.item_count:,} results" if change.item_count > 1 else ""
-    return (
-        f"Nothing is changed yet. {change.name}{count} waits for a second approver until {moment(change.expire_time)}."
-        f"\nAnother officer approves it with: hutong pending approve {change.name}"
+    count = tr(" of {item_count:,} results", item_count=change.item_count) if change.item_count > 1 else ""
+    return tr(
+        "Nothing is changed yet. {name}{count} waits for a second approver until "
+        "{expire_time}.\nAnother officer approves it with: hutong pending approve {name}",
+        name=change.name,
+        count=count,
+        expire_time=moment(change.expire_time),
     )
 
 
@@ -138,7 +145,9 @@ def _show(change: PendingChange, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"pending_change": as_dict(change)})
     else:
-        count = f", {change.changed_count:,} results" if change.changed_count > 1 else ""
+        count = (
+            tr(", {changed_count:,} results", changed_count=change.changed_count) if change.changed_count > 1 else ""
+        )
         click.echo(f"{change.name}: {_state(change)}{count}")
     return ExitCode.DONE
 

@@ -9,9 +9,11 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2, policy_service_pb2
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import INSTANT, PURPOSE, Node, NodeCommand, json_option
+from hutong_client.cli.help import Command, Group, help_text
+from hutong_client.cli.options import INSTANT, PURPOSE, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import Enum, as_dict, moment, word
@@ -20,7 +22,7 @@ from hutong_client.policies.publication import list_revisions
 from hutong_client.policies.rules import describe_override, describe_requirement, describe_source
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """Publish policies from files, show them and resolve them."""
 
@@ -30,9 +32,14 @@ def policy() -> None:
     former={"--at": "--effective-time", "--known": "--as-of-time"},
     example="--region 410105 --purpose hotel --arriving-from 220500",
 )
-@click.option("--region", required=True, help="The region that checks, GB/T 2260.")
-@click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
+@click.option("--region", type=REGION, required=True, help="The region that checks, GB/T 2260.")
+@click.option("--purpose", type=PURPOSE, required=True, help=help_text("The purpose: {words}.", words=PURPOSE))
+@click.option(
+    "--arriving-from",
+    type=REGION,
+    default="",
+    help="The region the person comes from, GB/T 2260.  [default: not known]",
+)
 @click.option("--effective-time", type=INSTANT, help="The instant of use.  [default: now]")
 @click.option("--as-of-time", type=INSTANT, help="Use only what was published by this instant.  [default: now]")
 @json_option
@@ -63,10 +70,10 @@ def resolve(
         if as_json:
             print_json(response.by_origin)
             return ExitCode.DONE
-        click.echo("The origin is not known, and the policies differ.")
-        click.echo("From the same province:")
+        click.echo(tr("The origin is not known, and the policies differ."))
+        click.echo(tr("From the same province:"))
         _show_effective(response.by_origin.same_province)
-        click.echo("From another province:")
+        click.echo(tr("From another province:"))
         _show_effective(response.by_origin.other_province)
     elif as_json:
         print_json(response.effective_policy)
@@ -78,22 +85,23 @@ def resolve(
 def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
     click.echo(describe_requirement(effective))
     lines = {
-        "Policy": effective.governing,
-        "Lifted by": effective.lifting_floor,
-        "Its document": describe_source(effective.lifting_source),
-        "Document": describe_source(effective.governing_source),
-        "Floors": ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
-        "Channels": _words(channel_pb2.Channel, effective.channels, "CHANNEL_") or ("all" * bool(effective.governing)),
-        "Never a ground": _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
-        "Advice": "; ".join(effective.advice),
-        "Constant from": moment(effective.start_time),
-        "Constant until": moment(effective.end_time),
+        tr("Policy"): effective.governing,
+        tr("Lifted by"): effective.lifting_floor,
+        tr("Its document"): describe_source(effective.lifting_source),
+        tr("Document"): describe_source(effective.governing_source),
+        tr("Floors"): ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
+        tr("Channels"): _words(channel_pb2.Channel, effective.channels, "CHANNEL_")
+        or (tr("all") if effective.governing else ""),
+        tr("Never a ground"): _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
+        tr("Advice"): "; ".join(effective.advice),
+        tr("Constant from"): moment(effective.start_time),
+        tr("Constant until"): moment(effective.end_time),
     }
     for what, text in lines.items():
         if text:
             click.echo(f"  {what}: {text}")
     for override in effective.overrides:
-        click.echo(f"  Replaced by {override.floor}: {describe_override(override)}")
+        click.echo(tr("  Replaced by {floor}: {override}", floor=override.floor, override=describe_override(override)))
 
 
 @policy.command(cls=NodeCommand, example="jurisdictions/410000/policies/recognition-from-outside")
@@ -113,7 +121,9 @@ def history(node: Node, name: str, as_json: bool) -> ExitCode:
     former={"--in-force": "--effective-time"},
     example="--jurisdiction 410000 --effective-time now",
 )
-@click.option("--jurisdiction", default="", help="Only policies of this jurisdiction, GB/T 2260.  [default: all]")
+@click.option(
+    "--jurisdiction", type=REGION, default="", help="Only policies of this jurisdiction, GB/T 2260.  [default: all]"
+)
 @click.option("--effective-time", type=INSTANT, help="Only policies in force at this instant.")
 @json_option
 @click.pass_obj
@@ -127,7 +137,7 @@ def list_policies(node: Node, jurisdiction: str, effective_time: Timestamp | Non
     return _show_list(policies, as_json)
 
 
-@policy.command(epilog="\b\nExample:\n  hutong policy schema > policy.schema.json")
+@policy.command(cls=Command, example="> policy.schema.json")
 def schema() -> ExitCode:
     """Print the JSON Schema of policy files, with or without --json. Editors use it to complete and check files.
 
@@ -146,12 +156,12 @@ def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode
             it.name,
             moment(it.effective_start_time),
             moment(it.effective_end_time),
-            "withdrawn" if it.HasField("withdraw_time") else describe_requirement(it),
+            tr("withdrawn") if it.HasField("withdraw_time") else describe_requirement(it),
             it.title,
         )
         for it in policies
     ]
-    print_table(("policy", "from", "until", "asks for", "title"), rows)
+    print_table((tr("policy"), tr("from"), tr("until"), tr("asks for"), tr("title")), rows)
     return ExitCode.DONE
 
 

@@ -11,8 +11,10 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact, PublishPolicyResponse
 from hutong.policy.v1.policy_pb2 import FloorOverride
 from hutong.type.v1 import purpose_pb2
+from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import Command
 from hutong_client.cli.options import Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, say
 from hutong_client.connection import Connection
@@ -21,6 +23,7 @@ from hutong_client.formatting import as_dict, moment, word
 from hutong_client.policies.files import PolicyFile, find_policy_files
 from hutong_client.policies.publication import Change, compare, preview, publish
 from hutong_client.policies.rules import describe_answer, describe_override
+from hutong_client.tables.regions import show_region
 
 _files_option = click.option(
     "-f",
@@ -51,7 +54,9 @@ def apply_files(node: Node, path: Path, yes: bool, dry_run: bool, as_json: bool)
         if not as_json:
             _print_preview(connection, changes, changed)
         if changed and not yes and not dry_run:
-            click.confirm(f"Publish {len(changed)} of {len(files)} policies?", abort=True, err=True)
+            click.confirm(
+                tr("Publish {count} of {count2} policies?", count=len(changed), count2=len(files)), abort=True, err=True
+            )
         outcomes = [_apply(connection, change, dry_run, as_json) for change in changes]
     if as_json:
         print_json({"policies": outcomes})
@@ -85,7 +90,7 @@ def diff_files(node: Node, path: Path, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-@click.command("lint", epilog="\b\nExample:\n  hutong policy lint -f policies")
+@click.command("lint", cls=Command, example="-f policies")
 @_files_option
 @json_option
 def lint_files(path: Path, as_json: bool) -> ExitCode:
@@ -97,7 +102,7 @@ def lint_files(path: Path, as_json: bool) -> ExitCode:
         for file in files:
             for fault in file.faults:
                 click.echo(f"{file.path}: {fault}")
-        click.echo(f"{len(files)} files, {sum(bool(it.faults) for it in files)} with faults")
+        click.echo(tr("{count} files, {sum} with faults", count=len(files), sum=sum(bool(it.faults) for it in files)))
     return ExitCode.PARTLY if any(it.faults for it in files) else ExitCode.DONE
 
 
@@ -106,9 +111,9 @@ def _without_faults(path: Path) -> list[PolicyFile]:
     files = find_policy_files(path)
     faults = [f"{file.path}: {fault}" for file in files for fault in file.faults]
     if faults:
-        raise click.UsageError("\n".join(["nothing was published:", *faults]))
+        raise click.UsageError("\n".join([tr("nothing was published:"), *faults]))
     if not files:
-        raise click.UsageError(f"{path} has no .yaml, .yml or .json file")
+        raise click.UsageError(tr("{path} has no .yaml, .yml or .json file", path=path))
     return files
 
 
@@ -117,14 +122,27 @@ def _print_preview(connection: Connection, changes: list[Change], changed: list[
     for change in changed:
         answer = preview(connection, change.file)
         if isinstance(answer, HutongError):
-            click.echo(f"{change.file.path.name}: would be refused now, {answer.reason}: {answer.message}")
+            click.echo(
+                tr(
+                    "{name}: would be refused now, {reason}: {message}",
+                    name=change.file.path.name,
+                    reason=answer.reason,
+                    message=answer.shown_message,
+                )
+            )
             continue
         for line in describe_impacts(answer.impacts):
-            click.echo(f"{change.file.path.name} changes {line}")
+            click.echo(tr("{name} changes {line}", name=change.file.path.name, line=line))
         for restored in answer.restored:
             click.echo(f"{change.file.path.name}: {describe_restored(restored)}")
         if answer.impact_count > len(answer.impacts):
-            click.echo(f"{change.file.path.name} changes {answer.impact_count:,} answers in all")
+            click.echo(
+                tr(
+                    "{name} changes {impact_count:,} answers in all",
+                    name=change.file.path.name,
+                    impact_count=answer.impact_count,
+                )
+            )
 
 
 def _print_diffs(changes: list[Change]) -> None:
@@ -133,7 +151,7 @@ def _print_diffs(changes: list[Change]) -> None:
         for line in change.diff():
             click.secho(line, fg=colors.get(line[:1]))
     unchanged = sum(change.unchanged for change in changes)
-    click.echo(f"{len(changes) - unchanged} to publish, {unchanged} unchanged")
+    click.echo(tr("{value} to publish, {unchanged} unchanged", value=len(changes) - unchanged, unchanged=unchanged))
 
 
 def describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
@@ -145,7 +163,14 @@ def describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
         purpose = word(purpose_pb2.Purpose, impact.purpose, "PURPOSE_")
         purposes.setdefault((impact.region, origin, before, after), []).append(purpose)
     return [
-        f"{region}, from {origin}: {before} → {after} for {', '.join(found)}"
+        tr(
+            "{region}, from {origin}: {before} → {after} for {found}",
+            region=show_region(region),
+            origin=origin,
+            before=before,
+            after=after,
+            found=", ".join(found),
+        )
         for (region, origin, before, after), found in purposes.items()
     ]
 
@@ -159,15 +184,29 @@ def _apply(connection: Connection, change: Change, dry_run: bool, as_json: bool)
         response = publish(connection, change.file, validate_only=dry_run)
     except (FailedPrecondition, InvalidArgument, PermissionDenied) as error:
         if not as_json:
-            say(f"{change.file.path.name}: refused, {error.reason}: {error.message}")
+            say(
+                tr(
+                    "{name}: refused, {reason}: {message}",
+                    name=change.file.path.name,
+                    reason=error.reason,
+                    message=error.shown_message,
+                )
+            )
             for breach in _breaches(error):
                 say(f"  {breach}")
         return outcome | {"action": "refused", "error": {"reason": error.reason, "breaches": _breaches(error)}}
-    action = "would be published" if dry_run else "published"
+    action = english("would be published") if dry_run else english("published")
     if response.HasField("pending_change"):
-        action = "waits for a second approver"
+        action = english("waits for a second approver")
         if not as_json:
-            say(f"{change.file.policy.name}: {action}: hutong pending approve {response.pending_change.name}")
+            say(
+                tr(
+                    "{name}: {action}: hutong pending approve {name2}",
+                    name=change.file.policy.name,
+                    action=tr(action),
+                    name2=response.pending_change.name,
+                )
+            )
         return outcome | {"action": action, **as_dict(response)}
     if not as_json:
         click.echo(f"{response.policy.name}: {action}, {response.policy.title}")
@@ -179,19 +218,34 @@ def _print_overrides(response: PublishPolicyResponse) -> None:
     """Print what floors override in lower policies, from when, and what they override no longer."""
     for it in response.overrides:
         is_floor = it.floor == response.policy.name
-        which = f"overrides {it.policy}" if is_floor else f"is overridden by {it.floor}"
-        click.echo(f"  {which}: {describe_override(it)} from {moment(it.start_time)}")
+        which = (
+            tr("overrides {policy}", policy=it.policy) if is_floor else tr("is overridden by {floor}", floor=it.floor)
+        )
+        click.echo(
+            tr(
+                "  {which}: {it} from {start_time}",
+                which=which,
+                it=describe_override(it),
+                start_time=moment(it.start_time),
+            )
+        )
     if response.override_count > len(response.overrides):
-        click.echo(f"  {response.override_count:,} overrides in all")
+        click.echo(tr("  {override_count:,} overrides in all", override_count=response.override_count))
     for it in response.restored:
         click.echo(f"  {describe_restored(it)}")
     if response.restored_count > len(response.restored):
-        click.echo(f"  {response.restored_count:,} overrides end in all")
+        click.echo(tr("  {restored_count:,} overrides end in all", restored_count=response.restored_count))
 
 
 def describe_restored(it: FloorOverride) -> str:
     """Describe in one line what a floor overrides no longer, and from when."""
-    return f"{it.floor} overrides {it.policy} no longer from {moment(it.start_time)}: {describe_override(it)}"
+    return tr(
+        "{floor} overrides {policy} no longer from {start_time}: {it}",
+        floor=it.floor,
+        policy=it.policy,
+        start_time=moment(it.start_time),
+        it=describe_override(it),
+    )
 
 
 def _breaches(error: HutongError) -> list[str]:

@@ -10,9 +10,11 @@ import click
 from hutong.policy.v1.policy_pb2 import Policy, TravelerOrigin
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong.type.v1.purpose_pb2 import Purpose
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import PURPOSE, Node, NodeCommand, html_option, json_option
+from hutong_client.cli.help import help_text
+from hutong_client.cli.options import PURPOSE, REGION, Node, NodeCommand, html_option, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.pages.calendar import COLUMNS, Shown, calendar_page, table_rows
 from hutong_client.cli.pages.frame import write_page
@@ -22,14 +24,14 @@ from hutong_client.policies.calendar import PURPOSES, Calendar, read_calendar
 
 
 @click.command("calendar", cls=NodeCommand, example="--region 310104 --year 2022 --html calendar.html")
-@click.option("--region", required=True, help="The region that checks, GB/T 2260.")
+@click.option("--region", type=REGION, required=True, help="The region that checks, GB/T 2260.")
 @click.option("--year", type=click.IntRange(1970, 9998), help="The year.  [default: this year]")
 @click.option(
     "--purpose",
     "purposes",
     type=PURPOSE,
     multiple=True,
-    help="A purpose; can be repeated: " + ", ".join(PURPOSE.words) + ".  [default: all]",
+    help=help_text("A purpose; can be repeated: {words}.  [default: all]", words=PURPOSE),
 )
 @html_option
 @json_option
@@ -39,7 +41,7 @@ def show_calendar(
 ) -> ExitCode:
     """Show every window of a region through a year: its purposes, origin, start, end and policy."""
     if html_path and as_json:
-        raise click.UsageError("give either --html or --json")
+        raise click.UsageError(tr("give either --html or --json"))
     year = year or datetime.now(SHANGHAI).year
     start, end = (int(datetime(number, 1, 1, tzinfo=SHANGHAI).timestamp()) for number in (year, year + 1))
     with node.connect() as connection:

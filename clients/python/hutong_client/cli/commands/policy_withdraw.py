@@ -6,6 +6,7 @@ import click
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest, WithdrawPolicyResponse
 from hutong.policy.v1.policy_pb2 import Policy
 from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
+from hutong_texts import tr
 
 from hutong_client.cli.commands.pending import describe_waiting
 from hutong_client.cli.commands.policy_apply import describe_impacts, describe_restored
@@ -53,7 +54,7 @@ def withdraw_policy(node: Node, name: str, reason: str, dry_run: bool, yes: bool
             _say_preview(response)
         if not dry_run:
             if not yes:
-                confirm(f"Withdraw {name}?")
+                confirm(tr("Withdraw {name}?", name=name))
             request.validate_only = False
             response = connection.policy_admin.WithdrawPolicy(request, timeout=CALL_SECONDS)
     if as_json:
@@ -61,27 +62,27 @@ def withdraw_policy(node: Node, name: str, reason: str, dry_run: bool, yes: bool
     elif response.HasField("pending_change"):
         click.echo(describe_waiting(response.pending_change))
     else:
-        click.echo(f"{response.policy.name}: {'would be withdrawn' if dry_run else 'withdrawn'}")
+        click.echo(f"{response.policy.name}: {(tr('would be withdrawn') if dry_run else tr('withdrawn'))}")
     return ExitCode.DONE
 
 
 def _say_preview(response: WithdrawPolicyResponse) -> None:
     for line in describe_impacts(response.impacts):
-        say(f"changes {line}")
+        say(tr("changes {line}", line=line))
     for restored in response.restored:
         say(describe_restored(restored))
-    say(f"{response.impact_count:,} answers change now.")
+    say(tr("{impact_count:,} answers change now.", impact_count=response.impact_count))
 
 
 def _show(policy: Policy) -> None:
     click.echo(f"{policy.name}: {policy.title}")
     lines = {
-        "Asks for": describe_requirement(policy),
-        "Purposes": describe_purposes(policy.purposes),
-        "Document": describe_source(policy.source),
-        "From": moment(policy.effective_start_time),
-        "Until": moment(policy.effective_end_time),
-        "Withdrawn": moment(policy.withdraw_time),
+        tr("Asks for"): describe_requirement(policy),
+        tr("Purposes"): describe_purposes(policy.purposes),
+        tr("Document"): describe_source(policy.source),
+        tr("From"): moment(policy.effective_start_time),
+        tr("Until"): moment(policy.effective_end_time),
+        tr("Withdrawn"): moment(policy.withdraw_time),
     }
     for what, text in lines.items():
         if text:

@@ -11,15 +11,17 @@ from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
+from hutong_texts import tr
 
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.options import (
     INSTANT,
     PURPOSE,
+    REGION,
     Node,
     NodeCommand,
-    Word,
     document_options,
     html_option,
     json_option,
@@ -27,9 +29,11 @@ from hutong_client.cli.options import (
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.refusals import Asked, refusals_page
+from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.formatting import as_dict, moment, span, word
 from hutong_client.paging import all_pages
+from hutong_client.tables.regions import show_region
 
 GROUND = Word(refusal_ground_pb2.RefusalGround, "REFUSAL_GROUND_")
 STATE = Word(refusal_pb2.RefusalState, "REFUSAL_STATE_")
@@ -40,7 +44,7 @@ _TABLE_CHARACTERS = 60
 """The longest text in a table. Words and answers have up to 2,000 characters."""
 
 
-@click.group()
+@click.group(cls=Group)
 def refusal() -> None:
     """Report a refusal of a valid result; list, answer and count such reports."""
 
@@ -50,13 +54,20 @@ def refusal() -> None:
     example="--region 410105 --purpose hotel --at 2022-08-10T23:00:00+08:00 --ground not-tested-locally",
 )
 @document_options(needed=False)
-@click.option("--region", required=True, help="The region of the refusal, GB/T 2260.")
+@click.option("--region", type=REGION, required=True, help="The region of the refusal, GB/T 2260.")
 @click.option("--venue", default="", help="The name of the venue.")
-@click.option("--purpose", type=PURPOSE, required=True, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="The region the person came from, GB/T 2260.  [default: not known]")
+@click.option("--purpose", type=PURPOSE, required=True, help=help_text("The purpose: {words}.", words=PURPOSE))
+@click.option(
+    "--arriving-from", type=REGION, default="", help="The region the person came from, GB/T 2260.  [default: not known]"
+)
 @click.option("--at", "refuse_time", type=INSTANT, required=True, help="The time of the refusal.")
 @click.option(
-    "--ground", "grounds", type=GROUND, multiple=True, required=True, help="A ground: " + ", ".join(GROUND.words) + "."
+    "--ground",
+    "grounds",
+    type=GROUND,
+    multiple=True,
+    required=True,
+    help=help_text("A ground: {words}.", words=GROUND),
 )
 @evidence_option
 @click.option("--decision", default="", help="The decision that was shown to the venue, decisions/{id}.")
@@ -125,7 +136,7 @@ def answer(node: Node, name: str, text: str, as_json: bool) -> ExitCode:
 
 
 @refusal.command("list", cls=NodeCommand, example="--region 410000 --state open")
-@click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@click.option("--region", type=REGION, default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--ground", "grounds", type=GROUND, multiple=True, help="Only on one of these grounds.")
 @click.option("--state", "states", type=STATE, multiple=True, help="Only in one of these states.")
 @click.option("--assessment", "assessments", type=ASSESSMENT, multiple=True, help="Only with one of these assessments.")
@@ -163,7 +174,7 @@ def list_refusals(
     rows = [
         (
             moment(it.refuse_time),
-            it.region,
+            show_region(it.region),
             it.venue,
             _grounds(it.grounds),
             _shortened(it.statement),
@@ -173,14 +184,26 @@ def list_refusals(
         )
         for it in refusals
     ]
-    print_table(("when", "region", "venue", "grounds", "words", "assessment", "answer", "report"), rows)
+    print_table(
+        (
+            tr("when"),
+            tr("region"),
+            tr("venue"),
+            tr("grounds"),
+            tr("words"),
+            tr("assessment"),
+            tr("answer"),
+            tr("refusal"),
+        ),
+        rows,
+    )
     return ExitCode.DONE
 
 
 @refusal.command(
     cls=NodeCommand, example="--region 410000 --from 2022-08-09T00:00:00+08:00 --to 2022-08-10T00:00:00+08:00 --by day"
 )
-@click.option("--region", default="", help="Only in this region and below, GB/T 2260.")
+@click.option("--region", type=REGION, default="", help="Only in this region and below, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Refusals at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Refusals before this instant.")
 @click.option("--by", "period", type=PERIOD, help="One row per day, week or month.  [default: one in all]")
@@ -198,7 +221,7 @@ def summary(
 ) -> ExitCode:
     """Count reports by jurisdiction and ground. A page also has a chart over time, by day unless --by is given."""
     if html_path and as_json:
-        raise click.UsageError("give either --html or --json")
+        raise click.UsageError(tr("give either --html or --json"))
     request = refusal_service_pb2.SummarizeRefusalsRequest(
         region=region,
         interval=Interval(start_time=start_time, end_time=end_time),
@@ -218,7 +241,7 @@ def summary(
         return ExitCode.DONE
     rows = [
         (
-            it.region,
+            show_region(it.region),
             moment(it.interval.start_time),
             ground,
             str(counts.refusal_count),
@@ -229,7 +252,10 @@ def summary(
         for it in summaries
         for ground, counts in (("all", it.total), *((_grounds([own.ground]), own.counts) for own in it.grounds))
     ]
-    print_table(("region", "from", "ground", "reports", "unlawful", "open", "median to answer"), rows)
+    print_table(
+        (tr("region"), tr("from"), tr("ground"), tr("reports"), tr("unlawful"), tr("open"), tr("median to answer")),
+        rows,
+    )
     return ExitCode.DONE
 
 
@@ -248,16 +274,23 @@ def _show(shown: refusal_pb2.Refusal, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     click.echo(f"{shown.name}: {_assessment(shown)}")
     purpose = word(purpose_pb2.Purpose, shown.purpose, "PURPOSE_")
-    click.echo(f"  Refused {moment(shown.refuse_time)} in {shown.region} {shown.venue}".rstrip() + f", for {purpose}")
-    click.echo(f"  Grounds: {_grounds(shown.grounds)}")
+    click.echo(
+        tr(
+            "  Refused {refuse_time} in {place}, for {purpose}",
+            refuse_time=moment(shown.refuse_time),
+            place=f"{show_region(shown.region)} {shown.venue}".rstrip(),
+            purpose=purpose,
+        )
+    )
+    click.echo(tr("  Grounds: {grounds}", grounds=_grounds(shown.grounds)))
     if shown.statement:
-        click.echo(f"  The person's words: {shown.statement}")
+        click.echo(tr("  The person's words: {statement}", statement=shown.statement))
     if shown.forbidden_grounds:
-        click.echo(f"  Forbidden there: {_grounds(shown.forbidden_grounds)}")
+        click.echo(tr("  Forbidden there: {forbidden_grounds}", forbidden_grounds=_grounds(shown.forbidden_grounds)))
     if shown.decision:
-        click.echo(f"  Decision: {shown.decision}")
+        click.echo(tr("  Decision: {decision}", decision=shown.decision))
     if shown.answer:
-        click.echo(f"  Answered {moment(shown.answer_time)}: {shown.answer}")
+        click.echo(tr("  Answered {answer_time}: {answer}", answer_time=moment(shown.answer_time), answer=shown.answer))
     return ExitCode.DONE
 
 

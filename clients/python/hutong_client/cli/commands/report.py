@@ -23,8 +23,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, outcome_pb2
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import INSTANT, ITEM, LAB, Word, document_options, json_option, read_secret
+from hutong_client.cli.help import Group
+from hutong_client.cli.options import INSTANT, ITEM, LAB, document_options, json_option, read_secret
 from hutong_client.cli.output import print_json
+from hutong_client.cli.words import Word
 from hutong_client.formatting import moment, word
 from hutong_client.reports import signed as signed_reports
 from hutong_client.reports.signed import BadSignedReport, SignedReport
@@ -34,7 +36,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(cls=Group)
 def report() -> None:
     """Sign reports as QR codes, and verify signed ones. Nothing is sent."""
 

@@ -11,22 +11,24 @@ from google.type.interval_pb2 import Interval
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles
 from hutong.results.v1.timeliness_service_pb2 import SummarizeTimelinessRequest, SummarizeTimelinessResponse
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, html_option, json_option
+from hutong_client.cli.options import INSTANT, LAB, REGION, Node, NodeCommand, html_option, json_option
 from hutong_client.cli.output import print_json, print_table, say
 from hutong_client.cli.pages.frame import write_page
 from hutong_client.cli.pages.timeliness import Asked, timeliness_page
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.formatting import moment, span
 from hutong_client.paging import all_pages
+from hutong_client.tables.regions import show_region
 
 
 @click.command(
     cls=NodeCommand, example="--region 220000 --from 2022-08-09T00:00:00+08:00 --to 2022-08-10T00:00:00+08:00"
 )
 @click.option("--lab", type=LAB, help="One laboratory.")
-@click.option("--region", help="All laboratories of a region, GB/T 2260.")
+@click.option("--region", type=REGION, help="All laboratories of a region, GB/T 2260.")
 @click.option("--from", "start_time", type=INSTANT, required=True, help="Reports issued at or after this instant.")
 @click.option("--to", "end_time", type=INSTANT, required=True, help="Reports issued before this instant.")
 @click.option(
@@ -51,9 +53,9 @@ def timeliness(
 ) -> ExitCode:
     """Show how long reports took until upload and until the national node had them, for a laboratory or a region."""
     if bool(lab) == bool(region):
-        raise click.UsageError("give either --lab or --region")
+        raise click.UsageError(tr("give either --lab or --region"))
     if html_path and as_json:
-        raise click.UsageError("give either --html or --json")
+        raise click.UsageError(tr("give either --html or --json"))
     request = SummarizeTimelinessRequest(
         lab=lab,  # type: ignore[arg-type] # None leaves it unset, which the stubs do not know
         region=region,  # type: ignore[arg-type]
@@ -67,7 +69,7 @@ def timeliness(
         response.ClearField("next_page_token")
         if response.HasField("retention_start_time"):
             kept_from = moment(response.retention_start_time)
-            say(f"Not counted: reports issued before {kept_from}, which are no longer kept.")
+            say(tr("Not counted: reports issued before {kept_from}, which are no longer kept.", kept_from=kept_from))
         if html_path:
             names = _lab_names(connection, lab, region or "")
             asked = Asked(lab or region or "", start_time, end_time, request.late_threshold, names)
@@ -78,7 +80,7 @@ def timeliness(
         return ExitCode.DONE
     rows = [
         (
-            it.lab or it.region,
+            it.lab or show_region(it.region),
             str(it.result_count),
             *_quantiles(it.report_to_upload),
             *_quantiles(it.upload_to_nationwide),
@@ -87,7 +89,18 @@ def timeliness(
         )
         for it in response.timeliness
     ]
-    columns = ("subject", "results", "upload p50", "p95", "p99", "nationwide p50", "p95", "p99", "late", "last upload")
+    columns = (
+        tr("subject"),
+        tr("results"),
+        tr("upload p50"),
+        "p95",
+        "p99",
+        tr("nationwide p50"),
+        "p95",
+        "p99",
+        tr("late"),
+        tr("last upload"),
+    )
     print_table(columns, rows)
     return ExitCode.DONE
 

@@ -14,15 +14,18 @@ from typing import Any
 
 import click
 from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.help import help_text
 from hutong_client.cli.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.options import (
     ENCODING,
     ITEM,
     LAB,
+    REGION,
     Node,
     NodeCommand,
     json_option,
@@ -56,8 +59,10 @@ _ROWS_LOOKED_AT = 50
 @click.argument("given", metavar="FILE...", nargs=-1, required=True)
 @profile_option
 @click.option("--lab", type=LAB, help="The laboratory that made the file, labs/{uscc} or its code alone.")
-@timezone_option("Zone of the times without one, as Asia/Shanghai. There is no default.")
-@click.option("--region", default="", help="GB/T 2260 code of the place of sampling, for rows without one.")
+@timezone_option(help_text("Zone of the times without one, as Asia/Shanghai. There is no default."))
+@click.option(
+    "--region", type=REGION, default="", help="GB/T 2260 code of the place of sampling, for rows without one."
+)
 @click.option("--encoding", type=ENCODING, default="", help="Encoding of a text file, as big5.  [default: detected]")
 @click.option(
     "--item",
@@ -137,17 +142,17 @@ def upload(
     """
     profile = profile.merge(lab=lab, timezone=timezone, region=region, encoding=encoding, items=items, columns=columns)
     if not profile.lab:
-        raise click.UsageError("give the laboratory with --lab, or a profile that names it with --profile")
+        raise click.UsageError(tr("give the laboratory with --lab, or a profile that names it with --profile"))
     node = profile.node(node)
     if watch and (validate_only or resume or rejects_path):
-        raise click.UsageError("--watch resumes by itself; give it without --resume, --validate-only and --rejects")
+        raise click.UsageError(tr("--watch resumes by itself; give it without --resume, --validate-only and --rejects"))
     if once and not watch:
-        raise click.UsageError("give --once together with --watch")
+        raise click.UsageError(tr("give --once together with --watch"))
     if resume and validate_only:
-        raise click.UsageError("give either --resume or --validate-only; a dry run stores nothing to resume from")
+        raise click.UsageError(tr("give either --resume or --validate-only; a dry run stores nothing to resume from"))
     files = [] if watch else find_files(given)
     if len(files) > 1 and rejects_path:
-        raise click.UsageError("give --rejects with one file only")
+        raise click.UsageError(tr("give --rejects with one file only"))
     zone, vocabulary = parse_timezone(profile.timezone), parse_columns(profile.columns)
     reading = Reading(zone, profile.region, frozenset(profile.items), vocabulary)
     order = Order(profile.lab, profile.timezone, reading, profile.encoding)
@@ -192,12 +197,19 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
             break
     rest = files[len(codes) :]
     if rest:
-        say(f"hutong: not uploaded: {', '.join(map(str, rest))}")
+        say(tr("hutong: not uploaded: {str}", str=", ".join(map(str, rest))))
     if as_json:
         print_json({"files": outcomes, "not_uploaded": [str(file) for file in rest]})
     else:
         done = sum(code == ExitCode.DONE for code in codes)
-        click.echo(f"{len(files)} files: {done} without rejections, {len(files) - done} with rejections or failures")
+        click.echo(
+            tr(
+                "{count} files: {done} without rejections, {value} with rejections or failures",
+                count=len(files),
+                done=done,
+                value=len(files) - done,
+            )
+        )
     return min((code for code in codes if code), default=ExitCode.DONE)
 
 
@@ -230,7 +242,7 @@ def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | Exit
                 stack.enter_context(hold_lock(lock_path(source.beside)))
             journal = open_journal(source, fresh, order)
         except Locked:
-            say("hutong: another upload of this file is running; run this command again when it has ended")
+            say(tr("hutong: another upload of this file is running; run this command again when it has ended"))
             return ExitCode.RUNNING
         except (CannotResume, NotFree) as error:
             raise click.UsageError(str(error)) from None
@@ -238,8 +250,11 @@ def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | Exit
             if error.errno not in _READ_ONLY:
                 raise
             raise click.UsageError(
-                f"{source.beside.parent} cannot be written, where the journal and the rejected rows are kept; name "
-                "another folder with --work-dir"
+                tr(
+                    "{parent} cannot be written, where the journal and the rejected rows are kept; name "
+                    "another folder with --work-dir",
+                    parent=source.beside.parent,
+                )
             ) from None
         connection = stack.enter_context(node.connect())
         session = UploadSession(
@@ -278,18 +293,23 @@ def _check_table(file: Path, reading: Reading, encoding: str) -> Sequence[str]:
     with open_table(file, reading.vocabulary, encoding) as table:
         rows = list(islice(table, _ROWS_LOOKED_AT))
         if not rows:
-            raise click.UsageError("the file has a header and no rows; there is nothing to upload")
+            raise click.UsageError(tr("the file has a header and no rows; there is nothing to upload"))
         missing: list[str] = []
         if not reading.region and not _names(table, rows, "sample_region"):
             missing.append(
-                "the file has no column sample_region (采样地区); or give the region of all samples with --region"
+                tr("the file has no column sample_region (采样地区); or give the region of all samples with --region")
             )
         if not _names(table, rows, "report_date") and not all(map(_is_pending, rows)):
             unknown = list_unknown(table.header, _known(table)) if _known(table) else ""
-            missing.append(f"the file has no column report_date (报告时间); add it or give it that name{unknown}")
+            missing.append(
+                tr(
+                    "the file has no column report_date (报告时间); add it or give it that name{unknown}",
+                    unknown=unknown,
+                )
+            )
         times = [cell for row in rows for name, cell in row.cells.items() if name in {"sample_date", "report_date"}]
         if reading.zone is None and times and not any(map(has_zone, times)):
-            missing.append("the times in the file have no zone; if they are China's, add --timezone Asia/Shanghai")
+            missing.append(tr("the times in the file have no zone; if they are China's, add --timezone Asia/Shanghai"))
         if missing:
             raise click.UsageError("\n".join(missing))
         return table.notices
@@ -313,4 +333,11 @@ def _is_pending(row: Row) -> bool:
 
 
 def _report_retry(error: HutongError, seconds: float) -> None:
-    say(f"{error.reason or error.code.name}: {error.message}; trying again in {seconds:.1f} s")
+    say(
+        tr(
+            "{value}: {message}; trying again in {seconds:.1f} s",
+            value=error.reason or error.code.name,
+            message=error.shown_message,
+            seconds=seconds,
+        )
+    )

@@ -22,6 +22,7 @@ from hutong.verification.v1.verification_service_pb2 import (
     VerifyItem,
     VerifyRequest,
 )
+from hutong_texts import tr
 
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
@@ -30,10 +31,12 @@ from hutong_client.cli.failures import describe_error
 from hutong_client.cli.gate.answers import Answers, Keep, color_word, describe_rows
 from hutong_client.cli.gate.report import write_report
 from hutong_client.cli.gate.stream import GateStream
+from hutong_client.cli.help import help_text
 from hutong_client.cli.options import (
     ENCODING,
     INSTANT,
     PURPOSE,
+    REGION,
     Node,
     NodeCommand,
     document_options,
@@ -67,9 +70,14 @@ _TITLE_SECONDS = 2.0
     default="",
     help="The token that the holder shows, instead of --number; - reads it from standard input.",
 )
-@click.option("--region", default="", help="The region that checks, GB/T 2260; its window counts.")
-@click.option("--purpose", type=PURPOSE, help="The purpose: " + ", ".join(PURPOSE.words) + ".")
-@click.option("--arriving-from", default="", help="The region the person comes from, GB/T 2260.  [default: not known]")
+@click.option("--region", type=REGION, default="", help="The region that checks, GB/T 2260; its window counts.")
+@click.option("--purpose", type=PURPOSE, help=help_text("The purpose: {words}.", words=PURPOSE))
+@click.option(
+    "--arriving-from",
+    type=REGION,
+    default="",
+    help="The region the person comes from, GB/T 2260.  [default: not known]",
+)
 @click.option("--use-time", type=INSTANT, help="The instant of use, for example a departure.  [default: now]")
 @evidence_option
 @click.option("--nationwide", is_flag=True, help="Always ask the national node.  [default: only if needed]")
@@ -82,7 +90,7 @@ _TITLE_SECONDS = 2.0
     default="",
     help="Encoding of a text file or of standard input.  [default: detected; UTF-8 for standard input]",
 )
-@timezone_option("Zone of the times of a file without one, as Asia/Shanghai. There is no default.")
+@timezone_option(help_text("Zone of the times of a file without one, as Asia/Shanghai. There is no default."))
 @click.option("--exceptions-only", is_flag=True, help="Print only the people who are not simply let in.")
 @click.option(
     "--report",
@@ -125,7 +133,7 @@ def verify(
     that is not 0.
     """
     if bool(people) + bool(document) + bool(shown) != 1:
-        raise click.UsageError("give one of --number, --token and a file of people")
+        raise click.UsageError(tr("give one of --number, --token and a file of people"))
     template = VerifyRequest(
         document=document,
         region=region,
@@ -141,15 +149,15 @@ def verify(
         template.holder_token = read_secret("--token", shown)
     zone = parse_timezone(timezone)
     if report_path and people in {None, "-"}:
-        raise click.UsageError("give --report with a file of people only")
+        raise click.UsageError(tr("give --report with a file of people only"))
     if people == "-" and encoding.startswith(("utf-16", "utf-32")):
-        raise click.UsageError("standard input cannot be UTF-16 or UTF-32, whose lines have other ends")
+        raise click.UsageError(tr("standard input cannot be UTF-16 or UTF-32, whose lines have other ends"))
     with node.connect() as connection:
         if people:
             many = _ManyOptions(Path(people), encoding, zone, report_path, exceptions_only, as_json)
             return (_verify_pipe if people == "-" else _verify_file)(connection, template, many)
         if not region or not purpose:
-            raise click.UsageError("--region and --purpose are needed")
+            raise click.UsageError(tr("--region and --purpose are needed"))
         decision = connection.verification.Verify(template, timeout=CALL_SECONDS).decision
         if as_json:
             print_json(decision)
@@ -182,7 +190,7 @@ class _ManyOptions:
 
 def _scope(*, nationwide: bool, local: bool) -> lookup_pb2.LookupScope.ValueType:
     if nationwide and local:
-        raise click.UsageError("give either --nationwide or --local")
+        raise click.UsageError(tr("give either --nationwide or --local"))
     if nationwide:
         return lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
     return lookup_pb2.LOOKUP_SCOPE_LOCAL if local else lookup_pb2.LOOKUP_SCOPE_UNSPECIFIED
@@ -216,7 +224,7 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
     if not options.as_json:
         click.echo(answers.describe_totals())
     if options.report_path:
-        say(f"The answers are in {options.report_path}")
+        say(tr("The answers are in {report_path}", report_path=options.report_path))
     return answers.exit_code
 
 
@@ -230,7 +238,7 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, options: _Many
             answers.add(asked, item)
     except (HutongError, KeyboardInterrupt):
         if rows := gate.unanswered:
-            say(f"hutong: not answered: {describe_rows(rows)}")
+            say(tr("hutong: not answered: {rows}", rows=describe_rows(rows)))
         raise
     finally:
         if not options.as_json:
@@ -239,7 +247,7 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, options: _Many
 
 
 def _say_break(error: HutongError, waiting: int) -> None:
-    say(f"hutong: {describe_error(error)}; {waiting} lines wait, and are asked again")
+    say(tr("hutong: {error}; {waiting} lines wait, and are asked again", error=describe_error(error), waiting=waiting))
 
 
 def policy_titles(connection: Connection) -> Callable[[str], str]:

@@ -17,19 +17,22 @@ from hutong.policy.v1.policy_service_pb2 import (
 from hutong.results.v1.result_pb2 import ResultState, TestResult
 from hutong.results.v1.results_service_pb2 import ResultFilter, WatchResultsRequest, WatchResultsResponse
 from hutong.type.v1 import outcome_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.commands.results.show import OUTCOME
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.options import ITEM, LAB, Node, NodeCommand, json_option
+from hutong_client.cli.help import Group
+from hutong_client.cli.options import ITEM, LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json_line
 from hutong_client.formatting import as_dict, item_name, moment, word
 from hutong_client.policies.rules import describe_requirement
+from hutong_client.tables.regions import show_region
 from hutong_client.watches import watch as watch_for_ever
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-@click.group()
+@click.group(cls=Group)
 def watch() -> None:
     """Print changes as they are made, until Ctrl-C. Each change is a line; with --json so is each heartbeat."""
 
@@ -49,7 +52,7 @@ def _watch_options(command: Command) -> Command:
 
 @watch.command(cls=NodeCommand, example="--lab 91220502MA000LAB8G --cursor-file results.cursor --json")
 @click.option("--lab", "labs", type=LAB, multiple=True, help="Only results of one of these laboratories.")
-@click.option("--region", default="", help="Only results sampled in this region and below, GB/T 2260.")
+@click.option("--region", type=REGION, default="", help="Only results sampled in this region and below, GB/T 2260.")
 @click.option("--outcome", "outcomes", type=OUTCOME, multiple=True, help="Only with one of these outcomes.")
 @click.option("--item", "items", type=ITEM, multiple=True, help="Only of one of these test items.")
 @_watch_options
@@ -148,14 +151,19 @@ def _describe_result(result: TestResult) -> str:
     state = word(ResultState, result.state, "RESULT_STATE_")
     return (
         f"{moment(result.upload_time)}  {outcome}, {state}  {result.name}@{result.revision}"
-        f"  {item_name(result.item)}  {result.sample_region}"
+        f"  {item_name(result.item)}  {show_region(result.sample_region)}"
     )
 
 
 def _describe_policy(event: PolicyEvent) -> str:
     policy = event.policy
     kind = word(PolicyEventType, event.type, "POLICY_EVENT_TYPE_")
-    withdrawn = ", withdrawn" if policy.HasField("withdraw_time") else ""
-    return (
-        f"{kind}  {policy.name}{withdrawn}: {describe_requirement(policy)}, from {moment(policy.effective_start_time)}"
+    withdrawn = tr(", withdrawn") if policy.HasField("withdraw_time") else ""
+    return tr(
+        "{kind}  {name}{withdrawn}: {policy}, from {effective_start_time}",
+        kind=kind,
+        name=policy.name,
+        withdrawn=withdrawn,
+        policy=describe_requirement(policy),
+        effective_start_time=moment(policy.effective_start_time),
     )

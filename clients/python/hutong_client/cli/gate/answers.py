@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import click
 from hutong.verification.v1.verification_service_pb2 import VerifyItem
+from hutong_texts import tr
 from rich.cells import cell_len
 
 from hutong_client.cli.exit_codes import ExitCode
@@ -62,7 +63,7 @@ class Answers:
         """Describe the totals in one line: "500 people: LET IN 490, MAY BE REFUSED 10"."""
         people = sum(self._counts.values())
         parts = ", ".join(f"{action_word(action)} {count}" for action, count in self.totals)
-        return f"{people} people: {parts}" if parts else "no people"
+        return tr("{people} people: {parts}", people=people, parts=parts) if parts else tr("no people")
 
 
 def _format(asked: Asked, verdict: Verdict) -> str:
@@ -87,7 +88,9 @@ def describe_rows(rows: Sequence[int]) -> str:
             spans[-1][1] = row
         else:
             spans.append([row, row])
-    return ", ".join(str(first) if first == last else f"{first} to {last}" for first, last in spans)
+    return ", ".join(
+        str(first) if first == last else tr("{first} to {last}", first=first, last=last) for first, last in spans
+    )
 
 
 _WIDTH = max(cell_len(action_word(action)) for action in ORDER)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from hutong_texts import english, tr
 from openpyxl import Workbook
 from openpyxl.styles import Font, NamedStyle, PatternFill
 from openpyxl.utils import get_column_letter
@@ -15,7 +16,7 @@ from hutong_client.cli.gate.verdicts import STYLES, Action, Verdict, action_word
 from hutong_client.cli.people import Asked
 from hutong_client.tables.rejected.workbook import open_privately, text_cell
 
-_TITLES = ("row", "action", "then", "outcome", "reason", "to do", "decision")
+_TITLES = ("row", "action", "then", "outcome", "reason", english("to do"), "decision")
 _WIDTHS = (8, 20, 12, 44, 44, 44, 20)
 _OWN_WIDTH = 20
 _TITLE, _TEXT = "title", "own"
@@ -83,4 +84,4 @@ def write_report(path: Path, header: Sequence[str]) -> Iterator[Report]:
 
 
 def _style_of(action: Action) -> str:
-    return f"action {action}"
+    return tr("action {action}", action=action)

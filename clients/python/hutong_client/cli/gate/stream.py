@@ -15,6 +15,7 @@ from hutong.verification.v1.verification_service_pb2 import (
     VerifyItem,
     VerifyRequest,
 )
+from hutong_texts import tr
 
 from hutong_client.cli.people import Asked
 from hutong_client.errors import ConnectionCut, HutongError
@@ -179,7 +180,7 @@ class GateStream:
             attempt.call = self._method(self._requests(attempt))
             for response in attempt.call:
                 self._keep_answer(attempt, response)
-            failure = ConnectionCut("the service closed the stream")
+            failure = ConnectionCut(tr("the service closed the stream"))
         except BaseException as error:  # noqa: BLE001 - is raised in the caller's thread
             failure = error
         with self._changed:

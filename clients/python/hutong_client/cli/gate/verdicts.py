@@ -9,9 +9,10 @@ from typing import TypeAlias
 from google.rpc.status_pb2 import Status
 from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyItem
+from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.explanation import ACTIONS, REASONS, describe_outcome, exit_code_of
+from hutong_client.cli.explanation import ACTIONS, REASONS, describe_next_step, describe_outcome, exit_code_of
 from hutong_client.cli.people import Asked
 from hutong_client.errors import from_status
 from hutong_client.formatting import as_dict
@@ -81,7 +82,11 @@ class Verdict:
     @property
     def details(self) -> str:
         """All of the answer except the action and the person, in one line."""
-        parts = [f"then {self.then}" if self.then else "", "register" if self._registers_besides else "", self.outcome]
+        parts = [
+            tr("then {then}", then=self.then) if self.then else "",
+            tr("register") if self._registers_besides else "",
+            self.outcome,
+        ]
         return "; ".join(filter(None, parts)) + (f": {self.why}" if self.why else "")
 
     @property
@@ -91,24 +96,24 @@ class Verdict:
 
 def action_word(action: Action) -> str:
     """Return the word of an action in capitals. An action that this version does not know is UNKNOWN."""
-    return ACTIONS.get(action, "unknown").upper()
+    return tr(ACTIONS.get(action, english("unknown"))).upper()
 
 
 def verdict_of(asked: Asked, item: VerifyItem | None) -> Verdict:
     """Return the verdict for a question; the item is None if the question has a fault and was not asked."""
     name = mask_name(asked.request.document.name)
     if item is None:
-        return _failed(name, "NOT ASKED", asked.fault, {"error": {"message": asked.fault}})
+        return _failed(name, tr("NOT ASKED"), asked.fault, {"error": {"message": asked.fault}})
     if item.WhichOneof("item") == "error":
         return _of_error(name, item.error)
     decision = item.decision
     return Verdict(
         action=decision.action,
-        then=ACTIONS.get(decision.then_action, "") if decision.then_action else "",
+        then=tr(ACTIONS.get(decision.then_action, "")) if decision.then_action else "",
         must_register=decision.must_register,
         outcome=describe_outcome(decision),
-        why=REASONS.get(decision.reason, ""),
-        to_do="; ".join([*(step.description for step in decision.next_steps if step.description), *decision.advice]),
+        why=tr(REASONS.get(decision.reason, "")),
+        to_do="; ".join([*map(describe_next_step, decision.next_steps), *decision.advice]),
         name=decision.masked_name or name,
         stored=decision.name,
         content={"decision": as_dict(decision)},
@@ -118,14 +123,19 @@ def verdict_of(asked: Asked, item: VerifyItem | None) -> Verdict:
 
 def _of_error(name: str, status: Status) -> Verdict:
     error = from_status(status)
-    return _failed(name, f"ERROR, {error.reason or error.code.name}", error.message, {"error": as_dict(status)})
+    return _failed(
+        name,
+        tr("ERROR, {reason}", reason=error.reason or error.code.name),
+        error.shown_message,
+        {"error": as_dict(status)},
+    )
 
 
 def _failed(name: str, outcome: str, why: str, content: Mapping[str, object]) -> Verdict:
     """Return the verdict for a question without a decision. The holder is never at fault (docs/decision.md §17)."""
     return Verdict(
         action=ASK_AGAIN,
-        then=ACTIONS[LET_IN],
+        then=tr(ACTIONS[LET_IN]),
         must_register=False,
         outcome=outcome,
         why=why,

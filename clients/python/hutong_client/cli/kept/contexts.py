@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
+from hutong_texts import tr
 
+from hutong_client.cli.help import help_text
 from hutong_client.cli.kept.store import NAME, Kept
 from hutong_client.connection import Tls
 
@@ -28,13 +30,15 @@ def read_context(name: str) -> Mapping[str, str]:
     content = CONTEXTS.read(name)
     for key, value in content.items():
         if key not in {*ADDRESSES, *TLS_FILES} or not isinstance(value, str):
-            raise click.UsageError(f"the context {name} has a wrong setting: {key}; make it again or mend its file")
+            raise click.UsageError(
+                tr("the context {name} has a wrong setting: {key}; make it again or mend its file", name=name, key=key)
+            )
     return content
 
 
 def context_option(keep: Callable[[click.Context, click.Parameter, str | None], None]) -> click.Option:
     """Return the option --context, whose name is given to `keep`."""
-    text = f"The node of a kept context (hutong context); default: {VARIABLE}."
+    text = help_text("The node of a kept context (hutong context); default: {variable}.", variable=VARIABLE)
     return click.Option(["--context"], type=NAME, expose_value=False, callback=keep, help=text)
 
 

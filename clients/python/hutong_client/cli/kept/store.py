@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 import yaml
+from hutong_texts import tr
 
 VARIABLE = "HUTONG_CONFIG_DIR"
 """The variable that names the folder of settings. The default is the system's folder for settings of programs."""
@@ -25,7 +26,7 @@ class NameOf(click.ParamType):  # type: ignore[type-arg] # generic only in its n
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the name; fail with a usage error if it cannot be one."""
         if not _NAME.fullmatch(str(value)):
-            self.fail("a name is 1 to 63 letters, digits, dots, hyphens and underscores", param, ctx)
+            self.fail(tr("a name is 1 to 63 letters, digits, dots, hyphens and underscores"), param, ctx)
         return str(value)
 
 
@@ -61,11 +62,13 @@ class Kept:
             content = yaml.safe_load(self._path(name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             known = ", ".join(self.names()) or "none"
-            raise click.UsageError(f"there is no {name} in {self.folder}; there are: {known}") from None
+            raise click.UsageError(
+                tr("there is no {name} in {folder}; there are: {known}", name=name, folder=self.folder, known=known)
+            ) from None
         except (yaml.YAMLError, UnicodeError):
             content = None
         if not isinstance(content, dict):
-            raise click.UsageError(f"{self._path(name)} is damaged; make it again")
+            raise click.UsageError(tr("{name} is damaged; make it again", name=self._path(name)))
         return content
 
     def write(self, name: str, content: Mapping[str, Any]) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, EffectivePolicy, Policy
+from hutong_texts import english, tr
 
 from hutong_client.cli.pages.charts import Lane as Row
 from hutong_client.cli.pages.charts import Segment, Tick, lanes
@@ -23,12 +24,10 @@ from hutong_client.policies.rules import (
     describe_requirement,
 )
 
-_LEGEND = legend(
-    [
-        ("plain", "a result is required"),
-        ("warn", "a result is required, and a floor replaced part of the policy"),
-        ("good", "no result is required"),
-    ]
+_LEGEND = (
+    ("plain", english("a result is required")),
+    ("warn", english("a result is required, and a floor replaced part of the policy")),
+    ("good", english("no result is required")),
 )
 
 
@@ -49,21 +48,27 @@ def calendar_page(shown: Shown) -> str:
     windows = [row for lane in ruled for row in table_rows(lane)]
     rules = [_rule(rule) for rule in shown.rules.values()]
     parts = [
-        section("Timeline", _LEGEND, _timeline(ruled, calendar), _unruled(bare), note=_NOTE),
-        section("Windows", table([Column(title, number=title in _DAYS) for title in COLUMNS], windows)),
-        section("Policies", table([Column(title) for title in ("policy", "title", "document")], rules)),
+        section(tr("Timeline"), legend(_LEGEND), _timeline(ruled, calendar), _unruled(bare), note=tr(_NOTE)),
+        section(tr("Windows"), table([Column(title, number=title in _DAYS) for title in COLUMNS], windows)),
+        section(
+            tr("Policies"),
+            table([Column(title) for title in (english("policy"), english("title"), english("document"))], rules),
+        ),
     ]
     return page(
-        f"What {region_words(calendar.region)} asks for, {shown.title}",
+        tr("What {region} asks for, {title}", region=region_words(calendar.region), title=shown.title),
         parts,
-        subtitle="By purpose, and by origin if the answers differ; civil time of China.",
-        footer=f"As published up to {moment(calendar.as_of_time)}. Later publications may have changed it.",
+        subtitle=tr("By purpose, and by origin if the answers differ; civil time of China."),
+        footer=tr(
+            "As published up to {as_of_time}. Later publications may have changed it.",
+            as_of_time=moment(calendar.as_of_time),
+        ),
     )
 
 
-_NOTE = (
-    "A bar begins and ends when the answer changes. Point at a bar to read its policy. "
-    "A gap means that no policy is in force, and no floor lifts."
+_NOTE = english(
+    "A bar begins and ends when the answer changes. Point at a bar to read its policy. A "
+    "gap means that no policy is in force, and no floor lifts."
 )
 
 
@@ -75,7 +80,12 @@ def _timeline(ruled: Sequence[Lane], calendar: Calendar) -> Html:
 def _segments(lane: Lane) -> Iterator[Segment]:
     for it in lane.stretches:
         if _is_rule(it.effective):
-            words = f"{describe_answer(it.effective)}, {day(it.start)} to {day(it.end)}"
+            words = tr(
+                "{effective}, {start} to {end}",
+                effective=describe_answer(it.effective),
+                start=day(it.start),
+                end=day(it.end),
+            )
             yield Segment(it.start, it.end, _short(it.effective), _tone(it.effective), words)
 
 
@@ -84,18 +94,42 @@ def _months(calendar: Calendar) -> Iterator[Tick]:
     year, month = first.year, first.month
     while (start := datetime(year, month, 1, tzinfo=SHANGHAI)).timestamp() < calendar.end:
         if start.timestamp() >= calendar.start:
-            yield Tick(start.timestamp(), f"{start:%b}")
+            yield Tick(start.timestamp(), tr(_MONTHS[month - 1]))
         year, month = (year, month + 1) if month < 12 else (year + 1, 1)
+
+
+_MONTHS = (
+    english("Jan"),
+    english("Feb"),
+    english("Mar"),
+    english("Apr"),
+    english("May"),
+    english("Jun"),
+    english("Jul"),
+    english("Aug"),
+    english("Sep"),
+    english("Oct"),
+    english("Nov"),
+    english("Dec"),
+)
 
 
 def _unruled(bare: Sequence[Lane]) -> Html:
     if not bare:
         return Html()
     purposes = describe_purposes(dict.fromkeys(purpose for lane in bare for purpose in lane.purposes))
-    return tag("p", f"No policy at any time: {purposes}.", class_="note")
+    return tag("p", tr("No policy at any time: {purposes}.", purposes=purposes), class_="note")
 
 
-COLUMNS = ("purposes", "coming from", "from", "until", "asks for", "policy", "floor")
+COLUMNS = (
+    english("purposes"),
+    english("coming from"),
+    english("from"),
+    english("until"),
+    english("asks for"),
+    english("policy"),
+    english("floor"),
+)
 _DAYS = ("from", "until")
 
 
@@ -121,8 +155,12 @@ def _rule(rule: Policy) -> Sequence[str]:
 def _requirement_words(effective: EffectivePolicy) -> str:
     """Describe the requirement, and note if a floor lifted it or replaced its basis."""
     replaced = any(override.WhichOneof("replaced") == "basis" for override in effective.overrides)
-    lifted = f", lifted by {_local(effective.lifting_floor)}" if effective.lifting_floor else ""
-    return describe_requirement(effective) + lifted + (", basis set by the floor" if replaced else "")
+    lifted = (
+        tr(", lifted by {lifting_floor}", lifting_floor=_local(effective.lifting_floor))
+        if effective.lifting_floor
+        else ""
+    )
+    return describe_requirement(effective) + lifted + (tr(", basis set by the floor") if replaced else "")
 
 
 def _local(name: str) -> str:
@@ -136,12 +174,12 @@ def day(seconds: int) -> str:
 
 
 def _label(lane: Lane) -> str:
-    origin = "" if lane.origin == TRAVELER_ORIGIN_ANY else f", from {describe_origin(lane.origin)}"
+    origin = "" if lane.origin == TRAVELER_ORIGIN_ANY else tr(", from {origin}", origin=describe_origin(lane.origin))
     return describe_purposes(lane.purposes) + origin
 
 
 def _short(effective: EffectivePolicy) -> str:
-    return describe_length(effective) or "none"
+    return describe_length(effective) or tr("none")
 
 
 def _tone(effective: EffectivePolicy) -> Tone:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from hutong_texts import english, tr
+
 from hutong_client.cli.pages.frame import Tone
 from hutong_client.cli.pages.html import Html, tag
 
@@ -140,16 +142,16 @@ def lanes(shown: Iterable[Lane], ticks: Sequence[Tick], start: float, end: float
 def hour_ticks(longest: float) -> list[Tick]:
     """Return the ticks of a logarithmic axis of hours, from one minute to beyond the longest value."""
     marks = [
-        (1 / 60, "1 min"),
-        (1 / 6, "10 min"),
-        (1, "1 h"),
-        (4, "4 h"),
-        (24, "1 day"),
-        (168, "1 week"),
-        (720, "30 d"),
+        (1 / 60, english("1 min")),
+        (1 / 6, english("10 min")),
+        (1, english("1 h")),
+        (4, english("4 h")),
+        (24, english("1 day")),
+        (168, english("1 week")),
+        (720, english("30 d")),
     ]
     needed = next((index for index, (at, _) in enumerate(marks) if at >= longest), len(marks) - 1)
-    return [Tick(at, text) for at, text in marks[: max(needed, 4) + 1]]
+    return [Tick(at, tr(words)) for at, words in marks[: max(needed, 4) + 1]]
 
 
 def _rows(rows: Iterable[tuple[str, str, Html, str]]) -> Html:

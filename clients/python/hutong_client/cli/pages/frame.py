@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from hutong_texts import ENGLISH, current_language, tr
+
 from hutong_client.cli.output import say
 from hutong_client.cli.pages.html import Html, join, tag
 from hutong_client.cli.pages.style import STYLE
@@ -49,13 +51,14 @@ def page(title: str, parts: Iterable[Html], *, subtitle: str = "", footer: str =
     )
     header = tag("header", tag("h1", title), tag("p", subtitle) if subtitle else Html())
     body = tag("body", header, tag("main", *parts), tag("footer", footer) if footer else Html())
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    language = "en" if current_language() == ENGLISH else "zh-CN"
+    return f"<!DOCTYPE html>\n{tag('html', head, body, lang=language)}\n"
 
 
 def write_page(path: Path, text: str) -> None:
     """Write a page to its file and print the path; raise OSError if the file cannot be written."""
     path.write_text(text, encoding="utf-8")
-    say(f"The page is in {path}")
+    say(tr("The page is in {path}", path=path))
 
 
 def section(heading: str, *parts: str, note: str = "") -> Html:
@@ -74,7 +77,7 @@ def figures(shown: Iterable[Figure]) -> Html:
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Html:
     """Return a table. Cells are text, or HTML made by `tag`. On a narrow screen the table scrolls inside the page."""
-    head = tag("tr", *(tag("th", it.title, scope="col", class_="number" if it.number else None) for it in columns))
+    head = tag("tr", *(tag("th", tr(it.title), scope="col", class_="number" if it.number else None) for it in columns))
     body = [
         tag(
             "tr",
@@ -97,6 +100,6 @@ def legend(entries: Iterable[tuple[str, str]]) -> Html:
     """Return the legend of a chart from pairs of a mark's class and its meaning."""
     return tag(
         "p",
-        *(join([tag("span", class_=f"key {mark}"), tag("span", words)]) for mark, words in entries),
+        *(join([tag("span", class_=f"key {mark}"), tag("span", tr(words))]) for mark, words in entries),
         class_="legend",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.refusal_ground_pb2 import RefusalGround
 from hutong.verification.v1.refusal_service_pb2 import RefusalCounts, RefusalSummary
+from hutong_texts import english, tr
 
 from hutong_client.cli.pages.charts import Bar, bars, columns
 from hutong_client.cli.pages.frame import Column, Figure, badge, figures, legend, page, section, table
@@ -18,7 +19,7 @@ from hutong_client.formatting import moment, span, word
 
 MOST_SHOWN = 30
 """The most rows of a chart, so that the chart stays readable. The table has all rows."""
-_LEGEND = legend([("bad", "assessed as unlawful"), ("pale", "not unlawful, or undetermined")])
+_LEGEND = (("bad", english("assessed as unlawful")), ("pale", english("not unlawful, or undetermined")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,11 @@ class _Sum:
         self.open += counts.open_count
 
     def bar(self, label: str) -> Bar:
-        words = f"{self.reports:,} · {self.unlawful:,} unlawful"
+        words = tr("{reports:,} · {unlawful:,} unlawful", reports=self.reports, unlawful=self.unlawful)
         return Bar(label, self.reports, words, part=self.unlawful, tone="bad", detail=self._open_words())
 
     def _open_words(self) -> str:
-        return f"{self.open:,} not answered" if self.open else "all answered"
+        return tr("{open:,} not answered", open=self.open) if self.open else tr("all answered")
 
 
 def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSummary], asked: Asked) -> str:
@@ -64,25 +65,34 @@ def refusals_page(whole: Sequence[RefusalSummary], over_time: Sequence[RefusalSu
         provinces = _sum((province_of(row.region), row.total) for row in whole)
         grounds = _sum((_ground(it.ground), it.counts) for row in whole for it in row.grounds)
         parts += [
-            section("By province", _LEGEND, bars(_by_reports(provinces, region_words)), note="Most reports first."),
             section(
-                "By ground",
-                _LEGEND,
+                tr("By province"),
+                legend(_LEGEND),
+                bars(_by_reports(provinces, region_words)),
+                note=tr("Most reports first."),
+            ),
+            section(
+                tr("By ground"),
+                legend(_LEGEND),
                 bars(_by_reports(grounds, str)),
-                note="Grounds as reported. A report with several grounds is counted under each of them.",
+                note=tr("Grounds as reported. A report with several grounds is counted under each of them."),
             ),
             _over_time(over_time),
             _times_to_answer(whole),
-            section("All figures", table(_COLUMNS, [line for row in whole for line in _lines(row)])),
+            section(tr("All figures"), table(_COLUMNS, [line for row in whole for line in _lines(row)])),
         ]
     else:
-        parts.append(section("No reports", note="No refusal was reported for this interval and region."))
+        parts.append(section(tr("No reports"), note=tr("No refusal was reported for this interval and region.")))
     return page(
-        "Refusals of valid results",
+        tr("Refusals of valid results"),
         parts,
-        subtitle=f"{region_words(asked.region) if asked.region else 'All regions'} · refusals from"
-        f" {moment(asked.start_time)[:16]} to {moment(asked.end_time)[:16]} (China time)",
-        footer="Unlawful: on a ground that the policy forbids, or although a result was recognised at that time.",
+        subtitle=tr(
+            "{ending} · refusals from {start_time} to {end_time} (China time)",
+            ending=region_words(asked.region) if asked.region else tr("All regions"),
+            start_time=moment(asked.start_time)[:16],
+            end_time=moment(asked.end_time)[:16],
+        ),
+        footer=tr("Unlawful: on a ground that the policy forbids, or although a result was recognised at that time."),
     )
 
 
@@ -92,10 +102,10 @@ def _figures(rows: Sequence[RefusalSummary]) -> list[Figure]:
         total.add(row.total)
     share = f" ({total.unlawful / total.reports:.0%})" if total.reports else ""
     return [
-        Figure(f"{total.reports:,}", "reports of refusals"),
-        Figure(f"{total.unlawful:,}{share}", "assessed as unlawful", "bad" if total.unlawful else "good"),
-        Figure(f"{total.open:,}", "not answered yet", "warn" if total.open else "good"),
-        Figure(f"{len(rows):,}", "jurisdictions they came from"),
+        Figure(f"{total.reports:,}", tr("reports of refusals")),
+        Figure(f"{total.unlawful:,}{share}", tr("assessed as unlawful"), "bad" if total.unlawful else "good"),
+        Figure(f"{total.open:,}", tr("not answered yet"), "warn" if total.open else "good"),
+        Figure(f"{len(rows):,}", tr("jurisdictions they came from")),
     ]
 
 
@@ -115,8 +125,8 @@ def _over_time(rows: Sequence[RefusalSummary]) -> Html:
     """Draw a column for each day, week or month with reports."""
     sums = _sum((moment(row.interval.start_time)[:10], row.total) for row in rows)
     shown = [replace(it.bar(day), label=day[5:]) for day, it in sorted(sums.items())]
-    note = "Labels are first days. Days, weeks or months without reports are left out."
-    return section("Over time", _LEGEND, columns(shown), note=note) if len(shown) > 1 else Html()
+    note = tr("Labels are first days. Days, weeks or months without reports are left out.")
+    return section(tr("Over time"), legend(_LEGEND), columns(shown), note=note) if len(shown) > 1 else Html()
 
 
 def _times_to_answer(rows: Sequence[RefusalSummary]) -> Html:
@@ -128,35 +138,42 @@ def _times_to_answer(rows: Sequence[RefusalSummary]) -> Html:
             region_words(region),
             total.median_time_to_answer.seconds,
             span(total.median_time_to_answer),
-            detail=f"{total.refusal_count - total.open_count:,} answered, {total.open_count:,} open",
+            detail=tr(
+                "{answered:,} answered, {open_count:,} open",
+                answered=total.refusal_count - total.open_count,
+                open_count=total.open_count,
+            ),
         )
         for region, total in answering[:MOST_SHOWN]
     ]
     never = [(row.region, row.total) for row in rows if not row.total.HasField("median_time_to_answer")]
     never.sort(key=lambda it: (-it[1].open_count, it[0]))
-    items = [tag("li", f"{region_words(region)}: {total.open_count:,} open") for region, total in never]
+    items = [
+        tag("li", tr("{region}: {open_count:,} open", region=region_words(region), open_count=total.open_count))
+        for region, total in never
+    ]
     return section(
-        "Time to answer",
+        tr("Time to answer"),
         bars(shown) if shown else Html(),
-        tag("h3", "Never answered") if never else Html(),
+        tag("h3", tr("Never answered")) if never else Html(),
         tag("ul", *items) if never else Html(),
-        note="Median time from report to answer of each jurisdiction that answered, slowest first.",
+        note=tr("Median time from report to answer of each jurisdiction that answered, slowest first."),
     )
 
 
 _COLUMNS = (
-    Column("region"),
-    Column("ground"),
-    Column("reports", number=True),
-    Column("unlawful", number=True),
-    Column("open", number=True),
-    Column("median to answer", number=True),
+    Column(english("region")),
+    Column(english("ground")),
+    Column(english("reports"), number=True),
+    Column(english("unlawful"), number=True),
+    Column(english("open"), number=True),
+    Column(english("median to answer"), number=True),
 )
 
 
 def _lines(row: RefusalSummary) -> Iterator[Sequence[str]]:
     """Yield the line of all grounds together, then one for each ground."""
-    yield _line(row.region, tag("strong", "all grounds"), row.total)
+    yield _line(row.region, tag("strong", tr("all grounds")), row.total)
     yield from (_line(row.region, _ground(it.ground), it.counts) for it in row.grounds)
 
 

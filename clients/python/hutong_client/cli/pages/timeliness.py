@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1.timeliness_pb2 import DelayQuantiles, Timeliness
+from hutong_texts import english, tr
 
 from hutong_client.cli.pages.charts import Bar, Range, bars, hour_ticks, ranges
 from hutong_client.cli.pages.frame import Column, Figure, Tone, badge, figures, legend, page, section, table
@@ -45,32 +46,46 @@ def timeliness_page(found: Sequence[Timeliness], asked: Asked) -> str:
     threshold = span(asked.late_threshold)
     parts = [figures(_figures(whole, labs, late, silent))]
     if late:
-        note = (
-            f"Share of a laboratory's results that were uploaded more than {threshold} after their report, worst first."
+        note = tr(
+            "Share of a laboratory's results that were uploaded more than {threshold} after their report, worst first.",
+            threshold=threshold,
         )
         parts.append(
-            section("Late results", bars([_late_bar(it, asked) for it in late[:MOST_SHOWN]]), _more(late), note=note)
+            section(
+                tr("Late results"), bars([_late_bar(it, asked) for it in late[:MOST_SHOWN]]), _more(late), note=note
+            )
         )
     elif reported:
-        parts.append(section("Late results", note=f"None: every result was uploaded within {threshold} of its report."))
+        parts.append(
+            section(
+                tr("Late results"),
+                note=tr("None: every result was uploaded within {threshold} of its report.", threshold=threshold),
+            )
+        )
     if reported:
         slowest = sorted(reported, key=lambda it: -hours(it.report_to_upload.p99))
-        parts.append(_delays("From report to upload", slowest, asked, nationwide=False))
+        parts.append(_delays(tr("From report to upload"), slowest, asked, nationwide=False))
     known = [it for it in reported if it.upload_to_nationwide.HasField("p50")]
     if known:
         slowest = sorted(known, key=lambda it: -hours(it.upload_to_nationwide.p99))
-        parts.append(_delays("From upload to the national node", slowest, asked, nationwide=True))
+        parts.append(_delays(tr("From upload to the national node"), slowest, asked, nationwide=True))
     if silent:
         names = [tag("li", _name(it, asked), tag("small", f" {_code(it, asked)}")) for it in silent]
-        note = "Registered laboratories without an uploaded report that was issued in this interval."
-        parts.append(section("Laboratories without reports", tag("ul", *names), note=note))
-    parts.append(section("All figures", table(_COLUMNS, [_row(it, asked) for it in labs])))
+        note = tr("Registered laboratories without an uploaded report that was issued in this interval.")
+        parts.append(section(tr("Laboratories without reports"), tag("ul", *names), note=note))
+    parts.append(section(tr("All figures"), table(_COLUMNS, [_row(it, asked) for it in labs])))
     return page(
-        "Timeliness of reports",
+        tr("Timeliness of reports"),
         parts,
-        subtitle=f"{_words(asked.subject, asked)} · reports issued {moment(asked.start_time)[:16]} to"
-        f" {moment(asked.end_time)[:16]} (China time) · late is more than {threshold} after the report",
-        footer="Delays are counted in classes that grow by 5 %, so a quantile is at most 5 % too long.",
+        subtitle=tr(
+            "{subject} · reports issued {start_time} to {end_time} (China time) · late is more "
+            "than {threshold} after the report",
+            subject=_words(asked.subject, asked),
+            start_time=moment(asked.start_time)[:16],
+            end_time=moment(asked.end_time)[:16],
+            threshold=threshold,
+        ),
+        footer=tr("Delays are counted in classes that grow by 5 %, so a quantile is at most 5 % too long."),
     )
 
 
@@ -94,19 +109,30 @@ def _figures(
 ) -> list[Figure]:
     quantiles = whole.report_to_upload
     shown = [
-        Figure(f"{whole.result_count:,}", "results"),
-        Figure(f"{late_share(whole):.1%}", f"late ({whole.late_count:,})", _tone(whole)),
-        Figure(span(quantiles.p50) if whole.result_count else "–", "half were uploaded within"),
-        Figure(span(quantiles.p99) if whole.result_count else "–", "99 of 100 were uploaded within"),
+        Figure(f"{whole.result_count:,}", tr("results")),
+        Figure(f"{late_share(whole):.1%}", tr("late ({late_count:,})", late_count=whole.late_count), _tone(whole)),
+        Figure(span(quantiles.p50) if whole.result_count else "–", tr("half were uploaded within")),
+        Figure(span(quantiles.p99) if whole.result_count else "–", tr("99 of 100 were uploaded within")),
     ]
     if len(labs) > 1:
-        shown.append(Figure(f"{len(late)} of {len(labs)}", "laboratories late", "bad" if late else "good"))
-        shown.append(Figure(f"{len(silent)}", "laboratories without reports", "warn" if silent else "good"))
+        shown.append(
+            Figure(
+                tr("{count} of {count2}", count=len(late), count2=len(labs)),
+                tr("laboratories late"),
+                "bad" if late else "good",
+            )
+        )
+        shown.append(Figure(f"{len(silent)}", tr("laboratories without reports"), "warn" if silent else "good"))
     return shown
 
 
 def _late_bar(shown: Timeliness, asked: Asked) -> Bar:
-    words = f"{late_share(shown):.1%} · {shown.late_count:,} of {shown.result_count:,}"
+    words = tr(
+        "{share:.1%} · {late_count:,} of {result_count:,}",
+        share=late_share(shown),
+        late_count=shown.late_count,
+        result_count=shown.result_count,
+    )
     return Bar(_name(shown, asked), late_share(shown), words, tone=_tone(shown), detail=_code(shown, asked))
 
 
@@ -128,30 +154,30 @@ def _delays(heading: str, shown: Sequence[Timeliness], asked: Asked, *, nationwi
         for it in shown[:MOST_SHOWN]
     ]
     limit = None if nationwide else hours(asked.late_threshold)
-    marks = [("dot plain", "time within which half, 95 % and 99 % of the results arrived (left to right)")]
+    marks = [("dot plain", tr("time within which half, 95 % and 99 % of the results arrived (left to right)"))]
     if limit:
-        marks.append(("limit", f"late: {span(asked.late_threshold)}"))
-    note = "Slowest laboratories first. The scale is logarithmic."
+        marks.append(("limit", tr("late: {late_threshold}", late_threshold=span(asked.late_threshold))))
+    note = tr("Slowest laboratories first. The scale is logarithmic.")
     return section(heading, legend(marks), ranges(rows, ticks, limit=limit), _more(shown), note=note)
 
 
 def _more(shown: Sequence[Timeliness]) -> Html:
     rest = len(shown) - MOST_SHOWN
-    return tag("p", f"{rest} more are in the table below.", class_="note") if rest > 0 else Html()
+    return tag("p", tr("{rest} more are in the table below.", rest=rest), class_="note") if rest > 0 else Html()
 
 
 _COLUMNS = (
-    Column("laboratory"),
-    Column("results", number=True),
-    Column("late", number=True),
-    Column("share", number=True),
-    Column("upload p50", number=True),
+    Column(english("laboratory")),
+    Column(english("results"), number=True),
+    Column(english("late"), number=True),
+    Column(english("share"), number=True),
+    Column(english("upload p50"), number=True),
     Column("p95", number=True),
     Column("p99", number=True),
-    Column("nationwide p50", number=True),
+    Column(english("nationwide p50"), number=True),
     Column("p95", number=True),
     Column("p99", number=True),
-    Column("last upload", number=True),
+    Column(english("last upload"), number=True),
 )
 
 
@@ -166,7 +192,7 @@ def _row(shown: Timeliness, asked: Asked) -> Sequence[str]:
         badge(share, _tone(shown)) if shown.late_count else share,
         *_quantiles(shown.report_to_upload),
         *_quantiles(shown.upload_to_nationwide),
-        moment(shown.last_upload_time)[:16] or badge("none", "warn"),
+        moment(shown.last_upload_time)[:16] or badge(tr("none"), "warn"),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import click
+from hutong_texts import tr
 
 from hutong_client.tables.columns import ALIASES, IGNORED, RESULTS, Vocabulary
 
@@ -21,7 +22,15 @@ class ColumnOf(click.ParamType):  # type: ignore[type-arg] # generic only in its
         title, _, column = str(value).rpartition("=")
         if not title.strip() or column not in {*ALIASES, IGNORED}:
             known = ", ".join(ALIASES)
-            self.fail(f"write TITLE=COLUMN, or TITLE={IGNORED} to leave the column out; columns: {known}", param, ctx)
+            self.fail(
+                tr(
+                    "write TITLE=COLUMN, or TITLE={ignored} to leave the column out; columns: {known}",
+                    ignored=IGNORED,
+                    known=known,
+                ),
+                param,
+                ctx,
+            )
         return f"{title.strip()}={column}"
 
 

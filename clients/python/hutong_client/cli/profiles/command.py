@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from hutong_texts import tr
 
+from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.kept.store import NAME
-from hutong_client.cli.options import ENCODING, ITEM, LAB, Node, NodeCommand, json_option, yes_option
+from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCommand, json_option, yes_option
 from hutong_client.cli.output import confirm, print_json, print_table, say
 from hutong_client.cli.profiles.columns import column_option, parse_columns
 from hutong_client.cli.profiles.guess import Guess, guess, region_of
@@ -19,7 +21,7 @@ from hutong_client.tables.open import open_table
 from hutong_client.tables.rows import NotATable
 
 
-@click.group()
+@click.group(cls=Group)
 def profile() -> None:
     """Keep the settings of source systems for `hutong upload --profile NAME`."""
 
@@ -30,9 +32,10 @@ def profile() -> None:
 @click.argument("name", type=NAME)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--lab", type=LAB, required=True, help="The laboratory, labs/{uscc} or its code alone.")
-@timezone_option("Zone of the times without one.  [default: Asia/Shanghai if the file's times have none]")
+@timezone_option(help_text("Zone of the times without one.  [default: Asia/Shanghai if the file's times have none]"))
 @click.option(
     "--region",
+    type=REGION,
     default="",
     help="GB/T 2260 code of the place of sampling, for rows without one.  [default: that of the laboratory's code if"
     " the file has no such column]",
@@ -82,13 +85,15 @@ def create(
         _show_titles(found)
         _show(made)
     if not yes:
-        question = "Replace the kept profile of this name?" if name in PROFILES.names() else "Keep this profile?"
+        question = (
+            tr("Replace the kept profile of this name?") if name in PROFILES.names() else tr("Keep this profile?")
+        )
         confirm(question)
     path = PROFILES.write(name, made.content())
     if as_json:
         print_json({"name": name, "file": str(path), **made.content()})
     else:
-        say(f"Kept as {path}")
+        say(tr("Kept as {path}", path=path))
 
 
 @profile.command("list", cls=NodeCommand, example="--json")
@@ -99,7 +104,7 @@ def list_profiles(as_json: bool) -> None:
     if as_json:
         print_json({"profiles": [{"name": name, **made.content()} for name, made in profiles]})
     else:
-        print_table(("name", "lab", "results"), ((name, made.lab, made.results) for name, made in profiles))
+        print_table((tr("name"), tr("lab"), tr("results")), ((name, made.lab, made.results) for name, made in profiles))
 
 
 @profile.command(cls=NodeCommand, example="lis")
@@ -121,12 +126,12 @@ def show(name: str, as_json: bool) -> None:
 def remove(name: str, yes: bool, as_json: bool) -> None:
     """Remove a kept profile."""
     if not yes:
-        confirm(f"Remove the profile {name}?")
+        confirm(tr("Remove the profile {name}?", name=name))
     PROFILES.remove(name)
     if as_json:
         print_json({"name": name})
     else:
-        say(f"Removed {name}")
+        say(tr("Removed {name}", name=name))
 
 
 def _check_header(file: Path, made: Profile) -> None:
@@ -135,16 +140,18 @@ def _check_header(file: Path, made: Profile) -> None:
         with open_table(file, parse_columns(made.columns), made.encoding):
             return
     except NotATable as error:
-        raise click.UsageError(f"{error}; or say what a title means with --column TITLE=COLUMN") from None
+        raise click.UsageError(
+            tr("{error}; or say what a title means with --column TITLE=COLUMN", error=error)
+        ) from None
 
 
 def _show_titles(found: Guess) -> None:
     guessed = {text.rpartition("=")[0] for text in found.columns}
     rows = [
-        (title, column or "-", "guessed from its cells" if title in guessed else "" if column else "not read")
+        (title, column or "-", tr("guessed from its cells") if title in guessed else "" if column else tr("not read"))
         for title, column in found.titles
     ]
-    print_table(("title", "column", ""), rows)
+    print_table((tr("title"), tr("column"), ""), rows)
 
 
 def _show(made: Profile) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import click
+from hutong_texts import tr
 
+from hutong_client.cli.help import Group
 from hutong_client.cli.kept.contexts import ADDRESSES, CONTEXTS, TLS_FILES, read_context
 from hutong_client.cli.kept.store import NAME
 from hutong_client.cli.options import Node, NodeCommand, json_option, yes_option
 from hutong_client.cli.output import confirm, print_json, print_table, say
 
 
-@click.group()
+@click.group(cls=Group)
 def context() -> None:
     """Keep the addresses and TLS files of nodes, for `hutong --context NAME` or HUTONG_CONTEXT."""
 
@@ -28,12 +30,12 @@ def set_context(node: Node, name: str, as_json: bool) -> None:
     files = {key: str(path.absolute()) for key, file in TLS_FILES.items() if (path := getattr(node.tls, file))}
     content = node.addresses | files
     if not content:
-        raise click.UsageError("give the addresses or TLS files to keep, as --results HOST:PORT")
+        raise click.UsageError(tr("give the addresses or TLS files to keep, as --results HOST:PORT"))
     path = CONTEXTS.write(name, content)
     if as_json:
         print_json({"name": name, "file": str(path), **content})
     else:
-        say(f"Kept as {path}")
+        say(tr("Kept as {path}", path=path))
 
 
 @context.command("list", cls=NodeCommand, example="--json")
@@ -45,7 +47,7 @@ def list_contexts(as_json: bool) -> None:
         print_json({"contexts": [{"name": name, **content} for name, content in contexts]})
     else:
         rows = ((name, *(content.get(service, "") for service in ADDRESSES)) for name, content in contexts)
-        print_table(("name", *ADDRESSES), rows)
+        print_table((tr("name"), *ADDRESSES), rows)
 
 
 @context.command(cls=NodeCommand, example="jilin")
@@ -68,9 +70,9 @@ def show(name: str, as_json: bool) -> None:
 def remove(name: str, yes: bool, as_json: bool) -> None:
     """Remove a kept context."""
     if not yes:
-        confirm(f"Remove the context {name}?")
+        confirm(tr("Remove the context {name}?", name=name))
     CONTEXTS.remove(name)
     if as_json:
         print_json({"name": name})
     else:
-        say(f"Removed {name}")
+        say(tr("Removed {name}", name=name))

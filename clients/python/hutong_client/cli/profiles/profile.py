@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import click
+from hutong_texts import tr
 
 from hutong_client.cli.kept.contexts import ADDRESSES, TLS_FILES
 from hutong_client.cli.kept.store import NAME, Kept
@@ -69,7 +70,9 @@ def read_profile(name: str) -> Profile:
     for key, value in content.items():
         is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
         if key not in known or not (is_list if known[key] == () else isinstance(value, str)):
-            raise click.UsageError(f"the profile {name} has a wrong setting: {key}; make it again or mend its file")
+            raise click.UsageError(
+                tr("the profile {name} has a wrong setting: {key}; make it again or mend its file", name=name, key=key)
+            )
     return Profile(**content)
 
 

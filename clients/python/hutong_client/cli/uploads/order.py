@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
+from hutong_texts import tr
+
 from hutong_client.cli.journal import CannotResume, Journal, journal_path, read_journal
 from hutong_client.cli.output import say
 from hutong_client.cli.uploads.source import Source
@@ -62,13 +64,13 @@ def open_journal(source: Source, fresh: Journal, order: Order) -> Journal:
     ):
         return _with_free_workbook(file, kept)
     if resume and not kept and not order.unattended:
-        say("There is no earlier upload of this file; a new one begins.")
+        say(tr("There is no earlier upload of this file; a new one begins."))
     # A dry run has another name for its rejects file, so that it cannot overwrite the rejects file of an interrupted
     # upload.
     extension = _EXTENSIONS[detect_format(source.file)]
     path = choose_rejects_path(file, asked, ".trial.rejects" if order.validate_only else ".rejects", extension)
     if path == journal_path(file).resolve():
-        raise NotFree(f"{asked} is the journal of the upload; name another file")
+        raise NotFree(tr("{asked} is the journal of the upload; name another file", asked=asked))
     return replace(kept or fresh, rejects=_name_beside(file, path), rejects_bytes=0, rejects_sha256="")
 
 
@@ -82,7 +84,7 @@ def _read_kept(file: Path, fresh: Journal) -> Journal | None:
     if kept and not kept.finished and kept.rejected_rows:
         path = part_path(file.parent / kept.rejects)
         if not is_intact(path, kept.rejects_bytes, kept.rejects_sha256):
-            raise CannotResume(f"{path} is gone or was changed; upload the file without --resume")
+            raise CannotResume(tr("{path} is gone or was changed; upload the file without --resume", path=path))
     return kept
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from hutong_texts import tr
 from watchfiles import watch
 
 from hutong_client.cli.exit_codes import ExitCode
@@ -66,16 +67,22 @@ def watch_folder(
             line: dict[str, Any] = {"file": str(file), "exit_code": int(outcome.code), "sent_as": outcome.sent_as}
             print_json_line(line | outcome.content)
         elif outcome.sent_as:
-            click.echo(f"{file.name}: not sent again; the same content was sent as {outcome.sent_as}")
+            click.echo(
+                tr(
+                    "{name}: not sent again; the same content was sent as {sent_as}",
+                    name=file.name,
+                    sent_as=outcome.sent_as,
+                )
+            )
 
     with ExitStack() as stack:
         try:
             stack.enter_context(hold_lock(own / _LOCK))
         except Locked:
-            say("hutong: another command watches this folder")
+            say(tr("hutong: another command watches this folder"))
             return ExitCode.RUNNING
         watched = WatchedFolder(folder, Ledger(own / NAME, lab), send, report, settle_seconds)
-        say(f"Watching {folder}; Ctrl-C ends it")
+        say(tr("Watching {folder}; Ctrl-C ends it", folder=folder))
         for _ in _changes(folder):
             waits = watched.look()
             if once and (not waits or ExitCode.NO_CONNECTION in codes):

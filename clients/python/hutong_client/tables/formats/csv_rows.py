@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+from hutong_texts import english, tr
+
 from hutong_client.tables.columns import HEADER_ROWS, REMARK, Vocabulary, find_header, title_of_result
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.named_tests import Remarks, find_named_test
@@ -25,9 +27,9 @@ _MAX_RECORD_CHARACTERS = 32_767
 """Excel's limit for a cell. A longer record of several lines has a quotation mark that is never closed."""
 _KEPT_AS_TEXT = re.compile(r'="((?:[^"]|"")*)"')
 """A text that is written as a formula, so that a spreadsheet program keeps its zeros and digits."""
-_STRAY_QUOTE = (
-    "the row cannot be read because of a stray quotation mark; remove it, or put the whole cell in quotation marks and "
-    "write the one inside twice"
+_STRAY_QUOTE = english(
+    "the row cannot be read because of a stray quotation mark; remove it, or put the "
+    "whole cell in quotation marks and write the one inside twice"
 )
 
 
@@ -133,9 +135,11 @@ class CsvTable:
         if "\x00" in line:
             fault = NUL_FAULT
         elif width > len(self.header) and any(map(str.strip, cells[len(self.header) :])):
-            fault = (
-                f"the row has {width} cells and the header {len(self.header)}; a comma inside a cell needs "
-                "quotation marks around the cell"
+            fault = tr(
+                "the row has {width} cells and the header {count}; a comma inside a cell needs "
+                "quotation marks around the cell",
+                width=width,
+                count=len(self.header),
             )
         return Row(number, known, cells, fault, sheet)
 
@@ -171,7 +175,7 @@ def _first_records(lines: _Lines, records: Iterator[list[str]]) -> Iterator[tupl
         except csv.Error:
             if number > 1:
                 return
-            raise NotATable("the first row cannot be read as CSV; look for a stray quotation mark in it") from None
+            raise NotATable(tr("the first row cannot be read as CSV; look for a stray quotation mark in it")) from None
         if cells is None:
             return
         yield number, cells
@@ -182,7 +186,7 @@ def _find_delimiter(file: TextIO, vocabulary: Vocabulary) -> str:
     filled = (line for line in iter(partial(file.readline, _MAX_CELL_CHARACTERS), "") if line.strip())
     lines = list(itertools.islice(filled, HEADER_ROWS))
     if not lines:
-        raise NotATable("the file is empty")
+        raise NotATable(tr("the file is empty"))
 
     def known_columns(delimiter: str) -> int:
         return max(vocabulary.count_known(title.strip('"') for title in line.split(delimiter)) for line in lines)

@@ -10,6 +10,8 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from hutong_texts import tr
+
 from hutong_client.tables.columns import ALIASES, RESULTS
 from hutong_client.tables.rows import NotATable
 from hutong_client.tables.words import load
@@ -51,8 +53,16 @@ def detect_encoding(path: Path, given: str = "") -> str:
     if given:
         flaw = _find_flaw(path, given)
         if flaw is not None:
-            where = f"line {flaw.line} has bytes that are not" if flaw.line else "it has NUL characters"
-            raise NotATable(f"the file is not text in {given}: {where}; give its encoding with --encoding")
+            where = (
+                tr("line {line} has bytes that are not", line=flaw.line) if flaw.line else tr("it has NUL characters")
+            )
+            raise NotATable(
+                tr(
+                    "the file is not text in {given}: {where}; give its encoding with --encoding",
+                    given=given,
+                    where=where,
+                )
+            )
         return "utf-8-sig" if given == "utf-8" else given
     with path.open("rb") as file:
         start = file.read(4)
@@ -64,18 +74,25 @@ def detect_encoding(path: Path, given: str = "") -> str:
         flaw = _find_flaw(path, encoding)
         if flaw is None and encoding == "gb18030" and not _shows_gb18030(path):
             raise NotATable(
-                "the file is not UTF-8, and none of its titles or words shows what it is; give its encoding with "
-                "--encoding, as gb18030, big5, shift_jis, euc_kr or cp1251, or save the file as “CSV UTF-8”"
+                tr(
+                    "the file is not UTF-8, and none of its titles or words shows what it is; give its "
+                    "encoding with --encoding, as gb18030, big5, shift_jis, euc_kr or cp1251, or save "
+                    "the file as “CSV UTF-8”"
+                )
             )
         if flaw is None:
             return encoding
         if encoding == "utf-8-sig" and _is_damaged(path, flaw, marked=start.startswith(codecs.BOM_UTF8)):
             raise NotATable(
-                f"the file is damaged: it is text in UTF-8, but line {flaw.line} (as a text editor counts) has bytes "
-                "that are not; export the file again, or correct the line and save the file as “CSV UTF-8”"
+                tr(
+                    "the file is damaged: it is text in UTF-8, but line {line} (as a text editor counts) "
+                    "has bytes that are not; export the file again, or correct the line and save the "
+                    "file as “CSV UTF-8”",
+                    line=flaw.line,
+                )
             )
     raise NotATable(
-        "the file is not text in UTF-8 or GB18030; give its encoding with --encoding, or save it as “CSV UTF-8”"
+        tr("the file is not text in UTF-8 or GB18030; give its encoding with --encoding, or save it as “CSV UTF-8”")
     )
 
 

@@ -11,6 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
+from hutong_texts import tr
+
 from hutong_client.tables.columns import REMARK, RESULTS, name_columns
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.named_tests import find_named_test, name_tests, words_of_remark
@@ -27,9 +29,9 @@ def open_ndjson(path: Path, encoding: str = "") -> Iterator[NdjsonTable]:
         table = NdjsonTable(file, named_test=find_named_test("", [path.name]))
         rows = list(islice(table, _LINES_LOOKED_AT))
         if not rows:
-            raise NotATable("the file is empty")
+            raise NotATable(tr("the file is empty"))
         if all(row.fault for row in rows):
-            raise NotATable(f"line {rows[0].number}: {rows[0].fault}")
+            raise NotATable(tr("line {number}: {fault}", number=rows[0].number, fault=rows[0].fault))
         file.seek(0)
         yield table
 
@@ -63,11 +65,16 @@ def read_record(number: int, text: str, sheet: Sheet = ONLY_SHEET) -> Row:
         # Numbers are kept as text, because a float cannot hold 18 digits.
         record = json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
-        return Row(number, {}, (text,), f"the line is not JSON ({error.msg} at character {error.pos + 1})")
+        return Row(
+            number,
+            {},
+            (text,),
+            tr("the line is not JSON ({msg} at character {value})", msg=error.msg, value=error.pos + 1),
+        )
     except RecursionError:
-        return Row(number, {}, (text,), "the line has too many nested brackets; write one {...} per line")
+        return Row(number, {}, (text,), tr("the line has too many nested brackets; write one {...} per line"))
     if not isinstance(record, dict):
-        return Row(number, {}, (text,), "the line is not a JSON object; write {...} with the columns as its keys")
+        return Row(number, {}, (text,), tr("the line is not a JSON object; write {...} with the columns as its keys"))
     cells: dict[str, Cell] = {}
     try:
         columns = _columns_of(tuple(key for key, value in record.items() if value not in {None, ""}))
@@ -82,9 +89,9 @@ def read_record(number: int, text: str, sheet: Sheet = ONLY_SHEET) -> Row:
         if column is None or value is None or value == "":
             continue
         if not isinstance(value, str):
-            return Row(number, {}, (text,), f"{key} is neither text nor a number")
+            return Row(number, {}, (text,), tr("{key} is neither text nor a number", key=key))
         if not value.isprintable():
-            return Row(number, {}, (text,), f"{key} has a character that cannot be printed")
+            return Row(number, {}, (text,), tr("{key} has a character that cannot be printed", key=key))
         cells[column] = value.strip()
         if column == "nat_result" and name_tests(key):
             cells[REMARK] = f"{cells.get(REMARK, '')} {key}"

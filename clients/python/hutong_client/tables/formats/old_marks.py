@@ -12,6 +12,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import olefile
+from hutong_texts import tr
 
 from hutong_client.tables.formats.sheets import Marks
 
@@ -64,7 +65,7 @@ def _read_xls(path: Path, names: Sequence[str]) -> list[Marks]:
         ):
             current.errors = True
     if len(found) != len(names):
-        raise ValueError("the sheets of the workbook cannot be told apart")
+        raise ValueError(tr("the sheets of the workbook cannot be told apart"))
     return found
 
 

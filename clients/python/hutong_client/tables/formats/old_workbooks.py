@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hutong_texts import tr
 from python_calamine import CalamineSheet, PasswordError, SheetTypeEnum, SheetVisibleEnum, load_workbook
 
 from hutong_client.tables.columns import Vocabulary
@@ -32,11 +33,13 @@ def open_old_workbook(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTa
             for data, own in zip(metadata, marks, strict=True)
         ]
     except PasswordError:
-        raise NotATable("the workbook has a password; save it without one") from None
+        raise NotATable(tr("the workbook has a password; save it without one")) from None
     except Exception as error:  # calamine raises errors of several types for damaged files
         raise NotATable(
-            "the file looks like a workbook of Excel 97-2003, .xlsb or .ods but cannot be opened; save it as .xlsx, "
-            "and without a password if it has one"
+            tr(
+                "the file looks like a workbook of Excel 97-2003, .xlsb or .ods but cannot be "
+                "opened; save it as .xlsx, and without a password if it has one"
+            )
         ) from error
     with contextlib.closing(workbook):
         yield read_workbook([*sheets], vocabulary, path.name)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
+from hutong_texts import tr
+
 from hutong_client.tables.columns import HEADER_ROWS, REMARK, Vocabulary, find_header, has_card, title_of_result
 from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
@@ -78,7 +80,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     """
     visible = [source for source in sources if not source.hidden]
     if not visible:
-        raise NotATable("the workbook has no visible sheet of cells")
+        raise NotATable(tr("the workbook has no visible sheet of cells"))
     notices: list[str] = []
     found: list[tuple[SheetSource, int, Sequence[str], dict[int, str]]] = []
     failures: list[tuple[SheetSource, NotATable]] = []
@@ -90,22 +92,27 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
         except NotATable as error:
             failures.append((source, error))
     if not found:
-        raise failures[0][1] if failures else NotATable("the file, or the first sheet of the workbook, is empty")
+        raise failures[0][1] if failures else NotATable(tr("the file, or the first sheet of the workbook, is empty"))
     for source, failure in failures:
         if not _EXPLANATION.search(source.name) and _has_people(source, vocabulary):
-            raise NotATable(f"the sheet {source.name} cannot be read: {failure}") from failure
-        notices.append(f"The sheet {source.name} names no columns of results and was not read.")
+            raise NotATable(
+                tr("the sheet {name} cannot be read: {failure}", name=source.name, failure=failure)
+            ) from failure
+        notices.append(tr("The sheet {name} names no columns of results and was not read.", name=source.name))
     titles = [_trimmed(part[2]) for part in found]
     if any(other != titles[0] for other in titles):
         names = ", ".join(part[0].name for part in found)
-        raise NotATable(f"the sheets {names} have different columns; save each in a file of its own")
+        raise NotATable(tr("the sheets {names} have different columns; save each in a file of its own", names=names))
     parts = []
     for position, (source, number, own, columns) in enumerate(found):
         marks = source.marks()
         if marks.errors:
             raise NotATable(
-                f"the sheet {source.name} has cells with error values such as #REF!, whose place cannot be read in "
-                "this format; correct them, or save the workbook as .xlsx"
+                tr(
+                    "the sheet {name} has cells with error values such as #REF!, whose place cannot be "
+                    "read in this format; correct them, or save the workbook as .xlsx",
+                    name=source.name,
+                )
             )
         above = " ".join(text for _, texts in islice(_first_texts(source), number) for text in texts)
         test = find_named_test(title_of_result(own, columns), [source.name, above, file_name])
@@ -113,13 +120,21 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
         parts.append(_Part(source, number, columns, own, marks, sheet))
         hidden = [row for row in marks.hidden_rows if row > number]
         if hidden:
-            rows = "row is hidden" if len(hidden) == 1 else "rows are hidden"
+            rows = tr("row is hidden") if len(hidden) == 1 else tr("rows are hidden")
             notices.append(
-                f"In the sheet {source.name} {len(hidden)} {rows} ({_list(hidden)}). Hidden rows are read like others."
+                tr(
+                    "In the sheet {name} {count} {rows} ({hidden}). Hidden rows are read like others.",
+                    name=source.name,
+                    count=len(hidden),
+                    rows=rows,
+                    hidden=_list(hidden),
+                )
             )
-    notices += [f"The hidden sheet {source.name} was not read." for source in sources if source.hidden]
+    notices += [tr("The hidden sheet {name} was not read.", name=source.name) for source in sources if source.hidden]
     if len(found) > 1:
-        notices.insert(0, f"The sheets {', '.join(part[0].name for part in found)} are read one after another.")
+        notices.insert(
+            0, tr("The sheets {value} are read one after another.", value=", ".join(part[0].name for part in found))
+        )
     return WorkbookTable(parts, notices)
 
 

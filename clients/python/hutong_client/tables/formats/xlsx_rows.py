@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from zipfile import ZipFile
 
+from hutong_texts import tr
 from openpyxl import Workbook, load_workbook
 from openpyxl.packaging.relationship import get_dependents
 from openpyxl.packaging.workbook import WorkbookPackage
@@ -32,7 +33,7 @@ def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTable]:
     """Open a workbook; raise NotATable if it is damaged or its sheets cannot be read as one table."""
     with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
         if not workbook.worksheets:
-            raise NotATable("the workbook has no sheet of cells")
+            raise NotATable(tr("the workbook has no sheet of cells"))
         parts = _find_parts(file)
         sheets = [XlsxSheet(sheet, file, parts.get(sheet.title, "")) for sheet in workbook.worksheets]
         yield read_workbook(sheets, vocabulary, path.name)
@@ -46,9 +47,11 @@ def _load(file: BinaryIO) -> Workbook:
         # The workbook is passed as an open file, because openpyxl rejects paths by their extension.
         workbook = load_workbook(file, read_only=True, data_only=True) if is_workbook else None
     except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
-        raise NotATable("the file looks like an Excel workbook but cannot be opened; save it again in Excel") from error
+        raise NotATable(
+            tr("the file looks like an Excel workbook but cannot be opened; save it again in Excel")
+        ) from error
     if workbook is None:
-        raise NotATable("the file is an archive and not an Excel workbook; unpack it and give the table inside")
+        raise NotATable(tr("the file is an archive and not an Excel workbook; unpack it and give the table inside"))
     return workbook
 
 
@@ -88,10 +91,13 @@ class XlsxSheet:
             for number, values in enumerate(self.sheet.iter_rows(values_only=True), start=1):
                 yield number, values
         except Exception as error:  # openpyxl raises errors of any type; the caller's errors do not pass a yield
-            where = f"after row {number}" if number else "in its first row"
+            where = tr("after row {number}", number=number) if number else tr("in its first row")
             raise NotATable(
-                f"the workbook is damaged {where}; open it in Excel, which may repair it, check that all rows are "
-                "there, and save it again"
+                tr(
+                    "the workbook is damaged {where}; open it in Excel, which may repair it, check that "
+                    "all rows are there, and save it again",
+                    where=where,
+                )
             ) from error
 
     def marks(self) -> Marks:

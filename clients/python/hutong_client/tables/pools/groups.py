@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from hutong_texts import english, tr
+
 from hutong_client.tables.columns import ALIASES
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_size
@@ -40,8 +42,8 @@ _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
 """A count in a footer. No number of a document is so short."""
 _CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
 _REPORT_TITLES = frozenset({"report_no", *ALIASES["report_no"]})
-_WRITE = "write the tube code in every row of the tube"
-_SINGLE = "write 1 as its pool size (混检人数) if it is a tube of its own"
+_WRITE = english("write the tube code in every row of the tube")
+_SINGLE = english("write 1 as its pool size (混检人数) if it is a tube of its own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,16 @@ def _only_readable(group: Group) -> Row | None:
 def _end_chain(chain: list[Row]) -> Group:
     if sum(not row.fault for row in chain) == 1:
         return Group(chain)
-    why = f"row {chain[0].number} states the size of a pool, and the rows below it have other tube codes and no size"
-    return Group(chain, _doubt(f"it is unclear which persons are in one tube: {why}; {_WRITE}, and the size too"))
+    why = tr(
+        "row {number} states the size of a pool, and the rows below it have other tube codes and no size",
+        number=chain[0].number,
+    )
+    return Group(
+        chain,
+        _doubt(
+            tr("it is unclear which persons are in one tube: {why}; {write}, and the size too", why=why, write=_WRITE)
+        ),
+    )
 
 
 class _Grouper:
@@ -207,8 +217,10 @@ class _Grouper:
         if self._early and _size_of(head) != 1 and head.sheet is self._early[-1].sheet:
             early = list(self._early)
             self._early.clear()
-            text = f"the tube code is missing, and the tube of row {head.number} below may include this row"
-            yield Group(early, _doubt(f"{text}; {_WRITE}, or {_SINGLE}"))
+            text = tr(
+                "the tube code is missing, and the tube of row {number} below may include this row", number=head.number
+            )
+            yield Group(early, _doubt(tr("{value}; {write}, or {single}", value=text, write=_WRITE, single=_SINGLE)))
         yield from self._flush_early()
 
     def _close(self) -> Iterator[Group]:
@@ -221,8 +233,13 @@ class _Grouper:
             return
         coded = [row for row in rows if not row.fault and not _has_no_code(row)]
         if not coded:
-            why = f"row {rows[0].number} states the size of a pool, and no row has a tube code"
-            text = f"it is unclear which persons are in the tube: {why}; {_WRITE}, or {_SINGLE}"
+            why = tr("row {number} states the size of a pool, and no row has a tube code", number=rows[0].number)
+            text = tr(
+                "it is unclear which persons are in the tube: {why}; {write}, or {single}",
+                why=why,
+                write=_WRITE,
+                single=_SINGLE,
+            )
             yield Group(rows, _doubt(text) if len(rows) > 1 else None)
             return
         head, size = coded[0], _size_of(coded[0])
@@ -251,16 +268,28 @@ def _complete(row: Row, head: Row) -> Row:
 
 def _describe_doubt(head: Row, coded: int, rows: int, size: int | None) -> str:
     if coded > 1:
-        why = f"{coded} rows have its code and {rows - coded} among or below them have none"
+        why = tr(
+            "{coded} rows have its code and {value} among or below them have none", coded=coded, value=rows - coded
+        )
     elif not size:
-        why = f"its size is not known and {rows - 1} rows without a code follow"
+        why = tr("its size is not known and {value} rows without a code follow", value=rows - 1)
     else:
-        why = f"it is made for {size} and {rows - 1} rows without a code follow"
-    return f"it is unclear which persons are in the tube of row {head.number}: {why}; {_WRITE}"
+        why = tr("it is made for {size} and {value} rows without a code follow", size=size, value=rows - 1)
+    return tr(
+        "it is unclear which persons are in the tube of row {number}: {why}; {write}",
+        number=head.number,
+        why=why,
+        write=_WRITE,
+    )
 
 
 def _orphan(row: Row) -> Group:
-    return Group([row], _doubt(f"the tube code is missing, and other rows have one; {_WRITE}, or {_SINGLE}"))
+    return Group(
+        [row],
+        _doubt(
+            tr("the tube code is missing, and other rows have one; {write}, or {single}", write=_WRITE, single=_SINGLE)
+        ),
+    )
 
 
 def _doubt(description: str) -> Fault:
@@ -315,6 +344,9 @@ def _is_count(cell: Cell) -> bool:
 
 def _describe_no_person(row: Row) -> str:
     if row.cells.get("card_no") in _CARD_TITLES:
-        return "the row repeats the header and is no person's; delete it"
+        return tr("the row repeats the header and is no person's; delete it")
     word = next(found[1] for text in row.original if (found := _FOOTER.match(text.strip())))
-    return f"the row is a footer of the sheet ({word}) and no person's; delete it, and check that no person is in it"
+    return tr(
+        "the row is a footer of the sheet ({word}) and no person's; delete it, and check that no person is in it",
+        word=word,
+    )

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
 
+from hutong_texts import tr
+
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.rows import Cell
 from hutong_client.tables.words import load, plain
@@ -44,9 +46,9 @@ def read_pool_size(cell: Cell) -> int:
         return POOLED
     match = _ONE_TO_MANY.fullmatch(word) or _MANY_TO_ONE.fullmatch(word) or _AS_TIME.fullmatch(word)
     if _SEVERAL in word:
-        raise BadCell("several pool sizes are named; write the one of this tube into pool_size (混检人数), as 10")
+        raise BadCell(tr("several pool sizes are named; write the one of this tube into pool_size (混检人数), as 10"))
     if not match or has_odd_digit(str(cell)):
-        raise BadCell("this is not the size of a pool; write 1, 5, 10 or 20")
+        raise BadCell(tr("this is not the size of a pool; write 1, 5, 10 or 20"))
     return int(next(group for group in match.groups() if group))
 
 

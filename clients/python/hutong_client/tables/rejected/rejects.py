@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from hutong.results.v1.upload_pb2 import Rejection
+from hutong_texts import tr
 
 from hutong_client.tables.batches import Origin
 from hutong_client.tables.completion import complete_cells
@@ -108,13 +109,20 @@ def choose_rejects_path(file: Path, asked: Path | None, suffix: str, extension: 
         return next(path for path in paths if not os.path.lexists(path) and not os.path.lexists(part_path(path)))
     path = asked.resolve()
     if path != part_path(path) and part_path(path).exists():
-        raise NotFree(f"{part_path(asked)} is left of an interrupted upload; continue that with --resume, or remove it")
+        raise NotFree(
+            tr(
+                "{asked} is left of an interrupted upload; continue that with --resume, or remove it",
+                asked=part_path(asked),
+            )
+        )
     if path.exists():
         if path.samefile(file):
-            raise NotFree(f"{asked} is the file to upload; name another file for the rejected rows")
+            raise NotFree(tr("{asked} is the file to upload; name another file for the rejected rows", asked=asked))
         if not path.is_file():
-            raise NotFree(f"{asked} is not a regular file; name a regular file for the rejected rows")
-        raise NotFree(f"{asked} exists already and is never overwritten; name another file, or move it away first")
+            raise NotFree(tr("{asked} is not a regular file; name a regular file for the rejected rows", asked=asked))
+        raise NotFree(
+            tr("{asked} exists already and is never overwritten; name another file, or move it away first", asked=asked)
+        )
     return path
 
 

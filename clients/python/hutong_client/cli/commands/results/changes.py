@@ -10,10 +10,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.interval_pb2 import Interval
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.type.v1 import outcome_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.commands.pending import describe_waiting
 from hutong_client.cli.commands.results.show import EXAMPLE_RESULT, OUTCOME, show_result
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import help_text
 from hutong_client.cli.options import INSTANT, ITEM, LAB, Node, NodeCommand, json_option, yes_option
 from hutong_client.cli.output import confirm, print_json, say
 from hutong_client.connection import CALL_SECONDS
@@ -25,7 +27,12 @@ _RECALL_SECONDS = 600.0
 
 @click.command(cls=NodeCommand, example=f'{EXAMPLE_RESULT} --outcome negative --reason "the tube was mixed up"')
 @click.argument("name", metavar="RESULT")
-@click.option("--outcome", type=OUTCOME, required=True, help="The correct outcome: " + ", ".join(OUTCOME.words) + ".")
+@click.option(
+    "--outcome",
+    type=OUTCOME,
+    required=True,
+    help=help_text("The correct outcome: {words}.", words=OUTCOME),
+)
 @click.option("--sample-time", type=INSTANT, help="The correct sampling time.  [default: as it is]")
 @click.option("--reissue-time", type=INSTANT, help="When a new report was issued.  [default: none was]")
 @click.option("--item", type=ITEM, help="The correct test item.  [default: as it is]")
@@ -105,10 +112,12 @@ def recall(
     with node.connect() as connection:
         counted = connection.results_admin.RecallResults(request, timeout=_RECALL_SECONDS)
         if validate_only or not counted.recalled_count:
-            return _tell(counted.recalled_count, "would be recalled", as_json)
-        say(f"{counted.recalled_count:,} results of {lab} would be recalled.")
+            return _tell(counted.recalled_count, tr("would be recalled"), as_json)
+        say(
+            tr("{recalled_count:,} results of {lab} would be recalled.", recalled_count=counted.recalled_count, lab=lab)
+        )
         if not yes:
-            confirm(f"Recall {counted.recalled_count:,} results?")
+            confirm(tr("Recall {recalled_count:,} results?", recalled_count=counted.recalled_count))
         request.validate_only = False
         request.request_id = str(uuid.uuid4())
         response = connection.results_admin.RecallResults(request, timeout=_RECALL_SECONDS)
@@ -118,7 +127,7 @@ def recall(
     if response.HasField("pending_change"):
         click.echo(describe_waiting(response.pending_change))
         return ExitCode.DONE
-    return _tell(response.recalled_count, "were recalled", as_json=False)
+    return _tell(response.recalled_count, tr("were recalled"), as_json=False)
 
 
 def _tell(count: int, what: str, as_json: bool) -> ExitCode:
@@ -126,5 +135,5 @@ def _tell(count: int, what: str, as_json: bool) -> ExitCode:
         # Proto JSON writes 64-bit numbers as text.
         print_json({"recalled_count": str(count)})
     else:
-        click.echo(f"{count:,} results {what}.")
+        click.echo(tr("{count:,} results {what}.", count=count, what=what))
     return ExitCode.DONE

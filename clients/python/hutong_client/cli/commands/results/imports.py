@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.type.v1 import identity_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.commands.lookup import print_results
 from hutong_client.cli.exit_codes import ExitCode
@@ -26,6 +27,12 @@ def import_results(node: Node, document: identity_pb2.IdentityDocument, as_json:
         results = [as_dict(it) for it in response.test_results]
         print_json({"test_results": results, "imported_count": response.imported_count})
         return ExitCode.DONE
-    click.echo(f"{response.imported_count:,} results were imported; {len(response.test_results):,} are here now.")
+    click.echo(
+        tr(
+            "{imported_count:,} results were imported; {count:,} are here now.",
+            imported_count=response.imported_count,
+            count=len(response.test_results),
+        )
+    )
     print_results(response.test_results)
     return ExitCode.DONE

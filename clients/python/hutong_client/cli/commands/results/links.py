@@ -12,6 +12,7 @@ from hutong.results.v1.document_link_service_pb2 import (
 )
 from hutong.results.v1.link_pb2 import DocumentLink
 from hutong.type.v1 import identity_pb2
+from hutong_texts import english, tr
 
 from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.pending import describe_waiting
@@ -29,7 +30,7 @@ _TWO_DOCUMENTS = (
 
 @click.command(cls=NodeCommand, example=_TWO_DOCUMENTS)
 @document_options()
-@document_options(prefix="linked", whose=" of the other document")
+@document_options(prefix="linked", whose=english(" of the other document"))
 @click.option("--reason", required=True, help="How it is known that both belong to one person, without any identity.")
 @case_option
 @json_option
@@ -54,7 +55,7 @@ def link(
 
 @click.command(cls=NodeCommand, example=_TWO_DOCUMENTS.replace("saw both documents", "two persons"))
 @document_options()
-@document_options(prefix="linked", whose=" of the other document")
+@document_options(prefix="linked", whose=english(" of the other document"))
 @click.option("--reason", required=True, help="Why the link is removed, without any identity.")
 @case_option
 @json_option
@@ -94,7 +95,7 @@ def links(node: Node, document: identity_pb2.IdentityDocument, metadata: Metadat
     if as_json:
         print_json({"document_links": [as_dict(it) for it in found]})
     elif not found:
-        click.echo("The document is linked with no other.")
+        click.echo(tr("The document is linked with no other."))
     else:
         rows = [
             (
@@ -108,7 +109,10 @@ def links(node: Node, document: identity_pb2.IdentityDocument, metadata: Metadat
             )
             for it in found
         ]
-        print_table(("document", "other document", "linked", "reason", "removed", "reason", "link"), rows)
+        print_table(
+            (tr("document"), tr("other document"), tr("linked"), tr("reason"), tr("removed"), tr("reason"), tr("link")),
+            rows,
+        )
     return ExitCode.DONE
 
 
@@ -118,8 +122,10 @@ def _show(shown: DocumentLink, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     first = _document(shown.type, shown.masked_number)
     second = _document(shown.linked_type, shown.linked_masked_number)
-    state = "removed" if shown.HasField("unlink_time") else "linked"
-    click.echo(f"{shown.name}: {first} and {second}, {state}")
+    if shown.HasField("unlink_time"):
+        click.echo(tr("{name}: {first} and {second}, removed", name=shown.name, first=first, second=second))
+    else:
+        click.echo(tr("{name}: {first} and {second}, linked", name=shown.name, first=first, second=second))
     return ExitCode.DONE
 
 

@@ -11,24 +11,27 @@ from google.type.interval_pb2 import Interval
 from hutong.results.v1 import lab_pb2, result_pb2
 from hutong.results.v1.results_service_pb2 import GetResultRequest, ListResultsRequest
 from hutong.type.v1 import identity_pb2, outcome_pb2
+from hutong_texts import tr
 
 from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.lookup import print_results
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import Group
 from hutong_client.cli.options import (
     INSTANT,
     ITEM,
     LAB,
     Node,
     NodeCommand,
-    Word,
     document_options,
     json_option,
 )
 from hutong_client.cli.output import print_json, say
+from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
 from hutong_client.formatting import as_dict, item_name, moment, word
 from hutong_client.paging import all_pages
+from hutong_client.tables.regions import show_region
 
 OUTCOME = Word(outcome_pb2.Outcome, "OUTCOME_")
 STATE = Word(result_pb2.ResultState, "RESULT_STATE_")
@@ -36,7 +39,7 @@ EXAMPLE_RESULT = "labs/91220502MA000LAB8G/results/R-0001"
 """A result for the examples of helps."""
 
 
-@click.group()
+@click.group(cls=Group)
 def results() -> None:
     """Show results by their names, and list those of a laboratory or of a person."""
 
@@ -85,7 +88,7 @@ def list_results(
     A laboratory's results are in order of report number.
     """
     if bool(lab) == bool(document):
-        raise click.UsageError("give either --lab or --number")
+        raise click.UsageError(tr("give either --lab or --number"))
     request = ListResultsRequest(
         outcomes=[outcome_pb2.Outcome.ValueType(outcome) for outcome in outcomes],
         states=[result_pb2.ResultState.ValueType(state) for state in states],
@@ -105,15 +108,15 @@ def list_results(
             if len(found) > limit:
                 break
     if kept_from:
-        say(f"Not listed: results reported before {kept_from}, which are no longer kept.")
+        say(tr("Not listed: results reported before {kept_from}, which are no longer kept.", kept_from=kept_from))
     if len(found) > limit:
-        say(f"There are more than {limit:,} results; --limit shows more of them.")
+        say(tr("There are more than {limit:,} results; --limit shows more of them.", limit=limit))
     if as_json:
         print_json({"test_results": [as_dict(it) for it in found[:limit]]})
     elif found:
         print_results(found[:limit])
     else:
-        click.echo("No such result is on record here.")
+        click.echo(tr("No such result is on record here."))
     return ExitCode.DONE
 
 
@@ -124,17 +127,30 @@ def show_result(result: result_pb2.TestResult, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     outcome = word(outcome_pb2.Outcome, result.outcome, "OUTCOME_")
     state = word(result_pb2.ResultState, result.state, "RESULT_STATE_")
-    click.echo(f"{result.name}: {outcome}, {state}, revision {result.revision}")
+    click.echo(
+        tr(
+            "{name}: {outcome}, {state}, revision {revision}",
+            name=result.name,
+            outcome=outcome,
+            state=state,
+            revision=result.revision,
+        )
+    )
     lines = {
-        "Person": f"{result.masked_name} {result.masked_number}".strip(),
-        "Item": item_name(result.item),
-        "Sampled": f"{moment(result.sample_time)} in {result.sample_region} {result.sample_site}".strip(),
-        "Reported": moment(result.report_time),
-        "Uploaded": moment(result.upload_time),
-        "At the nation": moment(result.national_receive_time),
-        "Tube": f"{result.tube_code}, {result.pool_size}:1",
-        "Laboratory": f"{result.lab}, {word(lab_pb2.LabStanding, result.lab_standing, 'LAB_STANDING_')}",
-        "From": result.source_node,
+        tr("Person"): f"{result.masked_name} {result.masked_number}".strip(),
+        tr("Item"): item_name(result.item),
+        tr("Sampled"): tr(
+            "{sample_time} in {sample_region} {sample_site}",
+            sample_time=moment(result.sample_time),
+            sample_region=show_region(result.sample_region),
+            sample_site=result.sample_site,
+        ).strip(),
+        tr("Reported"): moment(result.report_time),
+        tr("Uploaded"): moment(result.upload_time),
+        tr("At the nation"): moment(result.national_receive_time),
+        tr("Tube"): f"{result.tube_code}, {result.pool_size}:1",
+        tr("Laboratory"): f"{result.lab}, {word(lab_pb2.LabStanding, result.lab_standing, 'LAB_STANDING_')}",
+        tr("From"): result.source_node,
     }
     for what, text in lines.items():
         if text:

@@ -19,8 +19,10 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 from hutong.exchange.v1.node_pb2 import Node as ExchangeNode
 from hutong.exchange.v1.node_pb2 import SetAsideReason
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
+from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.help import Group
 from hutong_client.cli.options import Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS
@@ -28,7 +30,7 @@ from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
 
 
-@click.group()
+@click.group(cls=Group)
 def uploads() -> None:
     """Show what a node has stored of a laboratory's uploads."""
 
@@ -45,11 +47,22 @@ def get(node: Node, name: str, as_json: bool) -> ExitCode:
         print_json(upload)
         return ExitCode.DONE
     click.echo(
-        f"{upload.name}: accepted {upload.accepted_count:,}, duplicates {upload.duplicate_count:,},"
-        f" rejected {upload.rejected_count:,}"
+        tr(
+            "{name}: accepted {accepted_count:,}, duplicates {duplicate_count:,}, rejected {rejected_count:,}",
+            name=upload.name,
+            accepted_count=upload.accepted_count,
+            duplicate_count=upload.duplicate_count,
+            rejected_count=upload.rejected_count,
+        )
     )
-    click.echo(f"  Tubes committed: {upload.committed_offset:,}")
-    click.echo(f"  From {moment(upload.create_time)} to {moment(upload.update_time)}")
+    click.echo(tr("  Tubes committed: {committed_offset:,}", committed_offset=upload.committed_offset))
+    click.echo(
+        tr(
+            "  From {create_time} to {update_time}",
+            create_time=moment(upload.create_time),
+            update_time=moment(upload.update_time),
+        )
+    )
     return ExitCode.DONE
 
 
@@ -63,9 +76,18 @@ def nodes(node: Node, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"nodes": [as_dict(it) for it in found]})
     elif not found:
-        click.echo("No node replicates to this one.")
+        click.echo(tr("No node replicates to this one."))
     else:
-        columns = ("node", "as of", "last contact", "backlog", "clock ahead", "conflicts", "set aside", "retired")
+        columns = (
+            tr("node"),
+            tr("as of"),
+            tr("last contact"),
+            tr("backlog"),
+            tr("clock ahead"),
+            tr("conflicts"),
+            tr("set aside"),
+            tr("retired"),
+        )
         print_table(columns, map(node_row, found))
     return ExitCode.DONE
 
@@ -117,9 +139,18 @@ def _show(it: ExchangeNode, as_json: bool) -> ExitCode:
     if as_json:
         print_json(it)
     elif it.HasField("retire_time"):
-        click.echo(f"{it.name}: retired since {moment(it.retire_time)}, last contact {moment(it.contact_time)}")
+        click.echo(
+            tr(
+                "{name}: retired since {retire_time}, last contact {contact_time}",
+                name=it.name,
+                retire_time=moment(it.retire_time),
+                contact_time=moment(it.contact_time),
+            )
+        )
     else:
-        click.echo(f"{it.name}: not retired, last contact {moment(it.contact_time)}")
+        click.echo(
+            tr("{name}: not retired, last contact {contact_time}", name=it.name, contact_time=moment(it.contact_time))
+        )
     return ExitCode.DONE
 
 
@@ -135,9 +166,9 @@ def audit_heads(node: Node, name: str, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"audit_heads": [as_dict(it) for it in found]})
     elif not found:
-        click.echo("The node has sent no head.")
+        click.echo(tr("The node has sent no head."))
     else:
-        print_table(("head", "chain", "received"), map(_head_row, found))
+        print_table((tr("head"), tr("chain"), tr("received")), map(_head_row, found))
     return ExitCode.DONE
 
 

@@ -1,0 +1,168 @@
+"""Help texts in the language of the process, laid out by the width of their characters."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import textwrap
+from collections.abc import Iterable
+from typing import Any
+
+import click
+from hutong_texts import ENGLISH, Text, current_language, tr
+from hutong_texts.language import LANGUAGES
+from rich.cells import cell_len
+
+_composed: dict[str, Text] = {}
+
+
+def help_text(template: str, /, **values: Any) -> str:
+    """Return a help text with values. Click keeps only its English, by which the text is found again."""
+    made = Text(template, values)
+    _composed[str(made)] = made
+    return str(made)
+
+
+def translate_help(english: str) -> str:
+    """Return a help text in the language of the process."""
+    return tr(_composed.get(english, english))
+
+
+class Help(click.HelpFormatter):
+    """Layout of helps in which a Chinese character takes two columns."""
+
+    def write_text(self, text: str) -> None:
+        """Write paragraphs, wrapped and indented."""
+        indent = " " * self.current_indent
+        for number, paragraph in enumerate(text.split("\n\n")):
+            if number:
+                self.write("\n")
+            as_is = paragraph.startswith("\b\n")
+            lines = paragraph[2:].splitlines() if as_is else wrap(paragraph, self.width - self.current_indent)
+            self.write("".join(f"{indent}{line}\n" for line in lines))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Write terms with their explanations beside them."""
+        rows = list(rows)
+        column = min(max((cell_len(term) for term, _ in rows), default=0), col_max) + col_spacing
+        for term, explanation in rows:
+            line = f"{'':{self.current_indent}}{term}"
+            lines = wrap(explanation, max(self.width - self.current_indent - column, 10))
+            if lines and cell_len(term) <= column - col_spacing:
+                line += " " * (column - cell_len(term)) + lines.pop(0)
+            self.write(f"{line.rstrip()}\n")
+            self.write("".join(f"{'':{self.current_indent + column}}{rest}\n" for rest in lines))
+
+
+class _Wide(str):
+    """A word for the wrapper, as long as the columns that it takes."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return cell_len(str(self))
+
+
+_CLOSING = "，。；：、）？！”》"
+_OPENING = "（“《"
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Wrapper that may break a line between Chinese characters."""
+
+    def _split(self, text: str) -> list[str]:
+        chunks: list[str] = []
+        for chunk in super()._split(text):
+            piece = ""
+            for character in chunk:
+                wide = cell_len(character) == 2
+                fits = character in _CLOSING or (piece and piece[-1] in _OPENING)
+                if piece and not fits and (wide or cell_len(piece[-1]) == 2):
+                    chunks.append(_Wide(piece))
+                    piece = ""
+                piece += character
+            chunks.append(_Wide(piece))
+        return chunks
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Wrap a paragraph to lines of at most `width` columns."""
+    wrapper = _Wrapper(max(width, 20), break_long_words=False, break_on_hyphens=False)
+    return wrapper.wrap(" ".join(text.split()))
+
+
+class _Context(click.Context):
+    formatter_class = Help
+
+
+class _Translated(click.Command):
+    """A command whose help is in the language of the process. Click keeps the English, by which texts are found."""
+
+    context_class = _Context
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The entry point reads the language before anything is parsed, so every command accepts the option.
+        self.params.append(
+            click.Option(
+                ["--lang"],
+                type=click.Choice([*LANGUAGES]),
+                expose_value=False,
+                help="The language of texts; default: LANGUAGE, then LC_ALL, LC_MESSAGES, LANG.",
+            )
+        )
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write what the command does."""
+        if self.help:
+            with formatter.indentation():
+                formatter.write_paragraph()
+                formatter.write_text(translate_help(inspect.cleandoc(self.help)))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options."""
+        options = (param for param in self.get_params(ctx) if isinstance(param, click.Option))
+        records = (_translated(param).get_help_record(ctx) for param in options)
+        shown = [record for record in records if record is not None]
+        if shown:
+            with formatter.section(tr("Options")):
+                formatter.write_dl(shown)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first sentence of the help."""
+        if current_language() == ENGLISH or not self.help:
+            return super().get_short_help_str(limit)
+        first, _, _ = translate_help(inspect.cleandoc(self.help)).partition("。")
+        return first
+
+
+class Command(_Translated):
+    """A command with an example.
+
+    Args:
+        example: the arguments of a call that the help shows, without "hutong" and the command's own name.
+    """
+
+    def __init__(self, *args: Any, example: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.example = example
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the example below the options."""
+        if self.example:
+            with formatter.section(tr("Example")):
+                formatter.write(f"{'':{formatter.current_indent}}{ctx.command_path} {self.example}\n")
+
+
+class Group(_Translated, click.Group):
+    """A group of commands."""
+
+
+def _translated(param: click.Option) -> click.Option:
+    if not param.help:
+        return param
+    shown = copy.copy(param)
+    shown.help = tr("Show this message and exit.") if param.name == "help" else translate_help(param.help)
+    return shown

@@ -1,0 +1,13 @@
+"""Texts for people and their Chinese: what the services, the library and the command say.
+
+The English template of a text is its key in the catalogue, `locale/zh_CN/LC_MESSAGES/hutong.po`. The values of a text
+are kept beside its template, so that a text can be written in another language after it was made.
+"""
+
+from __future__ import annotations
+
+from hutong_texts.catalogue import CHINESE, ENGLISH, translate
+from hutong_texts.language import current_language, speaking, tr
+from hutong_texts.text import Text, english, join
+
+__all__ = ["CHINESE", "ENGLISH", "Text", "current_language", "english", "join", "speaking", "tr", "translate"]
