@@ -39,8 +39,8 @@ from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notification_stream import NotificationStream
-from services.results.exchange.downstream.notifications import notify_nodes
+from services.results.exchange.downstream.notifications.notifications import notify_nodes
+from services.results.exchange.downstream.notifications.stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
