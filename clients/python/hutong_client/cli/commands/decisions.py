@@ -22,7 +22,7 @@ from hutong_client.cli.commands.verify import policy_titles
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import explain
 from hutong_client.cli.help import Group, help_text
-from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.options import LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
@@ -109,14 +109,16 @@ def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode
 
 
 @decisions.command(cls=NodeCommand, example="--region 410000 --kind other-person")
-@click.option("--region", default="", help="Only shown in this region and below, GB/T 2260. A county has none.")
+@click.option(
+    "--region", type=REGION, default="", help="Only shown in this region and below, GB/T 2260. A county has none."
+)
 @click.option(
     "--kind", "kinds", type=KIND, multiple=True, help=help_text("Only with one of these flags: {words}.", words=KIND)
 )
-@click.option("--lab", default="", help="Only of this laboratory, labs/{uscc}.")
+@click.option("--lab", type=LAB, help="Only reports of this laboratory.")
 @json_option
 @click.pass_obj
-def flags(node: Node, region: str, kinds: Sequence[int], lab: str, as_json: bool) -> ExitCode:
+def flags(node: Node, region: str, kinds: Sequence[int], lab: str | None, as_json: bool) -> ExitCode:
     """List reports shown as evidence that ought to be examined, newest first. A flag is no reason to refuse anyone."""
     request = ListEvidenceFlagsRequest(
         region=region, lab=lab, kinds=[EvidenceFlagKind.ValueType(kind) for kind in kinds]

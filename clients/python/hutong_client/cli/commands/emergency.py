@@ -128,18 +128,20 @@ def _show(grant: EmergencyGrant, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"emergency_grant": as_dict(grant)})
     else:
-        is_open = grant.state == EmergencyGrantState.EMERGENCY_GRANT_STATE_OPEN
-        until = tr(" until {expire_time}", expire_time=moment(grant.expire_time)) if is_open else ""
-        click.echo(
-            tr(
-                "{name}: {grant}{until}, {approved_count:,} changes approved",
-                name=grant.name,
-                grant=_state(grant),
-                until=until,
-                approved_count=grant.approved_count,
-            )
-        )
+        click.echo(describe_grant(grant))
     return ExitCode.DONE
+
+
+def describe_grant(grant: EmergencyGrant) -> str:
+    """Describe a grant in one line: its state, until when it is open, and what was approved under it."""
+    is_open = grant.state == EmergencyGrantState.EMERGENCY_GRANT_STATE_OPEN
+    return tr(
+        "{name}: {grant}{until}, {approved_count:,} changes approved",
+        name=grant.name,
+        grant=_state(grant),
+        until=tr(" until {expire_time}", expire_time=moment(grant.expire_time)) if is_open else "",
+        approved_count=grant.approved_count,
+    )
 
 
 def _state(grant: EmergencyGrant) -> str:
