@@ -22,7 +22,8 @@ from hutong_texts import tr
 
 from hutong_client.cli.options import PURPOSE, read_instant
 from hutong_client.formatting import SHANGHAI
-from hutong_client.tables.columns import ALIASES, TIME_OF_DAY, Vocabulary
+from hutong_client.tables.columns.header import TIME_OF_DAY
+from hutong_client.tables.columns.vocabulary import ALIASES, Vocabulary
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table

@@ -130,7 +130,15 @@ def flags(node: Node, region: str, kinds: Sequence[int], lab: str | None, as_jso
         print_json({"evidence_flags": [as_dict(flag) for flag in found]})
         return ExitCode.DONE
     rows = [
-        (flag.show_date, show_region(flag.region), flag.lab, flag.report_number, _kinds(flag), flag.decision, flag.other_decision)
+        (
+            flag.show_date,
+            show_region(flag.region),
+            flag.lab,
+            flag.report_number,
+            _kinds(flag),
+            flag.decision,
+            flag.other_decision,
+        )
         for flag in found
     ]
     print_table(_FLAG_COLUMNS, rows)

@@ -111,7 +111,15 @@ def list_grants(node: Node, include_reviewed: bool, as_json: bool) -> ExitCode:
         click.echo(tr("No grant is open or waits for a review."))
     else:
         rows = [
-            (it.name, it.holder, show_region(it.region), _state(it), moment(it.expire_time), f"{it.approved_count:,}", it.reason)
+            (
+                it.name,
+                it.holder,
+                show_region(it.region),
+                _state(it),
+                moment(it.expire_time),
+                f"{it.approved_count:,}",
+                it.reason,
+            )
             for it in found
         ]
         print_table(

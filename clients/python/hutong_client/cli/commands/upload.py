@@ -32,7 +32,8 @@ from hutong_client.cli.uploads.source import Source, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
-from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
+from hutong_client.tables.columns.header import list_unknown, name_columns
+from hutong_client.tables.columns.vocabulary import RESULTS
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rejected.rejects import NotFree

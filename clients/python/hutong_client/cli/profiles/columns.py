@@ -9,7 +9,7 @@ from typing import Any
 import click
 from hutong_texts import tr
 
-from hutong_client.tables.columns import ALIASES, IGNORED, RESULTS, Vocabulary
+from hutong_client.tables.columns.vocabulary import ALIASES, IGNORED, RESULTS, Vocabulary
 
 
 class ColumnOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
