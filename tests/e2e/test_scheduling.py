@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.examples.node import Node
+from tests.support.client.forked_node import forked_node
 
 
 def _may_be_chosen() -> bool:
@@ -22,11 +22,13 @@ def _may_be_chosen() -> bool:
 
 
 @pytest.mark.skipif(not _may_be_chosen(), reason="the system has no scheduling policies, or lets nobody choose one")
-def test_verification_is_not_cut_short_by_its_own_threads_and_results_is_woken_at_once(empty_node: Node) -> None:
+def test_verification_is_not_cut_short_by_its_own_threads_and_results_is_woken_at_once(tmp_path: Path) -> None:
     """Every thread of Verification waits its turn, those that gRPC has made too; none of the others' does."""
-    for service, policy in (("verification", os.SCHED_BATCH), ("results", os.SCHED_OTHER), ("policy", os.SCHED_OTHER)):
-        found = set()
-        for task in Path(f"/proc/{empty_node.pids()[service]}/task").iterdir():
-            with contextlib.suppress(ProcessLookupError):
-                found.add(os.sched_getscheduler(int(task.name)))
-        assert found == {policy}
+    policies = {"verification": os.SCHED_BATCH, "results": os.SCHED_OTHER, "policy": os.SCHED_OTHER}
+    with forked_node(tmp_path / "node", list(policies)) as node:
+        for service, policy in policies.items():
+            found = set()
+            for task in Path(f"/proc/{node.pids()[service]}/task").iterdir():
+                with contextlib.suppress(ProcessLookupError):
+                    found.add(os.sched_getscheduler(int(task.name)))
+            assert found == {policy}

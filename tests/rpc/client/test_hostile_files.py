@@ -352,7 +352,7 @@ def test_every_rejection_is_in_plain_words(node: Node, tmp_path: Path, first: in
     cases = {
         "tube_code": ("T" * 65, "1 to 64 characters"),
         "report_no": ("R/1", "without spaces, / or @"),
-        "sample_region": ("吉林", "six digits"),
+        "sample_region": ("长白山下", "six digits"),
         "card_no": ("身份证", "as it is printed"),
         "name": ("赵" * 200, "at most 128"),
         "pool_size": ("21", "1 to 20"),
