@@ -1,10 +1,10 @@
-"""Wiring of the Results service. Only this module imports from all of its packages."""
+"""Wiring of the Results service. Only this module and `stores` import from all of its packages."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
@@ -28,24 +28,17 @@ from services.domain.instant import DAY, HOUR
 from services.domain.names import parse_lab
 from services.domain.region import NATION
 from services.domain.subject import Pepper
-from services.results.changelog.log import ChangeLog
 from services.results.corrections.approval import RecallApprovals
 from services.results.corrections.servicer import ResultsAdminServicer
-from services.results.corrections.store import CorrectionStore
 from services.results.documents.approval import UnlinkApprovals
 from services.results.documents.servicer import DocumentLinkServicer
-from services.results.documents.store import DocumentStore
-from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.freshness import NodeRegistry
-from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notification_stream import NotificationStream
-from services.results.exchange.downstream.notifications import notify_nodes
+from services.results.exchange.downstream.notifications.stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
-from services.results.exchange.homes.register import record_homes
 from services.results.exchange.servicer import ExchangeServicer, InternalAuditServicer
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
@@ -53,32 +46,25 @@ from services.results.exchange.upstream.store import UpstreamStore
 from services.results.idempotency import requests
 from services.results.imports.importer import Importer
 from services.results.imports.servicer import ImportServicer
-from services.results.labs.cache import LabCache
 from services.results.labs.queries import fill_normal_names
 from services.results.labs.servicer import LabServicer
-from services.results.labs.store import LabStore
 from services.results.limits import ResultsLimits
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.servicer import InternalLookupServicer, ResultsServicer
-from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
-from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
 from services.results.missing_reports.servicer import MissingReportServicer
-from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.records.tables import pepper_marks
 from services.results.schema import audit as audit_tables
 from services.results.schema import emergency_grants, pending_changes
+from services.results.stores import Stores
 from services.results.timeliness.servicer import TimelinessServicer
-from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
 from services.results.upload.dry_run import DryRunBudget
 from services.results.upload.quotas import Limits, Quotas
 from services.results.upload.servicer import UploadServicer
-from services.results.upload.store import UploadStore
 from services.results.upload.stream import UploadReceiver
 from services.results.upload.workers import ValidationPool, WorkerContext
-from services.results.watch.store import WatchStore
 from services.results.watch.tail import ChangeTail
 from services.results.watch.watch import Watch
 from services.runtime.audit import AuditTrail
@@ -88,56 +74,10 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.page_tokens import PageTokens
 from services.runtime.server.access.permits import Owner
 from services.runtime.server.service import Drain, Registration, Service
-from services.storage.engine import Database
 from services.storage.errors import UnusableDatabase
-from services.storage.idempotency import IdempotentWriter
 from services.storage.migrate import open_migrated
 from services.storage.pepper_marks import checking_pepper
 from services.storage.process_lock import try_sqlite_process_lock
-
-
-class Stores:
-    """The stores of the Results service on one database. They share one change log.
-
-    `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
-    `joined` says that the node replicates to the nation.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        clock: Clock,
-        secrets: Sequence[bytes],
-        node: str = "",
-        *,
-        joined: bool = False,
-        timing: ResultsTiming | None = None,
-        limits: ResultsLimits | None = None,
-    ) -> None:
-        self.database = database
-        self.timing = timing or ResultsTiming()
-        self.limits = limits = limits or ResultsLimits()
-        at_nation = node == NATION
-        self.change_log = ChangeLog(
-            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
-        )
-        self.writer = writer = IdempotentWriter(database, requests, secrets)
-        self.lab_cache = cache = LabCache()
-        self.partitions = PartitionMaintainer(database, clock, self.timing)
-        self.router: MissingReportRouter
-        self.router = (
-            NationRouter(self.change_log, limits)
-            if at_nation
-            else UpwardRouter(self.change_log, limits, has_upstream=joined)
-        )
-        self.applier = ChangeApplier(self.change_log, self.router)
-        self.labs = LabStore(database, writer, self.change_log, cache)
-        self.documents = DocumentStore(database, writer, self.change_log, node)
-        self.timeliness = TimelinessStore(database)
-        self.uploads = UploadStore(database, self.change_log, self.partitions, node)
-        self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
-        self.watch = WatchStore(database, cache)
-        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)
 
 
 async def open_results(

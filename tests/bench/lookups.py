@@ -27,8 +27,8 @@ from services.domain.subject import Pepper
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.subjects import find_newest
-from services.results.main import Stores
 from services.results.records.partitions import make_partitions, months_of
+from services.results.stores import Stores
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.bench.measure import Measurement

@@ -37,6 +37,7 @@ RECIPES = {
     "soak-model": "tests/unit/policy/rules/test_resolution.py",
     "soak-protocol": "tests/tools/test_exchange_model.py",
     "stubs": "make protos-fresh openapi-fresh check-go check-typescript",
+    "texts": "tests/contract/test_texts.py",
     "vulnerabilities": "tests/contract/test_supply.py",
     "wheel": "tests/contract/test_wheel.py",
 }

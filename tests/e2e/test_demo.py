@@ -31,9 +31,9 @@ def is_served(address: str) -> bool:
         return probe.connect_ex((host, int(port))) == 0
 
 
-def shown_in(name: str) -> list[str]:
-    """The lines of the demo that a README shows, each up to its ellipsis."""
-    return [line.removesuffix("...") for line in block(name, "console", "$ make demo").splitlines()[1:]]
+def lines_of(shown: str) -> list[str]:
+    """Return the lines of the demo that a page shows, each up to its ellipsis."""
+    return [line.removesuffix("...") for line in shown.splitlines()[1:]]
 
 
 NAMES = re.compile(
@@ -67,7 +67,7 @@ def test_demo_tells_its_story() -> None:
     ):
         assert word in done.stdout
     assert "accepted 20000" in done.stdout
-    assert [line for line in shown_in("README.md") if line not in done.stdout] == []
+    assert [line for line in lines_of(block("README.md", "console", "$ make demo")) if line not in done.stdout] == []
     addresses = re.findall(r"127\.0\.0\.1:\d+", done.stdout)
     assert len(set(addresses)) == 3
     assert not any(map(is_served, addresses))
@@ -139,7 +139,8 @@ def test_demo_stays_in_chinese_and_can_be_played_again(tmp_path: Path, capsys: p
     with staying(tmp_path, addresses) as (process, told):
         assert "接收20000，重复20，" in told
         assert (tmp_path / ".hutong/results.db").exists()
-        assert [line for line in shown_in("README.zh-CN.md") if line not in told] == []
+        shown = block("README.zh-CN.md", "console", "$ make demo")
+        assert [line for line in lines_of(shown) if line not in told] == []
         assert find_english(told) == []
         run_invitation(told, addresses)
         play(Node(tmp_path / ".hutong", addresses), tmp_path)

@@ -44,6 +44,19 @@ def test_hutong_example_runs(empty_node: Node) -> None:
     assert "NO_POLICY_IN_FORCE" in done.stdout
 
 
+def test_chinese_example_runs(empty_node: Node) -> None:
+    """The Chinese page has the same example and the same call, and its command takes Chinese words."""
+    assert block("README.zh-CN.md", "python") == block("README.md", "python")
+    command, _, call = block("README.zh-CN.md", "sh", "hutong verify").partition("\n")
+    assert call == block("README.md", "sh", "hutong verify").partition("\n")[2]
+    (number,) = re.findall(r"# 输入 (\d+)", command)
+    arguments = [*shlex.split(command, comments=True), "--lang", "zh"]
+    assert number not in arguments
+    done = run(arguments, env=environment(empty_node), given=f"{number}\n", timeout=60)
+    assert done.returncode == 5, done.stdout + done.stderr
+    assert "无法判定，没有有效的政策" in done.stdout
+
+
 @pytest.mark.skipif(
     shutil.which("grpcurl") is None, reason="grpcurl is not here; make .tools/grpcurl builds it with Go"
 )

@@ -11,7 +11,7 @@ from services.domain.region import NATION
 from services.results.changelog.log import pack_reports
 from services.results.documents.store import list_links
 from services.results.exchange.downstream.nodes import list_nodes, open_log
-from services.results.exchange.downstream.notifications import (
+from services.results.exchange.downstream.notifications.notifications import (
     has_subscriptions,
     newest_numbers,
     open_watch,

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 
 from hutong_texts import Text, english, join
 
 from services.domain.errors import FailedPrecondition, HutongError, InvalidArgument, PermissionDenied, Violation
 from services.domain.instant import HOUR, MINUTE, Instant, Span, format_instant
 from services.domain.names import describe_item
-from services.domain.region import NATION, ancestry, is_region, within
-from services.policy.model import FloorOverride, Requirement, Revision, ShortestWindow
-from services.policy.rules.floors import (
-    BASIS,
-    CHANNELS,
-    LIFT,
-    REPORT_TIME,
-    find_replaced,
-    share_purposes,
-    share_subjects,
-)
+from services.domain.region import NATION, ancestry, within
+from services.policy.model import FloorOverride, Revision, ShortestWindow
+from services.policy.rules.faults import ASKED, ends_too_soon, find_faults
+from services.policy.rules.floors import BASIS, CHANNELS, LIFT, find_replaced, share_purposes, share_subjects
 from services.policy.rules.resolve import PolicyBook, Segment, are_on_one_way, series_segments
 
 RETROACTIVE_TOLERANCE: Span = 5 * MINUTE
 """How far in the past a policy may begin without a reason. A caller that writes "now" has this time to send it."""
-
-
-_ASKED = "policy.test_required"
-"""The field of a required result in a publication."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,84 +27,6 @@ class Publication:
     revision: Revision
     jurisdiction: str
     now: Instant
-
-
-def find_faults(revision: Revision) -> list[Violation]:
-    """Return the faults of a policy that do not depend on other policies."""
-    faults = []
-    requirement = revision.requirement
-    if not is_region(revision.region):
-        faults.append(Violation("policy.name", "REGION_UNKNOWN", english("the region is not one of GB/T 2260")))
-    if _ends_too_soon(revision):
-        faults.append(
-            Violation("policy.effective_end_time", "INVALID_FIELD", english("must be after effective_start_time"))
-        )
-    if not _is_day(revision.source.issue_date):
-        faults.append(Violation("policy.source.issue_date", "INVALID_FIELD", english("is not a day of the calendar")))
-    for length, field in _lengths(requirement):
-        if length == 0:
-            text = english("must be at least a microsecond")
-            faults.append(Violation(f"{_ASKED}.{field}", "INVALID_FIELD", text))
-    if requirement.is_test:
-        faults += _find_window_faults(requirement, floor=revision.floor)
-        faults += _find_item_faults(requirement, floor=revision.floor)
-    return faults
-
-
-def _lengths(requirement: Requirement) -> Iterator[tuple[Span | None, str]]:
-    """Yield each length in time that a requirement may state, and its field."""
-    yield requirement.window.duration, "window.duration"
-    yield requirement.sampling_proof, "sampling_proof_window"
-    if requirement.shortest is not None:
-        yield requirement.shortest.duration, "shortest_window.duration"
-    yield requirement.adverse_window, "adverse_window"
-    for index, one in enumerate(requirement.accepted):
-        if one.window is not None:
-            yield one.window.duration, f"accepted[{index}].window.duration"
-
-
-def _find_window_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
-    """Yield the faults in the windows of a policy that requires a result. Floors have rules of their own."""
-    has_length = requirement.window.has_length
-    if floor and has_length:
-        text = english(
-            "a floor has no length: the hours are each place's own; how long at least is its shortest_window"
-        )
-        yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)
-    if floor and requirement.window.basis not in (0, REPORT_TIME):
-        text = english(
-            "a floor counts from the report or leaves the basis open: another basis could shorten what places give"
-        )
-        yield Violation(f"{_ASKED}.window.basis", "INVALID_FIELD", text)
-    if floor and requirement.sampling_proof is not None:
-        text = english("a floor states none: whether a sampling record counts, and how long, is each place's own")
-        yield Violation(f"{_ASKED}.sampling_proof_window", "INVALID_FIELD", text)
-    if not floor and not has_length:
-        text = english("needs a duration or calendar_days; only a floor has none")
-        yield Violation(f"{_ASKED}.window.length", "INVALID_FIELD", text)
-    if not floor and requirement.shortest is not None:
-        text = english("only a floor has one: how long a result counts here is said by the window")
-        yield Violation(f"{_ASKED}.shortest_window", "INVALID_FIELD", text)
-
-
-def _find_item_faults(requirement: Requirement, *, floor: bool) -> Iterator[Violation]:
-    """Yield the faults in the items of a policy that requires a result."""
-    if floor:
-        stated = {
-            "accepted": requirement.accepted,
-            "adverse_items": requirement.adverse_items,
-            "adverse_window": requirement.adverse_window is not None,
-        }
-        for field in (field for field, value in stated.items() if value):
-            text = english(
-                "a floor states no items: which test satisfies and which stands against the person is each place's own"
-            )
-            yield Violation(f"{_ASKED}.{field}", "INVALID_FIELD", text)
-        return
-    for index, one in enumerate(requirement.accepted):
-        if one.window is not None and not one.window.has_length:
-            text = english("needs a duration or calendar_days; without a window of its own the item has the policy's")
-            yield Violation(f"{_ASKED}.accepted[{index}].window.length", "INVALID_FIELD", text)
 
 
 def check_publication(publication: Publication, book: PolicyBook, broken_rules: Sequence[Violation] = ()) -> None:
@@ -137,7 +47,7 @@ def check_publication(publication: Publication, book: PolicyBook, broken_rules: 
     faults = [*broken_rules, *_beyond(broken_rules, find_faults(revision))]
     foreign = _find_foreign(revision.region, publication.jurisdiction, "policy.name")
     # An end before the start is a fault. The other faults are found as if the policy had no end.
-    lived = replace(revision, end=None) if _ends_too_soon(revision) else revision
+    lived = replace(revision, end=None) if ends_too_soon(revision) else revision
     segments = new_segments(lived, book)
     breaches = list(_find_floor_breaches(lived, book))
     ties = list(_find_ties(lived, segments, book))
@@ -255,7 +165,7 @@ def _breached_field(override: FloorOverride, revision: Revision) -> str:
     if not override.item:
         return f"policy.{override.field}"
     items = [describe_item(one.item) for one in revision.requirement.accepted]
-    return f"policy.{override.field}".replace(_ASKED, f"{_ASKED}.accepted[{items.index(override.item)}]", 1)
+    return f"policy.{override.field}".replace(ASKED, f"{ASKED}.accepted[{items.index(override.item)}]", 1)
 
 
 def _what_floor_says(override: FloorOverride) -> Text:
@@ -337,18 +247,6 @@ def _cite(floor: Revision) -> str:
     """Return the name of a floor's revision, with its document if that is known."""
     document = floor.source.document_number or floor.source.title
     return f"{floor.name} ({document})" if document else floor.name
-
-
-def _ends_too_soon(revision: Revision) -> bool:
-    return revision.end is not None and revision.end <= revision.start
-
-
-def _is_day(text: str) -> bool:
-    """Return whether a text is empty or a day of the calendar."""
-    try:
-        return not text or date.fromisoformat(text).isoformat() == text
-    except ValueError:
-        return False
 
 
 def _ties(one: Revision, other: Revision) -> bool:

@@ -9,7 +9,6 @@ from typing import NamedTuple, TypeVar
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import (
-    PolicyImpact,
     PublishPolicyRequest,
     PublishPolicyResponse,
     WithdrawPolicyRequest,
@@ -20,29 +19,15 @@ from sqlalchemy import Connection
 
 from services.approval.approvals import Decide
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
-from services.domain.instant import Instant, from_timestamp
+from services.domain.instant import Instant
 from services.domain.names import parse_policy
 from services.policy.changes import insert_revision, newest_position, write_withdrawal
-from services.policy.convert import (
-    Statement,
-    answer_to_proto,
-    bare_statement,
-    overrides_to_proto,
-    revision_from_proto,
-    revision_to_proto,
-)
-from services.policy.model import FloorOverride, Revision
-from services.policy.rules.guards import (
-    Publication,
-    check_jurisdiction,
-    check_publication,
-    check_withdrawal,
-    find_overridden,
-)
-from services.policy.rules.impact import Change, find_changes
+from services.policy.convert import Statement, bare_statement, revision_from_proto
+from services.policy.model import Revision
+from services.policy.rules.guards import Publication, check_jurisdiction, check_publication, check_withdrawal
 from services.policy.rules.overtaken import require_unchanged
 from services.policy.rules.resolve import PolicyBook
-from services.policy.rules.restored import find_restored
+from services.policy.serving.answers import Checked, publication_answer, withdrawal_answer
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.store import PolicyStore
 from services.runtime.call import current_actor, may_see_actors
@@ -57,8 +42,6 @@ END = "policy.effective_end_time"
 _NEEDED = {"policy.name", "policy.effective_start_time"}
 NOT_HASHED = "none"
 """Stands for the content hash of a policy that breaks rules and is refused without being hashed."""
-MAX_LISTED = 500
-"""The most impacts or overrides in an answer. An impact takes about a kilobyte; a message may take four million."""
 
 
 class Draft(NamedTuple):
@@ -78,13 +61,6 @@ class Actor(NamedTuple):
 
     name: str | None
     may_see: bool
-
-
-class Checked(NamedTuple):
-    """The revision in the answer to a publication, and whether it is new or published already."""
-
-    revision: Revision
-    is_new: bool
 
 
 class PolicyPublisher:
@@ -157,13 +133,13 @@ class PolicyPublisher:
             insert_revision(connection, checked.revision, draft.statement, now)
         if approve is not None:
             approve(connection)
-        response = _answer(draft.request, checked, book, with_actors=by.may_see)
+        response = publication_answer(draft.request, checked, book, with_actors=by.may_see)
         return self._with_token(connection, response)
 
     def _validate(self, draft: Draft) -> tuple[PublishPolicyResponse, bool]:
         book = self._cache.book
         checked = self._check(draft, book, self._clock.now())
-        return _answer(draft.request, checked, book), checked.is_new
+        return publication_answer(draft.request, checked, book), checked.is_new
 
     def _parse_withdrawable(self, request: WithdrawPolicyRequest) -> tuple[str, str, int]:
         """Return region, policy id and number of the revision to withdraw, which must be this node's to withdraw."""
@@ -190,14 +166,14 @@ class PolicyPublisher:
         write_withdrawal(connection, withdrawn, now)
         if approve is not None:
             approve(connection)
-        response = _withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
+        response = withdrawal_answer(request, withdrawn, book, now, with_actors=by.may_see)
         return self._with_token(connection, response)
 
     def _validate_withdrawal(
         self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
     ) -> WithdrawPolicyResponse:
         book, now = self._cache.book, self._clock.now()
-        return _withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
+        return withdrawal_answer(request, _withdraw(request, named, book, now), book, now)
 
     def _check(self, draft: Draft, book: PolicyBook, now: Instant) -> Checked:
         """Return the revision to publish, or the published revision with the same start and content.
@@ -269,58 +245,6 @@ def _withdraw(request: WithdrawPolicyRequest, named: tuple[str, str, int], book:
     return replace(found, withdraw_time=now, withdraw_reason=request.reason)
 
 
-def _withdrawal_answer(
-    request: WithdrawPolicyRequest,
-    withdrawn: Revision,
-    book: PolicyBook,
-    now: Instant,
-    *,
-    with_actors: bool = False,
-) -> WithdrawPolicyResponse:
-    """Return the answer to a withdrawal: the revision, and what it changes in the book."""
-    response = WithdrawPolicyResponse(policy=revision_to_proto(withdrawn, with_actors=with_actors))
-    after = book.with_revisions([withdrawn])
-    _put_restored(response, find_restored(withdrawn, book, after, now))
-    _put_impacts(request, response, withdrawn, book, after)
-    return response
-
-
-def _answer(
-    request: PublishPolicyRequest, checked: Checked, book: PolicyBook, *, with_actors: bool = False
-) -> PublishPolicyResponse:
-    """Return the answer to a publication: the revision, and what it changes in the book."""
-    revision = checked.revision
-    response = PublishPolicyResponse(policy=revision_to_proto(revision, with_actors=with_actors))
-    after = book.with_revisions([revision]) if checked.is_new else book
-    if checked.is_new:
-        overridden = find_overridden(revision, book)
-        response.override_count = len(overridden)
-        response.overrides.extend(overrides_to_proto(overridden[:MAX_LISTED]))
-        _put_restored(response, find_restored(revision, book, after))
-    _put_impacts(request, response, revision, book, after)
-    return response
-
-
-def _put_restored(response: R, restored: Sequence[FloorOverride]) -> None:
-    response.restored_count = len(restored)
-    response.restored.extend(overrides_to_proto(restored[:MAX_LISTED]))
-
-
-def _put_impacts(
-    request: PublishPolicyRequest | WithdrawPolicyRequest,
-    response: R,
-    revision: Revision,
-    before: PolicyBook,
-    after: PolicyBook,
-) -> None:
-    """Add the answers that change at the request's impact time, if it has one."""
-    if request.HasField("impact_time"):
-        at = from_timestamp(request.impact_time)
-        changes = list(find_changes(revision, before, after, at))
-        response.impact_count = len(changes)
-        response.impacts.extend(_impact(change, before, after, at) for change in changes[:MAX_LISTED])
-
-
 def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
     """Return a fault for each time or duration with impossible nanos, which protobuf can encode and JSON cannot."""
     asked = policy.test_required
@@ -339,14 +263,3 @@ def _find_fractions(policy: policy_pb2.Policy) -> list[Violation]:
         for field, nanos in fractions.items()
         if not 0 <= nanos < 1_000_000_000
     ]
-
-
-def _impact(change: Change, before: PolicyBook, after: PolicyBook, at: Instant) -> PolicyImpact:
-    question = (change.region, change.purpose, change.origin, at)
-    return PolicyImpact(
-        region=change.region,
-        purpose=change.purpose,  # type: ignore[arg-type]
-        origin=change.origin,  # type: ignore[arg-type]
-        before=answer_to_proto(before.resolve_class(*question)),
-        after=answer_to_proto(after.resolve_class(*question)),
-    )

@@ -37,7 +37,7 @@ from services.domain.subject import mask_free_text
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.audit_heads import HeadPosition
 from services.results.exchange.downstream.node_convert import node_to_proto
-from services.results.exchange.downstream.notification_stream import NotificationStream
+from services.results.exchange.downstream.notifications.stream import NotificationStream
 from services.results.exchange.downstream.receiver import ReplicationReceiver
 from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupColumnsRequest, BatchLookupColumnsResponse
 from hutong.results.internal.v1.lookup_columns_pb2 import LookupColumns
-from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
 from hutong.results.v1.results_service_pb2 import (
     BatchLookupLatestRequest,
     BatchLookupLatestResponse,
@@ -20,15 +19,12 @@ from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, Violation
 from services.domain.instant import Instant, set_timestamp
-from services.domain.names import DEFAULT_ITEM, format_node, parse_items
-from services.domain.region import NATION
-from services.domain.subject import Pepper, holds_resident_number, mask_number
-from services.results.fields import document_from_proto
+from services.domain.names import format_node
+from services.domain.subject import Pepper
 from services.results.labs.model import NOT_AUTHORIZED
 from services.results.lookup.claims import find_claim, reports_to_find
 from services.results.lookup.columns import fill_columns
 from services.results.lookup.convert import (
-    claims_from_proto,
     fill_claim,
     fill_not_asked,
     fill_source,
@@ -37,103 +33,23 @@ from services.results.lookup.convert import (
     with_mask,
 )
 from services.results.lookup.fitting import find_claimed, fitting
-from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectQuestion
-from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost, not_fresh
-from services.results.lookup.pick import DEFAULT_LIMIT, LatestResults, pick_latest
+from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch
+from services.results.lookup.nationwide import LookupResult, NationwideLookup, lost
+from services.results.lookup.pick import LatestResults, pick_latest
+from services.results.lookup.question import Question
 from services.results.lookup.store import LookupStore
 from services.results.missing_reports.queue import MissingReportQueue
 from services.results.records.convert import fill_result
 from services.results.records.model import StoredResult
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
-from services.runtime.consistency import LogPosition, decode_token, read_token
+from services.runtime.consistency import LogPosition, read_token
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 
 if TYPE_CHECKING:
     from services.results.labs.model import Standing
-
-
-NOTHING = "*"
-"""The text that other nodes get in place of a number or name with a resident identity number. It matches nothing."""
-
-
-class _Question:
-    """One decoded look-up. `given_keys` are the subject keys of a request without a document, or empty.
-
-    Raises:
-        InvalidArgument: a field is invalid.
-        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so this service never meets it.
-    """
-
-    __slots__ = (
-        "claims",
-        "items",
-        "leaves_out_nation",
-        "limit",
-        "masked_number",
-        "name_hashes",
-        "nationwide",
-        "other_key",
-        "own_position",
-        "subject_key",
-        "token",
-    )
-
-    def __init__(
-        self,
-        request: LookupLatestRequest,
-        pepper: Pepper,
-        jurisdiction: str,
-        given_keys: tuple[bytes, bytes] = (b"", b""),
-        *,
-        compares_name: bool = False,
-    ) -> None:
-        # A token of another node needs the nation, which knows what other nodes have committed.
-        commit = decode_token(request.at_least_as_fresh)
-        if commit is not None and commit.service != "results":
-            raise not_fresh(format_node(jurisdiction))
-        elsewhere = commit is not None and commit.region != jurisdiction
-        self.own_position = None if commit is None or elsewhere else commit.position
-        self.token = request.at_least_as_fresh if elsewhere else ""
-        self.limit = request.limit or DEFAULT_LIMIT
-        self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
-        self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
-        # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
-        self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
-        # Hashes of the name under both key versions; none if any name fits.
-        self.name_hashes: Sequence[bytes] = ()
-        self.masked_number = ""
-        self.other_key: bytes | None
-        if given_keys[0]:
-            self.subject_key, self.other_key = given_keys[0], given_keys[1] or None
-        else:
-            document = document_from_proto(request.document)
-            self.subject_key = pepper.subject_key(document)
-            self.other_key = pepper.other_key(document)
-            if compares_name:
-                self.name_hashes = pepper.name_hashes(request.document.name)
-            if self.nationwide:
-                # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
-                self.masked_number = mask_number(document.number)
-        self.claims = claims_from_proto(request.claimed_reports)
-
-    @property
-    def keys(self) -> tuple[bytes, bytes | None]:
-        """The document's keys under each key version."""
-        return self.subject_key, self.other_key
-
-    def of_subject(self) -> SubjectQuestion:
-        """Return the question as it is sent to other nodes, without the document."""
-        claims = tuple(
-            claim._replace(
-                report_number=NOTHING if holds_resident_number(claim.report_number) else claim.report_number,
-                lab_name=NOTHING if holds_resident_number(claim.lab_name) else claim.lab_name,
-            )
-            for claim in self.claims
-        )
-        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items, self.other_key)
 
 
 class LookupHandler:
@@ -155,11 +71,11 @@ class LookupHandler:
         self._node = format_node(jurisdiction)
         self._clock = clock
         self._nationwide = nationwide
-        self._coalescer: Coalescer[_Question, LookupLatestResponse] = Coalescer(self._answer)
+        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer)
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
-        question = _Question(request, self._pepper, self._jurisdiction)
+        question = Question(request, self._pepper, self._jurisdiction)
         if question.own_position is not None and await self._store.find_lost({question.own_position}):
             raise lost(self._node)
         if not question.nationwide:
@@ -192,16 +108,16 @@ class LookupHandler:
         """Fill an empty response. Answers to local look-ups without claimed reports go into `columns`, if given."""
         lost_positions = await self._find_lost(batch.requests)
         keys = subject_keys_from_proto(batch)
-        plain: list[_Question] = []
-        local: list[tuple[_Question, LookupLatestItem]] = []
-        nationwide: list[tuple[_Question, LookupLatestItem]] = []
+        plain: list[Question] = []
+        local: list[tuple[Question, LookupLatestItem]] = []
+        nationwide: list[tuple[Question, LookupLatestItem]] = []
         item_indexes: list[int] = []
         compares_name = columns is not None
         for index, (request, fault, key) in enumerate(zip(batch.requests, check_each(batch), keys, strict=True)):
             try:
                 if fault is not None and not (key[0] and {one.field for one in fault.violations} == {"document"}):
                     raise fault
-                question = _Question(request, self._pepper, self._jurisdiction, key, compares_name=compares_name)
+                question = Question(request, self._pepper, self._jurisdiction, key, compares_name=compares_name)
                 if question.own_position in lost_positions:
                     raise lost(self._node)
             except HutongError as error:
@@ -241,15 +157,15 @@ class LookupHandler:
         own = {commit.position for commit in commits if commit is not None and commit[:2] == ours}
         return await self._store.find_lost(own) if own else ()
 
-    async def _answer(self, questions: list[_Question]) -> list[LookupLatestResponse]:
+    async def _answer(self, questions: list[Question]) -> list[LookupLatestResponse]:
         responses = [LookupLatestResponse() for _ in questions]
         await self._fill((), questions, responses, None)
         return responses
 
     async def _fill(
         self,
-        plain: Sequence[_Question],
-        questions: Sequence[_Question],
+        plain: Sequence[Question],
+        questions: Sequence[Question],
         responses: Sequence[LookupLatestResponse],
         columns: LookupColumns | None,
     ) -> None:
@@ -288,7 +204,7 @@ class LookupHandler:
             own = [RemoteMatch(result, standing_of(result)) for result in results] if question.claims else []
             self._fill_claims(question, response, subject_keys, matches, (), own, now)
 
-    def _fill_nationwide(self, question: _Question, response: LookupLatestResponse, answer: LookupResult) -> None:
+    def _fill_nationwide(self, question: Question, response: LookupLatestResponse, answer: LookupResult) -> None:
         """Answer a nationwide question."""
         results = [one.result for one in answer.results]
         claimed = find_claimed(question.claims, answer.found.matches, answer.claims) if question.name_hashes else ()
@@ -306,7 +222,7 @@ class LookupHandler:
 
     def _fill_latest(
         self,
-        question: _Question,
+        question: Question,
         response: LookupLatestResponse,
         results: Sequence[StoredResult],
         standing_of: Callable[[StoredResult], Standing],
@@ -318,7 +234,7 @@ class LookupHandler:
             fill_result(response.out_of_region.add(), result, standing_of(result))
 
     def _pick(
-        self, question: _Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
+        self, question: Question, results: Sequence[StoredResult], standing_of: Callable[[StoredResult], Standing]
     ) -> LatestResults:
         # Other look-ups that share the read may ask for further items.
         wanted = [result for result in results if result.item in question.items]
@@ -328,7 +244,7 @@ class LookupHandler:
 
     def _fill_claims(
         self,
-        question: _Question,
+        question: Question,
         response: LookupLatestResponse,
         keys: Sequence[bytes],
         matches: LocalMatches,

@@ -13,7 +13,7 @@ from services.verification.sources.model import PolicyAnswer, PolicyQuestion
 from services.verification.sources.policy_client import PolicyClient
 from services.verification.sources.results_client import ResultsClient
 from services.verification.verify.inputs import SourceAnswers
-from services.verification.verify.question import Question, set_items
+from services.verification.verify.questions.question import Question, set_items
 
 
 class ResolvedPolicy(NamedTuple):

@@ -10,7 +10,7 @@ from services.verification.decision.model import NATIONAL_RESULTS, NEGATIVE, Rec
 from services.verification.decision.window import last_expiry
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer
-from services.verification.verify.question import Question
+from services.verification.verify.questions.question import Question
 
 
 def find_cut_items(question: Question, results: LookupAnswer | None, policy: PolicyAnswer | None) -> tuple[str, ...]:

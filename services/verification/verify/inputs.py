@@ -23,7 +23,7 @@ from services.verification.sources.lookup_answer import LookupAnswer, without_ma
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
 from services.verification.verify.history import find_cut_items
-from services.verification.verify.question import Question, is_looked_up, looked_up_items
+from services.verification.verify.questions.question import Question, is_looked_up, looked_up_items
 
 PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
 """For each piece of evidence, in order, what Results found of its report; None if Results was not asked about it."""

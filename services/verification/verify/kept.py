@@ -17,9 +17,9 @@ from services.verification.showings.examine import KeptDecision, find_showings
 from services.verification.showings.model import Showing
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision
 from services.verification.stored_decisions.subject_tag import subject_tag
-from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import inputs_to_proto
-from services.verification.verify.question import Question
+from services.verification.verify.questions.asker import Asker
+from services.verification.verify.questions.question import Question
 from services.verification.verify.settled import SettledQuestion
 
 Reply = VerifyItem | StreamVerifyResponse

@@ -13,9 +13,9 @@ from hutong.verification.v1.verification_service_pb2 import (
 from services.domain.names import format_decision
 from services.verification.decision.decide import RULES_VERSION, decide
 from services.verification.stored_decisions.store import DecisionStore
-from services.verification.verify.asker import FULL, View
 from services.verification.verify.convert import decision_to_proto
 from services.verification.verify.inputs import inputs_from_proto
+from services.verification.verify.questions.asker import FULL, View
 from services.verification.verify.view import cut_to_view
 
 

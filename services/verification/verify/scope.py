@@ -11,10 +11,10 @@ from services.verification.decision.decide import decide
 from services.verification.decision.model import NATIONAL_RESULTS, SOURCE_UNAVAILABLE, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import LookUp
-from services.verification.verify.asker import Asker
 from services.verification.verify.inputs import SourceAnswers, gather
 from services.verification.verify.kept import Reply
-from services.verification.verify.question import Question
+from services.verification.verify.questions.asker import Asker
+from services.verification.verify.questions.question import Question
 from services.verification.verify.settled import SettledQuestion
 
 SECOND_LOOK_UP_SHARE = 0.6

@@ -25,7 +25,7 @@ from services.verification.decision.convert import mend_sources
 from services.verification.showings.convert import flag_to_proto
 from services.verification.showings.store import FlagStore
 from services.verification.stored_decisions.store import DecisionStore
-from services.verification.verify.asker import FULL, current_asker
+from services.verification.verify.questions.asker import FULL, current_asker
 from services.verification.verify.replay import replay
 from services.verification.verify.single import SingleQuestions
 from services.verification.verify.stream import VerificationStream

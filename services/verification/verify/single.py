@@ -15,9 +15,9 @@ from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.results_client import ResultsClient
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer
 from services.verification.verify.ask import ResolvedPolicy, Sources
-from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.inputs import SourceAnswers
-from services.verification.verify.question import Question
+from services.verification.verify.questions.asker import Asker, current_asker
+from services.verification.verify.questions.question import Question
 from services.verification.verify.scope import decide_if_sufficient
 from services.verification.verify.verifier import Verifier
 

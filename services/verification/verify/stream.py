@@ -21,8 +21,8 @@ from services.runtime.client.coalescer import Coalescer
 from services.runtime.server.batches import Refused
 from services.runtime.server.service import Drain
 from services.runtime.server.status import to_status
-from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.kept import Reply, Unkept
+from services.verification.verify.questions.asker import Asker, current_asker
 from services.verification.verify.scope import Unanswered
 from services.verification.verify.verifier import Verifier
 

@@ -25,7 +25,6 @@ from services.verification.showings.shares import SHARES
 from services.verification.sources.results_client import ResultsClient
 from services.verification.stored_decisions.store import DecisionStore, KeptAnswer, StoredDecision, must_be_kept
 from services.verification.verify.ask import Sources
-from services.verification.verify.asker import Asker, current_asker
 from services.verification.verify.convert import fill_decision
 from services.verification.verify.inputs import SourceAnswers
 from services.verification.verify.kept import (
@@ -37,7 +36,8 @@ from services.verification.verify.kept import (
     stored_decision,
 )
 from services.verification.verify.misses import is_miss
-from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.questions.asker import Asker, current_asker
+from services.verification.verify.questions.question import Question, question_from_proto
 from services.verification.verify.scope import (
     SECOND_LOOK_UP_SHARE,
     Unanswered,

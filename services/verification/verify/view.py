@@ -5,8 +5,8 @@ from __future__ import annotations
 from hutong.access.v1 import access_pb2
 from hutong.verification.v1 import decision_pb2
 
-from services.verification.verify.asker import FULL, View
-from services.verification.verify.question import Question
+from services.verification.verify.questions.asker import FULL, View
+from services.verification.verify.questions.question import Question
 
 _NOT_MINIMAL = [
     field.name

@@ -21,8 +21,8 @@ from hutong.verification.v1.verification_service_pb2_grpc import (
 )
 
 from services.runtime.server.service import Drain, Registration, Service
-from services.verification.verify.asker import Asker
 from services.verification.verify.kept import Unkept
+from services.verification.verify.questions.asker import Asker
 from services.verification.verify.scope import Unanswered
 from services.verification.verify.servicer import VerificationServicer
 from services.verification.verify.stream import QUESTIONS_AT_ONCE, VerificationStream

@@ -14,8 +14,8 @@ from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.labs.model import Lab
 from services.results.limits import ResultsLimits
-from services.results.main import Stores
 from services.results.records.tables import results
+from services.results.stores import Stores
 from services.results.timing import ResultsTiming
 from services.results.upload.model import Acknowledgement, UploadPosition
 from services.runtime.clock import FixedClock

@@ -7,8 +7,8 @@ from hutong.verification.v1.verification_service_pb2 import VerifyRequest
 from services.domain.instant import Instant
 from services.domain.subject import Pepper
 from services.verification.holder_tokens.seal import TokenSeal
-from services.verification.verify.asker import Asker
-from services.verification.verify.question import Question, question_from_proto
+from services.verification.verify.questions.asker import Asker
+from services.verification.verify.questions.question import Question, question_from_proto
 
 _SEAL = TokenSeal(Pepper(b"p" * 32))
 

@@ -18,16 +18,18 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, IdentityDocument
 from hutong.type.v1.purpose_pb2 import Purpose
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest
-from hutong_texts import english, tr
+from hutong_texts import tr
 
 from hutong_client.cli.options import PURPOSE, read_instant
-from hutong_client.tables.columns import ALIASES, TIME_OF_DAY, Vocabulary
+from hutong_client.formatting import SHANGHAI
+from hutong_client.tables.columns.header import TIME_OF_DAY
+from hutong_client.tables.columns.vocabulary import ALIASES, Vocabulary
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.open import detect_format, open_table
 from hutong_client.tables.regions import read_region_cell
 from hutong_client.tables.rows import Cell, NotATable, Row
-from hutong_client.tables.times import NO_ZONE, join_time, parse_time
+from hutong_client.tables.times import join_time, parse_time
 from hutong_client.tables.values import read_country, read_document_number, read_document_type, read_words
 
 PEOPLE = Vocabulary(
@@ -58,8 +60,8 @@ PEOPLE = Vocabulary(
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{33,}")
 """A holder's token: base64url, longer than the number of any document may be."""
 _BARE_NUMBER = re.compile(r"[0-9A-Za-z][0-9A-Za-z ()-]*")
-_CELLS = (english("number"), english("name"), english("type"), english("issuing country"))
-"""The cells of a line on the pipe, separated by tabs. The last three may be left out."""
+_MOST_CELLS = 4
+"""The cells of a line on the pipe: number, name, type and issuing country. The last three may be left out."""
 _UNREADABLE = (ParseError, ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """Errors of the JSON and protobuf parsers, for text that is not JSON, other types, huge numbers or deep nesting."""
 _MAX_MARK_CHARACTERS = 64
@@ -101,16 +103,14 @@ class People:
 
 
 @contextlib.contextmanager
-def open_people(
-    path: Path, template: VerifyRequest, encoding: str = "", zone: tzinfo | None = None
-) -> Iterator[People]:
+def open_people(path: Path, template: VerifyRequest, encoding: str = "", zone: tzinfo = SHANGHAI) -> Iterator[People]:
     """Open a file of people. Fields that a row does not set are taken from the template.
 
     Args:
         path: the file.
         template: the question without a person.
         encoding: the encoding of a text file; empty to detect it.
-        zone: the zone of the times without one; None if there must be none.
+        zone: the zone of the times without one.
 
     Raises:
         NotATable: the file is not a table of people.
@@ -138,9 +138,8 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
     text = line.strip()
     if "\ufffd" in text:
         # A damaged name would be that of no result, so its holder could be refused.
-        return Asked(
-            row, str(row), template, tr("the line is not text in its encoding; give the right one by --encoding")
-        )
+        fault = tr("the line is not text in its encoding; give the right one by --encoding")
+        return Asked(row, str(row), template, fault)
     if text.startswith(("{", "[")):
         return read_question(row, text, template)
     request = VerifyRequest()
@@ -150,15 +149,11 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
         return _ask(row, str(row), request)
     cells = [cell.strip() for cell in line.strip("\r\n").split("\t")]
     try:
-        if len(cells) > len(_CELLS):
+        if len(cells) > _MOST_CELLS:
             raise BadCell(
-                tr(
-                    "the line has more than {count} cells: {cells}, separated by tabs",
-                    count=len(_CELLS),
-                    cells=", ".join(map(tr, _CELLS)),
-                )
+                tr("the line has more than four cells: number, name, type and issuing country, with tabs between them")
             )
-        number, name, kind, country = [*cells, "", "", ""][: len(_CELLS)]
+        number, name, kind, country = [*cells, "", "", ""][:_MOST_CELLS]
         if not _BARE_NUMBER.fullmatch(number):
             raise BadCell(tr("the line is no number, tab and name, no token and no JSON; put a tab after the number"))
         request.document.CopyFrom(
@@ -229,7 +224,7 @@ def read_lines(descriptor: int, encoding: str = "utf-8") -> Iterator[str]:
         yield waiting.decode(encoding, "replace")
 
 
-def _read_row(row: Row, template: VerifyRequest, zone: tzinfo | None) -> Asked:
+def _read_row(row: Row, template: VerifyRequest, zone: tzinfo) -> Asked:
     mark, request, cells = str(row.number), VerifyRequest(), row.cells
     request.CopyFrom(template)
     if row.fault:
@@ -258,18 +253,11 @@ def _read_row(row: Row, template: VerifyRequest, zone: tzinfo | None) -> Asked:
     return _ask(row.number, mark, request, row.original)
 
 
-def _read_use_time(cells: Mapping[str, Cell], zone: tzinfo | None) -> Timestamp:
+def _read_use_time(cells: Mapping[str, Cell], zone: tzinfo) -> Timestamp:
     time, of_day = cells["use_time"], cells.get("use_time" + TIME_OF_DAY)
     if of_day is not None:
         time = join_time(time, of_day)
-    try:
-        return read_instant("now") if time == "now" else parse_time(time, zone)
-    except BadCell as error:
-        if error.description != NO_ZONE:
-            raise
-        raise BadCell(
-            tr("write the time with its zone, as 2022-08-11T09:30:00+08:00, or give the zone with --timezone")
-        ) from None
+    return read_instant("now") if time == "now" else parse_time(time, zone)
 
 
 def _read_purpose(word: str) -> Purpose.ValueType:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong_texts import tr
 
-from hutong_client.tables.columns import TIME_OF_DAY
+from hutong_client.tables.columns.header import TIME_OF_DAY
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.times import join_time, parse_time

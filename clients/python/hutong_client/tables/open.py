@@ -9,7 +9,7 @@ from zipfile import BadZipFile, ZipFile
 
 from hutong_texts import english, tr
 
-from hutong_client.tables.columns import RESULTS, Vocabulary
+from hutong_client.tables.columns.vocabulary import RESULTS, Vocabulary
 from hutong_client.tables.formats.csv_rows import open_csv
 from hutong_client.tables.formats.ndjson_rows import open_ndjson
 from hutong_client.tables.formats.old_marks import OLE

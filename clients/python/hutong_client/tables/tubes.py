@@ -15,7 +15,7 @@ from hutong_texts import english, tr
 
 from hutong_client.tables import values
 from hutong_client.tables.cells import Cells
-from hutong_client.tables.columns import OF_REJECTED, REMARK, RESULTS, Vocabulary
+from hutong_client.tables.columns.vocabulary import OF_REJECTED, REMARK, RESULTS, Vocabulary
 from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.pools.groups import MAX_PERSONS, MAX_ROWS, group_rows

@@ -22,12 +22,9 @@ from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailabl
 from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
 from services.domain.subject import Pepper
 from services.results.exchange.clock_skew import ClockSkewMonitor
-from services.results.exchange.convert import (
-    change_from_proto,
-    position_from_proto,
-    position_to_proto,
-    tubes_from_proto,
-)
+from services.results.exchange.convert.changes import change_from_proto
+from services.results.exchange.convert.positions import position_from_proto, position_to_proto
+from services.results.exchange.convert.tubes import tubes_from_proto
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
 from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes

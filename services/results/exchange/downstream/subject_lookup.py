@@ -14,7 +14,7 @@ from services.domain.errors import InvalidArgument
 from services.domain.instant import Instant, set_timestamp
 from services.domain.names import DEFAULT_ITEM, format_lab, parse_items, parse_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import fill_replica
+from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.model import Replica
 from services.results.labs.convert import key_to_proto

@@ -11,7 +11,8 @@ from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateChe
 from hutong.exchange.v1.replica_pb2 import ReplicatedChange, ReplicatedTubes
 
 from services.domain.instant import Instant, set_timestamp
-from services.results.exchange.convert import fill_change, fill_tubes
+from services.results.exchange.convert.changes import fill_change
+from services.results.exchange.convert.tubes import fill_tubes
 from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
 from services.results.exchange.upstream.outbox import Outgoing, Page
 

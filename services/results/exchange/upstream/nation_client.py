@@ -18,7 +18,7 @@ from services.domain.errors import HutongError, Unavailable
 from services.domain.instant import SECOND, set_timestamp
 from services.domain.names import DEFAULT_ITEM, format_item, format_lab, format_node, parse_lab
 from services.domain.region import NATION
-from services.results.exchange.convert import replica_from_proto
+from services.results.exchange.convert.results import replica_from_proto
 from services.results.labs.convert import stated_keys
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items

@@ -22,7 +22,7 @@ from services.domain.instant import from_timestamp, to_timestamp
 from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
-from services.results.exchange.convert import change_from_proto
+from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.key_versions import name_versions
 from services.results.exchange.model import AdverseSubject, Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore

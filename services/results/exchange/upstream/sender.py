@@ -23,7 +23,7 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
-from services.results.exchange.convert import position_from_proto, position_to_proto
+from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.key_versions import name_versions
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog

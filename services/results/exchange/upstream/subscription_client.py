@@ -15,7 +15,8 @@ from services.domain.errors import Unavailable
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.documents.model import DocumentLink
-from services.results.exchange.convert import link_from_proto, replica_from_proto
+from services.results.exchange.convert.links import link_from_proto
+from services.results.exchange.convert.results import replica_from_proto
 from services.results.exchange.model import Replica
 from services.results.timing import ResultsTiming
 from services.runtime.call import outgoing_metadata, seconds_left

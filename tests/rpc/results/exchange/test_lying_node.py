@@ -21,7 +21,7 @@ from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 
 from services.domain.instant import DAY, HOUR, MINUTE, Instant, to_timestamp
 from services.results.documents.model import DocumentLink, LinkedDocument
-from services.results.exchange.convert import fill_change
+from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.model import Change, Replica
 from services.results.labs.model import Lab, StandingChange
 from services.results.missing_reports.model import MissingReport

@@ -19,8 +19,8 @@ from services.results.documents.store import find_linked
 from services.results.documents.tables import key_pairs
 from services.results.exchange.apply import Arrival
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import read_notifications, repeat_missed
-from services.results.exchange.downstream.subscriptions import read_subscribed, subscribe_node
+from services.results.exchange.downstream.notifications.notifications import read_notifications, repeat_missed
+from services.results.exchange.downstream.notifications.subscriptions import read_subscribed, subscribe_node
 from services.results.exchange.model import AdverseSubject, Change, Replica
 from services.results.exchange.subscribers import add_subscriptions, find_subscribers
 from services.results.exchange.tables import notifications, subscriptions

@@ -16,7 +16,7 @@ from services.results.documents.store import link_documents, unlink_documents
 from services.results.documents.tables import document_links
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import read_notifications, repeat_missed
+from services.results.exchange.downstream.notifications.notifications import read_notifications, repeat_missed
 from services.results.exchange.model import Change, Replica
 from services.results.exchange.upstream.outbox import append_registers, read_page
 from services.results.labs.copies import find_known

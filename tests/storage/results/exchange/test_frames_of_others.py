@@ -10,7 +10,7 @@ import pytest
 from services.domain.instant import DAY, HOUR, SECOND
 from services.domain.region import NATION
 from services.results.exchange.apply import Arrival
-from services.results.exchange.downstream.subscriptions import read_subscribed
+from services.results.exchange.downstream.notifications.subscriptions import read_subscribed
 from services.results.exchange.model import Replica
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from tests.support.databases import MakeUrl

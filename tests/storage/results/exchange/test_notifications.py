@@ -15,9 +15,17 @@ from services.domain.instant import HOUR, SECOND, Instant
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import insert_link
-from services.results.exchange.downstream.notification_stream import NotificationStream
-from services.results.exchange.downstream.notifications import notify_nodes, open_watch, read_notifications
-from services.results.exchange.downstream.subscriptions import find_open_transactions, read_subscribed, subscribe_node
+from services.results.exchange.downstream.notifications.notifications import (
+    notify_nodes,
+    open_watch,
+    read_notifications,
+)
+from services.results.exchange.downstream.notifications.stream import NotificationStream
+from services.results.exchange.downstream.notifications.subscriptions import (
+    find_open_transactions,
+    read_subscribed,
+    subscribe_node,
+)
 from services.results.exchange.model import NotificationPosition, Replica
 from services.results.exchange.subscribers import list_subscribed
 from services.results.exchange.tables import lab_homes

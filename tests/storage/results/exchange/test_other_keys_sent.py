@@ -8,11 +8,12 @@ from sqlalchemy import Connection, select
 from services.domain.document import canonical_document
 from services.domain.subject import Pepper
 from services.results.changelog.tables import changes
-from services.results.exchange.convert import fill_replica, fill_tubes, replica_from_proto, tubes_from_proto
+from services.results.exchange.convert.results import fill_replica, replica_from_proto
+from services.results.exchange.convert.tubes import fill_tubes, tubes_from_proto
 from services.results.exchange.model import Replica
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit, record_acknowledged
 from services.results.exchange.upstream.outbox import read_page
-from services.results.main import Stores
+from services.results.stores import Stores
 from tests.support.results.factories import NEGATIVE, NOW, PENDING, USCC, make_document, make_tube
 from tests.support.results.store import Laboratory
 

@@ -9,7 +9,7 @@ import pytest
 from services.domain.instant import SECOND
 from services.domain.region import NATION
 from services.results.exchange.apply import Applied, Arrival
-from services.results.exchange.downstream.subscriptions import read_subscribed
+from services.results.exchange.downstream.notifications.subscriptions import read_subscribed
 from services.results.exchange.model import Replica
 from services.results.records.model import ACTIVE, RECALLED, SUPERSEDED
 from tests.support.databases import MakeUrl

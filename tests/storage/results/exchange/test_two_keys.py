@@ -18,7 +18,7 @@ from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.exchange.apply_registers import receive_link
 from services.results.exchange.arrival import Arrival
-from services.results.exchange.convert import fill_link, link_from_proto
+from services.results.exchange.convert.links import fill_link, link_from_proto
 from services.results.exchange.downstream.freshness import NodeRegistry
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.runtime.ids import uuid7

@@ -9,7 +9,7 @@ from hutong.results.v1 import lab_pb2
 
 from services.domain.errors import AlreadyExists, InvalidArgument, NotFound
 from services.domain.instant import DAY, SECOND
-from services.results.exchange.downstream.subscriptions import read_subscribed
+from services.results.exchange.downstream.notifications.subscriptions import read_subscribed
 from services.results.labs.model import Lab
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from tests.support.results.factories import (

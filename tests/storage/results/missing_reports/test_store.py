@@ -17,7 +17,11 @@ from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Arrival
 from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notifications import notify_nodes, read_notifications, repeat_missed
+from services.results.exchange.downstream.notifications.notifications import (
+    notify_nodes,
+    read_notifications,
+    repeat_missed,
+)
 from services.results.exchange.model import Change
 from services.results.exchange.tables import lab_homes, nodes, notifications
 from services.results.labs.tables import labs

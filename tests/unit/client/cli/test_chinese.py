@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from hutong.approval.v1.emergency_grant_pb2 import EmergencyGrant, EmergencyGrantState
 from hutong.type.v1 import channel_pb2, outcome_pb2, purpose_pb2, refusal_ground_pb2
 from hutong_client import errors
 from hutong_client.cli import output
+from hutong_client.cli.commands.emergency import describe_grant
 from hutong_client.cli.failures import describe_error
 from hutong_client.cli.help import Command, Group, wrap
 from hutong_client.cli.main import hutong, run
@@ -147,3 +149,14 @@ def test_calls_ask_for_the_language_of_the_process() -> None:
         assert with_language(None) == (("accept-language", "zh-CN"),)
         assert with_language([("a", "b")]) == (("a", "b"), ("accept-language", "zh-CN"))
         assert with_language([("accept-language", "en")]) == [("accept-language", "en")]
+
+
+def test_open_grant_says_until_when() -> None:
+    """In each language; a grant that is not open says no time."""
+    grant = EmergencyGrant(name="emergencyGrants/1", state="EMERGENCY_GRANT_STATE_OPEN", approved_count=2)
+    grant.expire_time.FromSeconds(1_660_181_400)
+    assert describe_grant(grant) == "emergencyGrants/1: open until 2022-08-11 09:30:00, 2 changes approved"
+    with speaking(CHINESE):
+        assert describe_grant(grant) == "emergencyGrants/1：有效，有效至 2022-08-11 09:30:00，已批准2项变更"
+        grant.state = EmergencyGrantState.EMERGENCY_GRANT_STATE_ENDED
+        assert describe_grant(grant) == "emergencyGrants/1：已结束，已批准2项变更"

@@ -20,7 +20,7 @@ from services.domain.names import describe_item, parse_item
 from services.verification.decision.model import SOURCE_OK, SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.verify.inputs import SourceAnswers, gather, inputs_from_proto, inputs_to_proto
-from services.verification.verify.question import Question, set_items
+from services.verification.verify.questions.question import Question, set_items
 from tests.support.verification.node import paper, question
 from tests.support.verification.questions import decode_question
 

@@ -14,7 +14,7 @@ from services.verification.decision.model import SOURCE_OK, SOURCE_UNAVAILABLE, 
 from services.verification.sources.convert import policy_answer_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, answer_from_message
 from services.verification.verify.inputs import SourceAnswers
-from services.verification.verify.question import Question
+from services.verification.verify.questions.question import Question
 from services.verification.verify.scope import decide_from, decide_if_sufficient, nationwide, with_nation
 from tests.support.verification.node import question
 from tests.support.verification.questions import decode_question

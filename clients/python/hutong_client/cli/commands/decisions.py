@@ -21,8 +21,8 @@ from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.verify import policy_titles
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import explain
-from hutong_client.cli.help import Group
-from hutong_client.cli.options import Node, NodeCommand, json_option
+from hutong_client.cli.help import Group, help_text
+from hutong_client.cli.options import LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, print_table
 from hutong_client.cli.words import Word
 from hutong_client.connection import CALL_SECONDS
@@ -33,6 +33,15 @@ from hutong_client.tables.regions import show_region
 
 KIND = Word(EvidenceFlagKind, "EVIDENCE_FLAG_KIND_")
 _EXAMPLE = "decisions/0190a5e2-7c00-7000-8000-000000000001 --case 2022-0815"
+_FLAG_COLUMNS = (
+    english("shown"),
+    english("region"),
+    english("lab"),
+    english("report"),
+    english("flags"),
+    english("decision"),
+    english("other decision"),
+)
 _COMPARISONS = {
     ReplayComparison.REPLAY_COMPARISON_IDENTICAL: english("The replay is identical with the stored decision."),
     ReplayComparison.REPLAY_COMPARISON_DIFFERENT: english("A fault: the replay differs from the stored decision."),
@@ -62,7 +71,7 @@ def get(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode:
     for line in _describe_inputs(response.inputs):
         click.echo(f"  {line}")
     for flag in response.evidence_flags:
-        click.echo(f"  flagged: {flag.report_number or flag.lab}: {_kinds(flag)}")
+        click.echo(tr("  flagged: {report}: {kinds}", report=flag.report_number or flag.lab, kinds=_kinds(flag)))
     return ExitCode.DONE
 
 
@@ -100,14 +109,16 @@ def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode
 
 
 @decisions.command(cls=NodeCommand, example="--region 410000 --kind other-person")
-@click.option("--region", default="", help="Only shown in this region and below, GB/T 2260. A county has none.")
 @click.option(
-    "--kind", "kinds", type=KIND, multiple=True, help="Only with one of these flags: " + ", ".join(KIND.words) + "."
+    "--region", type=REGION, default="", help="Only shown in this region and below, GB/T 2260. A county has none."
 )
-@click.option("--lab", default="", help="Only of this laboratory, labs/{uscc}.")
+@click.option(
+    "--kind", "kinds", type=KIND, multiple=True, help=help_text("Only with one of these flags: {words}.", words=KIND)
+)
+@click.option("--lab", type=LAB, help="Only reports of this laboratory.")
 @json_option
 @click.pass_obj
-def flags(node: Node, region: str, kinds: Sequence[int], lab: str, as_json: bool) -> ExitCode:
+def flags(node: Node, region: str, kinds: Sequence[int], lab: str | None, as_json: bool) -> ExitCode:
     """List reports shown as evidence that ought to be examined, newest first. A flag is no reason to refuse anyone."""
     request = ListEvidenceFlagsRequest(
         region=region, lab=lab, kinds=[EvidenceFlagKind.ValueType(kind) for kind in kinds]
@@ -119,10 +130,18 @@ def flags(node: Node, region: str, kinds: Sequence[int], lab: str, as_json: bool
         print_json({"evidence_flags": [as_dict(flag) for flag in found]})
         return ExitCode.DONE
     rows = [
-        (flag.show_date, flag.region, flag.lab, flag.report_number, _kinds(flag), flag.decision, flag.other_decision)
+        (
+            flag.show_date,
+            show_region(flag.region),
+            flag.lab,
+            flag.report_number,
+            _kinds(flag),
+            flag.decision,
+            flag.other_decision,
+        )
         for flag in found
     ]
-    print_table(("shown", "region", "laboratory", "report", "flags", "decision", "other decision"), rows)
+    print_table(_FLAG_COLUMNS, rows)
     return ExitCode.DONE
 
 

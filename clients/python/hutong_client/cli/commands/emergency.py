@@ -23,6 +23,7 @@ from hutong_client.cli.output import print_json, print_table
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.formatting import as_dict, moment, word
 from hutong_client.paging import all_pages
+from hutong_client.tables.regions import show_region
 
 MINUTES = 240
 """The longest grant. The services check it too."""
@@ -110,7 +111,15 @@ def list_grants(node: Node, include_reviewed: bool, as_json: bool) -> ExitCode:
         click.echo(tr("No grant is open or waits for a review."))
     else:
         rows = [
-            (it.name, it.holder, it.region, _state(it), moment(it.expire_time), f"{it.approved_count:,}", it.reason)
+            (
+                it.name,
+                it.holder,
+                show_region(it.region),
+                _state(it),
+                moment(it.expire_time),
+                f"{it.approved_count:,}",
+                it.reason,
+            )
             for it in found
         ]
         print_table(
@@ -127,17 +136,20 @@ def _show(grant: EmergencyGrant, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"emergency_grant": as_dict(grant)})
     else:
-        until = tr(" until {expire_time}", expire_time=moment(grant.expire_time)) if _state(grant) == "open" else ""
-        click.echo(
-            tr(
-                "{name}: {grant}{until}, {approved_count:,} changes approved",
-                name=grant.name,
-                grant=_state(grant),
-                until=until,
-                approved_count=grant.approved_count,
-            )
-        )
+        click.echo(describe_grant(grant))
     return ExitCode.DONE
+
+
+def describe_grant(grant: EmergencyGrant) -> str:
+    """Describe a grant in one line: its state, until when it is open, and what was approved under it."""
+    is_open = grant.state == EmergencyGrantState.EMERGENCY_GRANT_STATE_OPEN
+    return tr(
+        "{name}: {grant}{until}, {approved_count:,} changes approved",
+        name=grant.name,
+        grant=_state(grant),
+        until=tr(" until {expire_time}", expire_time=moment(grant.expire_time)) if is_open else "",
+        approved_count=grant.approved_count,
+    )
 
 
 def _state(grant: EmergencyGrant) -> str:

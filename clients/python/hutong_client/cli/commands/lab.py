@@ -119,7 +119,7 @@ def set_signing_key(node: Node, name: str, public_file: Path, revoke_time: Times
     try:
         key = load_pem_public_key(public_file.read_bytes())
     except (UnsupportedAlgorithm, ValueError) as error:
-        raise click.ClickException(f"{public_file} is no public key in PEM") from error
+        raise click.ClickException(tr("{file} is no public key in PEM", file=public_file)) from error
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     request = lab_service_pb2.SetLabSigningKeyRequest(
         name=name, signing_key=lab_pb2.LabSigningKey(public_key=der, revoke_time=revoke_time)

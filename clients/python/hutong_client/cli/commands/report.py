@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.type.v1 import identity_pb2, outcome_pb2
+from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.help import Group
+from hutong_client.cli.help import Command, Group, help_text
 from hutong_client.cli.options import INSTANT, ITEM, LAB, document_options, json_option, read_secret
 from hutong_client.cli.output import print_json
 from hutong_client.cli.words import Word
@@ -34,6 +35,22 @@ from hutong_client.reports.signed import BadSignedReport, SignedReport
 OUTCOME = Word(outcome_pb2.Outcome, "OUTCOME_")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _NEW_FILE = click.Path(dir_okay=False, path_type=Path)
+_LABELS = {
+    "signature": english("signature"),
+    "key_id": english("key"),
+    "lab": english("lab"),
+    "report_number": english("report number"),
+    "item": english("item"),
+    "outcome": english("outcome"),
+    "sample_time": english("sample time"),
+    "report_time": english("report time"),
+    "masked_name": english("masked name"),
+    "masked_number": english("masked number"),
+    "holder": english("holder"),
+}
+"""What the answer calls each part of a signed report."""
+_GOOD, _NOT_GOOD = english("good"), english("not good with these keys")
+_THIS_DOCUMENT, _ANOTHER_DOCUMENT = english("this document"), english("another document")
 
 
 @click.group(cls=Group)
@@ -41,7 +58,7 @@ def report() -> None:
     """Sign reports as QR codes, and verify signed ones. Nothing is sent."""
 
 
-@report.command("new-key", epilog="\b\nExample:\n  hutong report new-key lab.key lab.pub")
+@report.command("new-key", cls=Command, example="lab.key lab.pub")
 @click.argument("key_file", type=_NEW_FILE)
 @click.argument("public_file", type=_NEW_FILE)
 @json_option
@@ -57,13 +74,14 @@ def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
     if as_json:
         print_json({"key_id": named})
     else:
-        click.echo(f"key {named}")
+        click.echo(tr("key {key}", key=named))
     return ExitCode.DONE
 
 
 @report.command(
-    epilog="\b\nExample:\n  hutong report sign --key lab.key --lab 91220502MA000LAB8G --report-number R7"
-    " --outcome negative --report-time 2022-08-10T12:00:00+08:00 --number - --qr R7.svg"
+    cls=Command,
+    example="--key lab.key --lab 91220502MA000LAB8G --report-number R7 --outcome negative"
+    " --report-time 2022-08-10T12:00:00+08:00 --number - --qr R7.svg",
 )
 @click.option(
     "--key", "key_file", type=_FILE, required=True, help="The private key in PEM, readable by its owner alone."
@@ -71,7 +89,7 @@ def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
 @click.option("--lab", type=LAB, required=True, help="The laboratory.")
 @click.option("--report-number", required=True, help="The number of the report.")
 @click.option("--item", type=ITEM, help="What it is a test for.  [default: nucleic acid]")
-@click.option("--outcome", type=OUTCOME, required=True, help="The outcome: " + ", ".join(OUTCOME.words) + ".")
+@click.option("--outcome", type=OUTCOME, required=True, help=help_text("The outcome: {words}.", words=OUTCOME))
 @click.option("--sample-time", type=INSTANT, help="When the specimen was taken.")
 @click.option("--report-time", type=INSTANT, help="When the report was issued.")
 @document_options()
@@ -104,7 +122,7 @@ def sign(
         text = signed_reports.sign(held, signed_reports.load_private_key(_read_private(key_file)))
         signed_reports.read(text)
     except BadSignedReport as error:
-        raise click.ClickException(f"the report cannot be signed: {error}") from error
+        raise click.ClickException(tr("the report cannot be signed: {fault}", fault=error.text)) from error
     if qr_file is not None:
         segno.make(text, error="m").save(str(qr_file), scale=4)
     if as_json:
@@ -114,7 +132,7 @@ def sign(
     return ExitCode.DONE
 
 
-@report.command(epilog="\b\nExample:\n  hutong report verify - --public-key lab.pub < scanned.txt")
+@report.command(cls=Command, example="- --public-key lab.pub < scanned.txt")
 @click.argument("text", metavar="TEXT")
 @click.option(
     "--public-key", "public_files", type=_FILE, multiple=True, required=True, help="A key of the laboratory in PEM."
@@ -124,35 +142,36 @@ def sign(
 def verify(text: str, public_files: tuple[Path, ...], number: str | None, as_json: bool) -> ExitCode:
     """Verify the signed report TEXT; - reads it from standard input. Compare its masked name with the document."""
     if text == "-" and number == "-":
-        raise click.UsageError("only one of TEXT and --number can be -")
+        raise click.UsageError(tr("only one of TEXT and --number can be -"))
     try:
         sealed = signed_reports.read(read_secret("TEXT", text))
     except BadSignedReport as error:
-        raise click.ClickException(f"TEXT is no signed report: it {error}") from error
+        raise click.ClickException(tr("TEXT is no signed report: it {fault}", fault=error.text)) from error
     keys = [_read_public(file) for file in public_files]
     is_good = any(key and signed_reports.is_signed_with(sealed, key) for key in keys)
     found = sealed.report
     holder = None if number is None else found.is_for(read_secret("--number", number))
     shown = {
-        "signature": "good" if is_good else "not good with these keys",
+        "signature": _GOOD if is_good else _NOT_GOOD,
         "key_id": sealed.key_id.hex(),
         "lab": f"labs/{found.lab}",
         "report_number": found.report_number,
         "item": f"items/{found.item}" if found.item else "",
-        "outcome": word(outcome_pb2.Outcome, found.outcome, "OUTCOME_"),
+        "outcome": _name_of(found.outcome),
         "sample_time": _moment(found.sample_time),
         "report_time": _moment(found.report_time),
         "masked_name": found.masked_name,
         "masked_number": found.masked_number,
     }
     if holder is not None:
-        shown["holder"] = "this document" if holder else "another document"
+        shown["holder"] = _THIS_DOCUMENT if holder else _ANOTHER_DOCUMENT
     if as_json:
         print_json(shown)
     else:
+        shown["outcome"] = word(outcome_pb2.Outcome, found.outcome, "OUTCOME_")
         for name, value in shown.items():
             if value:
-                click.echo(f"{name.replace('_', ' ')}: {value}")
+                click.echo(tr("{name}: {value}", name=_LABELS[name], value=value))
     return ExitCode.DONE if is_good and holder is not False else ExitCode.FAILED
 
 
@@ -160,7 +179,7 @@ def _read_private(file: Path) -> bytes:
     """Return the bytes of a key file. A file that others can use is refused."""
     with open(file, "rb") as opened:
         if os.name == "posix" and os.fstat(opened.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise click.ClickException(f"other users can use {file}: chmod 600 {file}")
+            raise click.ClickException(tr("other users can use {file}: chmod 600 {file}", file=file))
         return opened.read()
 
 
@@ -169,7 +188,14 @@ def _read_public(file: Path) -> bytes:
         key: Any = load_pem_public_key(file.read_bytes())
         return signed_reports.to_der(signed_reports.load_public_key(signed_reports.to_der(key)))
     except (UnsupportedAlgorithm, ValueError) as error:
-        raise click.ClickException(f"{file} is no public key of Ed25519 or ECDSA on P-256 in PEM") from error
+        raise click.ClickException(
+            tr("{file} is no public key of Ed25519 or ECDSA on P-256 in PEM", file=file)
+        ) from error
+
+
+def _name_of(outcome: int) -> str:
+    """Return the contract's name of an outcome; its number if this version does not know it."""
+    return outcome_pb2.Outcome.Name(outcome) if outcome in outcome_pb2.Outcome.values() else str(outcome)
 
 
 def _mask(text: str, first: int, last: int) -> str:

@@ -21,15 +21,7 @@ from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.help import help_text
 from hutong_client.cli.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.lock import Locked, hold_lock
-from hutong_client.cli.options import (
-    ENCODING,
-    ITEM,
-    LAB,
-    REGION,
-    Node,
-    NodeCommand,
-    json_option,
-)
+from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
 from hutong_client.cli.profiles.profile import Profile, profile_option
@@ -40,7 +32,8 @@ from hutong_client.cli.uploads.source import Source, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
-from hutong_client.tables.columns import RESULTS, list_unknown, name_columns
+from hutong_client.tables.columns.header import list_unknown, name_columns
+from hutong_client.tables.columns.vocabulary import RESULTS
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.open import open_table
 from hutong_client.tables.rejected.rejects import NotFree
@@ -251,9 +244,9 @@ def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | Exit
                 raise
             raise click.UsageError(
                 tr(
-                    "{parent} cannot be written, where the journal and the rejected rows are kept; name "
-                    "another folder with --work-dir",
-                    parent=source.beside.parent,
+                    "{folder} cannot be written, where the journal and the rejected rows are kept; name another folder "
+                    "with --work-dir",
+                    folder=source.beside.parent,
                 )
             ) from None
         connection = stack.enter_context(node.connect())

@@ -50,6 +50,7 @@ from hutong_client.cli.uploads.source import open_readable
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import HutongError
+from hutong_client.formatting import SHANGHAI
 
 _BATCH = 500
 """The service's limit of questions in one call."""
@@ -90,7 +91,7 @@ _TITLE_SECONDS = 2.0
     default="",
     help="Encoding of a text file or of standard input.  [default: detected; UTF-8 for standard input]",
 )
-@timezone_option(help_text("Zone of the times of a file without one, as Asia/Shanghai. There is no default."))
+@timezone_option(help_text("Zone of the times of a file without one.  [default: Asia/Shanghai]"))
 @click.option("--exceptions-only", is_flag=True, help="Print only the people who are not simply let in.")
 @click.option(
     "--report",
@@ -147,7 +148,7 @@ def verify(
     )
     if shown:
         template.holder_token = read_secret("--token", shown)
-    zone = parse_timezone(timezone)
+    zone = parse_timezone(timezone) or SHANGHAI
     if report_path and people in {None, "-"}:
         raise click.UsageError(tr("give --report with a file of people only"))
     if people == "-" and encoding.startswith(("utf-16", "utf-32")):
@@ -174,7 +175,7 @@ class _ManyOptions:
 
     path: Path
     encoding: str
-    zone: tzinfo | None
+    zone: tzinfo
     report_path: Path | None
     exceptions_only: bool
     as_json: bool
@@ -224,7 +225,7 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
     if not options.as_json:
         click.echo(answers.describe_totals())
     if options.report_path:
-        say(tr("The answers are in {report_path}", report_path=options.report_path))
+        say(tr("The answers are in {path}", path=options.report_path))
     return answers.exit_code
 
 
@@ -238,7 +239,7 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, options: _Many
             answers.add(asked, item)
     except (HutongError, KeyboardInterrupt):
         if rows := gate.unanswered:
-            say(tr("hutong: not answered: {rows}", rows=describe_rows(rows)))
+            say(tr("hutong: lines without an answer: {rows}", rows=describe_rows(rows)))
         raise
     finally:
         if not options.as_json:

@@ -70,7 +70,7 @@ def _format(asked: Asked, verdict: Verdict) -> str:
     """Format a verdict: the action's word in its colour, the row, the person, then the reasons."""
     own_mark = f" ({asked.mark})" if asked.mark != str(asked.row) else ""
     person = f" {verdict.name}" if verdict.name else ""
-    padding = " " * (_WIDTH - cell_len(verdict.word))
+    padding = " " * (max(cell_len(action_word(action)) for action in ORDER) - cell_len(verdict.word))
     return f"{color_word(verdict.action)}{padding} {asked.row}{own_mark}{person}: {verdict.details}"
 
 
@@ -91,6 +91,3 @@ def describe_rows(rows: Sequence[int]) -> str:
     return ", ".join(
         str(first) if first == last else tr("{first} to {last}", first=first, last=last) for first, last in spans
     )
-
-
-_WIDTH = max(cell_len(action_word(action)) for action in ORDER)

@@ -16,7 +16,15 @@ from hutong_client.cli.gate.verdicts import STYLES, Action, Verdict, action_word
 from hutong_client.cli.people import Asked
 from hutong_client.tables.rejected.workbook import open_privately, text_cell
 
-_TITLES = ("row", "action", "then", "outcome", "reason", english("to do"), "decision")
+_TITLES = (
+    english("row"),
+    english("action"),
+    english("then"),
+    english("outcome"),
+    english("reason"),
+    english("to do"),
+    english("decision"),
+)
 _WIDTHS = (8, 20, 12, 44, 44, 44, 20)
 _OWN_WIDTH = 20
 _TITLE, _TEXT = "title", "own"
@@ -32,23 +40,23 @@ class Report:
             self._add_style(name, colour, bold)
         for action, style in STYLES.items():
             self._add_style(_style_of(action), style.workbook, bold=True)
-        self._sheet: Any = self._book.create_sheet("people")
+        self._sheet: Any = self._book.create_sheet(tr("people"))
         self._sheet.freeze_panes = "A2"
         for at, width in enumerate((*_WIDTHS, *(_OWN_WIDTH for _ in header)), start=1):
             self._sheet.column_dimensions[get_column_letter(at)].width = width
-        self._append(self._sheet, ((title, _TITLE) for title in (*_TITLES, *header)))
+        self._append(self._sheet, ((title, _TITLE) for title in (*map(tr, _TITLES), *header)))
 
     def add(self, asked: Asked, verdict: Verdict) -> None:
         """Add a row with its verdict, followed by its own cells."""
         style = _style_of(verdict.action) if verdict.action in STYLES else _TEXT
-        register = "register" if verdict.must_register else ""
+        register = tr("register") if verdict.must_register else ""
         own = (str(asked.row), verdict.word, verdict.then or register, verdict.outcome, verdict.why, verdict.to_do)
         cells = (*own, verdict.stored, *asked.cells)
         self._append(self._sheet, ((text, style if at == 1 else _TEXT) for at, text in enumerate(cells)))
 
     def add_totals(self, totals: Iterable[tuple[Action, int]]) -> None:
         """Add a sheet with the number of people for each action."""
-        sheet: Any = self._book.create_sheet("totals")
+        sheet: Any = self._book.create_sheet(tr("totals"))
         sheet.column_dimensions["A"].width = _WIDTHS[1]
         for action, count in totals:
             word = text_cell(sheet, action_word(action), _style_of(action) if action in STYLES else _TEXT)
@@ -84,4 +92,4 @@ def write_report(path: Path, header: Sequence[str]) -> Iterator[Report]:
 
 
 def _style_of(action: Action) -> str:
-    return tr("action {action}", action=action)
+    return f"action {action}"

@@ -82,12 +82,10 @@ class Verdict:
     @property
     def details(self) -> str:
         """All of the answer except the action and the person, in one line."""
-        parts = [
-            tr("then {then}", then=self.then) if self.then else "",
-            tr("register") if self._registers_besides else "",
-            self.outcome,
-        ]
-        return "; ".join(filter(None, parts)) + (f": {self.why}" if self.why else "")
+        then = tr("then {action}", action=self.then) if self.then else ""
+        register = tr("register") if self._registers_besides else ""
+        facts = tr("; ").join(filter(None, (then, register, self.outcome)))
+        return tr("{facts}: {reason}", facts=facts, reason=self.why) if self.why else facts
 
     @property
     def _registers_besides(self) -> bool:
@@ -113,7 +111,7 @@ def verdict_of(asked: Asked, item: VerifyItem | None) -> Verdict:
         must_register=decision.must_register,
         outcome=describe_outcome(decision),
         why=tr(REASONS.get(decision.reason, "")),
-        to_do="; ".join([*map(describe_next_step, decision.next_steps), *decision.advice]),
+        to_do=tr("; ").join([*map(describe_next_step, decision.next_steps), *decision.advice]),
         name=decision.masked_name or name,
         stored=decision.name,
         content={"decision": as_dict(decision)},

@@ -61,14 +61,14 @@ class Kept:
         try:
             content = yaml.safe_load(self._path(name).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            known = ", ".join(self.names()) or "none"
+            known = ", ".join(self.names()) or tr("none")
             raise click.UsageError(
                 tr("there is no {name} in {folder}; there are: {known}", name=name, folder=self.folder, known=known)
             ) from None
         except (yaml.YAMLError, UnicodeError):
             content = None
         if not isinstance(content, dict):
-            raise click.UsageError(tr("{name} is damaged; make it again", name=self._path(name)))
+            raise click.UsageError(tr("{path} is damaged; make it again", path=self._path(name)))
         return content
 
     def write(self, name: str, content: Mapping[str, Any]) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from hutong_texts import tr
 
-from hutong_client.tables.columns import ALIASES, IGNORED, RESULTS, Vocabulary
+from hutong_client.tables.columns.vocabulary import ALIASES, IGNORED, RESULTS, Vocabulary
 
 
 class ColumnOf(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
@@ -21,12 +21,10 @@ class ColumnOf(click.ParamType):  # type: ignore[type-arg] # generic only in its
         """Return the text; fail with a usage error if it names no column."""
         title, _, column = str(value).rpartition("=")
         if not title.strip() or column not in {*ALIASES, IGNORED}:
-            known = ", ".join(ALIASES)
             self.fail(
                 tr(
-                    "write TITLE=COLUMN, or TITLE={ignored} to leave the column out; columns: {known}",
-                    ignored=IGNORED,
-                    known=known,
+                    "write TITLE=COLUMN, or TITLE=- to leave the column out; columns: {columns}",
+                    columns=", ".join(ALIASES),
                 ),
                 param,
                 ctx,

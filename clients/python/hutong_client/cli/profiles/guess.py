@@ -10,7 +10,8 @@ from pathlib import Path
 
 from hutong_client.cli.profiles.columns import parse_columns
 from hutong_client.formatting import SHANGHAI
-from hutong_client.tables.columns import IGNORED, name_columns
+from hutong_client.tables.columns.header import name_columns
+from hutong_client.tables.columns.vocabulary import IGNORED
 from hutong_client.tables.faults import BadCell
 from hutong_client.tables.items import SARS_COV_2_ITEMS, read_item
 from hutong_client.tables.open import open_table

@@ -68,11 +68,7 @@ def watch_folder(
             print_json_line(line | outcome.content)
         elif outcome.sent_as:
             click.echo(
-                tr(
-                    "{name}: not sent again; the same content was sent as {sent_as}",
-                    name=file.name,
-                    sent_as=outcome.sent_as,
-                )
+                tr("{file}: not sent again; the same content was sent as {name}", file=file.name, name=outcome.sent_as)
             )
 
     with ExitStack() as stack:

@@ -15,7 +15,8 @@ from typing import TextIO
 
 from hutong_texts import english, tr
 
-from hutong_client.tables.columns import HEADER_ROWS, REMARK, Vocabulary, find_header, title_of_result
+from hutong_client.tables.columns.header import HEADER_ROWS, find_header, title_of_result
+from hutong_client.tables.columns.vocabulary import REMARK, Vocabulary
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import NUL_FAULT, ONLY_SHEET, NotATable, Row, Sheet

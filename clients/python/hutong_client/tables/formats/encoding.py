@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hutong_texts import tr
 
-from hutong_client.tables.columns import ALIASES, RESULTS
+from hutong_client.tables.columns.vocabulary import ALIASES, RESULTS
 from hutong_client.tables.rows import NotATable
 from hutong_client.tables.words import load
 

@@ -13,7 +13,8 @@ from typing import TextIO
 
 from hutong_texts import tr
 
-from hutong_client.tables.columns import REMARK, RESULTS, name_columns
+from hutong_client.tables.columns.header import name_columns
+from hutong_client.tables.columns.vocabulary import REMARK, RESULTS
 from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.named_tests import find_named_test, name_tests, words_of_remark
 from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet

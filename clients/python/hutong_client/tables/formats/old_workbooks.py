@@ -15,7 +15,7 @@ from typing import Any
 from hutong_texts import tr
 from python_calamine import CalamineSheet, PasswordError, SheetTypeEnum, SheetVisibleEnum, load_workbook
 
-from hutong_client.tables.columns import Vocabulary
+from hutong_client.tables.columns.vocabulary import Vocabulary
 from hutong_client.tables.formats.old_marks import read_marks
 from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
 from hutong_client.tables.rows import NotATable

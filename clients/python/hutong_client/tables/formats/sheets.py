@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from hutong_texts import tr
 
-from hutong_client.tables.columns import HEADER_ROWS, REMARK, Vocabulary, find_header, has_card, title_of_result
+from hutong_client.tables.columns.header import HEADER_ROWS, find_header, has_card, title_of_result
+from hutong_client.tables.columns.vocabulary import REMARK, Vocabulary
 from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
 

@@ -17,7 +17,7 @@ from openpyxl.packaging.workbook import WorkbookPackage
 from openpyxl.utils import column_index_from_string
 from openpyxl.xml.functions import fromstring
 
-from hutong_client.tables.columns import Vocabulary
+from hutong_client.tables.columns.vocabulary import Vocabulary
 from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
 from hutong_client.tables.rows import NotATable
 

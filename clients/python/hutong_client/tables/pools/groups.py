@@ -10,15 +10,14 @@ which of them are in one tube.
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hutong_texts import english, tr
 
-from hutong_client.tables.columns import ALIASES
 from hutong_client.tables.faults import Fault
+from hutong_client.tables.pools.footers import describe_no_person, is_no_person
 from hutong_client.tables.pools.sizes import POOLED, find_pool_size, read_size
 from hutong_client.tables.rows import Cell, Row, Sheet
 from hutong_client.tables.words import ERROR_VALUES
@@ -31,17 +30,6 @@ _DITTO = frozenset({"同上", "同上行", "同左", "〃", "″", '"', "''", "\
 _NO_CODE = frozenset({"无", "null", "none", "nil", "nan", "n/a"})
 """Words that mean that there is no tube code, in lower case. A text without letters and digits, such as a dash, is
 another."""
-_FOOTER = re.compile(
-    r"(合计|总计|小计|共计|总数|审核|复核|审批|制表|填表|填报|检验者|检测者|检验人|检测人|报告人|签发人|批准|签字|签名|盖章"
-    r"|打印|联系|备注|说明|注[:：]|以下空白|以上|第\s*\d+\s*页|共\s*\d+|total\b|page\b)",
-    re.IGNORECASE,
-)
-_TOTAL = re.compile(r"\s*(合计|总计|小计|共计|总数|total)\s*[:：]?\s*", re.IGNORECASE)
-"""A cell of a footer that is followed by a count."""
-_COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
-"""A count in a footer. No number of a document is so short."""
-_CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
-_REPORT_TITLES = frozenset({"report_no", *ALIASES["report_no"]})
 _WRITE = english("write the tube code in every row of the tube")
 _SINGLE = english("write 1 as its pool size (混检人数) if it is a tube of its own")
 
@@ -91,7 +79,7 @@ def _size_of_lone_head(group: Group) -> int:
 def _may_be_further_member(group: Group, sheet: Sheet) -> bool:
     row = _only_readable(group)
     if row is None:
-        return not group.fault and all(row.fault for row in group.rows) and not _is_no_person(group.rows[0])
+        return not group.fault and all(row.fault for row in group.rows) and not is_no_person(group.rows[0])
     code = row.cells.get("tube_code")
     if code is None or code in ERROR_VALUES or group.fault or row.sheet is not sheet:
         return False
@@ -148,10 +136,10 @@ class _Grouper:
             code = "" if _is_blank(cells.get("tube_code", "")) else cells["tube_code"]
             if code and code == self._code and len(self._group) <= MAX_ROWS:
                 self._group.append(row)
-            elif _is_no_person(row):
+            elif is_no_person(row):
                 yield from self._close()
                 yield from self._flush_early()
-                yield Group([Row(row.number, {}, row.original, _describe_no_person(row), row.sheet)])
+                yield Group([Row(row.number, {}, row.original, describe_no_person(row), row.sheet)])
             elif code and not _is_ditto(code):
                 yield from self._close()
                 yield from self._end_early(row)
@@ -323,30 +311,3 @@ def _stated_size(row: Row) -> int | None:
 def _size_of(row: Row) -> int | None:
     """Return the number of persons that a row states; None if it states none."""
     return _stated_size(row) or None
-
-
-def _is_no_person(row: Row) -> bool:
-    """Check whether a row is a footer or repeats the header."""
-    card = row.cells.get("card_no")
-    report = row.cells.get("report_no")
-    if card is not None and (not isinstance(card, str) or any(map(str.isdigit, card))):
-        return _is_count(card) and (report is None or _is_count(report)) and any(map(_TOTAL.fullmatch, row.original))
-    if card in _CARD_TITLES:
-        return report is None or report in _REPORT_TITLES
-    if report is not None and _is_count(report):
-        return card is None and any(map(_TOTAL.fullmatch, row.original))
-    return report is None and any(_FOOTER.match(text.strip()) for text in row.original)
-
-
-def _is_count(cell: Cell) -> bool:
-    return _COUNT.fullmatch(str(cell)) is not None
-
-
-def _describe_no_person(row: Row) -> str:
-    if row.cells.get("card_no") in _CARD_TITLES:
-        return tr("the row repeats the header and is no person's; delete it")
-    word = next(found[1] for text in row.original if (found := _FOOTER.match(text.strip())))
-    return tr(
-        "the row is a footer of the sheet ({word}) and no person's; delete it, and check that no person is in it",
-        word=word,
-    )

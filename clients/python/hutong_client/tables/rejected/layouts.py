@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from hutong_client.tables.columns import ALIASES, OF_REJECTED, RESULTS, name_columns
+from hutong_client.tables.columns.header import name_columns
+from hutong_client.tables.columns.vocabulary import ALIASES, OF_REJECTED, RESULTS
 from hutong_client.tables.faults import Fault
 from hutong_client.tables.formats.ndjson_rows import NdjsonTable
 from hutong_client.tables.rows import Cell, NotATable, Row, Table

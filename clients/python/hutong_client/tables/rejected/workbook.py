@@ -16,7 +16,8 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.styles import Font, NamedStyle, PatternFill
 from openpyxl.utils import get_column_letter
 
-from hutong_client.tables.columns import RESULTS, TIME_OF_DAY, name_columns
+from hutong_client.tables.columns.header import TIME_OF_DAY, name_columns
+from hutong_client.tables.columns.vocabulary import RESULTS
 from hutong_client.tables.rejected.layouts import COLUMNS, unprotect
 
 MOST_ROWS = 1_000_000

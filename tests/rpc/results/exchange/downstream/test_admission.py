@@ -20,7 +20,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 
 from services.domain.instant import MINUTE, to_timestamp
-from services.results.exchange.convert import fill_replica
+from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.model import MAX_CHANGES, Replica
 from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult

@@ -12,7 +12,8 @@ from hutong.results.v1.results_admin_service_pb2 import RecallResultsRequest
 
 from services.domain.instant import to_timestamp
 from services.results.changelog.model import Entry
-from services.results.exchange.convert import replica_from_proto, tubes_from_proto
+from services.results.exchange.convert.results import replica_from_proto
+from services.results.exchange.convert.tubes import tubes_from_proto
 from services.results.exchange.model import MAX_CHANGES, Change, Replica, ReplicaTubes, SharedColumns
 from services.results.exchange.upstream.batching import Frame, pack
 from services.results.exchange.upstream.outbox import Outgoing, Page

@@ -55,8 +55,12 @@ def test_a_report_is_signed_and_verified_offline(
     assert "signature: good" in shown
     assert "masked name: 张**" in shown
     assert NUMBER not in shown + text
-    assert run([*verify, "--number", NUMBER, "--json"]) == ExitCode.DONE
-    assert json.loads(capsys.readouterr().out)["holder"] == "this document"
+    for language in ("en", "zh"):
+        assert run([*verify, "--number", NUMBER, "--json", "--lang", language]) == ExitCode.DONE
+        told = json.loads(capsys.readouterr().out)
+        assert (told["holder"], told["outcome"]) == ("this document", "OUTCOME_NEGATIVE")
+    assert run([*verify, "--number", NUMBER, "--lang", "zh"]) == ExitCode.DONE
+    assert {"签名：有效", "结果判定：阴性", "持有人：是该证件"} < {*capsys.readouterr().out.splitlines()}
     assert run([*verify, "--number", "1"]) == ExitCode.FAILED
     assert run(["report", "verify", text, "--public-key", str(files.other)]) == ExitCode.FAILED
     assert "not good with these keys" in capsys.readouterr().out
@@ -78,5 +82,7 @@ def test_a_key_that_others_can_read_is_refused(
 def test_what_is_no_report_or_no_key_is_said(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", "verify", "R7", "--public-key", str(files.public)]) == ExitCode.USAGE
     assert "TEXT is no signed report" in capsys.readouterr().err
+    assert run(["report", "verify", "R7", "--public-key", str(files.public), "--lang", "zh"]) == ExitCode.USAGE
+    assert "TEXT 不是签名报告：必须以 HTR1: 开头" in capsys.readouterr().err
     files.public.write_text("no key")
     assert run(["report", "verify", "R7", "--public-key", str(files.public)]) == ExitCode.USAGE

@@ -69,6 +69,17 @@ def test_verdict_begins_with_the_action(gate: Gate, capsys: pytest.CaptureFixtur
     assert not any(text in printed.out + printed.err for text in (*CARDS, "示例"))
 
 
+def test_verdict_in_chinese_begins_with_the_action(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
+    """The four words, in columns of the same width."""
+    assert gate(f"{CARDS[0]}\t赵示例\n{CARDS[1]}\t钱示例\n赵示例\n", "--lang", "zh") == ExitCode.PARTLY
+    printed = capsys.readouterr()
+    first, second, third = printed.out.splitlines()
+    assert first.startswith("放行       1 赵**: ")
+    assert second.startswith("可拒绝     2 钱**: ")
+    assert third.startswith("请重试     3: 随后放行；未查询：")
+    assert "共3人：放行 1, 请重试 1, 可拒绝 1" in printed.err
+
+
 def test_only_exceptions_are_printed(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
     """The totals count everybody."""
     assert gate(f"{CARDS[0]}\t赵示例\n{CARDS[1]}\t钱示例\n", "--exceptions-only") == ExitCode.UNDETERMINED

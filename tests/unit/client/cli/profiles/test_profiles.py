@@ -106,21 +106,6 @@ def test_region_is_that_of_the_laboratory_if_the_file_has_none(tmp_path: Path) -
     assert kept.items == ["items/sars-cov-2-antigen"]
 
 
-def test_commands_of_the_page_keep_a_profile_and_use_it(
-    tmp_path: Path, address: str, fake: FakeUploads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As a clerk who says yes; the service of the test has another address, and no certificate."""
-    rows = [list(line()), list(line(1).values())]
-    for name in ("day.xlsx", "next-day.xlsx"):
-        write_workbook(tmp_path / name, rows)
-    monkeypatch.chdir(tmp_path)
-    shown = block("clients/python/README.md", "sh", "hutong profile create")
-    first, second = shown.replace("results.jl.example:443", address).replace(" --tls-ca ca.pem", " --yes").splitlines()
-    assert run(shlex.split(first)[1:]) == ExitCode.DONE
-    assert run(shlex.split(second)[1:]) == ExitCode.DONE
-    assert len(fake.tubes) == 1
-
-
 def test_profile_is_not_kept_unasked(day: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor if a needed column stays unknown."""
     assert create(day) == ExitCode.USAGE

@@ -29,8 +29,8 @@ from services.verification.decision.evidence import canonical_report_number
 from services.verification.decision.model import PENDING, Evidence
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.sources.model import LookUp, PolicyQuestion
-from services.verification.verify.asker import FULL, Asker, View
-from services.verification.verify.signed import read_signed
+from services.verification.verify.questions.asker import FULL, Asker, View
+from services.verification.verify.questions.signed import read_signed
 
 LOOKED_AT = 10
 """How many results from inside and from outside the region are looked up.

@@ -20,15 +20,17 @@ from services.domain.errors import HutongError, InvalidArgument, ResourceExhaust
 from services.domain.instant import from_timestamp, set_timestamp
 from services.domain.names import format_node, parse_node
 from services.domain.subject import Pepper
-from services.results.exchange.convert import fill_change, fill_link, fill_replica
-from services.results.exchange.downstream.notifications import (
+from services.results.exchange.convert.changes import fill_change
+from services.results.exchange.convert.links import fill_link
+from services.results.exchange.convert.results import fill_replica
+from services.results.exchange.downstream.notifications.notifications import (
     Notification,
     newest_numbers,
     open_watch,
     read_notifications,
     repeat_missed,
 )
-from services.results.exchange.downstream.subscriptions import (
+from services.results.exchange.downstream.notifications.subscriptions import (
     find_all_links,
     find_open_transactions,
     read_subscribed,

@@ -22,15 +22,15 @@ from services.results.changelog.model import ChangeKind, Entry, LoggedChange
 from services.results.documents.key_pairs import find_twins
 from services.results.documents.removals import find_ended
 from services.results.exchange import tables
-from services.results.exchange.downstream.adverse_subjects import (
+from services.results.exchange.downstream.nodes import add_node
+from services.results.exchange.downstream.notifications.adverse_subjects import (
     find_joined,
     find_marked,
     lock_if_newly_adverse,
     subscribe_adverse,
     with_joined,
 )
-from services.results.exchange.downstream.copied_items import leave_out_other_items
-from services.results.exchange.downstream.nodes import add_node
+from services.results.exchange.downstream.notifications.copied_items import leave_out_other_items
 from services.results.exchange.load import changes_of
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import find_subscribers

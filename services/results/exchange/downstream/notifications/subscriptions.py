@@ -11,9 +11,9 @@ from services.domain.instant import Instant
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.documents.tables import document_links
-from services.results.exchange.downstream.copied_items import leave_out_other_items
 from services.results.exchange.downstream.nodes import add_node
-from services.results.exchange.downstream.notifications import note_subscription
+from services.results.exchange.downstream.notifications.copied_items import leave_out_other_items
+from services.results.exchange.downstream.notifications.notifications import note_subscription
 from services.results.exchange.model import Replica
 from services.results.exchange.subscribers import KEYS_AT_ONCE, add_subscriptions
 from services.results.exchange.tables import subscriptions

@@ -22,7 +22,7 @@ from services.verification.showings.model import (
     SIGNED_FOR_OTHER_DOCUMENT,
 )
 from services.verification.verify.inputs import inputs_from_proto
-from services.verification.verify.signed import read_signed
+from services.verification.verify.questions.signed import read_signed
 from tests.support.golden.messages import HOURS_48, LABS, NOON, make_claim, make_inputs, make_policy
 from tests.support.verification.questions import decode_question
 

@@ -1,0 +1,98 @@
+"""One look-up as it is asked: decoded, checked, and without the document for other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hutong.results.v1.lookup_pb2 import LOOKUP_SCOPE_NATIONWIDE
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+
+from services.domain.names import DEFAULT_ITEM, format_node, parse_items
+from services.domain.region import NATION
+from services.domain.subject import Pepper, holds_resident_number, mask_number
+from services.results.fields import document_from_proto
+from services.results.lookup.convert import claims_from_proto
+from services.results.lookup.model import SubjectQuestion
+from services.results.lookup.nationwide import not_fresh
+from services.results.lookup.pick import DEFAULT_LIMIT
+from services.runtime.consistency import decode_token
+
+NOTHING = "*"
+"""The text that other nodes get in place of a number or name with a resident identity number. It matches nothing."""
+
+
+class Question:
+    """One decoded look-up. `given_keys` are the subject keys of a request without a document, or empty.
+
+    Raises:
+        InvalidArgument: a field is invalid.
+        Unavailable: NOT_FRESH_ENOUGH, the token is of another service, so this service never meets it.
+    """
+
+    __slots__ = (
+        "claims",
+        "items",
+        "leaves_out_nation",
+        "limit",
+        "masked_number",
+        "name_hashes",
+        "nationwide",
+        "other_key",
+        "own_position",
+        "subject_key",
+        "token",
+    )
+
+    def __init__(
+        self,
+        request: LookupLatestRequest,
+        pepper: Pepper,
+        jurisdiction: str,
+        given_keys: tuple[bytes, bytes] = (b"", b""),
+        *,
+        compares_name: bool = False,
+    ) -> None:
+        # A token of another node needs the nation, which knows what other nodes have committed.
+        commit = decode_token(request.at_least_as_fresh)
+        if commit is not None and commit.service != "results":
+            raise not_fresh(format_node(jurisdiction))
+        elsewhere = commit is not None and commit.region != jurisdiction
+        self.own_position = None if commit is None or elsewhere else commit.position
+        self.token = request.at_least_as_fresh if elsewhere else ""
+        self.limit = request.limit or DEFAULT_LIMIT
+        self.items = parse_items(request.items, "items") if request.items else (DEFAULT_ITEM,)
+        self.nationwide = elsewhere or request.scope == LOOKUP_SCOPE_NATIONWIDE
+        # A caller that sets no scope has not chosen LOCAL. The answer therefore says that the nation was not asked.
+        self.leaves_out_nation = not self.nationwide and not request.scope and jurisdiction != NATION
+        # Hashes of the name under both key versions; none if any name fits.
+        self.name_hashes: Sequence[bytes] = ()
+        self.masked_number = ""
+        self.other_key: bytes | None
+        if given_keys[0]:
+            self.subject_key, self.other_key = given_keys[0], given_keys[1] or None
+        else:
+            document = document_from_proto(request.document)
+            self.subject_key = pepper.subject_key(document)
+            self.other_key = pepper.other_key(document)
+            if compares_name:
+                self.name_hashes = pepper.name_hashes(request.document.name)
+            if self.nationwide:
+                # Nodes do not exchange masks. The caller has the document, so its mask may be returned.
+                self.masked_number = mask_number(document.number)
+        self.claims = claims_from_proto(request.claimed_reports)
+
+    @property
+    def keys(self) -> tuple[bytes, bytes | None]:
+        """The document's keys under each key version."""
+        return self.subject_key, self.other_key
+
+    def of_subject(self) -> SubjectQuestion:
+        """Return the question as it is sent to other nodes, without the document."""
+        claims = tuple(
+            claim._replace(
+                report_number=NOTHING if holds_resident_number(claim.report_number) else claim.report_number,
+                lab_name=NOTHING if holds_resident_number(claim.lab_name) else claim.lab_name,
+            )
+            for claim in self.claims
+        )
+        return SubjectQuestion(self.subject_key, self.limit, claims, self.token, self.items, self.other_key)

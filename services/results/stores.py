@@ -1,0 +1,72 @@
+"""The stores of the Results service, put together on one database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.domain.region import NATION
+from services.results.changelog.log import ChangeLog
+from services.results.corrections.store import CorrectionStore
+from services.results.documents.store import DocumentStore
+from services.results.exchange.apply import ChangeApplier
+from services.results.exchange.downstream.missing_report_routing import NationRouter
+from services.results.exchange.downstream.notifications.notifications import notify_nodes
+from services.results.exchange.homes.register import record_homes
+from services.results.idempotency import requests
+from services.results.labs.cache import LabCache
+from services.results.labs.store import LabStore
+from services.results.limits import ResultsLimits
+from services.results.lookup.store import LookupStore
+from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
+from services.results.records.partition_maintainer import PartitionMaintainer
+from services.results.timeliness.store import TimelinessStore
+from services.results.timing import ResultsTiming
+from services.results.upload.store import UploadStore
+from services.results.watch.store import WatchStore
+from services.runtime.clock import Clock
+from services.storage.engine import Database
+from services.storage.idempotency import IdempotentWriter
+
+
+class Stores:
+    """The stores of the Results service on one database. They share one change log.
+
+    `secrets` are the keys of the hashes by which repeated requests are recognised. `node` is the region of this node.
+    `joined` says that the node replicates to the nation.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        secrets: Sequence[bytes],
+        node: str = "",
+        *,
+        joined: bool = False,
+        timing: ResultsTiming | None = None,
+        limits: ResultsLimits | None = None,
+    ) -> None:
+        self.database = database
+        self.timing = timing or ResultsTiming()
+        self.limits = limits = limits or ResultsLimits()
+        at_nation = node == NATION
+        self.change_log = ChangeLog(
+            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
+        )
+        self.writer = writer = IdempotentWriter(database, requests, secrets)
+        self.lab_cache = cache = LabCache()
+        self.partitions = PartitionMaintainer(database, clock, self.timing)
+        self.router: MissingReportRouter
+        self.router = (
+            NationRouter(self.change_log, limits)
+            if at_nation
+            else UpwardRouter(self.change_log, limits, has_upstream=joined)
+        )
+        self.applier = ChangeApplier(self.change_log, self.router)
+        self.labs = LabStore(database, writer, self.change_log, cache)
+        self.documents = DocumentStore(database, writer, self.change_log, node)
+        self.timeliness = TimelinessStore(database)
+        self.uploads = UploadStore(database, self.change_log, self.partitions, node)
+        self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
+        self.watch = WatchStore(database, cache)
+        self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)
