@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         Reason,
     )
 
-RULES_VERSION = 7
+RULES_VERSION = 8
 """The version of the rules, stored with each decision. Raise it if the same inputs may give another answer."""
 
 _REASON_OF_USE: tuple[tuple[EvidenceUse, Reason], ...] = (

@@ -1,7 +1,8 @@
 """Finds the negatives and sampling records that count at the use time, inside their windows. Pure.
 
 Evidence may lack one of its times. A missing report time is not before the sample time, and a missing sample time is
-not after the report time. If these bounds do not settle whether evidence counts, it is NOT_COMPARABLE.
+not after the report time. A report without a report time may have been issued after the use time. If these bounds do
+not settle whether evidence counts, it is NOT_COMPARABLE.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from services.verification.decision.model import (
     Requirement,
     Window,
 )
-from services.verification.decision.weigh import USABLE, Weighed
+from services.verification.decision.weigh import CLOCK_TOLERANCE, USABLE, Weighed
 from services.verification.decision.window import basis_time, last_expiry
 
 if TYPE_CHECKING:
-    from services.verification.decision.model import EvidenceUse
+    from services.verification.decision.model import Evidence, EvidenceUse, Record
 
 _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
 """Outcomes of a report that counts as a sampling record until it is issued."""
@@ -57,6 +58,8 @@ def hold_to_windows(
             use = _hold_to_proof_window(one, required, inputs, unless=pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED)
         else:
             use = pb.EVIDENCE_USE_INCONCLUSIVE
+        if use in _SETTLED_BY_REPORT and _may_be_sampled_only(subject, required, inputs):
+            use = pb.EVIDENCE_USE_NOT_COMPARABLE
         if use == USABLE and one.is_comparable:
             valid.append(one)
             continue
@@ -65,6 +68,10 @@ def hold_to_windows(
             one.basis_time = one.expire_time = None
         one.use = use
     return valid
+
+
+_SETTLED_BY_REPORT = frozenset({pb.EVIDENCE_USE_EXPIRED, pb.EVIDENCE_USE_INCONCLUSIVE})
+"""Uses of a report that was issued by the use time, which might still count as a sampling record if it was not."""
 
 
 def _hold_to_window(
@@ -98,6 +105,19 @@ def _was_sampled_only(one: Weighed) -> bool:
     never counts as a sampling record.
     """
     return one.use == pb.EVIDENCE_USE_NOT_YET_REPORTED and one.subject.outcome in _WAS_UNKNOWN
+
+
+def _may_be_sampled_only(subject: Record | Evidence, required: Requirement, inputs: Inputs) -> bool:
+    """Return whether a report without a report time would count as a sampling record if it was issued late enough.
+
+    It would have to be issued after the use time, and no later than the latest time that is possible.
+    """
+    window, sample_time = required.sampling_proof_window, subject.sample_time
+    if window is None or subject.report_time is not None or subject.outcome not in _WAS_UNKNOWN:
+        return False
+    if inputs.issued_until >= inputs.evaluate_time + CLOCK_TOLERANCE:
+        return False
+    return sample_time is None or (sample_time <= inputs.issued_until and inputs.use_time < sample_time + window)
 
 
 def _hold_to_proof_window(one: Weighed, required: Requirement, inputs: Inputs, unless: EvidenceUse) -> EvidenceUse:

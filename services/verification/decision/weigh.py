@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hutong.results.v1 import next_step_pb2
+from hutong.results.v1 import lab_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
 
 from services.domain.instant import MINUTE, Instant, Span
@@ -53,7 +53,8 @@ class Weighed:
     lab: str = ""
     """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
     is_comparable: bool = True
-    """Whether evidence identifies a report, by a laboratory and a number. Other evidence never counts."""
+    """Whether evidence identifies a report, by a laboratory and a number, and no standing speaks against it at another
+    time than the one that decides. Other evidence never counts."""
 
     @property
     def sample_time(self) -> Instant:
@@ -107,7 +108,7 @@ def weigh_evidence(
             return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
     elif claim.state == OTHER_PERSON:
         return _contradiction(evidence, lab, ("person",))
-    one = Weighed(evidence, _fault_of_evidence(evidence, claim, inputs), lab=lab)
+    one = _weigh_by_itself(evidence, claim, lab, inputs)
     if claim.retention_start_time is None:
         # No upload is advised before the retention start time, because Results may have removed the record and would
         # reject the upload.
@@ -123,7 +124,9 @@ def _weigh_unidentified(
         record = records.get((possible.lab, possible.report_number))
         if record is not None and record.item == evidence.item and is_same_as_record(evidence, record):
             return Weighed(evidence, pb.EVIDENCE_USE_SAME_AS_RECORD)
-    return Weighed(evidence, _fault_of_evidence(evidence, claim, inputs), lab=lab, is_comparable=False)
+    one = _weigh_by_itself(evidence, claim, lab, inputs)
+    one.is_comparable = False
+    return one
 
 
 def _contradiction(evidence: Evidence, lab: str, differing: tuple[str, ...]) -> Weighed:
@@ -135,14 +138,20 @@ def _contradiction(evidence: Evidence, lab: str, differing: tuple[str, ...]) -> 
     )
 
 
-def _fault_of_evidence(evidence: Evidence, claim: Claim, inputs: Inputs) -> EvidenceUse:
-    """Return why evidence cannot count whatever its outcome is; USABLE if it can, or if it shows no time.
+def _weigh_by_itself(evidence: Evidence, claim: Claim, lab: str, inputs: Inputs) -> Weighed:
+    """Return evidence that has no record as USABLE, or with the reason why it cannot count whatever its outcome is.
 
-    Without a time the laboratory's standing is that of now, which says nothing about the time of the report.
+    A report counts by its laboratory's standing at the report time, and a sampling record by that at the sample time.
+    If evidence does not show this time, the standing is that of another time and gives no reason. A laboratory that was
+    not authorised then may have been authorised at the right time, so the evidence is not comparable.
     """
-    if evidence.sample_time is None and evidence.report_time is None:
-        return USABLE
-    return _fault(evidence, claim.lab_standing, inputs)
+    reference = evidence.sample_time if evidence.outcome == PENDING else evidence.report_time
+    if reference is not None:
+        return Weighed(evidence, _fault(evidence, claim.lab_standing, inputs), lab=lab)
+    use = USABLE
+    if evidence.sample_time is not None or evidence.report_time is not None:
+        use = _fault(evidence, lab_pb2.LAB_STANDING_UNSPECIFIED, inputs)
+    return Weighed(evidence, use, lab=lab, is_comparable=claim.lab_standing not in NOT_AUTHORIZED)
 
 
 def _fault(

@@ -194,6 +194,7 @@ def decide_candidates(inputs: Any, rule: Any, forbidden: tuple[int, ...]) -> Ver
     ]
     for candidate in usable + in_the_lab:
         subject = candidate.subject
+        in_doubt = in_doubt or (candidate in usable and may_still_be_in_the_lab(subject, rule, inputs))
         name = f"{subject.name}@{subject.revision}" if candidate.recorded else ""
         sampled = -1.0 if subject.sample_time is None else subject.sample_time
         if subject.outcome == NEGATIVE and candidate not in in_the_lab:
@@ -295,7 +296,10 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
             continue
         # A code wins over a name. The registers resolve names.
         lab = shown.lab if shown.lab else claim.lab
-        standing = claim.lab_standing if (shown.sample_time, shown.report_time) != (None, None) else 0
+        standing, is_sure = claim.lab_standing, True
+        if (shown.sample_time if shown.outcome == PENDING else shown.report_time) is None:
+            # The paper lacks the time at which its laboratory must have been authorised.
+            standing, is_sure = 0, claim.lab_standing not in RED_LIGHTS
         if lab == "" or shown.report_number == "":
             numbers = {(r.lab, r.report_number) for r in claim.possible}
             of_number = [r for r in newest if (r.lab, r.report_number) in numbers and r.item == shown.item]
@@ -321,9 +325,23 @@ def collect(inputs: Any, items: set[str]) -> tuple[list[Candidate], list[tuple[s
         elif inputs.own_records_alone:
             continue
         elif record is None or (record.outcome == PENDING and shown.outcome != PENDING):
-            candidates.append(Candidate(shown, False, standing, lab=lab))
+            candidates.append(Candidate(shown, False, standing, lab=lab, comparable=is_sure))
             to_upload.add((lab, shown.report_number))
     return candidates, contradictions, to_upload
+
+
+def may_still_be_in_the_lab(subject: Any, rule: Any, inputs: Any) -> bool:
+    """Return whether a paper without a report time may be a report to come, and then counts by its sampling."""
+    if subject.outcome not in (NEGATIVE, INCONCLUSIVE) or subject.report_time is not None:
+        return False
+    use, now = moment(inputs.use_time), moment(inputs.evaluate_time)
+    ahead = timedelta(minutes=1) if use == now else timedelta()
+    if rule.sampling_proof_window is None or use + ahead >= now + timedelta(minutes=5):
+        return False
+    if subject.sample_time is None:
+        return True
+    sampled = moment(subject.sample_time)
+    return sampled - ahead <= use < sampled + timedelta(microseconds=rule.sampling_proof_window)
 
 
 def equals(shown: Any, record: Any) -> bool:

@@ -26,7 +26,7 @@ from services.runtime.call import Call
 from services.runtime.consistency import CommitPosition, decode_token
 from services.verification.decision.convert import evidence_from_proto
 from services.verification.decision.evidence import canonical_report_number
-from services.verification.decision.model import Evidence
+from services.verification.decision.model import PENDING, Evidence
 from services.verification.holder_tokens.seal import HolderToken, TokenSeal
 from services.verification.sources.model import LookUp, PolicyQuestion
 from services.verification.verify.questions.asker import FULL, Asker, View
@@ -237,7 +237,9 @@ def _claimed(evidence: Evidence) -> ClaimedReport:
     if not evidence.lab:
         claimed.lab_name = evidence.lab_name
     # A sampling record has no report yet: its laboratory must have been authorised when the specimen was taken.
-    time = evidence.sample_time if evidence.report_time is None else evidence.report_time
+    times = (evidence.report_time, evidence.sample_time)
+    first, other = times[::-1] if evidence.outcome == PENDING else times
+    time = other if first is None else first
     if time is not None:
         set_timestamp(claimed.report_time, time)
     return claimed

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from hutong.results.v1 import lab_pb2, lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2 as pb
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from services.domain.instant import DAY, HOUR, MINUTE
@@ -15,6 +15,7 @@ from services.verification.decision.decide import decide
 from services.verification.decision.favour import favour
 from services.verification.decision.model import (
     ACTIVE,
+    INCONCLUSIVE,
     NATIONAL_RESULTS,
     NEGATIVE,
     NOT_COMPARABLE,
@@ -110,8 +111,13 @@ def test_nobody_is_refused_over_what_cannot_be_compared(inputs: Inputs) -> None:
         assert decision.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED or decision.reason in positive
 
 
-def _hide(shown: Evidence, claim: Claim, hidden: str) -> tuple[Evidence, Claim]:
-    """Return the evidence without one of its facts, and what Results then finds of it."""
+def _hide(shown: Evidence, claim: Claim, hidden: str, standing: int) -> tuple[Evidence, Claim]:
+    """Return the evidence without one of its facts, and what Results then finds of it.
+
+    The laboratory has `standing` at another time than the one that decides.
+    """
+    if hidden == ("sample_time" if shown.outcome == PENDING else "report_time"):
+        return shown._replace(**{hidden: None}), claim._replace(lab_standing=standing)  # type: ignore[arg-type]
     if hidden in ("sample_time", "report_time"):
         return shown._replace(**{hidden: None}), claim
     if hidden == "report_number":
@@ -121,19 +127,92 @@ def _hide(shown: Evidence, claim: Claim, hidden: str) -> tuple[Evidence, Claim]:
     return shown._replace(lab="", lab_name="不明检验所"), found
 
 
-@given(
-    worlds.filter(lambda inputs: len(inputs.evidence) == 1 and not inputs.own_records_alone),
-    st.sampled_from(("sample_time", "report_time", "report_number", "lab")),
-)
-def test_an_absent_fact_is_never_adverse(inputs: Inputs, hidden: str) -> None:
-    """One fact less on evidence that admits its holder is no ground to refuse, unless a positive stands."""
-    (shown,), (claim,) = inputs.evidence, inputs.claims
-    less, found = _hide(shown, claim, hidden)
-    before = decide(inputs)
-    after = decide(inputs._replace(evidence=(less,), claims=(found,)))
+def _is_adverse_to_hide(inputs: Inputs, at: int, hidden: str, standing: int) -> bool:
+    """Return whether the decision refuses for a lack only after a fact is hidden of the evidence at an index.
+
+    The records are the same. What is left of evidence of an unknown laboratory may equal a record, which then speaks.
+    """
+    brought = [claim.record for claim in inputs.claims if claim.record is not None]
+    brought += [record for claim in inputs.claims for record in claim.possible]
+    inputs = inputs._replace(records=(*inputs.records, *brought))
+    less, found = _hide(inputs.evidence[at], inputs.claims[at], hidden, standing)
+    after = decide(
+        inputs._replace(
+            evidence=(*inputs.evidence[:at], less, *inputs.evidence[at + 1 :]),
+            claims=(*inputs.claims[:at], found, *inputs.claims[at + 1 :]),
+        )
+    )
     positive = (pb.DECISION_REASON_POSITIVE_RESULT, pb.DECISION_REASON_PENDING_RECHECK)
-    if before.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED and after.reason not in positive:
-        assert after.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED
+    if after.outcome != pb.DECISION_OUTCOME_NOT_RECOGNIZED or after.reason in positive:
+        return False
+    if decide(inputs).outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED:
+        return False
+    uses = [one.use for one in after.considered if one.subject is less]
+    return bool(less.lab and less.report_number) or uses != [pb.EVIDENCE_USE_SAME_AS_RECORD]
+
+
+HIDDEN = ("sample_time", "report_time", "report_number", "lab")
+
+
+@given(
+    shown_worlds.filter(lambda inputs: not inputs.own_records_alone),
+    st.integers(0, 2),
+    st.sampled_from(HIDDEN),
+    st.sampled_from((AUTHORIZED, SUSPENDED)),
+    st.sampled_from((None, 24 * HOUR, 72 * HOUR)),
+)
+@example(random_inputs(Random(4878)), 0, "report_time", AUTHORIZED, 24 * HOUR)
+def test_an_absent_fact_is_never_adverse(
+    inputs: Inputs, at: int, hidden: str, standing: int, proof: int | None
+) -> None:
+    """One fact less on any of the evidence turns no answer into a refusal for a lack."""
+    for policy in (inputs.policy, inputs.elsewhere):
+        if policy is not None and policy.required is not None:
+            required = policy.required._replace(sampling_proof_window=proof)
+            one = inputs._replace(policy=policy._replace(required=required), elsewhere=None)
+            assert not _is_adverse_to_hide(one, at % len(inputs.evidence), hidden, standing)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "sampled", "asked", "proof", "use"),
+    [
+        (INCONCLUSIVE, None, 0, 24, "NOT_COMPARABLE"),
+        (INCONCLUSIVE, 23, 0, 24, "NOT_COMPARABLE"),
+        (INCONCLUSIVE, 24, 0, 24, "INCONCLUSIVE"),
+        (INCONCLUSIVE, 23, 0, None, "INCONCLUSIVE"),
+        # Nothing that is issued after this use time can be shown now.
+        (INCONCLUSIVE, None, -1, 24, "INCONCLUSIVE"),
+        (NEGATIVE, 60, 0, 72, "NOT_COMPARABLE"),
+        (NEGATIVE, 72, 0, 72, "EXPIRED"),
+        (NEGATIVE, 60, 0, 24, "EXPIRED"),
+    ],
+)
+def test_a_report_without_its_time_may_be_one_to_come(
+    outcome: int, sampled: int | None, asked: int, proof: int | None, use: str
+) -> None:
+    """A sampling record counts until its report is issued, so the absent time might admit the holder."""
+    sample_time = None if sampled is None else NOON - sampled * HOUR
+    shown = PAPER._replace(outcome=outcome, sample_time=sample_time, report_time=None)  # type: ignore[arg-type]
+    policy = _venue(SAMPLE_TIME, None if proof is None else proof * HOUR)
+    decision = decide(Inputs(NOON - asked * HOUR, NOON, policy, (), (shown,), (MISSING,), SOURCES))
+    assert _uses(decision) == [use]
+
+
+@pytest.mark.parametrize(
+    ("changes", "use"),
+    [
+        ({"report_time": None}, "NOT_COMPARABLE"),
+        ({"report_time": None, "sample_time": NOON - 49 * HOUR, "outcome": INCONCLUSIVE}, "INCONCLUSIVE"),
+        ({"sample_time": None}, "LAB_NOT_AUTHORIZED"),
+        ({"outcome": PENDING, "report_time": None}, "LAB_NOT_AUTHORIZED"),
+        ({"outcome": PENDING, "sample_time": None}, "NOT_COMPARABLE"),
+    ],
+)
+def test_a_standing_speaks_only_at_the_time_that_decides(changes: dict[str, object], use: str) -> None:
+    """A report counts by the standing at its report time, and a sampling record by that at its sample time."""
+    shown = PAPER._replace(**changes)  # type: ignore[arg-type]
+    decision = _decide(shown, MISSING._replace(lab_standing=SUSPENDED), policy=_venue(proof=24 * HOUR))
+    assert _uses(decision) == [use]
 
 
 @given(shown_worlds)
