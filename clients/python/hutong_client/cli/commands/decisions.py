@@ -121,7 +121,7 @@ def replay(node: Node, name: str, metadata: Metadata, as_json: bool) -> ExitCode
 def flags(node: Node, region: str, kinds: Sequence[int], lab: str | None, as_json: bool) -> ExitCode:
     """List reports shown as evidence that ought to be examined, newest first. A flag is no reason to refuse anyone."""
     request = ListEvidenceFlagsRequest(
-        region=region, lab=lab, kinds=[EvidenceFlagKind.ValueType(kind) for kind in kinds]
+        region=region, lab=lab or "", kinds=[EvidenceFlagKind.ValueType(kind) for kind in kinds]
     )
     with node.connect() as connection:
         pages = all_pages(connection.evidence_flags.ListEvidenceFlags, request)
