@@ -347,7 +347,8 @@ const (
 	// It equals a record, which is considered in its place.
 	EvidenceUse_EVIDENCE_USE_SAME_AS_RECORD EvidenceUse = 9
 	// It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-	// does not show the time to count from. A holder is not refused for it.
+	// does not show the time to count from, the time of its report, or the time at which its laboratory had to be
+	// authorised. A holder is not refused for it.
 	EvidenceUse_EVIDENCE_USE_NOT_COMPARABLE EvidenceUse = 10
 	// A sampling record where the place does not take it, or takes it no longer.
 	EvidenceUse_EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED EvidenceUse = 11

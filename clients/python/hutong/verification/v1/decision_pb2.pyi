@@ -257,7 +257,8 @@ class _EvidenceUseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EvidenceU
     """It equals a record, which is considered in its place."""
     EVIDENCE_USE_NOT_COMPARABLE: _EvidenceUse.ValueType  # 10
     """It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-    does not show the time to count from. A holder is not refused for it.
+    does not show the time to count from, the time of its report, or the time at which its laboratory had to be
+    authorised. A holder is not refused for it.
     """
     EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: _EvidenceUse.ValueType  # 11
     """A sampling record where the place does not take it, or takes it no longer."""
@@ -314,7 +315,8 @@ EVIDENCE_USE_SAME_AS_RECORD: EvidenceUse.ValueType  # 9
 """It equals a record, which is considered in its place."""
 EVIDENCE_USE_NOT_COMPARABLE: EvidenceUse.ValueType  # 10
 """It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-does not show the time to count from. A holder is not refused for it.
+does not show the time to count from, the time of its report, or the time at which its laboratory had to be
+authorised. A holder is not refused for it.
 """
 EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED: EvidenceUse.ValueType  # 11
 """A sampling record where the place does not take it, or takes it no longer."""

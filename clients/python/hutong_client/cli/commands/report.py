@@ -195,8 +195,8 @@ def _read_public(file: Path) -> bytes:
 
 def _name_of(outcome: int) -> str:
     """Return the contract's name of an outcome; its number if this version does not know it."""
-    names = {int(number): name for name, number in outcome_pb2.Outcome.items()}
-    return names.get(outcome, str(outcome))
+    known = outcome in outcome_pb2.Outcome.values()
+    return outcome_pb2.Outcome.Name(outcome_pb2.Outcome.ValueType(outcome)) if known else str(outcome)
 
 
 def _mask(text: str, first: int, last: int) -> str:

@@ -825,7 +825,8 @@ export enum EvidenceUse {
 
   /**
    * It would count if it were true, but it does not identify a report (it needs a laboratory and a report number), or
-   * does not show the time to count from. A holder is not refused for it.
+   * does not show the time to count from, the time of its report, or the time at which its laboratory had to be
+   * authorised. A holder is not refused for it.
    *
    * @generated from enum value: EVIDENCE_USE_NOT_COMPARABLE = 10;
    */
