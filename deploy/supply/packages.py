@@ -74,7 +74,7 @@ def find_faults(packages: Mapping[str, Distribution], locked: Mapping[str, str],
 
 
 def find_run(packages: Mapping[str, Distribution]) -> list[str]:
-    """Return the names of the packages that a node runs, sorted, without its own."""
+    """Return the sorted names of the packages that a node runs, without Hutong's own packages."""
     found: set[tuple[str, str]] = set()
     rest = [(requirement, extra) for requirement in RUN for extra in ("", *requirement.extras)]
     while rest:

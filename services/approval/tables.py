@@ -34,7 +34,7 @@ def _pending_changes(metadata: MetaData, service: str) -> Table:
         Column("decider", String(100), nullable=False),
         Column("decide_time", BigInteger),
         Column("reject_reason", String(256), nullable=False),
-        # When the change was made as a whole. A recall takes several transactions.
+        # When the last transaction of the change was committed. A recall takes several.
         Column("complete_time", BigInteger),
         Column("changed_count", BigInteger, nullable=False),
         # The consistency token of the approved change; empty before it is complete.

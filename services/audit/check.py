@@ -43,11 +43,13 @@ class Report:
 def check_audit(
     connection: Connection, tables: AuditTables, keys: AuditKeys, logged: Sequence[LoggedHead] = ()
 ) -> Report:
-    """Check all seals and rows of one service, and that the chains have the heads that are kept elsewhere.
+    """Check all seals and rows of one service, and that the chains have the heads in `logged`.
 
-    Seals of earlier versions of the pepper are checked under the keys that the store keeps. The versions of a chain
-    never go back, so a stolen older key makes no seal that fits after the change. Without such a head nothing shows
-    that the newest rows were removed together with their seals.
+    `logged` are heads that are kept elsewhere. Without them the check cannot notice that the newest rows were removed
+    together with their seals.
+
+    Seals of earlier versions of the pepper are checked under the keys that the store keeps. A chain never returns to an
+    earlier version. A seal that was made with a stolen older key therefore does not fit after the change.
     """
     report = Report()
     keys = add_kept_keys(connection, tables, keys)

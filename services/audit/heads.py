@@ -1,7 +1,7 @@
 """Hands the newest heads of a service's audit to Results of its node, which sends them to the node above.
 
-Whoever can write a database and has its key can make a new chain. The node above holds the heads that came before, so
-tampering takes both nodes.
+An attacker who can write to a database and has its key can make a new chain. The node above keeps the earlier heads,
+which the new chain does not fit. Unnoticed tampering therefore needs both nodes.
 """
 
 from __future__ import annotations

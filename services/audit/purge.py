@@ -1,6 +1,6 @@
 """Removes rows of the audit that have been kept long enough, with their seals, from the beginning of each chain.
 
-Each step records itself as a change, so that `check` knows a purge from a theft.
+Each step records itself as a change, so that `check` does not report purged rows as missing.
 """
 
 from __future__ import annotations

@@ -176,13 +176,19 @@ def find_events(
     now: Instant,
     names: Sequence[str] = (),
 ) -> list[StoredEvent]:
-    """Return all events about a person, given the subject keys of the person's documents, in order of time.
+    """Return all events about a person, in order of time.
 
-    Events are found under each version of the audit's keys that `keys` knows or the store keeps.
+    Events are found under each version of the audit's keys that `keys` knows or the store keeps. A subject has another
+    tag on each day, so events are compared with the tags of every day. The tables of rows and of packs are read from
+    beginning to end.
 
-    `names` are resource names that are about the person too, such as decisions. Their events have no tag.
-
-    A tag is of one day, so events are compared with the tags of every day. Both tables are read as a whole.
+    Args:
+        connection: the service's database.
+        tables: the tables of the service's audit.
+        keys: the keys of the service's audit.
+        subject_keys: the subject keys of the person's documents.
+        now: the current instant.
+        names: names of resources about the person, such as decisions. Their events have no tag.
     """
     versions = add_kept_keys(connection, tables, keys).versions
     objects = sorted({one.name_object(name) for name in names for one in versions})

@@ -52,8 +52,8 @@ class Trail:
         self._clock = clock
         self._statements = _Statements(tables)
         self._together: Coalescer[tuple[Sequence[AuditEvent], Also | None], None] = Coalescer(self._record_batch)
-        # The writer of this process's reads. None before the first read, and after a failed write, which may have been
-        # committed nevertheless.
+        # The writer of this process's reads. None before the first read. None also after a failed write, because it may
+        # have been committed although it seemed to fail.
         self._own: _Writer | None = None
 
     def now(self) -> Instant:
@@ -94,7 +94,7 @@ class Trail:
         self._statements.append(connection, writer, events)
 
     async def record(self, events: Sequence[AuditEvent], also: Also | None = None) -> None:
-        """Store the rows of reads and denials, in one transaction with those of other calls. They are durable then.
+        """Store the rows of reads and denials. They are durable when this returns. Several calls share one transaction.
 
         `also` takes part in the transaction.
 

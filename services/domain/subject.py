@@ -65,7 +65,7 @@ class Pepper:
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
-        """The secrets of the key versions, the one that is written first."""
+        """The secrets of the key versions. The secret under which keys are written comes first."""
         return tuple(pepper.secret for pepper in self.versions)
 
     def of_version(self, version: int) -> Pepper | None:

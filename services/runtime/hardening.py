@@ -16,9 +16,9 @@ PR_SET_DUMPABLE = 4
 def harden_process() -> None:
     """Keep secrets and data in this process's memory and files from other processes of the same user and from dumps.
 
-    On Linux nobody but root can attach a debugger or a profiler to the process afterwards, or read its environment and
-    its open files in /proc. Child processes inherit the umask and the limit on dumps. A new program resets the
-    protection from debuggers and in /proc.
+    On Linux only root can then attach a debugger or a profiler to the process, or read its environment and its open
+    files in /proc. Child processes inherit the umask and the limit on dumps. If the process executes a new program, the
+    protection from debuggers and in /proc ends.
     """
     os.umask(UMASK)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -27,7 +27,7 @@ class Block:
     Attributes:
         document: the path of the document, from the top of the repository.
         line: the line of its fence, from 1.
-        language: the word after the fence. `text` is a picture or an output, which nobody runs.
+        language: the word after the fence. `text` is a picture or an output, which no test runs.
         text: its lines without the indentation of its fence.
     """
 

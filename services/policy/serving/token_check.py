@@ -20,11 +20,11 @@ class TokenCheck:
         self._jurisdiction = jurisdiction
 
     async def require(self, token: str) -> None:
-        """Check that the book holds what a token stands for. The empty token stands for nothing.
+        """Check that the policy book has the change that a token names. The empty token names none.
 
         Raises:
             InvalidArgument: INVALID_CONSISTENCY_TOKEN.
-            Unavailable: NOT_FRESH_ENOUGH, the book does not hold it; the metadata says whether it ever will.
+            Unavailable: NOT_FRESH_ENOUGH, the book lacks the change; the metadata says whether it can still come.
         """
         commit = decode_token(token)
         if commit is None or (commit.service == "policy" and commit.position.sequence == BEFORE_ANY.sequence):

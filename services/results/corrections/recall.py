@@ -46,10 +46,13 @@ class RecalledReport(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The count of reports recalled so far, and the report number after which to continue; None at the end.
+    """How far a recall has come.
 
-    `position` is that of the newest step that recalled anything. A step is logged after the commits of all earlier
-    steps.
+    Attributes:
+        count: the reports recalled so far.
+        after: the report number after which the next step begins; None at the end.
+        position: the position in the change log of the newest step that recalled anything. Each step is logged after
+            the commits of all earlier steps, so this position covers all of them.
     """
 
     count: int = 0

@@ -1,4 +1,4 @@
-"""The two keys of a document with links, while the key rotates."""
+"""The two keys of a document that has links, while the pepper rotates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KEYS_AT_ONCE = 500
 
 
 def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
-    """Store the pairs of keys of documents that have links. Rows are written in one order."""
+    """Store the pairs of keys of documents that have links. All transactions write rows in the same order."""
     rows = sorted({row for one, other in pairs for row in ((one, other), (other, one))})
     if rows:
         new = insert_if_absent(connection, key_pairs)
@@ -26,7 +26,7 @@ def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
 
 
 def pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
-    """Return the pairs of keys of those documents of which both keys are known."""
+    """Return a pair of keys for each document whose two keys are known."""
     return [(one.subject_key, one.other_key) for one in documents if one.other_key is not None]
 
 
@@ -41,7 +41,7 @@ def find_twins(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, byt
 
 
 def add_other_keys(connection: Connection, links: Sequence[DocumentLink]) -> list[DocumentLink]:
-    """Return links whose documents have both keys, where the store has both."""
+    """Return the links with the second key of each document added, if the store has it."""
     twins = find_twins(connection, sorted({key for link in links for key in keys_of(link)}))
 
     def with_other(document: LinkedDocument) -> LinkedDocument:

@@ -1,7 +1,7 @@
-"""Removal of a link at another node than the one that made it (docs/exchange.md §7).
+"""Removal of a link at a node that did not make it (docs/exchange.md §7).
 
-The node that made the link alone says that it has ended. It ends the link if the nation passes on a removal. The nation
-passes on a removal of a node that has results of either document. So a false removal does no more harm than false
+Only the node that made a link can end it. It does so if the nation passes on the removal of another node. The nation
+passes on a removal if its node has results of either document. A false removal therefore does no more harm than false
 results, which a node can state of any person under its own laboratories.
 """
 

@@ -135,10 +135,13 @@ def unlink_documents(
     actor: str | None = None,
     node: str = "",
 ) -> list[DocumentLink]:
-    """End the links of two documents at this `node`, and return them, its own first. Raises NotFound without any.
+    """End the links between two documents and return them. The links that this `node` made come first.
 
-    Ended links stay in the history. The change log sends the end of a link that another node made to that node, as a
-    request to end it (`removals`).
+    Ended links stay in the history. If another node made a link, the change log sends that node a request to end it
+    (`removals`).
+
+    Raises:
+        NotFound: the documents have no active link.
     """
     lock_links(connection)
     existing = find_active(connection, document, linked)
@@ -174,7 +177,7 @@ def list_links(
 
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
-    """Return these links, ended ones too. Their documents have both keys, where the store has both."""
+    """Return these links, ended ones too. A document has both its keys if the store has them."""
     query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
     links = [_from_row(row) for row in connection.execute(query)]
     return add_other_keys(connection, links)
@@ -183,7 +186,7 @@ def find_links(connection: Connection, link_ids: Sequence[str]) -> list[Document
 def find_linked(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[bytes]]:
-    """Return, for each document that is linked, the keys of all documents of its subject, its own first.
+    """Return the keys of all documents of a subject, for each document that has links. Its own keys come first.
 
     Documents without links are left out. The search takes one statement, one more for each further link of a chain, and
     one more if another node made any of the links. `pairs` are known pairs of keys of one document. A document that has
@@ -196,7 +199,7 @@ def find_linked(
 def find_linked_documents(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair] = ()
 ) -> dict[bytes, list[list[bytes]]]:
-    """Return the same as `find_linked`, but with the one or two keys of each document in a list of their own."""
+    """Return the same as `find_linked`, but with one list for each document, which has its one or two keys."""
     groups, twins = _find_groups(connection, subject_keys, pairs)
     return {
         key: [[key, *_other_of(key, twins)], *([one, *_other_of(one, twins)] for one in documents[1:])]
@@ -207,9 +210,10 @@ def find_linked_documents(
 def _find_groups(
     connection: Connection, subject_keys: Sequence[bytes], pairs: Sequence[KeyPair]
 ) -> tuple[dict[bytes, list[bytes]], dict[bytes, bytes]]:
-    """Return the documents of each linked document's subject, its own first, and the known pairs of keys.
+    """Return all documents of a subject, for each document that has links, and the known pairs of keys.
 
-    The pairs are returned in both directions. Each document is given by the key that `_document` returns.
+    The document itself comes first. Each document is given by the key that `_document` returns. The pairs are returned
+    in both directions.
     """
     twins = {key: other for one, another in pairs for key, other in ((one, another), (another, one))}
     links: set[tuple[bytes, bytes, str]] = set()

@@ -7,8 +7,8 @@ from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, Str
 from services.domain.subject import KEY_LENGTH
 from services.results.schema import metadata
 
-# Both keys of each document with links, in both directions, while the key rotates. A link has keys of one version, but
-# results may be stored under the other.
+# The two keys of each document that has links, while the pepper rotates. A pair has two rows, one for each direction. A
+# link has keys of one version alone, but results of its documents may be stored under keys of the other version.
 key_pairs = Table(
     "key_pairs",
     metadata,

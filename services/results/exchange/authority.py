@@ -1,7 +1,7 @@
-"""Authority over content: at the nation, changes that are not the sender's to make are set aside.
+"""Authority over content: the nation sets aside changes that the sender may not make.
 
-A node speaks for the laboratories whose home it is. What it sends about another node's laboratory is not stored, but
-counted for the sender. The rest of the batch is stored.
+A node may change the records of the laboratories whose home it is. A change of another node's laboratory is not stored,
+but counted for the sender. The rest of the batch is stored.
 """
 
 from __future__ import annotations

@@ -25,10 +25,10 @@ def name_versions(message: Named, pepper: Pepper) -> None:
 
 
 def require_common_versions(message: Named, pepper: Pepper) -> None:
-    """Check that this node reads what the other node writes, and that the other node reads what this one writes.
+    """Check that this node and the sender of a message each read the key version that the other one writes.
 
     Raises:
-        FailedPrecondition: PEPPER_MISMATCH.
+        FailedPrecondition: PEPPER_MISMATCH, one of them does not, or one version is of different peppers at the two.
     """
     theirs = {message.key_version: message.pepper_mark}
     if message.other_key_version:

@@ -97,7 +97,10 @@ class ResultWriter:
             self._reconcile(older, known)
 
     def _succeed(self, present: Sequence[StoredResult], chains: dict[str, list[Replica]]) -> None:
-        """Store each report's chain of further revisions. The last becomes the newest, and supersedes `present`."""
+        """Store the further revisions of each report. The last of them becomes the newest revision.
+
+        `present` are the revisions that were the newest so far. They become superseded.
+        """
         self._supersede(present)
         self._insert(
             (replica, replica.result.state if replica is chain[-1] else SUPERSEDED)

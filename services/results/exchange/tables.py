@@ -34,8 +34,8 @@ nodes = Table(
     Column("second_registration_count", BigInteger, nullable=False, server_default="0"),
     # The number of the newest notification to the node.
     Column("newest_notification", BigInteger, nullable=False),
-    # When, why and by whom the node was retired. Its silence leaves no decision undetermined then. NULL if it is not
-    # retired.
+    # When, why and by whom the node was retired. No decision is UNDETERMINED because a retired node is silent. The time
+    # is NULL if the node is not retired.
     Column("retire_time", BigInteger),
     Column("retire_reason", String(500), nullable=False, server_default=""),
     Column("retire_actor", String(100)),
@@ -49,12 +49,12 @@ replicated_positions = Table(
     Column("log_id", String(36), primary_key=True),
     Column("writer_id", Integer, primary_key=True, autoincrement=False),
     Column("committed", BigInteger, nullable=False),
-    # When the node made the last of these commits. NULL for none.
+    # When the node made the last of these commits; NULL if there was none.
     Column("commit_time", BigInteger),
 )
 
-# At the nation, how far each life of a node's database is durable here. These are the positions that tokens name. A
-# life that came later has a greater ordinal than the lives of the node before it.
+# At the nation, the newest sequence of each writer that is durable here, for each life of a node's database. A
+# consistency token names such a position. A later life of a node has a greater ordinal.
 replicated_lives = Table(
     "replicated_lives",
     metadata,
@@ -113,7 +113,8 @@ notification_positions = Table(
     metadata,
     Column("node", String(6), primary_key=True),
     Column("processed", BigInteger, nullable=False),
-    # When the nation committed the last of them. Shows whether the nation was restored from a copy. NULL for none.
+    # When the nation committed the last of them; NULL if there was none. The time shows whether the nation was restored
+    # from a copy.
     Column("commit_time", BigInteger),
 )
 

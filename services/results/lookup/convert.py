@@ -112,9 +112,10 @@ def upload_report(name: ReportName, now: Instant) -> NextStep:
 def subject_keys_from_proto(
     batch: BatchLookupLatestRequest | BatchLookupColumnsRequest,
 ) -> Sequence[tuple[bytes, bytes]]:
-    """Return for each request the subject keys that stand in for its document, or empty ones if it has a document.
+    """Return a pair of subject keys for each request. Both are empty if the request has a document.
 
-    The second key of each pair is that under the other key version; empty if there is none.
+    A request without a document is about the subject of the first key. The second key is the same document's key under
+    the other key version; empty if there is none.
     """
     none = [b""] * len(batch.requests)
     if not isinstance(batch, BatchLookupColumnsRequest):

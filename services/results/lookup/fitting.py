@@ -15,12 +15,18 @@ def fitting(
     keys: Sequence[bytes] = (),
     claimed: Sequence[StoredResult] = (),
 ) -> tuple[Sequence[StoredResult], Sequence[bytes]]:
-    """Return a person's results and the keys of its documents if the name fits; otherwise nothing.
+    """Return a subject's results and the keys of its documents if the stated name fits. Return nothing otherwise.
 
-    The name fits if it is that of any result under any of the documents. A result without a comparable name fits every
-    name. `name_hashes` are those of the name under each key version. There are none for a question without a name, and
-    then every result fits. `claimed` are the records of claimed reports. Such a record may be a result of the person
-    for another item.
+    The name fits if one result of the subject, under any of the documents, has it. A result without a comparable name
+    fits every name.
+
+    Args:
+        name_hashes: the hashes of the stated name, one for each key version. Without a name there are none, and then
+            every result fits.
+        results: the subject's results for the items of the question.
+        keys: the keys of the subject's documents.
+        claimed: the records of claimed reports. One of the subject's records counts too, because the claimed report may
+            be of an item that `results` lacks.
     """
     if not name_hashes or any(_fits(name_hashes, result) for result in results):
         return results, keys

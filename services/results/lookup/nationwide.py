@@ -187,7 +187,7 @@ class NationwideLookup:
         return await self._nation.ask_each(questions)
 
     async def _await_fresh(self, token: str) -> Unavailable | None:
-        """Wait until this store meets a token. Return the error for the caller if it does not in time."""
+        """Wait until this store has the commit of a token. Return the caller's error if the commit comes too late."""
         commit = read_token(token)
         try:
             await self._freshness.await_fresh(() if commit is None else (commit,))
@@ -233,7 +233,11 @@ class NationwideLookup:
         linked: LocalMatches | None,
         remote_keys: Sequence[bytes],
     ) -> LookupResult | HutongError:
-        """Merge this node's and the nation's answers. `linked` is what this store has for the keys `remote_keys`."""
+        """Merge this node's and the nation's answers.
+
+        `remote_keys` are the keys of documents that the nation alone has linked to a subject. `linked` is what this
+        node's store has for them; None if there are none.
+        """
         if isinstance(answer, HutongError):
             return answer
         if answer is None and question.token:

@@ -72,7 +72,10 @@ def select_sound(claims: Sequence[ShownReport], node: str, horizon: Instant | No
 
 
 def list_at_home(connection: Connection, uscc: str) -> None:
-    """List reports here that were passed on before this node registered the laboratory."""
+    """Mark missing reports of a laboratory to be listed at this node.
+
+    They were passed on before this node registered the laboratory.
+    """
     connection.execute(update(_table).where(_table.c.lab == uscc, _table.c.passed_on).values(passed_on=False))
 
 
@@ -83,7 +86,7 @@ def _is_in_time(claim: ShownReport, horizon: Instant | None) -> bool:
 
 
 def find_registered(connection: Connection, usccs: Collection[str]) -> set[str]:
-    """Return those of the laboratories that are registered here."""
+    """Return which of the laboratories are registered at this node."""
     return set(connection.execute(select(labs.c.uscc).where(labs.c.uscc.in_(usccs))).scalars()) if usccs else set()
 
 
@@ -215,9 +218,10 @@ def remove_old(connection: Connection, before: Instant) -> None:
 
 
 def remove_with_keys(connection: Connection, horizon: Instant) -> int:
-    """Delete missing reports that are closed by reports which retention is about to remove.
+    """Delete missing reports whose records retention is about to remove, and those shown before the horizon.
 
-    Without the keys of those reports they would be open again. Return how many were deleted.
+    A missing report is closed as long as the key of its record is stored. Without the key it would be open again.
+    Return how many were deleted.
     """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
     return connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon))).rowcount

@@ -39,9 +39,9 @@ def advance_keys(
     actor: str | None = None,
     approver: str | None = None,
 ) -> None:
-    """Advance keys to the revisions that `write_next_revisions` wrote.
+    """Record in `report_keys` that the revisions which `write_next_revisions` wrote are the newest of their reports.
 
-    Store the reason of each, its actor and the approver of the change.
+    Store also the reason of each revision, its actor and the approver of the change.
     """
     connection.execute(update(_keys).where(which).values(revision=_keys.c.revision + 1, **stated))
     columns = ["lab", "report_number", "revision", "reason", "record_time", "actor", "approver"]

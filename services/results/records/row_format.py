@@ -95,7 +95,7 @@ class RowForm(Protocol):
 
 
 class CopyRows:
-    """Lines of COPY's text format. A key is a whole line. A result is the beginning of a line; the commit ends it."""
+    """Lines of COPY's text format. A key is a whole line. A result is a line without its end, which the commit adds."""
 
     def form_tube(self, tube: TubeColumns) -> str:
         """Return a tube's columns, each after a tab."""
@@ -115,7 +115,7 @@ class CopyRows:
         )
 
     def form_result(self, subject: SubjectColumns, tube_columns: str) -> str:
-        """Return the beginning of a line of `results`."""
+        """Return the beginning of a line of `results`: the subject's columns, then the tube's."""
         subject_key, lab, report_number, key_version, name_hash, masked_name, masked_number = subject
         return (
             f"\\\\x{subject_key.hex()}\t{escape(lab)}\t{escape(report_number)}\t{key_version}\t\\\\x{name_hash.hex()}"

@@ -121,9 +121,10 @@ def _compare_with_stored(
     fresh: Sequence[NewResult],
     source_node: str,
 ) -> Comparison:
-    """Compare results whose report numbers are taken; keys that will be revised stay locked until the commit.
+    """Compare results with the reports that have their numbers already.
 
-    `fresh` are the results of the same batch whose numbers were just claimed.
+    The keys of reports that will be revised stay locked until the commit. `fresh` are the results of the same batch
+    whose numbers were just claimed.
     """
     if not rows:
         return Comparison()

@@ -1,8 +1,8 @@
-"""Answers replayed tubes, those below an upload's committed offset, without storing anything.
+"""Answers replayed tubes. They lie below the committed offset of their upload. Nothing is stored.
 
 Each person is checked, because a tube may differ from the one that was sent before. A person whose report is stored as
-it was sent is a duplicate. A stored rejection is returned again, and a new rejection is returned too. Any other person
-shows that the tubes belong to another upload.
+it was sent is a duplicate. A stored rejection is returned again, and a new rejection is returned too. If a person is
+neither stored nor rejected, the upload id was used for other tubes before.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
 
 
 def read_peppers(written: PepperSource, other: PepperSource, directory: Path) -> Pepper:
-    """Return the pepper that is written, with the other one if its source is given.
+    """Return the pepper under which keys are written. It has the other pepper with it if the other source is given.
 
     Raises:
         BadSetting: a source cannot be used, or both give the same secret.

@@ -289,7 +289,7 @@ def _read_regions_file(given: Mapping[str, str]) -> None:
 
 
 def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
-    """Return the variables of a class by its fields."""
+    """Return the environment variables of a class of settings, by the names of its fields."""
     return {one.name: one.metadata["variable"] for one in fields(settings) if "variable" in one.metadata}
 
 

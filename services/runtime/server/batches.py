@@ -29,10 +29,10 @@ async def answer_others(
     context: Any,
     proceed: Callable[[Any, Any], Awaitable[Any]],
 ) -> Any:
-    """Let the service answer the items that are not refused, and answer the others with errors in their places.
+    """Let the service answer the items that are not refused. Put the error of each refused item in its place.
 
-    `proceed` takes a request and the context of the call. `field` is the field of the items, and `refused` has the
-    errors by the indexes of the items.
+    `proceed` takes a request and the context of the call. `field` is the name of the field of the items. `refused` has
+    the errors by the indexes of their items.
     """
     if not refused:
         return await proceed(request, context)

@@ -51,8 +51,8 @@ def _options(timing: ServerTiming) -> list[tuple[str, int]]:
 
 
 _OPTIONS: list[tuple[str, int]] = [
-    # As much as the budget of a caller allows: 256 calls and 64 streams. A connection on which calls are begun and
-    # cancelled without end then costs no memory, and a client with more calls at once has them wait on its own side.
+    # The limit is the budget of a caller: 256 calls and 64 streams. Further calls wait at the client. A client that
+    # begins and cancels calls without end therefore costs no memory here.
     ("grpc.max_concurrent_streams", 320),
     # Connections on which nothing is sent would keep others out for two minutes.
     ("grpc.server_handshake_timeout_ms", 5_000),

@@ -59,10 +59,10 @@ def check(message: Message) -> None:
 def check_each(batch: Message) -> list[InvalidArgument | None]:
     """Return for each of a batch's `requests` what `check` would raise; None for a request that keeps the rules.
 
-    The engine checks all of them in one call, because most of a small message's check is the cost of the call.
+    The engine checks all requests in one call, because the call costs more than the check of a small message.
     """
     field = batch.DESCRIPTOR.fields_by_name["requests"]
-    # The same bytes are parsed as the other type, because copying the items takes many times as long.
+    # The same bytes are parsed as a type without rules of its own, because copying the items takes many times as long.
     together = _list_like(field).FromString(batch.SerializeToString())
     broken: dict[int, list[Violation]] = {}
     for violation in _validator.collect_violations(together):

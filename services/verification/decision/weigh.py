@@ -53,8 +53,10 @@ class Weighed:
     lab: str = ""
     """The laboratory of evidence, by the shown code or found by its name; empty for records, and if not known."""
     is_comparable: bool = True
-    """Whether evidence identifies a report, by a laboratory and a number, and no standing speaks against it at another
-    time than the one that decides. Other evidence never counts."""
+    """Whether evidence identifies a report by a laboratory and a number. Other evidence never counts.
+
+    It is also False if evidence does not show the time whose standing decides, and the laboratory was not authorised at
+    the time that is known instead."""
 
     @property
     def sample_time(self) -> Instant:

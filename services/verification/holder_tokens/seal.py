@@ -122,6 +122,9 @@ class TokenSeal:
         )
 
     def _readable(self, versions: bytes, content: bytes) -> list[bytes]:
-        """Return the subject keys of a token under the versions of this node, the one that it writes first."""
+        """Return the subject keys of a token under the key versions that this node reads.
+
+        The key of the version that this node writes comes first.
+        """
         keys = {version: content[index * KEY_LENGTH :][:KEY_LENGTH] for index, version in enumerate(versions)}
         return [keys[version] for version in self._versions if version in keys]

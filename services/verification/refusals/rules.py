@@ -101,9 +101,10 @@ def outweighs_what_was_shown(reason: Reason) -> bool:
 def forbidden_among(
     grounds: Iterable[Ground], forbidden_here: Collection[Ground], *, entitled: bool | None
 ) -> tuple[Ground, ...]:
-    """Return the grounds of a refusal that are forbidden there.
+    """Return the grounds of a refusal that the policy at the place forbids.
 
-    Demanding a repeat test counts only if the person was entitled. Otherwise the demanded test is not a repeat.
+    The demand of a repeat test is forbidden only if a decision says that the person was entitled to enter. Otherwise
+    the demanded test does not repeat one that counts.
     """
     return tuple(
         ground for ground in grounds if ground in forbidden_here and (ground != _REPEAT_TEST or entitled is True)

@@ -25,8 +25,10 @@ No policy distinguishes origins within a province.
 class LookUp(NamedTuple):
     """A question to Results.
 
-    `subject_key` stands in for a document that the request lacks; empty if it has one. `other_key` is that document's
-    key under the other key version; empty if there is none.
+    Attributes:
+        request: the request, with a document unless a token was shown in place of the document.
+        subject_key: the subject key that the token contains; empty if the request has a document.
+        other_key: the key of the same document under the other key version; empty if the token contains none.
     """
 
     request: LookupLatestRequest

@@ -73,8 +73,11 @@ class ResultsClient:
     def ask(self, look_up: LookUp, share: float = 1.0) -> asyncio.Future[Answer]:
         """Send a look-up and return the future of its answer.
 
-        The future has an answer within a share of the time that Results may take, and sooner if the circuit is open. It
-        raises InvalidArgument if Results rejects the look-up.
+        Results may take `source_seconds` for an answer. This look-up waits for `share` of that time, and less if the
+        circuit is open. Then the future has None as its answer.
+
+        Raises:
+            InvalidArgument: by the future, Results rejects the look-up.
         """
         if self.is_shared(look_up.request):
             coalescer = self._local

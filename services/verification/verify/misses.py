@@ -19,8 +19,8 @@ _WITHOUT_LOOK_UP = {
 def is_miss(decision: Decision, inputs: Inputs) -> bool:
     """Return whether nothing is recorded of the person.
 
-    Shown evidence gives another reason than NO_RESULT. Without a record the answer is a miss nevertheless. Otherwise a
-    caller could try out names without end by showing made-up evidence.
+    If evidence was shown, the reason of the decision is not NO_RESULT. The answer is a miss all the same if no record
+    was found. Otherwise a caller could try out names without end by showing made-up evidence.
     """
     if decision.reason in _WITHOUT_RESULT:
         return True

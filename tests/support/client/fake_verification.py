@@ -27,7 +27,9 @@ from tests.support.client.fake_server import serving_fake
 
 
 class FakeVerification(VerificationServiceServicer):
-    """Answers every question. A stream is answered in reverse. A replay compares as the name of the decision says.
+    """Answers every question.
+
+    The questions of a stream are answered in reverse order. The comparison of a replay is the name in the request.
 
     Args:
         decisions: the decisions by the numbers of documents.

@@ -79,7 +79,7 @@ class Suite:
         self._outcomes[network, language, number].result()
 
     def close(self) -> None:
-        """End everything. Checks that nobody waits for any more are cancelled."""
+        """End everything. If a check is not done, all checks that run are cancelled."""
         self._submit(self._shut()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

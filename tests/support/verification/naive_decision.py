@@ -437,7 +437,7 @@ def alike(shown: int, recorded: int | None) -> bool:
 
 
 def end_of(window: Any, start: datetime) -> datetime:
-    """Return the end of a window, or of a floor's shortest window, that begins at `start`."""
+    """Return the end of a window that begins at `start`. The window may be a floor's shortest window."""
     if window.duration is not None:
         return start + timedelta(microseconds=window.duration)
     day = start.astimezone(SHANGHAI).date() + timedelta(days=window.calendar_days + 1)

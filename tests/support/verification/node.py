@@ -218,7 +218,8 @@ class Callers:
     ) -> str:
         """Publish a policy that has been in force for ten days. Return the consistency token.
 
-        Without a window no test is required. `accepted` has the window of each accepted item; None is the policy's.
+        Without a window no test is required. `accepted` has the window of each accepted item; None for the policy's
+        window.
         """
         policy = policy_pb2.Policy(
             name=f"jurisdictions/{region}/policies/{policy_id}",

@@ -13,9 +13,9 @@ from services.results.exchange import tables
 from services.storage.upsert import insert_if_absent
 
 KEPT = 3 * 365 * DAY
-"""How long heads are kept, as the audit keeps changes."""
+"""How long heads are kept: three years, as long as the audit keeps changes."""
 LEAST_GAP = 30 * SECOND
-"""Heads of one chain that come sooner after another one are not kept, so that no node fills the table."""
+"""The shortest time between two stored heads of one chain. It keeps a node from filling the table."""
 _heads = tables.held_audit_heads
 
 
@@ -35,10 +35,10 @@ class HeadPosition(NamedTuple):
 
 
 def hold_heads(connection: Connection, node: str, heads: Sequence[AuditHead], now: Instant) -> list[AuditHead]:
-    """Keep the heads that a node has sent. Return those that differ from a held head of the same seal.
+    """Store the heads that a node has sent. Return those that differ from the stored head of the same seal.
 
-    The first head of a seal counts. Every head covers all before it, so the last head of a day is enough once the day
-    and the next one are over.
+    A stored head is never replaced. Once a day and the next day are over, only the last head of the day is kept,
+    because a head covers everything before it.
     """
     differing = []
     for head in heads:
@@ -75,7 +75,7 @@ def list_heads(connection: Connection, node: str, after: HeadPosition, limit: in
 
 
 def _thin_out(connection: Connection, chain: Sequence[ColumnElement[bool]], now: Instant) -> None:
-    """Remove all heads before yesterday but the last one of each day, and those that are too old."""
+    """Remove heads that are too old. Of each day before yesterday keep only the last head."""
     connection.execute(delete(_heads).where(*chain, _heads.c.receive_time < now - KEPT))
     yesterday = shanghai_day_start(shanghai_day(now) - 1)
     query = select(_heads.c.number, _heads.c.receive_time).where(*chain, _heads.c.receive_time < yesterday)

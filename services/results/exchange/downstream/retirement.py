@@ -1,6 +1,6 @@
-"""Retiring nodes that do not come back. The silence of a retired node leaves no decision undetermined.
+"""Retirement of nodes that do not come back. No decision is UNDETERMINED because a retired node is silent.
 
-A retirement ends with the next contact of the node (`nodes`), or by an operator.
+A retirement ends when the node connects again (`nodes`), or when an operator ends it.
 """
 
 from __future__ import annotations

@@ -40,10 +40,12 @@ class SubjectLookup:
         self._clock = clock
 
     async def look_up(self, request: LookupSubjectsRequest) -> LookupSubjectsResponse:
-        """Answer for all keys with one read of the store, after everything that the request's tokens stand for is here.
+        """Return what is stored of all subjects and claimed reports of a request.
+
+        The store is read once, after it has every commit that the request's tokens name.
 
         Raises:
-            Unavailable: NOT_FRESH_ENOUGH, something did not arrive in time.
+            Unavailable: NOT_FRESH_ENOUGH, one of these commits did not arrive in time.
             InvalidArgument: BATCH_TOO_LARGE, the answer exceeds the size of a message; or a malformed field.
         """
         region = parse_node(request.node)
@@ -141,10 +143,10 @@ class SubjectLookup:
 
 
 def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
-    """Return the key under the other key version of each document that has one.
+    """Return the key of each document under the other key version, if the document has one.
 
     Raises:
-        InvalidArgument: there is not one for each document.
+        InvalidArgument: the request states other keys, but not exactly one for each document.
     """
     others = request.other_subject_keys
     if others and len(others) != len(request.subject_keys):
@@ -156,7 +158,7 @@ def _other_keys(request: LookupSubjectsRequest) -> dict[bytes, bytes | None]:
 
 
 def _without_others_names(matches: LocalMatches) -> LocalMatches:
-    """Return matches without the hashes of names in claimed reports of other subjects than those asked about."""
+    """Return the matches without the hashes of names in those claimed reports that are not of a requested subject."""
     subjects = {key for keys in matches.subjects for key in keys}
     by_report = {
         name: result if result.subject_key in subjects else result._replace(name_hash=b"")

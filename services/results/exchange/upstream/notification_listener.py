@@ -84,8 +84,8 @@ class NotificationListener:
         except grpc.aio.AioRpcError as error:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
-            # If the stored position differs, another process of this node has moved it. Then only the position that was
-            # used here is too old.
+            # If the stored position differs, another process of this node has moved it. The stored position may then be
+            # known to the nation, although the one that this watch used is too old.
             if position == await self._store.read_position():
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
                 await self._resubscribe(position)

@@ -147,7 +147,9 @@ class Account:
         self._paid_until = now + owed + price
 
     def ask_about(self, person: int | None) -> None:
-        """Count a question about a person, given by a hash. None and a person asked about before cost nothing.
+        """Count a question about a person, given by a hash; None if the question is about no person.
+
+        A question costs nothing if it is about no person, or about one whom the caller asked about in the same hour.
 
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, the caller asked about too many persons this hour, or too many of them

@@ -52,7 +52,7 @@ class Hidden:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """The request states none of the fields that the caller's grants are about.
+    """The request states none of the fields that the caller's grants depend on.
 
     Attributes:
         fields: their paths.
@@ -126,7 +126,7 @@ class Rules:
         return self._views.get(role, access_pb2.VIEW_UNSPECIFIED)
 
     def is_stated(self, caller: Caller, frame: Any) -> bool:
-        """Whether a later message of a stream states a field that the caller's grants are about."""
+        """Whether a later message of a stream states a field that the caller's grants depend on."""
         return any(grant.path and frame.HasField(grant.path[0]) for grant in self.of(caller.role) if grant.is_nested)
 
 

@@ -95,9 +95,9 @@ class Authorization:
 
         Raises:
             PermissionDenied: NOT_PERMITTED.
-            NotFound: the request is about an object that does not exist or is another's.
-            InvalidArgument: the document of the request cannot be right, or a field is missing without which the
-                caller's grants cannot be looked at.
+            NotFound: the request is about an object that does not exist or that the caller may not see.
+            InvalidArgument: the document of the request is impossible, or a field is missing that the caller's grants
+                depend on.
         """
         call = current_call.get()
         case = call.case if call is not None else ""

@@ -56,9 +56,10 @@ class Asker(NamedTuple):
 
 
 def current_asker(correlation_id: str | None = None) -> Asker:
-    """Return the caller of the current call as an asker. A call whose grant states no view sees the minimum.
+    """Return the caller of the current call as an asker. Its view is VIEW_MINIMAL unless its grant states another.
 
-    `correlation_id` is that of a question on a stream; empty if the question has none, and None for other calls.
+    `correlation_id` is the id of a question on a stream. It is empty if the question has no id, and None for a call
+    without a stream.
     """
     call = current_call.get()
     if call is None:

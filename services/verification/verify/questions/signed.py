@@ -23,10 +23,13 @@ _DIFFERS = english("differs from signed_report")
 def read_signed(
     shown: Sequence[PresentedEvidence], found: list[Violation]
 ) -> tuple[Sequence[PresentedEvidence], tuple[SealedReport | None, ...]]:
-    """Return evidence with the fields that its signed reports state, and the signed reports, None for each without.
+    """Return the evidence with the fields that its signed reports state, and the signed reports themselves.
 
-    The returned evidence has no text of a signed report, because that text must not be stored. A text that is no signed
-    report, and a field that differs from it, are added to `found`.
+    The second value has one entry for each piece of evidence: its signed report, or None without a valid one. It is
+    empty if no piece has a signed report.
+
+    The returned evidence lacks the text of the signed report, because that text must not be stored. A text that is no
+    signed report is added to `found`. A shown field that differs from the signed report is added too.
     """
     if not any(evidence.signed_report for evidence in shown):
         return shown, ()

@@ -23,7 +23,7 @@ class Answers:
 
     Args:
         as_json: whether to print NDJSON.
-        exceptions_only: whether to leave out the verdicts that let the person in without more.
+        exceptions_only: whether to leave out the verdicts that let the person in without registration.
         keep: receives every verdict, printed or not.
     """
 

@@ -77,11 +77,11 @@ class Report:
 
 @contextmanager
 def write_report(path: Path, header: Sequence[str]) -> Iterator[Report]:
-    """Write a new workbook that only its owner can read, when the block ends, also by an error.
+    """Write a new workbook when the block ends, even if it ends with an error. Only the file's owner can read it.
 
     Raises:
         FileExistsError: the path exists already.
-        OSError: the workbook cannot be written. If it can be known, this is raised before the block.
+        OSError: the workbook cannot be written. If the file cannot be created, this is raised before the block runs.
     """
     with open(path, "xb", opener=open_privately) as file:
         report = Report(header)

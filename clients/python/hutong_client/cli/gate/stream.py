@@ -188,7 +188,7 @@ class GateStream:
                 return
             attempt.over = True
             self._attempt = None
-            # A stream that ends while nobody waits is opened again with the next question.
+            # A stream that ends while no question is unanswered is opened again with the next question.
             if self._next_question(0) is not None:
                 self._failure = failure
             self._changed.notify_all()

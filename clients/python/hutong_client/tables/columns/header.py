@@ -96,9 +96,9 @@ def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
 
 
 def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
-    """Return the known columns of titles by their positions.
+    """Return the known columns of a header, by the positions of their titles.
 
-    One time may have two titles, one of the date and one of the time of day. The time of day gets the suffix
+    A time may be split into two columns: its date and its time of day. The name of the second one then ends in
     `TIME_OF_DAY`.
 
     Raises:

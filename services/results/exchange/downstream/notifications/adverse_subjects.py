@@ -47,11 +47,11 @@ Subscriptions = set[tuple[bytes, str]]
 
 
 def find_joined(connection: Connection, changes: Sequence[LoggedChange]) -> Subscriptions:
-    """Return the subscriptions to add so that each one to a key of a document is one to both of its keys.
+    """Return the subscriptions to add, so that each node that subscribes to one key of a document subscribes to both.
 
-    The documents are those whose other keys came along. The other keys are not stored. Therefore a node that has
-    results under the one key is also subscribed to the other key, if another node has results under that: later
-    corrections come without the other key, and each of the two nodes looks up both keys in its own store.
+    The documents are those whose other keys came with the changes. The other keys are not stored, and later corrections
+    come without them. If one node has results under the first key and another node under the second key, each of them
+    is therefore subscribed to both. Each of the two nodes looks up both keys in its own store.
     """
     others = {key: other for change in changes for key, other in change.other_keys.items()}
     if not others:
@@ -89,9 +89,19 @@ def subscribe_adverse(
 ) -> dict[str, list[bytes]]:
     """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
 
-    A subject with one document and no results of other nodes is not named to its node, which has everything already.
-    `others` has the keys under the other key version that came along. A document is named by both keys. `joined` are
-    further subscriptions to store. All are stored by one statement, so that two transactions lock them in one order.
+    If all results of a subject are of one document and came from one node, the subject is not named to that node,
+    because the node has everything already. A document is named by both its keys.
+
+    All subscriptions are stored by one statement, so that two transactions lock them in the same order.
+
+    Args:
+        connection: the nation's database.
+        changes: the changes of the commit.
+        unmarked: the subjects of adverse results that are not marked yet.
+        subscribers: the stored subscribers of each key.
+        others: the keys under the other key version that came with the changes.
+        joined: further subscriptions to store.
+        now: the instant of the commit.
     """
     concerned = set(unmarked)
     if marked := {key for key, nodes in subscribers.items() if NATION in nodes}:
