@@ -171,7 +171,7 @@ def test_what_runs_a_recipe_exists(target: str, runner: str) -> None:
 
 def test_help_lists_the_targets() -> None:
     """Every target with a description is listed by `make`, which needs no environment for it."""
-    done = run(["make", "help"], cwd=ROOT)
+    done = run(["make", "--no-print-directory", "help"], cwd=ROOT)
     assert done.returncode == 0, done.stderr
     described = re.findall(r"^([a-z-]+):.*##", makefile(), re.MULTILINE)
     assert [line.split()[0] for line in done.stdout.splitlines()] == described

@@ -184,6 +184,8 @@ async def test_the_log_names_the_caller_and_no_method_that_was_made_up(guarded: 
         for name in ("/hutong.results.v1.LabService/ListLabs", "/made.up/110101190001010001"):
             call = channel.unary_unary(name)(b"")
             await call.code()
+        # The server may write the line after the answer has left.
+        await until(lambda: sum(line["event"] == "call" for line in logs) == 2)
     lines = [line for line in logs if line["event"] == "call"]
     assert [(line["method"], line["caller"], line["role"]) for line in lines] == [
         ("/hutong.results.v1.LabService/ListLabs", "operators/1", "operator"),

@@ -9,7 +9,7 @@ import hashlib
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -227,6 +227,20 @@ async def propose_unlinking(guarded: Guarded, proposer: str, person: int) -> Pen
     return answer.pending_change
 
 
+async def outcome_of(begin: Callable[[], Any]) -> tuple[grpc.StatusCode, Any]:
+    """Begin a call and return its `outcome`.
+
+    If a client writes to a stream that the server has already refused, grpc.aio may lose the status and report an error
+    of its own. The call is then begun again.
+    """
+    code, answer = grpc.StatusCode.INTERNAL, None
+    for _ in range(5):
+        code, answer = await outcome(begin())
+        if code is not grpc.StatusCode.INTERNAL or "Internal error from Core" not in str(answer):
+            break
+    return code, answer
+
+
 async def outcome(call: Any) -> tuple[grpc.StatusCode, Any]:
     """Return the code of a call and its answer, of a stream the first one. A call without a code has no answer."""
     try:
@@ -236,7 +250,7 @@ async def outcome(call: Any) -> tuple[grpc.StatusCode, Any]:
             if answer is not grpc.aio.EOF:
                 call.cancel()
                 return grpc.StatusCode.OK, answer
-            return await call.code(), None
+            return await call.code(), await call.details()
         return grpc.StatusCode.OK, await call
     except grpc.aio.AioRpcError as error:
         return error.code(), error
