@@ -28,7 +28,7 @@ from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
 from services.runtime.server.service import Service
-from services.runtime.tuning import use_batch_scheduling
+from services.runtime.tuning import switch_threads_early, use_batch_scheduling
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
 from services.storage.private_files import check_private_files
@@ -76,6 +76,7 @@ def run(arguments: list[str]) -> int:
                 # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
                 if "verification" in names:
                     use_batch_scheduling()
+                switch_threads_early()
                 uvloop.run(serve([_opener(name) for name in names], settings))
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)

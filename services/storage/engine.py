@@ -31,7 +31,7 @@ from services.storage.lone_statements import LoneStatements
 P = ParamSpec("P")
 R = TypeVar("R")
 
-BULK_READS_WAITING = 64
+BULK_READS_WAITING = 32
 """The most reads of very many rows that are under way or wait. Together they may take some seconds."""
 
 _log = structlog.get_logger(__name__)
@@ -60,9 +60,9 @@ class Database:
         self._is_current = is_current
         self.is_sqlite = self.engine.dialect.name == "sqlite"
         self.reading_engine = self.engine if self.is_sqlite else create_reading_engine(url)
-        write_threads, bulk_threads = (1, 1) if self.is_sqlite else (POSTGRESQL_WRITE_THREADS, BULK_READ_THREADS)
+        write_threads = 1 if self.is_sqlite else POSTGRESQL_WRITE_THREADS
         self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="db-read")
-        self._bulk_readers = ThreadPoolExecutor(bulk_threads, thread_name_prefix="db-read-bulk")
+        self._bulk_readers = ThreadPoolExecutor(BULK_READ_THREADS, thread_name_prefix="db-read-bulk")
         self._bulk_reads = 0
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
         self._lone_statements = None if self.is_sqlite else LoneStatements(driver_args(self.engine))
@@ -81,7 +81,7 @@ class Database:
         )
 
     async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do as `read` does, for work that may read very many rows. Few such reads run at once.
+        """Do as `read` does, for work that may read very many rows. Such reads run one after the other.
 
         Work whose caller is gone before a thread is free is dropped.
 

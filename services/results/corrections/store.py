@@ -89,7 +89,7 @@ class CorrectionStore:
             get_lab(connection, recall.lab)
             require_kept(connection, recall.end_time)
 
-        await self._database.read(begin)
+        await self._database.read_in_bulk(begin)
         progress = Progress()
         while progress.after is not None:
             if dry_run:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hutong.results.v1.results_service_pb2 import ListResultsRequest, ListResultsResponse
 
 from services.domain.instant import Instant, to_timestamp
@@ -43,7 +45,8 @@ async def list_results(
             last = shown[-1]
             token = tokens.issue(request, [last.reference_time, last.lab, last.report_number, last.revision])
     return ListResultsResponse(
-        test_results=listing_to_proto(Listing(shown, listing.standing_at)),
+        # In a thread, because a page of 500 results would hold the event loop, and with it every call that arrives.
+        test_results=await asyncio.to_thread(listing_to_proto, Listing(shown, listing.standing_at)),
         next_page_token=token,
         retention_start_time=None if listing.horizon is None else to_timestamp(listing.horizon),
     )
