@@ -84,9 +84,10 @@ var File_hutong_type_v1_life_position_proto protoreflect.FileDescriptor
 
 const file_hutong_type_v1_life_position_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/type/v1/life_position.proto\x12\x0ehutong.type.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1ahutong/type/v1/rules.proto\"X\n" +
-	"\fLifePosition\x12\x1f\n" +
-	"\x04life\x18\x01 \x01(\tB\v\xbaH\br\x06\xe8\xeb\x81\xca\x06\x01R\x04life\x12'\n" +
+	"\"hutong/type/v1/life_position.proto\x12\x0ehutong.type.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xbb\x01\n" +
+	"\fLifePosition\x12\x81\x01\n" +
+	"\x04life\x18\x01 \x01(\tBm\xbaHj\xba\x01g\n" +
+	"\x0ehutong.life_id\x121must be at most 36 hexadecimal digits and hyphens\x1a\"this.matches(r'^[0-9a-f-]{0,36}$')R\x04life\x12'\n" +
 	"\bsequence\x18\x02 \x01(\x03B\v\xe2A\x01\x02\xbaH\x04\"\x02(\x01R\bsequenceBb\n" +
 	"\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3"
 
@@ -119,7 +120,6 @@ func file_hutong_type_v1_life_position_proto_init() {
 	if File_hutong_type_v1_life_position_proto != nil {
 		return
 	}
-	file_hutong_type_v1_rules_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -127,14 +127,6 @@ var file_hutong_type_v1_rules_proto_extTypes = []protoimpl.ExtensionInfo{
 		Filename:      "hutong/type/v1/rules.proto",
 	},
 	{
-		ExtendedType:  (*validate.StringRules)(nil),
-		ExtensionType: (*bool)(nil),
-		Field:         220729021,
-		Name:          "hutong.type.v1.life_id",
-		Tag:           "varint,220729021,opt,name=life_id",
-		Filename:      "hutong/type/v1/rules.proto",
-	},
-	{
 		ExtendedType:  (*validate.TimestampRules)(nil),
 		ExtensionType: (*bool)(nil),
 		Field:         220729101,
@@ -198,11 +190,6 @@ var (
 	//
 	// optional bool item_name = 220729013;
 	E_ItemName = &file_hutong_type_v1_rules_proto_extTypes[12]
-	// The id of a life of a database. A life begins whenever the database may have been restored from a copy. Empty for
-	// what was written before lives had ids.
-	//
-	// optional bool life_id = 220729021;
-	E_LifeId = &file_hutong_type_v1_rules_proto_extTypes[13]
 )
 
 // Extension fields to validate.TimestampRules.
@@ -210,7 +197,7 @@ var (
 	// A time that every calendar and database in use can represent.
 	//
 	// optional bool year_1900_to_9999 = 220729101;
-	E_Year_1900To_9999 = &file_hutong_type_v1_rules_proto_extTypes[14]
+	E_Year_1900To_9999 = &file_hutong_type_v1_rules_proto_extTypes[13]
 )
 
 var File_hutong_type_v1_rules_proto protoreflect.FileDescriptor
@@ -257,10 +244,7 @@ const file_hutong_type_v1_rules_proto_rawDesc = "" +
 	"\x14hutong.report_number\x12>must not hold spaces, control characters, / or @, nor be empty\x1a&this.matches(r'^[^\\x00-\\x20\\x7f/@]+$')R\freportNumber:\xdf\x01\n" +
 	"\titem_name\x12\x19.buf.validate.StringRules\x18\xb5\x9d\xa0i \x01(\bB\xa3\x01\xc2H\x9f\x01\n" +
 	"\x9c\x01\n" +
-	"\x10hutong.item_name\x12[must be items/ and 1 to 63 small letters, digits and hyphens, like items/sars-cov-2-antigen\x1a+this.matches(r'^(items/[a-z0-9-]{1,63})?$')R\bitemName:\xa3\x01\n" +
-	"\alife_id\x12\x19.buf.validate.StringRules\x18\xbd\x9d\xa0i \x01(\bBl\xc2Hi\n" +
-	"g\n" +
-	"\x0ehutong.life_id\x121must be at most 36 hexadecimal digits and hyphens\x1a\"this.matches(r'^[0-9a-f-]{0,36}$')R\x06lifeId:\xea\x01\n" +
+	"\x10hutong.item_name\x12[must be items/ and 1 to 63 small letters, digits and hyphens, like items/sars-cov-2-antigen\x1a+this.matches(r'^(items/[a-z0-9-]{1,63})?$')R\bitemName:\xea\x01\n" +
 	"\x11year_1900_to_9999\x12\x1c.buf.validate.TimestampRules\x18\x8d\x9e\xa0i \x01(\bB\x9d\x01\xc2H\x99\x01\n" +
 	"\x96\x01\n" +
 	"\x18hutong.year_1900_to_9999\x12\"must lie in the years 1900 to 9999\x1aVthis >= timestamp('1900-01-01T00:00:00Z') && this <= timestamp('9999-12-31T23:59:59Z')R\x0eyear1900To9999Bb\n" +
@@ -284,12 +268,11 @@ var file_hutong_type_v1_rules_proto_depIdxs = []int32{
 	0,  // 10: hutong.type.v1.document_number:extendee -> buf.validate.StringRules
 	0,  // 11: hutong.type.v1.report_number:extendee -> buf.validate.StringRules
 	0,  // 12: hutong.type.v1.item_name:extendee -> buf.validate.StringRules
-	0,  // 13: hutong.type.v1.life_id:extendee -> buf.validate.StringRules
-	1,  // 14: hutong.type.v1.year_1900_to_9999:extendee -> buf.validate.TimestampRules
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	0,  // [0:15] is the sub-list for extension extendee
+	1,  // 13: hutong.type.v1.year_1900_to_9999:extendee -> buf.validate.TimestampRules
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	0,  // [0:14] is the sub-list for extension extendee
 	0,  // [0:0] is the sub-list for field type_name
 }
 
@@ -305,7 +288,7 @@ func file_hutong_type_v1_rules_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_type_v1_rules_proto_rawDesc), len(file_hutong_type_v1_rules_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   0,
-			NumExtensions: 15,
+			NumExtensions: 14,
 			NumServices:   0,
 		},
 		GoTypes:           file_hutong_type_v1_rules_proto_goTypes,

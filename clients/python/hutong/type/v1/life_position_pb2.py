@@ -24,10 +24,9 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
-from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hutong/type/v1/life_position.proto\x12\x0ehutong.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1ahutong/type/v1/rules.proto\"H\n\x0cLifePosition\x12\x19\n\x04life\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\xe8\xeb\x81\xca\x06\x01\x12\x1d\n\x08sequence\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02(\x01\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"hutong/type/v1/life_position.proto\x12\x0ehutong.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\"\xaa\x01\n\x0cLifePosition\x12{\n\x04life\x18\x01 \x01(\tBm\xbaHj\xba\x01g\n\x0ehutong.life_id\x12\x31must be at most 36 hexadecimal digits and hyphens\x1a\"this.matches(r\'^[0-9a-f-]{0,36}$\')\x12\x1d\n\x08sequence\x18\x02 \x01(\x03\x42\x0b\xe2\x41\x01\x02\xbaH\x04\"\x02(\x01\x42\x62\n\x12org.hutong.type.v1P\x01Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\xaa\x02\x0eHutong.Type.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,9 +35,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022org.hutong.type.v1P\001Z9github.com/hutong/hutong/clients/go/hutong/type/v1;typev1\252\002\016Hutong.Type.V1'
   _globals['_LIFEPOSITION'].fields_by_name['life']._loaded_options = None
-  _globals['_LIFEPOSITION'].fields_by_name['life']._serialized_options = b'\272H\010r\006\350\353\201\312\006\001'
+  _globals['_LIFEPOSITION'].fields_by_name['life']._serialized_options = b'\272Hj\272\001g\n\016hutong.life_id\0221must be at most 36 hexadecimal digits and hyphens\032\"this.matches(r\'^[0-9a-f-]{0,36}$\')'
   _globals['_LIFEPOSITION'].fields_by_name['sequence']._loaded_options = None
   _globals['_LIFEPOSITION'].fields_by_name['sequence']._serialized_options = b'\342A\001\002\272H\004\"\002(\001'
-  _globals['_LIFEPOSITION']._serialized_start=144
-  _globals['_LIFEPOSITION']._serialized_end=216
+  _globals['_LIFEPOSITION']._serialized_start=117
+  _globals['_LIFEPOSITION']._serialized_end=287
 # @@protoc_insertion_point(module_scope)

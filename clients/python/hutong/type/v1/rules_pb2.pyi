@@ -23,7 +23,6 @@ COUNTRY_FIELD_NUMBER: _builtins.int
 DOCUMENT_NUMBER_FIELD_NUMBER: _builtins.int
 REPORT_NUMBER_FIELD_NUMBER: _builtins.int
 ITEM_NAME_FIELD_NUMBER: _builtins.int
-LIFE_ID_FIELD_NUMBER: _builtins.int
 YEAR_1900_TO_9999_FIELD_NUMBER: _builtins.int
 region: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """A region of GB/T 2260. The service checks that it exists (REGION_UNKNOWN)."""
@@ -51,9 +50,5 @@ report_number: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRul
 """The number of a report within its laboratory."""
 item_name: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
 """The name of a test item. The empty name is the default item, items/sars-cov-2-nucleic-acid."""
-life_id: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.StringRules, _builtins.bool]
-"""The id of a life of a database. A life begins whenever the database may have been restored from a copy. Empty for
-what was written before lives had ids.
-"""
 year_1900_to_9999: _extension_dict._ExtensionFieldDescriptor[_validate_pb2.TimestampRules, _builtins.bool]
 """A time that every calendar and database in use can represent."""

@@ -6,14 +6,13 @@ import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
-import { file_hutong_type_v1_rules } from "./rules_pb.js";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file hutong/type/v1/life_position.proto.
  */
 export const file_hutong_type_v1_life_position: GenFile = /*@__PURE__*/
-  fileDesc("CiJodXRvbmcvdHlwZS92MS9saWZlX3Bvc2l0aW9uLnByb3RvEg5odXRvbmcudHlwZS52MSJICgxMaWZlUG9zaXRpb24SGQoEbGlmZRgBIAEoCUILukgIcgbo64HKBgESHQoIc2VxdWVuY2UYAiABKANCC+JBAQK6SAQiAigBQmIKEm9yZy5odXRvbmcudHlwZS52MVABWjlnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdHlwZS92MTt0eXBldjGqAg5IdXRvbmcuVHlwZS5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior, file_hutong_type_v1_rules]);
+  fileDesc("CiJodXRvbmcvdHlwZS92MS9saWZlX3Bvc2l0aW9uLnByb3RvEg5odXRvbmcudHlwZS52MSKqAQoMTGlmZVBvc2l0aW9uEnsKBGxpZmUYASABKAlCbbpIaroBZwoOaHV0b25nLmxpZmVfaWQSMW11c3QgYmUgYXQgbW9zdCAzNiBoZXhhZGVjaW1hbCBkaWdpdHMgYW5kIGh5cGhlbnMaInRoaXMubWF0Y2hlcyhyJ15bMC05YS1mLV17MCwzNn0kJykSHQoIc2VxdWVuY2UYAiABKANCC+JBAQK6SAQiAigBQmIKEm9yZy5odXRvbmcudHlwZS52MVABWjlnaXRodWIuY29tL2h1dG9uZy9odXRvbmcvY2xpZW50cy9nby9odXRvbmcvdHlwZS92MTt0eXBldjGqAg5IdXRvbmcuVHlwZS5WMWIGcHJvdG8z", [file_buf_validate_validate, file_google_api_field_behavior]);
 
 /**
  * The newest commit that a life of a database holds. A database begins a new life whenever it may have been restored
