@@ -42,7 +42,8 @@ class Coalescer(Generic[Q, A]):
 
     `finish` takes the answers of a batch, and returns those to send. The next batch does not wait for it.
 
-    `on_late` returns the answer to a question whose deadline has passed.
+    `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
+    deadline does not limit `finish`.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Coalescer(Generic[Q, A]):
         max_batch: int = 500,
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
-        on_late: Callable[[], A] | None = None,
+        on_late: Callable[[Q], A] | None = None,
         finish: Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]] | None = None,
     ) -> None:
         self._call = call
@@ -70,19 +71,19 @@ class Coalescer(Generic[Q, A]):
     def ask(self, question: Q, seconds: float | None = None) -> asyncio.Future[A]:
         """Ask a question and return the future of its answer. Cancelling that future affects no other question.
 
-        The future is answered by `on_late` if there is no answer within `seconds`.
+        The future is answered by `on_late` if `call` does not return within `seconds`.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[A] = loop.create_future()
-        timer = None if seconds is None else loop.call_later(seconds, self._expire, future)
+        timer = None if seconds is None else loop.call_later(seconds, self._expire, question, future)
         self._waiting.append((question, future, current_call.get(), timer))
         self._schedule()
         return future
 
-    def _expire(self, future: asyncio.Future[A]) -> None:
+    def _expire(self, question: Q, future: asyncio.Future[A]) -> None:
         if not future.done():
             assert self._on_late is not None
-            future.set_result(self._on_late())
+            future.set_result(self._on_late(question))
 
     def _schedule(self) -> None:
         if self._scheduled or not self._free or not self._waiting:
@@ -112,6 +113,7 @@ class Coalescer(Generic[Q, A]):
             try:
                 answers = await self._call([question for question, _, _, _ in batch])
             finally:
+                _stop_timers(batch)
                 self._release(len(batch), begun)
             if self._finish is not None:
                 answers = await self._finish(answers)
@@ -134,11 +136,15 @@ class Coalescer(Generic[Q, A]):
         self._schedule()
 
 
+def _stop_timers(batch: Sequence[_Asked[Q, A]]) -> None:
+    for _, _, _, timer in batch:
+        if timer is not None:
+            timer.cancel()
+
+
 def _settle(asked: _Asked[Q, A], answer: A | BaseException) -> None:
     """Answer a question unless it has been answered or cancelled already."""
-    _, future, _, timer = asked
-    if timer is not None:
-        timer.cancel()
+    future = asked[1]
     if future.done():
         return
     if isinstance(answer, BaseException):

@@ -64,7 +64,7 @@ class ResultsClient:
         # A look-up with another node's token may have to wait for that node's commits, so it has a call of its own.
         # Its lateness says nothing about Results.
         self._unshared: Coalescer[LookUp, Answer] = Coalescer(
-            self.look_up_shared, max_batch=1, in_flight=64, on_late=lambda: None
+            self.look_up_shared, max_batch=1, in_flight=64, on_late=lambda _: None
         )
         self._batches = asyncio.Semaphore(BATCHES_AT_ONCE)
         self._nationwide_batches = asyncio.Semaphore(BATCHES_AT_ONCE)
@@ -140,9 +140,10 @@ class ResultsClient:
         # The call is not cancelled. Its late answer closes the circuit breaker again.
         self._late.add(call)
         call.add_done_callback(self._late.discard)
-        return [self._give_up()] * len(look_ups)
+        self.note_late()
+        return [None] * len(look_ups)
 
-    def _give_up(self) -> Answer:
+    def _give_up(self, _look_up: LookUp) -> Answer:
         """Return the answer to a look-up whose deadline has passed."""
         self.note_late()
         return None

@@ -28,7 +28,6 @@ class _Asked:
 
     Attributes:
         decision: the message for the decision.
-        is_decided: whether the decision has been made.
         kept: what must be stored before the decision is sent; None for nothing.
         is_late: whether the question's time for the look-up is over, so that its call decides without the look-up.
     """
@@ -37,7 +36,6 @@ class _Asked:
     rule: ResolvedPolicy
     asker: Asker
     decision: pb.Decision
-    is_decided: bool = False
     kept: KeptAnswer | None = None
     is_late: bool = False
 
@@ -59,7 +57,7 @@ class SingleQuestions:
         self._results = results
         self._store = store
         self._together: Coalescer[_Asked, _Outcome] = Coalescer(
-            self._answer_by_own_records, finish=self._keep, on_late=lambda: None
+            self._answer_by_own_records, finish=self._keep, on_late=self._give_up
         )
 
     async def verify(self, request: VerifyRequest) -> VerifyResponse:
@@ -77,24 +75,25 @@ class SingleQuestions:
 
     async def _share(self, asked: _Asked) -> None:
         outcome = await self._together.ask(asked, self._results.seconds_to_wait())
-        if outcome is None and asked.is_decided:
-            # The look-up was in time, and the write of its batch is late.
-            await self._verifier.keep_answer(asked.kept)
-        elif outcome is None:
-            asked.is_late = True
-            self._results.note_late()
+        if outcome is None:
             answers = self._sources.join(asked.rule, None)
             await self._verifier.answer_from(asked.question, answers, asked.asker, asked.decision)
         elif isinstance(outcome, SourceAnswers):
             await self._verifier.answer_by_nation(asked.question, outcome, asked.asker, asked.decision)
+
+    def _give_up(self, asked: _Asked) -> None:
+        asked.is_late = True
+        self._results.note_late()
 
     async def _answer_by_own_records(self, batch: list[_Asked]) -> Sequence[_Outcome | Exception]:
         found = await self._results.look_up_shared([asked.question.keyed_look_up for asked in batch])
         return [self._answer_one(asked, answer) for asked, answer in zip(batch, found, strict=True)]
 
     def _answer_one(self, asked: _Asked, answer: LookupAnswer | HutongError | None) -> _Outcome | Exception:
-        if asked.is_late or isinstance(answer, HutongError):
-            return answer if isinstance(answer, HutongError) else None
+        if isinstance(answer, HutongError):
+            return answer
+        if asked.is_late:
+            return None
         question = asked.question
         try:
             answers = self._sources.join(asked.rule, answer)
@@ -102,7 +101,6 @@ class SingleQuestions:
             if settled is None:
                 return answers
             asked.kept = self._verifier.fill(question, settled, asked.asker, asked.decision)
-            asked.is_decided = True
         except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
             return error
         return asked

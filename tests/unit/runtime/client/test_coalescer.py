@@ -87,8 +87,8 @@ async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
     desk = Desk(opened=False)
     late: list[int] = []
 
-    def on_late() -> int:
-        late.append(1)
+    def on_late(question: int) -> int:
+        late.append(question)
         return -1
 
     coalescer = Coalescer(desk, on_late=on_late)
@@ -100,7 +100,27 @@ async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
     assert await patient == 1002
     await turns()
     assert desk.batches == [[1, 2]]
-    assert late == [1, 1]
+    assert late == [1, 3]
+
+
+async def test_an_answer_that_is_being_finished_is_never_late() -> None:
+    """The deadline is that of the call. An answer that the call has given is waited for, so nothing is done twice."""
+    gate = asyncio.Event()
+
+    async def finish(answers: Sequence[int | BaseException]) -> Sequence[int | BaseException]:
+        await gate.wait()
+        return answers
+
+    async def call(questions: list[int]) -> Sequence[int]:
+        return questions
+
+    coalescer = Coalescer(call, finish=finish, on_late=lambda _: -1)
+    deadline = 0.25  # So long that a busy machine makes the call within it.
+    answer = coalescer.ask(1, deadline)
+    await _after(deadline)
+    assert not answer.done()
+    gate.set()
+    assert await answer == 1
 
 
 async def test_questions_of_one_turn_leave_together() -> None:
