@@ -45,18 +45,17 @@ class Sources:
         If the policy is not cached, the default item is looked up meanwhile. If the policy then weighs other items, all
         of its items are looked up instead.
         """
-        known = self._policies.find_cached(question.policy)
-        if known is not None:
-            if not known.needs_results:
-                return self.join(self._rule(known), None)
-            set_items(question, known.items)
+        rule = self.find_rule(question)
+        if rule is not None and not rule.needs_results:
+            return self.join(rule, None)
         look_up = self._results.ask(question.keyed_look_up)
         try:
-            rule = self._rule(known or await self._policies.resolve(question.policy))
-            if known is None and rule.items:
-                look_up.cancel()
-                set_items(question, rule.items)
-                look_up = self._results.ask(question.keyed_look_up)
+            if rule is None:
+                rule = self._rule(await self._policies.resolve(question.policy))
+                if rule.items:
+                    look_up.cancel()
+                    set_items(question, rule.items)
+                    look_up = self._results.ask(question.keyed_look_up)
             return self.join(rule, await look_up if rule.needs_results else None)
         finally:
             look_up.cancel()

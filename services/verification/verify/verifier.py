@@ -87,23 +87,18 @@ class Verifier:
 
     async def answer(self, question: Question, asker: Asker, message: pb.Decision) -> None:
         """Answer one question into an empty message. Its look-up shares a call with others of the same time."""
-        await self.keep_answer(self.fill(question, await self._settle(question), asker, message))
+        await self._keep_answer(self.fill(question, await self._settle(question), asker, message))
 
     async def answer_by_nation(
         self, question: Question, own: SourceAnswers, asker: Asker, message: pb.Decision
     ) -> None:
         """Answer a question that the node's own records did not settle, after a nationwide look-up."""
-        found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
-        await self.answer_from(question, with_nation(own, found), asker, message)
+        settled = await self._settle_by_nation(question, own)
+        await self._keep_answer(self.fill(question, settled, asker, message))
 
     async def answer_from(self, question: Question, answers: SourceAnswers, asker: Asker, message: pb.Decision) -> None:
         """Answer a question from everything that the sources answered."""
-        await self.keep_answer(self.fill(question, decide_from(question, answers), asker, message))
-
-    async def keep_answer(self, answer: KeptAnswer | None) -> None:
-        """Store what one answer needs before it is sent. Answers of the same time share a transaction."""
-        if answer is not None:
-            await self._store.keep_answers([answer])
+        await self._keep_answer(self.fill(question, decide_from(question, answers), asker, message))
 
     async def conclude(self, request: VerifyRequest) -> StoredDecision | None:
         """Decide one question. Return what must be stored before its decision is used; None for nothing."""
@@ -112,11 +107,16 @@ class Verifier:
 
     async def _settle(self, question: Question) -> SettledQuestion:
         answers = await self._sources.ask(question)
-        settled = decide_if_sufficient(question, answers)
-        if settled is not None:
-            return settled
+        return decide_if_sufficient(question, answers) or await self._settle_by_nation(question, answers)
+
+    async def _settle_by_nation(self, question: Question, own: SourceAnswers) -> SettledQuestion:
         found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
-        return decide_from(question, with_nation(answers, found))
+        return decide_from(question, with_nation(own, found))
+
+    async def _keep_answer(self, answer: KeptAnswer | None) -> None:
+        """Store what one answer needs before it is sent. Answers of the same time share a transaction."""
+        if answer is not None:
+            await self._store.keep_answers([answer])
 
     async def verify_each(self, batch: BatchVerifyRequest) -> BatchVerifyResponse:
         """Answer several questions in order, each with its decision or its own error.
