@@ -73,8 +73,6 @@ def find_showings(
 
     `signed` has the signed report of each piece of evidence, None for one without. It is empty if none is signed.
     """
-    if not inputs.evidence:
-        return ()
     uses = {one.subject: one.use for one in decision.considered if isinstance(one.subject, Evidence)}
     has_nation = any(it.source == NATIONAL_RESULTS and it.state == SOURCE_OK for it in inputs.sources)
     showings = []
@@ -82,8 +80,8 @@ def find_showings(
         use = uses.get(evidence, decision_pb2.EVIDENCE_USE_NOT_NEEDED)
         if use in _NOT_WEIGHED:
             continue
-        claim = claims[index] if index < len(claims) else None
-        lab = (claim.lab if claim is not None and claim.lab else evidence.lab).removeprefix("labs/")
+        claim = claim_of(claims, index)
+        lab = lab_of(claim, evidence)
         kinds: frozenset[FlagKind] = flag_alone(evidence, claim, has_nation=has_nation)
         is_certain, is_signed = use == _SAME_AS_RECORD, False
         if not is_certain and signed and (sealed := signed[index]) is not None:
@@ -110,6 +108,16 @@ def find_showings(
             )
         )
     return tuple(showings)
+
+
+def claim_of(claims: PairedClaims, index: int) -> lookup_pb2.ClaimedReportMatch | None:
+    """Return the claim of a piece of evidence; None if Results was not asked about it."""
+    return claims[index] if index < len(claims) else None
+
+
+def lab_of(claim: lookup_pb2.ClaimedReportMatch | None, evidence: Evidence) -> str:
+    """Return the code of the laboratory of evidence, as Results found it or else as shown; empty if it is not known."""
+    return (claim.lab if claim is not None and claim.lab else evidence.lab).removeprefix("labs/")
 
 
 def verify_signature(sealed: SealedReport, claim: lookup_pb2.ClaimedReportMatch | None) -> Signature:

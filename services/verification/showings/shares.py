@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from hutong.results.v1.lookup_pb2 import ClaimedReportMatch
 from hutong.verification.v1 import decision_pb2
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily
@@ -18,7 +17,7 @@ from prometheus_client.registry import Collector
 
 from services.runtime.call import Call
 from services.verification.decision.model import Decision, Evidence, Inputs
-from services.verification.showings.examine import PairedClaims, is_registered
+from services.verification.showings.examine import PairedClaims, claim_of, is_registered, lab_of
 
 MAX_NAMES = 500
 """Names of one metric. A province has some hundreds of laboratories; Prometheus keeps a time series for each."""
@@ -72,15 +71,10 @@ def _lab_of_evidence(decision: Decision, inputs: Inputs, claims: PairedClaims) -
     """Return the code of the laboratory of the evidence that was used, if it is registered."""
     for considered in decision.considered:
         if considered.use == decision_pb2.EVIDENCE_USE_USED and isinstance(considered.subject, Evidence):
-            index = inputs.evidence.index(considered.subject)
-            claim = claims[index] if index < len(claims) else None
+            claim = claim_of(claims, inputs.evidence.index(considered.subject))
             if claim is not None and is_registered(claim):
-                return _code(claim, considered.subject)
+                return lab_of(claim, considered.subject)
     return UNKNOWN
-
-
-def _code(claim: ClaimedReportMatch, evidence: Evidence) -> str:
-    return (claim.lab or evidence.lab).removeprefix("labs/")
 
 
 def _lab_of(result: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from hutong.results.v1 import lookup_pb2
@@ -18,15 +17,13 @@ from services.verification.decision.convert import (
 )
 from services.verification.decision.decide import RULES_VERSION
 from services.verification.decision.model import NOT_LOOKED_UP, Claim, Inputs, SourceStatus
+from services.verification.showings.examine import PairedClaims
 from services.verification.sources.convert import fill_policy, policy_from_proto
 from services.verification.sources.lookup_answer import LookupAnswer, without_masks
 from services.verification.sources.model import PolicyAnswer
 from services.verification.verify.convert import fill_source
 from services.verification.verify.history import find_cut_items
 from services.verification.verify.questions.question import Question, is_looked_up, looked_up_items
-
-PairedClaims = Sequence[lookup_pb2.ClaimedReportMatch | None]
-"""For each piece of evidence, in order, what Results found of its report; None if Results was not asked about it."""
 
 
 class SourceAnswers(NamedTuple):
