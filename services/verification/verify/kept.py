@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from hutong.verification.v1 import decision_pb2 as pb
@@ -27,6 +28,15 @@ Reply = VerifyItem | StreamVerifyResponse
 
 _OUTCOMES = {number: name.removeprefix("DECISION_OUTCOME_") for name, number in pb.DecisionOutcome.items()}
 """The names of outcomes in the audit."""
+
+
+@contextlib.contextmanager
+def failing_alone(reply: Reply) -> Iterator[None]:
+    """Put the failure of the block into a reply, so that the other questions do not fail with it."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever the failure of one question is
+        reply.error.CopyFrom(to_status(error))
 
 
 def stored_decision(

@@ -17,7 +17,6 @@ from services.domain.names import format_decision
 from services.domain.subject import Pepper
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
-from services.runtime.server.status import to_status
 from services.runtime.server.validation import check_each
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.store import TokenUse, TokenUses
@@ -31,6 +30,7 @@ from services.verification.verify.kept import (
     Reply,
     Unkept,
     accept_tokens,
+    failing_alone,
     keep_each,
     kept_answer,
     stored_decision,
@@ -152,32 +152,25 @@ class Verifier:
         questions: list[Question] = []
         asked: list[tuple[Reply, Asker]] = []
         for request, broken, reply, asker in zip(batch.requests, check_each(batch), replies, askers, strict=True):
-            try:
+            with failing_alone(reply):
                 if broken is not None:
                     raise broken
                 questions.append(self._read(request, now, asker))
                 asked.append((reply, asker))
-            except Exception as error:  # noqa: BLE001 - the failure of one question must not fail the others
-                reply.error.CopyFrom(to_status(error))
         rest: list[Unanswered] = []
         questions, asked = await accept_tokens(self._token_uses, questions, asked)
         unkept: list[Unkept] = []
         for (reply, asker), question, found in zip(
             asked, questions, await self._sources.ask_each(questions), strict=True
         ):
-            try:
+            with failing_alone(reply):
                 if isinstance(found, HutongError):
                     raise found
                 settled = decide_if_sufficient(question, found)
                 if settled is None:
                     rest.append(Unanswered(question, found, reply, asker))
-                    continue
-                answer = self.fill(question, settled, asker, reply.decision)
-            except Exception as error:  # noqa: BLE001 - as above
-                reply.error.CopyFrom(to_status(error))
-                continue
-            if answer is not None:
-                unkept.append(Unkept(reply, answer))
+                elif (answer := self.fill(question, settled, asker, reply.decision)) is not None:
+                    unkept.append(Unkept(reply, answer))
         return rest, unkept
 
     async def keep(self, unkept: Sequence[Unkept]) -> None:
@@ -195,15 +188,12 @@ class Verifier:
         unkept: list[Unkept] = []
         answers = await self._results.look_up_each(look_ups, SECOND_LOOK_UP_SHARE)
         for (question, own, reply, asker), found in zip(rest, answers, strict=True):
-            try:
+            with failing_alone(reply):
                 if isinstance(found, HutongError):
                     raise found
                 answer = self.fill(question, decide_from(question, with_nation(own, found)), asker, reply.decision)
-            except Exception as error:  # noqa: BLE001 - as above
-                reply.error.CopyFrom(to_status(error))
-                continue
-            if answer is not None:
-                unkept.append(Unkept(reply, answer))
+                if answer is not None:
+                    unkept.append(Unkept(reply, answer))
         return unkept
 
     def _read(self, request: VerifyRequest, now: Instant, asker: Asker) -> Question:
