@@ -18,6 +18,7 @@ from services.audit.model import Chain, LoggedHead
 from services.audit.queries import count_bulk_reads, export_events, find_events
 from services.audit.tables import HEAD_LENGTH, AuditTables
 from services.audit.trail import Trail
+from services.command.databases import is_within_reach
 from services.command.operator import operator_name
 from services.domain.document import BadDocument, canonical_document
 from services.domain.instant import Instant
@@ -29,7 +30,7 @@ from services.runtime.caller import LOCAL, Caller
 from services.runtime.clock import FixedClock
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.connections import create_inspecting_engine, find_sqlite_file
+from services.storage.connections import create_inspecting_engine
 from services.storage.engine import open_database
 from services.storage.migrate import SERVICES, check_schema
 from services.verification.stored_decisions.subject_tag import SubjectTag, is_tagged
@@ -148,10 +149,9 @@ def _decisions_about(connection: Connection, pepper: Pepper, subject_keys: Seque
 def _audits(settings: Settings, names: Sequence[str]) -> Iterator[tuple[str, Connection, AuditTables, AuditKeys]]:
     """Open the audit of each service for reading. A SQLite database that is not on this machine is skipped."""
     for name in names:
-        url = settings.service(name).database_url
-        file = find_sqlite_file(url)
-        if file is not None and not file.is_file() and len(names) > 1:
+        if len(names) > 1 and not is_within_reach(settings, name):
             continue
+        url = settings.service(name).database_url
         check_schema(name, url)
         tables, keys = audit_of(settings, name)
         engine = create_inspecting_engine(url)

@@ -18,6 +18,7 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 
 PAGE = 500
+"""Heads in a page, the most that the contract allows."""
 ANSWER_SECONDS = 20.0
 """The longest that the node above may take for a page."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Table, cast, delete, func, select
 
+from services.command.databases import is_within_reach, opened
 from services.domain.instant import DAY, format_instant, shanghai_day_start
 from services.domain.subject import Pepper
 from services.results.documents.tables import document_links, key_pairs
@@ -15,9 +15,6 @@ from services.results.records.tables import pepper_marks as results_marks
 from services.results.records.tables import results
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.connections import find_sqlite_file
-from services.storage.engine import Database, open_database
-from services.storage.migrate import check_schema
 from services.storage.pepper_marks import check_marks, read_marks
 from services.verification.refusals.tables import refusals
 from services.verification.showings.tables import shown_reports
@@ -26,7 +23,12 @@ from services.verification.stored_decisions.tables import pepper_marks as verifi
 
 
 class _Store(NamedTuple):
-    """A table whose rows have a key version, with the time at which a row was made, and what rows are left out."""
+    """A table whose rows have a key version.
+
+    Attributes:
+        time: the time at which a row was made.
+        subject: a column that is NULL in rows without a key, which are not counted; None if every row has a key.
+    """
 
     service: str
     table: Table
@@ -65,7 +67,9 @@ def key_status(settings: Settings) -> str:
     """
     pepper = settings.pepper()
     found = _count_rows(settings, pepper)
-    absent = [f"not within reach: the database of {service}" for service in _MARKS if not _is_here(settings, service)]
+    absent = [
+        f"not within reach: the database of {service}" for service in _MARKS if not is_within_reach(settings, service)
+    ]
     lines = [f"written: version {pepper.version}"]
     if pepper.other is not None:
         lines.append(f"read too: version {pepper.other.version}")
@@ -89,7 +93,7 @@ def end_rotation(settings: Settings) -> str:
     if older is None or older.version > pepper.version:
         raise BadSetting("nothing can end: no process may write the older version of the pepper any more (key status)")
     for service in _MARKS:
-        if not _is_here(settings, service):
+        if not is_within_reach(settings, service):
             raise BadSetting(f"the database of {service} is not within reach: end the change where both databases are")
     for one in _count_rows(settings, pepper):
         if one.version == older.version:
@@ -97,7 +101,7 @@ def end_rotation(settings: Settings) -> str:
                 f"{one.service} has {one.row_count} rows of version {one.version} in {one.table} (key status)"
             )
     for service, marks in _MARKS.items():
-        with _opened(settings, service) as database:
+        with opened(settings, service) as database:
             database.write_now(_remove, marks, older.version)
     return (
         f"version {older.version} is removed from this node: start its processes without HUTONG_PEPPER_OTHER_*, "
@@ -148,9 +152,9 @@ def _count_rows(settings: Settings, pepper: Pepper) -> list[StoredRows]:
     """Count the rows of each version in the databases within reach. It reads whole tables."""
     found: list[StoredRows] = []
     for service, marks in _MARKS.items():
-        if not _is_here(settings, service):
+        if not is_within_reach(settings, service):
             continue
-        with _opened(settings, service) as database:
+        with opened(settings, service) as database:
             check_marks(database.read_now(read_marks, marks), pepper)
             for store in _STORES:
                 if store.service == service:
@@ -167,19 +171,3 @@ def _count(connection: Connection, store: _Store) -> list[StoredRows]:
         query = query.where(store.subject.is_not(None))
     rows = connection.execute(query.order_by(version)).all()
     return [StoredRows(store.service, store.table.name, *row) for row in rows]
-
-
-@contextlib.contextmanager
-def _opened(settings: Settings, service: str) -> Iterator[Database]:
-    url = settings.service(service).database_url
-    check_schema(service, url)
-    database = open_database(url)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def _is_here(settings: Settings, service: str) -> bool:
-    file = find_sqlite_file(settings.service(service).database_url)
-    return file is None or file.is_file()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from hutong_texts import english
@@ -11,6 +11,7 @@ from sqlalchemy import Table
 
 from services.audit.purge import purge_audit
 from services.command.audit import audit_of
+from services.command.databases import is_within_reach, opened
 from services.command.operator import operator_name
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, Instant, Span, format_instant
@@ -23,10 +24,8 @@ from services.results.retention.purge import purge
 from services.results.retention.tables import deletion_counts as results_counts
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
-from services.storage.connections import find_sqlite_file
 from services.storage.deletion_counts import DeletionCounts
-from services.storage.engine import Database, open_database
-from services.storage.migrate import check_schema
+from services.storage.engine import Database
 from services.verification.retention import Purge, RetentionAges, purge_verification
 from services.verification.retention import deletion_counts as verification_counts
 
@@ -51,11 +50,11 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
     """
     now = SystemClock().now() if now is None else now
     with contextlib.ExitStack() as stack:
-        results = stack.enter_context(_opened(settings, "results"))
+        results = stack.enter_context(opened(settings, "results"))
         others = {
-            name: stack.enter_context(_opened(settings, name))
+            name: stack.enter_context(opened(settings, name))
             for name in ("verification", "policy")
-            if _is_here(settings.service(name).database_url)
+            if is_within_reach(settings, name)
         }
         ages = ResultsAges(
             uploads=settings.uploads_days * DAY,
@@ -121,19 +120,3 @@ def _purge_others(settings: Settings, results: Database, others: Mapping[str, Da
             raise Unavailable(
                 "OVERLOADED", english("the log of {name} is read without pause; purge again to empty it", name=name)
             )
-
-
-@contextlib.contextmanager
-def _opened(settings: Settings, name: str) -> Iterator[Database]:
-    url = settings.service(name).database_url
-    check_schema(name, url)
-    database = open_database(url)
-    try:
-        yield database
-    finally:
-        database.close()
-
-
-def _is_here(url: str) -> bool:
-    file = find_sqlite_file(url)
-    return file is None or file.is_file()
