@@ -75,22 +75,17 @@ def use_grant(connection: Connection, table: Table, grant_id: str, now: Instant)
 
 
 def end_grant(connection: Connection, table: Table, grant_id: str, ender: str, now: Instant) -> bool:
-    """End a grant before its time. Return False if it is over already. Raises NotFound."""
+    """End a grant before its time. Return False if none of this id is open."""
     ended = {"end_time": now, "ender": ender}
     found = connection.execute(update(table).where(table.c.grant_id == grant_id, _is_open(table, now)).values(ended))
-    if found.rowcount == 0:
-        find_grant(connection, table, grant_id)
-    return bool(found.rowcount)
+    return found.rowcount == 1
 
 
 def review_grant(connection: Connection, table: Table, grant_id: str, reviewer: str, note: str, now: Instant) -> bool:
-    """Record the review of a grant. Return False if it was reviewed before. Raises NotFound."""
+    """Record the review of a grant. Return False if none of this id was without a review."""
     reviewed = {"reviewer": reviewer, "review_time": now, "review_note": note}
     is_unreviewed = (table.c.grant_id == grant_id, table.c.review_time.is_(None))
-    found = connection.execute(update(table).where(*is_unreviewed).values(reviewed))
-    if found.rowcount == 0:
-        find_grant(connection, table, grant_id)
-    return bool(found.rowcount)
+    return connection.execute(update(table).where(*is_unreviewed).values(reviewed)).rowcount == 1
 
 
 def list_grants(

@@ -129,7 +129,7 @@ class EmergencyGrants:
 
         opened = await self._database.write(write)
         if opened.grant_id == grant.grant_id:
-            self._tell("emergency grant opened", opened)
+            self._warn("emergency grant opened", opened)
         return opened
 
     async def end(self, name: str) -> EmergencyGrant:
@@ -143,7 +143,7 @@ class EmergencyGrants:
             NotFound: there is no such grant.
             PermissionDenied: SAME_APPROVER, the caller holds the grant.
         """
-        grant = await self._database.read(find_grant, self._table, parse_emergency_grant(name))
+        grant = await self._find(name)
         if is_same(current_caller(), grant.holder, grant.person):
             raise PermissionDenied(
                 "SAME_APPROVER", english("another caller must review the grant"), metadata={"proposer": grant.holder}
@@ -160,7 +160,7 @@ class EmergencyGrants:
 
     async def owner_of(self, name: str) -> Owner:
         """Return who may end and review a grant. Raises NotFound."""
-        grant = await self._database.read(find_grant, self._table, parse_emergency_grant(name))
+        grant = await self._find(name)
         return Owner(grant.region, role=grant.role)
 
     async def find_for_caller(self, region: str) -> EmergencyGrant | None:
@@ -185,8 +185,11 @@ class EmergencyGrants:
         """Return the message of a grant as it stands now."""
         return grant_to_proto(grant, self._clock.now())
 
+    async def _find(self, name: str) -> EmergencyGrant:
+        return await self._database.read(find_grant, self._table, parse_emergency_grant(name))
+
     async def _close(self, name: str, note: str | None) -> EmergencyGrant:
-        """End a grant if it is open. If there is a note, record a review too."""
+        """End a grant if it is open. If there is a note, record a review too. Raises NotFound."""
         grant_id, by = parse_emergency_grant(name), current_caller().name
 
         def write(connection: Connection) -> tuple[EmergencyGrant, bool]:
@@ -201,10 +204,10 @@ class EmergencyGrants:
 
         grant, is_changed = await self._database.write(write)
         if is_changed:
-            self._tell("emergency grant ended" if note is None else "emergency grant reviewed", grant)
+            self._warn("emergency grant ended" if note is None else "emergency grant reviewed", grant)
         return grant
 
-    def _tell(self, event: str, grant: EmergencyGrant) -> None:
+    def _warn(self, event: str, grant: EmergencyGrant) -> None:
         """Write a warning to the log, where the operators look."""
         _log.warning(
             event,

@@ -86,8 +86,13 @@ def decide(
         FailedPrecondition: NOT_PENDING, it was decided otherwise or has lapsed.
     """
     pending = (table.c.change_id == change_id, table.c.state == int(State.PENDING), table.c.expire_time > now)
-    decided = {"state": int(state), "decider": decider, "decide_time": now, "reject_reason": reason}
-    decided["grant_id"] = grant_id
+    decided = {
+        "state": int(state),
+        "decider": decider,
+        "decide_time": now,
+        "reject_reason": reason,
+        "grant_id": grant_id,
+    }
     if connection.execute(update(table).where(*pending).values(decided)).rowcount == 1:
         return True
     found = find_change(connection, table, change_id).state_at(now)
