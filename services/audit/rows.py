@@ -37,8 +37,8 @@ def row_text(writer_id: int, sequence: int, event: AuditEvent) -> str:
 def chain_rows(digest: bytes, texts: Sequence[str]) -> bytes:
     """Return a writer's digest after rows. For each row it is SHA-256 over the digest before the row, and the row.
 
-    The case is left out if it is empty. Rows that were stored before the audit recorded cases therefore
-    keep their digests.
+    The case is left out if it is empty. Rows that were stored before the audit recorded cases therefore keep their
+    digests.
     """
     for text in texts:
         digest = sha256(digest + text.removesuffix("\t").encode()).digest()

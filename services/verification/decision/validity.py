@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _WAS_UNKNOWN = frozenset({NEGATIVE, INCONCLUSIVE})
 """Outcomes of a report that counts as a sampling record until it is issued."""
+_USES_OF_ISSUED = frozenset({pb.EVIDENCE_USE_EXPIRED, pb.EVIDENCE_USE_INCONCLUSIVE})
+"""Uses that are right only if the report was issued by the use time. Until then it may count as a sampling record."""
 
 
 def hold_to_windows(
@@ -58,7 +60,7 @@ def hold_to_windows(
             use = _hold_to_proof_window(one, required, inputs, unless=pb.EVIDENCE_USE_SAMPLING_PROOF_NOT_ACCEPTED)
         else:
             use = pb.EVIDENCE_USE_INCONCLUSIVE
-        if use in _SETTLED_BY_REPORT and _may_be_sampled_only(subject, required, inputs):
+        if use in _USES_OF_ISSUED and _may_be_sampled_only(subject, required, inputs):
             use = pb.EVIDENCE_USE_NOT_COMPARABLE
         if use == USABLE and one.is_comparable:
             valid.append(one)
@@ -68,10 +70,6 @@ def hold_to_windows(
             one.basis_time = one.expire_time = None
         one.use = use
     return valid
-
-
-_SETTLED_BY_REPORT = frozenset({pb.EVIDENCE_USE_EXPIRED, pb.EVIDENCE_USE_INCONCLUSIVE})
-"""Uses of a report that was issued by the use time, which might still count as a sampling record if it was not."""
 
 
 def _hold_to_window(

@@ -55,8 +55,8 @@ class Weighed:
     is_comparable: bool = True
     """Whether evidence identifies a report by a laboratory and a number. Other evidence never counts.
 
-    It is also False if evidence does not show the time whose standing decides, and the laboratory was not authorised at
-    the time that is known instead."""
+    It is also False if evidence does not show the time at which the laboratory's standing counts, and the laboratory
+    was not authorised at the time that is shown instead, or now if none is shown."""
 
     @property
     def sample_time(self) -> Instant:

@@ -220,8 +220,8 @@ class Verifier:
     def _fill(self, question: Question, settled: SettledQuestion, message: pb.Decision) -> StoredDecision | None:
         """Write a decision into an empty message, in the view of the question.
 
-        Return what must be stored before it is sent; None for nothing. The stored decision has all
-        fields, whatever the view is.
+        Return what must be stored before it is sent; None for nothing. The stored decision has all fields, whatever the
+        view is.
         """
         _, gathered, decision = settled
         inputs = gathered.inputs
