@@ -42,13 +42,16 @@ QUESTION = PolicyQuestion("410105", 4, "410105", NOON, None)
 
 
 class Results(InternalLookupServiceServicer):
-    """Counts calls and fails whole batches that hold a poisoned look-up."""
+    """Counts calls and fails whole batches that hold a poisoned look-up. It answers while `answering` is set."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.answering = asyncio.Event()
+        self.answering.set()
 
     async def BatchLookupColumns(self, request: Any, _context: Any) -> Any:
         self.batches.append(len(request.requests))
+        await self.answering.wait()
         if any(claim.report_number == "POISON" for one in request.requests for claim in one.claimed_reports):
             raise RuntimeError("poisoned")
         items = [
@@ -161,6 +164,18 @@ async def test_a_poisoned_look_up_harms_no_other() -> None:
         look_ups = [_look_up("POISON" if index == 37 else "") for index in range(100)]
         answers = await asyncio.gather(*(client.ask(one) for one in look_ups))
         assert [index for index, answer in enumerate(answers) if answer is None] == [37]
+
+
+async def test_look_ups_that_are_late_have_no_answer() -> None:
+    """Those of a batch and a single one alike. Their call goes on, so that its answer closes the circuit."""
+    results = Results()
+    async with bare_channel(add_InternalLookupServiceServicer_to_server, results) as channel:
+        client = ResultsClient(ReconnectingStub(lambda: channel, InternalLookupServiceStub), "410000")
+        results.answering.clear()
+        assert await client.look_up_each([_look_up(), _look_up()], share=0.01) == [None, None]
+        assert await client.ask(_look_up(), share=0.01) is None
+        results.answering.set()
+        await until(lambda: client.seconds_to_wait() > 1)
 
 
 async def test_only_tokens_of_other_nodes_are_looked_up_apart_and_those_with_one_together() -> None:
