@@ -198,7 +198,7 @@ soak: $(READY) ## Run for an hour: kill Results 500 times on each engine, break 
 	@KILL_ROUNDS=500 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)
 	@EXCHANGE_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_exchange_faults.py $(ARGS)
 	@LYING_CHANGES=17000 $(BIN)/python -m pytest tests/rpc/results/exchange/test_lying_node.py $(ARGS)
-	@HUTONG_TEST_DECISIONS=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
+	@MODEL_CASES=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
 
 soak-protocol: $(READY) ## Search the model of the exchange with two cuts of each connection: three million states in 1 GiB; HUTONG_MODEL_LIMITS sets other limits
@@ -206,7 +206,7 @@ soak-protocol: $(READY) ## Search the model of the exchange with two cuts of eac
 
 soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
-	@HUTONG_TEST_DECISIONS=1000000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
+	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 
 soak-fuzz: $(READY) ## Run for at most 45 minutes: send a million random messages to every RPC of a node, and abuse its HTTP/2
 	@HUTONG_FUZZ_FRAMES=$${HUTONG_FUZZ_FRAMES:-1000000} HUTONG_FUZZ_SECONDS=$${HUTONG_FUZZ_SECONDS:-2500} $(BIN)/python -m pytest -s tests/e2e/test_hostile_callers.py $(ARGS)

@@ -152,7 +152,8 @@ def _identified(shown: dict[str, Any], case: dict[str, Any]) -> Claim:
         if others
         else lookup_pb2.CLAIMED_REPORT_MATCH_STATE_NOT_FOUND
     )
-    return Claim(state, None, lab_pb2.LAB_STANDING_UNSPECIFIED)
+    standing = RECOGNITION["reports"][name].get("standing", "unspecified")
+    return Claim(state, None, lab_pb2.LabStanding.Value(f"LAB_STANDING_{standing.upper()}"))
 
 
 def _state(away: bool) -> lookup_pb2.SourceState.ValueType:
