@@ -22,8 +22,8 @@ READ_THREADS = 4
 """Concurrent reads in one process; further callers wait. Few are enough because look-ups are coalesced."""
 BULK_READ_THREADS = 1
 """Concurrent reads of very many rows in one process. They have a thread and a connection of their own, so that no
-look-up waits for them. With two threads a look-up beside them took up to three times as long, because forming the rows
-takes the interpreter from all other work."""
+look-up waits for them. With two threads a look-up beside them took up to three times as long, because both
+threads hold the interpreter while they make rows."""
 POSTGRESQL_WRITE_THREADS = 8
 """Concurrent write transactions in one process on PostgreSQL."""
 SQLITE_BUSY_MS = 10_000

@@ -1,7 +1,7 @@
-"""Statements that are transactions of their own on PostgreSQL, run by the event loop itself.
+"""Single statements on PostgreSQL, each a transaction of its own, which the event loop runs without a thread.
 
-A thread of an executor shares the interpreter with the event loop. Each of its round trips to the database waits until
-a busy loop lets another thread run, which takes milliseconds, and each change of thread costs both of them time.
+A thread shares the interpreter with the event loop. If the loop is busy, the thread waits milliseconds for the
+interpreter after each round trip to the database.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ _OPTIONS: list[tuple[str, int]] = [
     # The limit is the budget of a caller: 256 calls and 64 streams. Further calls wait at the client. A client that
     # begins and cancels calls without end therefore costs no memory here.
     ("grpc.max_concurrent_streams", 320),
-    # Connections on which nothing is sent would keep others out for two minutes.
+    # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
     ("grpc.server_handshake_timeout_ms", 5_000),
     # By default a second server could bind the same port and would silently take half of the first one's calls.
     ("grpc.so_reuseport", 0),

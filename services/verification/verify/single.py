@@ -41,7 +41,8 @@ class _Asked:
 
 
 _Outcome: TypeAlias = _Asked | SourceAnswers | None
-"""The decided question; or this node's own answers, if the nation must still be asked; or None, if it is late."""
+"""What becomes of a question in its batch. It is the question itself if the question is decided, and this node's own
+answers if the nation must be asked too. It is None if the question is late."""
 
 
 class SingleQuestions:
