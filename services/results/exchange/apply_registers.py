@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
-from services.results.documents.removals import end_own, is_ended, request_end
+from services.results.documents.removals import end_own, find_stored, request_end
 from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
@@ -120,15 +120,15 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
         return LinkEffect.ENDED if end_own(connection, link, arrival.now) or inserted else LinkEffect.STORED
     if inserted:
         return LinkEffect.STORED
-    stored = (_links.c.link_id == link.link_id, _links.c.source_node == source)
-    if connection.execute(select(_links.c.link_id).where(*stored)).first() is None:
+    stored = find_stored(connection, link)
+    if stored is None:
         return LinkEffect.SET_ASIDE
     if link.unlink_time is not None:
         # The end that was recorded here when the link was removed here gives way to the maker's.
         not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
         ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
-        connection.execute(update(_links).where(*stored, not_confirmed).values(ended))
-    elif arrival.at_nation and is_ended(connection, link):
+        connection.execute(update(_links).where(_links.c.link_id == link.link_id, not_confirmed).values(ended))
+    elif arrival.at_nation and (stored.unlink_time is not None or stored.unlink_node is not None):
         return LinkEffect.TO_RETURN
     return LinkEffect.STORED
 
