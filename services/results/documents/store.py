@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from hutong_texts import english
@@ -147,12 +148,13 @@ def unlink_documents(
     existing = find_active(connection, document, linked)
     if not existing:
         raise not_linked()
-    ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
+    ended = []
     for link in existing:
-        where = {"unlink_node": node if link.source_node else None}
-        connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(ended | where))
-    order = {link.link_id: index for index, link in enumerate(existing)}
-    return sorted(find_links(connection, list(order)), key=lambda link: order[link.link_id])
+        end: dict[str, Any] = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
+        end["unlink_node"] = node if link.source_node else None
+        connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(end))
+        ended.append(replace(link, **end))
+    return ended
 
 
 def list_links(
