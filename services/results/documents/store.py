@@ -109,22 +109,29 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
 
 def insert_link(connection: Connection, link: DocumentLink) -> None:
     """Write a new link."""
-    connection.execute(
-        insert(_links).values(
-            link_id=link.link_id,
-            subject_key=link.document.subject_key,
-            document_type=link.document.type,
-            masked_number=link.document.masked_number,
-            linked_subject_key=link.linked_document.subject_key,
-            linked_document_type=link.linked_document.type,
-            linked_masked_number=link.linked_document.masked_number,
-            reason=link.reason,
-            create_time=link.create_time,
-            unlink_reason="",
-            actor=link.actor,
-            key_version=link.key_version,
-        )
-    )
+    connection.execute(insert(_links).values(link_values(link)))
+
+
+def link_values(link: DocumentLink) -> dict[str, Any]:
+    """Return the row of a link."""
+    return {
+        "link_id": link.link_id,
+        "subject_key": link.document.subject_key,
+        "document_type": link.document.type,
+        "masked_number": link.document.masked_number,
+        "linked_subject_key": link.linked_document.subject_key,
+        "linked_document_type": link.linked_document.type,
+        "linked_masked_number": link.linked_document.masked_number,
+        "reason": link.reason,
+        "create_time": link.create_time,
+        "unlink_time": link.unlink_time,
+        "unlink_reason": link.unlink_reason,
+        "actor": link.actor,
+        "unlink_actor": link.unlink_actor,
+        "source_node": link.source_node,
+        "unlink_node": link.unlink_node,
+        "key_version": link.key_version,
+    }
 
 
 def unlink_documents(

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
 from services.results.documents.removals import end_own, find_stored, request_end
-from services.results.documents.store import find_sources
+from services.results.documents.store import find_sources, link_values
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.arrival import Arrival
@@ -135,25 +135,10 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
 
 def _insert(connection: Connection, link: DocumentLink) -> bool:
     """Store a link unless its id is known. Return whether it is new."""
-    inserted = connection.execute(
-        insert_if_absent(connection, _links).values(
-            link_id=link.link_id,
-            subject_key=link.document.subject_key,
-            document_type=link.document.type,
-            masked_number="",
-            linked_subject_key=link.linked_document.subject_key,
-            linked_document_type=link.linked_document.type,
-            linked_masked_number="",
-            reason="",
-            create_time=link.create_time,
-            unlink_time=link.unlink_time,
-            unlink_reason="",
-            unlink_node=link.unlink_node if link.unlink_time is not None else None,
-            source_node=link.source_node,
-            key_version=link.key_version,
-        )
-    )
-    return inserted.rowcount == 1
+    values = link_values(link)
+    if link.unlink_time is None:
+        values["unlink_node"] = None
+    return connection.execute(insert_if_absent(connection, _links).values(values)).rowcount == 1
 
 
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
