@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_report_number, is_uscc
@@ -185,9 +185,15 @@ def list_passed_on(connection: Connection, usccs: Collection[str]) -> dict[str, 
 
 def close_missing(connection: Connection, reports: Sequence[MissingReport]) -> None:
     """Close reports that were uploaded to another node."""
-    for report in sorted(reports):
-        this = (_table.c.lab == report.lab, _table.c.report_number == report.report_number)
-        connection.execute(update(_table).where(*this).values(close_time=report.close_time))
+    if reports:
+        this = (_table.c.lab == bindparam("of_lab"), _table.c.report_number == bindparam("number"))
+        connection.execute(
+            update(_table).where(*this).values(close_time=bindparam("closed")),
+            [
+                {"of_lab": report.lab, "number": report.report_number, "closed": report.close_time}
+                for report in sorted(reports)
+            ],
+        )
 
 
 def list_missing_reports(
