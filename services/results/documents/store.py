@@ -21,6 +21,7 @@ from services.results.documents.key_pairs import (
     add_other_keys,
     find_twins,
     keys_of,
+    pair_keys,
     pairs_of,
     record_pairs,
 )
@@ -203,6 +204,11 @@ def find_linked(
     """
     found = find_linked_documents(connection, subject_keys, pairs)
     return {key: [each for keys in documents for each in keys] for key, documents in found.items()}
+
+
+def find_all_keys(connection: Connection, keys: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the keys of all documents of a subject, given the keys of one of them under each key version."""
+    return find_linked(connection, keys[:1], pair_keys(keys)).get(keys[0], keys)
 
 
 def find_linked_documents(
