@@ -9,12 +9,11 @@ from sqlalchemy import Connection, select
 
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.tables import key_pairs
+from services.results.records.by_key import KEYS_AT_ONCE
 from services.storage.upsert import insert_if_absent
 
 KeyPair = tuple[bytes, bytes]
 """The keys of one document under two key versions, in any order."""
-KEYS_AT_ONCE = 500
-"""Keys in one statement."""
 
 
 def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:

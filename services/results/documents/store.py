@@ -16,7 +16,6 @@ from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
 from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
 from services.results.documents.key_pairs import (
-    KEYS_AT_ONCE,
     KeyPair,
     add_other_keys,
     find_twins,
@@ -26,6 +25,7 @@ from services.results.documents.key_pairs import (
     record_pairs,
 )
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.records.by_key import KEYS_AT_ONCE, fetch_by_keys
 from services.results.records.tables import results
 from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
@@ -296,13 +296,11 @@ def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[byt
 
 def find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes, set[str]]:
     """Return the nodes from which results of each of these documents came."""
+    statement = "SELECT DISTINCT subject_key, source_node FROM results WHERE subject_key"
+    query = select(results.c.subject_key, results.c.source_node).distinct()
     found: dict[bytes, set[str]] = {}
-    ordered = sorted(keys)
-    for start in range(0, len(ordered), KEYS_AT_ONCE):
-        some = results.c.subject_key.in_(ordered[start : start + KEYS_AT_ONCE])
-        query = select(results.c.subject_key, results.c.source_node).where(some).distinct()
-        for key, node in connection.execute(query):
-            found.setdefault(key, set()).add(node)
+    for key, node in fetch_by_keys(connection, statement, query, results.c.subject_key, keys):
+        found.setdefault(key, set()).add(node)
     return found
 
 
