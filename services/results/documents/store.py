@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from hutong_texts import english
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.results.changelog.log import ChangeLog
@@ -25,6 +25,7 @@ from services.results.documents.key_pairs import (
     record_pairs,
 )
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.rows import link_from_row, link_values
 from services.results.records.by_key import KEYS_AT_ONCE, fetch_by_keys
 from services.results.records.tables import results
 from services.runtime.call import current_actor
@@ -113,28 +114,6 @@ def insert_link(connection: Connection, link: DocumentLink) -> None:
     connection.execute(insert(_links).values(link_values(link)))
 
 
-def link_values(link: DocumentLink) -> dict[str, Any]:
-    """Return the row of a link."""
-    return {
-        "link_id": link.link_id,
-        "subject_key": link.document.subject_key,
-        "document_type": link.document.type,
-        "masked_number": link.document.masked_number,
-        "linked_subject_key": link.linked_document.subject_key,
-        "linked_document_type": link.linked_document.type,
-        "linked_masked_number": link.linked_document.masked_number,
-        "reason": link.reason,
-        "create_time": link.create_time,
-        "unlink_time": link.unlink_time,
-        "unlink_reason": link.unlink_reason,
-        "actor": link.actor,
-        "unlink_actor": link.unlink_actor,
-        "source_node": link.source_node,
-        "unlink_node": link.unlink_node,
-        "key_version": link.key_version,
-    }
-
-
 def unlink_documents(
     connection: Connection,
     document: LinkedDocument,
@@ -183,13 +162,13 @@ def list_links(
         query = query.where(
             or_(_links.c.create_time < time, and_(_links.c.create_time == time, _links.c.link_id < link_id))
         )
-    return [_from_row(row) for row in connection.execute(query)]
+    return [link_from_row(row) for row in connection.execute(query)]
 
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
     """Return these links, ended ones too. A document has both its keys if the store has them."""
     query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
-    links = [_from_row(row) for row in connection.execute(query)]
+    links = [link_from_row(row) for row in connection.execute(query)]
     return add_other_keys(connection, links)
 
 
@@ -340,21 +319,4 @@ def find_active(connection: Connection, one: LinkedDocument, other: LinkedDocume
         ),
         _links.c.unlink_time.is_(None),
     )
-    return [_from_row(row) for row in connection.execute(query.order_by(_links.c.source_node))]
-
-
-def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
-    return DocumentLink(
-        row.link_id,
-        LinkedDocument(row.subject_key, row.document_type, row.masked_number),
-        LinkedDocument(row.linked_subject_key, row.linked_document_type, row.linked_masked_number),
-        row.reason,
-        row.create_time,
-        row.unlink_time,
-        row.unlink_reason,
-        row.actor,
-        row.unlink_actor,
-        row.source_node,
-        row.unlink_node,
-        row.key_version,
-    )
+    return [link_from_row(row) for row in connection.execute(query.order_by(_links.c.source_node))]

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
 from services.results.documents.removals import end_own, find_stored, request_end
-from services.results.documents.store import find_sources, link_values
+from services.results.documents.rows import link_values
+from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
 from services.results.exchange.arrival import Arrival
