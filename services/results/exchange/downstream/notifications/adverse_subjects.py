@@ -45,14 +45,16 @@ Subscriptions = set[tuple[bytes, str]]
 """Subject keys, each with a node that subscribes to it."""
 
 
-def find_joined(connection: Connection, changes: Sequence[LoggedChange]) -> Subscriptions:
+def find_joined(
+    connection: Connection, changes: Sequence[LoggedChange], others: Mapping[bytes, bytes]
+) -> Subscriptions:
     """Return the subscriptions to add, so that each node that subscribes to one key of a document subscribes to both.
 
     The documents are those whose other keys came with the changes. The other keys are not stored, and later corrections
     come without them. If one node has results under the first key and another node under the second key, each of them
-    is therefore subscribed to both. Each of the two nodes looks up both keys in its own store.
+    is therefore subscribed to both. Each of the two nodes looks up both keys in its own store. `others` are the other
+    keys of all the changes.
     """
-    others = {key: other for change in changes for key, other in change.other_keys.items()}
     if not others:
         return set()
     known = find_subscribers(connection, {*others, *others.values()})
