@@ -12,6 +12,7 @@ from services.approval.model import PendingChange, Proposal
 from services.domain.errors import NotFound
 from services.domain.subject import mask_free_text
 from services.results.documents.convert import link_to_proto
+from services.results.documents.key_pairs import keys_of
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.store import DocumentStore, find_active, find_links, not_linked
 from services.runtime.call import current_call
@@ -65,7 +66,7 @@ class UnlinkApprovals:
         shown = DocumentLinkMessage()
         unpack(change, shown)
         links = await self._database.read(find_links, [shown.name.removeprefix("links/")])
-        return [one.subject_key for link in links for one in (link.document, link.linked_document)]
+        return [key for link in links for key in keys_of(link)]
 
     async def _make(self, change: PendingChange, approve: Decide) -> Made:
         shown = DocumentLinkMessage()

@@ -9,12 +9,11 @@ from sqlalchemy import Connection, select
 
 from services.results.documents.model import DocumentLink, LinkedDocument
 from services.results.documents.tables import key_pairs
+from services.results.records.by_key import KEYS_AT_ONCE
 from services.storage.upsert import insert_if_absent
 
 KeyPair = tuple[bytes, bytes]
 """The keys of one document under two key versions, in any order."""
-KEYS_AT_ONCE = 500
-"""Keys in one statement."""
 
 
 def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
@@ -27,7 +26,12 @@ def record_pairs(connection: Connection, pairs: Collection[KeyPair]) -> None:
 
 def pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
     """Return a pair of keys for each document whose two keys are known."""
-    return [(one.subject_key, one.other_key) for one in documents if one.other_key is not None]
+    return [pair for document in documents for pair in pair_keys(document.keys)]
+
+
+def pair_keys(keys: Sequence[bytes]) -> list[KeyPair]:
+    """Return the keys of one document as a pair if there are two. Return no pair if there is one."""
+    return [(keys[0], other) for other in keys[1:]]
 
 
 def find_twins(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:

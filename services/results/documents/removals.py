@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, or_, select, update
 
 from services.domain.instant import Instant
-from services.results.documents.key_pairs import find_twins, keys_of
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, find_sources
 from services.results.documents.tables import document_links
@@ -26,13 +25,14 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
     It may ask if results of either document came from it. A request for a link that has ended has no effect. A link of
     the nation itself ends at once.
     """
-    stored = _find_stored(connection, link)
+    stored = find_stored(connection, link)
     if stored is None:
         return False
     if stored.unlink_time is not None:
         return True
     # The stored documents count, because a request may state others.
-    if not _has_results_of(connection, keys_of(stored), node):
+    sources = find_sources(connection, {*stored.document.keys, *stored.linked_document.keys})
+    if not any(node in nodes for nodes in sources.values()):
         return False
     values: dict[str, object] = {"unlink_node": node}
     if not link.source_node:
@@ -59,19 +59,7 @@ def find_ended(connection: Connection, maker: str) -> Sequence[str]:
     return connection.execute(query.order_by(_links.c.link_id)).scalars().all()
 
 
-def is_ended(connection: Connection, link: DocumentLink) -> bool:
-    """Return whether a link has ended here, or another node asks for its end."""
-    stored = _find_stored(connection, link)
-    return stored is not None and (stored.unlink_time is not None or stored.unlink_node is not None)
-
-
-def _find_stored(connection: Connection, link: DocumentLink) -> DocumentLink | None:
+def find_stored(connection: Connection, link: DocumentLink) -> DocumentLink | None:
+    """Return a link as it is stored here; None if there is none of this id that the same node made."""
     found = find_links(connection, [link.link_id])
     return found[0] if found and found[0].source_node == link.source_node else None
-
-
-def _has_results_of(connection: Connection, keys: Sequence[bytes], node: str) -> bool:
-    """Return whether results of any of these documents came from a node. A document may have a key of each version."""
-    twins = find_twins(connection, keys)
-    sources = find_sources(connection, {*keys, *(twins[key] for key in keys if key in twins)})
-    return any(node in nodes for nodes in sources.values())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from hutong_texts import english
-from sqlalchemy import Connection, Row, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, insert, or_, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
 from services.results.changelog.log import ChangeLog
@@ -15,15 +16,17 @@ from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents import tables
 from services.results.documents.claims import MAX_LINKED, TRUSTED, Neighbour, find_documents
 from services.results.documents.key_pairs import (
-    KEYS_AT_ONCE,
     KeyPair,
     add_other_keys,
     find_twins,
     keys_of,
+    pair_keys,
     pairs_of,
     record_pairs,
 )
 from services.results.documents.model import DocumentLink, LinkedDocument
+from services.results.documents.rows import link_from_row, link_values
+from services.results.records.by_key import KEYS_AT_ONCE, fetch_by_keys
 from services.results.records.tables import results
 from services.runtime.call import current_actor
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
@@ -108,22 +111,7 @@ def link_documents(connection: Connection, link: DocumentLink) -> DocumentLink:
 
 def insert_link(connection: Connection, link: DocumentLink) -> None:
     """Write a new link."""
-    connection.execute(
-        insert(_links).values(
-            link_id=link.link_id,
-            subject_key=link.document.subject_key,
-            document_type=link.document.type,
-            masked_number=link.document.masked_number,
-            linked_subject_key=link.linked_document.subject_key,
-            linked_document_type=link.linked_document.type,
-            linked_masked_number=link.linked_document.masked_number,
-            reason=link.reason,
-            create_time=link.create_time,
-            unlink_reason="",
-            actor=link.actor,
-            key_version=link.key_version,
-        )
-    )
+    connection.execute(insert(_links).values(link_values(link)))
 
 
 def unlink_documents(
@@ -147,12 +135,13 @@ def unlink_documents(
     existing = find_active(connection, document, linked)
     if not existing:
         raise not_linked()
-    ended = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
+    ended = []
     for link in existing:
-        where = {"unlink_node": node if link.source_node else None}
-        connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(ended | where))
-    order = {link.link_id: index for index, link in enumerate(existing)}
-    return sorted(find_links(connection, list(order)), key=lambda link: order[link.link_id])
+        end: dict[str, Any] = {"unlink_time": now, "unlink_reason": reason, "unlink_actor": actor}
+        end["unlink_node"] = node if link.source_node else None
+        connection.execute(update(_links).where(_links.c.link_id == link.link_id).values(end))
+        ended.append(replace(link, **end))
+    return ended
 
 
 def list_links(
@@ -173,13 +162,13 @@ def list_links(
         query = query.where(
             or_(_links.c.create_time < time, and_(_links.c.create_time == time, _links.c.link_id < link_id))
         )
-    return [_from_row(row) for row in connection.execute(query)]
+    return [link_from_row(row) for row in connection.execute(query)]
 
 
 def find_links(connection: Connection, link_ids: Sequence[str]) -> list[DocumentLink]:
     """Return these links, ended ones too. A document has both its keys if the store has them."""
     query = select(_links).where(_links.c.link_id.in_(link_ids)).order_by(_links.c.link_id)
-    links = [_from_row(row) for row in connection.execute(query)]
+    links = [link_from_row(row) for row in connection.execute(query)]
     return add_other_keys(connection, links)
 
 
@@ -194,6 +183,11 @@ def find_linked(
     """
     found = find_linked_documents(connection, subject_keys, pairs)
     return {key: [each for keys in documents for each in keys] for key, documents in found.items()}
+
+
+def find_all_keys(connection: Connection, keys: Sequence[bytes]) -> Sequence[bytes]:
+    """Return the keys of all documents of a subject, given the keys of one of them under each key version."""
+    return find_linked(connection, keys[:1], pair_keys(keys)).get(keys[0], keys)
 
 
 def find_linked_documents(
@@ -281,13 +275,11 @@ def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[byt
 
 def find_sources(connection: Connection, keys: Collection[bytes]) -> dict[bytes, set[str]]:
     """Return the nodes from which results of each of these documents came."""
+    statement = "SELECT DISTINCT subject_key, source_node FROM results WHERE subject_key"
+    query = select(results.c.subject_key, results.c.source_node).distinct()
     found: dict[bytes, set[str]] = {}
-    ordered = sorted(keys)
-    for start in range(0, len(ordered), KEYS_AT_ONCE):
-        some = results.c.subject_key.in_(ordered[start : start + KEYS_AT_ONCE])
-        query = select(results.c.subject_key, results.c.source_node).where(some).distinct()
-        for key, node in connection.execute(query):
-            found.setdefault(key, set()).add(node)
+    for key, node in fetch_by_keys(connection, statement, query, results.c.subject_key, keys):
+        found.setdefault(key, set()).add(node)
     return found
 
 
@@ -327,21 +319,4 @@ def find_active(connection: Connection, one: LinkedDocument, other: LinkedDocume
         ),
         _links.c.unlink_time.is_(None),
     )
-    return [_from_row(row) for row in connection.execute(query.order_by(_links.c.source_node))]
-
-
-def _from_row(row: Row) -> DocumentLink:  # type: ignore[type-arg]
-    return DocumentLink(
-        row.link_id,
-        LinkedDocument(row.subject_key, row.document_type, row.masked_number),
-        LinkedDocument(row.linked_subject_key, row.linked_document_type, row.linked_masked_number),
-        row.reason,
-        row.create_time,
-        row.unlink_time,
-        row.unlink_reason,
-        row.actor,
-        row.unlink_actor,
-        row.source_node,
-        row.unlink_node,
-        row.key_version,
-    )
+    return [link_from_row(row) for row in connection.execute(query.order_by(_links.c.source_node))]

@@ -25,7 +25,7 @@ from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.exchange.result_writer import ResultWriter
-from services.results.labs.copies import store_copy
+from services.results.labs.copies import store_copies
 from services.results.labs.model import Lab
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
@@ -95,10 +95,10 @@ class ChangeApplier:
 
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:
+    if not arrival.at_nation:
+        store_copies(connection, [change for change in changes if isinstance(change, Lab)], arrival.node)
     for change in changes:
-        if isinstance(change, Lab) and not arrival.at_nation:
-            store_copy(connection, change, arrival.node)
-        elif isinstance(change, Lab):
+        if isinstance(change, Lab) and arrival.at_nation:
             received = receive_lab(connection, change, arrival.sender)
             applied.second_registration_count += received.is_second
             if received.is_changed:

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, func, insert, or_, select, update
 
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
-from services.results.documents.removals import end_own, is_ended, request_end
+from services.results.documents.removals import end_own, find_stored, request_end
+from services.results.documents.rows import link_values
 from services.results.documents.store import find_sources
 from services.results.documents.tables import document_links
 from services.results.exchange import tables
@@ -120,40 +121,25 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
         return LinkEffect.ENDED if end_own(connection, link, arrival.now) or inserted else LinkEffect.STORED
     if inserted:
         return LinkEffect.STORED
-    stored = (_links.c.link_id == link.link_id, _links.c.source_node == source)
-    if connection.execute(select(_links.c.link_id).where(*stored)).first() is None:
+    stored = find_stored(connection, link)
+    if stored is None:
         return LinkEffect.SET_ASIDE
     if link.unlink_time is not None:
         # The end that was recorded here when the link was removed here gives way to the maker's.
         not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
         ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
-        connection.execute(update(_links).where(*stored, not_confirmed).values(ended))
-    elif arrival.at_nation and is_ended(connection, link):
+        connection.execute(update(_links).where(_links.c.link_id == link.link_id, not_confirmed).values(ended))
+    elif arrival.at_nation and (stored.unlink_time is not None or stored.unlink_node is not None):
         return LinkEffect.TO_RETURN
     return LinkEffect.STORED
 
 
 def _insert(connection: Connection, link: DocumentLink) -> bool:
     """Store a link unless its id is known. Return whether it is new."""
-    inserted = connection.execute(
-        insert_if_absent(connection, _links).values(
-            link_id=link.link_id,
-            subject_key=link.document.subject_key,
-            document_type=link.document.type,
-            masked_number="",
-            linked_subject_key=link.linked_document.subject_key,
-            linked_document_type=link.linked_document.type,
-            linked_masked_number="",
-            reason="",
-            create_time=link.create_time,
-            unlink_time=link.unlink_time,
-            unlink_reason="",
-            unlink_node=link.unlink_node if link.unlink_time is not None else None,
-            source_node=link.source_node,
-            key_version=link.key_version,
-        )
-    )
-    return inserted.rowcount == 1
+    values = link_values(link)
+    if link.unlink_time is None:
+        values["unlink_node"] = None
+    return connection.execute(insert_if_absent(connection, _links).values(values)).rowcount == 1
 
 
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:

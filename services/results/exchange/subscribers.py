@@ -8,23 +8,21 @@ made or last renewed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
-from sqlalchemy import Column, Connection, Select, delete, select
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import Instant
 from services.results.documents.store import find_linked
 from services.results.exchange import tables
+from services.results.records.by_key import fetch_by_keys
 from services.results.records.tables import results
 
 _subscriptions = tables.subscriptions
 _results = results
 _STEP = 1_000
 """The most subjects that one transaction checks."""
-KEYS_AT_ONCE = 500
-"""The most keys in one statement on SQLite. On PostgreSQL all keys are one parameter."""
 
 
 def add_subscriptions(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> None:
@@ -53,19 +51,6 @@ def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) ->
     for key, node in fetch_by_keys(connection, statement, query, _subscriptions.c.subject_key, subject_keys):
         found.setdefault(key, []).append(node)
     return found
-
-
-def fetch_by_keys(
-    connection: Connection, statement: str, query: Select[Any], column: Column[Any], subject_keys: Collection[bytes]
-) -> Iterator[tuple[bytes, str]]:
-    """Yield the rows of these keys: by `statement` and the driver on PostgreSQL, which is faster, else by `query`."""
-    keys = list(subject_keys)
-    if connection.dialect.name == "postgresql":
-        driver: Any = connection.connection.driver_connection
-        yield from driver.execute(f"{statement} = ANY (%b::bytea[])", (keys,), binary=True)
-    else:
-        for start in range(0, len(keys), KEYS_AT_ONCE):
-            yield from connection.execute(query.where(column.in_(keys[start : start + KEYS_AT_ONCE])))
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:

@@ -12,8 +12,8 @@ from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.domain.subject import Pepper, mask_number
-from services.results.documents.key_pairs import KeyPair
-from services.results.documents.store import find_linked, record_linked_pairs
+from services.results.documents.key_pairs import pair_keys
+from services.results.documents.store import find_all_keys, record_linked_pairs
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Arrival
 from services.results.exchange.model import Change, Replica
@@ -97,7 +97,7 @@ class Importer:
             # notified.
             add_subscriptions(connection, NATION, [*keys, *subject_keys], now)
             applied = self._applier.apply(connection, changes, Arrival(self._jurisdiction, NATION, now))
-            record_linked_pairs(connection, _pairs(keys))
+            record_linked_pairs(connection, pair_keys(keys))
             answer = self._answer(connection, keys, subject_keys, len(applied.stored))
             record_change(connection, count=len(applied.stored))
             return answer
@@ -132,17 +132,12 @@ class Importer:
 
         `keys` are the document's keys under each key version.
         """
-        linked = find_linked(connection, keys[:1], _pairs(keys)).get(keys[0], keys)
-        found = list_by_subjects(connection, sorted({*linked, *subject_keys}), ResultQuery(), None, MAX_PER_SUBJECT)
+        linked = {*find_all_keys(connection, keys), *subject_keys}
+        found = list_by_subjects(connection, sorted(linked), ResultQuery(), None, MAX_PER_SUBJECT)
         labs = LabCache()
         labs.refresh(connection, {result.lab for result in found}, self._clock.now())
         listing = Listing(found, labs.standing_at)
         return ImportResultsResponse(test_results=listing_to_proto(listing), imported_count=imported)
-
-
-def _pairs(keys: Sequence[bytes]) -> list[KeyPair]:
-    """Return the keys of a document as a pair, if it has two."""
-    return [(keys[0], other) for other in keys[1:]]
 
 
 def _with_mask(replica: Replica, keys: Sequence[bytes], number: str) -> Replica:

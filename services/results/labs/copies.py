@@ -16,22 +16,26 @@ from services.results.labs.tables import lab_copies
 _copies = lab_copies
 
 
-def store_copy(connection: Connection, lab: Lab, node: str) -> None:
-    """Store a laboratory that the nation has sent to this `node`, in place of what it sent before."""
-    connection.execute(delete(_copies).where(_copies.c.uscc == lab.uscc))
-    connection.execute(
-        insert(_copies).values(
-            uscc=lab.uscc,
-            display_name=lab.display_name,
-            region=lab.region,
-            authorize_time=lab.authorize_time,
-            create_time=lab.create_time,
-            is_elsewhere=lab.home not in ("", node),
-            standings=orjson.dumps(
+def store_copies(connection: Connection, labs: Sequence[Lab], node: str) -> None:
+    """Store laboratories that the nation has sent to this `node`, in place of what it sent of them before."""
+    # If a laboratory was sent twice, the later state counts.
+    rows = {
+        lab.uscc: {
+            "uscc": lab.uscc,
+            "display_name": lab.display_name,
+            "region": lab.region,
+            "authorize_time": lab.authorize_time,
+            "create_time": lab.create_time,
+            "is_elsewhere": lab.home not in ("", node),
+            "standings": orjson.dumps(
                 [[one.standing, one.effective_time, one.reason, one.record_time] for one in lab.changes]
             ),
-        )
-    )
+        }
+        for lab in labs
+    }
+    if rows:
+        connection.execute(delete(_copies).where(_copies.c.uscc.in_(list(rows))))
+        connection.execute(insert(_copies), list(rows.values()))
 
 
 def find_known(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:

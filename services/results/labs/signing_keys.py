@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Sequence
 from hashlib import sha256
 
 from hutong_texts import english
@@ -45,32 +44,35 @@ def set_signing_key(connection: Connection, uscc: str, key: SigningKey) -> None:
     receive_signing_keys(connection, uscc, [key], "")
 
 
-def receive_signing_keys(connection: Connection, uscc: str, keys: Iterable[SigningKey], source_node: str) -> None:
+def receive_signing_keys(connection: Connection, uscc: str, keys: Sequence[SigningKey], source_node: str) -> None:
     """Store keys as a node states them. A key that is stored keeps the earlier of both revocations."""
-    for key in keys:
-        key_hash = sha256(key.public_key).digest()
-        row = {
+    rows = [
+        {
             "uscc": uscc,
-            "key_hash": key_hash,
+            "key_hash": sha256(key.public_key).digest(),
             "source_node": source_node,
             "public_key": key.public_key,
             "create_time": key.create_time,
             "revoke_time": key.revoke_time,
             "actor": key.actor,
         }
-        if connection.execute(insert_if_absent(connection, _keys).values(row)).rowcount or key.revoke_time is None:
-            continue
-        later = or_(_keys.c.revoke_time.is_(None), _keys.c.revoke_time > key.revoke_time)
-        of_key = (_keys.c.uscc == uscc, _keys.c.key_hash == key_hash, _keys.c.source_node == source_node, later)
-        connection.execute(update(_keys).where(*of_key).values(revoke_time=key.revoke_time, actor=key.actor))
+        for key in keys
+    ]
+    if rows:
+        connection.execute(insert_if_absent(connection, _keys), rows)
+    for row in rows:
+        if row["revoke_time"] is not None:
+            later = or_(_keys.c.revoke_time.is_(None), _keys.c.revoke_time > row["revoke_time"])
+            of_key = [_keys.c[name] == row[name] for name in ("uscc", "key_hash", "source_node")]
+            revoked = {name: row[name] for name in ("revoke_time", "actor")}
+            connection.execute(update(_keys).where(*of_key, later).values(revoked))
 
 
-def find_signing_keys(connection: Connection, usccs: Collection[str]) -> defaultdict[str, tuple[SigningKey, ...]]:
-    """Return the keys that count, by laboratory: those of this node, the nation and the laboratory's home."""
+def find_signing_keys(connection: Connection, usccs: Collection[str]) -> dict[str, tuple[SigningKey, ...]]:
+    """Return the keys that count of each laboratory: those of this node, the nation and the laboratory's home."""
     counts = or_(_keys.c.source_node.in_(("", NATION)), _keys.c.source_node == labs.c.home)
     query = select(_keys).join(labs, labs.c.uscc == _keys.c.uscc).where(_keys.c.uscc.in_(list(usccs)), counts)
-    found: defaultdict[str, tuple[SigningKey, ...]] = defaultdict(tuple)
+    found: dict[str, list[SigningKey]] = {uscc: [] for uscc in usccs}
     for row in connection.execute(query) if usccs else ():
-        key = SigningKey(bytes(row.public_key), row.create_time, row.revoke_time, row.actor)
-        found[row.uscc] = merge_keys(found[row.uscc], [key])
-    return found
+        found[row.uscc].append(SigningKey(bytes(row.public_key), row.create_time, row.revoke_time, row.actor))
+    return {uscc: merge_keys(keys) for uscc, keys in found.items()}

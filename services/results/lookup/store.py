@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from services.domain.instant import SECOND, Instant, Span
 from services.domain.names import DEFAULT_ITEM
 from services.results.changelog.lives import find_lost
-from services.results.documents.store import find_linked
+from services.results.documents.store import find_all_keys
 from services.results.labs.cache import LabCache
 from services.results.labs.queries import find_by_names
 from services.results.limits import ResultsLimits
@@ -106,9 +106,7 @@ class LookupStore:
 
         def work(connection: Connection) -> Listing:
             horizon = require_kept(connection, query.end_time)
-            first = subject_keys[0]
-            pairs = [(first, other) for other in subject_keys[1:]]
-            keys = find_linked(connection, [first], pairs).get(first, subject_keys)
+            keys = find_all_keys(connection, subject_keys)
             return self._list(connection, list_by_subjects(connection, keys, query, after, limit), now, horizon)
 
         return await self._database.read_in_bulk(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, and_, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_report_number, is_uscc
@@ -29,7 +29,8 @@ it."""
 _table = tables.missing_reports
 _keys = report_keys
 _results = results
-_COLUMNS = [_table.c[name] for name in MissingReport._fields if name != "close_time"]
+COLUMNS = [_table.c[name] for name in MissingReport._fields if name != "close_time"]
+"""The columns of a MissingReport without a close time."""
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
 _UPLOADED = case(
     (_keys.c.lab.is_(None), None),
@@ -160,7 +161,7 @@ class _Capacity:
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
     """Return those of these reports that are stored as missing, in the order of their numbers."""
-    query = select(*_COLUMNS, _UPLOADED).join_from(_table, _keys, _HAS_KEY, isouter=True)
+    query = select(*COLUMNS, _UPLOADED).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     return [MissingReport._make(row) for row in connection.execute(some.order_by(_table.c.report_number))]
 
@@ -169,7 +170,7 @@ def find_closed(connection: Connection, names: Mapping[str, Collection[str]]) ->
     """Return those of these reports that other nodes list as missing. `names` has the report numbers by laboratory."""
     if not names:
         return []
-    query = select(*_COLUMNS).where(_table.c.lab.in_(sorted(names)), _table.c.passed_on)
+    query = select(*COLUMNS).where(_table.c.lab.in_(sorted(names)), _table.c.passed_on)
     reports = [MissingReport(*row) for row in connection.execute(query.order_by(_table.c.lab, _table.c.report_number))]
     return [report for report in reports if report.report_number in names[report.lab]]
 
@@ -185,9 +186,15 @@ def list_passed_on(connection: Connection, usccs: Collection[str]) -> dict[str, 
 
 def close_missing(connection: Connection, reports: Sequence[MissingReport]) -> None:
     """Close reports that were uploaded to another node."""
-    for report in sorted(reports):
-        this = (_table.c.lab == report.lab, _table.c.report_number == report.report_number)
-        connection.execute(update(_table).where(*this).values(close_time=report.close_time))
+    if reports:
+        this = (_table.c.lab == bindparam("of_lab"), _table.c.report_number == bindparam("number"))
+        connection.execute(
+            update(_table).where(*this).values(close_time=bindparam("closed")),
+            [
+                {"of_lab": report.lab, "number": report.report_number, "closed": report.close_time}
+                for report in sorted(reports)
+            ],
+        )
 
 
 def list_missing_reports(
@@ -195,7 +202,7 @@ def list_missing_reports(
 ) -> list[ListedReport]:
     """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all."""
     query = (
-        select(*_COLUMNS, func.coalesce(_UPLOADED, _table.c.close_time).label("close_time"))
+        select(*COLUMNS, func.coalesce(_UPLOADED, _table.c.close_time).label("close_time"))
         .join_from(_table, _keys, _HAS_KEY, isouter=True)
         .where(_table.c.passed_on.is_(False))
         .order_by(_table.c.create_time.desc(), _table.c.lab, _table.c.report_number)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from services.domain.instant import Instant
 from services.results.changelog.log import append_entry
@@ -46,10 +46,15 @@ def renew_links(
             renewed.append(row)
         elif row.unlink_time is None and row.create_time < horizon and not keys <= kept:
             ended.append(row.link_id)
-    for row in renewed:
-        newer = {"subject_key": twins[row.subject_key], "linked_subject_key": twins[row.linked_subject_key]}
-        of_link = update(_links).where(_links.c.link_id == row.link_id)
-        connection.execute(of_link.values(**newer, key_version=version))
+    if renewed:
+        newer = {"subject_key": bindparam("key"), "linked_subject_key": bindparam("linked_key"), "key_version": version}
+        connection.execute(
+            update(_links).where(_links.c.link_id == bindparam("renewed")).values(newer),
+            [
+                {"renewed": row.link_id, "key": twins[row.subject_key], "linked_key": twins[row.linked_subject_key]}
+                for row in renewed
+            ],
+        )
     removed = connection.execute(delete(_links).where(_links.c.link_id.in_(ended))).rowcount if ended else 0
     counts.add(connection, _links.name, removed)
     # The node above gets both keys of these documents, and renews its own copies of the links.

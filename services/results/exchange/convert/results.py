@@ -34,7 +34,7 @@ def fill_replica(message: replica_pb2.ReplicatedResult, replica: Replica) -> Non
 def replica_from_proto(message: replica_pb2.ReplicatedResult) -> Replica:
     """Return a replicated result. Raise InvalidArgument for a result that no node can have sent."""
     lab, source_node = message.lab.removeprefix(_LAB), message.source_node.removeprefix(_NODE)
-    report_time = from_timestamp(message.report_time) if message.HasField("report_time") else None
+    report_time = instant_of(message, "report_time")
     if len(message.subject_key) != KEY_LENGTH or message.key_version < 1:
         raise InvalidArgument.field(
             "subject_key", english("has not {key_length} bytes, or no version", key_length=KEY_LENGTH)

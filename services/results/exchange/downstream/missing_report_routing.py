@@ -12,7 +12,7 @@ from services.results.exchange.tables import lab_homes
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import missing_report_changes, select_uploadable
-from services.results.missing_reports.store import store_missing
+from services.results.missing_reports.store import COLUMNS, store_missing
 from services.results.missing_reports.tables import missing_reports
 
 
@@ -41,8 +41,7 @@ class NationRouter:
         """Stop listing reports of laboratories that a node has now registered. Return the reports for that node."""
         table = missing_reports
         handover = update(table).where(table.c.lab.in_(usccs), table.c.passed_on.is_(False)).values(passed_on=True)
-        columns = [table.c[name] for name in MissingReport._fields if name != "close_time"]
-        return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*columns)))
+        return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
 
 
 def _store_at_nation(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from hutong_texts import english
 from sqlalchemy import Connection, select, update
@@ -21,7 +22,7 @@ MAX_SILENCE: Span = MINUTE
 
 Nodes send a checkpoint every second, so sixty of them are missing then.
 """
-NOT_RETIRED: dict[str, object] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
+NOT_RETIRED: dict[str, Any] = {"retire_time": None, "retire_reason": "", "retire_actor": None}
 """The columns of a node that is not retired."""
 _COLUMNS = [_nodes.c[name] for name in ("node", *Node._fields[1:])]
 

@@ -5,7 +5,7 @@ A retirement ends when the node connects again (`nodes`), or when an operator en
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 from hutong_texts import english
@@ -42,8 +42,8 @@ class NodeRetirements:
             if node.retire_time is None:
                 if node.contact_time >= once.now - MAX_SILENCE:
                     raise _not_silent(region)
-                _set(connection, region, {"retire_time": once.now, "retire_reason": reason, "retire_actor": actor})
-            return _lock_node(connection, region)
+                return _set(connection, node, {"retire_time": once.now, "retire_reason": reason, "retire_actor": actor})
+            return node
 
         return await self._writer.write(once, run)
 
@@ -51,9 +51,7 @@ class NodeRetirements:
         """End the retirement of a node. Raises NotFound if the node never replicated to this one."""
 
         def run(connection: Connection) -> Node:
-            _lock_node(connection, region)
-            _set(connection, region, NOT_RETIRED)
-            return _lock_node(connection, region)
+            return _set(connection, _lock_node(connection, region), NOT_RETIRED)
 
         return await self._writer.write(once, run)
 
@@ -66,8 +64,9 @@ def _lock_node(connection: Connection, region: str) -> Node:
     return node
 
 
-def _set(connection: Connection, region: str, values: dict[str, object]) -> None:
-    connection.execute(update(_nodes).where(_nodes.c.node == region).values(values))
+def _set(connection: Connection, node: Node, values: dict[str, Any]) -> Node:
+    connection.execute(update(_nodes).where(_nodes.c.node == node.region).values(values))
+    return node._replace(**values)
 
 
 def _not_silent(region: str) -> FailedPrecondition:

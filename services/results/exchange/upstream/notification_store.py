@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, select, update
 
 from services.domain.instant import Instant
 from services.domain.names import format_node
 from services.domain.region import NATION
+from services.results.documents.key_pairs import keys_of
 from services.results.documents.model import DocumentLink
 from services.results.exchange import tables
 from services.results.exchange.apply import ChangeApplier
@@ -101,14 +102,11 @@ class NotificationStore:
             later = update(_positions).where(_ROW, _positions.c.processed < position.number)
             connection.execute(later.values(processed=position.number, commit_time=position.commit_time))
         if self._trail is not None and applied.ended_links:
-            self._trail.insert(connection, [_event(self._trail, *one) for one in _removals(applied.ended_links, now)])
+            self._trail.insert(
+                connection,
+                [_event(self._trail, link, key, now) for link in applied.ended_links for key in keys_of(link)],
+            )
         return applied
-
-
-def _removals(links: Sequence[DocumentLink], now: Instant) -> Iterator[tuple[DocumentLink, bytes, Instant]]:
-    for link in links:
-        for document in (link.document, link.linked_document):
-            yield link, document.subject_key, now
 
 
 def _event(trail: AuditTrail, link: DocumentLink, subject_key: bytes, now: Instant) -> AuditEvent:

@@ -170,8 +170,9 @@ class ExchangeServiceServicer(object):
     def ListAuditHeads(self, request, context):
         """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
         changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
-        `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
-        the last one. They are kept for three years. A node that is not known has none.
+        `hutongd audit verify --upstream` compares them. Of the last two days all heads are kept that came at least 30 seconds
+        after the one before in their chain, of earlier days the last one. They are kept for three years. A node that is not
+        known has none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -91,8 +91,9 @@ class ExchangeServiceStub:
     ListAuditHeads: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]
     """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
     changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
-    `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
-    the last one. They are kept for three years. A node that is not known has none.
+    `hutongd audit verify --upstream` compares them. Of the last two days all heads are kept that came at least 30 seconds
+    after the one before in their chain, of earlier days the last one. They are kept for three years. A node that is not
+    known has none.
     """
     RetireNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]
     """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
@@ -171,8 +172,9 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     ListAuditHeads: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.ListAuditHeadsRequest, _exchange_service_pb2.ListAuditHeadsResponse]  # type: ignore[assignment]
     """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
     changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
-    `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
-    the last one. They are kept for three years. A node that is not known has none.
+    `hutongd audit verify --upstream` compares them. Of the last two days all heads are kept that came at least 30 seconds
+    after the one before in their chain, of earlier days the last one. They are kept for three years. A node that is not
+    known has none.
     """
     RetireNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.RetireNodeRequest, _exchange_service_pb2.RetireNodeResponse]  # type: ignore[assignment]
     """Retires a node that does not come back: from now on its silence no longer leaves a decision undetermined. Look-ups
@@ -290,8 +292,9 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_exchange_service_pb2.ListAuditHeadsResponse, _abc.Awaitable[_exchange_service_pb2.ListAuditHeadsResponse]]:
         """Lists the heads of a node's audits that this node holds, by service, chain and number, paged (AIP-158). Whoever
         changes the audit of a node can make new heads with the node's key, but cannot take back those that are here:
-        `hutongd audit verify --upstream` compares them. Of the last two days all heads that came are kept, of earlier days
-        the last one. They are kept for three years. A node that is not known has none.
+        `hutongd audit verify --upstream` compares them. Of the last two days all heads are kept that came at least 30 seconds
+        after the one before in their chain, of earlier days the last one. They are kept for three years. A node that is not
+        known has none.
         """
 
     @_abc_1.abstractmethod

@@ -18,10 +18,9 @@ from sqlalchemy import Connection, select
 from services.domain.instant import Instant
 from services.domain.region import NATION
 from services.results.changelog.model import ChangeKind, LoggedChange
-from services.results.documents.store import find_linked
+from services.results.documents.store import find_linked, find_sources
 from services.results.exchange import tables
-from services.results.exchange.subscribers import add_rows, fetch_by_keys, find_subscribers
-from services.results.records.tables import results
+from services.results.exchange.subscribers import add_rows, find_subscribers
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 _subscriptions = tables.subscriptions
@@ -46,21 +45,23 @@ Subscriptions = set[tuple[bytes, str]]
 """Subject keys, each with a node that subscribes to it."""
 
 
-def find_joined(connection: Connection, changes: Sequence[LoggedChange]) -> Subscriptions:
+def find_joined(
+    connection: Connection, changes: Sequence[LoggedChange], others: Mapping[bytes, bytes]
+) -> Subscriptions:
     """Return the subscriptions to add, so that each node that subscribes to one key of a document subscribes to both.
 
     The documents are those whose other keys came with the changes. The other keys are not stored, and later corrections
     come without them. If one node has results under the first key and another node under the second key, each of them
-    is therefore subscribed to both. Each of the two nodes looks up both keys in its own store.
+    is therefore subscribed to both. Each of the two nodes looks up both keys in its own store. `others` are the other
+    keys of all the changes.
     """
-    others = {key: other for change in changes for key, other in change.other_keys.items()}
     if not others:
         return set()
     known = find_subscribers(connection, {*others, *others.values()})
     rows: Subscriptions = set()
     for key, other in others.items():
         rows |= {(key, node) for node in known.get(other, ())} | {(other, node) for node in known.get(key, ())}
-    sources = _find_sources(connection, set(others.values()))
+    sources = find_sources(connection, set(others.values()))
     for change in changes:
         for key, other in change.other_keys.items():
             elsewhere = sources.get(other, set()) - {change.source, NATION, ""}
@@ -116,7 +117,7 @@ def subscribe_adverse(
     subjects = {frozenset(linked.get(key) or ((key, twins[key]) if key in twins else (key,))) for key in concerned}
     documents = {key for subject in subjects for key in subject}
     known = subscribers if documents <= concerned else with_joined(find_subscribers(connection, documents), joined)
-    sources = _find_sources(connection, documents)
+    sources = find_sources(connection, documents)
     rows = joined | {(key, NATION) for key in documents}
     named: defaultdict[str, set[bytes]] = defaultdict(set)
     for subject in subjects:
@@ -142,16 +143,6 @@ def _find_unsubscribed(
     if not change.source:
         return set()
     return {key for key in keys.intersection(marked) if change.source not in subscribers[key]}
-
-
-def _find_sources(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, set[str]]:
-    """Return the nodes from which results of each of these documents came."""
-    statement = "SELECT DISTINCT subject_key, source_node FROM results WHERE subject_key"
-    query = select(results.c.subject_key, results.c.source_node).distinct()
-    found: defaultdict[bytes, set[str]] = defaultdict(set)
-    for key, node in fetch_by_keys(connection, statement, query, results.c.subject_key, subject_keys):
-        found[key].add(node)
-    return found
 
 
 def find_marked(connection: Connection, node: str) -> list[bytes]:

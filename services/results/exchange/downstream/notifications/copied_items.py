@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from services.domain.names import is_announced
 from services.results.exchange.model import Change, Replica
-from services.results.exchange.subscribers import KEYS_AT_ONCE
+from services.results.records.by_key import KEYS_AT_ONCE
 from services.results.records.model import ReportName
 from services.results.records.tables import results
 

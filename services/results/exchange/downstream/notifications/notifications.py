@@ -68,7 +68,7 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
     # The lock of has_subscriptions is needed if there are other keys, too.
     others = {key: other for change in of_subjects for key, other in change.other_keys.items()}
     if of_subjects and (unmarked or has_subscriptions(connection) or others):
-        joined = find_joined(connection, of_subjects)
+        joined = find_joined(connection, of_subjects, others)
         keys = {key for change in of_subjects for key in change.subject_keys}
         subscribers = with_joined(find_subscribers(connection, keys), joined)
         named_to = subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, joined, now)

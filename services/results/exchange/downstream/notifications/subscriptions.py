@@ -15,9 +15,10 @@ from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications.copied_items import leave_out_other_items
 from services.results.exchange.downstream.notifications.notifications import note_subscription
 from services.results.exchange.model import Replica
-from services.results.exchange.subscribers import KEYS_AT_ONCE, add_subscriptions
+from services.results.exchange.subscribers import add_subscriptions
 from services.results.exchange.tables import subscriptions
 from services.results.lookup.pick import MAX_PER_SUBJECT
+from services.results.records.by_key import KEYS_AT_ONCE
 from services.results.records.model import StoredResult
 from services.results.records.queries import COLUMNS, IS_NEWEST
 from services.results.records.tables import report_keys, results
