@@ -29,6 +29,7 @@ from hutong_client.cli.options import INSTANT, ITEM, LAB, document_options, json
 from hutong_client.cli.output import print_json
 from hutong_client.cli.words import Word
 from hutong_client.formatting import moment, word
+from hutong_client.private_files import open_privately
 from hutong_client.reports import signed as signed_reports
 from hutong_client.reports.signed import BadSignedReport, SignedReport
 
@@ -65,10 +66,9 @@ def report() -> None:
 def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
     """Make a key of Ed25519: KEY_FILE signs and stays secret, PUBLIC_FILE is registered by the supervisor."""
     key = Ed25519PrivateKey.generate()
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # O_EXCL: an existing key is never overwritten.
-    with open(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret)
+    # An existing key is never overwritten.
+    with open(key_file, "xb", opener=open_privately) as file:
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public_file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     named = signed_reports.key_id(signed_reports.to_der(key.public_key())).hex()
     if as_json:
