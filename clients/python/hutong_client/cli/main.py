@@ -83,11 +83,20 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, holder_token):
-    hutong.add_command(_command)
-for _command in (pending, emergency, audit_heads, report):
-    hutong.add_command(_command)
 for _command in (
+    upload,
+    lookup,
+    verify,
+    policy,
+    refusal,
+    lab,
+    timeliness,
+    missing_reports,
+    holder_token,
+    pending,
+    emergency,
+    audit_heads,
+    report,
     results,
     correct,
     recall,
@@ -101,10 +110,10 @@ for _command in (
     decisions,
     profile,
     context,
+    retire_node,
+    reinstate_node,
 ):
     hutong.add_command(_command)
-for _node_command in (retire_node, reinstate_node):
-    hutong.add_command(_node_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")
 for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_calendar, withdraw_policy):
