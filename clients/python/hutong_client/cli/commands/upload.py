@@ -6,7 +6,6 @@ import errno
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -147,12 +146,20 @@ def upload(
         raise click.UsageError(tr("give --rejects with one file only"))
     zone, vocabulary = parse_timezone(profile.timezone), parse_columns(profile.columns)
     reading = Reading(zone, profile.region, frozenset(profile.items), vocabulary)
-    order = Order(profile.lab, profile.timezone, reading, profile.encoding)
-    order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
-    order = replace(order, work_dir=work_dir)
+    order = Order(
+        profile.lab,
+        profile.timezone,
+        reading,
+        profile.encoding,
+        resume=resume or watch,
+        unattended=watch,
+        validate_only=validate_only,
+        rejects_path=rejects_path,
+        work_dir=work_dir,
+        batch_size=batch_size,
+    )
     if watch:
         folder = find_folder(given)
-        order = replace(order, resume=True, unattended=True)
         upload_one = partial(_upload_file, node, order=order)
         return watch_folder(
             folder, order.lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json, work_dir=work_dir
