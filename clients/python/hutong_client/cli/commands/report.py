@@ -146,7 +146,7 @@ def verify(text: str, public_files: tuple[Path, ...], number: str | None, as_jso
         sealed = signed_reports.read(read_secret("TEXT", text))
     except BadSignedReport as error:
         raise click.ClickException(tr("TEXT is no signed report: it {fault}", fault=error.text)) from error
-    keys = [_read_public(file) for file in public_files]
+    keys = [read_public_key(file) for file in public_files]
     is_good = any(key and signed_reports.is_signed_with(sealed, key) for key in keys)
     found = sealed.report
     holder = None if number is None else found.is_for(read_secret("--number", number))
@@ -182,7 +182,8 @@ def _read_private(file: Path) -> bytes:
         return opened.read()
 
 
-def _read_public(file: Path) -> bytes:
+def read_public_key(file: Path) -> bytes:
+    """Return a laboratory's public key in DER from a file in PEM; fail if no report can be signed with it."""
     try:
         key: Any = load_pem_public_key(file.read_bytes())
         return signed_reports.to_der(signed_reports.load_public_key(signed_reports.to_der(key)))
