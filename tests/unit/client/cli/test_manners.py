@@ -14,10 +14,10 @@ from zipfile import ZipFile
 import click
 import pytest
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.journal import journal_path, lock_path
 from hutong_client.cli.kept.store import VARIABLE
 from hutong_client.cli.main import hutong, run
 from hutong_client.cli.options import Node, NodeCommand
+from hutong_client.cli.uploads.journal import journal_path, lock_path
 from hutong_client.cli.uploads.progress import count_rows
 from hutong_client.tables.formats.old_marks import OLE
 from openpyxl import Workbook

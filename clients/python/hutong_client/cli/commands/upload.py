@@ -17,15 +17,15 @@ from hutong_texts import tr
 
 from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.help import help_text
-from hutong_client.cli.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
 from hutong_client.cli.profiles.profile import Profile, profile_option
-from hutong_client.cli.upload_files import find_files, find_folder
-from hutong_client.cli.upload_run import UploadRun, report_upload
+from hutong_client.cli.uploads.files import find_files, find_folder
+from hutong_client.cli.uploads.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.uploads.order import Order, open_journal
+from hutong_client.cli.uploads.run import UploadRun, report_upload
 from hutong_client.cli.uploads.source import Source, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option

@@ -15,7 +15,7 @@ from watchfiles import watch
 from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.output import print_json_line, say
-from hutong_client.cli.upload_run import UploadRun, report_upload
+from hutong_client.cli.uploads.run import UploadRun, report_upload
 from hutong_client.cli.watched.folder import Outcome, WatchedFolder
 from hutong_client.cli.watched.ledger import NAME, Ledger
 

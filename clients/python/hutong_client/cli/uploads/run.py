@@ -13,8 +13,8 @@ from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import FAILURES, say_failure
-from hutong_client.cli.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.output import say
+from hutong_client.cli.uploads.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.uploads.progress import show_progress
 from hutong_client.cli.uploads.source import Source
 from hutong_client.tables.batches import Origin, gather, skip_tubes
