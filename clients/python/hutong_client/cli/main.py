@@ -19,10 +19,10 @@ from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.missing_reports import missing_reports
 from hutong_client.cli.commands.pending import pending
-from hutong_client.cli.commands.policy import policy
-from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
-from hutong_client.cli.commands.policy_calendar import show_calendar
-from hutong_client.cli.commands.policy_withdraw import get_policy, withdraw_policy
+from hutong_client.cli.commands.policies.apply import apply_files, diff_files, lint_files
+from hutong_client.cli.commands.policies.calendar import show_calendar
+from hutong_client.cli.commands.policies.show import policy
+from hutong_client.cli.commands.policies.withdraw import get_policy, withdraw_policy
 from hutong_client.cli.commands.refusal import refusal
 from hutong_client.cli.commands.report import report
 from hutong_client.cli.commands.results.changes import correct, recall
