@@ -53,21 +53,34 @@ def span(duration: Duration) -> str:
     return tr("{hours} h {minutes} min", hours=hours, minutes=minutes)
 
 
-def word(enum: Enum, number: int, prefix: str) -> str:
-    """Format an enum value as words, "not recognized" or 不认可; an unknown value is its number."""
+def enum_name(enum: Enum, number: int) -> str:
+    """Return the contract's name of an enum value; the number of a value that this version does not know."""
     try:
-        name = enum.Name(number)
+        return enum.Name(number)
     except ValueError:
         return str(number)
+
+
+def mask(text: str, first: int = 1, last: int = 0) -> str:
+    """Mask all but the first and last characters of a text, as the services do: "张**" for a name.
+
+    Of a short text at most the first character stays, and nothing of a text of one character.
+    """
+    bare = text.strip()
+    if len(bare) <= 2 * (first + last):
+        first, last = 1 if len(bare) > 1 else 0, 0
+    return bare[:first] + "*" * (len(bare) - first - last) + bare[len(bare) - last :]
+
+
+def word(enum: Enum, number: int, prefix: str) -> str:
+    """Format an enum value as words, "not recognized" or 不认可; an unknown value is its number."""
+    name = enum_name(enum, number)
     return translate_word(name, current_language()) or name.removeprefix(prefix).replace("_", " ").lower()
 
 
 def label(enum: Enum, number: int, prefix: str) -> str:
     """Format an enum value by its name in the contract, "NOT_RECOGNIZED", or in Chinese; if unknown, by its number."""
-    try:
-        name = enum.Name(number)
-    except ValueError:
-        return str(number)
+    name = enum_name(enum, number)
     return translate_word(name, current_language()) or name.removeprefix(prefix)
 
 

@@ -17,7 +17,7 @@ from hutong.results.v1 import lab_pb2, lab_service_pb2
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
 from hutong_client import connect
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.journal import journal_path
+from hutong_client.cli.uploads.journal import journal_path
 
 from clients.examples import generate_day
 from clients.examples.day import LAB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 from hutong_texts import english, tr
@@ -38,6 +39,11 @@ MEANINGS = {
     ExitCode.DIFFERENT: english("decisions replay: the present rules do not give the stored decision, which they made"),
     ExitCode.INTERRUPTED: english("stopped by Ctrl-C; an upload continues with --resume"),
 }
+
+
+def smallest(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the smallest code that is not 0; 0 if there is none."""
+    return min(filter(None, codes), default=ExitCode.DONE)
 
 
 def describe_exit_codes() -> str:

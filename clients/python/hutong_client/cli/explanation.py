@@ -84,8 +84,6 @@ _FIELDS = {
     "person": english("Person"),
 }
 """Words for fields that evidence and record may differ in. In English the fields' own names are shown."""
-AFTER_ERROR = english("ask again, then let in")
-"""What a gate does if the question could not be answered. The holder is never at fault."""
 _EXIT_CODES = {
     decision_pb2.DECISION_OUTCOME_RECOGNIZED: ExitCode.DONE,
     decision_pb2.DECISION_OUTCOME_NOT_REQUIRED: ExitCode.DONE,

@@ -40,12 +40,20 @@ def _open_locked(path: Path) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(handle)
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
+            if _is_at(path, handle):
                 return handle
         except BaseException:
             os.close(handle)
             raise
         os.close(handle)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    """Check whether the path still names the open file. Its last holder may have removed it before it was locked."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(handle: int) -> None:

@@ -19,10 +19,10 @@ from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
 from hutong_client.cli.commands.missing_reports import missing_reports
 from hutong_client.cli.commands.pending import pending
-from hutong_client.cli.commands.policy import policy
-from hutong_client.cli.commands.policy_apply import apply_files, diff_files, lint_files
-from hutong_client.cli.commands.policy_calendar import show_calendar
-from hutong_client.cli.commands.policy_withdraw import get_policy, withdraw_policy
+from hutong_client.cli.commands.policies.apply import apply_files, diff_files, lint_files
+from hutong_client.cli.commands.policies.calendar import show_calendar
+from hutong_client.cli.commands.policies.show import policy
+from hutong_client.cli.commands.policies.withdraw import get_policy, withdraw_policy
 from hutong_client.cli.commands.refusal import refusal
 from hutong_client.cli.commands.report import report
 from hutong_client.cli.commands.results.changes import correct, recall
@@ -83,11 +83,20 @@ def _hidden(command: click.Command) -> click.Command:
     return alias
 
 
-for _command in (upload, lookup, verify, policy, refusal, lab, timeliness, missing_reports, holder_token):
-    hutong.add_command(_command)
-for _command in (pending, emergency, audit_heads, report):
-    hutong.add_command(_command)
 for _command in (
+    upload,
+    lookup,
+    verify,
+    policy,
+    refusal,
+    lab,
+    timeliness,
+    missing_reports,
+    holder_token,
+    pending,
+    emergency,
+    audit_heads,
+    report,
     results,
     correct,
     recall,
@@ -101,10 +110,10 @@ for _command in (
     decisions,
     profile,
     context,
+    retire_node,
+    reinstate_node,
 ):
     hutong.add_command(_command)
-for _node_command in (retire_node, reinstate_node):
-    hutong.add_command(_node_command)
 # The former name of the command `missing-reports`.
 hutong.add_command(_hidden(missing_reports), "follow-ups")
 for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_calendar, withdraw_policy):

@@ -40,11 +40,12 @@ def confirm(question: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print rows as a table. Cells are never cut, even if a row is wider than the screen."""
+    """Print rows as a table. Cells are never cut, even if a row is wider than the screen.
+
+    The titles of the columns are printed as they are, so they must be in the language of the process.
+    """
     console = Console(soft_wrap=True, width=None if _is_wide() else 400)
-    table = Table(
-        *map(tr, columns), title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold"
-    )
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     console.print(table)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import click
@@ -15,7 +13,7 @@ from hutong_texts.catalogue import translate_word
 
 from hutong_client.formatting import Enum
 from hutong_client.tables.values import find_document_type
-from hutong_client.tables.words import plain
+from hutong_client.tables.words import load, plain
 
 
 class Word(click.ParamType):  # type: ignore[type-arg] # generic only in its newest versions
@@ -90,4 +88,5 @@ def chinese_words(name: str) -> frozenset[str]:
 
 @cache
 def _other_words() -> dict[str, list[str]]:
-    return tomllib.loads(files(__package__).joinpath("words.toml").read_text(encoding="utf-8"))
+    outcomes = {f"OUTCOME_{name}": words for name, words in load("words.toml")["outcomes"].items()}
+    return outcomes | load("words.toml", __package__)

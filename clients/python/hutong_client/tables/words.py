@@ -20,9 +20,9 @@ ERROR_VALUES = frozenset({
 
 
 @cache
-def load(name: str) -> dict[str, Any]:
-    """Return the content of a table, such as "words.toml"."""
-    return tomllib.loads(resources.files(__package__).joinpath(name).read_text(encoding="utf-8"))
+def load(name: str, package: str = __package__) -> dict[str, Any]:
+    """Return the content of a table of a package, such as "words.toml"."""
+    return tomllib.loads(resources.files(package).joinpath(name).read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=1024)

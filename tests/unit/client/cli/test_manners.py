@@ -9,15 +9,17 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from zipfile import ZipFile
 
 import click
 import pytest
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.journal import journal_path, lock_path
 from hutong_client.cli.kept.store import VARIABLE
 from hutong_client.cli.main import hutong, run
 from hutong_client.cli.options import Node, NodeCommand
+from hutong_client.cli.uploads.journal import journal_path, lock_path
 from hutong_client.cli.uploads.progress import count_rows
+from hutong_client.tables.formats.old_marks import OLE
 from openpyxl import Workbook
 
 from tests.support.client.fake_uploads import FakeUploads, serving
@@ -184,6 +186,15 @@ def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:
     assert count_rows(tmp_path / "streamed.xlsx") is None
     (tmp_path / "damaged.xlsx").write_bytes(b"PK\x03\x04")
     assert count_rows(tmp_path / "damaged.xlsx") is None
+    whole = write_workbook(tmp_path / "torn.xlsx", rows)
+    with ZipFile(whole) as archive:
+        header = archive.getinfo("xl/worksheets/sheet1.xml").header_offset
+    content = bytearray(whole.read_bytes())
+    content[header + 60 : header + 90] = b"\xff" * 30
+    whole.write_bytes(content)
+    assert count_rows(whole) is None
+    (tmp_path / "day.xls").write_bytes(OLE + b"\n" * 9)
+    assert count_rows(tmp_path / "day.xls") is None
 
 
 def test_node_options_are_the_same_on_every_command() -> None:

@@ -6,7 +6,7 @@ import click
 import pytest
 from click.testing import CliRunner
 from hutong.type.v1 import channel_pb2, outcome_pb2, purpose_pb2
-from hutong_client.cli.commands.policy import list_policies, resolve
+from hutong_client.cli.commands.policies.show import list_policies, resolve
 from hutong_client.cli.commands.verify import verify
 from hutong_client.cli.evidence import EvidenceOf
 from hutong_client.cli.options import PURPOSE, NodeCommand, read_instant

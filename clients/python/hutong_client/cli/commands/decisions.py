@@ -141,7 +141,7 @@ def flags(node: Node, region: str, kinds: Sequence[int], lab: str | None, as_jso
         )
         for flag in found
     ]
-    print_table(_FLAG_COLUMNS, rows)
+    print_table([*map(tr, _FLAG_COLUMNS)], rows)
     return ExitCode.DONE
 
 

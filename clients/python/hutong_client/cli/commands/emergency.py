@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 from google.protobuf.duration_pb2 import Duration
 from hutong.approval.v1.approval_service_pb2 import (
@@ -52,9 +50,7 @@ def emergency() -> None:
 @click.pass_obj
 def open_grant(node: Node, reason: str, minutes: int, region: str, floors: bool, as_json: bool) -> ExitCode:
     """Open a grant for yourself, at most for four hours. You have none while an earlier one is not reviewed."""
-    request = OpenEmergencyGrantRequest(
-        reason=reason, open_duration=Duration(seconds=60 * minutes), region=region, request_id=str(uuid.uuid4())
-    )
+    request = OpenEmergencyGrantRequest(reason=reason, open_duration=Duration(seconds=60 * minutes), region=region)
     with node.connect() as connection:
         response = _service(connection, floors).OpenEmergencyGrant(request, timeout=CALL_SECONDS)
     return _show(response.emergency_grant, as_json)

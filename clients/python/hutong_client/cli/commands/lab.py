@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.results.v1 import lab_pb2, lab_service_pb2
 from hutong_texts import tr
 
+from hutong_client.cli.commands.report import read_public_key
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import INSTANT, LAB, REGION, Node, NodeCommand, json_option
@@ -116,14 +115,8 @@ def set_standing(
 @click.pass_obj
 def set_signing_key(node: Node, name: str, public_file: Path, revoke_time: Timestamp | None, as_json: bool) -> ExitCode:
     """Register the public key in PUBLIC_FILE (PEM) with which LAB signs reports, or revoke it."""
-    try:
-        key = load_pem_public_key(public_file.read_bytes())
-    except (UnsupportedAlgorithm, ValueError) as error:
-        raise click.ClickException(tr("{file} is no public key in PEM", file=public_file)) from error
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    request = lab_service_pb2.SetLabSigningKeyRequest(
-        name=name, signing_key=lab_pb2.LabSigningKey(public_key=der, revoke_time=revoke_time)
-    )
+    signing_key = lab_pb2.LabSigningKey(public_key=read_public_key(public_file), revoke_time=revoke_time)
+    request = lab_service_pb2.SetLabSigningKeyRequest(name=name, signing_key=signing_key)
     with node.connect() as connection:
         response = connection.labs.SetLabSigningKey(request, timeout=CALL_SECONDS)
     return _show(response.lab, as_json)

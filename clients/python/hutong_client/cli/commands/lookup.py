@@ -93,7 +93,7 @@ def describe_sources(sources: Iterable[lookup_pb2.DataSource]) -> list[str]:
 def print_results(results: Sequence[result_pb2.TestResult], title: str = "") -> None:
     """Print results as a table; nothing if there are none."""
     if results:
-        print_table(_COLUMNS, map(_row, results), title)
+        print_table([*map(tr, _COLUMNS)], map(_row, results), title)
 
 
 def _row(result: result_pb2.TestResult) -> tuple[str, ...]:

@@ -250,7 +250,7 @@ def summary(
             span(counts.median_time_to_answer) if counts.HasField("median_time_to_answer") else "",
         )
         for it in summaries
-        for ground, counts in (("all", it.total), *((_grounds([own.ground]), own.counts) for own in it.grounds))
+        for ground, counts in ((tr("all"), it.total), *((_grounds([own.ground]), own.counts) for own in it.grounds))
     ]
     print_table(
         (tr("region"), tr("from"), tr("ground"), tr("reports"), tr("unlawful"), tr("open"), tr("median to answer")),

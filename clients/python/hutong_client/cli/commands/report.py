@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,8 @@ from hutong_client.cli.help import Command, Group, help_text
 from hutong_client.cli.options import INSTANT, ITEM, LAB, document_options, json_option, read_secret
 from hutong_client.cli.output import print_json
 from hutong_client.cli.words import Word
-from hutong_client.formatting import moment, word
+from hutong_client.formatting import enum_name, mask, moment, word
+from hutong_client.private_files import open_privately
 from hutong_client.reports import signed as signed_reports
 from hutong_client.reports.signed import BadSignedReport, SignedReport
 
@@ -65,10 +65,9 @@ def report() -> None:
 def new_key(key_file: Path, public_file: Path, as_json: bool) -> ExitCode:
     """Make a key of Ed25519: KEY_FILE signs and stays secret, PUBLIC_FILE is registered by the supervisor."""
     key = Ed25519PrivateKey.generate()
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    # O_EXCL: an existing key is never overwritten.
-    with open(os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(secret)
+    # An existing key is never overwritten.
+    with open(key_file, "xb", opener=open_privately) as file:
+        file.write(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     public_file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     named = signed_reports.key_id(signed_reports.to_der(key.public_key())).hex()
     if as_json:
@@ -117,7 +116,7 @@ def sign(
         _seconds(report_time),
     )
     name, number = document.name, document.number
-    held = signed_reports.for_holder(unsigned, number, _mask(name, 1, 0), _mask(number, 2, 2))
+    held = signed_reports.for_holder(unsigned, number, mask(name), mask(number, 2, 2))
     try:
         text = signed_reports.sign(held, signed_reports.load_private_key(_read_private(key_file)))
         signed_reports.read(text)
@@ -147,7 +146,7 @@ def verify(text: str, public_files: tuple[Path, ...], number: str | None, as_jso
         sealed = signed_reports.read(read_secret("TEXT", text))
     except BadSignedReport as error:
         raise click.ClickException(tr("TEXT is no signed report: it {fault}", fault=error.text)) from error
-    keys = [_read_public(file) for file in public_files]
+    keys = [read_public_key(file) for file in public_files]
     is_good = any(key and signed_reports.is_signed_with(sealed, key) for key in keys)
     found = sealed.report
     holder = None if number is None else found.is_for(read_secret("--number", number))
@@ -157,7 +156,7 @@ def verify(text: str, public_files: tuple[Path, ...], number: str | None, as_jso
         "lab": f"labs/{found.lab}",
         "report_number": found.report_number,
         "item": f"items/{found.item}" if found.item else "",
-        "outcome": _name_of(found.outcome),
+        "outcome": enum_name(outcome_pb2.Outcome, found.outcome),
         "sample_time": _moment(found.sample_time),
         "report_time": _moment(found.report_time),
         "masked_name": found.masked_name,
@@ -183,7 +182,8 @@ def _read_private(file: Path) -> bytes:
         return opened.read()
 
 
-def _read_public(file: Path) -> bytes:
+def read_public_key(file: Path) -> bytes:
+    """Return a laboratory's public key in DER from a file in PEM; fail if no report can be signed with it."""
     try:
         key: Any = load_pem_public_key(file.read_bytes())
         return signed_reports.to_der(signed_reports.load_public_key(signed_reports.to_der(key)))
@@ -193,27 +193,9 @@ def _read_public(file: Path) -> bytes:
         ) from error
 
 
-def _name_of(outcome: int) -> str:
-    """Return the contract's name of an outcome; its number if this version does not know it."""
-    known = outcome in outcome_pb2.Outcome.values()
-    return outcome_pb2.Outcome.Name(outcome_pb2.Outcome.ValueType(outcome)) if known else str(outcome)
-
-
-def _mask(text: str, first: int, last: int) -> str:
-    """Return a text with all but its first and last characters masked; only the first stays of a short one."""
-    bare = text.strip()
-    if len(bare) <= 2 * (first + last):
-        first, last = min(1, len(bare) - 1), 0
-    return bare[: max(first, 0)] + "*" * (len(bare) - max(first, 0) - last) + (bare[-last:] if last else "")
-
-
 def _seconds(time: Timestamp | None) -> int | None:
     return None if time is None else time.seconds
 
 
 def _moment(seconds: int | None) -> str:
-    if seconds is None:
-        return ""
-    stamp = Timestamp()
-    stamp.FromDatetime(datetime.fromtimestamp(seconds, UTC))
-    return moment(stamp)
+    return "" if seconds is None else moment(Timestamp(seconds=seconds))

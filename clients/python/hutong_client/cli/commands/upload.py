@@ -6,7 +6,6 @@ import errno
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -16,18 +15,17 @@ import click
 from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
 from hutong_texts import tr
 
-from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.help import help_text
-from hutong_client.cli.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCommand, json_option
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
 from hutong_client.cli.profiles.profile import Profile, profile_option
-from hutong_client.cli.upload_files import find_files, find_folder
-from hutong_client.cli.upload_run import UploadRun
+from hutong_client.cli.uploads.files import find_files, find_folder
+from hutong_client.cli.uploads.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.uploads.order import Order, open_journal
+from hutong_client.cli.uploads.run import UploadRun, report_upload
 from hutong_client.cli.uploads.source import Source, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
@@ -148,12 +146,20 @@ def upload(
         raise click.UsageError(tr("give --rejects with one file only"))
     zone, vocabulary = parse_timezone(profile.timezone), parse_columns(profile.columns)
     reading = Reading(zone, profile.region, frozenset(profile.items), vocabulary)
-    order = Order(profile.lab, profile.timezone, reading, profile.encoding)
-    order = replace(order, resume=resume, validate_only=validate_only, rejects_path=rejects_path, batch_size=batch_size)
-    order = replace(order, work_dir=work_dir)
+    order = Order(
+        profile.lab,
+        profile.timezone,
+        reading,
+        profile.encoding,
+        resume=resume or watch,
+        unattended=watch,
+        validate_only=validate_only,
+        rejects_path=rejects_path,
+        work_dir=work_dir,
+        batch_size=batch_size,
+    )
     if watch:
         folder = find_folder(given)
-        order = replace(order, resume=True, unattended=True)
         upload_one = partial(_upload_file, node, order=order)
         return watch_folder(
             folder, order.lab, upload_one, once=once, settle_seconds=settle_seconds, as_json=as_json, work_dir=work_dir
@@ -175,15 +181,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
     outcomes: list[dict[str, Any]] = []
     for file in files:
         say(f"{file}:")
-        outcome: dict[str, Any] = {}
-        try:
-            run = _upload_file(node, file, order)
-            code = run if isinstance(run, ExitCode) else run.report(silent=as_json)
-            outcome = {} if isinstance(run, ExitCode) else run.outcome()
-        except BrokenPipeError:
-            raise
-        except FAILURES as error:
-            code = say_failure(error)
+        code, outcome = report_upload(partial(_upload_file, node, file, order), silent=as_json)
         codes.append(code)
         outcomes.append({"file": str(file), "exit_code": int(code), **outcome})
         if code == ExitCode.NO_CONNECTION:
@@ -203,7 +201,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
                 value=len(files) - done,
             )
         )
-    return min((code for code in codes if code), default=ExitCode.DONE)
+    return smallest(codes)
 
 
 def _upload_file(node: Node, file: Path, order: Order) -> UploadRun | ExitCode:

@@ -26,6 +26,7 @@ from hutong_client.cli.options import ITEM, LAB, REGION, Node, NodeCommand, json
 from hutong_client.cli.output import print_json_line
 from hutong_client.formatting import as_dict, item_name, moment, word
 from hutong_client.policies.rules import describe_requirement
+from hutong_client.private_files import replace_privately
 from hutong_client.tables.regions import show_region
 from hutong_client.watches import watch as watch_for_ever
 
@@ -141,9 +142,8 @@ def _keeping(file: Path | None, request: WatchResultsRequest | WatchPoliciesRequ
 def _keep(file: Path | None, cursor: str) -> None:
     """Write the cursor to the file. After a crash, what came since the last heartbeat comes again."""
     if file:
-        draft = file.with_name(file.name + ".new")
-        draft.write_text(cursor + "\n", encoding="utf-8")
-        draft.replace(file)
+        with replace_privately(file) as content:
+            content.write(cursor + "\n")
 
 
 def _describe_result(result: TestResult) -> str:

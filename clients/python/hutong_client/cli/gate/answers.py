@@ -10,7 +10,7 @@ from hutong.verification.v1.verification_service_pb2 import VerifyItem
 from hutong_texts import tr
 from rich.cells import cell_len
 
-from hutong_client.cli.exit_codes import ExitCode
+from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.gate.verdicts import LET_IN, ORDER, STYLES, Action, Verdict, action_word, verdict_of
 from hutong_client.cli.output import print_json_line
 from hutong_client.cli.people import Asked
@@ -31,7 +31,7 @@ class Answers:
         self._as_json = as_json
         self._exceptions_only = exceptions_only
         self._keep = keep
-        self._codes = {ExitCode.DONE}
+        self._codes: set[ExitCode] = set()
         self._counts: Counter[Action] = Counter()
 
     def add(self, asked: Asked, item: VerifyItem | None) -> None:
@@ -51,7 +51,7 @@ class Answers:
     @property
     def exit_code(self) -> ExitCode:
         """The smallest exit code of all answers except 0; 0 if all are 0."""
-        return min(self._codes - {ExitCode.DONE}, default=ExitCode.DONE)
+        return smallest(self._codes)
 
     @property
     def totals(self) -> list[tuple[Action, int]]:

@@ -14,7 +14,8 @@ from openpyxl.utils import get_column_letter
 
 from hutong_client.cli.gate.verdicts import STYLES, Action, Verdict, action_word
 from hutong_client.cli.people import Asked
-from hutong_client.tables.rejected.workbook import open_privately, text_cell
+from hutong_client.private_files import open_privately
+from hutong_client.tables.rejected.workbook import text_cell
 
 _TITLES = (
     english("row"),

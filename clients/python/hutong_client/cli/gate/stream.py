@@ -150,9 +150,9 @@ class GateStream:
             self._changed.notify_all()
 
     def _ask(self) -> None:
-        """Open a stream for the unanswered questions unless one is open."""
+        """Open a stream for the unanswered questions unless one is open, or has failed and is not recovered from."""
         with self._changed:
-            if self._attempt is not None or self._next_question(0) is None:
+            if self._attempt is not None or self._failure is not None or self._next_question(0) is None:
                 return
             attempt = self._attempt = _Attempt()
         threading.Thread(target=self._read_answers, args=(attempt,), name="hutong-gate-answers", daemon=True).start()

@@ -15,7 +15,7 @@ from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.explanation import ACTIONS, REASONS, describe_next_step, describe_outcome, exit_code_of
 from hutong_client.cli.people import Asked
 from hutong_client.errors import from_status
-from hutong_client.formatting import as_dict
+from hutong_client.formatting import as_dict, mask
 
 Action: TypeAlias = "decision_pb2.GateAction.ValueType"
 
@@ -99,7 +99,7 @@ def action_word(action: Action) -> str:
 
 def verdict_of(asked: Asked, item: VerifyItem | None) -> Verdict:
     """Return the verdict for a question; the item is None if the question has a fault and was not asked."""
-    name = mask_name(asked.request.document.name)
+    name = mask(asked.request.document.name)
     if item is None:
         return _failed(name, tr("NOT ASKED"), asked.fault, {"error": {"message": asked.fault}})
     if item.WhichOneof("item") == "error":
@@ -143,9 +143,3 @@ def _failed(name: str, outcome: str, why: str, content: Mapping[str, object]) ->
         content=content,
         exit_code=ExitCode.PARTLY,
     )
-
-
-def mask_name(name: str) -> str:
-    """Mask all but the first character of a name, as the services do: "张**"."""
-    bare = name.strip()
-    return bare[:1] + "*" * (len(bare) - 1) if len(bare) > 1 else "*" * len(bare)

@@ -48,6 +48,12 @@ def find_context(name: str | None, *, is_chosen: bool) -> Mapping[str, str] | No
     return read_context(name) if name else None
 
 
+def settings_of(addresses: Mapping[str, str], tls: Tls) -> dict[str, str]:
+    """Return the settings that keep addresses and TLS files. Paths of files become absolute."""
+    files = {key: getattr(tls, name) for key, name in TLS_FILES.items()}
+    return {**addresses, **{key: str(Path(path).absolute()) for key, path in files.items() if path}}
+
+
 def merge_context(context: Mapping[str, str], addresses: Mapping[str, str], tls: Tls) -> tuple[dict[str, str], Tls]:
     """Return the addresses and TLS files that were given, and those of the context where none were given."""
     own = {key: value for key, value in context.items() if key in ADDRESSES}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import click
 import yaml
 from hutong_texts import tr
+
+from hutong_client.private_files import replace_privately
 
 VARIABLE = "HUTONG_CONFIG_DIR"
 """The variable that names the folder of settings. The default is the system's folder for settings of programs."""
@@ -74,14 +75,8 @@ class Kept:
     def write(self, name: str, content: Mapping[str, Any]) -> Path:
         """Write the settings of a name, which only their owner can read. Return the file's path."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(".new", name, self.folder)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                yaml.safe_dump(dict(content), file, allow_unicode=True, sort_keys=False)
-            Path(draft).replace(self._path(name))
-        except BaseException:
-            Path(draft).unlink(missing_ok=True)
-            raise
+        with replace_privately(self._path(name)) as file:
+            yaml.safe_dump(dict(content), file, allow_unicode=True, sort_keys=False)
         return self._path(name)
 
     def remove(self, name: str) -> None:

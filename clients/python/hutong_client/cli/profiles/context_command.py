@@ -6,7 +6,7 @@ import click
 from hutong_texts import tr
 
 from hutong_client.cli.help import Group
-from hutong_client.cli.kept.contexts import ADDRESSES, CONTEXTS, TLS_FILES, read_context
+from hutong_client.cli.kept.contexts import ADDRESSES, CONTEXTS, read_context, settings_of
 from hutong_client.cli.kept.store import NAME
 from hutong_client.cli.options import Node, NodeCommand, json_option, yes_option
 from hutong_client.cli.output import confirm, print_json, print_table, say
@@ -27,8 +27,7 @@ def context() -> None:
 @click.pass_obj
 def set_context(node: Node, name: str, as_json: bool) -> None:
     """Keep the addresses and TLS files that are given as the context NAME, in place of an earlier one."""
-    files = {key: str(path.absolute()) for key, file in TLS_FILES.items() if (path := getattr(node.tls, file))}
-    content = node.addresses | files
+    content = settings_of(node.addresses, node.tls)
     if not content:
         raise click.UsageError(tr("give the addresses or TLS files to keep, as --results HOST:PORT"))
     path = CONTEXTS.write(name, content)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from hutong_texts import tr
 
-from hutong_client.cli.kept.contexts import ADDRESSES, TLS_FILES
+from hutong_client.cli.kept.contexts import ADDRESSES, TLS_FILES, settings_of
 from hutong_client.cli.kept.store import NAME, Kept
 from hutong_client.cli.options import Node
 
@@ -50,8 +50,7 @@ class Profile:
 
     def with_node(self, node: Node) -> Profile:
         """Return the profile with the addresses and files of a node."""
-        files = {key: str(path.absolute()) for key, name in TLS_FILES.items() if (path := getattr(node.tls, name))}
-        return replace(self, **{**node.context, **node.addresses, **files})
+        return replace(self, **{**node.context, **settings_of(node.addresses, node.tls)})
 
     def content(self) -> dict[str, Any]:
         """Return the settings that are set, with stable names."""

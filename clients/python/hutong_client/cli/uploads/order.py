@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hutong_texts import tr
 
-from hutong_client.cli.journal import CannotResume, Journal, journal_path, read_journal
 from hutong_client.cli.output import say
+from hutong_client.cli.uploads.journal import CannotResume, Journal, journal_path, read_journal
 from hutong_client.cli.uploads.source import Source
 from hutong_client.tables.open import detect_format
 from hutong_client.tables.rejected.rejects import NotFree, choose_rejects_path, is_intact, part_path

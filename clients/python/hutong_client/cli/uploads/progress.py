@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from hutong_texts import tr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+
+from hutong_client.tables.open import detect_format
 
 _CHUNK = 1 << 20
 _BEGINNING = 4096
@@ -50,14 +52,17 @@ def count_rows(file: Path) -> int | None:
     Returns:
         None if the number cannot be known without reading the workbook.
     """
-    with file.open("rb") as content:
-        if content.read(2) != b"PK":
+    kind = detect_format(file)
+    if kind == "old":
+        return None
+    if kind != "xlsx":
+        with file.open("rb") as content:
             return sum(chunk.count(b"\n") for chunk in iter(lambda: content.read(_CHUNK), b""))
     try:
         with ZipFile(file) as archive:
             parts = [name for name in archive.namelist() if _SHEET.fullmatch(name)]
             sizes = [_SIZE.search(_read_beginning(archive, name)) for name in parts]
-    except (BadZipFile, OSError, ValueError, NotImplementedError):
+    except Exception:  # noqa: BLE001 - zipfile raises errors of any type for damaged files
         return None
     return sum(int(size[1]) for size in sizes if size) if sizes and all(sizes) else None
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.failures import say_failure
-from hutong_client.cli.journal import hash_file
-from hutong_client.cli.upload_files import list_files
+from hutong_client.cli.uploads.files import list_files
+from hutong_client.cli.uploads.journal import hash_file
 from hutong_client.cli.watched.ledger import Ledger
 
 RETRY_SECONDS = 30.0

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from hutong_client.tables.rejected.workbook import open_privately
+from hutong_client.private_files import open_privately
 
 NAME = ".hutong-sent.ndjson"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import click
 from hutong_texts import tr
 from watchfiles import watch
 
-from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.failures import FAILURES, say_failure
+from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.output import print_json_line, say
-from hutong_client.cli.upload_run import UploadRun
+from hutong_client.cli.uploads.run import UploadRun, report_upload
 from hutong_client.cli.watched.folder import Outcome, WatchedFolder
 from hutong_client.cli.watched.ledger import NAME, Ledger
 
@@ -51,15 +51,7 @@ def watch_folder(
     def send(file: Path) -> Outcome:
         if not as_json:
             click.echo(f"{file.name}:")
-        try:
-            run = upload(file)
-        except BrokenPipeError:
-            raise
-        except FAILURES as error:
-            return Outcome(say_failure(error), {})
-        if isinstance(run, ExitCode):
-            return Outcome(run, {})
-        return Outcome(run.report(silent=as_json), run.outcome())
+        return Outcome(*report_upload(partial(upload, file), silent=as_json))
 
     def report(file: Path, outcome: Outcome) -> None:
         codes.append(outcome.code)
@@ -82,7 +74,7 @@ def watch_folder(
         for _ in _changes(folder):
             waits = watched.look()
             if once and (not waits or ExitCode.NO_CONNECTION in codes):
-                return min((code for code in codes if code), default=ExitCode.DONE)
+                return smallest(codes)
     return ExitCode.DONE
 
 

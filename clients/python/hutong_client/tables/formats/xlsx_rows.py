@@ -107,17 +107,15 @@ class XlsxSheet:
         text. Damage is reported when the rows are read.
         """
         marks = Marks()
-        try:
-            with ZipFile(self.file) as archive, archive.open(self.part) as part:
-                rest = b""
-                while chunk := part.read(_CHUNK):
-                    text = rest + chunk
-                    cut = text.rfind(b"<")
-                    rest = text[cut:]
-                    _search(text[:cut], marks)
-                _search(rest, marks)
-        except Exception:  # noqa: BLE001 - zipfile raises errors of any type for damaged files
-            return marks
+        # zipfile raises errors of any type for damaged files.
+        with contextlib.suppress(Exception), ZipFile(self.file) as archive, archive.open(self.part) as part:
+            rest = b""
+            while chunk := part.read(_CHUNK):
+                text = rest + chunk
+                cut = text.rfind(b"<")
+                rest = text[cut:]
+                _search(text[:cut], marks)
+            _search(rest, marks)
         return marks
 
 

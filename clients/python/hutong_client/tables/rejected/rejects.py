@@ -14,6 +14,7 @@ from typing import Self
 from hutong.results.v1.upload_pb2 import Rejection
 from hutong_texts import tr
 
+from hutong_client.private_files import open_privately
 from hutong_client.tables.batches import Origin
 from hutong_client.tables.completion import complete_cells
 from hutong_client.tables.faults import Fault
@@ -157,11 +158,7 @@ class RejectsFile:
         if self._keep_bytes:
             os.truncate(self._path, self._keep_bytes)
         self._digest = _hash_start(self._path, self._keep_bytes) if self._keep_bytes else hashlib.sha256()
-        self._file = open(
-            self._path,
-            "ab" if self._keep_bytes else "xb",
-            opener=lambda name, flags: os.open(name, flags, 0o600),
-        )
+        self._file = open(self._path, "ab" if self._keep_bytes else "xb", opener=open_privately)
         if not self._keep_bytes:
             self._append(self._heading)
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import os
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -16,6 +15,7 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from openpyxl.styles import Font, NamedStyle, PatternFill
 from openpyxl.utils import get_column_letter
 
+from hutong_client.private_files import open_privately
 from hutong_client.tables.columns.header import TIME_OF_DAY, name_columns
 from hutong_client.tables.columns.vocabulary import RESULTS
 from hutong_client.tables.rejected.layouts import COLUMNS, unprotect
@@ -56,11 +56,6 @@ def write_workbook(source: Path, target: Path, most_rows: int = MOST_ROWS) -> No
     if target.exists():
         raise FileExistsError(errno.EEXIST, "the file exists already", str(target))
     draft.replace(target)
-
-
-def open_privately(name: str, flags: int) -> int:
-    """Open a file that only its owner can read, as the `opener` of `open`."""
-    return os.open(name, flags, 0o600)
 
 
 def _write_sheet(book: Workbook, styles: _Styles, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

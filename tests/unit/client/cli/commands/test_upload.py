@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from google.rpc import code_pb2
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.journal import journal_path
 from hutong_client.cli.main import run
+from hutong_client.cli.uploads.journal import journal_path
 from openpyxl import load_workbook
 
 from tests.support.client.fake_uploads import FakeUploads, at_batches, failure, serving

@@ -15,6 +15,8 @@ from hutong_client.cli.people import Asked
 from hutong_client.errors import HutongError, PermissionDenied, Unavailable
 from hutong_client.retry import RetryPolicy
 
+from tests.support.waiting import wait_until
+
 Plan = Callable[[Iterator[StreamVerifyRequest]], Iterable[StreamVerifyResponse]]
 AT_ONCE = RetryPolicy(most_seconds=0.0)
 
@@ -131,6 +133,34 @@ def test_stream_that_ends_while_nobody_waits_is_no_break() -> None:
 
     told, _ = run(Service(one), slowly())
     assert told == [(1, "N1"), (2, "N2")]
+
+
+def test_break_is_reported_before_the_next_stream_is_opened() -> None:
+    """The stream breaks while the caller still uses an earlier answer."""
+    breaks: list[int] = []
+    reported: list[int] = []
+    is_used = threading.Event()
+
+    def broken(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        yield answer(next(requests))
+        next(requests)
+        assert is_used.wait(10)
+        raise Unavailable("restarting")
+
+    def late(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        reported.append(len(breaks))
+        return map(answer, requests)
+
+    service = Service(broken, late)
+    stream = GateStream(
+        service, map(question, (1, 2)), on_break=lambda _, count: breaks.append(count), retry_policy=AT_ONCE
+    )
+    answers = stream.answers()
+    assert next(answers)[0].row == 1
+    is_used.set()
+    wait_until(lambda: not any(thread.name == "hutong-gate-answers" for thread in threading.enumerate()))
+    assert [asked.row for asked, _ in answers] == [2]
+    assert (breaks, reported) == ([1], [1])
 
 
 def test_after_the_limit_people_get_an_answer() -> None:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 import click
 from hutong.audit.v1.audit_head_pb2 import AuditChain
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -117,7 +115,7 @@ def retire_node(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
 
     Its stored results stay valid. The retirement ends when the node replicates again, or by reinstate-node.
     """
-    request = RetireNodeRequest(name=name, reason=reason, request_id=str(uuid.uuid4()))
+    request = RetireNodeRequest(name=name, reason=reason)
     with node.connect() as connection:
         retired = connection.exchange.RetireNode(request, timeout=CALL_SECONDS).node
     return _show(retired, as_json)
@@ -129,7 +127,7 @@ def retire_node(node: Node, name: str, reason: str, as_json: bool) -> ExitCode:
 @click.pass_obj
 def reinstate_node(node: Node, name: str, as_json: bool) -> ExitCode:
     """End the retirement of NODE, nodes/{region}. Its silence counts again."""
-    request = ReinstateNodeRequest(name=name, request_id=str(uuid.uuid4()))
+    request = ReinstateNodeRequest(name=name)
     with node.connect() as connection:
         reinstated = connection.exchange.ReinstateNode(request, timeout=CALL_SECONDS).node
     return _show(reinstated, as_json)

@@ -33,15 +33,14 @@ def find_files(given: Iterable[str]) -> list[Path]:
             found[path] = None
             continue
         if path.is_dir():
-            several = list_files(path)
+            files = list_files(path)
         elif path.exists():
             found[path] = None
             continue
         elif glob.has_magic(text):
-            several = [file for file in map(Path, sorted(glob.glob(text))) if not file.is_dir()]
+            files = [file for file in map(Path, sorted(glob.glob(text))) if _is_given(file)]
         else:
             raise click.BadParameter(tr("File {value!r} does not exist.", value=text), param_hint="'FILE'")
-        files = [file for file in several if file.is_file() and not _OWN.search(file.name)]
         if not files:
             raise click.BadParameter(tr("{value!r} has no file to upload.", value=text), param_hint="'FILE'")
         found |= dict.fromkeys(files)
@@ -50,8 +49,12 @@ def find_files(given: Iterable[str]) -> list[Path]:
 
 def list_files(folder: Path) -> list[Path]:
     """Return the files of a folder that can be tables, sorted, without those that an upload has written."""
-    tables = (file for file in sorted(folder.iterdir()) if file.suffix.lower() in _TABLES)
-    return [file for file in tables if file.is_file() and not _OWN.search(file.name)]
+    return [file for file in sorted(folder.iterdir()) if file.suffix.lower() in _TABLES and _is_given(file)]
+
+
+def _is_given(file: Path) -> bool:
+    """Check whether a path is a file that no upload has written."""
+    return file.is_file() and not _OWN.search(file.name)
 
 
 def find_folder(given: Iterable[str]) -> Path:

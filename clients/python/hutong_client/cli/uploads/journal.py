@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from hutong_texts import tr
+
+from hutong_client.private_files import replace_privately
 
 SUFFIX = ".hutong-upload.json"
 _SECONDS_BETWEEN_WRITES = 0.2
@@ -143,16 +143,7 @@ class JournalWriter:
         self.journal = replace(self.journal, rejects_bytes=size, rejects_sha256=sha256)
         if self._path is None:
             return
-        handle, name = tempfile.mkstemp(".new", self._path.name + ".", self._path.parent)
-        draft = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                # Escapes keep names of files in any bytes.
-                json.dump(asdict(self.journal), file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+        with replace_privately(self._path) as file:
+            # Escapes keep names of files in any bytes.
+            json.dump(asdict(self.journal), file, indent=1)
         self._written = time.monotonic()

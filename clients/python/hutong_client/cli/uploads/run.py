@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +12,9 @@ import click
 from hutong_texts import english, tr
 
 from hutong_client.cli.exit_codes import ExitCode
-from hutong_client.cli.journal import Journal, JournalWriter, journal_path
+from hutong_client.cli.failures import FAILURES, say_failure
 from hutong_client.cli.output import say
+from hutong_client.cli.uploads.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.uploads.progress import show_progress
 from hutong_client.cli.uploads.source import Source
 from hutong_client.tables.batches import Origin, gather, skip_tubes
@@ -169,6 +170,20 @@ class UploadRun:
     def _keep(rejected: list[Rejected], rejects: RejectsFile, writer: JournalWriter, offset: int) -> None:
         rejects.write(rejected)
         writer.note(offset, count_reasons(rejected), len(rejected))
+
+
+def report_upload(upload: Callable[[], UploadRun | ExitCode], *, silent: bool) -> tuple[ExitCode, dict[str, Any]]:
+    """Upload one file of several, and print its outcome or its failure. Return its exit code and its outcome.
+
+    The outcome is empty if nothing was uploaded.
+    """
+    try:
+        run = upload()
+        return (run, {}) if isinstance(run, ExitCode) else (run.report(silent=silent), run.outcome())
+    except BrokenPipeError:
+        raise
+    except FAILURES as error:
+        return say_failure(error), {}
 
 
 def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterator[Batch[Origin]]:

@@ -9,7 +9,7 @@ from hutong.policy.v1.policy_service_pb2 import GetPolicyRequest
 from hutong_texts import tr
 
 from hutong_client.cli.commands.pending import describe_waiting
-from hutong_client.cli.commands.policy_apply import describe_impacts, describe_restored
+from hutong_client.cli.commands.policies.apply import describe_impacts, describe_restored
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.options import Node, NodeCommand, json_option, read_instant, yes_option
 from hutong_client.cli.output import confirm, print_json, say

@@ -9,7 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hutong_client.cli.journal import CannotResume, Journal, JournalWriter, hash_file, journal_path, read_journal
+from hutong_client.cli.uploads.journal import (
+    CannotResume,
+    Journal,
+    JournalWriter,
+    hash_file,
+    journal_path,
+    read_journal,
+)
 
 from tests.support.client.laboratory_files import CARDS, line, write_csv
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 import pytest
-from hutong_client.cli.upload_files import find_files
+from hutong_client.cli.uploads.files import find_files
 
 NAMES = (
     "b.csv",

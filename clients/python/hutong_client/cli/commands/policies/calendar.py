@@ -52,7 +52,7 @@ def show_calendar(
     elif as_json:
         print_json(_as_json(calendar))
     else:
-        print_table(COLUMNS, [row for lane in calendar.lanes for row in table_rows(lane)])
+        print_table([*map(tr, COLUMNS)], [row for lane in calendar.lanes for row in table_rows(lane)])
     return ExitCode.DONE
 
 

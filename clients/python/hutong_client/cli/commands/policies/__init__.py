@@ -1,0 +1,1 @@
+"""Commands about policies: show, resolve, publish and withdraw them."""
