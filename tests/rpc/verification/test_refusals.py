@@ -35,7 +35,7 @@ async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cal
     node = Node(tmp_path_factory.mktemp("board"))
     try:
         await node.start(ALL)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             await callers.upload(NUMBERS[0], "R0", SystemClock().now() - 5 * HOUR)

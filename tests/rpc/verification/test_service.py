@@ -67,7 +67,7 @@ async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cal
     node = Node(tmp_path_factory.mktemp("node"))
     try:
         await node.start(ALL)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             await callers.publish("410200", None)
