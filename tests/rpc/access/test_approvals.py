@@ -56,7 +56,7 @@ from tests.support.errors import error_info, failure_of
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import LAB_NAME, make_document, make_tube
 from tests.support.results.node import batch_of, start
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LI, WANG = f"supervisors/{REGION}/li", f"supervisors/{REGION}/wang"
@@ -86,7 +86,7 @@ async def upload(guarded: Guarded, first: int, count: int, reported: int) -> Non
     tubes = [make_tube(person, reported=reported, region="220502") for person in range(first, first + count)]
     uploads = UploadServiceStub(await guarded.channel("results", LAB_NAME))
     frames = iter([start(lab=LAB_NAME, upload_id=f"u{first}"), batch_of(tubes)])
-    answers = [answer async for answer in uploads.UploadResults(frames, timeout=20)]
+    answers = [answer async for answer in uploads.UploadResults(frames, timeout=TIMEOUT_SECONDS)]
     assert answers[-1].accepted_count == count
 
 

@@ -15,6 +15,8 @@ from hutong_client.cli.people import Asked
 from hutong_client.errors import HutongError, PermissionDenied, Unavailable
 from hutong_client.retry import RetryPolicy
 
+from tests.support.waiting import TIMEOUT_SECONDS
+
 Plan = Callable[[Iterator[StreamVerifyRequest]], Iterable[StreamVerifyResponse]]
 AT_ONCE = RetryPolicy(most_seconds=0.0)
 
@@ -126,7 +128,7 @@ def test_stream_that_ends_while_nobody_waits_is_no_break() -> None:
 
     def slowly() -> Iterator[Asked]:
         yield question(1)
-        assert ended.wait(10)
+        assert ended.wait(TIMEOUT_SECONDS)
         yield question(2)
 
     told, _ = run(Service(one), slowly())
@@ -142,7 +144,7 @@ def test_after_the_limit_people_get_an_answer() -> None:
 
     def people() -> Iterator[Asked]:
         yield from map(question, (1, 2))
-        assert asked_again.wait(10)
+        assert asked_again.wait(TIMEOUT_SECONDS)
         yield question(3)
 
     stream = GateStream(service, people(), on_break=lambda _, __: None, retry_policy=impatient)
