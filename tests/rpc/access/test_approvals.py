@@ -53,6 +53,7 @@ from tests.support.access.guarded import (
 from tests.support.certificates import spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
+from tests.support.lists import read_pages
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import LAB_NAME, make_document, make_tube
 from tests.support.results.node import batch_of, start
@@ -260,13 +261,8 @@ async def test_a_rejected_change_is_never_made(guarded: Guarded) -> None:
     assert failure[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_PENDING")
     for decided in (False, True):
         request = ListPendingChangesRequest(include_decided=decided, page_size=1)
-        names = []
-        while True:
-            page = await second.ListPendingChanges(request)
-            names += [change.name for change in page.pending_changes]
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
+        pages = await read_pages(second.ListPendingChanges, request)
+        names = [change.name for page in pages for change in page.pending_changes]
         assert (pending.name in names) is decided
 
 

@@ -61,6 +61,7 @@ from tests.support.access.guarded import (
 )
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
+from tests.support.lists import read_pages
 from tests.support.results.factories import LAB_NAME, make_document
 from tests.support.waiting import TIMEOUT_SECONDS
 
@@ -81,15 +82,8 @@ async def guarded(
 async def events(guarded: Guarded, service: str, **wanted: Any) -> list[pb.AuditEvent]:
     """Return all events of a service as the nation's supervisor sees them, page by page."""
     stub = AuditServiceStub(await guarded.channel(service, NATION))
-    found: list[pb.AuditEvent] = []
-    token = ""
-    while True:
-        request = ListAuditEventsRequest(page_size=7, page_token=token, **wanted)
-        page = await stub.ListAuditEvents(request)
-        found += page.audit_events
-        token = page.next_page_token
-        if not token:
-            return found
+    pages = await read_pages(stub.ListAuditEvents, ListAuditEventsRequest(page_size=7, **wanted))
+    return [event for page in pages for event in page.audit_events]
 
 
 def brief(event: pb.AuditEvent) -> tuple[str, str, str, str, int]:

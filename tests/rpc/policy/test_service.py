@@ -23,6 +23,7 @@ from services.domain.instant import DAY, SECOND, from_timestamp, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl, PostgresServer
 from tests.support.errors import error_info, field_violations, rich_status
+from tests.support.lists import read_pages
 from tests.support.policy.service import ANTIGEN, HOTEL, Service, make_policy, policy_at
 from tests.support.waiting import until
 
@@ -263,15 +264,8 @@ async def test_list_of_all_places_pages_in_order(sqlite_url: MakeUrl, tmp_path: 
             policy.purposes[:] = [1 if name.endswith("a") else 2]  # type: ignore[list-item]
             await service.publish(policy)
         for size in (1, 3, 8, 50):
-            seen, token = [], ""
-            while True:
-                request = ListPoliciesRequest(page_size=size, page_token=token)
-                page = await service.read.ListPolicies(request)
-                seen += [policy.name.split("@")[0] for policy in page.policies]
-                token = page.next_page_token
-                if not token:
-                    break
-            assert seen == names
+            pages = await read_pages(service.read.ListPolicies, ListPoliciesRequest(page_size=size))
+            assert [policy.name.split("@")[0] for page in pages for policy in page.policies] == names
 
 
 async def test_lists_page_through_everything(service: Service) -> None:
@@ -283,15 +277,9 @@ async def test_lists_page_through_everything(service: Service) -> None:
         for title in ("one", "two"):
             policy.title = title
             await service.publish(policy)
-    seen, token = [], ""
-    while True:
-        request = ListPoliciesRequest(jurisdiction="jurisdictions/410100", page_size=2, page_token=token)
-        page = await service.read.ListPolicies(request)
-        seen += [policy.name for policy in page.policies]
-        token = page.next_page_token
-        if not token:
-            break
-    assert seen == [f"{name}@2" for name in names]
+    request = ListPoliciesRequest(jurisdiction="jurisdictions/410100", page_size=2)
+    pages = await read_pages(service.read.ListPolicies, request)
+    assert [policy.name for page in pages for policy in page.policies] == [f"{name}@2" for name in names]
     page = await service.read.ListPolicyRevisions(ListPolicyRevisionsRequest(name=names[0], page_size=1))
     rest = await service.read.ListPolicyRevisions(
         ListPolicyRevisionsRequest(name=names[0], page_token=page.next_page_token)
