@@ -12,7 +12,9 @@ from hutong.results.v1.results_service_pb2 import ListResultsRequest
 from hutong_client import connect
 
 from clients.examples.node import Node
+from clients.examples.story import LABS
 from tests.support.processes import run
+from tests.support.waiting import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 FILES = {"upload-results": "results", "list-labs": "results", "verify": "verification"}
@@ -33,8 +35,8 @@ def test_ghz_gets_answers(name: str, node: Node) -> None:
     assert found["statusCodeDistribution"] == {"OK": json.loads(file.read_text("utf-8"))["total"]}, found
     if name == "upload-results":
         with connect(environment=node.environment) as connection:
-            request = ListResultsRequest(lab="labs/91220502MA000LAB8G", page_size=500)
-            listed = connection.results.ListResults(request, timeout=30).test_results
+            request = ListResultsRequest(lab=LABS[0].name, page_size=500)
+            listed = connection.results.ListResults(request, timeout=TIMEOUT_SECONDS).test_results
         assert len([each for each in listed if each.report_number.startswith("GH-")]) == found["count"]
 
 

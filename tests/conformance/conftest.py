@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.clients import TOOLS, has_tool, require
+from tests.support.clients import has_tool, require
 from tests.support.conformance.languages import LANGUAGES
 from tests.support.conformance.suite import CHECKS, NETWORKS, Key, Suite
 
@@ -30,8 +30,7 @@ def suite(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(autouse=True)
 def tool_is_installed(language: str) -> None:
     """A client without its tool is skipped with a message, and fails in CI."""
-    if language in TOOLS:
-        require(language)
+    require(language)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -30,7 +30,7 @@ from tests.support.ports import free_address
 from tests.support.restartable import restartable, service_variables
 from tests.support.results.factories import lab_to_register, make_document, make_tube
 from tests.support.results.node import batch_of, start
-from tests.support.waiting import random_instant, wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, random_instant, wait_until
 
 ROUNDS = 2
 RECONNECT = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 50)]
@@ -52,7 +52,7 @@ class Worker:
 
     def stop(self) -> None:
         self._stopped.set()
-        self._thread.join(60)
+        self._thread.join(TIMEOUT_SECONDS)
 
     def _work(self) -> None:
         with grpc.insecure_channel(self._address, options=RECONNECT) as channel:
@@ -62,9 +62,9 @@ class Worker:
                 request = LookupLatestRequest(document=make_document(self._next))
                 frames = iter([start(f"u{self._next}"), batch_of([make_tube(self._next)])])
                 with contextlib.suppress(grpc.RpcError):
-                    results.LookupLatest(request, timeout=20, wait_for_ready=True)
+                    results.LookupLatest(request, timeout=TIMEOUT_SECONDS, wait_for_ready=True)
                     self.answered.append(self._next)
-                    list(uploads.UploadResults(frames, timeout=20))  # type: ignore[call-overload]
+                    list(uploads.UploadResults(frames, timeout=TIMEOUT_SECONDS))  # type: ignore[call-overload]
 
 
 def subject_key(person: int) -> bytes:
@@ -88,7 +88,7 @@ def test_no_row_of_an_answer_that_left_is_lost(tmp_path: Path, database_url: Mak
             services.start()
             with grpc.insecure_channel(address) as channel:
                 lab = CreateLabRequest(lab=lab_to_register())
-                LabServiceStub(channel).CreateLab(lab, wait_for_ready=True, timeout=30)
+                LabServiceStub(channel).CreateLab(lab, wait_for_ready=True, timeout=TIMEOUT_SECONDS)
             workers = [Worker(address, first) for first in (0, 10_000, 20_000)]
             for _ in range(ROUNDS):
                 count = sum(len(worker.answered) for worker in workers)

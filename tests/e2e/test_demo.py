@@ -19,6 +19,7 @@ from clients.examples.node import Node
 from tests.support.pages import block
 from tests.support.ports import free_addresses
 from tests.support.processes import run, started
+from tests.support.waiting import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "clients.examples.demo"]
@@ -114,7 +115,7 @@ def staying(where: Path, addresses: dict[str, str]) -> Iterator[tuple[subprocess
         assert "Ctrl-C" in "".join(told), "".join(told)
         yield process, "".join(told)
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(TIMEOUT_SECONDS)
 
 
 def run_invitation(told: str, addresses: dict[str, str]) -> None:

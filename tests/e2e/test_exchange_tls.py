@@ -19,7 +19,7 @@ from tests.support.results.country import HENAN, read_rows
 from tests.support.results.factories import LAB_NAME, lab_to_register, make_tubes
 from tests.support.results.node import batch_of, start
 from tests.support.secrets import write_secret
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 PERSONS = 20
 
@@ -59,9 +59,11 @@ async def upload(province: Daemon, authority: Authority) -> None:
         return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root, key, chain))
 
     async with channel("operators/1") as operator, channel(LAB_NAME) as laboratory:
-        await LabServiceStub(operator).CreateLab(CreateLabRequest(lab=lab_to_register()), timeout=10)
+        await LabServiceStub(operator).CreateLab(CreateLabRequest(lab=lab_to_register()), timeout=TIMEOUT_SECONDS)
         frames = iter([start(), batch_of(make_tubes(PERSONS))])
-        answers = [answer async for answer in UploadServiceStub(laboratory).UploadResults(frames, timeout=10)]
+        answers = [
+            answer async for answer in UploadServiceStub(laboratory).UploadResults(frames, timeout=TIMEOUT_SECONDS)
+        ]
     assert answers[-1].accepted_count == PERSONS
 
 

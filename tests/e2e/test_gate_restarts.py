@@ -13,9 +13,8 @@ from contextlib import contextmanager
 import pytest
 
 from clients.examples.node import ALL, Node
-from tests.support.client.forked_node import ForkedNode
+from tests.support.client.forked_node import forked_node
 from tests.support.client.laboratory_formats import card
-from tests.support.ports import free_addresses
 from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
@@ -26,12 +25,8 @@ PIPE = subprocess.PIPE
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A node without policies: everybody is let in."""
-    node = ForkedNode(tmp_path_factory.mktemp("node"), free_addresses(), {"HUTONG_UPLOAD_WORKERS": "0"})
-    try:
-        node.start(ALL)
+    with forked_node(tmp_path_factory.mktemp("node"), [ALL], {"HUTONG_UPLOAD_WORKERS": "0"}) as node:
         yield node
-    finally:
-        node.stop()
 
 
 class Gate:

@@ -40,7 +40,7 @@ def run(node: Node, *command: str) -> subprocess.CompletedProcess[str]:
     assert GRPCURL
     environment = node.environment
     environment["PATH"] = f"{Path(GRPCURL).parent}:{environment['PATH']}"
-    return run_command(command, env=environment, timeout=60)
+    return run_command(command, env=environment)
 
 
 def answers(output: str) -> list[dict[str, object]]:

@@ -24,7 +24,7 @@ from tests.support.hostile.frames import ABUSES, Abuser
 from tests.support.ports import free_address, free_addresses
 from tests.support.processes import Daemon, daemon
 from tests.support.secrets import write_secret
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 FRAMES = int(os.environ.get("HUTONG_FUZZ_FRAMES", "1500"))
@@ -56,7 +56,7 @@ class Victim:
             async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
                 try:
-                    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+                    answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
                 except grpc.aio.AioRpcError:
                     return False
                 if answer.status != health_pb2.HealthCheckResponse.SERVING:
@@ -68,7 +68,7 @@ class Victim:
 
         The metrics are the server's. A client reports INTERNAL too, if its own write meets a call that has ended.
         """
-        with urllib.request.urlopen(f"http://{self._metrics}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{self._metrics}/metrics", timeout=TIMEOUT_SECONDS) as response:
             lines = response.read().decode().splitlines()
         found = [line for line in lines if _BROKEN_CODE.match(line)]
         log = self.running.log

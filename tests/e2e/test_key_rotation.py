@@ -26,6 +26,7 @@ from tests.support.processes import daemon, hutongd
 from tests.support.results.factories import lab_to_register, make_document, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.secrets import write_secret
+from tests.support.waiting import TIMEOUT_SECONDS
 
 PERSON = 1
 
@@ -38,21 +39,23 @@ class Node:
 
     def register(self) -> None:
         request = CreateLabRequest(lab=lab_to_register())
-        LabServiceStub(self._channel).CreateLab(request, wait_for_ready=True, timeout=30)
+        LabServiceStub(self._channel).CreateLab(request, wait_for_ready=True, timeout=TIMEOUT_SECONDS)
 
     def upload(self, number: str, reported: Instant) -> int:
         """Upload a report of the person. Return 1 if it was new, and 0 if it was known."""
         tube = make_tube(PERSON, reported=reported, sampled=reported - HOUR)
         tube.persons[0].report_number = number
         frames = [start(number), batch_of([tube])]
-        (answer,) = UploadServiceStub(self._channel).UploadResults(iter(frames), wait_for_ready=True, timeout=30)  # type: ignore[attr-defined]
+        (answer,) = UploadServiceStub(self._channel).UploadResults(  # type: ignore[attr-defined]
+            iter(frames), wait_for_ready=True, timeout=TIMEOUT_SECONDS
+        )
         assert answer.rejected_count == 0
         return int(answer.accepted_count)
 
     def found(self) -> list[str]:
         """Return the reports of the person, newest first."""
         request = LookupLatestRequest(document=make_document(PERSON))
-        answer = ResultsServiceStub(self._channel).LookupLatest(request, wait_for_ready=True, timeout=30)
+        answer = ResultsServiceStub(self._channel).LookupLatest(request, wait_for_ready=True, timeout=TIMEOUT_SECONDS)
         return [one.report_number for one in answer.out_of_region] + [one.report_number for one in answer.in_region]
 
 

@@ -23,7 +23,7 @@ from clients.examples.node import Node
 from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
 from tests.support.processes import run, started
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 PARTLY = 3
 """The command's exit code when rows were rejected."""
@@ -33,7 +33,7 @@ PEOPLE = 20_000
 def register_lab(node: Node) -> None:
     with grpc.insecure_channel(node.addresses["results"]) as channel:
         stub = lab_service_pb2_grpc.LabServiceStub(channel)
-        stub.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=10)
+        stub.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=TIMEOUT_SECONDS)
 
 
 def command(day: Path, *options: str) -> list[str]:
@@ -120,7 +120,7 @@ def test_command_killed_half_way_and_resumed_ends_in_the_same_state(tmp_path: Pa
         register_lab(node)
         with begun(node, part) as process:
             process.kill()
-            process.wait(30)
+            process.wait(TIMEOUT_SECONDS)
         assert not json.loads(journal_of(part).read_text("utf-8"))["finished"]
         assert_same_state(node, part, upload(node, part, "--resume"))
 

@@ -29,6 +29,7 @@ from tests.support.processes import daemon, hutongd
 from tests.support.results.factories import LAB_NAME, lab_to_register, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.secrets import write_secret
+from tests.support.waiting import TIMEOUT_SECONDS
 
 OLD = 70 * DAY
 KEPT = "30d"
@@ -50,11 +51,13 @@ class Node:
         """One report of each age, numbers R0, R1 and so on."""
         tubes = [make_tube(place, reported=self._now - age) for place, age in enumerate(ages)]
         frames = [start(upload_id), batch_of(tubes)]
-        (answer,) = UploadServiceStub(self._channel).UploadResults(iter(frames), timeout=30)  # type: ignore[attr-defined]
+        (answer,) = UploadServiceStub(self._channel).UploadResults(iter(frames), timeout=TIMEOUT_SECONDS)  # type: ignore[attr-defined]
         return answer
 
     def listed(self, **times: Any) -> ListResultsResponse:
-        return ResultsServiceStub(self._channel).ListResults(ListResultsRequest(lab=LAB_NAME, **times), timeout=30)
+        return ResultsServiceStub(self._channel).ListResults(
+            ListResultsRequest(lab=LAB_NAME, **times), timeout=TIMEOUT_SECONDS
+        )
 
     def close(self) -> None:
         self._channel.close()

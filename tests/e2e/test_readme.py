@@ -26,7 +26,7 @@ def environment(node: Node) -> dict[str, str]:
 def test_python_example_runs(empty_node: Node) -> None:
     """The client example asks a fresh node, where no rule is in force, and prints the answer."""
     example = block("README.md", "python")
-    done = run([sys.executable, "-c", example], env=environment(empty_node), timeout=60)
+    done = run([sys.executable, "-c", example], env=environment(empty_node))
     assert done.returncode == 0, done.stderr
     assert len(example.strip().splitlines()) <= 12
 
@@ -39,7 +39,7 @@ def test_hutong_example_runs(empty_node: Node) -> None:
     (number,) = re.findall(r"# type (\d+)", command)
     arguments = shlex.split(command, comments=True)
     assert number not in arguments
-    done = run(arguments, env=environment(empty_node), given=f"{number}\n", timeout=60)
+    done = run(arguments, env=environment(empty_node), given=f"{number}\n")
     assert done.returncode == 5, done.stdout + done.stderr
     assert "NO_POLICY_IN_FORCE" in done.stdout
 
@@ -52,7 +52,7 @@ def test_chinese_example_runs(empty_node: Node) -> None:
     (number,) = re.findall(r"# 输入 (\d+)", command)
     arguments = [*shlex.split(command, comments=True), "--lang", "zh"]
     assert number not in arguments
-    done = run(arguments, env=environment(empty_node), given=f"{number}\n", timeout=60)
+    done = run(arguments, env=environment(empty_node), given=f"{number}\n")
     assert done.returncode == 5, done.stdout + done.stderr
     assert "无法判定，没有有效的政策" in done.stdout
 
@@ -65,6 +65,6 @@ def test_grpcurl_example_runs(empty_node: Node) -> None:
     script = "grpcurl" + block("README.md", "sh", "grpcurl -plaintext").partition("grpcurl")[2]
     for name, address in PORTS.items():
         script = script.replace(address, empty_node.addresses[name])
-    done = run(["sh", "-c", script], timeout=60)
+    done = run(["sh", "-c", script])
     assert done.returncode == 0, done.stderr
     assert "DECISION_REASON_NO_POLICY_IN_FORCE" in done.stdout

@@ -15,6 +15,7 @@ from hutong.type.v1.refusal_ground_pb2 import REFUSAL_GROUND_NOT_FOUND_IN_LOCAL_
 from tests.support.client.forked_node import forked_node
 from tests.support.policy import record
 from tests.support.policy.record import Case
+from tests.support.waiting import TIMEOUT_SECONDS
 
 CASES = list(record.cases())
 BATCH = 500
@@ -30,11 +31,11 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Cas
         grpc.insecure_channel(node.addresses["policy"]) as channel,
     ):
         for request in record.publications():
-            PolicyAdminServiceStub(channel).PublishPolicy(request, timeout=10)
+            PolicyAdminServiceStub(channel).PublishPolicy(request, timeout=TIMEOUT_SECONDS)
         told = []
         for start in range(0, len(CASES), BATCH):
             request = BatchResolvePoliciesRequest(requests=[case.question for case in CASES[start : start + BATCH]])
-            told += PolicyServiceStub(channel).BatchResolvePolicies(request, timeout=10).items
+            told += PolicyServiceStub(channel).BatchResolvePolicies(request, timeout=TIMEOUT_SECONDS).items
         yield [(case, record.policy_of(item)) for case, item in zip(CASES, told, strict=True)]
 
 

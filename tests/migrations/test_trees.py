@@ -20,6 +20,7 @@ from services.storage.connections import create_service_engine
 from services.storage.migrate import SERVICES, alembic_config, downgrade, is_current, upgrade, version_table
 from tests.support.databases import PostgresServer
 from tests.support.processes import started
+from tests.support.waiting import TIMEOUT_SECONDS
 
 MakeEmpty = Callable[[], str]
 """Returns the URL of a new database without a schema."""
@@ -112,13 +113,14 @@ def test_two_migrators_at_once_do_it_once(empty_url: MakeEmpty) -> None:
     url = empty_url()
     command = [sys.executable, "-c", UP, "results", url]
     with started(command) as one, started(command) as other:
-        assert [process.wait(60) for process in (one, other)] == [0, 0]
+        assert [process.wait(TIMEOUT_SECONDS) for process in (one, other)] == [0, 0]
     assert current("results", url)
 
 
 REVISION = """
 from alembic import op
 import sqlalchemy as sa
+from tests.support.waiting import TIMEOUT_SECONDS
 
 revision, down_revision, branch_labels, depends_on = "{number:04}", {before}, None, None
 

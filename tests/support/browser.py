@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.processes import end, start
+from tests.support.waiting import TIMEOUT_SECONDS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _ARGUMENTS = (
@@ -140,6 +141,6 @@ def browser(directory: Path) -> Iterator[Browser]:
         opened = Browser(commands_write, answers_read)
         yield opened
         opened.close()
-        process.wait(20)
+        process.wait(TIMEOUT_SECONDS)
     finally:
         end(process)

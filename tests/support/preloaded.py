@@ -20,6 +20,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from tests.support.waiting import TIMEOUT_SECONDS
+
 _HEADER_BYTES = 8
 """The length of a request's size, which is sent before the request."""
 
@@ -103,7 +105,7 @@ class _Parent:
 
     def stop(self) -> None:
         self._requests.close()
-        self._process.wait(30)
+        self._process.wait(TIMEOUT_SECONDS)
 
 
 _parents: list[_Parent] = []

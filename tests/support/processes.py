@@ -96,7 +96,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     given: str | None = None,
-    timeout: float = 60.0,
+    timeout: float = TIMEOUT_SECONDS,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end. Return its output and its exit code. `given` is the text on its standard input."""
     pipe = subprocess.PIPE

@@ -57,10 +57,17 @@ async def bare_channel(register: Any, servicer: object) -> AsyncIterator[grpc.ai
 
 @contextlib.asynccontextmanager
 async def bare_server(register: Any, servicer: object) -> AsyncIterator[str]:
-    """Run a server without interceptors. Yields its address."""
+    """Run a server without interceptors until the block ends. Yield its address."""
     server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     register(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+def add_handler(handler: grpc.GenericRpcHandler, server: grpc.aio.Server) -> None:
+    """Register a handler in place of a servicer, for `bare_server`."""
+    server.add_generic_rpc_handlers((handler,))

@@ -53,10 +53,11 @@ from tests.support.access.guarded import (
 from tests.support.certificates import spiffe
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info, failure_of
+from tests.support.lists import read_pages
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import LAB_NAME, make_document, make_tube
 from tests.support.results.node import batch_of, start
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 LI, WANG = f"supervisors/{REGION}/li", f"supervisors/{REGION}/wang"
@@ -86,7 +87,7 @@ async def upload(guarded: Guarded, first: int, count: int, reported: int) -> Non
     tubes = [make_tube(person, reported=reported, region="220502") for person in range(first, first + count)]
     uploads = UploadServiceStub(await guarded.channel("results", LAB_NAME))
     frames = iter([start(lab=LAB_NAME, upload_id=f"u{first}"), batch_of(tubes)])
-    answers = [answer async for answer in uploads.UploadResults(frames, timeout=20)]
+    answers = [answer async for answer in uploads.UploadResults(frames, timeout=TIMEOUT_SECONDS)]
     assert answers[-1].accepted_count == count
 
 
@@ -260,13 +261,8 @@ async def test_a_rejected_change_is_never_made(guarded: Guarded) -> None:
     assert failure[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "NOT_PENDING")
     for decided in (False, True):
         request = ListPendingChangesRequest(include_decided=decided, page_size=1)
-        names = []
-        while True:
-            page = await second.ListPendingChanges(request)
-            names += [change.name for change in page.pending_changes]
-            if not page.next_page_token:
-                break
-            request.page_token = page.next_page_token
+        pages = await read_pages(second.ListPendingChanges, request)
+        names = [change.name for page in pages for change in page.pending_changes]
         assert (pending.name in names) is decided
 
 

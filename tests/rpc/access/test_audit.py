@@ -61,7 +61,9 @@ from tests.support.access.guarded import (
 )
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import failure_of
+from tests.support.lists import read_pages
 from tests.support.results.factories import LAB_NAME, make_document
+from tests.support.waiting import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NATION = "supervisors/000000"
@@ -80,15 +82,8 @@ async def guarded(
 async def events(guarded: Guarded, service: str, **wanted: Any) -> list[pb.AuditEvent]:
     """Return all events of a service as the nation's supervisor sees them, page by page."""
     stub = AuditServiceStub(await guarded.channel(service, NATION))
-    found: list[pb.AuditEvent] = []
-    token = ""
-    while True:
-        request = ListAuditEventsRequest(page_size=7, page_token=token, **wanted)
-        page = await stub.ListAuditEvents(request, timeout=20)
-        found += page.audit_events
-        token = page.next_page_token
-        if not token:
-            return found
+    pages = await read_pages(stub.ListAuditEvents, ListAuditEventsRequest(page_size=7, **wanted))
+    return [event for page in pages for event in page.audit_events]
 
 
 def brief(event: pb.AuditEvent) -> tuple[str, str, str, str, int]:
@@ -136,7 +131,7 @@ async def test_a_decision_is_recorded_once_by_the_service_that_answers(guarded: 
     at_results = {event.name for event in await events(guarded, "results")}
 
     async def verify() -> None:
-        await gate.Verify(question(USER), timeout=20, metadata=(("x-request-id", "asked-1"),))
+        await gate.Verify(question(USER), metadata=(("x-request-id", "asked-1"),))
 
     (event,) = await made_by(guarded, "verification", verify)
     assert brief(event) == ("READ", CALLERS["gate"], "Verify", "OK", 1)
@@ -153,7 +148,7 @@ async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded
     """Also the one whom the gate may not ask about."""
     gate = VerificationServiceStub(await guarded.channel("verification", CALLERS["gate"]))
     batch = BatchVerifyRequest(requests=[question(USER), question(OTHER_USER), question(USER, "410105")])
-    found = await made_by(guarded, "verification", lambda: gate.BatchVerify(batch, timeout=20))
+    found = await made_by(guarded, "verification", lambda: gate.BatchVerify(batch))
     assert sorted(map(brief, found)) == [
         ("DENIAL", CALLERS["gate"], "BatchVerify", "PERMISSION_DENIED", 0),
         ("READ", CALLERS["gate"], "BatchVerify", "OK", 1),
@@ -162,7 +157,7 @@ async def test_each_person_of_a_batch_and_of_a_stream_has_a_row(guarded: Guarded
 
     async def stream() -> None:
         asked = [StreamVerifyRequest(correlation_id=str(one), request=question(one)) for one in (USER, OTHER_USER)]
-        assert len([answer async for answer in gate.StreamVerify(iter(asked), timeout=20)]) == 2
+        assert len([answer async for answer in gate.StreamVerify(iter(asked), timeout=TIMEOUT_SECONDS)]) == 2
 
     found = await made_by(guarded, "verification", stream)
     assert list(map(brief, found)) == [("READ", CALLERS["gate"], "StreamVerify", "OK", 1)] * 2
@@ -180,17 +175,17 @@ async def test_who_read_lists_exactly_the_reads_that_were_made(guarded: Guarded)
     results = ResultsServiceStub(await guarded.channel("results", app))
     signed_in = (CASE, guarded.token(guarded.certificate(app), STRANGER))
     for _ in range(2):
-        await gate.Verify(question(STRANGER), timeout=20)
-    await gate.Verify(question(USER), timeout=20)
-    await results.LookupLatest(LookupLatestRequest(document=document), timeout=20, metadata=signed_in)
-    refused = results.LookupLatest(LookupLatestRequest(document=document), timeout=20, metadata=guarded.metadata(app))
+        await gate.Verify(question(STRANGER))
+    await gate.Verify(question(USER))
+    await results.LookupLatest(LookupLatestRequest(document=document), metadata=signed_in)
+    refused = results.LookupLatest(LookupLatestRequest(document=document), metadata=guarded.metadata(app))
     assert (await failure_of(refused))[0] is grpc.StatusCode.PERMISSION_DENIED
     supervisor = CALLERS["supervisor"]
     links = DocumentLinkServiceStub(await guarded.channel("results", supervisor))
     link = LinkDocumentsRequest(document=document, linked_document=passport, reason="one person")
-    await links.LinkDocuments(link, timeout=20, metadata=(CASE,))
+    await links.LinkDocuments(link, metadata=(CASE,))
     abroad = VerifyRequest(document=passport, region="220502", purpose=purpose_pb2.PURPOSE_HOTEL)
-    await gate.Verify(abroad, timeout=20)
+    await gate.Verify(abroad)
     wanted = [
         ("results", "CHANGE", supervisor, "LinkDocuments"),
         ("results", "CHANGE", supervisor, "LinkDocuments"),
@@ -211,7 +206,7 @@ async def test_a_result_by_its_name_is_a_read_of_its_person(guarded: Guarded) ->
     lab = ResultsServiceStub(await guarded.channel("results", LAB_NAME))
     name = f"{LAB_NAME}/results/R{USER}"
     before = len(who_read_lines(guarded, make_document(USER)))
-    (event,) = await made_by(guarded, "results", lambda: lab.GetResult(GetResultRequest(name=name), timeout=20))
+    (event,) = await made_by(guarded, "results", lambda: lab.GetResult(GetResultRequest(name=name)))
     assert brief(event) == ("READ", LAB_NAME, "GetResult", "OK", 1)
     assert event.object.startswith("results/")
     assert f"R{USER}" not in event.object.removeprefix("results/")
@@ -224,7 +219,7 @@ async def test_a_decision_by_its_name_is_a_read_of_its_person(guarded: Guarded) 
     before = len(who_read_lines(guarded, make_document(USER)))
     others = len(who_read_lines(guarded, make_document(OTHER_USER)))
     request = GetDecisionRequest(name=guarded.decisions["own"])
-    await supervisor.GetDecision(request, timeout=20, metadata=(CASE,))
+    await supervisor.GetDecision(request, metadata=(CASE,))
     lines = who_read_lines(guarded, make_document(USER))
     assert len(lines) == before + 1
     assert [it["method"].rpartition("/")[2] for it in lines if "decisions/" in it.get("object", "")] == ["GetDecision"]
@@ -234,26 +229,26 @@ async def test_a_decision_by_its_name_is_a_read_of_its_person(guarded: Guarded) 
 async def test_what_does_not_exist_is_recorded_and_another_ones_object_is_a_denial(guarded: Guarded) -> None:
     lab = ResultsServiceStub(await guarded.channel("results", LAB_NAME))
     missing = GetResultRequest(name=f"{LAB_NAME}/results/R999")
-    (event,) = await made_by(guarded, "results", lambda: failure_of(lab.GetResult(missing, timeout=20)))
+    (event,) = await made_by(guarded, "results", lambda: failure_of(lab.GetResult(missing)))
     assert brief(event) == ("READ", LAB_NAME, "GetResult", "NOT_FOUND", 0)
     other = GetResultRequest(name=f"{OTHER_LAB}/results/R2")
-    (event,) = await made_by(guarded, "results", lambda: failure_of(lab.GetResult(other, timeout=20)))
+    (event,) = await made_by(guarded, "results", lambda: failure_of(lab.GetResult(other)))
     assert brief(event) == ("DENIAL", LAB_NAME, "GetResult", "NOT_FOUND", 0)
     refusals = RefusalServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))
     theirs = GetRefusalRequest(name=guarded.refusals["other"])
-    (event,) = await made_by(guarded, "verification", lambda: failure_of(refusals.GetRefusal(theirs, timeout=20)))
+    (event,) = await made_by(guarded, "verification", lambda: failure_of(refusals.GetRefusal(theirs)))
     assert brief(event) == ("DENIAL", CALLERS["supervisor"], "GetRefusal", "NOT_FOUND", 0)
 
 
 async def test_pages_and_watches_are_recorded_with_their_counts(guarded: Guarded) -> None:
     lab = ResultsServiceStub(await guarded.channel("results", LAB_NAME))
     listing = ListResultsRequest(lab=LAB_NAME)
-    (event,) = await made_by(guarded, "results", lambda: lab.ListResults(listing, timeout=20))
+    (event,) = await made_by(guarded, "results", lambda: lab.ListResults(listing))
     assert brief(event) == ("READ", LAB_NAME, "ListResults", "OK", 1)
     assert event.object == LAB_NAME
 
     async def watch() -> None:
-        call = lab.WatchResults(WatchResultsRequest(), timeout=20)
+        call = lab.WatchResults(WatchResultsRequest(), timeout=TIMEOUT_SECONDS)
         while not (await call.read()).HasField("checkpoint"):
             pass
         call.cancel()
@@ -270,9 +265,9 @@ async def test_only_verification_is_believed_for_whom_it_calls(guarded: Guarded)
     app, metadata = CALLERS["app"], guarded.metadata(CALLERS["app"])
     users = ResultsServiceStub(await guarded.channel("results", app))
     calls: Sequence[tuple[Made, list[str]]] = (
-        (lambda: own.BatchLookupLatest(request, timeout=20, metadata=named), []),
-        (lambda: own.BatchLookupLatest(request, timeout=20), [CALLERS["verification"]]),
-        (lambda: users.BatchLookupLatest(request, timeout=20, metadata=(*metadata, *named)), [app]),
+        (lambda: own.BatchLookupLatest(request, metadata=named), []),
+        (lambda: own.BatchLookupLatest(request), [CALLERS["verification"]]),
+        (lambda: users.BatchLookupLatest(request, metadata=(*metadata, *named)), [app]),
     )
     for call, callers in calls:
         found = await made_by(guarded, "results", call)
@@ -283,7 +278,7 @@ async def test_only_verification_is_believed_for_whom_it_calls(guarded: Guarded)
 async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: Guarded) -> None:
     labs = LabServiceStub(await guarded.channel("results", CALLERS["gate"]))
     (event,) = await made_by(
-        guarded, "results", lambda: failure_of(labs.SetLabStanding(SetLabStandingRequest(name=LAB_NAME), timeout=20))
+        guarded, "results", lambda: failure_of(labs.SetLabStanding(SetLabStandingRequest(name=LAB_NAME)))
     )
     assert brief(event) == ("DENIAL", CALLERS["gate"], "SetLabStanding", "PERMISSION_DENIED", 0)
     admin = ResultsAdminServiceStub(await guarded.channel("results", LAB_NAME))
@@ -292,7 +287,7 @@ async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: G
     code = []
 
     async def correct() -> None:
-        code.append((await outcome(admin.CorrectResult(impossible, timeout=20)))[0])
+        code.append((await outcome(admin.CorrectResult(impossible)))[0])
 
     assert await made_by(guarded, "results", correct) == []
     assert code != [grpc.StatusCode.OK]
@@ -301,13 +296,13 @@ async def test_refused_changes_leave_a_denial_and_failed_ones_nothing(guarded: G
 async def test_a_supervisor_sees_its_region(guarded: Guarded) -> None:
     """Reads and denials of its region, whatever region it asks for. No other role sees any."""
     own = AuditServiceStub(await guarded.channel("verification", CALLERS["supervisor"]))
-    seen = await own.ListAuditEvents(ListAuditEventsRequest(page_size=500), timeout=20)
+    seen = await own.ListAuditEvents(ListAuditEventsRequest(page_size=500))
     regions = {event.region for event in seen.audit_events}
     assert regions
     assert all(region.startswith(REGION[:2]) for region in regions)
     assert len(seen.audit_events) < len(await events(guarded, "verification"))
     gate = AuditServiceStub(await guarded.channel("verification", CALLERS["gate"]))
-    refused = await failure_of(gate.ListAuditEvents(ListAuditEventsRequest(), timeout=20))
+    refused = await failure_of(gate.ListAuditEvents(ListAuditEventsRequest()))
     assert refused[0] is grpc.StatusCode.PERMISSION_DENIED
     of_one = await events(guarded, "verification", caller=CALLERS["gate"])
     assert {event.caller for event in of_one} == {CALLERS["gate"]}
@@ -321,24 +316,22 @@ async def test_a_pending_unlinking_is_a_read_of_both_persons(guarded: Guarded) -
     approvals = ApprovalServiceStub(await guarded.channel("results", supervisor))
     before = len(who_read_lines(guarded, document))
     shown = GetPendingChangeRequest(name=pending.name)
-    found = await made_by(guarded, "results", lambda: approvals.GetPendingChange(shown, timeout=20))
+    found = await made_by(guarded, "results", lambda: approvals.GetPendingChange(shown))
     assert list(map(brief, found)) == [("READ", supervisor, "GetPendingChange", "OK", 1)] * 2
     assert {event.object for event in found} == {pending.name}
     assert len(who_read_lines(guarded, document)) == before + 2
     request = ListPendingChangesRequest()
-    (event,) = await made_by(guarded, "results", lambda: approvals.ListPendingChanges(request, timeout=20))
+    (event,) = await made_by(guarded, "results", lambda: approvals.ListPendingChanges(request))
     assert brief(event)[:4] == ("READ", supervisor, "ListPendingChanges", "OK")
     assert event.item_count >= 1
     lab = ApprovalServiceStub(await guarded.channel("results", LAB_NAME))
-    assert await made_by(guarded, "results", lambda: lab.ListPendingChanges(request, timeout=20)) == []
+    assert await made_by(guarded, "results", lambda: lab.ListPendingChanges(request)) == []
 
 
 async def test_a_page_of_missing_reports_is_a_read(guarded: Guarded) -> None:
     """Its laboratory knows the holder of each report."""
     lab = MissingReportServiceStub(await guarded.channel("results", LAB_NAME))
-    (event,) = await made_by(
-        guarded, "results", lambda: lab.ListMissingReports(ListMissingReportsRequest(), timeout=20)
-    )
+    (event,) = await made_by(guarded, "results", lambda: lab.ListMissingReports(ListMissingReportsRequest()))
     assert brief(event) == ("READ", LAB_NAME, "ListMissingReports", "OK", 0)
 
 
@@ -349,7 +342,7 @@ async def test_the_case_of_a_call_is_recorded(guarded: Guarded) -> None:
     request = GetDecisionRequest(name=guarded.decisions["own"])
 
     def get(case: str) -> Any:
-        return outcome(decisions.GetDecision(request, timeout=20, metadata=(("hutong-case", case),)))
+        return outcome(decisions.GetDecision(request, metadata=(("hutong-case", case),)))
 
     (event,) = await made_by(guarded, "verification", lambda: get("2022/7 a"))
     assert (event.code, event.case_id) == ("OK", "2022/7 a")
@@ -358,5 +351,5 @@ async def test_the_case_of_a_call_is_recorded(guarded: Guarded) -> None:
         assert (event.code, event.case_id) == ("PERMISSION_DENIED", "")
     links = DocumentLinkServiceStub(await guarded.channel("results", supervisor))
     link = LinkDocumentsRequest(document=make_document(660), linked_document=make_document(661), reason="one person")
-    found = await made_by(guarded, "results", lambda: links.LinkDocuments(link, timeout=20, metadata=(CASE,)))
+    found = await made_by(guarded, "results", lambda: links.LinkDocuments(link, metadata=(CASE,)))
     assert {event.case_id for event in found} == {CASE[1]}

@@ -29,7 +29,7 @@ from tests.support.databases import SqliteDatabases
 from tests.support.errors import detail_of, failure_of, rich_status
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import LAB_NAME, make_document
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 PERSONS, MISSES = 40, 15
@@ -98,7 +98,7 @@ async def test_ten_thousand_strangers_are_stopped(guarded: Guarded) -> None:
     before, answered = missed(), 0
     for start in range(1000, 11_000, 500):
         batch = BatchVerifyRequest(requests=map(question, range(start, start + 500)))
-        for item in (await stub.BatchVerify(batch, timeout=30)).items:
+        for item in (await stub.BatchVerify(batch, timeout=TIMEOUT_SECONDS)).items:
             answered += item.HasField("decision")
             if not item.HasField("decision"):
                 assert item.error.code == code_pb2.RESOURCE_EXHAUSTED
@@ -148,11 +148,11 @@ async def test_guessing_names_of_one_number_costs_misses(guarded: Guarded) -> No
 async def test_a_stream_refuses_one_person_too_many_and_goes_on(guarded: Guarded) -> None:
     """The question has its own error and its row of the audit. A second stream is one too many."""
     stub = await gate(guarded, "streams")
-    stream = stub.StreamVerify(timeout=30)
+    stream = stub.StreamVerify(timeout=TIMEOUT_SECONDS)
     for person in (1, 2):
         await stream.write(StreamVerifyRequest(correlation_id=str(person), request=question(person)))
         assert (await stream.read()).HasField("decision")
-    assert (await failure_of(stub.StreamVerify(iter([]), timeout=30).read()))[:2] == EXHAUSTED
+    assert (await failure_of(stub.StreamVerify(iter([]), timeout=TIMEOUT_SECONDS).read()))[:2] == EXHAUSTED
     await stream.write(StreamVerifyRequest(correlation_id="3", request=question(3)))
     refused = await stream.read()
     assert (refused.correlation_id, refused.error.code) == ("3", code_pb2.RESOURCE_EXHAUSTED)
@@ -177,7 +177,7 @@ async def test_the_file_lets_some_gates_ask_by_the_bare_number(guarded: Guarded)
     asked.region = "220503"
     stub = VerificationServiceStub(await guarded.channel("verification", "gates/220503/turnstile"))
     assert (await stub.Verify(asked)).HasField("decision")
-    stream = stub.StreamVerify(timeout=30)
+    stream = stub.StreamVerify(timeout=TIMEOUT_SECONDS)
     await stream.write(StreamVerifyRequest(request=asked))
     assert (await stream.read()).HasField("decision")
     stream.cancel()

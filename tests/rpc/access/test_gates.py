@@ -40,6 +40,7 @@ from tests.support.databases import SqliteDatabases
 from tests.support.errors import detail_of, failure_of
 from tests.support.policy.service import make_policy
 from tests.support.results.factories import make_document
+from tests.support.waiting import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 STRANGER = 77
@@ -79,12 +80,12 @@ async def ask_in_all_ways(stub: Any, questions: Sequence[VerifyRequest], metadat
     alone: list[Message] = []
     for one in questions:
         try:
-            alone.append((await stub.Verify(one, metadata=metadata, timeout=20)).decision)
+            alone.append((await stub.Verify(one, metadata=metadata, timeout=TIMEOUT_SECONDS)).decision)
         except grpc.aio.AioRpcError as error:
             alone.append(status_pb2.Status(code=error.code().value[0]))
-    batch = await stub.BatchVerify(BatchVerifyRequest(requests=questions), metadata=metadata, timeout=20)
+    batch = await stub.BatchVerify(BatchVerifyRequest(requests=questions), metadata=metadata, timeout=TIMEOUT_SECONDS)
     frames = [StreamVerifyRequest(correlation_id=str(mark), request=one) for mark, one in enumerate(questions)]
-    answers = [answer async for answer in stub.StreamVerify(iter(frames), metadata=metadata, timeout=20)]
+    answers = [answer async for answer in stub.StreamVerify(iter(frames), metadata=metadata, timeout=TIMEOUT_SECONDS)]
     streamed = sorted(answers, key=lambda answer: int(answer.correlation_id))
     return [alone, *([getattr(item, item.WhichOneof("item")) for item in items] for items in (batch.items, streamed))]
 
@@ -255,7 +256,7 @@ async def test_a_gate_reads_a_holders_token_in_place_of_number_and_name(guarded:
     assert [item.error.code for item in items] == [0, 0, code_pb2.INVALID_ARGUMENT, 0]
     frames = [StreamVerifyRequest(correlation_id="1", request=shown(await issue(guarded)))] * 2
     frames.append(StreamVerifyRequest(correlation_id="2", request=frames[0].request))
-    answers = [answer async for answer in stub.StreamVerify(iter(frames), timeout=20)]
+    answers = [answer async for answer in stub.StreamVerify(iter(frames), timeout=TIMEOUT_SECONDS)]
     assert sorted((answer.correlation_id, answer.HasField("decision")) for answer in answers) == [
         ("1", True),
         ("1", True),
@@ -282,7 +283,7 @@ async def test_a_question_with_a_token_is_asked_again_in_any_company(guarded: Gu
     stub = await stub_of(guarded, CALLERS["gate"])
     frames = [StreamVerifyRequest(correlation_id=f"again-{i}", request=shown(await issue(guarded))) for i in range(9)]
     for asked in (frames, frames[::-1]):
-        answers = [answer async for answer in stub.StreamVerify(iter(asked), timeout=20)]
+        answers = [answer async for answer in stub.StreamVerify(iter(asked), timeout=TIMEOUT_SECONDS)]
         assert [answer.HasField("decision") for answer in answers] == [True] * 9
     token = await issue(guarded)
     named = (("x-request-id", "batch-again"),)
@@ -291,7 +292,7 @@ async def test_a_question_with_a_token_is_asked_again_in_any_company(guarded: Gu
         items = (await stub.BatchVerify(batch, metadata=named)).items
         assert [item.HasField("decision") for item in items] == [first.HasField("document"), True]
     unnamed = [StreamVerifyRequest(request=shown(await issue(guarded)))] * 2
-    answers = [answer async for answer in stub.StreamVerify(iter(unnamed), timeout=20)]
+    answers = [answer async for answer in stub.StreamVerify(iter(unnamed), timeout=TIMEOUT_SECONDS)]
     assert sorted(answer.HasField("decision") for answer in answers) == [False, True]
 
 

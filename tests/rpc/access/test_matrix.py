@@ -33,10 +33,11 @@ from tests.support.access.guarded import (
     outcome,
     outcome_of,
 )
-from tests.support.access.methods import METHODS
+from tests.support.access.methods import METHODS, find_call
 from tests.support.databases import SqliteDatabases
 from tests.support.errors import error_info
 from tests.support.results.factories import LAB_NAME, make_document
+from tests.support.waiting import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -124,14 +125,16 @@ async def call(
     service = method.containing_service.full_name
     server = next((name for prefix, name in SERVERS.items() if service.startswith(prefix)), "verification")
     channel = await guarded.channel(server, caller)
-    kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
-    start = getattr(channel, kind)(
-        f"/{service}/{method.name}",
+    start = find_call(
+        channel,
+        method,
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
     )
     code, answer = await outcome_of(
-        lambda: start(iter([request]) if method.client_streaming else request, metadata=metadata, timeout=20)
+        lambda: start(
+            iter([request]) if method.client_streaming else request, metadata=metadata, timeout=TIMEOUT_SECONDS
+        )
     )
     item = answer.items[-1] if code is grpc.StatusCode.OK and hasattr(answer, "items") and answer.items else answer
     if code is grpc.StatusCode.OK and hasattr(item, "error") and item.HasField("error"):
@@ -261,7 +264,7 @@ async def test_a_watch_is_narrowed_to_what_is_the_callers_own(guarded: Guarded) 
             "/hutong.results.v1.ResultsService/WatchResults",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
-        )(request, timeout=20)
+        )(request, timeout=TIMEOUT_SECONDS)
         while not (message := await watch.read()).HasField("checkpoint"):
             seen.setdefault(f"{role} {len(labs)}", set()).add(message.change.name.partition("/results/")[0])
         watch.cancel()

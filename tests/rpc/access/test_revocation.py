@@ -172,10 +172,10 @@ async def test_keys_and_authorities_are_replaced_without_a_restart(node: Node) -
         shutil.copy(authority.root.certificate, node.clients.root.certificate)
         await node.server.reload()
         async with node.connect(caller, authority) as channel:
-            await LabServiceStub(channel).GetLab(GET_LAB, timeout=10)
+            await LabServiceStub(channel).GetLab(GET_LAB, timeout=TIMEOUT_SECONDS)
         refused = node.connect(node.clients.sign("former", spiffe(LAB_NAME)), authority)
         async with refused as channel:
-            call = LabServiceStub(channel).GetLab(GET_LAB, timeout=10)
+            call = LabServiceStub(channel).GetLab(GET_LAB, timeout=TIMEOUT_SECONDS)
             assert await call.code() is grpc.StatusCode.UNAVAILABLE
         await LabServiceStub(standing).GetLab(GET_LAB)
 

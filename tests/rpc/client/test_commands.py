@@ -21,7 +21,7 @@ from tests.support.client.laboratory_formats import ENGLISH, TITLES, card, membe
 from tests.support.client.laboratory_formats import csv as csv_file
 from tests.support.pages import block
 from tests.support.processes import run, started
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 UNKNOWN_CARD = "410105186001010019"
 PLACE = ("--region", "410105", "--purpose", "hotel", "--arriving-from", "220500")
@@ -148,7 +148,7 @@ def test_gate_gets_its_answer_before_it_asks_again(hutong: Shell) -> None:
             assert answer["correlation_id"] == mark
             assert answer["decision"]["reason"] == "DECISION_REASON_NO_RESULT"
         gate.stdin.close()
-        assert gate.wait(30) == ExitCode.NOT_RECOGNIZED
+        assert gate.wait(TIMEOUT_SECONDS) == ExitCode.NOT_RECOGNIZED
 
 
 def test_timeliness_is_printed_for_a_laboratory(hutong: Shell) -> None:
@@ -218,7 +218,7 @@ def test_thousands_of_identical_rows_are_stored_once(hutong: Shell, tmp_path: Pa
 
 def test_example_of_the_readme_runs(hutong: Shell) -> None:
     """The README's example runs against the node that the environment names."""
-    done = run([sys.executable, "-c", block("clients/python/README.md", "python")], env=hutong.environment, timeout=60)
+    done = run([sys.executable, "-c", block("clients/python/README.md", "python")], env=hutong.environment)
     assert done.returncode == 0, done.stderr
     assert "outcome: DECISION_OUTCOME_" in done.stdout
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hutong.results.v1 import lab_pb2, lab_service_pb2
+from hutong.results.v1 import lab_service_pb2
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
 from hutong_client import connect
 from hutong_client.cli.exit_codes import ExitCode
@@ -22,22 +22,21 @@ from hutong_client.cli.uploads.journal import journal_path
 from clients.examples import generate_day
 from clients.examples.day import LAB
 from clients.examples.node import Node
+from clients.examples.story import LABS
 from tests.support.client.forked_node import forked_node
 from tests.support.processes import started
-from tests.support.waiting import wait_until
+from tests.support.waiting import TIMEOUT_SECONDS, wait_until
 
 PEOPLE, WRONG = 4_000, 80
 """So many that a fast machine does not come to the end between a look at the journal and the kill."""
-SECONDS = 60
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     """A Results service as a process of its own, on SQLite, with the laboratory registered."""
-    lab = lab_pb2.Lab(name=f"labs/{LAB}", display_name="通化示例检验所", region="220502")
     with forked_node(tmp_path / "node", ["results"]) as node:
         with connect(results=node.addresses["results"]) as connection:
-            connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=10)
+            connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=LABS[0]), timeout=TIMEOUT_SECONDS)
         yield node
 
 
@@ -61,7 +60,7 @@ def command(node: Node, day: Path, *options: str) -> Iterator[subprocess.Popen[s
 
 
 def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = process.communicate(timeout=SECONDS)
+    out, err = process.communicate(timeout=TIMEOUT_SECONDS)
     assert process.returncode == ExitCode.PARTLY, err
     told: dict[str, Any] = json.loads(out)
     return told
@@ -73,7 +72,7 @@ def acknowledged(day: Path) -> int:
 
 
 def wait_for_offset(process: subprocess.Popen[str], day: Path, offset: int) -> None:
-    wait_until(lambda: acknowledged(day) >= offset or process.poll() is not None, SECONDS)
+    wait_until(lambda: acknowledged(day) >= offset or process.poll() is not None)
 
 
 def expected_rejects(day: Path) -> dict[int, str]:
@@ -95,7 +94,9 @@ def assert_right_end(node: Node, day: Path, told: dict[str, Any]) -> None:
     assert told["rejected"] == len(expected)
     assert Counter(told["rejected_by_reason"]) == Counter(expected.values())
     with connect(results=node.addresses["results"]) as connection:
-        stored = connection.uploads.GetUpload(GetUploadRequest(name=str(told["upload"])), timeout=10).upload
+        stored = connection.uploads.GetUpload(
+            GetUploadRequest(name=str(told["upload"])), timeout=TIMEOUT_SECONDS
+        ).upload
     assert stored.accepted_count == PEOPLE
 
 

@@ -27,6 +27,7 @@ from tests.support.databases import MakeUrl
 from tests.support.policy.country import make_venue_policy, nation_as_of, province, revisions, wait_until_known
 from tests.support.policy.service import Service
 from tests.support.results.country import read_rows
+from tests.support.servers import add_handler, bare_server
 from tests.support.waiting import turns, until
 
 NAME = "jurisdictions/000000/policies/{}"
@@ -57,19 +58,15 @@ async def following(
     nation: PretendedNation, url: str, directory: Path, timing: PolicyTiming | None = None
 ) -> AsyncIterator[Service]:
     """Henan, which follows it."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
     watch = grpc.unary_stream_rpc_method_handler(
         nation.watch, WatchPoliciesRequest.FromString, WatchPoliciesResponse.SerializeToString
     )
-    handlers = {"WatchPolicies": watch}
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("hutong.policy.v1.PolicyService", handlers)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        async with province(url, directory, f"127.0.0.1:{port}", timing=timing) as served:
-            yield served
-    finally:
-        await server.stop(0)
+    handler = grpc.method_handlers_generic_handler("hutong.policy.v1.PolicyService", {"WatchPolicies": watch})
+    async with (
+        bare_server(add_handler, handler) as address,
+        province(url, directory, address, timing=timing) as served,
+    ):
+        yield served
 
 
 def told(policy_id: str) -> policy_pb2.Policy:

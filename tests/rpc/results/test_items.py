@@ -34,7 +34,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.node import ResultsNode
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 ANTIGEN_OF_0 = make_tube(0, item=ANTIGEN, reported=REPORTED - HOUR)
 ANTIGEN_OF_0.tube_code, ANTIGEN_OF_0.persons[0].report_number = "A0", "A0"
@@ -128,14 +128,14 @@ async def test_the_item_crosses_between_nodes(country: Country) -> None:
     found = {}
     for person, items in ((0, []), (0, [ANTIGEN]), (1, []), (1, [ANTIGEN, HEPATITIS])):
         request = LookupLatestRequest(document=make_document(person), scope=LOOKUP_SCOPE_NATIONWIDE, items=items)
-        answer = await henan.node.results.LookupLatest(request, timeout=10)
+        answer = await henan.node.results.LookupLatest(request, timeout=TIMEOUT_SECONDS)
         found[person, *items] = [(result.report_number, result.item) for result in answer.out_of_region]
     assert found == {
         (0,): [("R0", "")], (0, ANTIGEN): [("A0", ANTIGEN)], (1,): [], (1, ANTIGEN, HEPATITIS): [("R1", ANTIGEN)],
     }  # fmt: skip
     request = LookupLatestRequest(document=make_document(0), scope=LOOKUP_SCOPE_NATIONWIDE)
     request.claimed_reports.append(ClaimedReport(lab=LAB_NAME, report_number="A0"))
-    answer = await henan.node.results.LookupLatest(request, timeout=10)
+    answer = await henan.node.results.LookupLatest(request, timeout=TIMEOUT_SECONDS)
     assert answer.claims[0].state == CLAIMED_REPORT_MATCH_STATE_OTHER_ITEM
     assert (answer.claims[0].HasField("result"), len(answer.next_steps)) == (False, 0)
     asked = LookupSubjectsRequest(

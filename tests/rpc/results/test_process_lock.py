@@ -15,6 +15,7 @@ from tests.support.databases import MakeUrl
 from tests.support.processes import daemon, hutongd
 from tests.support.results.factories import make_tubes
 from tests.support.results.node import results_node
+from tests.support.waiting import TIMEOUT_SECONDS
 
 
 def test_a_second_server_is_refused_and_an_operator_is_not(tmp_path: Path, sqlite_url: MakeUrl) -> None:
@@ -31,7 +32,7 @@ def test_a_second_server_is_refused_and_an_operator_is_not(tmp_path: Path, sqlit
         for command in (("migrate", "results"), ("purge", "--older-than", "30d")):
             assert hutongd(*command, **variables).returncode == 0
         os.kill(first.process.pid, signal.SIGKILL)
-        first.process.wait(30)
+        first.process.wait(TIMEOUT_SECONDS)
         with daemon("serve", "results", **serve) as next_:
             assert next_.address
 

@@ -21,6 +21,7 @@ from services.runtime.server.timing import ServerTiming
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info, rich_status
 from tests.support.servers import serving, settings_for
+from tests.support.waiting import TIMEOUT_SECONDS
 
 LAB = Lab(
     name="labs/91410100MA0000001" + uscc.calc_check_digit("91410100MA0000001"), display_name="A lab", region="410100"
@@ -52,7 +53,7 @@ async def assert_unavailable(call: grpc.aio.UnaryUnaryCall[GetLabRequest, object
 
 async def test_a_database_that_stops_and_comes_back(own_server: PostgresServer, tmp_path: Path) -> None:
     """Reads and writes are UNAVAILABLE with RetryInfo and health says so; all of it ends without a restart of ours."""
-    async with results_on(own_server.make("results"), tmp_path) as channel, asyncio.timeout(60):
+    async with results_on(own_server.make("results"), tmp_path) as channel, asyncio.timeout(TIMEOUT_SECONDS):
         labs = LabServiceStub(channel)
         states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await states.read()).status == SERVING
@@ -60,10 +61,10 @@ async def test_a_database_that_stops_and_comes_back(own_server: PostgresServer, 
 
         await asyncio.to_thread(own_server.halt)
         assert (await states.read()).status == NOT_SERVING
-        await assert_unavailable(labs.GetLab(GetLabRequest(name=LAB.name), timeout=20))
-        await assert_unavailable(labs.CreateLab(CreateLabRequest(lab=LAB), timeout=20))
+        await assert_unavailable(labs.GetLab(GetLabRequest(name=LAB.name), timeout=TIMEOUT_SECONDS))
+        await assert_unavailable(labs.CreateLab(CreateLabRequest(lab=LAB), timeout=TIMEOUT_SECONDS))
 
         await asyncio.to_thread(own_server.resume)
         assert (await states.read()).status == SERVING
-        assert (await labs.GetLab(GetLabRequest(name=LAB.name), timeout=20)).lab.region == "410100"
-        assert (await labs.CreateLab(CreateLabRequest(lab=LAB), timeout=20)).lab.name == LAB.name
+        assert (await labs.GetLab(GetLabRequest(name=LAB.name), timeout=TIMEOUT_SECONDS)).lab.region == "410100"
+        assert (await labs.CreateLab(CreateLabRequest(lab=LAB), timeout=TIMEOUT_SECONDS)).lab.name == LAB.name

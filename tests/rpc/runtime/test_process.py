@@ -42,7 +42,7 @@ async def served(address: str) -> tuple[grpc.StatusCode, str]:
     """Code and reason of a call that reaches the database."""
     async with grpc.aio.insecure_channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await LabServiceStub(channel).GetLab(ABSENT, timeout=10)
+            await LabServiceStub(channel).GetLab(ABSENT, timeout=TIMEOUT_SECONDS)
     return caught.value.code(), error_info(caught.value).reason
 
 

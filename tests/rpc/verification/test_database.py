@@ -23,7 +23,7 @@ async def test_decision_that_cannot_be_stored_is_unavailable(tmp_path: Path, own
     node = Node(tmp_path, verification=own_server.make("verification"))
     try:
         await node.start("verification")
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             decision = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
             assert decision.reason == pb.DECISION_REASON_SOURCE_UNAVAILABLE
             assert decision.name

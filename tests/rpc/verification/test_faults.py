@@ -32,7 +32,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
     node = Node(tmp_path_factory.mktemp("faulty-node"), source_seconds=SOURCE_SECONDS)
     try:
         await node.start(*SERVICES)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             await callers.upload(NUMBERS[0], "R0", SystemClock().now() - HOUR)
@@ -44,7 +44,7 @@ async def node(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Node]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def callers(node: Node) -> AsyncIterator[Callers]:
     """Callers of the node, once it is whole."""
-    async with calling(node) as callers:
+    async with calling(node.addresses) as callers:
         await _until_whole(callers)
         yield callers
 
@@ -210,7 +210,7 @@ async def test_older_world_is_served_without_the_token_and_never_with_it(node: N
     try:
         await other.start("policy")
         await node.freeze("policy")
-        async with calling(other) as others:
+        async with calling(other.addresses) as others:
             token = await others.publish("411200", 36 * HOUR)
         assert (await callers.decisions.Verify(asked)).decision.governing_policy.endswith("@1"), "the older world"
         fresh = question(NUMBERS[0], region="411200", at_least_as_fresh=token)
@@ -259,7 +259,7 @@ async def test_stored_decisions_outlive_kill_9(node: Node, callers: Callers) -> 
     assert decision.outcome == pb.DECISION_OUTCOME_NOT_RECOGNIZED
     await node.stop("verification", signal.SIGKILL)
     await node.start("verification")
-    async with calling(node) as again:
+    async with calling(node.addresses) as again:
         stored = await again.decisions.GetDecision(service.GetDecisionRequest(name=decision.name))
     assert stored.decision == decision
 

@@ -19,7 +19,7 @@ async def test_tests_that_followed_hide_no_result_of_then(tmp_path: Path) -> Non
     node = Node(tmp_path)
     try:
         await node.start(ALL)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             then = SystemClock().now() - 8 * DAY

@@ -17,6 +17,7 @@ from hutong.verification.v1 import refusal_service_pb2 as service
 from services.domain.instant import DAY, HOUR, MINUTE, to_timestamp
 from services.runtime.clock import SystemClock
 from tests.support.errors import error_info, field_violations
+from tests.support.lists import read_pages
 from tests.support.verification.node import ALL, NUMBERS, Callers, Node, calling, document, paper, question
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,7 +36,7 @@ async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Cal
     node = Node(tmp_path_factory.mktemp("board"))
     try:
         await node.start(ALL)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             await callers.upload(NUMBERS[0], "R0", SystemClock().now() - 5 * HOUR)
@@ -202,15 +203,9 @@ async def test_list_is_paged_and_filtered(callers: Callers) -> None:
     """Pages meet, newest first; a token is bound to its request."""
     names = [(await callers.refusals.ReportRefusal(_report(NOT_LOCAL, region="410181"))).refusal.name for _ in range(5)]
     request = service.ListRefusalsRequest(region="410181", grounds=[NOT_LOCAL], page_size=2)
-    seen: list[str] = []
-    while True:
-        page = await callers.refusals.ListRefusals(request)
-        seen += [refusal.name for refusal in page.refusals]
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    assert seen == names[::-1]
-    foreign = service.ListRefusalsRequest(region="410182", page_token=request.page_token)
+    pages = await read_pages(callers.refusals.ListRefusals, request)
+    assert [refusal.name for page in pages for refusal in page.refusals] == names[::-1]
+    foreign = service.ListRefusalsRequest(region="410182", page_token=pages[0].next_page_token)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.ListRefusals(foreign)
     assert error_info(caught.value).reason == "INVALID_PAGE_TOKEN"
@@ -253,15 +248,10 @@ async def test_summary_is_paged(callers: Callers) -> None:
     whole = list((await callers.refusals.SummarizeRefusals(request)).refusal_summaries)
     assert {(row.region, len(row.grounds)) for row in whole} >= {("410122", 2), ("410184", 2), ("410185", 2)}
     request.page_size = 2
-    paged: list[service.RefusalSummary] = []
-    while True:
-        page = await callers.refusals.SummarizeRefusals(request)
-        assert len(page.refusal_summaries) <= 2
-        paged += page.refusal_summaries
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
-    assert paged == whole
+    pages = await read_pages(callers.refusals.SummarizeRefusals, request)
+    assert all(len(page.refusal_summaries) <= 2 for page in pages)
+    assert [row for page in pages for row in page.refusal_summaries] == whole
+    request.page_token = pages[0].next_page_token
     request.period = service.SUMMARY_PERIOD_WEEK
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.SummarizeRefusals(request)

@@ -27,7 +27,7 @@ async def test_the_lookup_for_a_decision_has_the_request_id_of_verify(tmp_path: 
     node = Node(tmp_path)
     try:
         await node.start(*SERVICES)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             await callers.upload(NUMBERS[0], "R1", SystemClock().now() - HOUR)

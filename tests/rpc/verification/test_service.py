@@ -7,6 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from itertools import count
+from pathlib import Path
 
 import grpc
 import pytest
@@ -61,13 +62,19 @@ def _person(index: int) -> str:
     return digits + "10X98765432"[sum(w * int(d) for w, d in zip(weights, digits, strict=True)) % 11]
 
 
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the node has its files."""
+    return tmp_path_factory.mktemp("node")
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def callers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Callers]:
+async def callers(directory: Path) -> AsyncIterator[Callers]:
     """A node with one laboratory; venues in Zhengzhou ask for 48 hours, those in Kaifeng for nothing."""
-    node = Node(tmp_path_factory.mktemp("node"))
+    node = Node(directory)
     try:
         await node.start(ALL)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await callers.create_lab()
             await callers.publish("410100", 48 * HOUR)
             await callers.publish("410200", None)
@@ -413,19 +420,15 @@ async def test_the_items_of_both_classes_are_looked_up_for_an_unknown_origin(cal
     assert (local.reason, len(local.considered)) == (pb.DECISION_REASON_NO_RESULT, 0)
 
 
-async def test_a_decision_by_older_rules_is_made_anew_and_not_compared(
-    callers: Callers, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+async def test_a_decision_by_older_rules_is_made_anew_and_not_compared(callers: Callers, directory: Path) -> None:
     """Replay says that another version of the rules made it; it never calls the two different."""
     kept = (await callers.decisions.Verify(question(_person(61), store_decision=True))).decision
     uuid = kept.name.removeprefix("decisions/")
-    # Nodes of other modules lie beside it.
-    for file in tmp_path_factory.getbasetemp().glob("node*/verification*.db"):
-        with contextlib.closing(sqlite3.connect(file)) as database, database:
-            for (stored,) in database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchall():
-                inputs = pb.DecisionInputs.FromString(stored)
-                inputs.rules_version = 0
-                database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
+    with contextlib.closing(sqlite3.connect(directory / "verification.db")) as database, database:
+        ((stored,),) = database.execute("SELECT inputs FROM decisions WHERE uuid = ?", (uuid,)).fetchall()
+        inputs = pb.DecisionInputs.FromString(stored)
+        inputs.rules_version = 0
+        database.execute("UPDATE decisions SET inputs = ? WHERE uuid = ?", (inputs.SerializeToString(), uuid))
     replayed = await callers.decisions.ReplayDecision(service.ReplayDecisionRequest(name=kept.name))
     assert replayed.comparison == service.REPLAY_COMPARISON_OTHER_RULES
     assert (replayed.stored_rules_version, replayed.rules_version) == (0, RULES_VERSION)
@@ -578,11 +581,16 @@ async def test_unknown_and_malformed_decision_names(callers: Callers) -> None:
     assert error_info(caught.value).reason == "MALFORMED_NAME"
 
 
-async def test_no_identity_is_logged_or_stored(callers: Callers, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Neither number nor name stands in any file of Verification's, decisions with masks included."""
-    await callers.decisions.Verify(question(_person(50), store_decision=True))
-    directory = next(tmp_path_factory.getbasetemp().glob("node*"))
+async def test_no_identity_is_logged_or_stored(callers: Callers, directory: Path) -> None:
+    """No file of Verification, and no log, has the number or the name. The decision is in one of the files."""
+    decision = (await callers.decisions.Verify(question(_person(50), store_decision=True))).decision
     names = (_person(50).encode(), document(_person(50)).name.encode())
-    for path in directory.glob("verification*"):
-        content = path.read_bytes()
-        assert not [name for name in names if name in content], path
+    files = files_of_verification(directory)
+    assert [name for name, content in files.items() if any(text in content for text in names)] == []
+    assert any(decision.name.removeprefix("decisions/").encode() in content for content in files.values())
+
+
+def files_of_verification(directory: Path) -> dict[str, bytes]:
+    """Return the database and the logs by the names of the files."""
+    paths = (*directory.glob("verification*"), *directory.glob("*.log"))
+    return {path.name: path.read_bytes() for path in paths}

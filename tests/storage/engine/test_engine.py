@@ -18,7 +18,7 @@ from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
 from tests.support.databases import MakeUrl
 from tests.support.processes import started
-from tests.support.waiting import turns
+from tests.support.waiting import TIMEOUT_SECONDS, turns
 
 catalogue = MetaData()
 counters = Table("counters", catalogue, Column("name", String(50), primary_key=True), Column("value", Integer))
@@ -104,10 +104,10 @@ async def test_reads_go_on_while_a_write_is_under_way(database: Database) -> Non
     def slowly(connection: Connection) -> None:
         put(connection, 7)
         written.set()
-        assert go_on.wait(20)
+        assert go_on.wait(TIMEOUT_SECONDS)
 
     writing = asyncio.ensure_future(database.write(slowly))
-    await asyncio.to_thread(written.wait, 20)
+    await asyncio.to_thread(written.wait, TIMEOUT_SECONDS)
     assert await database.read(value) == 0
     go_on.set()
     await writing
@@ -121,17 +121,17 @@ async def test_a_cancelled_call_does_not_stop_the_transaction(database: Database
     def slowly(connection: Connection) -> None:
         put(connection, 7)
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(TIMEOUT_SECONDS)
         put(connection, 8)
         ended.set()
 
     writing = asyncio.ensure_future(database.write(slowly))
-    await asyncio.to_thread(begun.wait, 20)
+    await asyncio.to_thread(begun.wait, TIMEOUT_SECONDS)
     writing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await writing
     go_on.set()
-    await asyncio.to_thread(ended.wait, 20)
+    await asyncio.to_thread(ended.wait, TIMEOUT_SECONDS)
     await asyncio.to_thread(database.close)
     assert database.read_now(value) == 8
 

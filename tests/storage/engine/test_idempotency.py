@@ -17,6 +17,7 @@ from services.results.idempotency import requests
 from services.storage.engine import Database, open_database
 from services.storage.idempotency import answer_once
 from tests.support.databases import MakeUrl
+from tests.support.waiting import TIMEOUT_SECONDS
 
 METHOD = "/hutong.results.v1.LabService/CreateLab"
 
@@ -120,7 +121,7 @@ def test_of_many_at_one_instant_one_is_done(database: Database) -> None:
     work, request_id, together = Work(), str(uuid.uuid4()), threading.Barrier(6)
 
     def at_once(number: int) -> str:
-        together.wait(20)
+        together.wait(TIMEOUT_SECONDS)
         return ask([database, *others][number % 3], work, request_id, request())
 
     with ThreadPoolExecutor(6) as pool:
@@ -136,17 +137,17 @@ def test_a_call_that_waited_for_a_failed_one_is_served(database: Database) -> No
 
     def fail() -> CreateLabResponse:
         inside.set()
-        assert go_on.wait(20)
+        assert go_on.wait(TIMEOUT_SECONDS)
         raise KeyError("fault")
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, database, fail, request_id, request())
-        assert inside.wait(20)
+        assert inside.wait(TIMEOUT_SECONDS)
         second = pool.submit(ask, database, Work(), request_id, request())
         go_on.set()
         with pytest.raises(KeyError):
-            first.result(20)
-        assert second.result(20) == "done 1"
+            first.result(TIMEOUT_SECONDS)
+        assert second.result(TIMEOUT_SECONDS) == "done 1"
 
 
 def test_a_request_is_recognised_under_each_key_version(database: Database) -> None:

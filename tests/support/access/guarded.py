@@ -43,9 +43,11 @@ from services.runtime.server.timing import ServerTiming
 from services.verification.main import open_verification
 from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.databases import MakeUrl
+from tests.support.errors import LOST_STATUS
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, make_document, make_tube
 from tests.support.results.node import batch_of, start
 from tests.support.servers import serving, settings_for
+from tests.support.waiting import TIMEOUT_SECONDS
 
 REGION, OTHER_REGION = "220000", "410000"
 OTHER_LAB = f"labs/{OTHER_USCC}"
@@ -193,7 +195,7 @@ async def _fill(guarded: Guarded) -> None:
         await operator.CreateLab(CreateLabRequest(lab=Lab(name=lab, display_name="检验所", region=region)))
         uploads = UploadServiceStub(await guarded.channel("results", lab))
         frames = iter([start(lab=lab), batch_of([make_tube(person, reported=reported, region=region)])])
-        answers = [answer async for answer in uploads.UploadResults(frames, timeout=20)]
+        answers = [answer async for answer in uploads.UploadResults(frames, timeout=TIMEOUT_SECONDS)]
         assert answers[-1].accepted_count == 1
         asked = VerifyRequest(
             document=make_document(person), region=region, purpose=purpose_pb2.PURPOSE_HOTEL, store_decision=True
@@ -230,13 +232,12 @@ async def propose_unlinking(guarded: Guarded, proposer: str, person: int) -> Pen
 async def outcome_of(begin: Callable[[], Any]) -> tuple[grpc.StatusCode, Any]:
     """Begin a call and return its `outcome`.
 
-    If a client writes to a stream that the server has already refused, grpc.aio may lose the status and report an error
-    of its own. The call is then begun again.
+    A call whose status grpc.aio lost is begun again.
     """
     code, answer = grpc.StatusCode.INTERNAL, None
     for _ in range(5):
         code, answer = await outcome(begin())
-        if code is not grpc.StatusCode.INTERNAL or "Internal error from Core" not in str(answer):
+        if code is not grpc.StatusCode.INTERNAL or LOST_STATUS not in str(answer):
             break
     return code, answer
 
@@ -245,7 +246,7 @@ async def outcome(call: Any) -> tuple[grpc.StatusCode, Any]:
     """Return the code of a call and its answer, of a stream the first one. A call without a code has no answer."""
     try:
         if hasattr(call, "read"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 answer = await call.read()
             if answer is not grpc.aio.EOF:
                 call.cancel()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -24,3 +27,9 @@ def _methods() -> list[MethodDescriptor]:
 
 METHODS = _methods()
 """Every RPC of the contract."""
+
+
+def find_call(channel: grpc.aio.Channel, method: MethodDescriptor, **serializers: Callable[..., Any]) -> Any:
+    """Return what begins calls of an RPC, as the attribute of a stub does. Without serializers messages are bytes."""
+    kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
+    return getattr(channel, kind)(f"/{method.containing_service.full_name}/{method.name}", **serializers)

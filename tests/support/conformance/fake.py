@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import grpc
@@ -11,6 +11,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
+
+from tests.support.servers import add_handler, bare_server
 
 Answer = Callable[..., Any]
 """An asynchronous function of the request, or of an iterator of requests. A streaming method's is a generator."""
@@ -88,14 +90,6 @@ async def _abort(context: Any, failed: Failure) -> None:
     await context.abort(failed.code, failed.status.message, trailers)
 
 
-@contextlib.asynccontextmanager
-async def serving_fake(answers: Mapping[str, Answer]) -> AsyncIterator[str]:
-    """Serve methods by their paths on a free port of loopback until the block ends. Yield the address."""
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((_Handler(answers),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        await server.stop(0)
+def serving_fake(answers: Mapping[str, Answer]) -> AbstractAsyncContextManager[str]:
+    """Serve methods by their paths until the block ends. The context is the address."""
+    return bare_server(add_handler, _Handler(answers))

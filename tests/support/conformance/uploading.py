@@ -284,7 +284,7 @@ async def ended_and_frozen(case: Case) -> None:
     node = Node(case.directory)
     try:
         await node.start("results")
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             lab = await register_lab(callers, 1, "220500")
         async with case.channel(node.addresses["results"]) as channel:
             operation = case.start_upload(channel, lab, "u", case.tubes(1), hold=True)

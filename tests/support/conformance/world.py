@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lab_pb2, lab_service_pb2, upload_pb2, upload_service_pb2
 
@@ -20,7 +19,7 @@ from tests.support.client.forked_node import forked_node
 from tests.support.link import link_to
 from tests.support.results.factories import make_tube
 from tests.support.secrets import write_secret
-from tests.support.verification.node import Callers
+from tests.support.verification.node import Callers, calling
 
 REGION = "220502"
 """The place of the checks, where results count for 48 hours."""
@@ -66,17 +65,6 @@ def batch_lab() -> str:
     return f"labs/{make_uscc(MANY_LABS)}"
 
 
-@contextlib.asynccontextmanager
-async def _callers(node: Node) -> AsyncIterator[Callers]:
-    async with contextlib.AsyncExitStack() as stack:
-        yield Callers(
-            {
-                service: await stack.enter_async_context(grpc.aio.insecure_channel(address))
-                for service, address in node.addresses.items()
-            }
-        )
-
-
 async def _furnish(callers: Callers, labs: int) -> None:
     """Publish the policies, register laboratories and upload the results that many checks read."""
     await callers.publish("220500", 48 * HOUR)
@@ -120,6 +108,6 @@ async def running_world(directory: Path) -> AsyncIterator[World]:
                 asyncio.to_thread(open_node, nodes, "220000", "province", HUTONG_UPSTREAM=upstream),
                 asyncio.to_thread(open_node, nodes, "220000", "cut-off", HUTONG_UPSTREAM=frozen.address),
             )
-            async with _callers(province) as callers, _callers(cut_off) as others:
+            async with calling(province.addresses) as callers, calling(cut_off.addresses) as others:
                 await asyncio.gather(_furnish(callers, MANY_LABS), _furnish(others, 0))
                 yield World(province.addresses, cut_off.addresses, callers)

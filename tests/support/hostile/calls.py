@@ -13,7 +13,8 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import code_pb2
 
-from tests.support.access.methods import METHODS
+from tests.support.access.methods import METHODS, find_call
+from tests.support.errors import LOST_STATUS
 from tests.support.hostile.requests import RequestMaker, make_metadata
 from tests.support.waiting import turns
 
@@ -64,10 +65,8 @@ class HostileCaller:
 
     async def _call(self, method: MethodDescriptor) -> None:
         rng = self._rng
-        service = method.containing_service.full_name
-        channel = self._channels[self._server_of(service)]
-        kind = ("stream" if method.client_streaming else "unary") + ("_stream" if method.server_streaming else "_unary")
-        start = getattr(channel, kind)(f"/{service}/{method.name}")
+        channel = self._channels[self._server_of(method.containing_service.full_name)]
+        start = find_call(channel, method)
         is_watch = method.server_streaming and not method.client_streaming
         options: dict[str, Any] = {
             "metadata": make_metadata(rng),
@@ -111,7 +110,7 @@ class HostileCaller:
                 raise
         code = await call.code()
         self.codes[code.name] += 1
-        if code in BROKEN and "Internal error from Core" not in (await call.details() or ""):
+        if code in BROKEN and LOST_STATUS not in (await call.details() or ""):
             self.faults.append(f"{method.full_name}: {code.name}: {await call.details()}")
 
     def _check(self, method: MethodDescriptor, data: bytes) -> None:

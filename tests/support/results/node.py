@@ -27,6 +27,7 @@ from services.results.main import open_results
 from services.results.timing import ResultsTiming
 from services.runtime.clock import Clock, FixedClock
 from services.runtime.server.server import RunningServer, running
+from tests.support.errors import LOST_STATUS
 from tests.support.results.factories import LAB_NAME, LABS, NOW, USCC, lab_to_register
 from tests.support.servers import settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
@@ -98,8 +99,7 @@ class ResultsNode:
                 async for answer in self.uploads.UploadResults(iter(frames), timeout=TIMEOUT_SECONDS):
                     answers.append(answer)
             except grpc.aio.AioRpcError as error:
-                # If the server refuses the stream while a message is being written, gRPC may lose the status.
-                if not answers and error.details() == "Internal error from Core":
+                if not answers and error.details() == LOST_STATUS:
                     continue
                 return answers, error
             return answers, None

@@ -39,12 +39,11 @@ from tests.support.ports import free_addresses
 from tests.support.preloaded import Fork, fork_hutongd
 from tests.support.processes import INSECURE, PATIENT, end
 from tests.support.secrets import write_secret
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
 ALL = "all"
-START_SECONDS = 30
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 """Resident numbers of made-up persons, born in the 1800s."""
 
@@ -89,7 +88,7 @@ class Node:
         """Send a signal to a service and wait until it has ended."""
         process = self._processes.pop(name)
         process.send_signal(number)
-        await asyncio.to_thread(process.wait, 15)
+        await asyncio.to_thread(process.wait, TIMEOUT_SECONDS)
 
     async def freeze(self, name: str) -> None:
         """Send SIGSTOP to a service. Its connections stay open and it answers nothing.
@@ -135,14 +134,16 @@ class Node:
         async def serves() -> bool:
             # A connection that the previous process had accepted is cut, and the question fails.
             try:
-                answer = await health.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=START_SECONDS)
+                answer = await health.Check(
+                    health_pb2.HealthCheckRequest(), wait_for_ready=True, timeout=TIMEOUT_SECONDS
+                )
             except grpc.aio.AioRpcError:
                 return False
             return answer.status == health_pb2.HealthCheckResponse.SERVING
 
         async with grpc.aio.insecure_channel(self.addresses[name]) as channel:
             health = health_pb2_grpc.HealthStub(channel)
-            await until(serves, START_SECONDS)
+            await until(serves)
 
 
 def _is_unlocked(file: Path) -> bool:
@@ -250,9 +251,9 @@ class Callers:
 
 
 @asynccontextmanager
-async def calling(node: Node) -> AsyncIterator[Callers]:
-    """Open channels to a node."""
-    channels = {name: grpc.aio.insecure_channel(address) for name, address in node.addresses.items()}
+async def calling(addresses: Mapping[str, str]) -> AsyncIterator[Callers]:
+    """Open channels to a node, whose addresses are given by the names of its services."""
+    channels = {name: grpc.aio.insecure_channel(address) for name, address in addresses.items()}
     try:
         yield Callers(channels)
     finally:

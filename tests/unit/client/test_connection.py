@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -15,6 +15,9 @@ from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, Rep
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer, add_RefusalServiceServicer_to_server
 from hutong_client import Tls, connect
 from hutong_client.connection import channel_options
+
+from tests.support.client.fake_server import serving_fake
+from tests.support.waiting import TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,17 +81,13 @@ class Refusals(RefusalServiceServicer):
 def test_change_is_repeated_under_one_request_id() -> None:
     """A request without one gets its own, and the caller's message stays as it was; a given one is kept."""
     servicer = Refusals()
-    server = grpc.server(ThreadPoolExecutor(2))
-    add_RefusalServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
     request = ReportRefusalRequest()
-    with connect(verification=f"127.0.0.1:{port}") as node:
-        node.refusals.ReportRefusal(request, timeout=30)
-        node.refusals.ReportRefusal(request, timeout=30)
+    serving = serving_fake(partial(add_RefusalServiceServicer_to_server, servicer))
+    with serving as address, connect(verification=address) as node:
+        node.refusals.ReportRefusal(request, timeout=TIMEOUT_SECONDS)
+        node.refusals.ReportRefusal(request, timeout=TIMEOUT_SECONDS)
         given = str(uuid.uuid4())
-        node.refusals.ReportRefusal(ReportRefusalRequest(request_id=given), timeout=30)
-    server.stop(None)
+        node.refusals.ReportRefusal(ReportRefusalRequest(request_id=given), timeout=TIMEOUT_SECONDS)
     first, again, second, third = servicer.seen
     assert first == again != second
     assert uuid.UUID(second).version == 4

@@ -16,6 +16,7 @@ from hutong.type.v1.identity_pb2 import DOCUMENT_TYPE_PASSPORT, DOCUMENT_TYPE_RE
 
 from services.domain.instant import MINUTE, to_timestamp
 from tests.support.errors import Failure, failure_of
+from tests.support.lists import read_pages
 from tests.support.results.factories import NOW, make_document, make_tube
 from tests.support.results.node import ResultsNode
 
@@ -38,14 +39,10 @@ def unlink(
 
 
 async def history(node: ResultsNode, document: IdentityDocument, size: int = 50) -> list[DocumentLink]:
-    request, found = ListLinkedDocumentsRequest(document=document, page_size=size), []
-    while True:
-        response = await node.links.ListLinkedDocuments(request)
-        assert len(response.document_links) <= size
-        found += response.document_links
-        if not response.next_page_token:
-            return found
-        request.page_token = response.next_page_token
+    request = ListLinkedDocumentsRequest(document=document, page_size=size)
+    pages = await read_pages(node.links.ListLinkedDocuments, request)
+    assert all(len(page.document_links) <= size for page in pages)
+    return [link for page in pages for link in page.document_links]
 
 
 async def test_a_passport_and_a_card_of_one_person_are_tied_and_untied(node: ResultsNode) -> None:

@@ -26,6 +26,7 @@ from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
 from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
+from tests.support.lists import read_pages
 from tests.support.processes import hutongd
 from tests.support.results.country import HENAN, open_country
 from tests.support.results.factories import PEPPER
@@ -58,13 +59,8 @@ async def test_heads_of_all_services_are_held_by_the_nation(
         request = ListAuditHeadsRequest(node=f"nodes/{HENAN}", page_size=1)
 
         async def listed() -> list[AuditHead]:
-            found, request.page_token = [], ""
-            while True:
-                page = await country.nation.exchange.ListAuditHeads(request)
-                found += [held.audit_head for held in page.audit_heads]
-                request.page_token = page.next_page_token
-                if not page.next_page_token:
-                    return found
+            pages = await read_pages(country.nation.exchange.ListAuditHeads, request)
+            return [held.audit_head for page in pages for held in page.audit_heads]
 
         async def are_held() -> bool:
             return await listed() == heads

@@ -40,7 +40,7 @@ from tests.support.results.factories import (
     make_tube,
     subject_key,
 )
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 PERSONS = range(6)
 """Persons whom only Jilin tests. Their reports have the numbers R0 to R5, and later R100 to R105."""
@@ -145,7 +145,9 @@ async def weighed(member: Member) -> list[list[tuple[object, ...]]]:
     """Return for each person what a decision at this node weighs of the person's results."""
     found = []
     for person in PERSONS:
-        answer = await member.node.results.LookupLatest(LookupLatestRequest(document=make_document(person)), timeout=10)
+        answer = await member.node.results.LookupLatest(
+            LookupLatestRequest(document=make_document(person)), timeout=TIMEOUT_SECONDS
+        )
         found.append(
             sorted(
                 (

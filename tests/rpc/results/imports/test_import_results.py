@@ -7,13 +7,10 @@ import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from google.type.interval_pb2 import Interval
-from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
-from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1 import lab_pb2, lookup_pb2, result_pb2
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest, ImportResultsResponse
@@ -21,15 +18,14 @@ from hutong.results.v1.lab_service_pb2 import CreateLabRequest, SetLabStandingRe
 from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest, WatchResultsRequest
 
-from services.domain.instant import DAY, HOUR, to_timestamp
+from services.domain.instant import DAY, to_timestamp
 from services.results.documents.tables import document_links
-from services.results.exchange.tables import lab_homes, notification_positions, notifications, subscriptions
+from services.results.exchange.tables import lab_homes, notification_positions, subscriptions
 from services.results.labs.tables import lab_copies
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.tables import delays
 from services.results.timing import ResultsTiming
 from services.runtime.clock import SystemClock
-from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
 from tests.support.link import link_to
@@ -38,7 +34,6 @@ from tests.support.results.factories import (
     LAB_NAME,
     OTHER_USCC,
     PENDING,
-    PEPPER,
     POSITIVE,
     REPORTED,
     USCC,
@@ -46,7 +41,6 @@ from tests.support.results.factories import (
     make_document,
     make_tube,
     make_tubes,
-    subject_key,
 )
 from tests.support.waiting import until
 
@@ -393,70 +387,6 @@ async def test_the_nation_has_all_there_is_to_import(sqlite_country: Country) ->
     await report_in_jilin(sqlite_country)
     answer = await import_person(sqlite_country.nation)
     assert (answer.imported_count, [result.report_number for result in answer.test_results]) == (0, ["R0"])
-
-
-async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
-    """Return how a call fails, after all of its messages."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await end(call)
-    return refused.value.code(), error_info(refused.value).reason
-
-
-async def end(call: Any) -> None:
-    """Read a call to its end."""
-    if not isinstance(call, grpc.aio.UnaryStreamCall):
-        await call
-        return
-    while await call.read() is not grpc.aio.EOF:
-        continue
-
-
-async def test_a_caller_that_is_no_province_is_refused(sqlite_country: Country) -> None:
-    """The caller is the nation itself, of an unknown region, has another pepper, or asks a node that is no nation."""
-    henan = await sqlite_country.join(HENAN)
-    nation, province = sqlite_country.nation.exchange, ExchangeServiceStub(henan.node.channel)
-    keys, mark = [subject_key(0)], pepper_mark(PEPPER)
-    precondition = grpc.StatusCode.FAILED_PRECONDITION
-    for region in ("000000", "999999"):
-        node = f"nodes/{region}"
-        subscription = nation.SubscribeSubjects(SubscribeSubjectsRequest(node=node, subject_keys=keys))
-        assert await refusal(subscription) == (precondition, "NOT_AN_UPSTREAM")
-        watch = nation.WatchNotifications(WatchNotificationsRequest(node=node, key_version=1, pepper_mark=mark))
-        assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
-    jilin = "nodes/220000"
-    watch = nation.WatchNotifications(WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=b"\0" * 16))
-    assert await refusal(watch) == (precondition, "PEPPER_MISMATCH")
-    watch = province.WatchNotifications(WatchNotificationsRequest(node=jilin, key_version=1, pepper_mark=mark))
-    assert await refusal(watch) == (precondition, "NOT_AN_UPSTREAM")
-    assert sqlite_country.nation.rows(subscriptions, "node") == []
-
-
-async def test_a_cursor_from_elsewhere_is_too_old(country: Country) -> None:
-    """One cursor is beyond the newest notification; others have a known number with another commit time."""
-    jilin, henan = await report_in_jilin(country), await country.join(HENAN)
-    await import_person(henan)
-    await jilin.node.admin.CorrectResult(
-        CorrectResultRequest(name=f"{LAB_NAME}/results/R0", outcome=POSITIVE, reason="mixed up")
-    )
-    await until(lambda: len(country.nation.rows(notifications, "number")) == 2)
-    ((_, commit_time),) = country.nation.rows(notifications, "number", "commit_time")[1:]
-    mark = pepper_mark(PEPPER)
-    for cursor, at in ((3, commit_time), (2, commit_time - HOUR), (2, None)):
-        request = WatchNotificationsRequest(node="nodes/410000", cursor=cursor, key_version=1, pepper_mark=mark)
-        if at is not None:
-            request.commit_time.CopyFrom(to_timestamp(at))
-        call = country.nation.exchange.WatchNotifications(request)
-        assert await refusal(call) == (grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD")
-
-
-async def test_a_watch_ends_when_the_nation_is_stopped(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    async with open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation:
-        request = WatchNotificationsRequest(node="nodes/410000", key_version=1, pepper_mark=pepper_mark(PEPPER))
-        call = nation.exchange.WatchNotifications(request)
-        first = await call.read()
-        assert (first.cursor, len(first.changes)) == (0, 0)
-        nation.node.server.service.drain.begin()
-        assert await refusal(call) == (grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN")
 
 
 async def test_a_link_that_carries_nothing_more_is_given_up(sqlite_country: Country) -> None:

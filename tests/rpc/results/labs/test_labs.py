@@ -24,6 +24,7 @@ from stdnum.cn import uscc
 from services.domain.instant import DAY, to_timestamp
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info, field_violations
+from tests.support.lists import read_pages
 from tests.support.results.factories import LAB_NAME, NOW, OTHER_USCC, lab_to_register
 from tests.support.results.node import ResultsNode, results_node
 
@@ -248,14 +249,9 @@ async def test_laboratories_are_listed_by_name_page_by_page(node: ResultsNode) -
 
     async def pages(**query: object) -> list[list[str]]:
         request = ListLabsRequest(page_size=3, **query)  # type: ignore[arg-type]
-        found = []
-        while True:
-            response = await node.labs.ListLabs(request)
-            found.append([lab.name for lab in response.labs])
-            assert all(not lab.standing_changes and lab.standing == AUTHORIZED for lab in response.labs)
-            if not response.next_page_token:
-                return found
-            request.page_token = response.next_page_token
+        found = [page.labs for page in await read_pages(node.labs.ListLabs, request)]
+        assert all(not lab.standing_changes and lab.standing == AUTHORIZED for labs in found for lab in labs)
+        return [[lab.name for lab in labs] for labs in found]
 
     assert [name for page in await pages() for name in page] == sorted(names)
     assert [len(page) for page in await pages()] == [3, 3, 3, 1]

@@ -21,6 +21,7 @@ from services.runtime.page_tokens import PageTokens
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.errors import Failure, failure_of
+from tests.support.lists import read_pages
 from tests.support.results.factories import (
     LAB_NAME,
     NOW,
@@ -40,13 +41,7 @@ PERSON = make_document(0)
 
 async def pages(node: ResultsNode, request: ListResultsRequest) -> list[list[TestResult]]:
     """All pages to the last, which has no token."""
-    request, found = ListResultsRequest.FromString(request.SerializeToString()), []
-    while True:
-        response = await node.results.ListResults(request)
-        found.append(list(response.test_results))
-        if not response.next_page_token:
-            return found
-        request.page_token = response.next_page_token
+    return [list(page.test_results) for page in await read_pages(node.results.ListResults, request)]
 
 
 async def test_a_laboratorys_and_a_persons_results_are_paged(node: ResultsNode) -> None:

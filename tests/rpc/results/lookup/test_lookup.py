@@ -24,7 +24,7 @@ from services.results.retention.purge import purge
 from services.runtime.consistency import CommitPosition, LogPosition, encode_token
 from services.storage.engine import open_database
 from services.verification.sources.lookup_answer import answer_from_message, answers_from_columns
-from tests.support.errors import error_info, field_violations
+from tests.support.errors import detail_of, error_info, field_violations
 from tests.support.results.factories import (
     LAB_NAME,
     NEGATIVE,
@@ -251,10 +251,8 @@ async def test_a_batch_is_answered_in_order_and_faulty_items_harm_no_other(node:
             assert item.response == alone
             continue
         assert item.error.code == alone.code().value[0]
-        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-        assert item.error.details[0].Unpack(info)
-        assert info == error_info(alone)
-        assert any(detail.Unpack(bad) for detail in item.error.details)
+        assert detail_of(item.error, error_details_pb2.ErrorInfo) == error_info(alone)
+        bad = detail_of(item.error, error_details_pb2.BadRequest)
         assert {each.field: each.reason for each in bad.field_violations} == field_violations(alone)
 
 

@@ -18,6 +18,7 @@ from services.results.missing_reports.tables import missing_reports
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
+from tests.support.lists import read_pages
 from tests.support.results.country import HENAN, JILIN, SHANDONG, Country, Member, open_country, open_member
 from tests.support.results.factories import (
     CENTRAL_USCC,
@@ -139,17 +140,12 @@ async def test_lists_are_narrowed_and_paged(country: Country) -> None:
     await show(country.nation, "R0", lab=other)
     await until(lambda: len(country.nation.rows(missing_reports, "lab")) == 8)
     assert [(each.lab, each.report_number) for each in await listed(country.nation, lab=other)] == [(other, "R0")]
-    paged: list[MissingReport] = []
     request = ListMissingReportsRequest(page_size=3)
-    while True:
-        page = await country.nation.node.missing_reports.ListMissingReports(request)
-        paged += page.missing_reports
-        if not page.next_page_token:
-            break
-        request.page_token = page.next_page_token
+    pages = await read_pages(country.nation.node.missing_reports.ListMissingReports, request)
+    paged = [report for page in pages for report in page.missing_reports]
     assert paged == list(await listed(country.nation))
     assert len(paged) == 8
-    request.lab = other
+    request.lab, request.page_token = other, pages[0].next_page_token
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await country.nation.node.missing_reports.ListMissingReports(request)
     assert error_info(refused.value).reason == "INVALID_PAGE_TOKEN"

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import structlog
 from google.type.interval_pb2 import Interval
@@ -58,7 +57,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.servers import serving, settings_for
-from tests.support.verification.node import Callers
+from tests.support.verification.node import Callers, calling
 from tests.support.waiting import until
 
 OLD, KEPT = "OLD-2049", "KEPT-3017"
@@ -160,10 +159,7 @@ async def verifying(settings: Settings) -> AsyncIterator[Callers]:
             "policy": address,
             "verification": await stack.enter_async_context(serving(service, verification)),
         }
-        channels = {
-            name: await stack.enter_async_context(grpc.aio.insecure_channel(each)) for name, each in addresses.items()
-        }
-        yield Callers(channels)
+        yield await stack.enter_async_context(calling(addresses))
 
 
 async def upload_late(country: Country, jilin: Member, henan: Member, now: Instant) -> None:

@@ -17,7 +17,7 @@ from tests.support.errors import error_info
 from tests.support.processes import daemon
 from tests.support.results.factories import NOW, make_lab, make_tubes
 from tests.support.results.node import batch_of, ending, results_node, start
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 
 def workers_of(process: psutil.Process) -> list[psutil.Process]:
@@ -59,7 +59,7 @@ async def test_workers_end_with_a_server_that_is_killed(tmp_path: Path, sqlite_u
             assert len(workers_of(process)) == 2
             family = process.children(recursive=True)
         os.kill(server.process.pid, signal.SIGKILL)
-        server.process.wait(30)
+        server.process.wait(TIMEOUT_SECONDS)
         _, alive = await asyncio.to_thread(psutil.wait_procs, family, 15)
         assert alive == []
 
@@ -76,7 +76,7 @@ async def test_a_worker_killed_while_it_starts_does_not_stop_the_service() -> No
     await until(begun)
     for worker in await begun():
         worker.kill()
-    await asyncio.wait_for(warming, 30)
+    await asyncio.wait_for(warming, TIMEOUT_SECONDS)
     validated = await pool.validate(make_lab(), NOW, 0, TubeBatch(tubes=make_tubes(3)).SerializeToString())
     assert len(validated.results) == 3
     await asyncio.to_thread(pool.close)

@@ -25,6 +25,7 @@ from services.storage.idempotency import IdempotentRequest
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, REPORTED, make_tube, make_tubes, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
+from tests.support.waiting import until
 
 REQUEST_ID = "0192f0c1-0000-7000-8000-00000000000{}"
 
@@ -163,10 +164,12 @@ async def test_a_concurrent_link_of_the_same_documents_returns_the_first_one(pos
 
 
 async def waits_for_a_lock(laboratory: Laboratory) -> None:
-    query = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    async with asyncio.timeout(30):
-        while not await laboratory.database.read(lambda connection: connection.execute(query).scalar()):
-            pass
+    query = text("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+
+    async def is_any() -> bool:
+        return bool(await laboratory.database.read(lambda connection: connection.execute(query).scalar()))
+
+    await until(is_any)
 
 
 async def test_an_ended_link_stays_in_history_and_can_be_made_again(laboratory: Laboratory) -> None:

@@ -43,7 +43,7 @@ from tests.support.results.factories import (
     subject_key,
 )
 from tests.support.results.store import Laboratory, open_laboratory
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 if TYPE_CHECKING:
     from services.results.records.model import Outcome, State
@@ -312,12 +312,12 @@ async def test_two_commits_at_the_same_time_do_not_miss_each_other(
     def commit(connection: Connection, source: str, replica: Replica) -> None:
         nation.stores.applier.apply(connection, [replica], Arrival(NATION, source, NOW))
         stored.set()
-        assert may_end.wait(30)
+        assert may_end.wait(TIMEOUT_SECONDS)
 
     both = [(JILIN, report(JILIN, outcome=POSITIVE)), (HENAN, report(HENAN, lab=OTHER_USCC))]
     (one, first), (other, second) = both if positive_first else reversed(both)
     earlier = asyncio.ensure_future(nation.database.write(commit, one, first))
-    await asyncio.to_thread(stored.wait, 30)
+    await asyncio.to_thread(stored.wait, TIMEOUT_SECONDS)
     later = asyncio.ensure_future(receive(nation, other, second))
 
     async def waits() -> bool:

@@ -39,7 +39,7 @@ from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import NOW, PEPPER, USCC, make_tube, make_tubes, subject_key
 from tests.support.results.store import Laboratory, open_laboratory
-from tests.support.waiting import until
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 HENAN, SHANDONG = "410000", "370000"
 
@@ -156,11 +156,11 @@ async def test_a_subscription_waits_for_commits_that_have_looked_before(postgres
         change = LoggedChange(ChangeKind.RESULTS, USCC, [("R9", 1)], [subject_key(9)])
         notify_nodes(connection, [change], NOW)
         looked.set()
-        assert may_end.wait(30)
+        assert may_end.wait(TIMEOUT_SECONDS)
         connection.execute(insert(lab_homes).values(uscc=USCC, node="the commit's"))
 
     committing = asyncio.ensure_future(postgresql.database.write(commit))
-    await asyncio.to_thread(looked.wait, 30)
+    await asyncio.to_thread(looked.wait, TIMEOUT_SECONDS)
     stream = NotificationStream(postgresql.database, PEPPER, postgresql.clock, Drain(), ResultsTiming())
     request = SubscribeSubjectsRequest(node="nodes/410000", subject_keys=[subject_key(9)])
     subscribing = asyncio.ensure_future(stream.subscribe(request))

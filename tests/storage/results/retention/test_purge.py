@@ -40,6 +40,7 @@ from tests.support.results.factories import (
     validate_batch,
 )
 from tests.support.results.store import Laboratory, counts, open_laboratory, rejected
+from tests.support.waiting import TIMEOUT_SECONDS
 
 HORIZON = month_start(month_of(NOW))
 """1 August 2022, the beginning of a month, so that both engines remove the same results."""
@@ -260,7 +261,7 @@ async def test_uploads_go_on_during_a_purge_and_nothing_is_removed_unrecorded(la
                 begun.set()
 
     def remove_meanwhile() -> Deletion:
-        begun.wait(30)
+        begun.wait(TIMEOUT_SECONDS)
         return remove(laboratory, pace=PurgePace(step_size=7))
 
     deletion, *_ = await asyncio.gather(asyncio.to_thread(remove_meanwhile), *map(upload, range(WRITERS)))
@@ -284,7 +285,7 @@ async def test_a_recall_during_a_purge_leaves_alone_what_is_counted(
     def count_and_recall(connection: Connection, horizon: Instant) -> tuple[int, str]:
         counted = count_and_hash(connection, horizon)
         recalling = recall(laboratory, BEFORE - DAY, NOW)
-        recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(30))
+        recalled.append(asyncio.run_coroutine_threadsafe(recalling, loop).result(TIMEOUT_SECONDS))
         return counted
 
     monkeypatch.setattr(purge_module, "count_and_hash", count_and_recall)

@@ -34,6 +34,7 @@ from tests.support.errors import error_info, failure_of
 from tests.support.results.country import HENAN, JILIN, Country, open_member
 from tests.support.results.factories import NOW, PEPPER, REPORTED, USCC, subject_key
 from tests.support.servers import serving, settings_for
+from tests.support.waiting import TIMEOUT_SECONDS
 
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -71,7 +72,7 @@ def batch(*changes: replica_pb2.ReplicatedChange, **fields: int) -> ReplicateReq
 async def ending(stub: ExchangeServiceStub, *frames: ReplicateRequest) -> tuple[grpc.StatusCode, str]:
     """Return the code with which a stream of these frames ends, and the reason if it failed."""
     try:
-        async for _ in stub.Replicate(iter(frames), timeout=20):
+        async for _ in stub.Replicate(iter(frames), timeout=TIMEOUT_SECONDS):
             pass
     except grpc.aio.AioRpcError as error:
         return error.code(), error_info(error).reason
