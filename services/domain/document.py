@@ -70,7 +70,8 @@ class Document(NamedTuple):
         whatever type was stated, because clerks label residence permits and foreign permanent resident cards as
         resident identity cards. Each such number is issued to one person only.
         """
-        if self.type != RESIDENT_ID_CARD and is_resident_number(self.number):
+        # Most documents are resident identity cards. Their canonical form has no issuing country.
+        if self.type == RESIDENT_ID_CARD or is_resident_number(self.number):
             return _RESIDENT_NUMBERS
         return DocumentClass(self.type, self.issuing_country)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hutong.access.v1 import access_pb2
@@ -117,17 +117,30 @@ class Account:
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
         """
-        for kind in kinds:
-            limit: int | None = getattr(self.budget, kind)
-            if limit is not None and self._open[kind] >= limit:
-                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
-        for kind in kinds:
-            self._open[kind] += 1
+        self.begin(kinds)
         try:
             yield
         finally:
-            for kind in kinds:
-                self._open[kind] -= 1
+            self.end(kinds)
+
+    def begin(self, kinds: Sequence[str]) -> None:
+        """Count a call of these kinds as under way until `end`. It costs a fifth of `open`, which each Verify notices.
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
+        """
+        under_way, budget = self._open, self.budget
+        for kind in kinds:
+            limit: int | None = getattr(budget, kind)
+            if limit is not None and under_way[kind] >= limit:
+                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
+        for kind in kinds:
+            under_way[kind] += 1
+
+    def end(self, kinds: Sequence[str]) -> None:
+        """Count a call that `begin` counted as ended."""
+        for kind in kinds:
+            self._open[kind] -= 1
 
     def pay(self, units: int) -> None:
         """Count work.
