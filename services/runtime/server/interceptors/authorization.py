@@ -58,20 +58,20 @@ class Authorization:
             return proceed
         rules = read_rules(method)
 
-        async def handle(request: Any, context: Context) -> Any:
+        def handle(request: Any, context: Context) -> Awaitable[Any]:
             call = _open(rules)
             caller = call.caller
             if rules.roles[caller.role].is_free:
-                return await proceed(request, context)
+                return proceed(request, context)
             if method.request_streaming:
-                return await proceed(self._checked(rules, caller, request), context)
+                return proceed(self._checked(rules, caller, request), context)
             refuse_unreadable(request)
             if rules.batch:
-                return await self._answer_batch(method, rules, caller, request, context, proceed)
-            # Most calls are permitted by what they state, so that nothing has to be awaited.
-            if self._rule(rules, caller, request, call.case) is not PERMITTED:
-                await self._require(rules, caller, request)
-            return await proceed(request, context)
+                return self._answer_batch(method, rules, caller, request, context, proceed)
+            # What most calls state permits them. Then nothing is awaited here, and no coroutine is needed.
+            if self._rule(rules, caller, request, call.case) is PERMITTED:
+                return proceed(request, context)
+            return self._answer_one(rules, caller, request, context, proceed)
 
         return handle
 
@@ -129,6 +129,12 @@ class Authorization:
             raise InvalidArgument.field(first, text)
         if ruling is not PERMITTED:
             raise _not_permitted(rules, caller)
+
+    async def _answer_one(
+        self, rules: Rules, caller: Caller, request: Any, context: Context, proceed: UnaryHandler
+    ) -> Any:
+        await self._require(rules, caller, request)
+        return await proceed(request, context)
 
     def _rule(self, rules: Rules, caller: Caller, request: Any, case: str) -> Ruling:
         return permits(caller, rules, request, case=case, node=self._node, key_of=self._identifier.subject_key)
