@@ -12,7 +12,7 @@ from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import DAY, Instant
 from services.domain.names import format_emergency_grant
 from services.runtime.caller import Caller
-from services.storage.regions import in_region
+from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 KEPT = 3 * 365 * DAY

@@ -11,7 +11,7 @@ from services.approval.model import PendingChange, State
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import DAY, Instant
 from services.domain.names import format_pending_change
-from services.storage.regions import in_region
+from services.storage.columns import in_region
 
 KEPT = 180 * DAY
 """How long a change is kept after it was proposed. The reads of the audit are kept as long."""

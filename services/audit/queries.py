@@ -20,7 +20,7 @@ from services.audit.tables import AuditTables
 from services.domain.instant import DAY, Instant
 from services.domain.region import prefix
 from services.runtime.audit import AuditKind
-from services.storage.regions import in_region
+from services.storage.columns import in_region
 
 _PAGE_STEP = 20
 """Rows that one statement of a listing reads. A pack takes up to 100 kB, and often fills a page."""

@@ -17,7 +17,7 @@ from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, LabQuery, StandingChange
 from services.results.labs.signing_keys import find_signing_keys
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
-from services.storage.regions import in_region
+from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 MAX_OF_ONE_NAME = 10

@@ -20,9 +20,9 @@ from services.domain.instant import Instant
 from services.domain.names import format_refusal
 from services.runtime.audit import note_subjects, record_change
 from services.runtime.call import current_actor
+from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
-from services.storage.regions import in_region
 from services.verification.refusals.masking import mask_identity
 from services.verification.refusals.rules import Refusal
 from services.verification.refusals.summary import Reported

@@ -10,8 +10,8 @@ from prometheus_client import Counter
 from sqlalchemy import Connection, and_, or_, select
 
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.columns import in_region
 from services.storage.engine import Database
-from services.storage.regions import in_region
 from services.storage.upsert import insert_if_absent
 from services.verification.showings.model import OTHER_TIMES, ReportTags, Showing, compare, from_bits, to_bits
 from services.verification.showings.tables import evidence_flags, shown_reports

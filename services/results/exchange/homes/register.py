@@ -17,7 +17,7 @@ from services.results.exchange import tables
 from services.results.exchange.homes.find import Home, find_home
 from services.results.labs.tables import labs
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
-from services.storage.regions import in_region
+from services.storage.columns import in_region
 
 _nodes = tables.nodes
 _registrants = tables.lab_homes

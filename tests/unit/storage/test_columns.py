@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, create_engine, insert, select
 
 from services.domain.region import NATION, within
-from services.storage.regions import in_region
+from services.storage.columns import in_region
 
 CODES = ("110000", "410000", "410100", "410105", "411000", "450000")
 
