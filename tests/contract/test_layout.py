@@ -1,8 +1,11 @@
-"""The size of what a newcomer opens: files and folders of the services stay small, and none is named for a metaphor."""
+"""What a newcomer opens: small files and folders, none named for a metaphor, and RPCs where the map says."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from tests.support.access.methods import METHODS
 
 SERVICES = Path(__file__).parents[2] / "services"
 MOST_LINES, MOST_FILES = 350, 15
@@ -28,3 +31,14 @@ def test_no_folder_is_full() -> None:
 
 def test_no_name_is_a_metaphor() -> None:
     assert [str(path) for path in SERVICES.rglob("*") if path.stem in METAPHORS] == []
+
+
+def test_every_rpc_begins_where_the_map_says() -> None:
+    """The map names one folder for each service of the contract. Its servicer has a method for each RPC."""
+    page = (SERVICES.parent / "docs/architecture.md").read_text(encoding="utf-8").partition("### 2.1")[2]
+    rows = re.findall(r"^\| (`\w+Service`.*?) \| `([^`]+)`", page.partition("\n## ")[0], re.MULTILINE)
+    folders = {name: SERVICES.parent / folder for names, folder in rows for name in re.findall(r"\w+", names)}
+    assert folders.keys() == {method.containing_service.name for method in METHODS}
+    for method in METHODS:
+        source = (folders[method.containing_service.name] / "servicer.py").read_text(encoding="utf-8")
+        assert re.search(rf"^    (async )?def {method.name}\(", source, re.MULTILINE), method.full_name
