@@ -103,8 +103,10 @@ class Pepper:
 
     def name_hashes(self, name: str) -> tuple[bytes, ...]:
         """Return `name_hash` under each key version; empty for a name without a normal form."""
-        hashes = tuple(pepper.name_hash(name) for pepper in self.versions)
-        return hashes if hashes[0] else ()
+        written = self.name_hash(name)
+        if not written:
+            return ()
+        return (written,) if self.other is None else (written, self.other.name_hash(name))
 
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.
