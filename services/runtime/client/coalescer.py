@@ -42,9 +42,9 @@ class Coalescer(Generic[Q, A]):
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
 
-    `finish` takes the answers of a batch, and returns those to send. The next batch leaves meanwhile if the batch had few
-    questions. Under load it waits for `finish`, because batches that overlap are smaller. It waits no longer than
-    `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
+    `finish` takes the answers of a batch, and returns those to send. The next batch leaves meanwhile if the batch had
+    few questions. Under load the next batch waits for `finish`, because batches that overlap are smaller. It waits no
+    longer than `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
 
     `weigh` returns how many questions a question counts as. By default each counts as one.
 
