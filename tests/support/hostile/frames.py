@@ -51,14 +51,22 @@ def _length(size: int) -> bytes:
 
 
 class Abuser:
-    """A connection that sends raw bytes until the server closes it, and reads whatever comes."""
+    """Connections that send raw bytes until the server closes them, and read whatever comes.
+
+    Attributes:
+        sent: how many frames were sent. The opening of a connection counts as one.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
+        self.sent = 0
 
-    async def send(self, *parts: bytes, hold: float = 0.0) -> None:
-        """Open a connection, send the parts, keep it open for some seconds, and close it."""
+    async def send(self, *parts: bytes, hold: float = 0.0, frames_each: int = 1) -> None:
+        """Open a connection, send the parts, keep it open for some seconds, and close it.
+
+        Each part has so many frames.
+        """
         reader, writer = await asyncio.open_connection(self._host, self._port)
         drop = asyncio.ensure_future(_drop(reader))
         with contextlib.suppress(OSError, TimeoutError):
@@ -66,6 +74,7 @@ class Abuser:
                 for part in parts:
                     writer.write(part)
                     await writer.drain()
+                    self.sent += frames_each
                 if hold:
                     await asyncio.wait([drop], timeout=hold)
         drop.cancel()
@@ -141,7 +150,7 @@ async def floods(abuser: Abuser, rng: random.Random, scale: int) -> None:
         frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)),
         frame(99, 255, 0, b"?"),
     ):
-        await abuser.send(OPENING, *([one * 100] * 20 * scale))
+        await abuser.send(OPENING, *([one * 100] * 20 * scale), frames_each=100)
 
 
 async def many_streams(abuser: Abuser, _rng: random.Random, scale: int) -> None:
