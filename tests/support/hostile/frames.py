@@ -13,6 +13,8 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDO
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PATIENCE = 5.0
 """Seconds for one abuse. A server that closes the connection ends it sooner."""
+FORGED = "forged"
+"""The event of a line that a caller tries to write into the server's log."""
 PATH = "/grpc.health.v1.Health/Check"
 
 
@@ -77,8 +79,9 @@ class Abuser:
                     self.sent += frames_each
                 if hold:
                     await asyncio.wait([drop], timeout=hold)
-        drop.cancel()
         writer.transport.abort()
+        drop.cancel()
+        await asyncio.wait([drop])
 
 
 async def _drop(reader: asyncio.StreamReader) -> None:
@@ -179,7 +182,15 @@ async def nonsense(abuser: Abuser, rng: random.Random, scale: int) -> None:
         await abuser.send(OPENING, call, frame(DATA, END_STREAM, 1, body), hold=0.02)
 
 
+async def forged_lines(abuser: Abuser, _rng: random.Random, scale: int) -> None:
+    """Texts for the server's log, in a frame that ends the connection."""
+    text = f'\n{{"event":"{FORGED}","level":"error"}}\n'.encode()
+    for _ in range(scale):
+        await abuser.send(OPENING, frame(GOAWAY, 0, 0, struct.pack(">II", 0, 9) + text), hold=0.02)
+
+
 ABUSES: tuple[Abuse, ...] = (
+    forged_lines,
     rapid_resets,
     continuations,
     large_tables,
