@@ -30,7 +30,7 @@ GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-memory soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -207,6 +207,9 @@ soak-protocol: $(READY) ## Search the model of the exchange with two cuts of eac
 soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions and 1,000,000 decisions with the naive models
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
+
+soak-memory: $(READY) ## Run for 45 minutes: the health checks of an idle hour, then half load; fail if a process has grown by 2 MiB since its tenth minute
+	@$(BIN)/python -m tests.bench.growth
 
 soak-fuzz: $(READY) ## Run for at most 45 minutes: send a million random messages to every RPC of a node, and abuse its HTTP/2
 	@HUTONG_FUZZ_FRAMES=$${HUTONG_FUZZ_FRAMES:-1000000} HUTONG_FUZZ_SECONDS=$${HUTONG_FUZZ_SECONDS:-2500} $(BIN)/python -m pytest -s tests/e2e/test_hostile_callers.py $(ARGS)

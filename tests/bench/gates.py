@@ -34,7 +34,7 @@ class GateNode:
     Attributes:
         results: the address of Results.
         verification: that of Verification.
-        verification_pid: its process.
+        pids: the processes of the services by name.
         urls: the databases of the services.
         persons: how many persons have a result.
         response: one of the answers.
@@ -42,7 +42,7 @@ class GateNode:
 
     results: str
     verification: str
-    verification_pid: int
+    pids: dict[str, int]
     urls: dict[str, str]
     persons: int
     response: VerifyResponse
@@ -72,8 +72,7 @@ def gate_node(directory: Path, urls: dict[str, str], persons: int) -> Iterator[G
         with grpc.insecure_channel(addresses["verification"]) as channel:
             response = VerificationServiceStub(channel).Verify(make_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
-        pid = node.pids()["verification"]
-        yield GateNode(addresses["results"], addresses["verification"], pid, urls, persons, response)
+        yield GateNode(addresses["results"], addresses["verification"], node.pids(), urls, persons, response)
 
 
 def hotel_policy(now: int) -> policy_pb2.Policy:

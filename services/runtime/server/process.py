@@ -10,8 +10,10 @@ import structlog
 from prometheus_client import start_http_server
 
 from services.runtime.addresses import is_loopback, split_address
+from services.runtime.background import Background
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
+from services.runtime.server.collection import CollectionTimes, collect_oldest
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
 from services.runtime.tuning import freeze_heap
@@ -33,6 +35,8 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
         loop.add_signal_handler(number, stop.set)
     if settings.metrics_address:
         _serve_metrics(settings.metrics_address)
+    CollectionTimes().start()
+    collecting = Background([collect_oldest])
     servers: list[RunningServer] = []
     try:
         for open_service in openers:
@@ -43,11 +47,13 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
                 await service.close()
                 raise
         freeze_heap()
+        collecting.start()
         reloading: set[asyncio.Task[None]] = set()
         loop.add_signal_handler(signal.SIGHUP, _reload, servers, reloading)
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:
+        await collecting.stop()
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
 
 
