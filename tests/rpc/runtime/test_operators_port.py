@@ -131,9 +131,8 @@ async def test_a_health_check_overtakes_calls_that_wait_inside_grpc(tmp_path: Pa
             labs = LabServiceStub(channel)
             labs.GetLab(LAB, timeout=TIMEOUT_SECONDS)
             calls = [labs.GetLab.future(LAB, timeout=TIMEOUT_SECONDS) for _ in range(CALLS)]
-            checked = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS
-            )
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            checked = health.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)
             seen = begun
             assert checked.status == health_pb2.HealthCheckResponse.SERVING
             for call in calls:
