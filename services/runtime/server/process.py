@@ -7,13 +7,11 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
-from prometheus_client import start_http_server
 
-from services.runtime.addresses import is_loopback, split_address
 from services.runtime.background import Background
 from services.runtime.configuration.settings import Settings
-from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.collection import CollectionTimes, collect_oldest
+from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
 from services.runtime.tuning import freeze_heap
@@ -33,19 +31,21 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.metrics_address:
-        _serve_metrics(settings.metrics_address)
     CollectionTimes().start()
     collecting = Background([collect_oldest])
+    operators = OperatorsPort(settings.metrics_address, len(openers)) if settings.metrics_address else None
     servers: list[RunningServer] = []
     try:
         for open_service in openers:
             service = await open_service(settings)
             try:
-                servers.append(await start(service, settings.service(service.name).address, settings))
+                server = await start(service, settings.service(service.name).address, settings)
             except BaseException:
                 await service.close()
                 raise
+            servers.append(server)
+            if operators is not None:
+                operators.add(service.name, server.health)
         freeze_heap()
         collecting.start()
         reloading: set[asyncio.Task[None]] = set()
@@ -55,6 +55,8 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
     finally:
         await collecting.stop()
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
+        if operators is not None:
+            await asyncio.to_thread(operators.close)
 
 
 def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) -> None:
@@ -64,13 +66,3 @@ def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) 
         task = asyncio.get_running_loop().create_task(server.reload())
         running.add(task)
         task.add_done_callback(running.discard)
-
-
-def _serve_metrics(address: str) -> None:
-    if not is_loopback(address):
-        raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
-    host, port = split_address(address)
-    try:
-        start_http_server(port, host)
-    except OSError as error:
-        raise BadSetting(f"HUTONG_METRICS_ADDRESS: cannot listen at {address}: {error.strerror}") from None

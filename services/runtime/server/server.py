@@ -24,7 +24,7 @@ from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Reloads
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
-from services.runtime.server.health import Health
+from services.runtime.server.health import Health, HealthReport
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
@@ -38,6 +38,7 @@ from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 
 MAX_METADATA_BYTES = 16 * 1024
+HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 
 _log = structlog.get_logger(__name__)
 
@@ -106,6 +107,10 @@ class RunningServer:
         self._background = Background(service.background)
         self._background.start()
 
+    def health(self) -> HealthReport:
+        """Return the outcome of the last health check. Any thread may call it."""
+        return self._health.report()
+
     async def reload(self) -> None:
         """Read keys, authorities and the deny-list again now, and end streams whose callers are no longer accepted."""
         await self._reloads.refresh(force=True)
@@ -164,6 +169,9 @@ async def start(
     names = [registration.service for registration in service.registrations]
     add_reflection([*names, health.SERVICE_NAME], registrar)
     server = grpc.aio.server(handlers=[routes], options=_options(timing))
+    # Calls of a registered method have a queue of their own inside gRPC. A health check therefore does not wait behind
+    # the other calls.
+    server.add_registered_method_handlers(health.SERVICE_NAME, {"Check": routes.handler_of(HEALTH_CHECK)})
     check_exposure(address, settings)
     check_tls_files(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
