@@ -30,20 +30,9 @@ class SharedCounts:
         lines = []
         for account in self._changed.values():
             caller = account.caller
-            window_end, spending, under_way = account.take_spending()
-            persons = spending.persons
-            lines.append(
-                (
-                    caller.role,
-                    caller.name,
-                    caller.region,
-                    window_end,
-                    persons,
-                    spending.misses,
-                    spending.paid,
-                    under_way,
-                )
-            )
+            window_end, spent, under_way = account.take_spending()
+            counts = (window_end, spent.persons, spent.misses, spent.paid, under_way)
+            lines.append((caller.role, caller.name, caller.region, *counts))
         self._changed.clear()
         return orjson.dumps((self._worker, lines))
 
