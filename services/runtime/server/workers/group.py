@@ -134,6 +134,11 @@ class WorkerGroup:
         self._renewing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def ready(self) -> int:
+        """The number of workers that serve."""
+        return sum(worker.ready.is_set() for worker in self._workers.values())
+
     async def run(self) -> None:
         """Keep the workers running until `stop` is called, and then until they have drained.
 
