@@ -33,6 +33,7 @@ class GateNode:
 
     Attributes:
         results: the address of Results.
+        policy: that of Policy.
         verification: that of Verification.
         pids: the processes of the services by name.
         urls: the databases of the services.
@@ -41,6 +42,7 @@ class GateNode:
     """
 
     results: str
+    policy: str
     verification: str
     pids: dict[str, int]
     urls: dict[str, str]
@@ -72,7 +74,8 @@ def gate_node(directory: Path, urls: dict[str, str], persons: int) -> Iterator[G
         with grpc.insecure_channel(addresses["verification"]) as channel:
             response = VerificationServiceStub(channel).Verify(make_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
-        yield GateNode(addresses["results"], addresses["verification"], node.pids(), urls, persons, response)
+        places = [addresses[name] for name in ("results", "policy", "verification")]
+        yield GateNode(*places, node.pids(), urls, persons, response)
 
 
 def hotel_policy(now: int) -> policy_pb2.Policy:
