@@ -42,7 +42,9 @@ def check_workers(settings: Settings, services: list[str], workers: int) -> None
     if workers == 1:
         return
     if len(services) > 1:
-        raise BadSetting("workers serve one service: hutongd serve verification --workers N")
+        raise BadSetting(
+            "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask for no workers"
+        )
     (service,) = services
     address = settings.service(service).address
     if service == "results" and find_sqlite_file(settings.results.database_url) is not None:

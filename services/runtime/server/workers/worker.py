@@ -39,7 +39,7 @@ def end_with_parent() -> None:
 
 
 class WorkerMembership:
-    """The membership of this process in a group.
+    """What makes this process a worker of a group.
 
     `end` is this worker's end of the link, `number` its number in the group.
     """
