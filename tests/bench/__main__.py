@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from services.command.version import find_version
 from tests.bench.exchange import bench_exchange
 from tests.bench.fairness import bench_fairness
 from tests.bench.lookups import bench_lookups
@@ -82,7 +83,8 @@ def _store(found: list[Measurement]) -> None:
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     lines = [asdict(line) | {"ratio": line.ratio} for line in found]
     OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps({"machine": machine, "measurements": lines}, indent=2) + "\n")
+    _, commit = find_version()
+    OUTPUT.write_text(json.dumps({"machine": machine, "commit": commit, "measurements": lines}, indent=2) + "\n")
     print(f"stored in {OUTPUT}")
 
 
