@@ -67,15 +67,21 @@ class CollectionTimes(Collector):
     numbers, which are read when Prometheus asks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self._registry = registry
         self._begun = 0.0
         self._seconds = [0.0 for _ in _GENERATIONS]
         self._longest = [0.0 for _ in _GENERATIONS]
 
-    def start(self, registry: CollectorRegistry = REGISTRY) -> None:
+    def start(self) -> None:
         """Measure from now on, and export the figures."""
         gc.callbacks.append(self.note)
-        registry.register(self)
+        self._registry.register(self)
+
+    def stop(self) -> None:
+        """Measure no longer."""
+        gc.callbacks.remove(self.note)
+        self._registry.unregister(self)
 
     def note(self, phase: str, info: Mapping[str, int]) -> None:
         """Count a collection. The garbage collector calls this before and after each one."""

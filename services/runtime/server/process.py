@@ -37,14 +37,14 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    CollectionTimes().start()
-    collecting = Background([collect_oldest])
+    times, collecting = CollectionTimes(), Background([collect_oldest])
     if membership is not None:
         await membership.join()
     operators = None
     if settings.metrics_address and membership is None:
         operators = OperatorsPort(settings.metrics_address, len(openers))
     servers: list[RunningServer] = []
+    times.start()
     try:
         for open_service in openers:
             service = await open_service(settings)
@@ -57,15 +57,16 @@ async def serve(
             servers.append(server)
             if operators is not None:
                 operators.add(service.name, server.health)
-            if membership is not None:
-                membership.serve(server.accounts, server.health)
         freeze_heap()
         collecting.start()
         reloading: set[asyncio.Task[None]] = set()
         loop.add_signal_handler(signal.SIGHUP, _reload, servers, reloading)
+        if membership is not None:
+            membership.serve(servers[0].accounts, servers[0].health)
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:
+        times.stop()
         await collecting.stop()
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
         if operators is not None:

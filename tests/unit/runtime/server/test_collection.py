@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry
 from services.runtime.server.collection import CollectionTimes, CollectionTiming, collect_oldest
 from tests.support.virtual_time import in_virtual_time, pass_time
 
+NAMES = ("hutong_gc_seconds_total", "hutong_gc_longest_seconds", "hutong_gc_waiting")
+
 
 @pytest.mark.parametrize(
     ("share", "count"), [(0.02, 60), (0.9, 6)], ids=["idle: once a minute", "busy: every ten minutes"]
@@ -35,16 +37,14 @@ def test_when_a_collection_is_due(waited: float, share: float, due: bool) -> Non
 
 def test_a_collection_is_counted_by_its_generation() -> None:
     registry = CollectorRegistry()
-    times = CollectionTimes()
-    times.start(registry)
+    times = CollectionTimes(registry)
+    times.start()
     try:
         gc.collect()
     finally:
-        gc.callbacks.remove(times.note)
-    oldest = {"generation": "2"}
-    taken = registry.get_sample_value("hutong_gc_seconds_total", oldest)
-    longest = registry.get_sample_value("hutong_gc_longest_seconds", oldest)
-    assert taken is not None
-    assert longest is not None
-    assert taken >= longest > 0
-    assert registry.get_sample_value("hutong_gc_waiting", {"generation": "1"}) is not None
+        found = {name: registry.get_sample_value(name, {"generation": "2"}) for name in NAMES}
+        times.stop()
+    assert found["hutong_gc_waiting"] == 0
+    assert (found["hutong_gc_seconds_total"] or 0) >= (found["hutong_gc_longest_seconds"] or 0) > 0
+    assert times.note not in gc.callbacks
+    assert registry.get_sample_value("hutong_gc_waiting", {"generation": "2"}) is None
