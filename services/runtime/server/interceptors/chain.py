@@ -100,6 +100,10 @@ class Routes(grpc.GenericRpcHandler):
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code passes the same methods again here, for old servers."""
 
+    def handler_of(self, name: str) -> Any:
+        """Return the handler of a method by its full name."""
+        return self._handlers[name]
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the called method. The handler of an unknown method ends with NOT_SERVED."""
         name: str = handler_call_details.method
