@@ -1,0 +1,58 @@
+"""The sources of a look-up: which nodes answered it, and up to which instant each is complete. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_NOT_CONFIGURED,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+)
+
+from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
+from services.domain.names import format_node, parse_node
+from services.domain.region import NATION, within
+
+_NATION = format_node(NATION)
+LISTED_LAG: Span = 10 * SECOND
+"""How far behind a node may be before it is listed as a source of its own."""
+
+
+def absent_sources(above: str | None) -> list[DataSource]:
+    """Return the sources above that did not answer: the node `above`, None without an upstream, and the nation."""
+    if above is None:
+        return [DataSource(node=_NATION, state=SOURCE_STATE_NOT_CONFIGURED)]
+    return [DataSource(node=node, state=SOURCE_STATE_UNAVAILABLE) for node in dict.fromkeys((above, _NATION))]
+
+
+def select_late(sources: Iterable[DataSource], now: Instant) -> list[DataSource]:
+    """Return the sources that are disconnected or more than LISTED_LAG behind."""
+    return [
+        source
+        for source in sources
+        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LISTED_LAG
+    ]
+
+
+def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
+    """Return the sources of the node above in the short form that a look-up at another node returns, that node first.
+
+    The node above stands for all nodes that are connected to it. Its instant is the earliest of the instants up to
+    which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by
+    themselves, and the nation always is. The `asking` node and nodes below it are left out, because it has their
+    results.
+    """
+    (above, *others) = sources
+    region = parse_node(asking)
+    others = [source for source in others if not within(parse_node(source.node), region)]
+    answering = [source for source in others if source.state == SOURCE_STATE_OK]
+    now = from_timestamp(above.as_of_time)
+    complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
+    condensed = DataSource(node=above.node, state=SOURCE_STATE_OK)
+    set_timestamp(condensed.as_of_time, complete)
+    if above.HasField("retention_start_time"):
+        condensed.retention_start_time.CopyFrom(above.retention_start_time)
+    late = select_late(others, now)
+    return [condensed, *(one for one in others if one in late or one.node == _NATION)]
