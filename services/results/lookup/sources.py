@@ -42,11 +42,12 @@ def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSou
     The node above stands for all nodes that are connected to it. Its instant is the earliest of the instants up to
     which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by
     themselves, and the nation always is. The `asking` node and nodes below it are left out, because it has their
-    results.
+    results. At the nation itself, the sources are those of its own store.
     """
     (above, *others) = sources
     region = parse_node(asking)
-    others = [source for source in others if not within(parse_node(source.node), region)]
+    if asking != above.node:
+        others = [source for source in others if not within(parse_node(source.node), region)]
     answering = [source for source in others if source.state == SOURCE_STATE_OK]
     now = from_timestamp(above.as_of_time)
     complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
