@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, or_, select, update
 
 from services.domain.instant import Instant
-from services.domain.region import prefix, within
+from services.domain.region import within
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, find_sources
 from services.results.documents.tables import document_links
+from services.storage.columns import in_region
 
 _links = document_links
 
@@ -55,7 +56,7 @@ def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
 def find_ended(connection: Connection, maker: str) -> Sequence[str]:
     """Return the ids of the links of a node and of those below it that have ended, or that another node asks to end."""
     query = select(_links.c.link_id).where(
-        _links.c.source_node.startswith(prefix(maker), autoescape=True),
+        in_region(_links.c.source_node, maker),
         or_(_links.c.unlink_time.is_not(None), _links.c.unlink_node.is_not(None)),
     )
     return connection.execute(query.order_by(_links.c.link_id)).scalars().all()
