@@ -15,9 +15,8 @@ from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.lookup.claims import reports_to_find
 from services.results.lookup.convert import fill_source
-from services.results.lookup.merge import merge_results
+from services.results.lookup.merge import absent_sources, condense_sources, merge_results, select_late
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
-from services.results.lookup.sources import absent_sources, condense_sources, select_late
 from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
 from services.runtime.client.coalescer import Coalescer
