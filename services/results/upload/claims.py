@@ -16,8 +16,9 @@ from sqlalchemy import Connection, select
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
-from services.results.records.model import PENDING, NewResult, ReportKey
-from services.results.records.queries import IS_NEWEST
+from services.results.records.differences import Content, content_of, find_difference, stored_content
+from services.results.records.model import PENDING, RECALLED, NewResult, ReportKey, StoredResult
+from services.results.records.queries import COLUMNS, IS_NEWEST
 from services.results.records.tables import report_keys, results
 from services.results.upload.model import Rejection
 from services.results.upload.validation import conflict, not_the_origin
@@ -64,10 +65,12 @@ class StoredReports(NamedTuple):
         items: the id of each report's item.
         foreign: the source node's region of each report that another node received. If such a report is a sampling
             record, its result must be uploaded at that node.
+        contents: what new results are compared with to name the field that differs. Recalled reports are left out.
     """
 
     items: dict[str, str]
     foreign: dict[str, str]
+    contents: dict[str, Content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,24 +145,30 @@ def _compare_with_stored(
         raise RemovedMeanwhile
     stored = find_stored(connection, lab, sorted(to_revise | comparison.conflicting), source_node)
     # `find_stored` does not find results that this batch has just claimed, because they are not stored yet.
-    stored.items.update((row.report_number, row.item) for row in fresh if row.report_number in numbers)
+    for row in fresh:
+        if row.report_number in numbers:
+            stored.items[row.report_number] = row.item
+            stored.contents[row.report_number] = content_of(row)
     return compare_reports(known | held, rows, stored)
 
 
 def find_stored(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> StoredReports:
     """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region."""
-    stored = StoredReports({}, {})
+    stored = StoredReports({}, {}, {})
     for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
         some = report_numbers[start : start + _REPORTS_AT_ONCE]
         query = (
-            select(_results.c.report_number, _results.c.item, _results.c.source_node)
+            select(*COLUMNS)
             .join_from(_keys, _results, IS_NEWEST)
             .where(_keys.c.lab == lab, _keys.c.report_number.in_(some))
         )
-        for number, item, received_by in connection.execute(query):
-            stored.items[number] = item
-            if source_node and received_by != source_node:
-                stored.foreign[number] = received_by
+        for report in map(StoredResult._make, connection.execute(query)):
+            number = report.report_number
+            stored.items[number] = report.item
+            if source_node and report.source_node != source_node:
+                stored.foreign[number] = report.source_node
+            if report.state != RECALLED:
+                stored.contents[number] = stored_content(report, connection.dialect.name)
     return stored
 
 
@@ -174,6 +183,7 @@ def compare_reports(
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}
+    contents = dict(stored.contents) if stored else {}
     for given in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
         old = known[given.report_number]
         row = given.as_stored_under(old.subject_key)
@@ -191,9 +201,11 @@ def compare_reports(
                 continue
             comparison.revised.append((row, old))
             known[row.report_number] = key_of(row, old.revision + 1, old.content_hash)
+            contents[row.report_number] = content_of(row)
         else:
             comparison.conflicting.add(row.report_number)
-            fault = conflict(row.person_index, row.item, items.get(row.report_number, row.item))
+            item = items.get(row.report_number, row.item)
+            fault = conflict(row.person_index, find_difference(row, item, contents.get(row.report_number)))
             comparison.conflicts.append(Rejection(row.tube_index, row.person_index, (fault,)))
     return comparison
 

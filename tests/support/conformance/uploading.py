@@ -185,7 +185,7 @@ async def changed_field(case: Case) -> None:
     assert [(it.tube_index, it.person_index) for it in answer.rejections] == [(0, 0), (1, 0)]
     assert not any(it.retryable for it in answer.rejections)
     assert [(it.field, it.reason) for rejection in answer.rejections for it in rejection.violations] == [
-        ("persons[0].report_number", "CONFLICT"),
+        ("sample_site", "CONFLICT"),
         ("item", "CONFLICT"),
     ]
 
