@@ -25,10 +25,12 @@ from hutong_client.errors import (
     Precondition,
     ResourceExhausted,
     Retryable,
+    TlsFault,
     Unauthenticated,
     Unavailable,
     from_rpc_error,
     from_status,
+    reasons,
 )
 from hutong_client.gates import lets_in
 from hutong_client.paging import all_pages
@@ -57,6 +59,7 @@ __all__ = [
     "RetryPolicy",
     "Retryable",
     "Tls",
+    "TlsFault",
     "Unauthenticated",
     "Unavailable",
     "UploadLost",
@@ -67,5 +70,6 @@ __all__ = [
     "from_rpc_error",
     "from_status",
     "lets_in",
+    "reasons",
     "watch",
 ]
