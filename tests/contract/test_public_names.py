@@ -33,6 +33,7 @@ OTHERS = {
     "Precondition",
     "RetryPolicy",
     "Tls",
+    "Totals",
     "UploadSession",
     "all_pages",
     "batches_of",

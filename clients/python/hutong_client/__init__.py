@@ -35,7 +35,7 @@ from hutong_client.errors import (
 from hutong_client.gates import lets_in
 from hutong_client.paging import all_pages
 from hutong_client.retry import RetryPolicy
-from hutong_client.upload import Acknowledged, Batch, UploadLost, UploadSession, batches_of
+from hutong_client.upload import Acknowledged, Batch, Totals, UploadLost, UploadSession, batches_of
 from hutong_client.watches import watch
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "Retryable",
     "Tls",
     "TlsFault",
+    "Totals",
     "Unauthenticated",
     "Unavailable",
     "UploadLost",

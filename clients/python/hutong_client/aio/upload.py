@@ -60,6 +60,7 @@ class UploadSession(SessionBase["UploadServiceAsyncStub"]):
                     async for acknowledged in self._stream(in_flight):
                         offset = acknowledged.offset + len(acknowledged.batch.tubes)
                         tries.progress()
+                        self._count(acknowledged)
                         yield acknowledged
                         in_flight.remove_first()
                     return
