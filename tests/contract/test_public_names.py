@@ -42,6 +42,7 @@ OTHERS = {
     "from_status",
     "lets_in",
     "reasons",
+    "stream_answers",
     "watch",
 }
 

@@ -32,6 +32,7 @@ from hutong_client.errors import (
     from_status,
     reasons,
 )
+from hutong_client.gate_stream import stream_answers
 from hutong_client.gates import lets_in
 from hutong_client.paging import all_pages
 from hutong_client.retry import RetryPolicy
@@ -72,5 +73,6 @@ __all__ = [
     "from_status",
     "lets_in",
     "reasons",
+    "stream_answers",
     "watch",
 ]
