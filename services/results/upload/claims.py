@@ -6,13 +6,13 @@ failed are compared with the stored ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hutong_texts import english
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
@@ -143,7 +143,7 @@ def _compare_with_stored(
     held = bulk.hold_keys(connection, lab, list(to_revise)) if to_revise else {}
     if len(held) < len(to_revise):
         raise RemovedMeanwhile
-    stored = find_stored(connection, lab, sorted(to_revise | comparison.conflicting), source_node)
+    stored = find_stored(connection, lab, to_revise, comparison.conflicting, source_node)
     # `find_stored` does not find results that this batch has just claimed, because they are not stored yet.
     for row in fresh:
         if row.report_number in numbers:
@@ -152,24 +152,41 @@ def _compare_with_stored(
     return compare_reports(known | held, rows, stored)
 
 
-def find_stored(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> StoredReports:
-    """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region."""
+def find_stored(
+    connection: Connection, lab: str, to_revise: Collection[str], conflicting: Collection[str], source_node: str
+) -> StoredReports:
+    """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region.
+
+    Contents are read for the conflicting reports alone, which are few. Results of sampling records are many.
+    """
     stored = StoredReports({}, {}, {})
+    light = (_results.c.report_number, _results.c.item, _results.c.source_node)
+    for number, item, received_by in _newest(connection, lab, sorted({*to_revise} - {*conflicting}), light):
+        _note_source(stored, source_node, number, item, received_by)
+    for report in map(StoredResult._make, _newest(connection, lab, sorted(conflicting), COLUMNS)):
+        _note_source(stored, source_node, report.report_number, report.item, report.source_node)
+        if report.state != RECALLED:
+            stored.contents[report.report_number] = stored_content(report, connection.dialect.name)
+    return stored
+
+
+def _newest(
+    connection: Connection, lab: str, report_numbers: Sequence[str], columns: Sequence[ColumnElement[Any]]
+) -> Iterator[Any]:
+    """Yield rows with columns of the newest revisions of a laboratory's reports."""
     for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
         some = report_numbers[start : start + _REPORTS_AT_ONCE]
-        query = (
-            select(*COLUMNS)
+        yield from connection.execute(
+            select(*columns)
             .join_from(_keys, _results, IS_NEWEST)
             .where(_keys.c.lab == lab, _keys.c.report_number.in_(some))
         )
-        for report in map(StoredResult._make, connection.execute(query)):
-            number = report.report_number
-            stored.items[number] = report.item
-            if source_node and report.source_node != source_node:
-                stored.foreign[number] = report.source_node
-            if report.state != RECALLED:
-                stored.contents[number] = stored_content(report, connection.dialect.name)
-    return stored
+
+
+def _note_source(stored: StoredReports, source_node: str, report_number: str, item: str, received_by: str) -> None:
+    stored.items[report_number] = item
+    if source_node and received_by != source_node:
+        stored.foreign[report_number] = received_by
 
 
 def compare_reports(

@@ -92,8 +92,9 @@ class DryRun:
         comparison = compare_reports(expected, others)
         items = {row.report_number: row.item for row in fresh}
         if comparison.revised or comparison.conflicts:
-            unequal = comparison.conflicting | {row.report_number for row, _ in comparison.revised}
-            stored = await self._store.find_stored(self._lab, sorted(unequal))
+            to_revise = {row.report_number for row, _ in comparison.revised}
+            unequal = comparison.conflicting | to_revise
+            stored = await self._store.find_stored(self._lab, to_revise, comparison.conflicting)
             # If a report is not stored, it came earlier in this dry run: in an earlier batch or in this one.
             for number in unequal - stored.items.keys():
                 stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
