@@ -82,8 +82,8 @@ class Pepper:
     def subject_key(self, document: Document) -> bytes:
         """Return the first 16 bytes of HMAC-SHA-256 over document class and canonical number."""
         inner = self._inner.copy()
-        of_class = document.document_class
-        inner.update(f"{of_class.type}:{of_class.issuing_country}:{document.number}".encode())
+        class_type, country = document.document_class
+        inner.update(f"{class_type}:{country}:{document.number}".encode())
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.digest()[:KEY_LENGTH]
