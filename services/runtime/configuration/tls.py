@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hutong_texts import english
+
 from services.runtime.configuration.variables import read_file, variable
 
 
@@ -13,22 +15,24 @@ class TlsSettings:
     """Transport security. Without any file the transport is plain text, on loopback and under HUTONG_INSECURE only."""
 
     certificate_file: Path | None = variable(
-        "PEM certificate chain of this node, as a server and as a client", read_file, optional=True
+        english("PEM certificate chain of this node, as a server and as a client"), read_file, optional=True
     )
-    key_file: Path | None = variable("PEM private key of the certificate", read_file, optional=True)
+    key_file: Path | None = variable(english("PEM private key of the certificate"), read_file, optional=True)
     client_ca_file: Path | None = variable(
-        "PEM authorities of the client certificates that callers must show (mutual TLS)", read_file, optional=True
+        english("PEM authorities of the client certificates that callers must show (mutual TLS)"),
+        read_file,
+        optional=True,
     )
     node_ca_file: Path | None = variable(
-        "PEM authorities of the certificates of nodes; each must have signed them itself",
+        english("PEM authorities of the certificates of nodes; each must have signed them itself"),
         read_file,
-        default_words="none: no certificate is a node's",
+        default_words=english("none: no certificate is a node's"),
         optional=True,
     )
     server_ca_file: Path | None = variable(
-        "PEM authorities that this node trusts to certify the servers it calls",
+        english("PEM authorities that this node trusts to certify the servers it calls"),
         read_file,
-        default_words="the system's",
+        default_words=english("the system's"),
         optional=True,
     )
 

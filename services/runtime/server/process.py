@@ -7,6 +7,8 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
+from hutong_texts import english
+from hutong_texts.system import system_text
 from prometheus_client import start_http_server
 
 from services.runtime.addresses import is_loopback, split_address
@@ -62,9 +64,13 @@ def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) 
 
 def _serve_metrics(address: str) -> None:
     if not is_loopback(address):
-        raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
+        raise BadSetting(english("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text"))
     host, port = split_address(address)
     try:
         start_http_server(port, host)
     except OSError as error:
-        raise BadSetting(f"HUTONG_METRICS_ADDRESS: cannot listen at {address}: {error.strerror}") from None
+        raise BadSetting(
+            english(
+                "HUTONG_METRICS_ADDRESS: cannot listen at {address}: {cause}", address=address, cause=system_text(error)
+            )
+        ) from None

@@ -14,12 +14,13 @@ from hutong_client import errors
 from hutong_client.cli import output
 from hutong_client.cli.commands.emergency import describe_grant
 from hutong_client.cli.failures import describe_error
-from hutong_client.cli.help import Command, Group, wrap
+from hutong_client.cli.help import Command, Group
 from hutong_client.cli.main import hutong, run
 from hutong_client.cli.words import Word, chinese_words
 from hutong_client.formatting import Enum, word
 from hutong_client.request_languages import with_language
 from hutong_texts import CHINESE, speaking
+from hutong_texts.layout import wrap
 from rich.cells import cell_len
 from rich.console import Console
 
