@@ -5,7 +5,7 @@ from __future__ import annotations
 import gettext
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,6 +51,11 @@ def speaking(language: str) -> Iterator[None]:
 def tr(message: str, /, **values: Any) -> str:
     """Return a text in the language of this process. Values fill the placeholders of a template."""
     return translate(Text(message, values) if values else message, _current)
+
+
+def list_words(words: Iterable[str]) -> str:
+    """Return words as a list in the language of this process: "a, b", in Chinese "a、b"."""
+    return tr(", ").join(words)
 
 
 def find_language(environment: Mapping[str, str]) -> str:

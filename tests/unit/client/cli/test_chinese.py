@@ -63,6 +63,11 @@ def test_language_of_the_option_goes_before_the_environment(
     for arguments in (["lab", "--help", "--lang", "en"], ["--lang=en", "lab", "--help"]):
         run(arguments)
         assert "Register and show laboratories" in capsys.readouterr().out
+    for locale in ("zh_CN", "zh-CN", "zh_CN.UTF-8"):
+        assert run(["lab", "--help", "--lang", locale]) == 0
+        assert "登记" in capsys.readouterr().out
+    assert run(["--lang", "fr", "lab", "list"]) == 2
+    assert "'fr'" in capsys.readouterr().err
     assert run(["lokup"]) == 2
     assert "没有命令 'lokup'" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.tables.columns.header import HEADER_ROWS, find_header, has_card, title_of_result
 from hutong_client.tables.columns.vocabulary import REMARK, Vocabulary
@@ -102,7 +102,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
         notices.append(tr("The sheet {name} names no columns of results and was not read.", name=source.name))
     titles = [_trimmed(part[2]) for part in found]
     if any(other != titles[0] for other in titles):
-        names = ", ".join(part[0].name for part in found)
+        names = list_words(part[0].name for part in found)
         raise NotATable(tr("the sheets {names} have different columns; save each in a file of its own", names=names))
     parts = []
     for position, (source, number, own, columns) in enumerate(found):
@@ -134,7 +134,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     notices += [tr("The hidden sheet {name} was not read.", name=source.name) for source in sources if source.hidden]
     if len(found) > 1:
         notices.insert(
-            0, tr("The sheets {value} are read one after another.", value=", ".join(part[0].name for part in found))
+            0, tr("The sheets {value} are read one after another.", value=list_words(part[0].name for part in found))
         )
     return WorkbookTable(parts, notices)
 
@@ -241,8 +241,8 @@ def _trimmed(titles: Sequence[str]) -> list[str]:
 
 
 def _list(rows: Sequence[int]) -> str:
-    named = ", ".join(map(str, rows[:_ROWS_NAMED]))
-    return named + (", ..." if len(rows) > _ROWS_NAMED else "")
+    named = list_words(map(str, rows[:_ROWS_NAMED]))
+    return named + (tr(", ...") if len(rows) > _ROWS_NAMED else "")
 
 
 def _as_cell(value: Any) -> Cell:
