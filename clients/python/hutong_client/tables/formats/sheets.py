@@ -38,11 +38,13 @@ class Marks:
         merged: position of a column, from 0 → first and last row of each merged range of this column alone.
         hidden_rows: numbers of hidden rows.
         errors: whether the sheet contains error values that the reader returns as empty cells.
+        uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
     """
 
     merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     hidden_rows: list[int] = field(default_factory=list)
     errors: bool = False
+    uncomputed: bool = False
 
 
 class SheetSource(Protocol):
@@ -112,6 +114,14 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
                 tr(
                     "the sheet {name} has cells with error values such as #REF!, whose place cannot be "
                     "read in this format; correct them, or save the workbook as .xlsx",
+                    name=source.name,
+                )
+            )
+        if marks.uncomputed:
+            raise NotATable(
+                tr(
+                    "the sheet {name} has formulas whose values are not stored, so their cells would be read as empty; "
+                    "open the workbook in a spreadsheet program and save it",
                     name=source.name,
                 )
             )
@@ -248,8 +258,7 @@ def _list(rows: Sequence[int]) -> str:
 def _as_cell(value: Any) -> Cell:
     if isinstance(value, bool | int | float | dt.datetime | dt.time):
         return value
-    if isinstance(value, dt.date):
-        return dt.datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a workbook knows no zones
+    # A date has no time of day, which a window is counted from.
     return as_text(value)
 
 
