@@ -16,9 +16,10 @@ from hutong_texts import Text, english, text_of
 
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
-from services.runtime.addresses import is_same_server, port_after
+from services.runtime.addresses import port_after
+from services.runtime.configuration.combination import check_combination
 from services.runtime.configuration.config_file import read_config_file, suggestion
-from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
+from services.runtime.configuration.pepper_source import PepperSource, read_peppers
 from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
@@ -222,40 +223,8 @@ class Settings:
             ),
             **{name: one.value(_variable_name(name), given) for name, one in _variables_of(cls).items()},
         )
-        settings._check()
+        check_combination(settings)
         return settings
-
-    def _check(self) -> None:
-        """Check the settings that depend on one another."""
-        if (self.tls.certificate_file is None) != (self.tls.key_file is None):
-            raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together"))
-        if self.tls.client_ca_file is not None and not self.tls.serves_tls:
-            raise BadSetting(english("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE"))
-        check_sources(self.pepper_source, self.other_pepper_source)
-        if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
-            raise BadSetting(english("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
-        if self.insecure and self.tls.client_ca_file is not None:
-            raise BadSetting(english("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other"))
-        if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
-            raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
-        if self.deny_file is not None and self.tls.client_ca_file is None:
-            raise BadSetting(english("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
-        if self.upstream:
-            if is_same_server(self.upstream, self.results.address):
-                raise BadSetting(
-                    english("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
-                )
-            if self.jurisdiction == NATION:
-                raise BadSetting(english("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream"))
-            if self.pepper_source.kind == "embedded":
-                raise BadSetting(
-                    english(
-                        "HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND: all nodes of the nation "
-                        "share one pepper"
-                    )
-                )
-        elif self.upstream_policy:
-            raise BadSetting(english("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"))
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
