@@ -16,16 +16,15 @@ from hutong_texts import Text, english, text_of
 
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
-from services.runtime.addresses import port_after
-from services.runtime.configuration.combination import check_combination
+from services.runtime.addresses import is_same_server, port_after
 from services.runtime.configuration.config_file import read_config_file, suggestion
-from services.runtime.configuration.pepper_source import PepperSource, read_peppers
+from services.runtime.configuration.declared import declared, kinds_of, variable_name, variables_of
+from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
 from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
-    Variable,
     count,
     program_of,
     read_descriptor,
@@ -209,7 +208,7 @@ class Settings:
         _read_regions_file(given)
         services: dict[str, Any] = {
             service: ServiceSettings(
-                service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
+                service, **{name: one.value(variable_name(service, name), given) for name, one in variables.items()}
             )
             for service, variables in SERVICE_VARIABLES.items()
         }
@@ -217,14 +216,41 @@ class Settings:
             **services,
             tls=TlsSettings(
                 **{
-                    name: one.value(_variable_name("tls", name), given)
-                    for name, one in _variables_of(TlsSettings).items()
+                    name: one.value(variable_name("tls", name), given)
+                    for name, one in variables_of(TlsSettings).items()
                 }
             ),
-            **{name: one.value(_variable_name(name), given) for name, one in _variables_of(cls).items()},
+            **{name: one.value(variable_name(name), given) for name, one in variables_of(cls).items()},
         )
-        check_combination(settings)
+        settings._check()
         return settings
+
+    def _check(self) -> None:
+        """Check the settings that depend on one another."""
+        self.tls.check()
+        check_sources(self.pepper_source, self.other_pepper_source)
+        if self.insecure and self.tls.client_ca_file is not None:
+            raise BadSetting(english("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other"))
+        if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
+            raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
+        if self.deny_file is not None and self.tls.client_ca_file is None:
+            raise BadSetting(english("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
+        if self.upstream:
+            if is_same_server(self.upstream, self.results.address):
+                raise BadSetting(
+                    english("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
+                )
+            if self.jurisdiction == NATION:
+                raise BadSetting(english("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream"))
+            if self.pepper_source.kind == "embedded":
+                raise BadSetting(
+                    english(
+                        "HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND: all nodes of the nation "
+                        "share one pepper"
+                    )
+                )
+        elif self.upstream_policy:
+            raise BadSetting(english("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"))
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
@@ -279,42 +305,20 @@ def _read_regions_file(given: Mapping[str, str]) -> None:
     Raises:
         BadSetting: the file or one of its lines cannot be used.
     """
-    name = _variable_name("regions_file")
-    path: Path | None = _variables_of(Settings)["regions_file"].value(name, given)
+    name = variable_name("regions_file")
+    path: Path | None = variables_of(Settings)["regions_file"].value(name, given)
     try:
         set_added_regions(read_regions(path))
     except ValueError as error:
         raise BadSetting(english("{name} {fault}", name=name, fault=text_of(error))) from None
 
 
-def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
-    """Return the environment variables of a class of settings, by the names of its fields."""
-    return {one.name: one.metadata["variable"] for one in fields(settings) if "variable" in one.metadata}
-
-
-def _variable_name(*path: str) -> str:
-    return "_".join(("HUTONG", *path)).upper()
-
-
-def _declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
-    """Return the declarations of a class's variables by their names. `path` leads to its value from Settings."""
-    found = (
-        Declared(_variable_name(*path, name), ".".join((*path, name)), one, kinds[name])
-        for name, one in variables.items()
-    )
-    return {one.name: one for one in found}
-
-
-def _kinds(settings: type[Any]) -> dict[str, str]:
-    return {one.name: str(one.type) for one in fields(settings)}
-
-
 DECLARED: Mapping[str, Declared] = {
     name: one
     for group in (
-        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in SERVICE_VARIABLES.items()),
-        _declared(_variables_of(Settings), _kinds(Settings)),
-        _declared(_variables_of(TlsSettings), _kinds(TlsSettings), "tls"),
+        *(declared(variables, kinds_of(ServiceSettings), service) for service, variables in SERVICE_VARIABLES.items()),
+        declared(variables_of(Settings), kinds_of(Settings)),
+        declared(variables_of(TlsSettings), kinds_of(TlsSettings), "tls"),
     )
     for name, one in group.items()
 }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hutong_texts import english
 
-from services.runtime.configuration.variables import read_file, variable
+from services.runtime.configuration.variables import BadSetting, read_file, variable
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +45,16 @@ class TlsSettings:
     def calls_tls(self) -> bool:
         """Whether this node calls other services and nodes over TLS."""
         return self.serves_tls or self.server_ca_file is not None
+
+    def check(self) -> None:
+        """Check that no file lacks another that it needs.
+
+        Raises:
+            BadSetting: one does.
+        """
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together"))
+        if self.client_ca_file is not None and not self.serves_tls:
+            raise BadSetting(english("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE"))
+        if self.node_ca_file is not None and self.client_ca_file is None:
+            raise BadSetting(english("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
