@@ -88,6 +88,8 @@ def find_schema_fault(service: str, url: str) -> str:
     try:
         with engine.connect() as connection:
             revisions = read_revisions(service, connection)
+    except UnusableDatabase as error:
+        return str(error)
     except exc.OperationalError as error:
         if _is_unusable_file(error):
             return f"{_one_line(error.orig)}; check its path and permissions"
