@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+from hutong.access.v1 import access_pb2
 from hutong_texts import english
 
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
 from services.runtime.call import current_call
+from services.runtime.server.interceptors.authorization import read_rules
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+from services.runtime.server.load import LoadLimits
 
 
 class Admission:
@@ -20,8 +23,9 @@ class Admission:
     A call that only waits for another node's commits is not counted, because it costs next to nothing.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, limits: LoadLimits) -> None:
         self._max_calls = max_calls
+        self._limits = limits
         self._in_flight = 0
         self._waiting = 0
         self._streams = 0
@@ -33,8 +37,13 @@ class Admission:
             self._ended.clear()
             await self._ended.wait()
 
-    def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Refuse the call if too many are in flight."""
+        backlog = self._limits.backlog(heavy=read_rules(method).cost == access_pb2.COST_HEAVY)
+
+        def note_waiting(change: int) -> None:
+            self._waiting += change
+            backlog.note_waiting(change)
 
         async def handle(request: Any, context: Context) -> Any:
             if self._in_flight - self._waiting >= self._max_calls:
@@ -47,7 +56,7 @@ class Admission:
             self._in_flight += 1
             call = current_call.get()
             if call is not None:
-                call.note_waiting = self._note_waiting
+                call.note_waiting = note_waiting
             try:
                 return await proceed(request, context)
             finally:
@@ -55,9 +64,6 @@ class Admission:
                 self._ended.set()
 
         return handle
-
-    def _note_waiting(self, change: int) -> None:
-        self._waiting += change
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
         """Admit every stream."""
