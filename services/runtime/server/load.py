@@ -125,6 +125,10 @@ class LoadLimits:
         """Return the calls under way of a kind."""
         return self._heavy if heavy else self._light
 
+    def note_waiting(self, cost: int, change: int) -> None:
+        """Change the number of calls of a cost that only wait."""
+        self.backlog(heavy=cost == access_pb2.COST_HEAVY).note_waiting(change)
+
     def next_refusal(self) -> Refusal:
         """Return the status of the next refused call. Log now and then that calls are refused."""
         self._refused += 1

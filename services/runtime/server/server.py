@@ -155,7 +155,7 @@ async def start(
     """
     timing = timing or ServerTiming()
     limits = LoadLimits(service.name)
-    admission = Admission(settings.max_calls, limits)
+    admission = Admission(settings.max_calls, limits.note_waiting)
     clock = clock or SystemClock()
     identifier = Identifier(settings, clock)
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from hutong.access.v1 import access_pb2
 from hutong_texts import english
 
 from services.domain.errors import ResourceExhausted
@@ -14,7 +13,10 @@ from services.domain.instant import SECOND
 from services.runtime.call import current_call
 from services.runtime.server.interceptors.authorization import read_rules
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
-from services.runtime.server.load import LoadLimits
+
+
+def _note_nothing(_cost: int, _change: int) -> None:
+    pass
 
 
 class Admission:
@@ -23,9 +25,10 @@ class Admission:
     A call that only waits for another node's commits is not counted, because it costs next to nothing.
     """
 
-    def __init__(self, max_calls: int, limits: LoadLimits) -> None:
+    def __init__(self, max_calls: int, note_waiting: Callable[[int, int], None] = _note_nothing) -> None:
+        """`note_waiting` takes the cost of calls and a change of the number of such calls that only wait."""
         self._max_calls = max_calls
-        self._limits = limits
+        self._note_waiting = note_waiting
         self._in_flight = 0
         self._waiting = 0
         self._streams = 0
@@ -39,11 +42,11 @@ class Admission:
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Refuse the call if too many are in flight."""
-        backlog = self._limits.backlog(heavy=read_rules(method).cost == access_pb2.COST_HEAVY)
+        cost = read_rules(method).cost
 
         def note_waiting(change: int) -> None:
             self._waiting += change
-            backlog.note_waiting(change)
+            self._note_waiting(cost, change)
 
         async def handle(request: Any, context: Context) -> Any:
             if self._in_flight - self._waiting >= self._max_calls:

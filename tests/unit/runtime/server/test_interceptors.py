@@ -14,7 +14,6 @@ from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.method import Method, UnaryHandler
 from services.runtime.server.interceptors.request_id import RequestId
-from services.runtime.server.load import LoadLimits
 from tests.support.waiting import turns
 
 UNARY = Method("/lab.Lab/Get", request_streaming=False, response_streaming=False)
@@ -157,7 +156,7 @@ async def test_a_sane_request_id_is_kept(sent: str, kept: bool) -> None:
 
 async def test_a_call_that_only_waits_leaves_its_place_to_others() -> None:
     """However many parts of it wait. A call that works keeps its place."""
-    admission, release = Admission(1, LoadLimits("test")), asyncio.Event()
+    admission, release = Admission(1), asyncio.Event()
 
     async def wait_twice(_request: Any, _context: Any) -> None:
         with only_waiting(), only_waiting():
