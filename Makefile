@@ -29,6 +29,9 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
+# Tests start hundreds of processes. Each would compile its modules again if bytecode were not kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
 

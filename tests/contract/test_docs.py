@@ -42,6 +42,13 @@ def sources() -> str:
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "services").rglob("*.py")))
 
 
+@pytest.fixture(scope="module")
+def known_names(sources: str) -> set[str]:
+    """Return all words of the contract and the code."""
+    protos = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "protos").rglob("*.proto")))
+    return set(re.findall(r"\w+", protos + sources))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_relative_links_lead_somewhere(document: Path) -> None:
     """Every relative link leads to a file or folder of the repository."""
@@ -138,12 +145,10 @@ def test_metrics_exist(sources: str) -> None:
 
 
 @pytest.mark.parametrize("document", sorted((ROOT / "docs").rglob("*.md")), ids=named)
-def test_names_exist(document: Path, sources: str) -> None:
+def test_names_exist(document: Path, known_names: set[str]) -> None:
     """Every name of two or more words in backticks is in the contract or the code."""
-    protos = "\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "protos").rglob("*.proto")))
     names = {span for span in code_spans(document) if NAME.fullmatch(span)}
-    known = set(re.findall(r"\w+", protos + sources))
-    assert names - FOREIGN <= known
+    assert names - FOREIGN <= known_names
 
 
 def test_every_decision_on_the_design_is_listed() -> None:

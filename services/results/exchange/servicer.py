@@ -46,7 +46,7 @@ from services.results.exchange.model import Node
 from services.results.exchange.upstream.store import UpstreamStore
 from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
@@ -103,10 +103,8 @@ class ExchangeServicer(ExchangeServiceServicer):
 
     async def ListNodes(self, request: ListNodesRequest, context: Context) -> ListNodesResponse:
         position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
-        found = await self._store.page_nodes(position[0] if position else "", size + 1)
-        shown = found[:size]
-        token = self._tokens.issue(request, [shown[-1].region]) if len(found) > size else ""
+        found = await self._store.page_nodes(position[0] if position else "", rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, found, lambda node: [node.region])
         actors = may_see_actors()
         nodes = [node_to_proto(node, with_actors=actors) for node in shown]
         return ListNodesResponse(nodes=nodes, next_page_token=token)
@@ -129,13 +127,11 @@ class ExchangeServicer(ExchangeServiceServicer):
     async def ListAuditHeads(self, request: ListAuditHeadsRequest, context: Context) -> ListAuditHeadsResponse:
         stated = self._tokens.position(request, (str, int, int))
         after = HeadPosition() if stated is None else HeadPosition(*stated)
-        size = page_size(request.page_size)
-        found = await self._store.page_audit_heads(parse_node(request.node), after, size + 1)
-        shown = found[:size]
-        token = ""
-        if len(found) > size:
-            last = shown[-1].head
-            token = self._tokens.issue(request, [last.service, int(last.chain), last.number])
+        node = parse_node(request.node)
+        found = await self._store.page_audit_heads(node, after, rows_to_read(request.page_size))
+        shown, token = self._tokens.page(
+            request, found, lambda held: [held.head.service, int(held.head.chain), held.head.number]
+        )
         heads = [HeldAuditHead(audit_head=held.head, receive_time=to_timestamp(held.receive_time)) for held in shown]
         return ListAuditHeadsResponse(audit_heads=heads, next_page_token=token)
 

@@ -38,7 +38,7 @@ from services.results.retention.stores import PurgedStore, list_stores
 from services.results.retention.tables import deletion_counts
 from services.runtime.ids import uuid7
 from services.storage.advisory_locks import AdvisoryLock
-from services.storage.collation import in_byte_order
+from services.storage.columns import in_byte_order
 from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock

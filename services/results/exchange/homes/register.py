@@ -12,12 +12,12 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
 
 from services.domain.instant import Instant
-from services.domain.region import prefix
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.exchange import tables
 from services.results.exchange.homes.find import Home, find_home
 from services.results.labs.tables import labs
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.columns import in_region
 
 _nodes = tables.nodes
 _registrants = tables.lab_homes
@@ -76,7 +76,7 @@ def note_joined(connection: Connection, node: str) -> None:
     """
     lock_until_commit(connection, AdvisoryLock.HOMES)
     code, region = func.substr(labs.c.uscc, 3, 6), labs.c.region
-    here = or_(code.startswith(prefix(node)), region.startswith(prefix(node)))
+    here = or_(in_region(code, node), in_region(region, node))
     usccs = list(connection.execute(select(labs.c.uscc).where(here)).scalars())
     for start in range(0, len(usccs), 1_000):
         store_homes(connection, usccs[start : start + 1_000])
