@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -19,24 +17,22 @@ from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.purge import purge_node
 from services.command.version import version_text
+from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
+from services.command.workers import check_workers, serve_workers
 from services.domain.errors import HutongError
 from services.domain.instant import DAY, HOUR, Span
 from services.runtime.clock import SystemClock
+from services.runtime.configuration.service_settings import MAX_WORKERS
 from services.runtime.configuration.settings import VARIABLES, Settings
-from services.runtime.configuration.variables import BadSetting
+from services.runtime.configuration.variables import BadSetting, count
 from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
-from services.runtime.server.service import Service
-from services.runtime.tuning import switch_threads_early, use_batch_scheduling
+from services.runtime.server.workers.group import WorkersFailed
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
 from services.storage.private_files import check_private_files
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-"""The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
-operator has changed something."""
 MAX_SPAN: Span = 36_500 * DAY
 """A hundred years. No result is as old. An instant that lies much further back would be outside Python's calendar."""
 MAX_SPAN_TEXT = 20
@@ -73,14 +69,13 @@ def run(arguments: list[str]) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
-                # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
-                if "verification" in names:
-                    use_batch_scheduling()
-                switch_threads_early()
-                uvloop.run(serve([_opener(name) for name in names], settings))
+                _serve(settings, names, options.workers, options.config)
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except WorkersFailed as error:
+        print(f"hutongd: {error.text}", file=sys.stderr)
+        return error.code
     except HutongError as error:
         print(f"hutongd: {error.message}", file=sys.stderr)
         return EXIT_FAILED
@@ -99,6 +94,16 @@ def _config(action: str, config: Path | None, *, as_json: bool) -> None:
     else:
         check_settings(Settings.from_environment(os.environ, config))
         print("the settings can be used")
+
+
+def _serve(settings: Settings, names: list[str], asked: int | None, config: Path | None) -> None:
+    workers = asked or max(settings.service(name).workers for name in names)
+    check_workers(settings, names, workers)
+    if workers > 1:
+        serve_workers(settings, names[0], workers, config)
+        return
+    prepare_process(names)
+    uvloop.run(serve([opener(name) for name in names], settings))
 
 
 def _migrate(settings: Settings, names: list[str]) -> None:
@@ -141,12 +146,18 @@ def _span(text: str) -> Span:
     return span
 
 
-def _opener(name: str) -> Callable[[Settings], Awaitable[Service]]:
-    """Return the function that opens a service, from its main module."""
-    opener: Callable[[Settings], Awaitable[Service]] = getattr(
-        importlib.import_module(f"services.{name}.main"), f"open_{name}"
-    )
-    return opener
+_WORKERS_HELP = (
+    "processes that serve one service at its address (default HUTONG_{SERVICE}_WORKERS, or 1); SIGUSR2 renews them one "
+    "by one"
+)
+
+
+def _worker_count(text: str) -> int:
+    """Parse the number of workers."""
+    try:
+        return count(1, MAX_WORKERS)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -170,6 +181,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
         if name == "doctor":
             command.add_argument("--json", action="store_true", help="print one JSON object")
+        if name == "serve":
+            command.add_argument("--workers", type=_worker_count, metavar="N", help=_WORKERS_HELP)
     text = "check the settings, show them with their sources, or print an example file"
     command = commands.add_parser("config", help=text, description=text)
     command.add_argument("action", choices=["check", "show", "example"])

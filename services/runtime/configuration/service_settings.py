@@ -7,22 +7,26 @@ from pathlib import Path
 
 from services.runtime.configuration.variables import (
     Variable,
+    count,
     read_database_url,
     read_service_address,
     redact_url,
 )
 
 DATA_DIR = ".hutong"
+MAX_WORKERS = 64
+"""The most processes that serve one service. Each has connections to the database of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """One service's address and database."""
+    """One service's address and database, and the number of processes that serve it."""
 
     name: str
     address: str
     # May contain a password, also in its query part.
     database_url: str = field(repr=False)
+    workers: int = 1
 
     def redacted(self) -> dict[str, str]:
         """Return the address, and the database's kind, server and name only, for the log at start."""
@@ -39,6 +43,11 @@ def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variabl
             lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
             "SQLite in HUTONG_DATA_DIR",
             redact_url,
+        ),
+        "workers": Variable(
+            f"processes that serve {name.capitalize()} at its address, as hutongd serve {name} --workers",
+            count(1, MAX_WORKERS),
+            "1",
         ),
     }
 

@@ -64,7 +64,7 @@ class Settings:
         default_words="none",
     )
     data_dir: Path = variable("directory of the SQLite databases and the generated pepper", Path, DATA_DIR, shown=False)
-    jurisdiction: str = variable("the node's region, GB/T 2260: a province or 000000", read_region, NATION)
+    jurisdiction: str = variable("the node's region, GB/T 2260; 000000 for the nation", read_region, NATION)
     insecure: bool = variable(
         "1 serves loopback without certificates of callers: every process of this machine may do everything",
         read_switch,
@@ -87,7 +87,7 @@ class Settings:
         default_words="none",
     )
     upstream: str = variable(
-        "address of the national node's Results; connects a province to the nation", read_optional_address
+        "address of the Results of the node above, for a province the nation's", read_optional_address
     )
     upstream_policy: str = variable(
         "address of the national node's Policy",
@@ -220,9 +220,9 @@ class Settings:
             raise BadSetting("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.upstream:
             if is_same_server(self.upstream, self.results.address):
-                raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
+                raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the address of the node above")
             if self.jurisdiction == NATION:
-                raise BadSetting("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream")
+                raise BadSetting("HUTONG_UPSTREAM is not the nation's: give HUTONG_JURISDICTION, or no upstream")
             if self.pepper_source.kind == "embedded":
                 needed = "HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
                 raise BadSetting(f"HUTONG_UPSTREAM needs {needed}: all nodes of the nation share one pepper")

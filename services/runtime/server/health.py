@@ -20,19 +20,6 @@ from services.runtime.server.timing import ServerTiming
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class HealthReport:
-    """The outcome of the last deep check.
-
-    Attributes:
-        serving: whether it passed and the server is not draining.
-        age_seconds: how long ago it was made; how long ago the server was opened if there was none.
-    """
-
-    serving: bool
-    age_seconds: float
-
-
 class _Servicer(aio.HealthServicer):
     """The library's servicer, but an unknown service raises an error, so that one layer ends all failed calls."""
 
@@ -46,6 +33,19 @@ class _Servicer(aio.HealthServicer):
             raise NotFound("NOT_FOUND", english("this process does not serve the service"))
         status: health_pb2.HealthCheckResponse = await super().Check(request, context)
         return status
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The outcome of the last deep check.
+
+    Attributes:
+        serving: whether it passed and the server is not draining.
+        age_seconds: how long ago it was made; how long ago the server was opened if there was none.
+    """
+
+    serving: bool
+    age_seconds: float
 
 
 class Health:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 
 from services.runtime.addresses import is_loopback, split_address
 from services.runtime.configuration.variables import BadSetting
@@ -34,15 +34,20 @@ class OperatorsPort:
     `/healthz` answers 200 if all services of the process are healthy, else 503. Its body states each service.
     """
 
-    def __init__(self, address: str, services: int) -> None:
-        """Listen at an address. `services` is how many services the process will have.
+    def __init__(
+        self, address: str, services: int, registry: CollectorRegistry = REGISTRY, *, any_suffices: bool = False
+    ) -> None:
+        """Listen at an address. `services` is how many services the process will have, and `registry` has the metrics.
+
+        With `any_suffices`, which is for workers of one service, one healthy one makes the whole healthy.
 
         Raises:
             BadSetting: the address is taken, or other machines can reach it.
         """
         self._services = services
         self._reports: dict[str, Callable[[], HealthReport]] = {}
-        self._metrics = make_wsgi_app()
+        self._metrics = make_wsgi_app(registry)
+        self._suffices = any if any_suffices else all
         if not is_loopback(address):
             raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
         host, port = split_address(address)
@@ -61,6 +66,10 @@ class OperatorsPort:
         # A new dictionary, because other threads may be reading the former one.
         self._reports = {**self._reports, service: report}
 
+    def replace(self, reports: Mapping[str, Callable[[], HealthReport]]) -> None:
+        """Serve the health of these from now on, and of no others."""
+        self._reports = dict(reports)
+
     def close(self) -> None:
         """Stop listening."""
         self._server.shutdown()
@@ -72,7 +81,7 @@ class OperatorsPort:
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
         reports = {name: report() for name, report in self._reports.items()}
-        healthy = len(reports) >= self._services and all(is_healthy(report) for report in reports.values())
+        healthy = len(reports) >= self._services and self._suffices(is_healthy(report) for report in reports.values())
         status = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         body = json.dumps({name: _described(report) for name, report in reports.items()}).encode() + b"\n"
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]

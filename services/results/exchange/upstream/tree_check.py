@@ -31,5 +31,5 @@ async def check_tree(open_channel: OpenChannel, region: str, seconds: float) -> 
     except grpc.aio.AioRpcError as error:
         if error_info(error).reason == "NOT_AN_UPSTREAM":
             why = f"HUTONG_UPSTREAM does not serve {format_node(region)}: {error.details()}"
-            raise BadSetting(f"{why}; give the national node's address") from None
+            raise BadSetting(f"{why}; give the address of the deepest node that covers the region") from None
         _log.warning("the node above does not answer; the start goes on without it", why=error.code().name)
