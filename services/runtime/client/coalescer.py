@@ -15,6 +15,8 @@ A = TypeVar("A")
 _Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None]
 """A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
 
+_Finish: TypeAlias = Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]]
+
 LINGER_SHARED = 8
 """A new batch waits (n / 8)² times as long as the previous batch was under way. Here n is the number of questions in
 the previous batch, less one. Most of a batch's cost does not depend on its size, so under load fewer and larger batches
@@ -62,7 +64,7 @@ class Coalescer(Generic[Q, A]):
         longest_finish_share: float = LONGEST_FINISH_SHARE,
         on_late: Callable[[Q], A] | None = None,
         weigh: Callable[[Q], int] | None = None,
-        finish: Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]] | None = None,
+        finish: _Finish[A] | None = None,
     ) -> None:
         self._call = call
         self._finish = finish
@@ -130,7 +132,7 @@ class Coalescer(Generic[Q, A]):
             if self._finish is None:
                 self._release(size, begun)
             else:
-                answers = await self._finish_batch(self._finish(answers), size, begun)
+                answers = await self._finish_batch(self._finish, answers, begun)
             if len(answers) != size:
                 raise RuntimeError(f"{size} questions got {len(answers)} answers")
             for asked, answer in zip(batch, answers, strict=True):
@@ -142,11 +144,13 @@ class Coalescer(Generic[Q, A]):
                 raise
 
     async def _finish_batch(
-        self, finish: Awaitable[Sequence[A | BaseException]], size: int, begun: float
+        self, finish: _Finish[A], answers: Sequence[A | BaseException], begun: float
     ) -> Sequence[A | BaseException]:
+        """Return what `finish` makes of the answers of a batch. Let the next batch leave meanwhile or afterwards."""
+        size = len(answers)
         if size <= LINGER_SHARED:
             self._release(size, begun)
-            return await finish
+            return await finish(answers)
         loop = asyncio.get_running_loop()
         is_held = True
 
@@ -158,7 +162,7 @@ class Coalescer(Generic[Q, A]):
 
         timer = loop.call_later(self._longest_finish_share * (loop.time() - begun), release)
         try:
-            return await finish
+            return await finish(answers)
         finally:
             timer.cancel()
             release()
