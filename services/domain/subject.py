@@ -131,8 +131,8 @@ class Pepper:
 
 def _hashed(document: Document) -> bytes:
     """Return what is hashed to a document's subject key."""
-    of_class = document.document_class
-    return f"{of_class.type}:{of_class.issuing_country}:{document.number}".encode()
+    class_type, country = document.document_class
+    return f"{class_type}:{country}:{document.number}".encode()
 
 
 def is_comparable(name_hash: bytes) -> bool:

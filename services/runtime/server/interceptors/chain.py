@@ -20,6 +20,7 @@ from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.decoding import mark_unreadable, refuse_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
+from services.runtime.server.interceptors.health_access import HealthAccess
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
@@ -28,8 +29,8 @@ from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
 HEALTH = "/grpc.health."
-"""The beginning of the names of health's methods. Only the layers that report errors wrap them: every caller with a
-certificate of the client authorities may ask, and the handler of a watch is not a generator."""
+"""The beginning of the names of health's methods. They have few layers: every caller with a certificate of the client
+authorities may ask, and the handler of a watch is not a generator."""
 
 
 class Layer(Protocol):
@@ -87,18 +88,24 @@ class _Handler:
 class Routes(grpc.GenericRpcHandler):
     """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server."""
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[Layer], identity: Identity, health_access: HealthAccess) -> None:
         self._layers = layers
+        self._identity = identity
+        self._health_access = health_access
         self._handlers: dict[str, Any] = {}
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Wrap and keep the methods of a service."""
         for method, plain in handlers.items():
             name = f"/{service}/{method}"
-            self._handlers[name] = _wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
+            self._handlers[name] = self._wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code passes the same methods again here, for old servers."""
+
+    def handler_of(self, name: str) -> Any:
+        """Return the handler of a method by its full name."""
+        return self._handlers[name]
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the called method. The handler of an unknown method ends with NOT_SERVED."""
@@ -109,34 +116,30 @@ class Routes(grpc.GenericRpcHandler):
             return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
         return handler
 
+    def _wrap_health(self, name: str, plain: Any) -> _Handler:
+        method = Method(name, plain.request_streaming, plain.response_streaming, served=True)
+        proceed = getattr(plain, method.kind)
+
+        async def answer(request: Any, context: Context) -> Any:
+            refuse_unreadable(request)
+            return await proceed(request, context)
+
+        wrapped = ErrorStatus().around_unary(method, self._health_access.around(method, answer))
+        wrapped = RequestId().around_unary(method, self._identity.around_unary(method, wrapped))
+        return _handler(plain, method, wrapped)
+
     def _wrap(self, name: str, plain: Any, *, served: bool = True) -> _Handler:
         method = Method(name, plain.request_streaming, plain.response_streaming, served)
-        kind = method.kind
-        wrapped = getattr(plain, kind)
+        wrapped = getattr(plain, method.kind)
         for layer in reversed(self._layers):
             if plain.response_streaming:
                 wrapped = layer.around_stream(method, wrapped)
             else:
                 wrapped = layer.around_unary(method, wrapped)
-        return _Handler(
-            plain.request_streaming,
-            plain.response_streaming,
-            mark_unreadable(plain.request_deserializer),
-            plain.response_serializer,
-            **{kind: wrapped},
-        )
+        return _handler(plain, method, wrapped)
 
 
-def _wrap_health(name: str, plain: Any) -> _Handler:
-    """Wrap a method of health, so that its failures have a status of this system and no place in the log."""
-    method = Method(name, plain.request_streaming, plain.response_streaming, served=True)
-    proceed = getattr(plain, method.kind)
-
-    async def handle(request: Any, context: Context) -> Any:
-        refuse_unreadable(request)
-        return await proceed(request, context)
-
-    wrapped = RequestId().around_unary(method, ErrorStatus().around_unary(method, handle))
+def _handler(plain: Any, method: Method, wrapped: Any) -> _Handler:
     return _Handler(
         plain.request_streaming,
         plain.response_streaming,
