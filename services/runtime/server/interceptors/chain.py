@@ -98,7 +98,9 @@ class Routes(grpc.GenericRpcHandler):
         """Wrap and keep the methods of a service."""
         for method, plain in handlers.items():
             name = f"/{service}/{method}"
-            self._handlers[name] = self._wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
+            self._handlers[name] = (
+                self._wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
+            )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code passes the same methods again here, for old servers."""

@@ -44,7 +44,7 @@ class HealthAccess:
             if self._watches[certificate] >= MAX_WATCHES:
                 raise ResourceExhausted(
                     "OVERLOADED",
-                    english("{limit} watches of health are open with the certificate, and no more may be", limit=MAX_WATCHES),
+                    english("the certificate may have {limit} watches of health open", limit=MAX_WATCHES),
                     metadata={"limit": str(MAX_WATCHES), "what": "watches of health"},
                     retry_after=SECOND,
                 )

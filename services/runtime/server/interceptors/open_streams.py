@@ -133,7 +133,6 @@ class _Stream:
             self._waits = False
 
 
-
 def _not_accepted(fault: str) -> Unauthenticated:
     return Unauthenticated(
         "NOT_AUTHENTICATED",
