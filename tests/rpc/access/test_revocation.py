@@ -24,7 +24,7 @@ from services.runtime.call import current_call
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock, SystemClock
-from services.runtime.server.interceptors.health_access import MAX_WATCHES
+from services.runtime.server.health_access import MAX_WATCHES
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.timing import ServerTiming
 from tests.support.certificates import Authority, Certificate, spiffe

@@ -20,7 +20,6 @@ from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.deadline import Deadline
 from services.runtime.server.interceptors.decoding import mark_unreadable, refuse_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
-from services.runtime.server.interceptors.health_access import HealthAccess
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
@@ -42,6 +41,14 @@ class Layer(Protocol):
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Wrap a handler that yields responses."""
+        ...
+
+
+class HealthLayer(Protocol):
+    """A concern that wraps the handlers of health, all of which are coroutines."""
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Wrap a handler."""
         ...
 
 
@@ -86,12 +93,14 @@ class _Handler:
 
 
 class Routes(grpc.GenericRpcHandler):
-    """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server."""
+    """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server.
 
-    def __init__(self, layers: list[Layer], identity: Identity, health_access: HealthAccess) -> None:
+    Methods of health have layers of their own, outermost first.
+    """
+
+    def __init__(self, layers: list[Layer], health_layers: Sequence[HealthLayer]) -> None:
         self._layers = layers
-        self._identity = identity
-        self._health_access = health_access
+        self._health_layers = health_layers
         self._handlers: dict[str, Any] = {}
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
@@ -126,8 +135,9 @@ class Routes(grpc.GenericRpcHandler):
             refuse_unreadable(request)
             return await proceed(request, context)
 
-        wrapped = ErrorStatus().around_unary(method, self._health_access.around(method, answer))
-        wrapped = RequestId().around_unary(method, self._identity.around_unary(method, wrapped))
+        wrapped: Any = answer
+        for layer in reversed(self._health_layers):
+            wrapped = layer.around_unary(method, wrapped)
         return _handler(plain, method, wrapped)
 
     def _wrap(self, name: str, plain: Any, *, served: bool = True) -> _Handler:

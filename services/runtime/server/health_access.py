@@ -29,7 +29,7 @@ class HealthAccess:
         self._streams = streams
         self._watches: Counter[str] = Counter()
 
-    def around(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Wrap a method of health. The handler of a watch is a coroutine too."""
         if self._identifier.is_open:
             return proceed
