@@ -27,7 +27,7 @@ from services.runtime.client.channels import open_channel
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.server import check_exposure, find_bind_error
-from services.storage.connections import create_inspecting_engine, find_sqlite_file
+from services.storage.connections import create_inspecting_engine, find_sqlite_file, has_unlimited_reads
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_marks, read_marks
@@ -83,6 +83,12 @@ def _schema(settings: Settings, service: str) -> Finding:
             Level.FAULT,
             english("{message}; start the server, or correct the database URL", message=error.message),
         )
+    if not fault and has_unlimited_reads(url):
+        return Finding(
+            check,
+            Level.WARNING,
+            english("reads have no limit behind the pooler: ALTER ROLE … SET statement_timeout = '60s' for the role"),
+        )
     if not fault:
         return Finding(check, Level.OK, english("has this version's schema"))
     return Finding(check, Level.FAULT, fault)
@@ -106,7 +112,7 @@ def _pepper(settings: Settings) -> Finding:
         return Finding(
             english("pepper"), Level.WARNING, english("other users may read {file}: chmod 600 {file}", file=file)
         )
-    with contextlib.suppress(exc.SQLAlchemyError, HutongError):
+    with contextlib.suppress(exc.SQLAlchemyError, HutongError, UnusableDatabase):
         marks = _stored_marks(settings.results.database_url)
         if marks:
             try:

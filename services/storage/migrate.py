@@ -90,6 +90,8 @@ def find_schema_fault(service: str, url: str) -> Text:
     try:
         with engine.connect() as connection:
             revisions = read_revisions(service, connection)
+    except UnusableDatabase as error:
+        return error.text
     except exc.OperationalError as error:
         if _is_unusable_file(error):
             return english("{orig}; check its path and permissions", orig=_one_line(error.orig))

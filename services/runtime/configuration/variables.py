@@ -19,6 +19,11 @@ from sqlalchemy.exc import ArgumentError
 from services.domain.region import NATION, is_region, parent
 from services.runtime.addresses import socket_path, split_address
 
+POOLER_OPTION = "pooler"
+"""The option of a database's URL that says what kind of pooler is between this process and PostgreSQL."""
+TRANSACTION_POOLER = "transaction"
+"""A pooler that may give each transaction another session of the server, such as pgbouncer in transaction mode."""
+
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 
 
@@ -108,7 +113,7 @@ def read_optional_address(text: str) -> str:
 
 
 def read_database_url(text: str) -> str:
-    """Read a SQLAlchemy URL of SQLite or PostgreSQL."""
+    """Read a SQLAlchemy URL of SQLite or PostgreSQL. It may say what pooler is between (docs/operations.md §2)."""
     try:
         url = make_url(text)
         known = url.drivername in _DRIVERS
@@ -117,7 +122,11 @@ def read_database_url(text: str) -> str:
     if not known:
         raise ValueError(english("must be sqlite:///path or postgresql://user@host:port/name"))
     if url.get_backend_name() == "postgresql":
-        for option in url.query:
+        for option, value in url.query.items():
+            if option == POOLER_OPTION:
+                if value != TRANSACTION_POOLER:
+                    raise ValueError(f"has {POOLER_OPTION} other than {TRANSACTION_POOLER}")
+                continue
             try:
                 make_conninfo(**{option: "1"})
             except ProgrammingError:

@@ -8,7 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import structlog
@@ -24,6 +24,7 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Reloads
+from services.runtime.server.accepting import Limit, make_server
 from services.runtime.server.access.budgets import Accounts
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
@@ -31,7 +32,7 @@ from services.runtime.server.health import Health, HealthReport
 from services.runtime.server.health_access import HealthAccess
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
-from services.runtime.server.interceptors.authorization import Authorization
+from services.runtime.server.interceptors.authorization import Authorization, read_rules
 from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.chain import Layer, Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
@@ -39,6 +40,7 @@ from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.interceptors.request_id import RequestId
+from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
@@ -61,7 +63,8 @@ def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]
 
 _OPTIONS: list[tuple[str, int]] = [
     # The limit is the budget of a caller: 256 calls and 64 streams. Further calls wait at the client. A client that
-    # begins and cancels calls without end therefore costs no memory here.
+    # begins and cancels calls without end therefore costs no memory here. A lower limit would be reached by callers
+    # within their budget, and gRPC then resets some of their calls, because it counts a call until its end is sent.
     ("grpc.max_concurrent_streams", 320),
     # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
     ("grpc.server_handshake_timeout_ms", 5_000),
@@ -69,7 +72,7 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     # By default gRPC resets calls at random once 1,000 wait for Python. Gates that all come back after an outage would
-    # then get CANCELLED. Admission refuses the excess instead, with a reason.
+    # then get CANCELLED. LoadLimits refuses the excess instead, with a reason.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
     # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
@@ -163,7 +166,8 @@ async def start(
             HUTONG_INSECURE is not set.
     """
     timing = timing or ServerTiming()
-    admission = Admission(settings.max_calls)
+    limits = LoadLimits(service.name)
+    admission = Admission(settings.max_calls, limits.note_waiting)
     clock = clock or SystemClock()
     identifier = Identifier(settings, clock)
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
@@ -181,10 +185,12 @@ async def start(
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
     names = [registration.service for registration in service.registrations]
     add_reflection([*names, health.SERVICE_NAME], registrar)
-    server = grpc.aio.server(handlers=[routes], options=_options(timing, shares_port=shares_port))
-    # Calls of a registered method have a queue of their own inside gRPC. A health check therefore does not wait behind
-    # the other calls.
-    server.add_registered_method_handlers(health.SERVICE_NAME, {"Check": routes.handler_of(HEALTH_CHECK)})
+    limited: dict[str, tuple[Any, Limit]] = {
+        method.name: (handler, limits.of(method, read_rules(method).cost))
+        for method, handler in routes.handlers_of([registration.service for registration in service.registrations])
+    }
+    limited[HEALTH_CHECK] = routes.handler_of(HEALTH_CHECK), Unlimited()
+    server = make_server([routes], _options(timing, shares_port=shares_port), limited)
     check_exposure(address, settings)
     check_tls_files(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None

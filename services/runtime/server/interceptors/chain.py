@@ -114,6 +114,15 @@ class Routes(grpc.GenericRpcHandler):
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code passes the same methods again here, for old servers."""
 
+    def handlers_of(self, services: Sequence[str]) -> list[tuple[Method, Any]]:
+        """Return the methods of some services and their handlers."""
+        prefixes = tuple(f"/{service}/" for service in services)
+        return [
+            (Method(name, handler.request_streaming, handler.response_streaming), handler)
+            for name, handler in self._handlers.items()
+            if name.startswith(prefixes)
+        ]
+
     def handler_of(self, name: str) -> Any:
         """Return the handler of a method by its full name."""
         return self._handlers[name]
