@@ -58,7 +58,7 @@ def bench_overload(directory: Path, postgres: PostgresServer, persons: int, seco
         requests = [question.SerializeToString() for question in node.questions(1_000)]
         load = Load(node.verification, _METHOD, requests, CONNECTIONS, TIMEOUT_SECONDS, _is_recognized)
         call_for(seconds, [load.with_calls(IN_FLIGHT)] * PROCESSES)
-        process = psutil.Process(node.verification_pid)
+        process = psutil.Process(node.pids["verification"])
         before = process.memory_info().rss / 2**20
         seen = {factor: _Seen() for factor in FACTORS}
         for _ in range(ROUNDS):
