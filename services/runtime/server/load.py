@@ -128,8 +128,10 @@ class LoadLimits:
         """Return the calls under way of a kind."""
         return self._heavy if heavy else self._light
 
-    def note_waiting(self, cost: int, change: int) -> None:
-        """Change the number of calls of a cost that only wait."""
+    def note_waiting(self, method: Method, cost: int, change: int) -> None:
+        """Change the number of calls of a method that only wait."""
+        if method.name.startswith(ALWAYS_ADMITTED):
+            return
         self.backlog(heavy=cost == access_pb2.COST_HEAVY).note_waiting(change)
 
     def refuse_stream(self) -> Refusal | None:

@@ -126,9 +126,12 @@ def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:
 def test_a_heavy_call_that_only_waits_leaves_its_place(limits: LoadLimits) -> None:
     heavy = limit_of(limits, "/lab.Lab/List", access_pb2.COST_HEAVY)
     assert admitted(heavy, HEAVY_CALLS + 1) == HEAVY_CALLS
-    limits.note_waiting(access_pb2.COST_NORMAL, 1)
-    assert admitted(heavy, 1) == 0
-    limits.note_waiting(access_pb2.COST_HEAVY, 1)
+    for name, cost in (("/lab.Lab/Get", access_pb2.COST_NORMAL), ("/hutong.exchange.v1.X/Y", access_pb2.COST_HEAVY)):
+        limits.note_waiting(Method(name, request_streaming=False, response_streaming=False), cost, 1)
+        assert admitted(heavy, 1) == 0
+    limits.note_waiting(
+        Method("/lab.Lab/List", request_streaming=False, response_streaming=False), access_pb2.COST_HEAVY, 1
+    )
     assert admitted(heavy, 2) == 1
 
 
