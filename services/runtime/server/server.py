@@ -13,6 +13,8 @@ from typing import Any, cast
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
 
 from services.runtime.addresses import is_loopback, socket_path, split_address
 from services.runtime.background import Background
@@ -212,55 +214,64 @@ def check_exposure(address: str, settings: Settings) -> None:
     tls = settings.tls
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
-            f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
-            "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
+            english(
+                "{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, "
+                "HUTONG_TLS_KEY_FILE, and HUTONG_TLS_CLIENT_CA_FILE so that callers are known",
+                address=address,
+            )
         )
     if socket_path(address) and tls.client_ca_file is not None:
-        raise BadSetting(f"{address} serves plain text only: give host:port, or no HUTONG_TLS_CLIENT_CA_FILE")
+        raise BadSetting(
+            english(
+                "{address} serves plain text only: give host:port, or no HUTONG_TLS_CLIENT_CA_FILE", address=address
+            )
+        )
     if tls.client_ca_file is None and not settings.insecure:
         raise BadSetting(
-            "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
-            "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
-            "machine do everything"
+            english(
+                "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
+                "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of "
+                "this machine do everything"
+            )
         )
 
 
-def find_bind_error(address: str) -> str:
+def find_bind_error(address: str) -> Text:
     """Return why nothing can listen at an address now; empty if it can. gRPC itself does not say the cause."""
     if path := socket_path(address):
         return _find_socket_error(Path(path))
     host, port = split_address(address)
-    cause = ""
+    cause = Text("")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
-        return "the host is unknown"
+        return english("the host is unknown")
     for family, kind, protocol, _, place in found:
         try:
             with socket.socket(family, kind, protocol) as tried:
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tried.bind(place)
         except OSError as error:
-            cause = error.strerror or str(error)
+            cause = system_text(error)
         else:
-            return ""
+            return Text("")
     return cause
 
 
-def _find_socket_error(path: Path) -> str:
+def _find_socket_error(path: Path) -> Text:
     """Return why nothing can listen at a unix socket. A socket that a killed process has left is no cause."""
     if not path.parent.is_dir():
-        return "its folder does not exist"
+        return english("its folder does not exist")
     if not path.exists():
-        return ""
+        return Text("")
     if not path.is_socket():
-        return "there is a file"
+        return english("there is a file")
     with socket.socket(socket.AF_UNIX) as tried:
         try:
             tried.connect(str(path))
         except OSError:
-            return ""
-    return "another process listens there"
+            return Text("")
+    return english("another process listens there")
 
 
 def _bind(
@@ -277,8 +288,15 @@ def _bind(
                 return port
             return server.add_secure_port(address, credentials.for_grpc())
     except RuntimeError:
-        cause = "the port is taken or the address is not this machine's"
-    raise BadSetting(f"cannot listen at {address}: {cause}; free it, or change HUTONG_{service.upper()}_ADDRESS")
+        cause = english("the port is taken or the address is not this machine's")
+    raise BadSetting(
+        english(
+            "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
+            address=address,
+            cause=cause,
+            service=service.upper(),
+        )
+    )
 
 
 @contextlib.asynccontextmanager
