@@ -36,6 +36,9 @@ class GroupTiming:
         ready: how long a worker may take until it serves, in a restart of all workers one by one.
         metrics: how long a worker may take to send its metrics. After that its last ones are served.
         kill: how long a worker may go on after the drain before it is killed.
+        silent: a worker that has served and then sends nothing for so long is killed, because it hangs. It sends its
+            health each second.
+        look: the wait between two looks for such workers.
     """
 
     waits: Sequence[float] = (0.1, 0.5, 2.0, 5.0)
@@ -43,6 +46,8 @@ class GroupTiming:
     ready: float = 60.0
     metrics: float = 1.0
     kill: float = 5.0
+    silent: float = 60.0
+    look: float = 1.0
 
 
 class WorkersFailed(Exception):
@@ -148,7 +153,9 @@ class WorkerGroup:
         try:
             for _ in range(self._count):
                 await self._start()
-            await self._stopping.wait()
+            while not self._stopping.is_set():
+                self._kill_silent()
+                await self._wait_for_stop(self._timing.look)
         finally:
             await self._end_all()
         if self._failed is not None:
@@ -185,18 +192,22 @@ class WorkerGroup:
         ours, theirs = socket.socketpair()
         with theirs:
             launch = self._launch(number, theirs)
-            process = await asyncio.create_subprocess_exec(
-                *launch.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                env=dict(launch.environment),
-                pass_fds=[theirs.fileno(), *launch.files],
-            )
-            for file in launch.files:
-                os.close(file)
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *launch.command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env=dict(launch.environment),
+                    pass_fds=[theirs.fileno(), *launch.files],
+                )
+            except OSError as error:
+                ours.close()
+                raise WorkersFailed(_EXIT_FAILED, f"a worker cannot be started: {error.strerror}") from None
+            finally:
+                for file in launch.files:
+                    os.close(file)
         begun = time.monotonic()
         worker = _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
         self._workers[number] = worker
-        self._tell_others(worker, Kind.STARTED)
         self._spawn_task(self._attend(worker))
         self._publish()
         if self._stopping.is_set():
@@ -233,11 +244,24 @@ class WorkerGroup:
             return
         wait = self._timing.waits[self._early_ends]
         self._early_ends += 1
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), wait)
-        if not self._stopping.is_set():
-            RESTARTS.labels("ended").inc()
+        await self._wait_for_stop(wait)
+        if self._stopping.is_set():
+            return
+        RESTARTS.labels("ended").inc()
+        try:
             await self._start()
+        except WorkersFailed as error:
+            self._fail(error.code, error.text)
+
+    async def _wait_for_stop(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _kill_silent(self) -> None:
+        for worker in self._workers.values():
+            if worker.ready.is_set() and time.monotonic() - worker.heard > self._timing.silent:
+                _log.error("worker hangs", worker=worker.number)
+                worker.send_signal(signal.SIGKILL)
 
     def _take_in(self, worker: _Worker, kind: Kind, body: bytes) -> None:
         if kind is Kind.COUNTS:
@@ -250,7 +274,9 @@ class WorkerGroup:
         elif kind is Kind.SERVING:
             _log.info("worker serves", worker=worker.number, pid=worker.process.pid)
             worker.ready.set()
+            worker.heard = time.monotonic()
             self._has_served = True
+            self._tell_others(worker, Kind.STARTED)
         elif kind is Kind.FAILED:
             code, _, text = body.decode().partition(" ")
             worker.failure = (int(code), text)
@@ -273,8 +299,12 @@ class WorkerGroup:
 
     async def _replace(self, old: _Worker) -> bool:
         """Replace a worker by a new one. Return False if the new one does not serve; the old one then stays."""
+        try:
+            new = await self._start(is_needed=False)
+        except WorkersFailed as error:
+            _log.error("a new worker cannot be started; the former ones stay", text=error.text)
+            return False
         old.is_needed = False
-        new = await self._start(is_needed=False)
         ends = [asyncio.ensure_future(one.wait()) for one in (new.ready, new.ended, self._stopping)]
         await asyncio.wait(ends, timeout=self._timing.ready, return_when=asyncio.FIRST_COMPLETED)
         for one in ends:

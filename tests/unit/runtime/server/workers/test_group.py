@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 
 import psutil
 import pytest
 
+from services.runtime.server.health import HealthReport
 from services.runtime.server.workers.group import GroupTiming, Launch, WorkerGroup, WorkersFailed
 from services.runtime.server.workers.link import Kind, Link, frame
 from tests.support.waiting import until
@@ -23,24 +25,27 @@ GOOD = f"{SERVES}\n{SLEEPS}"
 ENDS = "import sys; sys.exit(3)"
 REFUSES = f"link.sendall({frame(Kind.FAILED, b'2 no such key')!r})\nimport sys; sys.exit(2)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{GOOD}"
-QUICK = GroupTiming(waits=(0.0, 0.0, 0.0), kill=0.0)
+QUICK = GroupTiming(waits=(0.0, 0.0, 0.0), kill=0.0, silent=3_600.0, look=0.01)
 
 
 class Running:
     """A group of scripts. `scripts` has the text of each further worker; its last entry stands for all after it."""
 
-    def __init__(self, count: int, *scripts: str) -> None:
+    def __init__(self, count: int, *scripts: str, timing: GroupTiming = QUICK) -> None:
         self.scripts = list(scripts)
-        self.names: list[str] = []
+        self.reports: dict[str, Callable[[], HealthReport]] = {}
         self.launched = 0
-        self.group = WorkerGroup(count, self._launch, 0.0, QUICK)
-        self.group.on_change = lambda reports: self.names.__setitem__(slice(None), reports)
+        self.group = WorkerGroup(count, self._launch, 0.0, timing)
+        self.group.on_change = self._use_reports
 
     def _launch(self, _number: int, link: socket.socket) -> Launch:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         self.launched += 1
         opened = f"import socket; link = socket.socket(fileno={link.fileno()})"
         return Launch([sys.executable, "-S", "-c", f"{opened}\n{script}"], os.environ)
+
+    def _use_reports(self, reports: Mapping[str, Callable[[], HealthReport]]) -> None:
+        self.reports = dict(reports)
 
     def pids(self) -> list[int]:
         """Return the workers that run."""
@@ -52,9 +57,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(count: int, *scripts: str) -> AsyncIterator[Running]:
+async def running(count: int, *scripts: str, timing: GroupTiming = QUICK) -> AsyncIterator[Running]:
     """Run a group until the block ends. No worker is left."""
-    one = Running(count, *scripts)
+    one = Running(count, *scripts, timing=timing)
     task = asyncio.create_task(one.group.run())
     try:
         yield one
@@ -72,7 +77,7 @@ async def test_a_killed_worker_is_started_again() -> None:
         os.kill(killed, signal.SIGKILL)
         await until(lambda: len(one.pids()) == 2 and killed not in one.pids())
         assert other in one.pids()
-        assert one.names == ["worker 1", "worker 2"]
+        await until(lambda: list(one.reports) == ["worker 1", "worker 2"])
 
 
 async def test_workers_that_end_at_once_end_the_group() -> None:
@@ -137,3 +142,25 @@ async def test_counts_reach_the_other_workers() -> None:
     says = f"import time\nwhile True: link.sendall({frame(Kind.COUNTS, b'counted')!r}); time.sleep(0.05)"
     async with running(2, f"{SERVES}\n{says}", waits) as one:
         await one.serve()
+
+
+async def test_a_worker_that_hangs_is_killed() -> None:
+    """One that goes on to send its health is not."""
+    healthy = f"{SERVES}\nimport time\nwhile True: link.sendall({frame(Kind.HEALTH, b'1')!r}); time.sleep(0.01)"
+    async with running(2, GOOD, healthy, timing=replace(QUICK, silent=2.0)) as one:
+        await one.serve()
+        hung, well = one.pids()
+        await until(lambda: hung not in one.pids() and len(one.pids()) == 2)
+        assert well in one.pids()
+        assert one.reports["worker 2"]().serving
+
+
+async def test_a_new_worker_gets_the_counts_of_the_others() -> None:
+    """They are asked for once it serves, because it keeps none before."""
+    asked = f"heard = b''\nwhile {frame(Kind.STARTED)!r} not in heard: heard += link.recv(100)"
+    first = f"{SERVES}\n{asked}\nlink.sendall({frame(Kind.COUNTS, b'counted')!r})\n{SLEEPS}"
+    counted = "heard = b''\nwhile b'counted' not in heard: heard += link.recv(100)"
+    second = f"import time\ntime.sleep(0.2)\n{SERVES}\n{counted}\nlink.sendall({frame(Kind.HEALTH, b'1')!r})\n{SLEEPS}"
+    async with running(2, first, second) as one:
+        await one.serve()
+        await until(lambda: one.reports["worker 2"]().serving)
