@@ -124,6 +124,7 @@ class WorkerGroup:
         launch: Callable[[int, socket.socket], Launch],
         drain_seconds: float,
         timing: GroupTiming | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_change: Callable[[Mapping[str, Callable[[], HealthReport]]], None] = lambda _: None
         self._metrics = GroupMetrics()
@@ -131,6 +132,7 @@ class WorkerGroup:
         self._launch = launch
         self._drain_seconds = drain_seconds
         self._timing = timing or GroupTiming()
+        self._now = now
         self._workers: dict[int, _Worker] = {}
         self._has_served = False
         self._early_ends = 0
@@ -205,7 +207,7 @@ class WorkerGroup:
             finally:
                 for file in launch.files:
                     os.close(file)
-        begun = time.monotonic()
+        begun = self._now()
         worker = _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
         self._workers[number] = worker
         self._spawn_task(self._attend(worker))
@@ -236,7 +238,7 @@ class WorkerGroup:
         if ended.failure is not None and not self._has_served:
             self._fail(code, cause)
             return
-        if time.monotonic() - ended.begun >= self._timing.early:
+        if self._now() - ended.begun >= self._timing.early:
             self._early_ends = 0
         if self._early_ends == len(self._timing.waits):
             ends = f"{self._early_ends + 1} workers ended within {self._timing.early:g} seconds of their start"
@@ -259,7 +261,7 @@ class WorkerGroup:
 
     def _kill_silent(self) -> None:
         for worker in self._workers.values():
-            if worker.ready.is_set() and time.monotonic() - worker.heard > self._timing.silent:
+            if worker.ready.is_set() and self._now() - worker.heard > self._timing.silent:
                 _log.error("worker hangs", worker=worker.number)
                 worker.send_signal(signal.SIGKILL)
 
@@ -267,14 +269,14 @@ class WorkerGroup:
         if kind is Kind.COUNTS:
             self._tell_others(worker, kind, body)
         elif kind is Kind.HEALTH:
-            worker.is_serving, worker.heard = body == b"1", time.monotonic()
+            worker.is_serving, worker.heard = body == b"1", self._now()
         elif kind is Kind.METRICS:
             self._metrics.note(worker.number, body)
             worker.measured.set()
         elif kind is Kind.SERVING:
             _log.info("worker serves", worker=worker.number, pid=worker.process.pid)
             worker.ready.set()
-            worker.heard = time.monotonic()
+            worker.heard = self._now()
             self._has_served = True
             self._tell_others(worker, Kind.STARTED)
         elif kind is Kind.FAILED:
