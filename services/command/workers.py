@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from hutong_texts import english
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
@@ -45,16 +46,26 @@ def check_workers(settings: Settings, services: list[str], workers: int) -> None
         return
     if len(services) > 1:
         raise BadSetting(
-            "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask for no workers"
+            english(
+                "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask for no "
+                "workers"
+            )
         )
     (service,) = services
     address = settings.service(service).address
     if service == "results" and find_sqlite_file(settings.results.database_url) is not None:
-        raise BadSetting("Results on SQLite is served by one process: no workers, or a HUTONG_RESULTS_DATABASE_URL")
+        raise BadSetting(
+            english("Results on SQLite is served by one process: no workers, or a HUTONG_RESULTS_DATABASE_URL")
+        )
     if socket_path(address):
-        raise BadSetting(f"workers cannot share a unix socket: HUTONG_{service.upper()}_ADDRESS must be host:port")
+        raise BadSetting(
+            english(
+                "workers cannot share a unix socket: HUTONG_{service}_ADDRESS must be host:port",
+                service=service.upper(),
+            )
+        )
     if not hasattr(socket, "SO_REUSEPORT"):
-        raise BadSetting("workers need a system with SO_REUSEPORT")
+        raise BadSetting(english("workers need a system with SO_REUSEPORT"))
 
 
 def serve_workers(settings: Settings, service: str, workers: int, config: Path | None) -> None:
@@ -137,7 +148,14 @@ def _reserved(service: str, address: str) -> Iterator[str]:
         BadSetting: another program has it.
     """
     if cause := find_bind_error(address):
-        raise BadSetting(f"cannot listen at {address}: {cause}; free it, or change HUTONG_{service.upper()}_ADDRESS")
+        raise BadSetting(
+            english(
+                "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
+                address=address,
+                cause=cause,
+                service=service.upper(),
+            )
+        )
     host, port = split_address(address)
     with contextlib.ExitStack() as bound:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

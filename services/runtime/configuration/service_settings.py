@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hutong_texts import Text, english
+
 from services.runtime.configuration.variables import (
     Variable,
     count,
@@ -33,19 +35,19 @@ class ServiceSettings:
         return {"address": self.address, "database_url": redact_url(self.database_url)}
 
 
-def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
+def _service_variables(name: str, port: int, address: Text) -> dict[str, Variable]:
     """Return the variables of one service by the fields of ServiceSettings."""
     return {
-        "address": Variable(f"where {name.capitalize()} listens{found_by}", read_service_address, f"127.0.0.1:{port}"),
+        "address": Variable(address, read_service_address, f"127.0.0.1:{port}"),
         "database_url": Variable(
-            "SQLAlchemy URL",
+            english("SQLAlchemy URL"),
             read_database_url,
             lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
-            "SQLite in HUTONG_DATA_DIR",
+            english("SQLite in HUTONG_DATA_DIR"),
             redact_url,
         ),
         "workers": Variable(
-            f"processes that serve {name.capitalize()} at its address, as hutongd serve {name} --workers",
+            english("processes that serve it at its address, as with hutongd serve --workers"),
             count(1, MAX_WORKERS),
             "1",
         ),
@@ -53,8 +55,10 @@ def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variabl
 
 
 SERVICE_VARIABLES = {
-    "results": _service_variables("results", 50051, ", and where the other services call it"),
-    "policy": _service_variables("policy", 50052, ", and where Verification calls it"),
-    "verification": _service_variables("verification", 50053, ""),
+    "results": _service_variables(
+        "results", 50051, english("where Results listens, and where the other services call it")
+    ),
+    "policy": _service_variables("policy", 50052, english("where Policy listens, and where Verification calls it")),
+    "verification": _service_variables("verification", 50053, english("where Verification listens")),
 }
 """The variables of each service by the fields of ServiceSettings."""

@@ -15,6 +15,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+from hutong_texts import english
+from hutong_texts.system import system_text
 from prometheus_client import REGISTRY, CollectorRegistry, make_wsgi_app
 
 from services.runtime.addresses import is_loopback, split_address
@@ -49,12 +51,18 @@ class OperatorsPort:
         self._metrics = make_wsgi_app(registry)
         self._suffices = any if any_suffices else all
         if not is_loopback(address):
-            raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
+            raise BadSetting(english("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text"))
         host, port = split_address(address)
         try:
             self._server = make_server(host, port, self._answer, _server_for(host, port), _SilentHandler)
         except OSError as error:
-            raise BadSetting(f"HUTONG_METRICS_ADDRESS: cannot listen at {address}: {error.strerror}") from None
+            raise BadSetting(
+                english(
+                    "HUTONG_METRICS_ADDRESS: cannot listen at {address}: {cause}",
+                    address=address,
+                    cause=system_text(error),
+                )
+            ) from None
         self.port = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(_POLL_SECONDS,), name="operators-port", daemon=True

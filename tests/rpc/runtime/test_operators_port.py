@@ -28,7 +28,7 @@ from tests.support.servers import serving, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
 
 LAB = GetLabRequest(name="labs/1")
-CALLS = 100
+CALLS = 300
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_a_health_check_overtakes_calls_that_wait_inside_grpc(tmp_path: Pa
     async def work(request: GetLabRequest) -> GetLabResponse:
         nonlocal begun
         begun += 1
-        hashlib.pbkdf2_hmac("sha256", b"load", b"load", 4_000)
+        hashlib.pbkdf2_hmac("sha256", b"load", b"load", 1_500)
         return await answer(request)
 
     def load(address: str) -> int:
@@ -141,4 +141,5 @@ async def test_a_health_check_overtakes_calls_that_wait_inside_grpc(tmp_path: Pa
 
     async with serving(pretend(work), settings_for(tmp_path)) as address:
         seen = await asyncio.to_thread(load, address)
+    # Up to 128 calls of a connection are at the server, and a check takes a few iterations of the event loop.
     assert seen < CALLS, "the check waited behind the other calls"

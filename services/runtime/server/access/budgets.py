@@ -19,9 +19,9 @@ from services.domain.errors import ResourceExhausted, Violation
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.runtime.caller import Caller
 from services.runtime.clock import Clock
+from services.runtime.server.access.asked import ASKED
 from services.runtime.server.access.seen import SeenPersons
 
-ASKED = Counter("hutong_persons_asked_total", "Persons that callers asked about, each question counted", ["role"])
 MISSED = Counter("hutong_persons_missed_total", "Persons asked about of whom nothing is recorded", ["role"])
 _UNDER_WAY = {
     "calls": english("calls under way"),
@@ -108,7 +108,6 @@ class Account:
     """
 
     __slots__ = (
-        "_asked",
         "_changed",
         "_clock",
         "_missed",
@@ -128,7 +127,7 @@ class Account:
         self.budget = budget
         self.caller = caller
         self._clock = clock
-        self._asked, self._missed = ASKED.labels(caller.role), MISSED.labels(caller.role)
+        self._missed = MISSED.labels(caller.role)
         self._persons = SeenPersons()
         self._misses = 0
         self._window_end: Instant = 0
@@ -150,19 +149,32 @@ class Account:
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
         """
-        for kind in kinds:
-            limit: int | None = getattr(self.budget, kind)
-            if limit is not None and self._open[kind] + self._count_elsewhere(kind) >= limit:
-                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
-        for kind in kinds:
-            self._open[kind] += 1
-        self._note_change()
+        self.begin(kinds)
         try:
             yield
         finally:
-            for kind in kinds:
-                self._open[kind] -= 1
-            self._note_change()
+            self.end(kinds)
+
+    def begin(self, kinds: Sequence[str]) -> None:
+        """Count a call of these kinds as under way until `end`. It costs a fifth of `open`, which each Verify notices.
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
+        """
+        under_way, budget = self._open, self.budget
+        for kind in kinds:
+            limit: int | None = getattr(budget, kind)
+            if limit is not None and under_way[kind] + self._count_elsewhere(kind) >= limit:
+                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
+        for kind in kinds:
+            under_way[kind] += 1
+        self._note_change()
+
+    def end(self, kinds: Sequence[str]) -> None:
+        """Count a call that `begin` counted as ended."""
+        for kind in kinds:
+            self._open[kind] -= 1
+        self._note_change()
 
     def pay(self, units: int) -> None:
         """Count work.
@@ -198,7 +210,7 @@ class Account:
         now = self._clock.now()
         if not 0 < self._window_end - now <= HOUR:
             self._begin_window(now + HOUR)
-        self._asked.inc()
+        ASKED.by_role[self.caller.role] += 1
         if person in self._persons:
             return
         budget, wait = self.budget, self._window_end - now
