@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
 import psutil
@@ -35,8 +34,8 @@ class Running:
         self.scripts = list(scripts)
         self.reports: dict[str, Callable[[], HealthReport]] = {}
         self.launched = 0
-        self.later = 0.0
-        self.group = WorkerGroup(count, self._launch, 0.0, QUICK, lambda: time.monotonic() + self.later)
+        self.now = 0.0
+        self.group = WorkerGroup(count, self._launch, 0.0, QUICK, lambda: self.now)
         self.group.on_change = self._use_reports
 
     def _launch(self, _number: int, link: socket.socket) -> Launch:
@@ -156,7 +155,7 @@ async def test_a_worker_that_hangs_is_killed() -> None:
     async with running(1, GOOD) as one:
         await until(lambda: one.group.ready == 1)
         hung = one.pids()
-        one.later = 1.1 * QUICK.silent
+        one.now = 1.1 * QUICK.silent
         await until(lambda: one.launched == 2 and one.group.ready == 1)
         assert one.pids() != hung
 
