@@ -26,7 +26,8 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import check_exposure, find_bind_error
-from services.runtime.server.workers.group import RESTARTS, Launch, WorkerGroup
+from services.runtime.server.workers.group import RESTARTS, WorkerGroup
+from services.runtime.server.workers.model import Launch
 from services.storage.connections import find_sqlite_file
 
 _MODULE = "services.command.worker"

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,60 +18,12 @@ from prometheus_client import Counter, Metric
 from services.runtime.server.health import HealthReport
 from services.runtime.server.workers.link import Kind, Link
 from services.runtime.server.workers.metrics import GroupMetrics
+from services.runtime.server.workers.model import GroupTiming, Launch, WorkersFailed
 
 RESTARTS = Counter("hutong_worker_restarts_total", "Workers that were started again", ["cause"])
 _EXIT_FAILED = 1
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupTiming:
-    """Times of a group, in seconds.
-
-    Attributes:
-        waits: the wait before a worker that ended early is started again, by how many before it ended early. After
-            that many the group ends, because the next one would end too.
-        early: a worker that ends sooner after its start than this ended early.
-        ready: how long a worker may take until it serves, in a restart of all workers one by one.
-        metrics: how long a worker may take to send its metrics. After that its last ones are served.
-        kill: how long a worker may go on after the drain before it is killed.
-        silent: a worker that has served and then sends nothing for so long is killed, because it hangs. It sends its
-            health each second.
-        look: the wait between two looks for such workers.
-    """
-
-    waits: Sequence[float] = (0.1, 0.5, 2.0, 5.0)
-    early: float = 30.0
-    ready: float = 60.0
-    metrics: float = 1.0
-    kill: float = 5.0
-    silent: float = 60.0
-    look: float = 1.0
-
-
-class WorkersFailed(Exception):
-    """The workers cannot serve. `code` is the exit code of the parent."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a worker is started.
-
-    Attributes:
-        command: the program and its arguments.
-        environment: its environment.
-        files: open files of this process that the worker gets. They are closed here after the start.
-    """
-
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    files: Sequence[int] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -155,8 +107,9 @@ class WorkerGroup:
         try:
             for _ in range(self._count):
                 await self._start()
+            looked = self._now()
             while not self._stopping.is_set():
-                self._kill_silent()
+                looked = self._kill_silent(looked)
                 await self._wait_for_stop(self._timing.look)
         finally:
             await self._end_all()
@@ -259,11 +212,17 @@ class WorkerGroup:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
-    def _kill_silent(self) -> None:
+    def _kill_silent(self, looked: float) -> float:
+        """Kill workers that hang. `looked` is when this was called last. Return the present time."""
+        now = self._now()
         for worker in self._workers.values():
-            if worker.ready.is_set() and self._now() - worker.heard > self._timing.silent:
+            if now - looked > self._timing.silent / 2:
+                # This process itself stood still, and has not read yet what the workers have sent.
+                worker.heard = now
+            elif worker.ready.is_set() and now - worker.heard > self._timing.silent:
                 _log.error("worker hangs", worker=worker.number)
                 worker.send_signal(signal.SIGKILL)
+        return now
 
     def _take_in(self, worker: _Worker, kind: Kind, body: bytes) -> None:
         if kind is Kind.COUNTS:

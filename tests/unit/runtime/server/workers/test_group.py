@@ -14,8 +14,9 @@ import psutil
 import pytest
 
 from services.runtime.server.health import HealthReport
-from services.runtime.server.workers.group import GroupTiming, Launch, WorkerGroup, WorkersFailed
+from services.runtime.server.workers.group import WorkerGroup
 from services.runtime.server.workers.link import Kind, Link, frame
+from services.runtime.server.workers.model import GroupTiming, Launch, WorkersFailed
 from tests.support.waiting import until
 
 SERVES = f"link.sendall({frame(Kind.SERVING)!r})"
@@ -35,7 +36,8 @@ class Running:
         self.reports: dict[str, Callable[[], HealthReport]] = {}
         self.launched = 0
         self.now = 0.0
-        self.group = WorkerGroup(count, self._launch, 0.0, QUICK, lambda: self.now)
+        self.looks = 0
+        self.group = WorkerGroup(count, self._launch, 0.0, QUICK, self._look)
         self.group.on_change = self._use_reports
 
     def _launch(self, _number: int, link: socket.socket) -> Launch:
@@ -43,6 +45,10 @@ class Running:
         self.launched += 1
         opened = f"import socket; link = socket.socket(fileno={link.fileno()})"
         return Launch([sys.executable, "-S", "-c", f"{opened}\n{script}"], os.environ)
+
+    def _look(self) -> float:
+        self.looks += 1
+        return self.now
 
     def _use_reports(self, reports: Mapping[str, Callable[[], HealthReport]]) -> None:
         self.reports = dict(reports)
@@ -155,9 +161,24 @@ async def test_a_worker_that_hangs_is_killed() -> None:
     async with running(1, GOOD) as one:
         await until(lambda: one.group.ready == 1)
         hung = one.pids()
-        one.now = 1.1 * QUICK.silent
-        await until(lambda: one.launched == 2 and one.group.ready == 1)
+
+        def is_replaced() -> bool:
+            one.now += QUICK.silent / 20
+            return one.launched == 2
+
+        await until(is_replaced)
+        await until(lambda: one.group.ready == 1)
         assert one.pids() != hung
+
+
+async def test_no_worker_is_killed_because_the_parent_stood_still() -> None:
+    async with running(1, GOOD) as one:
+        await until(lambda: one.group.ready == 1)
+        for _ in range(3):
+            one.now += 2 * QUICK.silent
+            looked = one.looks
+            await until(lambda: one.looks > looked + 1)  # noqa: B023 - awaited at once
+        assert one.launched == 1
 
 
 async def test_a_new_worker_gets_the_counts_of_the_others() -> None:
