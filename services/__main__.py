@@ -29,7 +29,7 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
-from services.runtime.server.workers.group import WorkersFailed
+from services.runtime.server.workers.model import WorkersFailed
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
 from services.storage.private_files import check_private_files

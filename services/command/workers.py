@@ -26,10 +26,13 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import check_exposure, find_bind_error
-from services.runtime.server.workers.group import RESTARTS, Launch, WorkerGroup
+from services.runtime.server.workers.group import RESTARTS, WorkerGroup
+from services.runtime.server.workers.model import Launch
 from services.storage.connections import find_sqlite_file
 
 _MODULE = "services.command.worker"
+_ROOT = Path(__file__).parents[2]
+"""The folder of the package `services`."""
 _MEASURE_SECONDS = 5.0
 """The longest wait for the metrics of all workers. The group waits less itself."""
 
@@ -82,6 +85,8 @@ def serve_workers(settings: Settings, service: str, workers: int, config: Path |
 async def _run(settings: Settings, service: str, workers: int, address: str, config: Path | None) -> None:
     environment = {
         **os.environ,
+        # Workers run this process's code, whatever lies in the working directory.
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         f"HUTONG_{service.upper()}_ADDRESS": address,
         # Workers compare hashes of persons with each other, so they need the same key of Python's hash. A worker that
         # is started later needs it too.
@@ -91,7 +96,7 @@ async def _run(settings: Settings, service: str, workers: int, address: str, con
     peppers = {one.name: _read(one, settings.data_dir) for one in sources if one.kind == "descriptor"}
 
     def launch(number: int, link: socket.socket) -> Launch:
-        command = [sys.executable, "-m", _MODULE, service, f"--link={link.fileno()}", f"--number={number}"]
+        command = [sys.executable, "-P", "-m", _MODULE, service, f"--link={link.fileno()}", f"--number={number}"]
         command.append(f"--workers={workers}")
         if config is not None:
             command.append(f"--config={config}")
