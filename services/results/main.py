@@ -19,6 +19,7 @@ from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminSer
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
+from hutong_texts import english
 
 from services.approval.approvals import Approvals
 from services.approval.grants import EmergencyGrants
@@ -102,7 +103,9 @@ async def open_results(
     serving = contextlib.ExitStack()
     try:
         if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
-            raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
+            raise UnusableDatabase(
+                english("another process serves this SQLite database; stop it first, or use PostgreSQL")
+            )
         return await _open_results(
             settings, clock or SystemClock(), timing or ResultsTiming(), limits or ResultsLimits(), serving
         )
