@@ -48,8 +48,8 @@ def record_relayed(
 ) -> None:
     """Record what a node states of the nodes below it: their states, and how far their databases' lives are here.
 
-    Statements are ignored about nodes that are not below the sender, or that replicate to this node themselves. `own` is
-    the region of this node.
+    Statements are ignored about nodes that are not below the sender, or that replicate to this node themselves. `own`
+    is the region of this node.
     """
     _hand_over(connection, sender, [region for region, _ in _below(sender, checkpoint.nodes_below)], now, own)
     direct = set(connection.execute(select(_nodes.c.node)).scalars())
