@@ -186,13 +186,9 @@ class Account:
         if rate is None:
             return
         now, price = self._clock.now(), units * SECOND // rate
-        owed = self._paid_until - now
-        if owed <= 0:
-            self._paid_until = now + price
-            return
         # A clock that was set back does not stop the caller for longer than a burst.
-        owed = min(owed, BURST)
-        if owed + price > BURST:
+        owed = min(max(self._paid_until - now, 0), BURST)
+        if owed and owed + price > BURST:
             self._paid_until = now + owed
             raise self._exceeded(english("units of work a second"), rate, owed + price - BURST)
         self._paid_until = now + owed + price
