@@ -35,20 +35,16 @@ def database_url() -> str:
 
 
 def migrate_under_lock(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SET statement_timeout = 0"))
-        # The wait for another migrator has no limit; the waits for tables below have one.
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": migration_lock(service)})
-        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
-        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
-        connection.commit()
+    # One transaction begins before Alembic reads the database's revision and covers all migrations. A second migrator
+    # waits here, and a migration that fails half way leaves nothing behind.
+    with connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
+            # The wait for another migrator has no limit; the waits for tables below have one.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migration_lock(service)})
+            connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
+            connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
         migrate(connection)
-    else:
-        # One transaction begins before Alembic reads the database's revision and covers all migrations. A second
-        # migrator waits here, and a migration that fails half way leaves nothing behind. On PostgreSQL the lock above
-        # and Alembic's own transaction do the same.
-        with connection.begin():
-            migrate(connection)
 
 
 def migrate(connection: Connection) -> None:
@@ -74,5 +70,4 @@ try:
     with engine.connect().execution_options(hutong_write=True) as open_connection:
         migrate_under_lock(open_connection)
 finally:
-    # Also after a failure, because the connection holds the lock and would keep it in the pool.
     engine.dispose()

@@ -2,6 +2,10 @@
 
 SQLite runs in WAL mode with full sync and one writer. Its write transactions begin IMMEDIATE, so that none fails half
 way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
+
+Behind a pooler that gives each transaction another session of the server, nothing is set for a session: no options at
+connect and no prepared statements. Transactions that write set what they need themselves. Reads have what the server
+gives the role.
 """
 
 from __future__ import annotations
@@ -11,10 +15,13 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any
 from urllib.parse import quote
 
+from hutong_texts import english
+from hutong_texts.system import system_text
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
 from services.storage.errors import UnusableDatabase
 from services.storage.life import begin_life
 
@@ -42,7 +49,11 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableDatabase(
-            f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"
+            english(
+                "the directory of a SQLite database cannot be made: {directory}: {cause}",
+                directory=directory,
+                cause=system_text(error),
+            )
         ) from None
 
 
@@ -51,7 +62,7 @@ def create_service_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
+            raise UnusableDatabase(english("a SQLite database needs a file: sqlite:///path"))
         make_directory(Path(parsed.database).absolute().parent)
         engine = create_engine(
             parsed,
@@ -81,44 +92,90 @@ def create_inspecting_engine(url: str) -> Engine:
     return create_engine(URL.create("sqlite", database=file, query={"mode": "ro", "uri": "true"}), hide_parameters=True)
 
 
+def is_pooled(url: URL) -> bool:
+    """Return whether the URL says that a pooler gives each transaction another session of PostgreSQL."""
+    return url.query.get(POOLER_OPTION) == TRANSACTION_POOLER
+
+
 def create_reading_engine(url: str) -> Engine:
     """Create an engine for a service's short reads on PostgreSQL, each of which uses an index.
 
     It runs in autocommit, which saves BEGIN and ROLLBACK. Sequential scans are off, because PostgreSQL keeps plans. A
     plan that was made while next month's partition was known to be empty would later scan that whole partition for each
-    person, until the partition is analyzed again.
+    person, until the partition is analyzed again. Behind a pooler no plans are kept.
     """
     return _create_postgresql_engine(
         make_url(url), READ_THREADS + BULK_READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT"
     )
 
 
+def has_unlimited_reads(url: str) -> bool:
+    """Return whether a read behind the pooler may run for ever, because the role has no limit for its statements."""
+    if not is_pooled(make_url(url)):
+        return False
+    engine = create_reading_engine(url)
+    try:
+        with engine.connect() as connection:
+            return bool(connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "0")
+    finally:
+        engine.dispose()
+
+
 def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **options: Any) -> Engine:
-    return create_engine(
-        url,
+    engine = create_engine(
+        url.difference_update_query([POOLER_OPTION]),
         pool_size=connections,
         max_overflow=2,
         # Errors are logged with their text, which must not contain row values.
         hide_parameters=True,
-        connect_args=_settings(settings),
+        connect_args=_settings(url, settings),
         **options,
+    )
+    if not is_pooled(url):
+        event.listen(engine, "connect", _refuse_pooler)
+    elif "isolation_level" not in options:
+        event.listen(engine, "begin", _begin_pooled)
+    return engine
+
+
+def driver_args(url: str) -> dict[str, Any]:
+    """Return the arguments for the driver to connect to PostgreSQL as an engine does."""
+    parsed = make_url(url)
+    bare = parsed.difference_update_query([POOLER_OPTION])
+    _, named = bare.get_dialect()().create_connect_args(bare)
+    return {**named, **_settings(parsed)}
+
+
+def _settings(url: URL, more: str = "") -> dict[str, Any]:
+    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server."""
+    settings = {"connect_timeout": CONNECT_SECONDS, "application_name": "hutong"}
+    if is_pooled(url):
+        return {**settings, "prepare_threshold": None}
+    # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
+    return {**settings, "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}"}
+
+
+def _begin_pooled(connection: Connection) -> None:
+    connection.exec_driver_sql(
+        f"SELECT set_config('statement_timeout', '{STATEMENT_MS}', true), set_config('jit', 'off', true)"
     )
 
 
-def driver_args(engine: Engine) -> dict[str, Any]:
-    """Return the arguments with which a PostgreSQL engine calls its driver."""
-    _, named = engine.dialect.create_connect_args(engine.url)
-    return {**named, **_settings()}
+def _refuse_pooler(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Refuse a pooler that the URL does not name. It would lose prepared statements and settings between transactions.
 
-
-def _settings(more: str = "") -> dict[str, Any]:
-    """Return the driver's settings of every connection to PostgreSQL, with `more` options of the server."""
-    return {
-        "connect_timeout": CONNECT_SECONDS,
-        "application_name": "hutong",
-        # JIT compilation takes longer than any of the services' statements, and a wrong estimate can start it.
-        "options": f"-c statement_timeout={STATEMENT_MS} -c timezone=UTC -c jit=off {more}",
-    }
+    A pooler announces a process of its own invention, because it has no process of the server for the connection.
+    """
+    driver: Any = connection
+    (process,) = driver.execute("SELECT pg_backend_pid()").fetchone()
+    driver.rollback()
+    if process != driver.info.backend_pid:
+        raise UnusableDatabase(
+            english(
+                "a pooler is between this process and PostgreSQL: add {option} to the URL of the database",
+                option=f"{POOLER_OPTION}={TRANSACTION_POOLER}",
+            )
+        )
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

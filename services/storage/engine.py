@@ -65,7 +65,7 @@ class Database:
         self._bulk_readers = ThreadPoolExecutor(BULK_READ_THREADS, thread_name_prefix="db-read-bulk")
         self._bulk_reads = 0
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="db-write")
-        self._lone_statements = None if self.is_sqlite else LoneStatements(driver_args(self.engine))
+        self._lone_statements = None if self.is_sqlite else LoneStatements(driver_args(url))
         self.written = asyncio.Event()
 
     async def read(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -185,22 +185,29 @@ class Database:
         return False
 
     @contextlib.contextmanager
-    def session(self) -> Iterator[Connection]:
-        """Open a PostgreSQL session outside any transaction, for locks that end with it.
+    def hold(self) -> Iterator[Connection]:
+        """Open a PostgreSQL transaction for locks that end with it. It lasts as long as the block and writes nothing.
+
+        A pooler may give each transaction another session, so locks of a session would be lost. The transaction keeps
+        no snapshot while it waits, so vacuum goes on.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
         """
-        try:
-            connection = self.reading_engine.connect()
-        except _UNREACHABLE as error:
-            raise _unavailable(error) from error
-        try:
-            yield connection
-        finally:
-            # The session must end, because its locks end with it. The connection therefore does not return to the pool.
-            connection.invalidate()
-            connection.close()
+        with contextlib.ExitStack() as opened:
+            try:
+                connection = opened.enter_context(self.reading_engine.connect())
+                # Undoes the autocommit of reads for this connection alone, until it returns to the pool.
+                connection.execution_options(isolation_level="READ COMMITTED")
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            except _UNREACHABLE as error:
+                raise _unavailable(error) from error
+            try:
+                yield connection
+            finally:
+                # The end of the transaction releases the locks. A broken connection has lost them already.
+                with contextlib.suppress(*_UNREACHABLE):
+                    connection.rollback()
 
     def _read_once(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         with self.reading_engine.connect() as connection:

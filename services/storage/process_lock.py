@@ -1,6 +1,6 @@
 """Process locks: at most one process does a task with a database. The lock ends with its process, even with a crash.
 
-A process lock is a session's advisory lock on PostgreSQL, and a lock on a file beside the database on SQLite.
+A process lock is a transaction's advisory lock on PostgreSQL, and a lock on a file beside the database on SQLite.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from hutong_texts import english
+from hutong_texts.system import system_text
 from sqlalchemy import URL, make_url
-from sqlalchemy.exc import DBAPIError
 
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.connections import make_directory
@@ -35,16 +36,8 @@ def try_process_lock(database: Database, task: str, key: AdvisoryLock) -> Iterat
         with try_sqlite_process_lock(database.engine.url, task) as is_held:
             yield is_held
     else:
-        with database.session() as session:
-            is_held = bool(session.exec_driver_sql("SELECT pg_try_advisory_lock(%s)", (int(key),)).scalar_one())
-            try:
-                yield is_held
-            finally:
-                # The lock is released explicitly, because the server notices the end of the session only a moment
-                # later. A broken session has lost the lock already.
-                if is_held:
-                    with contextlib.suppress(DBAPIError):
-                        session.exec_driver_sql("SELECT pg_advisory_unlock(%s)", (int(key),))
+        with database.hold() as transaction:
+            yield bool(transaction.exec_driver_sql("SELECT pg_try_advisory_xact_lock(%s)", (int(key),)).scalar_one())
 
 
 @contextlib.asynccontextmanager
@@ -84,4 +77,6 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("ab")
     except OSError as error:
-        raise UnusableDatabase(f"no file can be written beside a SQLite database: {error.strerror}") from None
+        raise UnusableDatabase(
+            english("no file can be written beside a SQLite database: {cause}", cause=system_text(error))
+        ) from None

@@ -27,13 +27,14 @@ class Budgets:
     """Counts calls and persons by their callers. Without an access file it wraps nothing for local callers.
 
     Attributes:
+        accounts: the counts by caller.
         reloaded: the access file, which is read again when it changes; empty without one.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock = clock
         self._rules = NO_RULES
-        self._accounts = Accounts(clock, NO_RULES.budget_of)
+        self.accounts = Accounts(clock, NO_RULES.budget_of)
         self._is_idle = settings.tls.client_ca_file is None and settings.access_file is None
         self.reloaded: list[ReloadedFiles[AccessRules]] = []
         file = settings.access_file
@@ -109,7 +110,7 @@ class Budgets:
             self._require_admitted(caller)
             if call is not None:
                 call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
-        return self._accounts.of(caller)
+        return self.accounts.of(caller)
 
     def _require_admitted(self, caller: Caller) -> None:
         if self._rules.grants and not self._rules.admits(caller, self._clock.now()):
@@ -153,7 +154,7 @@ class Budgets:
 
     def _use_rules(self, rules: AccessRules) -> None:
         self._rules = rules
-        self._accounts.use_budgets(rules.budget_of)
+        self.accounts.use_budgets(rules.budget_of)
 
 
 class _Plan:
@@ -177,7 +178,9 @@ class _Plan:
         self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
     def read_person(self, request: Any) -> int | None:
-        """Return a hash of the person; None if the request names none. The key of the hash differs in each process.
+        """Return a hash of the person; None if the request names none.
+
+        Workers of one group have the same key of the hash (PYTHONHASHSEED). Other processes have keys of their own.
 
         Each name makes another hash. A caller that tries out names for one number therefore asks about a new person
         each time. Every holder's token counts as a person of its own, because only the service can read it.

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from services.domain.document import Document
 from services.domain.region import is_region
 from services.runtime.addresses import is_loopback, is_same_server, socket_path, split_address
 from services.runtime.configuration.settings import VARIABLES, Settings
 from services.runtime.configuration.variables import BadSetting
+from services.storage.connections import driver_args, is_pooled
 
 POSTGRESQL = "postgresql://hutong:t0psecret@db.example/results?sslpassword=als0secret"
 
@@ -93,7 +95,7 @@ def test_a_province_finds_the_nations_policy_beside_its_results(tmp_path: Path) 
         settings(**joined, upstream_policy="policy.example")
     with pytest.raises(BadSetting, match="HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"):
         settings(jurisdiction="410000", upstream_policy="policy.example:443")
-    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM is a province's"):
+    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM needs HUTONG_JURISDICTION"):
         settings(**joined | {"jurisdiction": ""})
     with pytest.raises(BadSetting, match="HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE"):
         settings(**joined | {"pepper_file": ""})
@@ -129,6 +131,20 @@ def test_a_bad_database_url_is_not_repeated() -> None:
     with pytest.raises(BadSetting) as caught:
         settings(results_database_url="postgres:hutong:t0psecret@db.example")
     assert "t0psecret" not in str(caught.value)
+
+
+def test_a_database_url_may_name_a_pooler() -> None:
+    """Only one kind of pooler exists, and PostgreSQL's own options are checked as before."""
+    pooled = f"{POSTGRESQL}&pooler=transaction"
+    assert is_pooled(make_url(settings(results_database_url=pooled).results.database_url))
+    assert not is_pooled(make_url(POSTGRESQL))
+    assert driver_args(pooled)["prepare_threshold"] is None
+    assert "options" not in driver_args(pooled)
+    assert "pooler" not in driver_args(pooled)
+    with pytest.raises(BadSetting, match="has pooler other than transaction"):
+        settings(results_database_url=f"{POSTGRESQL}&pooler=session")
+    with pytest.raises(BadSetting, match="does not know: poller"):
+        settings(results_database_url=f"{POSTGRESQL}&poller=transaction")
 
 
 def test_the_pepper_is_made_at_first_start_and_kept(tmp_path: Path) -> None:
