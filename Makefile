@@ -33,7 +33,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -211,6 +211,9 @@ soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions a
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 
+soak-memory: $(READY) ## Run for 45 minutes: the health checks of an idle hour, then half load; fail if a process has grown by 2 MiB since its tenth minute
+	@$(BIN)/python -m tests.bench.growth
+
 soak-fuzz: $(READY) ## Run for at most 45 minutes: send a million random messages to every RPC of a node, and abuse its HTTP/2
 	@HUTONG_FUZZ_FRAMES=$${HUTONG_FUZZ_FRAMES:-1000000} HUTONG_FUZZ_SECONDS=$${HUTONG_FUZZ_SECONDS:-2500} $(BIN)/python -m pytest -s tests/e2e/test_hostile_callers.py $(ARGS)
 
@@ -219,6 +222,10 @@ golden: $(READY) ## Decide the golden inputs anew after a change of the rules, a
 
 bench: $(READY) ## Measure against the raw limits; print a table and write build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-compare: $(READY) ## Run the same benches at two commits in turns, such as A=main B=HEAD ARGS="verify --rounds 3", and compare each row
+	@test -n "$(A)" -a -n "$(B)" || { echo "Say which commits: make bench-compare A=main B=HEAD"; exit 1; }
+	@$(BIN)/python -m tests.bench.compare $(A) $(B) $(ARGS)
 
 grpcurl: $(READY) $(TOOLS)/grpcurl ## Run the grpcurl script of every RPC against real servers
 	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e/test_grpcurl.py $(ARGS)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import io
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import uvloop
@@ -22,6 +20,8 @@ from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser
 from services.command.purge import purge_node
+from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
+from services.command.workers import check_workers, serve_workers
 from services.domain.errors import HutongError
 from services.runtime.clock import SystemClock
 from services.runtime.configuration.settings import Settings
@@ -29,18 +29,13 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
-from services.runtime.server.service import Service
-from services.runtime.tuning import switch_threads_early, use_batch_scheduling
+from services.runtime.server.workers.group import WorkersFailed
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
 from services.storage.private_files import check_private_files
 
-EXIT_FAILED = 1
 EXIT_INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it for SIGINT."""
-EXIT_USAGE = 2
-"""The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
-operator has changed something."""
 
 
 def main() -> None:
@@ -92,14 +87,13 @@ def _run(options: argparse.Namespace) -> int:
             if options.command == "migrate":
                 _migrate(settings, names)
             else:
-                # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
-                if "verification" in names:
-                    use_batch_scheduling()
-                switch_threads_early()
-                uvloop.run(serve([_opener(name) for name in names], settings))
+                _serve(settings, names, options.workers, options.config)
     except (BadSetting, UnusableDatabase) as error:
         print(f"hutongd: {tr(error.text)}", file=sys.stderr)
         return EXIT_USAGE
+    except WorkersFailed as error:
+        print(f"hutongd: {tr(error.text)}", file=sys.stderr)
+        return error.code
     except HutongError as error:
         print(f"hutongd: {tr(error.message)}", file=sys.stderr)
         return EXIT_FAILED
@@ -118,6 +112,16 @@ def _config(action: str, config: Path | None, *, as_json: bool) -> None:
     else:
         check_settings(Settings.from_environment(os.environ, config))
         print(tr("the settings can be used"))
+
+
+def _serve(settings: Settings, names: list[str], asked: int | None, config: Path | None) -> None:
+    workers = asked or max(settings.service(name).workers for name in names)
+    check_workers(settings, names, workers)
+    if workers > 1:
+        serve_workers(settings, names[0], workers, config)
+        return
+    prepare_process(names)
+    uvloop.run(serve([opener(name) for name in names], settings))
 
 
 def _migrate(settings: Settings, names: list[str]) -> None:
@@ -140,14 +144,6 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     number = sys.stdin.readline().strip() if options.number == "-" else options.number
     who_read(settings, names, (DOCUMENT_TYPES[options.type], number, options.country), now, sys.stdout)
     return 0
-
-
-def _opener(name: str) -> Callable[[Settings], Awaitable[Service]]:
-    """Return the function that opens a service, from its main module."""
-    opener: Callable[[Settings], Awaitable[Service]] = getattr(
-        importlib.import_module(f"services.{name}.main"), f"open_{name}"
-    )
-    return opener
 
 
 if __name__ == "__main__":

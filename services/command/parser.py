@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hutong_texts import english, tr
+from hutong_texts import english, text_of, tr
 from hutong_texts.language import LANGUAGES, match_language
 from hutong_texts.layout import wrap
 
@@ -14,7 +14,9 @@ from services.audit.model import LoggedHead
 from services.command.audit import DOCUMENT_TYPES, read_logged_head
 from services.command.version import version_text
 from services.domain.instant import DAY, HOUR, Span
+from services.runtime.configuration.service_settings import MAX_WORKERS
 from services.runtime.configuration.settings import VARIABLES
+from services.runtime.configuration.variables import count
 from services.storage.migrate import SERVICES
 
 MAX_SPAN: Span = 36_500 * DAY
@@ -82,6 +84,12 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
         if name == "doctor":
             command.add_argument("--json", action="store_true", help=tr("print one JSON object"))
+        if name == "serve":
+            help_ = tr(
+                "processes that serve one service at its address (default HUTONG_(SERVICE)_WORKERS, or 1); "
+                "SIGUSR2 renews them one by one"
+            )
+            command.add_argument("--workers", type=_worker_count, metavar="N", help=help_)
     text = tr("check the settings, show them with their sources, or print an example file")
     command = commands.add_parser("config", help=text, description=text)
     command.add_argument("action", choices=["check", "show", "example"])
@@ -155,6 +163,14 @@ def head_option(text: str) -> tuple[str, LoggedHead]:
         raise argparse.ArgumentTypeError(
             tr("expected SERVICE:CHAIN:NUMBER:HEAD, with the head in hexadecimal")
         ) from None
+
+
+def _worker_count(text: str) -> int:
+    """Parse the number of workers."""
+    try:
+        return count(1, MAX_WORKERS)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(tr(text_of(error))) from None
 
 
 def _span(text: str) -> Span:

@@ -23,8 +23,8 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"\]\(([^()\s]+)\)")
 MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
-FOREIGN = {"shared_buffers"}
-"""Names of PostgreSQL's settings."""
+FOREIGN = {"shared_buffers", "process_resident_memory_bytes"}
+"""Names of PostgreSQL's settings and of metrics that the client of Prometheus exports by itself."""
 COMMANDS = {"hutong": run_hutong, "hutongd": run_hutongd}
 TREES = ("services", "protos", "tests", "clients", "migrations", "docs", "deploy")
 PLACEHOLDERS = re.compile(r"[<>{}*…]")

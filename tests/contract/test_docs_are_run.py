@@ -43,8 +43,10 @@ RECIPES = {
 }
 """What runs the code of a target that CI does not make: a file of tests, or targets of CI."""
 BY_HAND = {
+    "bench-compare": "its figures are those of a quiet machine",
     "bench": "its figures are those of a quiet machine",
     "lock": "it asks for the newest versions",
+    "soak-memory": "it takes 45 minutes on a quiet machine",
     "sbom": "its tools are installed for it alone",
 }
 """Targets that only a person makes, and why."""

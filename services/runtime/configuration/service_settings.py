@@ -9,22 +9,26 @@ from hutong_texts import Text, english
 
 from services.runtime.configuration.variables import (
     Variable,
+    count,
     read_database_url,
     read_service_address,
     redact_url,
 )
 
 DATA_DIR = ".hutong"
+MAX_WORKERS = 64
+"""The most processes that serve one service. Each has connections to the database of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """One service's address and database."""
+    """One service's address and database, and the number of processes that serve it."""
 
     name: str
     address: str
     # May contain a password, also in its query part.
     database_url: str = field(repr=False)
+    workers: int = 1
 
     def redacted(self) -> dict[str, str]:
         """Return the address, and the database's kind, server and name only, for the log at start."""
@@ -41,6 +45,15 @@ def _service_variables(name: str, port: int, address: Text) -> dict[str, Variabl
             lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
             english("SQLite in HUTONG_DATA_DIR"),
             redact_url,
+        ),
+        "workers": Variable(
+            english(
+                "processes that serve {service} at its address, as hutongd serve {name} --workers",
+                service=name.capitalize(),
+                name=name,
+            ),
+            count(1, MAX_WORKERS),
+            "1",
         ),
     }
 

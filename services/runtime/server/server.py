@@ -24,9 +24,10 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Reloads
+from services.runtime.server.access.budgets import Accounts
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
-from services.runtime.server.health import Health
+from services.runtime.server.health import Health, HealthReport
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
@@ -40,13 +41,16 @@ from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 
 MAX_METADATA_BYTES = 16 * 1024
+HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 
 _log = structlog.get_logger(__name__)
 
 
-def _options(timing: ServerTiming) -> list[tuple[str, int]]:
+def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         *_OPTIONS,
+        # Without this a second server could bind the same port and would silently take half of the first one's calls.
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", round(timing.connection_grace * 1000)),
     ]
@@ -58,8 +62,6 @@ _OPTIONS: list[tuple[str, int]] = [
     ("grpc.max_concurrent_streams", 320),
     # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
     ("grpc.server_handshake_timeout_ms", 5_000),
-    # By default a second server could bind the same port and would silently take half of the first one's calls.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
@@ -81,6 +83,7 @@ class RunningServer:
 
     Attributes:
         port: the port it listens on, also if port 0 was asked for.
+        accounts: the counts of its callers.
     """
 
     def __init__(
@@ -93,9 +96,11 @@ class RunningServer:
         timing: ServerTiming,
         streams: OpenStreams,
         reloads: Reloads,
+        accounts: Accounts,
     ) -> None:
         self.service = service
         self.port = port
+        self.accounts = accounts
         self._server = server
         self._admission = admission
         self._health = health_
@@ -107,6 +112,10 @@ class RunningServer:
         self._health_checks.start()
         self._background = Background(service.background)
         self._background.start()
+
+    def health(self) -> HealthReport:
+        """Return the outcome of the last health check. Any thread may call it."""
+        return self._health.report()
 
     async def reload(self) -> None:
         """Read keys, authorities and the deny-list again now, and end streams whose callers are no longer accepted."""
@@ -138,10 +147,13 @@ async def start(
     timing: ServerTiming | None = None,
     clock: Clock | None = None,
     arrange: Callable[..., list[Layer]] = ordered_layers,
+    *,
+    shares_port: bool = False,
 ) -> RunningServer:
     """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
 
-    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out.
+    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out. With
+    `shares_port` other processes may listen at the same port; the kernel distributes the connections.
 
     Raises:
         BadSetting: the port is taken; or there is no mutual TLS, and other machines can reach the address or
@@ -165,11 +177,14 @@ async def start(
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
     names = [registration.service for registration in service.registrations]
     add_reflection([*names, health.SERVICE_NAME], registrar)
-    server = grpc.aio.server(handlers=[routes], options=_options(timing))
+    server = grpc.aio.server(handlers=[routes], options=_options(timing, shares_port=shares_port))
+    # Calls of a registered method have a queue of their own inside gRPC. A health check therefore does not wait behind
+    # the other calls.
+    server.add_registered_method_handlers(health.SERVICE_NAME, {"Check": routes.handler_of(HEALTH_CHECK)})
     check_exposure(address, settings)
     check_tls_files(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
-    port = _bind(server, service.name, address, credentials)
+    port = _bind(server, service.name, address, credentials, shares_port=shares_port)
     await health_.reset()
     await server.start()
     try:
@@ -181,7 +196,7 @@ async def start(
     _log.info("serving", service=service.name, port=port, **settings.redacted())
     files = [*identifier.reloaded, *budgets.reloaded, *([credentials.files] if credentials is not None else [])]
     reloads = Reloads(files, streams.recheck, timing.reload)
-    return RunningServer(service, server, port, health_, admission, timing, streams, reloads)
+    return RunningServer(service, server, port, health_, admission, timing, streams, reloads, budgets.accounts)
 
 
 def check_exposure(address: str, settings: Settings) -> None:
@@ -253,8 +268,10 @@ def _find_socket_error(path: Path) -> Text:
     return english("another process listens there")
 
 
-def _bind(server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None) -> int:
-    cause = find_bind_error(address)
+def _bind(
+    server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None, *, shares_port: bool
+) -> int:
+    cause = "" if shares_port else find_bind_error(address)
     try:
         if not cause:
             if credentials is None:

@@ -107,6 +107,23 @@ async def test_what_is_not_served_is_unimplemented(method: str, tmp_path: Path) 
         await assert_well(channel)
 
 
+async def test_health_refuses_what_it_cannot_answer_and_logs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Broken bytes, an unknown service, and a method that the library describes without an implementation."""
+    health = "/grpc.health.v1.Health"
+    async with channel_to(pretend(), settings_for(tmp_path)) as channel:
+        found = []
+        for method, request in (("Check", b"\xff"), ("Check", b"\x0a\x01x"), ("List", b"")):
+            found.append((await failure(channel.unary_unary(f"{health}/{method}")(request))).code())
+        watch = channel.unary_stream(f"{health}/Watch")(b"\x0a\x01\xff")
+        found.append(await watch.code())
+        await assert_well(channel)
+    code = grpc.StatusCode
+    assert found == [code.INVALID_ARGUMENT, code.NOT_FOUND, code.UNIMPLEMENTED, code.INVALID_ARGUMENT]
+    assert not caplog.records
+
+
 async def test_a_deadline_that_passes_is_reported_by_the_server(tmp_path: Path) -> None:
     """The answer leaves before the caller gives up, and the work is stopped."""
     gate = Gate()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -29,6 +29,7 @@ from services.results.exchange.downstream.store import Decoded, DownstreamStore
 from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
+from services.runtime.ahead import begin_ahead
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
@@ -100,24 +101,25 @@ class ReplicationReceiver:
         self, frames: AsyncIterator[ReplicateRequest], sender: str, waiting: asyncio.Queue[_Waiting | Exception | None]
     ) -> None:
         """Decode each frame while earlier ones are stored. The last item in `waiting` is the end: None or an error."""
-        ending = asyncio.ensure_future(self._drain.wait())
+        ending: asyncio.Future[Any] = asyncio.ensure_future(self._drain.wait())
+        coming: asyncio.Future[Any] = ending
         try:
             while True:
-                coming = asyncio.ensure_future(anext(frames, None))
+                coming = begin_ahead(anext(frames, None))
                 await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    coming.cancel()
                     raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
                 frame = coming.result()
                 if frame is None:
                     break
-                decoded = asyncio.ensure_future(asyncio.to_thread(self._decode, frame, sender))
+                decoded = begin_ahead(asyncio.to_thread(self._decode, frame, sender))
                 await waiting.put(_Waiting(frame, decoded))
         except Exception as error:  # noqa: BLE001 - the reader of the queue raises it after the frames before it
             await waiting.put(error)
         else:
             await waiting.put(None)
         finally:
+            coming.cancel()
             ending.cancel()
 
     async def _begin(self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]) -> _Begun:
