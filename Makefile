@@ -8,6 +8,7 @@ READY  := $(VENV)/.ready
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
+REASONS := clients/python/hutong_client/errors/reasons.py clients/go/reasons.go
 CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-config.json clients/go/service-config.json
 # Envoy, which serves HTTP/JSON and gRPC-Web, has an environment of its own too.
 WEB_VENV  := .venv-web
@@ -148,12 +149,13 @@ types: $(READY) ## Check types (mypy strict)
 texts: $(READY) ## Bring the catalogue of Chinese texts up to date with the source; fail if a text has no Chinese
 	@$(BIN)/python -m clients.texts
 
-protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md and service-config.json
+protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md, service-config.json and the error reasons
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
+	@$(PROTOS_VENV)/bin/python protos/error_reasons.py clients/hutong.binpb $(REASONS)
 
 stubs: protos api $(READY) $(NODE_READY) ## Regenerate the stubs of all languages; needs Go and Node.js
 	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate

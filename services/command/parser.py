@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from hutong_texts import english, text_of, tr
+from hutong_texts import english, tr
 from hutong_texts.language import LANGUAGES, match_language
 from hutong_texts.layout import wrap
 
@@ -86,8 +86,9 @@ def make_parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help=tr("print one JSON object"))
         if name == "serve":
             help_ = tr(
-                "processes that serve one service at its address (default HUTONG_(SERVICE)_WORKERS, or 1); "
-                "SIGUSR2 renews them one by one"
+                "processes that serve one service at its address (default HUTONG_{SERVICE}_WORKERS, or 1); SIGUSR2 "
+                "renews them one by one",
+                SERVICE="{SERVICE}",
             )
             command.add_argument("--workers", type=_worker_count, metavar="N", help=help_)
     text = tr("check the settings, show them with their sources, or print an example file")
@@ -165,14 +166,6 @@ def head_option(text: str) -> tuple[str, LoggedHead]:
         ) from None
 
 
-def _worker_count(text: str) -> int:
-    """Parse the number of workers."""
-    try:
-        return count(1, MAX_WORKERS)(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(tr(text_of(error))) from None
-
-
 def _span(text: str) -> Span:
     """Parse a span such as "30d" or "12h"."""
     units = {"d": DAY, "h": HOUR}
@@ -181,6 +174,14 @@ def _span(text: str) -> Span:
     if (span := int(text[:-1]) * units[text[-1]]) > MAX_SPAN:
         raise argparse.ArgumentTypeError(tr("expected {days}d at most: no results are that old", days=MAX_SPAN // DAY))
     return span
+
+
+def _worker_count(text: str) -> int:
+    """Parse the number of workers."""
+    try:
+        return count(1, MAX_WORKERS)(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(tr(str(error))) from None
 
 
 def _language(text: str) -> str:

@@ -1,8 +1,9 @@
-"""ExchangeService at the national node, and InternalAuditService. The contract documents each RPC."""
+"""ExchangeService, and InternalAuditService. The contract documents each RPC."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -32,7 +33,6 @@ from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalA
 
 from services.domain.instant import to_timestamp
 from services.domain.names import format_node, parse_node
-from services.domain.region import NATION
 from services.domain.subject import mask_free_text
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.audit_heads import HeadPosition
@@ -54,7 +54,7 @@ Context = Any
 
 
 class ExchangeServicer(ExchangeServiceServicer):
-    """Serves the nodes of provinces. It only converts, admits and calls the handlers."""
+    """Serves the nodes below. It only converts, admits and calls the handlers."""
 
     def __init__(
         self,
@@ -66,7 +66,9 @@ class ExchangeServicer(ExchangeServiceServicer):
         retirements: NodeRetirements,
         tokens: PageTokens,
         clock: Clock,
+        jurisdiction: str,
     ) -> None:
+        self._node = format_node(jurisdiction)
         self._retirements = retirements
         self._tokens = tokens
         self._clock = clock
@@ -77,27 +79,28 @@ class ExchangeServicer(ExchangeServiceServicer):
         self._subjects = subjects
 
     async def AdmitNode(self, request: AdmitNodeRequest, context: Context) -> AdmitNodeResponse:
-        self._admission.admit(request.node)
-        return AdmitNodeResponse(node=format_node(NATION))
+        await self._admission.admit(request.node)
+        return AdmitNodeResponse(node=self._node)
 
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
     ) -> AsyncIterator[ReplicateResponse]:
-        async for response in self._receiver.receive(requests, lambda node: self._admission.admit(node, "start.node")):
+        admit = partial(self._admission.admit, field="start.node")
+        async for response in self._receiver.receive(requests, admit):
             yield response
 
     async def LookupSubjects(self, request: LookupSubjectsRequest, context: Context) -> LookupSubjectsResponse:
-        self._admission.admit(request.node)
+        self._admission.require_below(request.node)
         return await self._subjects.look_up(request)
 
     async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Context) -> SubscribeSubjectsResponse:
-        self._admission.admit(request.node)
+        await self._admission.admit(request.node)
         return await self._notifications.subscribe(request)
 
     async def WatchNotifications(
         self, request: WatchNotificationsRequest, context: Context
     ) -> AsyncIterator[WatchNotificationsResponse]:
-        self._admission.admit(request.node)
+        await self._admission.admit(request.node)
         async for message in self._notifications.watch(request):
             yield message
 

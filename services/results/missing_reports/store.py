@@ -161,7 +161,8 @@ class _Capacity:
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
     """Return those of these reports that are stored as missing, in the order of their numbers."""
-    query = select(*COLUMNS, _UPLOADED).join_from(_table, _keys, _HAS_KEY, isouter=True)
+    closed = func.coalesce(_UPLOADED, _table.c.close_time)
+    query = select(*COLUMNS, closed).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     return [MissingReport._make(row) for row in connection.execute(some.order_by(_table.c.report_number))]
 

@@ -47,11 +47,7 @@ def _service_variables(name: str, port: int, address: Text) -> dict[str, Variabl
             redact_url,
         ),
         "workers": Variable(
-            english(
-                "processes that serve {service} at its address, as hutongd serve {name} --workers",
-                service=name.capitalize(),
-                name=name,
-            ),
+            english("processes that serve it at its address, as with hutongd serve --workers"),
             count(1, MAX_WORKERS),
             "1",
         ),

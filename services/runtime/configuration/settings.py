@@ -68,7 +68,7 @@ class Settings:
     data_dir: Path = variable(
         english("directory of the SQLite databases and the generated pepper"), Path, DATA_DIR, shown=False
     )
-    jurisdiction: str = variable(english("the node's region, GB/T 2260: a province or 000000"), read_region, NATION)
+    jurisdiction: str = variable(english("the node's region, GB/T 2260; 000000 for the nation"), read_region, NATION)
     insecure: bool = variable(
         english("1 serves loopback without certificates of callers: every process of this machine may do everything"),
         read_switch,
@@ -97,7 +97,7 @@ class Settings:
         default_words=english("none"),
     )
     upstream: str = variable(
-        english("address of the national node's Results; connects a province to the nation"), read_optional_address
+        english("address of the Results of the node above, for a province the nation's"), read_optional_address
     )
     upstream_policy: str = variable(
         english("address of the national node's Policy"),
@@ -238,10 +238,10 @@ class Settings:
         if self.upstream:
             if is_same_server(self.upstream, self.results.address):
                 raise BadSetting(
-                    english("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
+                    english("HUTONG_UPSTREAM is this node's own Results: give the address of the node above")
                 )
             if self.jurisdiction == NATION:
-                raise BadSetting(english("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream"))
+                raise BadSetting(english("HUTONG_UPSTREAM needs HUTONG_JURISDICTION, which is not the nation"))
             if self.pepper_source.kind == "embedded":
                 raise BadSetting(
                     english(

@@ -14,8 +14,10 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_pb2 import UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong_texts import english
 
-from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Violation
+from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Unavailable, Violation
+from services.domain.instant import HOUR, SECOND, Span
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS
@@ -67,6 +69,25 @@ async def test_an_unexpected_exception_is_internal_and_says_nothing(tmp_path: Pa
         assert trailers["x-request-id"] == "gate-7"
         assert "Zhang" not in str(trailers)
         await assert_well(channel)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "deadline", "pushback"),
+    [
+        (SECOND, TIMEOUT_SECONDS, "1000"),
+        (HOUR, TIMEOUT_SECONDS, "-1"),
+        (None, TIMEOUT_SECONDS, "-1"),
+        (HOUR, None, "3600000"),
+    ],
+)
+async def test_unavailable_tells_grpc_when_to_retry(
+    retry_after: Span | None, deadline: float | None, pushback: str, tmp_path: Path
+) -> None:
+    """The delay, or -1 if no retry can help or the delay does not fit into the caller's deadline."""
+    error = Unavailable("DATABASE_UNAVAILABLE", english("is gone"), retry_after=retry_after)
+    async with channel_to(pretend(failing(error)), settings_for(tmp_path)) as channel:  # type: ignore[arg-type]
+        failed = await failure(LabServiceStub(channel).GetLab(LAB, timeout=deadline))
+    assert dict(failed.trailing_metadata() or ())["grpc-retry-pushback-ms"] == pushback
 
 
 async def test_an_unexpected_exception_in_a_stream_is_internal(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ async def check_tree(open_channel: OpenChannel, region: str, seconds: float) -> 
         if error_info(error).reason == "NOT_AN_UPSTREAM":
             raise BadSetting(
                 english(
-                    "HUTONG_UPSTREAM does not serve {node}: {cause}; give the national node's address",
+                    "HUTONG_UPSTREAM does not serve {node}: {cause}; give the address of the deepest node that covers "
+                    "the region",
                     node=format_node(region),
                     cause=error.details(),
                 )

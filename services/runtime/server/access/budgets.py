@@ -7,45 +7,21 @@ were started separately do not.
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hutong.access.v1 import access_pb2
 from hutong_texts import english
 from prometheus_client import Counter
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import REGISTRY, Collector
 
 from services.domain.errors import ResourceExhausted, Violation
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.runtime.caller import Caller
 from services.runtime.clock import Clock
+from services.runtime.server.access.asked import ASKED
 from services.runtime.server.access.seen import SeenPersons
 
-
-class _Asked(Collector):
-    """Counts the persons that callers asked about, by role, as a Prometheus counter.
-
-    prometheus_client's own counter locks and checks at each increment, which costs ten times as much. Only the event
-    loop increments here.
-    """
-
-    def __init__(self) -> None:
-        self.by_role: defaultdict[str, int] = defaultdict(int)
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the counts for a scrape."""
-        text = "Persons that callers asked about, each question counted"
-        family = CounterMetricFamily("hutong_persons_asked", text, labels=["role"])
-        for role, count in list(self.by_role.items()):
-            family.add_metric([role], count)
-        yield family
-
-
-ASKED = _Asked()
-REGISTRY.register(ASKED)
 MISSED = Counter("hutong_persons_missed_total", "Persons asked about of whom nothing is recorded", ["role"])
 _UNDER_WAY = {
     "calls": english("calls under way"),
