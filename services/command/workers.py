@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hutong_texts import english
+from hutong_texts import current_language, english
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
@@ -48,8 +48,8 @@ def check_workers(settings: Settings, services: list[str], workers: int) -> None
     if len(services) > 1:
         raise BadSetting(
             english(
-                "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask for no "
-                "workers"
+                "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask "
+                "for no workers"
             )
         )
     (service,) = services
@@ -97,7 +97,7 @@ async def _run(settings: Settings, service: str, workers: int, address: str, con
 
     def launch(number: int, link: socket.socket) -> Launch:
         command = [sys.executable, "-P", "-m", _MODULE, service, f"--link={link.fileno()}", f"--number={number}"]
-        command.append(f"--workers={workers}")
+        command += [f"--workers={workers}", f"--lang={current_language()}"]
         if config is not None:
             command.append(f"--config={config}")
         files = {f"{name}_DESCRIPTOR": _hand_over(secret) for name, secret in peppers.items()}

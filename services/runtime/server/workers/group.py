@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
 from prometheus_client import Counter, Metric
 
 from services.runtime.server.health import HealthReport
@@ -48,7 +50,7 @@ class _Worker:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     is_serving: bool = False
     heard: float = 0.0
-    failure: tuple[int, str] | None = None
+    failure: tuple[int, Text] | None = None
     code: int = 0
 
     def report(self) -> HealthReport:
@@ -156,7 +158,9 @@ class WorkerGroup:
                 )
             except OSError as error:
                 ours.close()
-                raise WorkersFailed(_EXIT_FAILED, f"a worker cannot be started: {error.strerror}") from None
+                raise WorkersFailed(
+                    _EXIT_FAILED, english("a worker cannot be started: {cause}", cause=system_text(error))
+                ) from None
             finally:
                 for file in launch.files:
                     os.close(file)
@@ -187,15 +191,20 @@ class WorkerGroup:
 
     async def _start_again(self, ended: _Worker) -> None:
         """Start a worker in place of one that has ended, or let the group end if that is useless."""
-        code, cause = ended.failure or (_EXIT_FAILED, f"the last one with exit code {ended.code}")
+        code, cause = ended.failure or (_EXIT_FAILED, english("the last one with exit code {code}", code=ended.code))
         if ended.failure is not None and not self._has_served:
             self._fail(code, cause)
             return
         if self._now() - ended.begun >= self._timing.early:
             self._early_ends = 0
         if self._early_ends == len(self._timing.waits):
-            ends = f"{self._early_ends + 1} workers ended within {self._timing.early:g} seconds of their start"
-            self._fail(code, f"{ends}: {cause}")
+            text = english(
+                "{count} workers ended within {seconds:g} seconds of their start: {cause}",
+                count=self._early_ends + 1,
+                seconds=self._timing.early,
+                cause=cause,
+            )
+            self._fail(code, text)
             return
         wait = self._timing.waits[self._early_ends]
         self._early_ends += 1
@@ -240,7 +249,7 @@ class WorkerGroup:
             self._tell_others(worker, Kind.STARTED)
         elif kind is Kind.FAILED:
             code, _, text = body.decode().partition(" ")
-            worker.failure = (int(code), text)
+            worker.failure = (int(code), Text(text))
 
     def _tell_others(self, worker: _Worker, kind: Kind, body: bytes = b"") -> None:
         for other in self._workers.values():
@@ -298,7 +307,7 @@ class WorkerGroup:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _fail(self, code: int, text: str) -> None:
+    def _fail(self, code: int, text: Text) -> None:
         self._failed = self._failed or WorkersFailed(code, text)
         self._stopping.set()
 

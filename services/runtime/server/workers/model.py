@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hutong_texts import Text
+
 
 @dataclass(frozen=True, slots=True)
 class GroupTiming:
@@ -34,7 +36,7 @@ class GroupTiming:
 class WorkersFailed(Exception):
     """The workers cannot serve. `code` is the exit code of the parent."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: Text) -> None:
         super().__init__(text)
         self.code = code
         self.text = text
