@@ -12,6 +12,7 @@ from services.results.documents.store import find_linked_documents, find_with_li
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import SUPERSEDED, StoredResult
 from services.results.records.queries import COLUMNS
+from services.storage.connections import is_distributed
 
 _COLUMNS = ", ".join(column.name for column in COLUMNS)
 _ACTIVE_LINK = "SELECT FROM document_links WHERE unlink_time IS NULL AND"
@@ -27,10 +28,25 @@ LEFT JOIN LATERAL (
   ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}
 ) AS r ON true
 """
-_SQLITE = (
+CITUS = f"""
+SELECT {_COLUMNS} FROM (
+  SELECT {_COLUMNS}, row_number() OVER (PARTITION BY subject_key ORDER BY reference_time DESC) AS place
+  FROM results WHERE subject_key = ANY (%b::bytea[]) AND state <> {SUPERSEDED} AND item = %t
+) AS newest
+WHERE place <= {MAX_PER_SUBJECT} ORDER BY reference_time DESC
+"""
+SQLITE = (
     f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED} AND item = ?"
     f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
 )
+CITUS_ONE = (
+    f"SELECT {_COLUMNS} FROM results WHERE subject_key = %b AND state <> {SUPERSEDED} AND item = %t"
+    f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
+)
+_CITUS_LINKS = """
+SELECT subject_key, linked_subject_key FROM document_links
+WHERE unlink_time IS NULL AND (subject_key = ANY (%b::bytea[]) OR linked_subject_key = ANY (%b::bytea[]))
+"""
 
 
 def find_subjects(
@@ -79,7 +95,10 @@ def _find(
     Each item is read by itself, so that many results of one item hide no result of another. Look-ups nearly always ask
     for one item.
     """
-    find = _find_sqlite if connection.dialect.name == "sqlite" else _find_postgresql
+    if connection.dialect.name == "sqlite":
+        find = _find_sqlite
+    else:
+        find = _find_citus if is_distributed(connection) else _find_postgresql
     of_items = [find(connection, keys, item) for item in items]
     linked_keys = of_items[0][1]
     by_document = zip(*(found for found, _ in of_items), strict=True)
@@ -108,12 +127,30 @@ def _find_postgresql(
     return found, list(linked_keys)
 
 
+def _find_citus(
+    connection: Connection, keys: Sequence[bytes], item: str
+) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
+    """Find results by one statement, which goes only to the shards of these documents, and links by another.
+
+    Citus joins no array to a distributed table. A statement for one document needs no plan of several parts.
+    """
+    found: dict[bytes, list[StoredResult]] = {key: [] for key in keys}
+    driver: Any = connection.connection.driver_connection
+    asked = list(found)
+    one_or_many = (CITUS_ONE, (asked[0], item)) if len(asked) == 1 else (CITUS, (asked, item))
+    for row in driver.execute(*one_or_many, binary=True):
+        result = StoredResult._make(row)
+        found[result.subject_key].append(result)
+    linked = {key for pair in driver.execute(_CITUS_LINKS, (asked, asked), binary=True) for key in pair}
+    return [found[key] for key in keys], [key for key in keys if key in linked]
+
+
 def _find_sqlite(
     connection: Connection, keys: Sequence[bytes], item: str
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Find results by one statement for each document. SQLite runs in this process, so none is a round trip."""
     driver: Any = connection.connection.driver_connection
-    found = [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key, item))] for key in keys]
+    found = [[StoredResult._make(row) for row in driver.execute(SQLITE, (key, item))] for key in keys]
     return found, find_with_links(connection, keys)
 
 

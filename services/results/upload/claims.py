@@ -12,21 +12,17 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from hutong_texts import english
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
 from services.results.records.model import PENDING, NewResult, ReportKey
-from services.results.records.queries import IS_NEWEST
-from services.results.records.tables import report_keys, results
+from services.results.records.queries import find_keyed, find_newest
+from services.results.records.tables import results
 from services.results.upload.model import Rejection
 from services.results.upload.validation import conflict, not_the_origin
 
 _results = results
-_keys = report_keys
-
-_REPORTS_AT_ONCE = 5_000
-"""Reports that one statement reads. SQLite takes 32,766 parameters by default, and a batch may have 20,000 persons."""
 
 
 class RemovedMeanwhile(Unavailable):
@@ -149,17 +145,12 @@ def _compare_with_stored(
 def find_stored(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> StoredReports:
     """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region."""
     stored = StoredReports({}, {})
-    for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
-        some = report_numbers[start : start + _REPORTS_AT_ONCE]
-        query = (
-            select(_results.c.report_number, _results.c.item, _results.c.source_node)
-            .join_from(_keys, _results, IS_NEWEST)
-            .where(_keys.c.lab == lab, _keys.c.report_number.in_(some))
-        )
-        for number, item, received_by in connection.execute(query):
-            stored.items[number] = item
-            if source_node and received_by != source_node:
-                stored.foreign[number] = received_by
+    keyed = find_keyed(connection, lab, report_numbers)
+    columns = [_results.c.report_number, _results.c.item, _results.c.source_node]
+    for number, item, received_by in find_newest(connection, keyed, columns):
+        stored.items[number] = item
+        if source_node and received_by != source_node:
+            stored.foreign[number] = received_by
     return stored
 
 
