@@ -8,6 +8,7 @@ READY  := $(VENV)/.ready
 PROTOS_VENV  := .venv-protos
 PROTOS_READY := $(PROTOS_VENV)/.ready
 POLICY_SCHEMA := clients/python/hutong_client/policies/policy.schema.json
+REASONS := clients/python/hutong_client/errors/reasons.py clients/go/reasons.go
 CHANNEL_TABLES := clients/service-config.json clients/python/hutong/service-config.json clients/go/service-config.json
 # Envoy, which serves HTTP/JSON and gRPC-Web, has an environment of its own too.
 WEB_VENV  := .venv-web
@@ -29,8 +30,11 @@ GRPCURL_VERSION := v1.9.3
 GHZ_VERSION     := v0.120.0
 GOMOD_VERSION   := v1.9.0
 
+# Tests start hundreds of processes. Each would compile its modules again if bytecode were not kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-fuzz soak-model soak-protocol golden bench grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -145,12 +149,13 @@ types: $(READY) ## Check types (mypy strict)
 texts: $(READY) ## Bring the catalogue of Chinese texts up to date with the source; fail if a text has no Chinese
 	@$(BIN)/python -m clients.texts
 
-protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md and service-config.json
+protos: $(PROTOS_READY) ## Regenerate the client stubs, the descriptor set, docs/access.md, service-config.json and the error reasons
 	@PATH="$(CURDIR)/$(PROTOS_VENV)/bin:$$PATH" $(PROTOS_VENV)/bin/python protos/generate.py \
 	  --python-out clients/python --descriptor-out clients/hutong.binpb
 	@$(PROTOS_VENV)/bin/python protos/policy_schema.py clients/hutong.binpb $(POLICY_SCHEMA)
 	@$(PROTOS_VENV)/bin/python protos/access_table.py clients/hutong.binpb docs/access.md
 	@$(PROTOS_VENV)/bin/python protos/channel_table.py clients/hutong.binpb $(CHANNEL_TABLES)
+	@$(PROTOS_VENV)/bin/python protos/error_reasons.py clients/hutong.binpb $(REASONS)
 
 stubs: protos api $(READY) $(NODE_READY) ## Regenerate the stubs of all languages; needs Go and Node.js
 	@cd clients/go && rm -rf hutong && $(CURDIR)/$(PROTOS_VENV)/bin/buf generate
@@ -208,6 +213,9 @@ soak-model: $(READY) ## Run for some 15 minutes: compare 1,000,000 resolutions a
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/policy/rules/test_resolution.py -k naive $(ARGS)
 	@MODEL_CASES=1000000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 
+soak-memory: $(READY) ## Run for 45 minutes: the health checks of an idle hour, then half load; fail if a process has grown by 2 MiB since its tenth minute
+	@$(BIN)/python -m tests.bench.growth
+
 soak-fuzz: $(READY) ## Run for at most 45 minutes: send a million random messages to every RPC of a node, and abuse its HTTP/2
 	@HUTONG_FUZZ_FRAMES=$${HUTONG_FUZZ_FRAMES:-1000000} HUTONG_FUZZ_SECONDS=$${HUTONG_FUZZ_SECONDS:-2500} $(BIN)/python -m pytest -s tests/e2e/test_hostile_callers.py $(ARGS)
 
@@ -216,6 +224,10 @@ golden: $(READY) ## Decide the golden inputs anew after a change of the rules, a
 
 bench: $(READY) ## Measure against the raw limits; print a table and write build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-compare: $(READY) ## Run the same benches at two commits in turns, such as A=main B=HEAD ARGS="verify --rounds 3", and compare each row
+	@test -n "$(A)" -a -n "$(B)" || { echo "Say which commits: make bench-compare A=main B=HEAD"; exit 1; }
+	@$(BIN)/python -m tests.bench.compare $(A) $(B) $(ARGS)
 
 grpcurl: $(READY) $(TOOLS)/grpcurl ## Run the grpcurl script of every RPC against real servers
 	@PATH="$(CURDIR)/$(TOOLS):$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e/test_grpcurl.py $(ARGS)

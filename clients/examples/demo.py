@@ -27,7 +27,7 @@ from hutong_client.cli.explanation import describe_next_step, explain, explain_o
 from hutong_client.connection import DEFAULT_ADDRESSES, Connection, connect
 from hutong_client.errors import HutongError
 from hutong_client.tables.rejected.wording import name_reason
-from hutong_texts import ENGLISH, current_language, english, speaking, tr
+from hutong_texts import ENGLISH, current_language, english, list_words, speaking, tr
 from hutong_texts.language import find_language
 
 from clients.examples.day import LAB
@@ -115,7 +115,7 @@ def play(node: Node, where: Path) -> None:
     announce(
         tr(
             "Three services are running: {services}",
-            services=", ".join(
+            services=list_words(
                 (tr("{name} at {address}", name=name, address=address) for name, address in node.addresses.items())
             ),
         )
@@ -138,7 +138,7 @@ def _stay_addresses() -> dict[str, str]:
 def _register_labs(connection: Connection) -> None:
     for lab in LABS:
         connection.labs.CreateLab(lab_service_pb2.CreateLabRequest(lab=lab), timeout=CALL_SECONDS)
-    announce(tr("Laboratories registered: {labs}", labs=", ".join(f"{lab.display_name} ({lab.name})" for lab in LABS)))
+    announce(tr("Laboratories registered: {labs}", labs=list_words(f"{lab.display_name} ({lab.name})" for lab in LABS)))
 
 
 def _publish_policies(node: Node, where: Path) -> None:

@@ -38,7 +38,7 @@ from hutong.verification.v1 import decision_pb2, verification_service_pb2
 from hutong_client.cli.explanation import explain
 from hutong_client.connection import Connection, connect
 from hutong_client.errors import HutongError
-from hutong_texts import english, speaking, tr
+from hutong_texts import english, list_words, speaking, tr
 from hutong_texts.language import find_language
 
 from clients.examples.day import LAB
@@ -141,7 +141,7 @@ def play(country: Country, where: Path) -> None:
                 "  {name}, nodes/{region}: {services}",
                 name=tr(name),
                 region=region,
-                services=", ".join(
+                services=list_words(
                     (
                         tr("{name} at {address}", name=service, address=address)
                         for service, address in node.addresses.items()

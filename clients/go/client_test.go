@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -260,7 +261,7 @@ func TestWatchGoesOnAfterABreak(t *testing.T) {
 
 func TestCursorTooOldEndsTheWatch(t *testing.T) {
 	_, err := watch(t, &fake{watchBreaks: map[int]int{1: 1, 2: -1}}, hutong.WatchOptions{}, 9)
-	if !hutong.HasReason(err, "CURSOR_TOO_OLD") {
+	if !errors.Is(err, hutong.ReasonCursorTooOld) || errors.Is(err, hutong.ReasonUploadGap) {
 		t.Errorf("ended with %v", err)
 	}
 }
@@ -291,5 +292,8 @@ func TestErrorIsTyped(t *testing.T) {
 	}
 	if status.Code(err) != codes.OutOfRange || failed.CanBeRetried() {
 		t.Errorf("got %v", err)
+	}
+	if failed.RequestID == "" || !strings.HasSuffix(err.Error(), "request "+failed.RequestID) {
+		t.Errorf("got %q without its request id %q", err, failed.RequestID)
 	}
 }

@@ -11,8 +11,8 @@ from services.approval.model import EmergencyGrant
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import DAY, Instant
 from services.domain.names import format_emergency_grant
-from services.domain.region import NATION, prefix
 from services.runtime.caller import Caller
+from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 KEPT = 3 * 365 * DAY
@@ -93,9 +93,9 @@ def list_grants(
 ) -> list[EmergencyGrant]:
     """Return at most `limit` grants, newest first, after the grant `before`; from the newest on if it is empty."""
     columns = table.c
-    conditions: list[ColumnElement[bool]] = [columns.grant_id < before] if before else []
-    if wanted.region and wanted.region != NATION:
-        conditions.append(columns.region.startswith(prefix(wanted.region), autoescape=True))
+    conditions = [in_region(columns.region, wanted.region)]
+    if before:
+        conditions.append(columns.grant_id < before)
     if wanted.role:
         conditions.append(columns.role == wanted.role)
     if not wanted.include_reviewed:

@@ -28,7 +28,7 @@ from services.approval.approvals import Approvals
 from services.approval.grants import EmergencyGrants
 from services.domain.names import parse_lab
 from services.domain.subject import mask_free_text
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.runtime.server.service import Registration
 
 Context = Any
@@ -49,16 +49,14 @@ class ApprovalServicer(ApprovalServiceServicer):
         if request.lab:
             parse_lab(request.lab, "lab")
         position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
         found = await self._approvals.list_for_caller(
             request.region,
             request.lab,
             include_decided=request.include_decided,
             before=position[0] if position else "",
-            limit=size + 1,
+            limit=rows_to_read(request.page_size),
         )
-        shown = found[:size]
-        token = self._tokens.issue(request, [shown[-1].change_id]) if len(found) > size else ""
+        shown, token = self._tokens.page(request, found, lambda change: [change.change_id])
         return ListPendingChangesResponse(pending_changes=map(self._approvals.to_proto, shown), next_page_token=token)
 
     async def GetPendingChange(self, request: GetPendingChangeRequest, context: Context) -> GetPendingChangeResponse:
@@ -95,15 +93,13 @@ class ApprovalServicer(ApprovalServiceServicer):
         self, request: ListEmergencyGrantsRequest, context: Context
     ) -> ListEmergencyGrantsResponse:
         position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
         found = await self._grants.list_for_caller(
             request.region,
             include_reviewed=request.include_reviewed,
             before=position[0] if position else "",
-            limit=size + 1,
+            limit=rows_to_read(request.page_size),
         )
-        shown = found[:size]
-        token = self._tokens.issue(request, [shown[-1].grant_id]) if len(found) > size else ""
+        shown, token = self._tokens.page(request, found, lambda grant: [grant.grant_id])
         return ListEmergencyGrantsResponse(emergency_grants=map(self._grants.to_proto, shown), next_page_token=token)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from hutong_texts import english
-from sqlalchemy import ColumnElement, Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from services.approval.model import PendingChange, State
 from services.domain.errors import FailedPrecondition, NotFound
 from services.domain.instant import DAY, Instant
 from services.domain.names import format_pending_change
-from services.domain.region import NATION, prefix
+from services.storage.columns import in_region
 
 KEPT = 180 * DAY
 """How long a change is kept after it was proposed. The reads of the audit are kept as long."""
@@ -46,9 +46,9 @@ def list_changes(
 ) -> list[PendingChange]:
     """Return at most `limit` changes, newest first, after the change `before`; from the newest on if it is empty."""
     columns = table.c
-    conditions: list[ColumnElement[bool]] = [columns.change_id < before] if before else []
-    if wanted.region and wanted.region != NATION:
-        conditions.append(columns.region.startswith(prefix(wanted.region), autoescape=True))
+    conditions = [in_region(columns.region, wanted.region)]
+    if before:
+        conditions.append(columns.change_id < before)
     if wanted.object:
         conditions.append(columns.object == wanted.object)
     if wanted.role:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from hutong_texts import Text, english
 from sqlalchemy import Connection, func, select
 
 from services.audit.kept_keys import add_kept_keys
@@ -35,9 +36,9 @@ class Report:
 
     rows: int = 0
     seals: int = 0
-    faults: list[str] = field(default_factory=list)
-    late: list[str] = field(default_factory=list)
-    unsealed: list[str] = field(default_factory=list)
+    faults: list[Text] = field(default_factory=list)
+    late: list[Text] = field(default_factory=list)
+    unsealed: list[Text] = field(default_factory=list)
 
 
 def check_audit(
@@ -67,7 +68,9 @@ def check_audit(
             report.faults += found.faults
     report.faults += [fault for one in logged for fault in _check_logged(connection, tables, one)]
     gone = sorted(sealed.keys() - writers)
-    report.faults += [f"missing: writer {writer_id}, which has sealed rows" for writer_id in gone]
+    report.faults += [
+        english("missing: writer {writer_id}, which has sealed rows", writer_id=writer_id) for writer_id in gone
+    ]
     return report
 
 
@@ -83,23 +86,30 @@ def _check_chain(
     version = 0
     for seal in _seals(connection, tables, chain):
         report.seals += 1
-        number = f"seal {seal.number} of {chain.name}"
+        number = _seal_text(seal.number, chain)
         if before is None:
             report.faults += _check_first(connection, tables, keys, seal)
         elif seal.number != before.number + 1:
-            report.faults.append(f"missing: the seals of {chain.name} between {before.number} and {seal.number}")
+            report.faults.append(
+                english(
+                    "missing: the seals of {chain} between {before} and {number}",
+                    chain=chain.name,
+                    before=before.number,
+                    number=seal.number,
+                )
+            )
         elif seal.previous_head != before.head:
-            report.faults.append(f"changed: {number}, or the one before it")
+            report.faults.append(english("changed: {seal}, or the one before it", seal=number))
         of_seal = keys_of(keys, seal)
         if of_seal is None:
-            report.faults.append(f"changed: {number}, or made under a key that is not known here")
+            report.faults.append(english("changed: {seal}, or made under a key that is not known here", seal=number))
         elif of_seal.version < version:
-            report.faults.append(f"changed: {number}, which has an older key than one before it")
+            report.faults.append(english("changed: {seal}, which has an older key than one before it", seal=number))
         else:
             version = of_seal.version
         known = sealed.get(seal.writer_id)
         if known is not None and known != (seal.first_sequence - 1, seal.previous_digest):
-            report.faults.append(f"changed: {number} does not go on where an earlier one ended")
+            report.faults.append(english("changed: {seal} does not go on where an earlier one ended", seal=number))
         span = (seal.first_sequence, seal.last_sequence)
         found = _check_rows(connection, tables, seal.writer_id, span, seal.previous_digest, seal.digest)
         report.faults += found.faults
@@ -127,19 +137,21 @@ def _seals(connection: Connection, tables: AuditTables, chain: Chain) -> Iterato
         after = found[-1].number
 
 
-def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[str]:
+def _check_logged(connection: Connection, tables: AuditTables, logged: LoggedHead) -> list[Text]:
     """Return a fault if a chain does not have a head that is kept elsewhere. A purge may have removed its seal."""
-    seals, name = tables.seals.c, f"seal {logged.number} of {Chain(logged.chain).name}"
+    seals, name = tables.seals.c, _seal_text(logged.number, Chain(logged.chain))
     found = connection.execute(select(seals.head).where(seals.chain == logged.chain, seals.number == logged.number))
     head = found.scalar()
     if head is not None:
-        text = f"changed: {name}, which has another head {logged.place}"
+        text = english("changed: {seal}, which has another head {place}", seal=name, place=logged.place)
         return [] if bytes(head).hex() == logged.head else [text]
     newest = connection.execute(select(func.max(seals.number)).where(seals.chain == logged.chain)).scalar()
-    return [f"missing: {name}, whose head is {logged.place}"] if newest is None or newest < logged.number else []
+    if newest is None or newest < logged.number:
+        return [english("missing: {seal}, whose head is {place}", seal=name, place=logged.place)]
+    return []
 
 
-def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[str]:
+def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, seal: Seal) -> list[Text]:
     """Return a fault if the seals before the first one are missing and no purge has recorded that it removed them."""
     if seal.number == 1:
         return []
@@ -151,7 +163,13 @@ def _check_first(connection: Connection, tables: AuditTables, keys: AuditKeys, s
     )
     if connection.execute(recorded.limit(1)).first() is not None:
         return []
-    return [f"missing: the seals of {Chain(seal.chain).name} before {seal.number}, and no purge has recorded them"]
+    return [
+        english(
+            "missing: the seals of {chain} before {number}, and no purge has recorded them",
+            chain=Chain(seal.chain).name,
+            number=seal.number,
+        )
+    ]
 
 
 def purged_object(keys: AuditKeys, first_kept: Seal) -> str:
@@ -167,17 +185,23 @@ def _check_rows(
     expected, last = span
     for entry in read_entries(connection, tables, writer_id, *span):
         if entry.first > expected:
-            report.faults.append(f"missing: {_span(writer_id, expected, entry.first - 1)}")
+            report.faults.append(english("missing: {rows}", rows=_span(writer_id, expected, entry.first - 1)))
         before = entry.chain(before)
         expected = entry.last + 1
         report.rows += entry.last - entry.first + 1
     if expected <= last:
-        report.faults.append(f"missing: {_span(writer_id, expected, last)}")
+        report.faults.append(english("missing: {rows}", rows=_span(writer_id, expected, last)))
     if not report.faults and before != digest:
-        report.faults.append(f"changed: one of {_span(writer_id, *span)}")
+        report.faults.append(english("changed: one of {rows}", rows=_span(writer_id, *span)))
     return report
 
 
-def _span(writer_id: int, first: int, last: int) -> str:
+def _span(writer_id: int, first: int, last: int) -> Text:
     """Return rows of a writer in words."""
-    return f"row {writer_id}-{first}" if first == last else f"rows {writer_id}-{first} to {writer_id}-{last}"
+    if first == last:
+        return english("row {writer_id}-{first}", writer_id=writer_id, first=first)
+    return english("rows {writer_id}-{first} to {writer_id}-{last}", writer_id=writer_id, first=first, last=last)
+
+
+def _seal_text(number: int, chain: Chain) -> Text:
+    return english("seal {number} of {chain}", number=number, chain=chain.name)

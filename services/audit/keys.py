@@ -83,11 +83,12 @@ class AuditKeys:
 
     def subject_tag(self, subject_key: bytes, day: int) -> bytes:
         """Return the tag of a person on one day. The tags of two days do not show that they are of one person."""
-        of_day = self._of_day
-        if of_day[0] != day:
+        known_day, keyed = self._of_day
+        if known_day != day:
             # A keyed BLAKE2b is a third of the cost of an HMAC, and each Verify needs one.
-            of_day = self._of_day = (day, blake2b(b"subject%d:" % day, key=self.key, digest_size=TAG_LENGTH))
-        state = of_day[1].copy()
+            keyed = blake2b(b"subject%d:" % day, key=self.key, digest_size=TAG_LENGTH)
+            self._of_day = (day, keyed)
+        state = keyed.copy()
         state.update(subject_key)
         tag: bytes = state.digest()
         return tag

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
+from hutong_texts import Text, english
+
 from services.domain.instant import DAY, Instant, Span
 from services.runtime.audit import AuditKind
 
@@ -64,7 +66,7 @@ class LoggedHead(NamedTuple):
     chain: int
     number: int
     head: str
-    place: str = "in the log"
+    place: Text = english("in the log")
 
 
 class Seal(NamedTuple):

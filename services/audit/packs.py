@@ -20,6 +20,7 @@ from services.runtime.audit import AuditEvent, AuditKind
 
 MOST_EVENTS = 2_000
 """The most events of one pack, so that a listing reads a pack of bounded size."""
+_DENIAL = int(AuditKind.DENIAL)
 NO_TAG = bytes(TAG_LENGTH)
 """Stands for the tag of an event that is about no single person."""
 _LISTED = tuple(name for name in AuditEvent._fields if name not in {"time", "subject_tag"})
@@ -46,7 +47,7 @@ class Pack(NamedTuple):
 def split_events(events: Sequence[AuditEvent]) -> Iterator[Sequence[AuditEvent]]:
     """Yield the events of each pack. The events of one pack have one time."""
     time = events[0].time
-    if len(events) <= MOST_EVENTS and all(event.time == time for event in events):
+    if len(events) <= MOST_EVENTS and [event.time for event in events].count(time) == len(events):
         yield events
         return
     by_time = attrgetter("time")
@@ -64,7 +65,7 @@ def pack_events(writer_id: int, sequence: int, events: Sequence[AuditEvent]) -> 
         sequence,
         len(events),
         events[0].time,
-        int(AuditKind.DENIAL) in columns["kind"],
+        _DENIAL in columns["kind"],
         b"".join([tag or NO_TAG for tag in columns["subject_tag"]]),
         orjson.dumps({name: _pack_column(columns[name]) for name in _LISTED}).decode(),
     )
@@ -95,9 +96,10 @@ def _pack_column(values: Sequence[Any]) -> Any:
 
     That is the value that all events share, or each different value once with an index for each event, or all values.
     """
-    distinct = dict.fromkeys(values)
-    if len(distinct) == 1:
+    # Comparing costs less than hashing, and the events of a pack share nearly all values.
+    if values.count(values[0]) == len(values):
         return values[0]
+    distinct = dict.fromkeys(values)
     if 2 * len(distinct) > len(values):
         return values
     numbers = {value: number for number, value in enumerate(distinct)}

@@ -18,8 +18,9 @@ from services.audit.model import KEPT, Chain, StoredEvent
 from services.audit.packs import NO_TAG, Pack, unpack_events
 from services.audit.tables import AuditTables
 from services.domain.instant import DAY, Instant
-from services.domain.region import NATION, prefix
+from services.domain.region import prefix
 from services.runtime.audit import AuditKind
+from services.storage.columns import in_region
 
 _PAGE_STEP = 20
 """Rows that one statement of a listing reads. A pack takes up to 100 kB, and often fills a page."""
@@ -85,9 +86,7 @@ def _find_rows(
 ) -> Iterator[StoredEvent]:
     """Yield the events that have rows of their own, by time."""
     rows = tables.rows
-    conditions = _within(rows, wanted)
-    if wanted.region and wanted.region != NATION:
-        conditions.append(rows.c.region.startswith(prefix(wanted.region), autoescape=True))
+    conditions = [*_within(rows, wanted), in_region(rows.c.region, wanted.region)]
     if wanted.kinds:
         conditions.append(rows.c.kind.in_(wanted.kinds))
     if wanted.caller:
@@ -103,7 +102,7 @@ def _find_packed(
     """Yield the events of packs, by time."""
     packs = tables.packs
     conditions = _within(packs, wanted)
-    region = "" if wanted.region == NATION else prefix(wanted.region)
+    region = prefix(wanted.region)
     if region:
         conditions.append(packs.c.events.contains(f'"{region}', autoescape=True))
     if wanted.caller:

@@ -11,7 +11,7 @@ from services.audit.convert import event_to_proto
 from services.audit.queries import BEGINNING, EventFilter, Position, list_events
 from services.audit.tables import AuditTables
 from services.domain.instant import from_timestamp
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.engine import Database
 
 Context = Any
@@ -29,7 +29,6 @@ class AuditServicer(AuditServiceServicer):
     async def ListAuditEvents(self, request: ListAuditEventsRequest, context: Context) -> ListAuditEventsResponse:
         stated = self._tokens.position(request, (int, int, int))
         after = BEGINNING if stated is None else Position(*stated)
-        size = page_size(request.page_size)
         interval = request.interval
         wanted = EventFilter(
             request.region,
@@ -38,10 +37,8 @@ class AuditServicer(AuditServiceServicer):
             tuple(request.kinds),
             request.caller,
         )
-        found = await self._database.read_in_bulk(list_events, self._tables, wanted, after, size + 1)
-        shown = found[:size]
-        token = ""
-        if len(found) > size:
-            last = shown[-1]
-            token = self._tokens.issue(request, [last.time, last.writer_id, last.sequence])
+        found = await self._database.read_in_bulk(
+            list_events, self._tables, wanted, after, rows_to_read(request.page_size)
+        )
+        shown, token = self._tokens.page(request, found, lambda event: [event.time, event.writer_id, event.sequence])
         return ListAuditEventsResponse(audit_events=map(event_to_proto, shown), next_page_token=token)

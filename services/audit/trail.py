@@ -7,16 +7,16 @@ writer of their own, whose state the process keeps in memory, because they are t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, insert, select
 
-from services.audit.keys import AuditKeys, day_of
+from services.audit.keys import AuditKeys
 from services.audit.model import Chain
 from services.audit.packs import Pack, chain_pack, pack_events, split_events
 from services.audit.rows import BEGINNING, COLUMNS, chain_rows, row_text
 from services.audit.tables import AuditTables
-from services.domain.instant import Instant
+from services.domain.instant import Instant, shanghai_day
 from services.runtime.audit import AuditEvent
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
@@ -24,6 +24,11 @@ from services.storage.engine import Database
 
 Also = Callable[[Connection], None]
 """What a transaction does besides storing rows."""
+
+
+LONGEST_WAIT = 0.005
+"""The longest time, in seconds, for which the rows of a call wait under load for those of others."""
+_Recorded: TypeAlias = tuple[Sequence[AuditEvent], Also | None]
 
 
 class _Writer(NamedTuple):
@@ -51,7 +56,10 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
-        self._together: Coalescer[tuple[Sequence[AuditEvent], Also | None], None] = Coalescer(self._record_batch)
+        # Under load the rows of two look-ups share a write. Most of a write's cost does not depend on its size.
+        self._together: Coalescer[_Recorded, None] = Coalescer(
+            self._record_batch, weigh=lambda recorded: len(recorded[0]), longest_linger_seconds=LONGEST_WAIT
+        )
         # The writer of this process's reads. None before the first read. None also after a failed write, because it may
         # have been committed although it seemed to fail.
         self._own: _Writer | None = None
@@ -62,7 +70,7 @@ class Trail:
 
     def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
         """Return the keyed hash of a person and the day of an instant."""
-        return self._keys.subject_tag(subject_key, day_of(time))
+        return self._keys.subject_tag(subject_key, shanghai_day(time))
 
     def hide(self, text: str) -> str:
         """Return the keyed hash of a text as hexadecimal."""
@@ -108,7 +116,7 @@ class Trail:
         """Store the rows of a command's reads, in the calling thread and under a writer of their own."""
         self._database.write_now(self._store, None, events, (), is_alone=False)
 
-    async def _record_batch(self, batch: list[tuple[Sequence[AuditEvent], Also | None]]) -> Sequence[None]:
+    async def _record_batch(self, batch: list[_Recorded]) -> Sequence[None]:
         events = [event for events, _ in batch for event in events]
         besides = [also for _, also in batch if also is not None]
         own, self._own = self._own, None

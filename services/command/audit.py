@@ -9,6 +9,7 @@ from typing import Any, TextIO
 
 import orjson
 from hutong.type.v1.identity_pb2 import DocumentType
+from hutong_texts import english, tr
 from sqlalchemy import Connection, select
 
 from services.audit.check import check_audit
@@ -66,10 +67,13 @@ def verify_audit(
     is_well = True
     for name, connection, tables, keys in _audits(settings, names):
         report = check_audit(connection, tables, keys, [head for service, head in logged if service == name])
-        lines.append(f"{name}: {report.rows} rows under {report.seals} seals")
-        lines += [f"{name}: {fault}" for fault in report.faults]
-        lines += [f"{name}: sealed late, because a process was killed: {rows}" for rows in report.late]
-        lines += [f"{name}: not sealed yet: {rows}" for rows in report.unsealed]
+        lines.append(tr("{name}: {rows} rows under {seals} seals", name=name, rows=report.rows, seals=report.seals))
+        lines += [tr("{name}: {fault}", name=name, fault=fault) for fault in report.faults]
+        lines += [
+            tr("{name}: sealed late, because a process was killed: {rows}", name=name, rows=rows)
+            for rows in report.late
+        ]
+        lines += [tr("{name}: not sealed yet: {rows}", name=name, rows=rows) for rows in report.unsealed]
         is_well = is_well and not report.faults
     return lines, is_well
 
@@ -98,7 +102,9 @@ def who_read(
     try:
         canonical = canonical_document(*document)
     except BadDocument as error:
-        raise BadSetting(f"the {error.field} of the document: {error.expected}") from None
+        raise BadSetting(
+            english("the {field} of the document: {expected}", field=error.field, expected=error.expected)
+        ) from None
     own = settings.pepper().subject_keys(canonical)
     documents = [own]
     for name, connection, tables, keys in _audits(settings, names):

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from operator import attrgetter
 from pathlib import Path
 
+from hutong_texts import tr
+from hutong_texts.layout import pad
+
 from services.runtime.certificates import check_tls_files
 from services.runtime.configuration.settings import DECLARED, Settings, given_texts
 from services.runtime.configuration.variables import Declared
@@ -44,7 +47,14 @@ def show_settings(environment: Mapping[str, str], config: Path | None, *, as_jso
     ]
     if as_json:
         return json.dumps({"settings": rows}, ensure_ascii=False, indent=2)
-    return "\n".join(f"{row['key']:28} {_text(row['value']):44} {row['source']}" for row in rows)
+    return "\n".join(
+        f"{row['key']:28} {pad(_text(row['value']), 44)} {_words_of_source(str(row['source']))}" for row in rows
+    )
+
+
+def _words_of_source(source: str) -> str:
+    """Return the words for the source of a setting. A file is named as it is."""
+    return {"default": tr("default"), "environment": tr("environment")}.get(source, source)
 
 
 def _shown(one: Declared, settings: Settings) -> object:
@@ -60,9 +70,10 @@ def _text(value: object) -> str:
 def example() -> str:
     """Return an example of the TOML file: every setting with its meaning and default, commented out."""
     lines = [
-        "# Settings of a Hutong node: hutongd --config FILE, or HUTONG_CONFIG=FILE. Every line shows the default.",
-        "# The environment wins over this file: HUTONG_RESULTS_ADDRESS over address in [results], and so on.",
-        "# Printed by `hutongd config example`.",
+        "# "
+        + tr("Settings of a Hutong node: hutongd --config FILE, or HUTONG_CONFIG=FILE. Every line shows the default."),
+        "# " + tr("The environment wins over this file: HUTONG_RESULTS_ADDRESS over address in [results], and so on."),
+        "# " + tr("Printed by `hutongd config example`."),
     ]
     table = ""
     for one in sorted(DECLARED.values(), key=lambda one: one.key.rpartition(".")[0]):
@@ -70,7 +81,7 @@ def example() -> str:
         if inside != table:
             lines += ["", f"[{inside}]"]
             table = inside
-        lines += ["", f"# {one.variable.describe()}", f"#{key} = {_default(one)}"]
+        lines += ["", f"# {tr(one.variable.describe())}", f"#{key} = {_default(one)}"]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong_texts import Text, english, join
 from sqlalchemy import exc
 
 from services.command.findings import Finding, Level, report, worst
@@ -42,9 +43,9 @@ def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequ
     try:
         settings = Settings.from_environment(environment, config)
     except BadSetting as error:
-        findings.append(Finding("settings", Level.FAULT, str(error)))
+        findings.append(Finding(english("settings"), Level.FAULT, error.text))
     else:
-        findings += [Finding("settings", Level.OK, "can be used"), *_local(settings, services)]
+        findings += [Finding(english("settings"), Level.OK, english("can be used")), *_local(settings, services)]
         findings += asyncio.run(_servers(settings, services))
     print(report(findings, as_json=as_json))
     return worst(findings)
@@ -52,14 +53,9 @@ def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequ
 
 def _versions() -> Finding:
     version, commit = find_version()
-    parts = (
-        f"hutong {version}, commit {commit}",
-        f"Python {platform.python_version()}",
-        f"gRPC {grpc.__version__}",
-        f"SQLite {sqlite3.sqlite_version}",
-        ssl.OPENSSL_VERSION,
-    )
-    return Finding("versions", Level.OK, "; ".join(parts))
+    own = english("hutong {version}, commit {commit}", version=version, commit=commit)
+    parts = (f"Python {platform.python_version()}", f"gRPC {grpc.__version__}", f"SQLite {sqlite3.sqlite_version}")
+    return Finding(english("versions"), Level.OK, join([own, *parts, ssl.OPENSSL_VERSION]))
 
 
 def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
@@ -67,27 +63,34 @@ def _local(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
     yield from check_disk(settings, services)
     yield from check_certificates(settings.tls)
     for fault in find_open_files(settings, services):
-        yield Finding("private files", Level.FAULT, fault)
+        yield Finding(english("private files"), Level.FAULT, fault)
     for service in services:
         yield _schema(settings, service)
     yield _pepper(settings)
 
 
 def _schema(settings: Settings, service: str) -> Finding:
-    check = f"database of {service}"
+    check = english("database of {service}", service=service)
     url = settings.service(service).database_url
     file = find_sqlite_file(url)
     if file is not None and not file.exists():
-        return Finding(check, Level.OK, f"{file} does not exist yet; the first start makes it")
+        return Finding(check, Level.OK, english("{file} does not exist yet; the first start makes it", file=file))
     try:
         fault = find_schema_fault(service, url)
     except HutongError as error:
-        return Finding(check, Level.FAULT, f"{error.message}; start the server, or correct the database URL")
+        return Finding(
+            check,
+            Level.FAULT,
+            english("{message}; start the server, or correct the database URL", message=error.message),
+        )
     if not fault and has_unlimited_reads(url):
-        text = "reads have no limit behind the pooler: ALTER ROLE … SET statement_timeout = '60s' for the role"
-        return Finding(check, Level.WARNING, text)
+        return Finding(
+            check,
+            Level.WARNING,
+            english("reads have no limit behind the pooler: ALTER ROLE … SET statement_timeout = '60s' for the role"),
+        )
     if not fault:
-        return Finding(check, Level.OK, "has this version's schema")
+        return Finding(check, Level.OK, english("has this version's schema"))
     return Finding(check, Level.FAULT, fault)
 
 
@@ -95,23 +98,33 @@ def _pepper(settings: Settings) -> Finding:
     generated = settings.data_dir / "pepper"
     is_embedded = settings.pepper_source.kind == "embedded"
     if is_embedded and settings.results.database_url.startswith("sqlite") and not generated.exists():
-        return Finding("pepper", Level.OK, f"{generated} does not exist yet; the first start makes it")
+        return Finding(
+            english("pepper"),
+            Level.OK,
+            english("{generated} does not exist yet; the first start makes it", generated=generated),
+        )
     try:
         pepper = settings.pepper()
     except BadSetting as error:
-        return Finding("pepper", Level.FAULT, str(error))
+        return Finding(english("pepper"), Level.FAULT, error.text)
     file = generated if is_embedded else settings.pepper_file
     if file is not None and is_open_to_others(file):
-        return Finding("pepper", Level.WARNING, f"other users may read {file}: chmod 600 {file}")
+        return Finding(
+            english("pepper"), Level.WARNING, english("other users may read {file}: chmod 600 {file}", file=file)
+        )
     with contextlib.suppress(exc.SQLAlchemyError, HutongError, UnusableDatabase):
         marks = _stored_marks(settings.results.database_url)
         if marks:
             try:
                 check_marks(marks, pepper)
             except (BadSetting, UnusableDatabase) as error:
-                return Finding("pepper", Level.FAULT, str(error))
-            return Finding("pepper", Level.OK, "is the one that the Results database was filled under")
-    return Finding("pepper", Level.OK, "can be used; Results has no mark of it yet, or cannot be read")
+                return Finding(english("pepper"), Level.FAULT, error.text)
+            return Finding(
+                english("pepper"), Level.OK, english("is the one that the Results database was filled under")
+            )
+    return Finding(
+        english("pepper"), Level.OK, english("can be used; Results has no mark of it yet, or cannot be read")
+    )
 
 
 def _stored_marks(url: str) -> dict[int, bytes]:
@@ -129,47 +142,77 @@ def _stored_marks(url: str) -> dict[int, bytes]:
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
     """Check the servers at the node's own addresses and at the nation's, all at once."""
     own = [_address(settings, service) for service in services]
-    upstream = {"upstream": settings.upstream, "upstream policy": settings.upstream_policy}
+    upstream = {english("upstream"): settings.upstream, english("upstream policy"): settings.upstream_policy}
     return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
 
 
 async def _address(settings: Settings, service: str) -> Finding:
     address = settings.service(service).address
-    check, variable = f"address of {service}", f"HUTONG_{service.upper()}_ADDRESS"
+    check = english("address of {service}", service=service)
+    variable = f"HUTONG_{service.upper()}_ADDRESS"
     try:
         check_exposure(address, settings)
     except BadSetting as error:
-        return Finding(check, Level.FAULT, str(error))
+        return Finding(check, Level.FAULT, error.text)
     cause = find_bind_error(address)
     if not cause:
-        return Finding(check, Level.OK, f"{address} is free")
+        return Finding(check, Level.OK, english("{address} is free", address=address))
     serves, text = await _health(settings, address)
     if serves is None:
-        return Finding(check, Level.FAULT, f"{address}: {cause}, and no Hutong answers: free it, or change {variable}")
+        return Finding(
+            check,
+            Level.FAULT,
+            english(
+                "{address}: {cause}, and no Hutong answers: free it, or change {variable}",
+                address=address,
+                cause=cause,
+                variable=variable,
+            ),
+        )
     if not serves:
-        return Finding(check, Level.FAULT, f"{address} is served by Hutong and is not healthy: {text}; read its log")
-    return Finding(check, Level.OK, f"{address} is served by Hutong")
+        return Finding(
+            check,
+            Level.FAULT,
+            english(
+                "{address} is served by Hutong and is not healthy: {text}; read its log", address=address, text=text
+            ),
+        )
+    return Finding(check, Level.OK, english("{address} is served by Hutong", address=address))
 
 
-async def _upstream(settings: Settings, name: str, address: str) -> Finding:
+async def _upstream(settings: Settings, name: Text, address: str) -> Finding:
     if settings.tls.calls_tls:
         found = await asyncio.to_thread(check_server_certificate, name, address, settings.tls, ANSWER_SECONDS)
         if found.level is Level.FAULT:
             return found
     else:
-        found = Finding(name, Level.OK, "")
+        found = Finding(name, Level.OK, Text(""))
     serves, text = await _health(settings, address)
     if serves is None:
-        cause = f"{address} does not answer ({text}): check the address, the network and the nation's node"
+        cause = english(
+            "{address} does not answer ({text}): check the address, the network and the nation's node",
+            address=address,
+            text=text,
+        )
         return Finding(name, Level.FAULT, cause)
     if not serves:
-        return Finding(name, Level.WARNING, f"{address} is not healthy ({text}): ask the nation's operators")
+        return Finding(
+            name,
+            Level.WARNING,
+            english("{address} is not healthy ({text}): ask the nation's operators", address=address, text=text),
+        )
     if name == "upstream":
         try:
             await check_tree(partial(open_channel, address, settings), settings.jurisdiction, ANSWER_SECONDS)
         except BadSetting as error:
-            return Finding(name, Level.FAULT, str(error))
-    return found if found.level else Finding(name, Level.OK, f"{address} answers. {found.text}".rstrip())
+            return Finding(name, Level.FAULT, error.text)
+    return found if found.level else Finding(name, Level.OK, _answers(address, found.text))
+
+
+def _answers(address: str, certificate: Text) -> Text:
+    if not certificate:
+        return english("{address} answers", address=address)
+    return english("{address} answers; {certificate}", address=address, certificate=certificate)
 
 
 async def _health(settings: Settings, address: str) -> tuple[bool | None, str]:

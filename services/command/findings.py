@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
+
+from hutong_texts import Text, english, tr
+from hutong_texts.layout import pad
 
 
 class Level(IntEnum):
@@ -16,13 +19,16 @@ class Level(IntEnum):
     FAULT = 2
 
 
+_WORDS = {Level.OK: english("ok"), Level.WARNING: english("warning"), Level.FAULT: english("fault")}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line: the thing that was checked, its state, and what to do if the state is not good."""
 
-    check: str
+    check: Text
     level: Level
-    text: str
+    text: Text
 
 
 def worst(findings: Sequence[Finding]) -> Level:
@@ -33,6 +39,8 @@ def worst(findings: Sequence[Finding]) -> Level:
 def report(findings: Sequence[Finding], *, as_json: bool) -> str:
     """Return the findings for people, one a line, or as one JSON object."""
     if as_json:
-        rows = [asdict(one) | {"level": one.level.name.lower()} for one in findings]
+        rows = [{"check": str(one.check), "level": one.level.name.lower(), "text": tr(one.text)} for one in findings]
         return json.dumps({"findings": rows, "worst": worst(findings).name.lower()}, ensure_ascii=False, indent=2)
-    return "\n".join(f"{one.level.name.lower():8} {one.check:24} {one.text}" for one in findings)
+    return "\n".join(
+        f"{pad(tr(_WORDS[one.level]), 8)} {pad(tr(one.check), 24)} {tr(one.text)}".rstrip() for one in findings
+    )

@@ -31,7 +31,7 @@ def fetch_held_heads(settings: Settings) -> list[tuple[str, LoggedHead]]:
         Unavailable: UPSTREAM_UNAVAILABLE, the node above does not answer.
     """
     if not settings.upstream:
-        raise BadSetting("HUTONG_UPSTREAM is not set, so no node above holds heads of this node")
+        raise BadSetting(english("HUTONG_UPSTREAM is not set, so no node above holds heads of this node"))
     try:
         return [(head.service, _to_logged(head)) for head in asyncio.run(_fetch(settings))]
     except grpc.aio.AioRpcError as error:
@@ -54,4 +54,4 @@ async def _fetch(settings: Settings) -> list[AuditHead]:
 
 
 def _to_logged(head: AuditHead) -> LoggedHead:
-    return LoggedHead(int(head.chain), head.number, head.head.hex(), "at the node above")
+    return LoggedHead(int(head.chain), head.number, head.head.hex(), english("at the node above"))

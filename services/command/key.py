@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from hutong_texts import Text, english, tr
 from sqlalchemy import BigInteger, Column, ColumnElement, Connection, Table, cast, delete, func, select
 
 from services.command.databases import is_within_reach, opened
@@ -68,17 +69,26 @@ def key_status(settings: Settings) -> str:
     pepper = settings.pepper()
     found = _count_rows(settings, pepper)
     absent = [
-        f"not within reach: the database of {service}" for service in _MARKS if not is_within_reach(settings, service)
+        english("not within reach: the database of {service}", service=service)
+        for service in _MARKS
+        if not is_within_reach(settings, service)
     ]
-    lines = [f"written: version {pepper.version}"]
+    lines = [english("written: version {version}", version=pepper.version)]
     if pepper.other is not None:
-        lines.append(f"read too: version {pepper.other.version}")
+        lines.append(english("read too: version {version}", version=pepper.other.version))
     lines += [
-        f"version {one.version}: {one.row_count} rows of {one.service} {one.table}, "
-        f"made from {format_instant(one.oldest)} to {format_instant(one.newest)}"
+        english(
+            "version {version}: {rows} rows of {service} {table}, made from {oldest} to {newest}",
+            version=one.version,
+            rows=one.row_count,
+            service=one.service,
+            table=one.table,
+            oldest=format_instant(one.oldest),
+            newest=format_instant(one.newest),
+        )
         for one in found
     ]
-    return "\n".join([*lines, *absent, *_next_steps(settings, pepper, found)])
+    return "\n".join(map(tr, [*lines, *absent, *_next_steps(settings, pepper, found)]))
 
 
 def end_rotation(settings: Settings) -> str:
@@ -91,21 +101,35 @@ def end_rotation(settings: Settings) -> str:
     pepper = settings.pepper()
     older = pepper.other
     if older is None or older.version > pepper.version:
-        raise BadSetting("nothing can end: no process may write the older version of the pepper any more (key status)")
+        raise BadSetting(
+            english("nothing can end: no process may write the older version of the pepper any more (key status)")
+        )
     for service in _MARKS:
         if not is_within_reach(settings, service):
-            raise BadSetting(f"the database of {service} is not within reach: end the change where both databases are")
+            raise BadSetting(
+                english(
+                    "the database of {service} is not within reach: end the change where both databases are",
+                    service=service,
+                )
+            )
     for one in _count_rows(settings, pepper):
         if one.version == older.version:
             raise BadSetting(
-                f"{one.service} has {one.row_count} rows of version {one.version} in {one.table} (key status)"
+                english(
+                    "{service} has {row_count} rows of version {version} in {table} (key status)",
+                    service=one.service,
+                    row_count=one.row_count,
+                    version=one.version,
+                    table=one.table,
+                )
             )
     for service, marks in _MARKS.items():
         with opened(settings, service) as database:
             database.write_now(_remove, marks, older.version)
-    return (
-        f"version {older.version} is removed from this node: start its processes without HUTONG_PEPPER_OTHER_*, "
-        "and keep the parts of the older secret for the audit (docs/security.md)"
+    return tr(
+        "version {version} is removed from this node: start its processes without HUTONG_PEPPER_OTHER_*, "
+        "and keep the parts of the older secret for the audit (docs/security.md)",
+        version=older.version,
     )
 
 
@@ -116,25 +140,34 @@ def _remove(connection: Connection, marks: Table, version: int) -> None:
         connection.execute(delete(key_pairs))
 
 
-def _next_steps(settings: Settings, pepper: Pepper, found: Sequence[StoredRows]) -> Iterator[str]:
+def _next_steps(settings: Settings, pepper: Pepper, found: Sequence[StoredRows]) -> Iterator[Text]:
     other = pepper.other
     if other is None:
-        yield "no change of the pepper is under way on this node"
-        yield (
-            f"to begin one: give the new secret to every process of every node as HUTONG_PEPPER_OTHER_FILE, with "
-            f"HUTONG_PEPPER_OTHER_VERSION={pepper.version + 1}"
+        yield english("no change of the pepper is under way on this node")
+        yield english(
+            "to begin one: give the new secret to every process of every node as HUTONG_PEPPER_OTHER_FILE, with "
+            "HUTONG_PEPPER_OTHER_VERSION={version}",
+            version=pepper.version + 1,
         )
     elif other.version > pepper.version:
-        yield f"this machine reads version {other.version}; the other nodes say so themselves (hutongd key status)"
-        yield "when every process of every node reads it, start each one with the two exchanged:"
+        yield english(
+            "this machine reads version {version}; the other nodes say so themselves (hutongd key status)",
+            version=other.version,
+        )
+        yield english("when every process of every node reads it, start each one with the two exchanged:")
         yield from _exchanged(settings)
     elif any(one.version == other.version for one in found):
-        yield f"the change goes on until purges have removed the last row of version {other.version}"
+        yield english(
+            "the change goes on until purges have removed the last row of version {version}", version=other.version
+        )
     else:
-        yield f"no row of version {other.version} is left: run hutongd key rotate --end when that is so at all nodes"
+        yield english(
+            "no row of version {version} is left: run hutongd key rotate --end when that is so at all nodes",
+            version=other.version,
+        )
 
 
-def _exchanged(settings: Settings) -> Iterator[str]:
+def _exchanged(settings: Settings) -> Iterator[Text]:
     """Yield the settings by which the version that is written becomes the one that is only read, and vice versa."""
     for written, source in (
         ("HUTONG_PEPPER", settings.other_pepper_source),
@@ -142,10 +175,10 @@ def _exchanged(settings: Settings) -> Iterator[str]:
     ):
         given = {"file": source.file, "descriptor": source.descriptor, "command": source.command}
         if source.kind in given:
-            yield f"  {written}_{source.kind.upper()}={given[source.kind]}"
+            yield Text(f"  {written}_{source.kind.upper()}={given[source.kind]}")
         else:
-            yield f"  {written}_FILE={settings.data_dir / 'pepper'}"
-        yield f"  {written}_VERSION={source.version}"
+            yield Text(f"  {written}_FILE={settings.data_dir / 'pepper'}")
+        yield Text(f"  {written}_VERSION={source.version}")
 
 
 def _count_rows(settings: Settings, pepper: Pepper) -> list[StoredRows]:

@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hutong_texts import english
+
 from services.command.findings import Finding, Level
 from services.runtime.configuration.settings import Settings
 from services.storage.connections import find_sqlite_file
@@ -37,10 +39,16 @@ def check_clock() -> Finding:
     except AttributeError:
         state = -1
     if state == TIME_ERROR:
-        return Finding("clock", Level.WARNING, "nothing synchronises it: start chrony or systemd-timesyncd")
+        return Finding(
+            english("clock"), Level.WARNING, english("nothing synchronises it: start chrony or systemd-timesyncd")
+        )
     if state < 0:
-        return Finding("clock", Level.WARNING, "the system does not say if it is synchronised: check its NTP client")
-    return Finding("clock", Level.OK, "is synchronised")
+        return Finding(
+            english("clock"),
+            Level.WARNING,
+            english("the system does not say if it is synchronised: check its NTP client"),
+        )
+    return Finding(english("clock"), Level.OK, english("is synchronised"))
 
 
 def check_disk(settings: Settings, services: Sequence[str]) -> Iterator[Finding]:
@@ -58,11 +66,17 @@ def _check_folder(folder: Path) -> Finding:
     # A folder that does not exist yet will be created inside its nearest existing parent.
     existing = next(one for one in (folder, *folder.parents) if one.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        return Finding("disk", Level.FAULT, f"this user cannot write to {existing}: change HUTONG_DATA_DIR")
+        return Finding(
+            english("disk"),
+            Level.FAULT,
+            english("this user cannot write to {existing}: change HUTONG_DATA_DIR", existing=existing),
+        )
     free = shutil.disk_usage(existing).free
-    text = f"{folder} has {free / (1 << 30):.1f} GiB free"
+    text = english("{folder} has {free:.1f} GiB free", folder=folder, free=free / (1 << 30))
     if free < FULL_BYTES:
-        return Finding("disk", Level.FAULT, f"{text}: free some at once, writes are about to fail")
+        return Finding(
+            english("disk"), Level.FAULT, english("{text}: free some at once, writes are about to fail", text=text)
+        )
     if free < LOW_BYTES:
-        return Finding("disk", Level.WARNING, f"{text}: free some or add a disk")
-    return Finding("disk", Level.OK, text)
+        return Finding(english("disk"), Level.WARNING, english("{text}: free some or add a disk", text=text))
+    return Finding(english("disk"), Level.OK, text)

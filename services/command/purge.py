@@ -6,7 +6,8 @@ import contextlib
 from collections.abc import Collection, Mapping
 from functools import partial
 
-from hutong_texts import english
+from hutong_texts import english, tr
+from hutong_texts.layout import pad
 from sqlalchemy import Table
 
 from services.audit.purge import purge_audit
@@ -75,10 +76,10 @@ def purge_node(settings: Settings, older_than: Span, now: Instant | None = None)
             actor=operator_name(),
         )
         lines = [
-            f"deletion {deletion.deletion_id}",
-            f"  everything reported before  {format_instant(deletion.horizon)}",
-            f"  results removed             {deletion.result_count}",
-            f"  SHA-256 of their names      {deletion.digest}",
+            tr("deletion {id}", id=deletion.deletion_id),
+            f"  {pad(tr('everything reported before'), 27)} {format_instant(deletion.horizon)}",
+            f"  {pad(tr('results removed'), 27)} {deletion.result_count}",
+            f"  {pad(tr('SHA-256 of their names'), 27)} {deletion.digest}",
         ]
         for name, database in {"results": results, **others}.items():
             counts = DeletionCounts(_COUNTS[name], deletion.deletion_id)

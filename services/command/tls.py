@@ -7,6 +7,9 @@ import ssl
 import time
 from collections.abc import Iterator
 
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
+
 from services.command.findings import Finding, Level
 from services.command.machine import is_open_to_others
 from services.runtime.addresses import split_address
@@ -24,31 +27,35 @@ def check_certificates(tls: TlsSettings) -> Iterator[Finding]:
     try:
         check_tls_files(tls)
     except BadSetting as error:
-        yield Finding("certificates", Level.FAULT, str(error))
+        yield Finding(english("certificates"), Level.FAULT, error.text)
         return
     for name, setting, file in (
-        ("client authorities", "HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
-        ("node authorities", "HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
-        ("server authorities", "HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
-        ("certificate", "HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file),
+        (english("client authorities"), "HUTONG_TLS_CLIENT_CA_FILE", tls.client_ca_file),
+        (english("node authorities"), "HUTONG_TLS_NODE_CA_FILE", tls.node_ca_file),
+        (english("server authorities"), "HUTONG_TLS_SERVER_CA_FILE", tls.server_ca_file),
+        (english("certificate"), "HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file),
     ):
         if file is not None:
             ends = [one.not_valid_after_utc.timestamp() for one in read_certificates(setting, file)]
-            yield _by_end(name, str(file), min(ends))
+            yield _by_end(name, Text(str(file)), min(ends))
     if tls.key_file is not None and is_open_to_others(tls.key_file):
-        yield Finding("certificate's key", Level.WARNING, f"other users may read it: chmod 600 {tls.key_file}")
+        yield Finding(
+            english("certificate's key"),
+            Level.WARNING,
+            english("other users may read it: chmod 600 {key_file}", key_file=tls.key_file),
+        )
 
 
-def _by_end(name: str, place: str, end: float) -> Finding:
+def _by_end(name: Text, place: Text, end: float) -> Finding:
     days = int((end - time.time()) // DAY_SECONDS)
     if days < 0:
-        return Finding(name, Level.FAULT, f"{place} has expired: renew it")
+        return Finding(name, Level.FAULT, english("{place} has expired: renew it", place=place))
     if days < RENEW_DAYS:
-        return Finding(name, Level.WARNING, f"{place} expires in {days} days: renew it")
-    return Finding(name, Level.OK, f"{place} is valid for {days} days")
+        return Finding(name, Level.WARNING, english("{place} expires in {days} days: renew it", place=place, days=days))
+    return Finding(name, Level.OK, english("{place} is valid for {days} days", place=place, days=days))
 
 
-def check_server_certificate(name: str, address: str, tls: TlsSettings, seconds: float) -> Finding:
+def check_server_certificate(name: Text, address: str, tls: TlsSettings, seconds: float) -> Finding:
     """Connect to another node's server with this node's TLS settings, and check the server's certificate."""
     host, port = split_address(address)
     context = ssl.create_default_context(cafile=tls.server_ca_file)
@@ -62,9 +69,23 @@ def check_server_certificate(name: str, address: str, tls: TlsSettings, seconds:
         ):
             shown = connection.getpeercert() or {}
     except ssl.SSLCertVerificationError as error:
-        text = f"the certificate of {address} is refused ({error.verify_message}): check HUTONG_TLS_SERVER_CA_FILE"
+        text = english(
+            "the certificate of {address} is refused ({cause}): check HUTONG_TLS_SERVER_CA_FILE",
+            address=address,
+            cause=error.verify_message,
+        )
         return Finding(name, Level.FAULT, text)
     except OSError as error:
-        cause = error.strerror or str(error)
-        return Finding(name, Level.FAULT, f"{address} cannot be reached over TLS ({cause}): check address and network")
-    return _by_end(name, f"the certificate of {address}", ssl.cert_time_to_seconds(str(shown["notAfter"])))
+        cause = system_text(error)
+        return Finding(
+            name,
+            Level.FAULT,
+            english(
+                "{address} cannot be reached over TLS ({cause}): check address and network",
+                address=address,
+                cause=cause,
+            ),
+        )
+    return _by_end(
+        name, english("the certificate of {address}", address=address), ssl.cert_time_to_seconds(str(shown["notAfter"]))
+    )

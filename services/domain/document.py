@@ -70,9 +70,11 @@ class Document(NamedTuple):
         whatever type was stated, because clerks label residence permits and foreign permanent resident cards as
         resident identity cards. Each such number is issued to one person only.
         """
-        if self.type != RESIDENT_ID_CARD and is_resident_number(self.number):
-            return _RESIDENT_NUMBERS
-        return DocumentClass(self.type, self.issuing_country)
+        type_, number, country = self
+        if type_ == RESIDENT_ID_CARD:
+            # Most documents are these, and one class of theirs is made once for all.
+            return DocumentClass(type_, country) if country else _RESIDENT_NUMBERS
+        return _RESIDENT_NUMBERS if is_resident_number(number) else DocumentClass(type_, country)
 
     def __repr__(self) -> str:
         return f"Document(type={self.type})"

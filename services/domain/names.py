@@ -36,7 +36,7 @@ DEFAULT_ITEM = ""
 that the content hash of a report without an item never changes."""
 _DEFAULT_ITEM_ID = "sars-cov-2-nucleic-acid"
 """The id of the default item in names."""
-_ANNOUNCED_PREFIX = "sars-cov-2-"
+ANNOUNCED_PREFIX = "sars-cov-2-"
 """The beginning of an announced item's id. The nation makes positives of announced items known to other nodes
 (docs/adr/0014-announced-positives.md)."""
 
@@ -208,7 +208,7 @@ def is_announced(item: str) -> bool:
 
     Results does not know which items the policies list as adverse, so the id of the item decides.
     """
-    return not item or item.startswith(_ANNOUNCED_PREFIX)
+    return not item or item.startswith(ANNOUNCED_PREFIX)
 
 
 def is_item(item: str) -> bool:

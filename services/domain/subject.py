@@ -81,20 +81,24 @@ class Pepper:
 
     def subject_key(self, document: Document) -> bytes:
         """Return the first 16 bytes of HMAC-SHA-256 over document class and canonical number."""
-        inner = self._inner.copy()
-        of_class = document.document_class
-        inner.update(f"{of_class.type}:{of_class.issuing_country}:{document.number}".encode())
-        outer = self._outer.copy()
-        outer.update(inner.digest())
-        return outer.digest()[:KEY_LENGTH]
-
-    def other_key(self, document: Document) -> bytes | None:
-        """Return the subject key under the other version; None if there is no other version."""
-        return None if self.other is None else self.other.subject_key(document)
+        return self._key_of(_hashed(document))
 
     def subject_keys(self, document: Document) -> list[bytes]:
         """Return the document's subject key under each key version, this version's first."""
-        return [pepper.subject_key(document) for pepper in self.versions]
+        hashed = _hashed(document)
+        return [pepper._key_of(hashed) for pepper in self.versions]  # noqa: SLF001 - of the same class
+
+    def both_keys(self, document: Document) -> tuple[bytes, bytes | None]:
+        """Return the document's subject key under this version and under the other one, if there is one."""
+        hashed = _hashed(document)
+        return self._key_of(hashed), None if self.other is None else self.other._key_of(hashed)  # noqa: SLF001
+
+    def _key_of(self, hashed: bytes) -> bytes:
+        inner = self._inner.copy()
+        inner.update(hashed)
+        outer = self._outer.copy()
+        outer.update(inner.digest())
+        return outer.digest()[:KEY_LENGTH]
 
     def name_hash(self, name: str) -> bytes:
         """Return the version of the normal form and a keyed hash of it; empty for a name without a normal form."""
@@ -103,8 +107,8 @@ class Pepper:
 
     def name_hashes(self, name: str) -> tuple[bytes, ...]:
         """Return `name_hash` under each key version; empty for a name without a normal form."""
-        hashes = tuple(pepper.name_hash(name) for pepper in self.versions)
-        return hashes if hashes[0] else ()
+        form = person_name_form(name)
+        return tuple(_NAME_VERSION + pepper._hash_name(form) for pepper in self.versions) if form else ()  # noqa: SLF001
 
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.
@@ -123,6 +127,12 @@ class Pepper:
         keyed = self._keyed.copy()
         keyed.update(name.encode())
         return keyed.digest()
+
+
+def _hashed(document: Document) -> bytes:
+    """Return what is hashed to a document's subject key."""
+    class_type, country = document.document_class
+    return f"{class_type}:{country}:{document.number}".encode()
 
 
 def is_comparable(name_hash: bytes) -> bool:

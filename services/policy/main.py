@@ -68,7 +68,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     upstream: UpstreamWatch | None = None
     if settings.upstream_policy:
         connect = partial(open_channel, settings.upstream_policy, settings, dedicated=True)
-        upstream = UpstreamWatch(UpstreamStore(database), cache, connect, clock, timing)
+        upstream = UpstreamWatch(UpstreamStore(database), cache, connect, clock, timing, settings.jurisdiction)
         background = (*background, upstream.run)
 
     async def check() -> None:

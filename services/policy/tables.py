@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
+from services.domain.region import NATION
 from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
 from services.storage.life import LIFE_LENGTH
@@ -53,7 +54,7 @@ policy_changes = Table(
     Index("ix_policy_changes_region_policy_id_revision", "region", "policy_id", "revision"),
 )
 
-# A province's position in the watch of the nation's policies: the nation's cursor, and an instant by its clock.
+# The position in the watch of the policies of the node above: its cursor, and an instant by its clock.
 upstream_positions = Table(
     "upstream_positions",
     metadata,
@@ -62,12 +63,14 @@ upstream_positions = Table(
     Column("as_of_time", BigInteger, nullable=False),
 )
 
-# At a province, the newest sequence of each life of the nation's Policy that is known here.
+# The newest sequence of each life of the Policy of each node above that is known here.
 upstream_lives = Table(
     "upstream_lives",
     metadata,
     Column("life", String(LIFE_LENGTH), primary_key=True),
     Column("sequence", BigInteger, nullable=False),
+    # The node.
+    Column("region", String(6), nullable=False, server_default=NATION),
 )
 
 requests = request_memory(metadata, "policy")

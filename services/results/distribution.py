@@ -76,6 +76,7 @@ PLAN: dict[str, Shards | Whole] = {
     "log_identity": Whole.LOCAL,
     "acknowledged_positions": Whole.LOCAL,
     "nodes": Whole.LOCAL,
+    "relayed_nodes": Whole.LOCAL,
     "replicated_positions": Whole.LOCAL,
     "replicated_lives": Whole.LOCAL,
     "replication_streams": Whole.LOCAL,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2_grpc import add_ExchangeServiceServicer_to_server
@@ -18,6 +19,7 @@ from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminSer
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
 from hutong.results.v1.timeliness_service_pb2_grpc import add_TimelinessServiceServicer_to_server
 from hutong.results.v1.upload_service_pb2_grpc import add_UploadServiceServicer_to_server
+from hutong_texts import english
 
 from services.approval.approvals import Approvals
 from services.approval.grants import EmergencyGrants
@@ -40,8 +42,10 @@ from services.results.exchange.downstream.retirement import NodeRetirements
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.downstream.subject_lookup import SubjectLookup
 from services.results.exchange.servicer import ExchangeServicer, InternalAuditServicer
+from services.results.exchange.upstream.below import StatementsBelow
 from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
+from services.results.exchange.upstream.relay import RelayedRecords
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.idempotency import requests
 from services.results.imports.importer import Importer
@@ -99,7 +103,9 @@ async def open_results(
     serving = contextlib.ExitStack()
     try:
         if not serving.enter_context(try_sqlite_process_lock(settings.results.database_url, "serving")):
-            raise UnusableDatabase("another process serves this SQLite database; stop it first, or use PostgreSQL")
+            raise UnusableDatabase(
+                english("another process serves this SQLite database; stop it first, or use PostgreSQL")
+            )
         return await _open_results(
             settings, clock or SystemClock(), timing or ResultsTiming(), limits or ResultsLimits(), serving
         )
@@ -143,9 +149,10 @@ async def _open_results(
         sent.keep_audit_heads if settings.upstream else None,
     )
     drain = Drain()
-    downstream = DownstreamStore(database, clock, stores.applier, stores.partitions)
-    freshness = NodeRegistry(downstream, settings.jurisdiction, clock, timing)
-    link = _link(settings, stores, sent, pepper, clock, audit.trail)
+    node = settings.jurisdiction
+    downstream = DownstreamStore(database, clock, stores.applier, stores.partitions, node)
+    freshness = NodeRegistry(downstream, node, clock, timing)
+    link = _link(settings, stores, sent, pepper, clock, audit.trail, freshness)
     missing_reports = MissingReportQueue(
         database, stores.router, settings.jurisdiction, clock, timing, kept=settings.missing_reports_days * DAY
     )
@@ -167,15 +174,18 @@ async def _open_results(
         DryRunBudget(limits.dry_run_reports),
         settings.start_seconds,
     )
+    # What a node below asks, a node in the middle also asks the node above.
+    relayed = NationwideLookup(stores.lookup, node, clock, freshness, RelayedRecords(link.nation)) if link else None
     exchange = ExchangeServicer(
-        NodeAdmission(settings.jurisdiction),
+        NodeAdmission(node, downstream),
         downstream,
-        ReplicationReceiver(downstream, pepper, clock, drain),
-        NotificationStream(database, pepper, clock, drain, timing),
-        SubjectLookup(stores.lookup, freshness, pepper, clock),
+        ReplicationReceiver(downstream, pepper, clock, drain, node),
+        NotificationStream(database, pepper, clock, drain, timing, own=node, above=link),
+        SubjectLookup(stores.lookup, freshness, pepper, clock, relayed),
         NodeRetirements(stores.writer),
         tokens,
         clock,
+        node,
     )
     imports = Importer(
         database,
@@ -280,7 +290,13 @@ async def _open_results(
 
 
 def _link(
-    settings: Settings, stores: Stores, sent: UpstreamStore, pepper: Pepper, clock: Clock, trail: AuditTrail
+    settings: Settings,
+    stores: Stores,
+    sent: UpstreamStore,
+    pepper: Pepper,
+    clock: Clock,
+    trail: AuditTrail,
+    freshness: NodeRegistry,
 ) -> UpstreamLink | None:
     """Return the link to the node above; None at a node without one."""
     if not settings.upstream:
@@ -288,4 +304,13 @@ def _link(
     notifications = NotificationStore(
         stores.database, clock, settings.jurisdiction, stores.applier, stores.partitions, trail, stores.lab_cache
     )
-    return UpstreamLink(settings, sent, notifications, pepper, clock, stores.timing, stores.limits)
+    return UpstreamLink(
+        settings,
+        sent,
+        notifications,
+        pepper,
+        clock,
+        stores.timing,
+        stores.limits,
+        partial(StatementsBelow, stores.database, freshness),
+    )

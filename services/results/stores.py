@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.domain.region import NATION
 from services.results.changelog.log import ChangeLog
 from services.results.corrections.store import CorrectionStore
 from services.results.documents.store import DocumentStore
 from services.results.exchange.apply import ChangeApplier
-from services.results.exchange.downstream.missing_report_routing import NationRouter
-from services.results.exchange.downstream.notifications.notifications import notify_nodes
-from services.results.exchange.homes.register import record_homes
+from services.results.exchange.downstream.below import NodesBelow
+from services.results.exchange.downstream.missing_report_routing import MiddleRouter, TopRouter
 from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
 from services.results.labs.store import LabStore
 from services.results.limits import ResultsLimits
 from services.results.lookup.store import LookupStore
-from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter, list_at_new_home
+from services.results.missing_reports.routing import MissingReportRouter, list_at_new_home
 from services.results.records.partition_maintainer import PartitionMaintainer
 from services.results.timeliness.store import TimelinessStore
 from services.results.timing import ResultsTiming
@@ -49,20 +47,14 @@ class Stores:
         self.database = database
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
-        at_nation = node == NATION
-        self.change_log = ChangeLog(
-            [list_at_new_home, record_homes, notify_nodes] if at_nation else [list_at_new_home], sends_keys=joined
-        )
+        below = NodesBelow(node)
+        self.change_log = ChangeLog([list_at_new_home, below.record_homes, below.notify], sends_keys=joined)
         self.writer = writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)
         self.router: MissingReportRouter
-        self.router = (
-            NationRouter(self.change_log, limits)
-            if at_nation
-            else UpwardRouter(self.change_log, limits, has_upstream=joined)
-        )
-        self.applier = ChangeApplier(self.change_log, self.router)
+        self.router = MiddleRouter(self.change_log, limits) if joined else TopRouter(self.change_log, limits)
+        self.applier = ChangeApplier(self.change_log, self.router, relays=joined)
         self.labs = LabStore(database, writer, self.change_log, cache)
         self.documents = DocumentStore(database, writer, self.change_log, node)
         self.timeliness = TimelinessStore(database)

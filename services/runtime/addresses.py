@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
+from hutong_texts import english
+
 MAX_SOCKET_PATH = 100
 """Bytes of the path of a unix socket. The system's limit is 108 on Linux and 104 elsewhere."""
 
@@ -18,7 +20,7 @@ def socket_path(address: str) -> str:
     if scheme != "unix" or not colon:
         return ""
     if not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH or not path.isprintable():
-        raise ValueError(f"must be unix: and an absolute path of at most {MAX_SOCKET_PATH} bytes")
+        raise ValueError(english("must be unix: and an absolute path of at most {most} bytes", most=MAX_SOCKET_PATH))
     return path
 
 
@@ -26,7 +28,7 @@ def split_address(address: str) -> tuple[str, int]:
     """Return host and port of "host:port" or "[v6]:port"; ValueError if the text is neither."""
     host, colon, port = address.rpartition(":")
     if not colon or not _is_host(host) or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("must be host:port")
+        raise ValueError(english("must be host:port"))
     return host.strip("[]"), int(port)
 
 

@@ -221,7 +221,7 @@ class CallAudit:
         if stated is None:
             stated = self._stated = self._state(trail.hide(self._request_id))
         tag = trail.subject_tag(key, time)
-        return AuditEvent(_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id)
+        return AuditEvent._make((_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id))
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller

@@ -6,6 +6,8 @@ import ssl
 from pathlib import Path
 
 from cryptography import x509
+from hutong_texts import english
+from hutong_texts.system import system_text
 
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
@@ -32,13 +34,15 @@ def check_tls_files(tls: TlsSettings) -> None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
     except ssl.SSLError as error:
         cause = (
-            "is not the key of HUTONG_TLS_CERTIFICATE_FILE"
+            english("is not the key of HUTONG_TLS_CERTIFICATE_FILE")
             if error.reason == "KEY_VALUES_MISMATCH"
-            else "holds no PEM private key without a passphrase, or HUTONG_TLS_CERTIFICATE_FILE is broken"
+            else english("holds no PEM private key without a passphrase, or HUTONG_TLS_CERTIFICATE_FILE is broken")
         )
-        raise BadSetting(f"HUTONG_TLS_KEY_FILE {cause}: {tls.key_file}") from None
+        raise BadSetting(
+            english("HUTONG_TLS_KEY_FILE {cause}: {key_file}", cause=cause, key_file=tls.key_file)
+        ) from None
     except OSError as error:
-        raise BadSetting(f"HUTONG_TLS_KEY_FILE cannot be read: {error.strerror}") from None
+        raise BadSetting(english("HUTONG_TLS_KEY_FILE cannot be read: {cause}", cause=system_text(error))) from None
 
 
 def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
@@ -50,6 +54,8 @@ def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(file.read_bytes())
     except OSError as error:
-        raise BadSetting(f"{setting} cannot be read: {error.strerror}") from None
+        raise BadSetting(
+            english("{setting} cannot be read: {cause}", setting=setting, cause=system_text(error))
+        ) from None
     except ValueError:
-        raise BadSetting(f"{setting} holds no PEM certificate: {file}") from None
+        raise BadSetting(english("{setting} holds no PEM certificate: {file}", setting=setting, file=file)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import orjson
@@ -12,11 +13,14 @@ from structlog.processors import format_exc_info
 from structlog.typing import EventDict, WrappedLogger
 
 
-def configure_logs(level: str) -> None:
-    """Write structlog's events of `level` and above to standard error as JSON, and the libraries' warnings as text."""
+def configure_logs(level: str, worker: int = 0) -> None:
+    """Write structlog's events of `level` and above to standard error as JSON, and the libraries' warnings as text.
+
+    Each line of a worker process has its number.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[_render],
+        processors=[_render_of_worker(worker) if worker else _render],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.BytesLoggerFactory(sys.stderr.buffer),
         cache_logger_on_first_use=True,
@@ -35,6 +39,14 @@ def is_worth_a_line(record: logging.LogRecord) -> bool:
     """
     error = record.exc_info[1] if record.exc_info else None
     return type(error).__name__ != "ExecuteBatchError"
+
+
+def _render_of_worker(worker: int) -> Callable[[WrappedLogger, str, EventDict], bytes]:
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        event.setdefault("worker", worker)
+        return _render(logger, method, event)
+
+    return render
 
 
 def _render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import orjson
 from google.protobuf.message import Message
@@ -15,6 +15,7 @@ from services.domain.base64url import decode_base64url, encode_base64url
 from services.domain.errors import InvalidArgument
 from services.domain.subkeys import Purpose, subkey
 
+Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 500
 _MAC_BYTES = 16
@@ -24,6 +25,11 @@ _MAC_BYTES = 16
 def page_size(asked: int) -> int:
     """Return how many rows a page has: as many as the caller asked for, at most 500; 50 if it did not ask."""
     return min(asked, MAX_PAGE_SIZE) if asked > 0 else DEFAULT_PAGE_SIZE
+
+
+def rows_to_read(asked: int) -> int:
+    """Return how many rows to read for a page: one more than it has, which shows whether there is a next page."""
+    return page_size(asked) + 1
 
 
 class PageTokens:
@@ -40,6 +46,17 @@ class PageTokens:
         """Return the token of the page after a position."""
         body = orjson.dumps(position)
         return encode_base64url(self.mac(request, body) + body)
+
+    def page(
+        self, request: Message, found: Sequence[Row], position_of: Callable[[Row], Sequence[str | int]]
+    ) -> tuple[Sequence[Row], str]:
+        """Return the rows of a page, and the token of the next page; no token if this is the last page.
+
+        `found` begins with the rows of the page. It has more rows if there is a next page.
+        """
+        size = page_size(request.page_size)  # type: ignore[attr-defined]
+        shown = found[:size]
+        return shown, self.issue(request, position_of(shown[-1])) if len(found) > size else ""
 
     def position(self, request: Message, shape: Sequence[type]) -> list[Any] | None:
         """Return the position in a request's page_token, with values of these types; None for the first page.

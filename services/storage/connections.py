@@ -15,6 +15,8 @@ from sqlite3 import Connection as SqliteConnection
 from typing import Any
 from urllib.parse import quote
 
+from hutong_texts import english
+from hutong_texts.system import system_text
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -48,7 +50,11 @@ def make_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableDatabase(
-            f"the directory of a SQLite database cannot be made: {directory}: {error.strerror}"
+            english(
+                "the directory of a SQLite database cannot be made: {directory}: {cause}",
+                directory=directory,
+                cause=system_text(error),
+            )
         ) from None
 
 
@@ -57,7 +63,7 @@ def create_service_engine(url: str) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         if not parsed.database or parsed.database == ":memory:":
-            raise UnusableDatabase("a SQLite database needs a file: sqlite:///path")
+            raise UnusableDatabase(english("a SQLite database needs a file: sqlite:///path"))
         make_directory(Path(parsed.database).absolute().parent)
         engine = create_engine(
             parsed,
@@ -180,8 +186,10 @@ def _refuse_pooler(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> N
     driver: Any = connection
     if _note_server(connection, entry) != driver.info.backend_pid:
         raise UnusableDatabase(
-            f"a pooler is between this process and PostgreSQL: add {POOLER_OPTION}={TRANSACTION_POOLER} to the URL of "
-            "the database"
+            english(
+                "a pooler is between this process and PostgreSQL: add {option} to the URL of the database",
+                option=f"{POOLER_OPTION}={TRANSACTION_POOLER}",
+            )
         )
 
 

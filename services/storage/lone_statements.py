@@ -22,6 +22,7 @@ class LoneStatements:
     def __init__(self, connect_args: Mapping[str, Any]) -> None:
         self._connect_args = dict(connect_args)
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._cursor: psycopg.AsyncCursor[Any] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, statement: str, parameters: Sequence[Any]) -> int:
@@ -36,8 +37,10 @@ class LoneStatements:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
-                self._connection = connection
-            return (await connection.execute(statement, parameters)).rowcount
+                # A cursor costs half as much as a statement, so that one serves for all.
+                self._connection, self._cursor = connection, connection.cursor()
+            assert self._cursor is not None
+            return (await self._cursor.execute(statement, parameters)).rowcount
 
     def close(self) -> None:
         """Close the connection. It can be called from outside the event loop."""

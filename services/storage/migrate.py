@@ -14,7 +14,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from hutong_texts import english
+from hutong_texts import Text, english
 from sqlalchemy import Connection, Select, String, column, exc, select, table
 
 from services.domain.errors import Unavailable
@@ -60,7 +60,9 @@ def upgrade(service: str, url: str, revision: str = "head") -> None:
         raise Unavailable("DATABASE_UNAVAILABLE", text) from error
     except (CommandError, exc.DatabaseError) as error:
         cause = error.orig if isinstance(error, exc.DatabaseError) else error
-        raise UnusableDatabase(f"the database of {service} cannot be used: {_one_line(cause)}") from error
+        raise UnusableDatabase(
+            english("the database of {service} cannot be used: {orig}", service=service, orig=_one_line(cause))
+        ) from error
 
 
 def _one_line(cause: object) -> str:
@@ -73,7 +75,7 @@ def _is_unusable_file(error: exc.DBAPIError) -> bool:
     return code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 
 
-def find_schema_fault(service: str, url: str) -> str:
+def find_schema_fault(service: str, url: str) -> Text:
     """Return why a database cannot be used by this version; empty if it can. Nothing is made or written.
 
     A SQLite file that does not exist yet is a fault here, although a start would make it.
@@ -83,36 +85,47 @@ def find_schema_fault(service: str, url: str) -> str:
     """
     file = find_sqlite_file(url)
     if file is not None and not file.is_file():
-        return f"there is no database at {file}: hutongd migrate {service} makes it"
+        return english("there is no database at {file}: hutongd migrate {service} makes it", file=file, service=service)
     engine = create_inspecting_engine(url)
     try:
         with engine.connect() as connection:
             revisions = read_revisions(service, connection)
     except UnusableDatabase as error:
-        return str(error)
+        return error.text
     except exc.OperationalError as error:
         if _is_unusable_file(error):
-            return f"{_one_line(error.orig)}; check its path and permissions"
+            return english("{orig}; check its path and permissions", orig=_one_line(error.orig))
         raise Unavailable(
             "DATABASE_UNAVAILABLE",
             english("the database of {service} cannot be reached: {orig}", service=service, orig=_one_line(error.orig)),
         ) from error
     except exc.DatabaseError as error:
-        return f"it is no database of Hutong: {_one_line(error.orig)}"
+        return english("it is no database of Hutong: {orig}", orig=_one_line(error.orig))
     finally:
         engine.dispose()
     if revisions == _heads(service):
-        return ""
+        return Text("")
     known = {one.revision for one in ScriptDirectory.from_config(alembic_config(service)).walk_revisions()}
     if revisions - known:
-        return f"a newer version wrote it (schema {', '.join(sorted(revisions))}): install that version"
-    return f"its schema is {', '.join(sorted(revisions)) or 'empty'}: run hutongd migrate {service}"
+        return english(
+            "a newer version wrote it (schema {revisions}): install that version",
+            revisions=", ".join(sorted(revisions)),
+        )
+    if not revisions:
+        return english("its schema is empty: run hutongd migrate {service}", service=service)
+    return english(
+        "its schema is {revisions}: run hutongd migrate {service}",
+        revisions=", ".join(sorted(revisions)),
+        service=service,
+    )
 
 
 def check_schema(service: str, url: str) -> None:
     """Check that a command can use a database; UnusableDatabase or Unavailable if not."""
     if fault := find_schema_fault(service, url):
-        raise UnusableDatabase(f"the database of {service} cannot be used: {fault}")
+        raise UnusableDatabase(
+            english("the database of {service} cannot be used: {fault}", service=service, fault=fault)
+        )
 
 
 def downgrade(service: str, url: str, revision: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+from hutong_texts import english
 from sqlalchemy import Column, Connection, LargeBinary, MetaData, SmallInteger, Table, select
 
 from services.domain.subject import CLASS_RULE, Pepper
@@ -99,9 +100,13 @@ def check_marks(known: Mapping[int, bytes], pepper: Pepper) -> None:
         of_version = pepper.of_version(version)
         if of_version is None:
             raise BadSetting(
-                f"this database may have rows under version {version} of the pepper, which would not be found: give it "
-                "as HUTONG_PEPPER_FILE with HUTONG_PEPPER_VERSION, or as HUTONG_PEPPER_OTHER_FILE with "
-                "HUTONG_PEPPER_OTHER_VERSION, until hutongd key rotate --end has removed the version"
+                english(
+                    "this database may have rows under version {version} of the pepper, which would not be "
+                    "found: give it as HUTONG_PEPPER_FILE with HUTONG_PEPPER_VERSION, or as "
+                    "HUTONG_PEPPER_OTHER_FILE with HUTONG_PEPPER_OTHER_VERSION, until hutongd key rotate "
+                    "--end has removed the version",
+                    version=version,
+                )
             )
         check_mark(mark, of_version)
 
@@ -117,10 +122,15 @@ def check_mark(known: bytes, pepper: Pepper) -> None:
         return
     if known == UNMARKED or known in older_marks(pepper):
         raise UnusableDatabase(
-            "the keyed hashes of this database were made by an older rule of document classes or of sub-keys and would "
-            "not match: start with a new database and let the laboratories upload again"
+            english(
+                "the keyed hashes of this database were made by an older rule of document classes or of sub-keys and "
+                "would not match: start with a new database and let the laboratories upload again"
+            )
         )
     raise BadSetting(
-        f"version {pepper.version} of the pepper is not the one that this database was filled under, and would find "
-        "nobody: give the right HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
+        english(
+            "version {version} of the pepper is not the one that this database was filled under, and would find "
+            "nobody: give the right HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND",
+            version=pepper.version,
+        )
     )

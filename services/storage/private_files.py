@@ -6,6 +6,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from hutong_texts import Text, english
+
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.storage.connections import find_sqlite_file
@@ -21,7 +23,7 @@ def check_private_files(settings: Settings, services: Sequence[str]) -> None:
         raise BadSetting(fault)
 
 
-def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[str]:
+def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[Text]:
     """Yield a text for each file or folder that other users may use, with the command that makes it private.
 
     A secret may be readable by its group, because that is how systems hand secrets to a service. Only the owner may use
@@ -33,21 +35,25 @@ def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[str
         ("HUTONG_TLS_KEY_FILE", settings.tls.key_file),
     ):
         if secret is not None and _is_open(secret, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
-            yield f"{name}: every user of this machine can use {secret}: chmod o-rwx {secret}"
+            yield english(
+                "{name}: every user of this machine can use {file}: chmod o-rwx {file}", name=name, file=secret
+            )
     files = [file for service in services if (file := find_sqlite_file(settings.service(service).database_url))]
     folder = settings.data_dir
     is_embedded = settings.pepper_source.kind == "embedded"
     keeps_pepper = is_embedded and find_sqlite_file(settings.results.database_url) is not None
     is_used = keeps_pepper or any(_is_inside(file, folder) for file in files)
     if is_used and folder.is_dir() and _is_open(folder, stat.S_IRWXG | stat.S_IRWXO, stat.S_IXGRP | stat.S_IXOTH):
-        yield f"HUTONG_DATA_DIR: other users of this machine can use {folder}: chmod 700 {folder}"
+        yield english(
+            "HUTONG_DATA_DIR: other users of this machine can use {folder}: chmod 700 {folder}", folder=folder
+        )
     for file in files:
         if (
             file.is_file()
             and not _is_inside(file, folder)
             and _is_open(file, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH)
         ):
-            yield f"every user of this machine can use the database {file}: chmod o-rwx {file}"
+            yield english("every user of this machine can use the database {file}: chmod o-rwx {file}", file=file)
 
 
 def _is_open(path: Path, used: int, entered: int) -> bool:

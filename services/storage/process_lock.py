@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from hutong_texts import english
+from hutong_texts.system import system_text
 from sqlalchemy import URL, make_url
 
 from services.storage.advisory_locks import AdvisoryLock
@@ -75,4 +77,6 @@ def _open(path: Path) -> BinaryIO:
     try:
         return path.open("ab")
     except OSError as error:
-        raise UnusableDatabase(f"no file can be written beside a SQLite database: {error.strerror}") from None
+        raise UnusableDatabase(
+            english("no file can be written beside a SQLite database: {cause}", cause=system_text(error))
+        ) from None

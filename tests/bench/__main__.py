@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from services.command.version import find_version
 from tests.bench.exchange import bench_exchange
 from tests.bench.fairness import bench_fairness
 from tests.bench.lookups import bench_lookups
@@ -26,6 +27,7 @@ from tests.bench.strangers import bench_strangers
 from tests.bench.trust import bench_trust
 from tests.bench.upload import bench_upload
 from tests.bench.verify import bench_verify
+from tests.bench.workers import bench_workers
 from tests.support.databases import PostgresServer
 
 OUTPUT = Path("build/bench.json")
@@ -34,7 +36,7 @@ OUTPUT = Path("build/bench.json")
 def main() -> int:
     """Run the chosen benches. Return 1 if a ratio is below its least value."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    others = ["memory", "fairness", "lookups", "exchange", "strangers", "trust", "neighbours"]
+    others = ["memory", "fairness", "lookups", "exchange", "strangers", "trust", "neighbours", "workers"]
     names = ["upload", "verify", "policy", *others]
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches to run (default all)")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
@@ -55,6 +57,7 @@ def main() -> int:
             "strangers": lambda: bench_strangers(directory, postgres, 20_000, options.seconds),
             "trust": lambda: bench_trust(directory, postgres, 20_000, options.seconds),
             "neighbours": lambda: bench_neighbours(directory, postgres, 20_000),
+            "workers": lambda: bench_workers(directory, postgres, 20_000, options.seconds),
             "lookups": lambda: bench_lookups(directory, postgres, options.rows),
         }
         try:
@@ -80,7 +83,8 @@ def _store(found: list[Measurement]) -> None:
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     lines = [asdict(line) | {"ratio": line.ratio} for line in found]
     OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps({"machine": machine, "measurements": lines}, indent=2) + "\n")
+    _, commit = find_version()
+    OUTPUT.write_text(json.dumps({"machine": machine, "commit": commit, "measurements": lines}, indent=2) + "\n")
     print(f"stored in {OUTPUT}")
 
 

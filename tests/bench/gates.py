@@ -33,16 +33,18 @@ class GateNode:
 
     Attributes:
         results: the address of Results.
+        policy: that of Policy.
         verification: that of Verification.
-        verification_pid: its process.
+        pids: the processes of the services by name.
         urls: the databases of the services.
         persons: how many persons have a result.
         response: one of the answers.
     """
 
     results: str
+    policy: str
     verification: str
-    verification_pid: int
+    pids: dict[str, int]
     urls: dict[str, str]
     persons: int
     response: VerifyResponse
@@ -72,8 +74,8 @@ def gate_node(directory: Path, urls: dict[str, str], persons: int) -> Iterator[G
         with grpc.insecure_channel(addresses["verification"]) as channel:
             response = VerificationServiceStub(channel).Verify(make_question(0))
             assert response.decision.outcome == DECISION_OUTCOME_RECOGNIZED, response
-        pid = node.pids()["verification"]
-        yield GateNode(addresses["results"], addresses["verification"], pid, urls, persons, response)
+        places = [addresses[name] for name in ("results", "policy", "verification")]
+        yield GateNode(*places, node.pids(), urls, persons, response)
 
 
 def hotel_policy(now: int) -> policy_pb2.Policy:

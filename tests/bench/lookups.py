@@ -19,21 +19,22 @@ from hutong.results.internal.v1.internal_lookup_service_pb2 import BatchLookupCo
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
 from hutong.type.v1 import identity_pb2
-from sqlalchemy import Connection, make_url
+from sqlalchemy import Connection, insert, make_url
 
 from services.domain.document import canonical_document
-from services.domain.instant import DAY, Instant
+from services.domain.instant import DAY, HOUR, MINUTE, SECOND, Instant
 from services.domain.subject import Pepper
 from services.results.lookup.lookup import LookupHandler
 from services.results.lookup.nationwide import NationwideLookup
 from services.results.lookup.subjects import find_newest
 from services.results.records.partitions import make_partitions, months_of
+from services.results.records.tables import results
 from services.results.stores import Stores
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.bench.measure import Measurement
 from tests.bench.nodes import PEPPER, bench_node
-from tests.support.databases import PostgresServer
+from tests.support.databases import PostgresServer, SqliteDatabases
 from tests.support.people import resident_number
 
 SMALL = 100_000
@@ -87,11 +88,12 @@ def bench_lookups(directory: Path, postgres: PostgresServer, rows: int) -> list[
     return [
         _measure_store(urls, keys, rows),
         _measure_service(directory, urls, documents, rows),
-        measure_rotation(urls[0], documents),
+        measure_rotation("PostgreSQL", urls[0], documents),
+        measure_rotation("SQLite", load_sqlite(directory / "rotation", keys[: ROTATION_BATCHES * BATCH]), documents),
     ]
 
 
-def measure_rotation(url: str, documents: Sequence[identity_pb2.IdentityDocument]) -> Measurement:
+def measure_rotation(engine: str, url: str, documents: Sequence[identity_pb2.IdentityDocument]) -> Measurement:
     """Compare batches of look-ups under two key versions with the same under one, alternately.
 
     All results are of the older version. CPU time is that of this process and of its database connections.
@@ -112,12 +114,15 @@ def measure_rotation(url: str, documents: Sequence[identity_pb2.IdentityDocument
     batches = [
         BatchLookupColumnsRequest(requests=asked[start : start + BATCH]) for start in range(0, len(asked), BATCH)
     ]
-    with psycopg.connect(make_url(url).render_as_string(hide_password=False)) as connection:
-        server = psutil.Process(connection.info.backend_pid).parent()
-        assert server is not None
+    server: psutil.Process | None = None
+    if engine == "PostgreSQL":
+        with psycopg.connect(make_url(url).render_as_string(hide_password=False)) as connection:
+            server = psutil.Process(connection.info.backend_pid).parent()
+            assert server is not None
 
     def used() -> float:
-        return time.process_time() + sum(sum(one.cpu_times()[:2]) for one in server.children())
+        backends = server.children() if server is not None else ()
+        return time.process_time() + sum(sum(one.cpu_times()[:2]) for one in backends)
 
     async def ask(handler: LookupHandler) -> None:
         for batch in batches:
@@ -135,7 +140,45 @@ def measure_rotation(url: str, documents: Sequence[identity_pb2.IdentityDocument
     asyncio.run(measure())
     database.close()
     one, two = (len(asked) / statistics.median(times) for times in taken)
-    return Measurement("look-ups while the key rotates", two, "one key version", one, "persons/s of CPU", SLOWER)
+    name = f"look-ups while the key rotates, {engine}"
+    return Measurement(name, two, "one key version", one, "persons/s of CPU", SLOWER)
+
+
+def load_sqlite(directory: Path, keys: Sequence[bytes]) -> str:
+    """Fill the tables of a new SQLite file as `LOAD` fills those of PostgreSQL. Return its URL."""
+    directory.mkdir()
+    url = SqliteDatabases(directory).make("results")
+    rows = [
+        {
+            "subject_key": key,
+            "reference_time": FIRST + (person * 7919 + result * 12) % DAYS * DAY + person * SECOND,
+            "lab": "91220501MA0HUTNG0T",
+            "report_number": f"R{person}-{result}",
+            "revision": 1,
+            "state": 1,
+            "key_version": 1,
+            "name_hash": key,
+            "masked_name": "张*",
+            "masked_number": "410105********0019",
+            "tube_code": f"T{person}",
+            "pool_size": 1,
+            "specimen": 2,
+            "method": 1,
+            "outcome": 2,
+            "sample_region": "220502",
+            "sample_site": "东昌区第一采样点",
+            "sample_time": FIRST - 4 * HOUR,
+            "report_time": FIRST,
+            "upload_time": FIRST + MINUTE,
+            "source_node": "410000",
+        }
+        for person, key in enumerate(keys)
+        for result in range(RESULTS_PER_PERSON)
+    ]
+    database = open_database(url)
+    database.write_now(lambda connection: connection.execute(insert(results), rows))
+    database.close()
+    return url
 
 
 def load(url: str, rows: int, keys: Sequence[bytes]) -> None:

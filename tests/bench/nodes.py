@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.support.secrets import write_secret
 
 PEPPER = b"b" * 32
 """The secret of the bench's nodes."""
+PEPPER_FILE = "bench-pepper"
 
 
 @contextmanager
@@ -36,8 +38,19 @@ def bench_processes(
     `tls` are the files for health checks of a node that serves TLS.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    pepper = write_secret(directory / "bench-pepper", PEPPER)
+    pepper = write_secret(directory / PEPPER_FILE, PEPPER)
     settings = {"HUTONG_PEPPER_FILE": str(pepper), "HUTONG_JURISDICTION": "410000"} | dict(variables or {})
     settings |= {f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()}
     with running_node(directory, services=list(urls), variables=settings, tls=tls) as node:
         yield node
+
+
+def bench_variables(directory: Path) -> dict[str, str]:
+    """Return the environment of a further process of a node in plain text that runs in a directory."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("HUTONG_")}
+    return own | {
+        "HUTONG_DATA_DIR": str(directory),
+        "HUTONG_INSECURE": "1",
+        "HUTONG_PEPPER_FILE": str(directory / PEPPER_FILE),
+        "HUTONG_JURISDICTION": "410000",
+    }

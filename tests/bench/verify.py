@@ -152,7 +152,7 @@ def _idle_streams(node: GateNode) -> Measurement:
 
 async def _hold_streams(node: GateNode) -> tuple[int, float]:
     question = StreamVerifyRequest(correlation_id="idle", request=node.questions(1)[0])
-    process = psutil.Process(node.verification_pid)
+    process = psutil.Process(node.pids["verification"])
     async with contextlib.AsyncExitStack() as channels:
         stubs = [
             VerificationServiceStub(

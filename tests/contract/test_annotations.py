@@ -123,28 +123,34 @@ def test_every_language_has_its_package(file: FileDescriptorProto) -> None:
     assert file.options.csharp_namespace == ".".join(part.capitalize() for part in parts)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_every_rpc_says_whether_it_may_be_repeated(method: MethodDescriptor) -> None:
+def test_every_rpc_says_whether_it_may_be_repeated() -> None:
     """Every RPC has an idempotency_level. An RPC with a request_id is idempotent."""
-    assert method.GetOptions().HasField("idempotency_level")
-    assert (level(method) == MethodOptions.IDEMPOTENCY_UNKNOWN) == (method.name in NOT_REPEATABLE)
-    if "request_id" in method.input_type.fields_by_name:
-        assert level(method) == MethodOptions.IDEMPOTENT
+    for method in METHODS:
+        assert method.GetOptions().HasField("idempotency_level"), method.full_name
+        unknown = level(method) == MethodOptions.IDEMPOTENCY_UNKNOWN
+        assert unknown == (method.name in NOT_REPEATABLE), method.full_name
+        if "request_id" in method.input_type.fields_by_name:
+            assert level(method) == MethodOptions.IDEMPOTENT, method.full_name
 
 
-@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.name)
-def test_required_fields_are_those_that_the_rules_require(message: Descriptor) -> None:
+def test_required_fields_are_those_that_the_rules_require() -> None:
     """Validation of an empty message reports exactly the REQUIRED fields, except those that the service checks."""
-    missed = {
+    for message in MESSAGES:
+        annotated = {field.name for field in message.fields if field_behavior_pb2.REQUIRED in behaviors(field)}
+        by_the_service = {field.name for field in message.fields if named(field) in REQUIRED_BY_THE_SERVICE}
+        assert by_the_service <= annotated, message.full_name
+        missed = fields_reported_as_missing(message) & set(message.fields_by_name)
+        assert missed == annotated - by_the_service, message.full_name
+
+
+def fields_reported_as_missing(message: Descriptor) -> set[str]:
+    """Return the fields that validation of an empty message reports."""
+    return {
         element.field_name
         for violation in protovalidate.collect_violations(message_factory.GetMessageClass(message)())
         if violation.proto.field is not None
         for element in violation.proto.field.elements[:1]
     }
-    annotated = {field.name for field in message.fields if field_behavior_pb2.REQUIRED in behaviors(field)}
-    by_the_service = {field.name for field in message.fields if named(field) in REQUIRED_BY_THE_SERVICE}
-    assert by_the_service <= annotated
-    assert missed & set(message.fields_by_name) == annotated - by_the_service
 
 
 def test_behaviour_of_fields_does_not_contradict_itself() -> None:
@@ -168,26 +174,22 @@ def test_every_resource_has_patterns_of_its_own() -> None:
     assert len(patterns) == len(set(patterns))
 
 
-@pytest.mark.parametrize("field", [field for field in FIELDS if field.type == FieldDescriptor.TYPE_STRING], ids=named)
-def test_every_name_of_a_resource_refers_to_it(field: FieldDescriptor) -> None:
+def test_every_name_of_a_resource_refers_to_it() -> None:
     """Every field that names a resource refers to a resource of the contract, in requests and responses."""
-    if referred(field):
-        assert referred(field) in set(resource_types())
-        return
-    if field_behavior_pb2.IDENTIFIER in behaviors(field):
-        return
-    assert field.name not in NAMED_FIELDS
-    assert not NAMED_IN_COMMENT.search(COMMENTS[named(field)])
+    known = set(resource_types())
+    for field in (field for field in FIELDS if field.type == FieldDescriptor.TYPE_STRING):
+        if referred(field):
+            assert referred(field) in known, field.full_name
+        elif field_behavior_pb2.IDENTIFIER not in behaviors(field):
+            assert field.name not in NAMED_FIELDS, field.full_name
+            assert not NAMED_IN_COMMENT.search(COMMENTS[named(field)]), field.full_name
 
 
-@pytest.mark.parametrize(
-    "method", [method for method in METHODS if method.name.startswith(("List", "Summarize"))], ids=lambda it: it.name
-)
-def test_every_list_is_paged(method: MethodDescriptor) -> None:
+def test_every_list_is_paged() -> None:
     """Lists have pages from the start (AIP-158). A client written before pages were added would miss the later ones."""
-    request, response = method.input_type.fields_by_name, method.output_type.fields_by_name
-    paged = {"page_size", "page_token"} <= set(request) and "next_page_token" in response
-    assert paged
+    for method in (method for method in METHODS if method.name.startswith(("List", "Summarize"))):
+        assert {"page_size", "page_token"} <= set(method.input_type.fields_by_name), method.full_name
+        assert "next_page_token" in method.output_type.fields_by_name, method.full_name
 
 
 def test_every_predefined_rule_has_a_readable_message() -> None:
@@ -199,14 +201,15 @@ def test_every_predefined_rule_has_a_readable_message() -> None:
         assert not re.search(r"regex|\bvalue\b|\^", rule.message), extension.name
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=named)
-def test_patterns_are_those_of_predefined_rules(field: FieldDescriptor) -> None:
+def test_patterns_are_those_of_predefined_rules() -> None:
     """Each pattern is that of a predefined rule, which has the message. Only messages checked often have patterns."""
-    rules = field.GetOptions().Extensions[validate_pb2.field]
-    for text in (rules.string, rules.repeated.items.string):
-        if text.pattern:
-            assert f"this.matches(r'{text.pattern}')" in expressions()
-            assert named(field).partition(".")[0] in CHECKED_OFTEN
+    predefined = expressions()
+    for field in FIELDS:
+        rules = field.GetOptions().Extensions[validate_pb2.field]
+        for text in (rules.string, rules.repeated.items.string):
+            if text.pattern:
+                assert f"this.matches(r'{text.pattern}')" in predefined, field.full_name
+                assert named(field).partition(".")[0] in CHECKED_OFTEN, field.full_name
 
 
 def expressions() -> set[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import functools
 import re
-from collections import defaultdict
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -43,8 +43,10 @@ RECIPES = {
 }
 """What runs the code of a target that CI does not make: a file of tests, or targets of CI."""
 BY_HAND = {
+    "bench-compare": "its figures are those of a quiet machine",
     "bench": "its figures are those of a quiet machine",
     "lock": "it asks for the newest versions",
+    "soak-memory": "it takes 45 minutes on a quiet machine",
     "sbom": "its tools are installed for it alone",
 }
 """Targets that only a person makes, and why."""
@@ -69,25 +71,43 @@ def blocks_asked_for() -> set[Block]:
     return asked
 
 
+@dataclasses.dataclass
+class Words:
+    """What a file of tests says in its calls, lists, tuples and texts."""
+
+    paths: set[tuple[str, ...]] = dataclasses.field(default_factory=set)
+    """Words that stand side by side, two to four of them, and words among the first three of a sequence.
+
+    A command of one word must be among those three, because that word stands elsewhere too.
+    """
+    options: set[str] = dataclasses.field(default_factory=set)
+    """Words, without what follows their equals sign."""
+
+    def add(self, sequence: Sequence[str | None]) -> None:
+        """Add the words of one sequence. A word that is not a literal is None."""
+        self.paths |= {(word,) for word in sequence[:3] if word is not None}
+        for length in (2, 3, 4):
+            for at in range(len(sequence) - length + 1):
+                self.paths.add(tuple(word or "" for word in sequence[at : at + length]))
+        self.options |= {word.partition("=")[0] for word in sequence if word is not None}
+
+
 @functools.cache
-def word_sequences() -> dict[Path, list[tuple[str | None, ...]]]:
-    """Return, for each file of tests, the words that stand side by side in calls, lists, tuples and texts."""
-    found = defaultdict(list)
-    for path in set(TESTS.rglob("*.py")) - UNTESTED:
+def words_of_tests() -> list[Words]:
+    """Return the words of each file of tests."""
+    found = []
+    for path in sorted(set(TESTS.rglob("*.py")) - UNTESTED):
+        words = Words()
         nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
         docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
         for node in nodes:
             match node:
-                case ast.Call(args=words) | ast.List(elts=words) | ast.Tuple(elts=words):
-                    found[path].append(tuple(map(literal, words)))
+                case ast.Call(args=parts) | ast.List(elts=parts) | ast.Tuple(elts=parts):
+                    words.add([literal(part) for part in parts])
                 case ast.Constant(value=str(text)) if " " in text and id(node) not in docstrings:
-                    found[path].append(tuple(text.split()))
+                    words.add(text.split())
+        found.append(words)
     return found
-
-
-def holds(sequence: tuple[str | None, ...], words: tuple[str, ...]) -> bool:
-    """Return whether words stand side by side in a sequence."""
-    return any(sequence[at : at + len(words)] == words for at in range(len(sequence) - len(words) + 1))
 
 
 def test_every_block_is_run() -> None:
@@ -101,24 +121,9 @@ def test_every_block_is_run() -> None:
 
 
 def is_run(path: tuple[str, ...], options: set[str]) -> bool:
-    """Return whether a file of tests has a command's words side by side, and its options.
-
-    A command of one word must be among the first three of its call or list, because that word stands elsewhere too.
-    """
-    for sequences in word_sequences().values():
-        named = (
-            (holds(words, path) if len(path) > 1 else path in (words[:1], words[1:2], words[2:3]))
-            for words in sequences
-        )
-        if not path or any(named):
-            options = {each for each in options if not any(_has(words, each) for words in sequences)}
-            if not options:
-                return True
-    return False
-
-
-def _has(words: tuple[str | None, ...], option: str) -> bool:
-    return any(word is not None and word.partition("=")[0] == option for word in words)
+    """Return whether the files of tests that have a command's words have all its options too."""
+    named = [words.options for words in words_of_tests() if not path or path in words.paths]
+    return bool(named) and options <= set().union(*named)
 
 
 def test_every_command_is_run() -> None:

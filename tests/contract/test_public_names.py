@@ -20,6 +20,7 @@ TREE = {
     "UploadLost": "HutongError",
     "Retryable": "HutongError",
     "Unavailable": "Retryable",
+    "TlsFault": "Unavailable",
     "ResourceExhausted": "Retryable",
     "DeadlineExceeded": "Retryable",
     "ConnectionCut": "Retryable",
@@ -32,6 +33,7 @@ OTHERS = {
     "Precondition",
     "RetryPolicy",
     "Tls",
+    "Totals",
     "UploadSession",
     "all_pages",
     "batches_of",
@@ -39,6 +41,8 @@ OTHERS = {
     "from_rpc_error",
     "from_status",
     "lets_in",
+    "reasons",
+    "stream_answers",
     "watch",
 }
 
@@ -69,4 +73,5 @@ def test_error_can_be_made_by_hand() -> None:
     """An error can be constructed directly, for the tests of client applications."""
     error = errors.NotFound("labs/x is not known here", errors.Details(reason="NOT_FOUND"))
     assert isinstance(error, HutongError)
-    assert (str(error), error.reason, error.can_be_retried) == ("labs/x is not known here", "NOT_FOUND", False)
+    assert (str(error), error.can_be_retried) == ("labs/x is not known here (NOT_FOUND)", False)
+    assert (error.message, error.reason) == ("labs/x is not known here", "NOT_FOUND")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 import string
 from pathlib import Path
 
@@ -15,9 +16,14 @@ from hutong_texts.catalogue import CHINESE
 from hutong_texts.language import LANGUAGES
 
 from clients.texts.__main__ import COMPILED, SOURCE, encode, read_catalogue
-from clients.texts.extract import build_template, find_in_module
+from clients.texts.extract import ROOT, build_template, find_in_module
 
-COMMANDS = Path(hutong_client.__file__).parent / "cli"
+SHOWN = [
+    *sorted((Path(hutong_client.__file__).parent / "cli").rglob("*.py")),
+    *sorted((ROOT / "services/command").glob("*.py")),
+    ROOT / "services/__main__.py",
+]
+"""The modules of `hutong` and of `hutongd`."""
 SHOWING = {
     "say",
     "echo",
@@ -29,8 +35,13 @@ SHOWING = {
     "fail",
     "NotATable",
     "BadCell",
+    "print",
+    "Finding",
+    "ArgumentTypeError",
 }
 """Functions whose first argument is shown to a person."""
+OF_COMMANDS = re.compile(r"hutongd?|HUTONG_[A-Z_]+")
+"""Names of commands and settings."""
 NAMES = {"{name}: {action}: hutong pending approve {name2}", "  {name}, nodes/{region}: {services}"}
 """Templates that have only names of resources and commands beside their values."""
 
@@ -80,7 +91,7 @@ def test_every_text_has_chinese() -> None:
             for chinese in forms(message.string):
                 assert chinese, message.id
                 is_chinese = any("\u4e00" <= character <= "\u9fff" for character in chinese)
-                has_words = any(map(str.isalpha, string_without_values(chinese).replace("hutong", "")))
+                has_words = any(map(str.isalpha, OF_COMMANDS.sub("", string_without_values(chinese))))
                 assert is_chinese or not has_words or message.id in NAMES, message.id
 
 
@@ -112,7 +123,7 @@ def test_committed_files_are_those_that_make_texts_writes() -> None:
     assert SOURCE.read_bytes() == edited
 
 
-@pytest.mark.parametrize("path", sorted(COMMANDS.rglob("*.py")), ids=lambda path: str(path.relative_to(COMMANDS)))
+@pytest.mark.parametrize("path", SHOWN, ids=lambda path: str(path.relative_to(ROOT)))
 def test_what_a_command_prints_is_marked(path: Path) -> None:
     """No command shows a literal of several words, or a text with values, that the catalogue cannot know."""
     found = []

@@ -6,49 +6,53 @@ HUTONG_FUZZ_SECONDS. A failure names the seed (HUTONG_FUZZ_SEED), which makes th
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import random
 import re
+import time
 import urllib.request
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.support.hostile.calls import HostileCaller
-from tests.support.hostile.frames import ABUSES, Abuser
-from tests.support.ports import free_address, free_addresses
+from tests.support.databases import PostgresServer
+from tests.support.hostile.calls import RPCS, call_at_random
+from tests.support.hostile.frames import ABUSES, Abuse, Abuser
+from tests.support.ports import SERVICES, free_address, free_addresses
 from tests.support.processes import Daemon, daemon
 from tests.support.secrets import write_secret
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-FRAMES = int(os.environ.get("HUTONG_FUZZ_FRAMES", "1500"))
-SECONDS = float(os.environ.get("HUTONG_FUZZ_SECONDS", "20"))
+MESSAGES = int(os.environ.get("HUTONG_FUZZ_FRAMES", "1500"))
+SECONDS = float(os.environ.get("HUTONG_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("HUTONG_FUZZ_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
-_BROKEN_CODE = re.compile(r'grpc_server_handled_total\{.*grpc_code="(INTERNAL|UNKNOWN|DATA_LOSS)".*\} [1-9]')
-SCALE = 1 if FRAMES < 100_000 else 10
+IS_SOAK = MESSAGES >= 100_000
+SCALE = 10 if IS_SOAK else 1
 """How much more an abuse sends in a soak."""
+PROCESSES = 2 if IS_SOAK else 0
+"""Processes that call; 0 lets this process call. One process could not keep two servers busy."""
+_BROKEN_CODE = re.compile(r'grpc_server_handled_total\{.*grpc_code="(INTERNAL|UNKNOWN|DATA_LOSS)".*\} [1-9]')
 
 
 class Victim:
-    """A node in one process, and channels to its services."""
+    """A node in one process.
 
-    def __init__(
-        self,
-        running: Daemon,
-        metrics: str,
-        addresses: Mapping[str, str],
-        channels: Mapping[str, grpc.aio.Channel],
-    ) -> None:
+    Attributes:
+        addresses: the addresses of its services.
+    """
+
+    def __init__(self, running: Daemon, metrics: str, addresses: Mapping[str, str]) -> None:
         self.running = running
         self._metrics = metrics
         self.addresses = addresses
-        self.channels = channels
 
     async def is_well(self) -> bool:
         """Whether all services answer on new connections."""
@@ -74,51 +78,105 @@ class Victim:
         log = self.running.log
         return found + (log[-200:] if any("Traceback" in line or '"level":"error"' in line for line in log) else [])
 
+    def memory(self) -> float:
+        """Return the resident memory of its process in MiB."""
+        resident: int = psutil.Process(self.running.process.pid).memory_info().rss
+        return resident / 1024**2
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def victim(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Victim]:
-    folder: Path = tmp_path_factory.mktemp("victim")
-    addresses = free_addresses()
-    metrics = free_address()
-    variables = {f"{name}_address": address for name, address in addresses.items()}
-    pepper = write_secret(folder / "pepper", b"p" * 32)
+    async def require_well(self) -> None:
+        """Fail the test if the process has ended, a service does not answer, or an answer meant a fault."""
+        assert self.running.process.poll() is None
+        await until(self.is_well)
+        assert not self.faults(), f"seed {SEED}:\n" + "\n".join(self.faults())
+
+
+@contextlib.contextmanager
+def open_victim(folder: Path, jurisdiction: str, **variables: str) -> Iterator[Victim]:
+    """Run a node. Both nodes have one pepper."""
+    addresses, metrics = free_addresses(), free_address()
     with daemon(
         "serve",
         "all",
         data_dir=str(folder / "data"),
-        pepper_file=str(pepper),
-        jurisdiction="410000",
+        pepper_file=str(write_secret(folder / "pepper", b"p" * 32)),
+        jurisdiction=jurisdiction,
         log_level="warning",
         metrics_address=metrics,
+        **{f"{name}_address": address for name, address in addresses.items()},
         **variables,
     ) as running:
-        async with contextlib.AsyncExitStack() as stack:
-            channels = {
-                name: await stack.enter_async_context(grpc.aio.insecure_channel(address))
-                for name, address in addresses.items()
-            }
-            opened = Victim(running, metrics, addresses, channels)
-            await until(opened.is_well)
-            yield opened
+        yield Victim(running, metrics, addresses)
 
 
-async def test_random_requests_have_an_answer_of_the_contract(victim: Victim) -> None:
-    caller = HostileCaller(victim.channels, SEED)
-    await caller.run(FRAMES, SECONDS)
-    print(f"seed {SEED}: {caller.frames} messages, {dict(caller.codes)}")
-    assert not caller.faults, f"seed {SEED}:\n" + "\n".join(caller.faults)
-    assert victim.running.process.poll() is None
-    await until(victim.is_well)
-    assert not victim.faults(), f"seed {SEED}:\n" + "\n".join(victim.faults())
-    assert len(caller.codes) > 5, "too few different answers: the requests reach nothing"
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def victims(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> AsyncIterator[Sequence[Victim]]:
+    """A province on SQLite. A soak has its nation too, on PostgreSQL."""
+    with contextlib.ExitStack() as stack:
+        opened: list[Victim] = []
+        joined: dict[str, str] = {}
+        if IS_SOAK:
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            urls = {f"{service}_database_url": server.make(service) for service in SERVICES}
+            nation = open_victim(tmp_path_factory.mktemp("nation"), "000000", **urls)
+            opened.append(stack.enter_context(nation))
+            at = opened[0].addresses
+            joined = {"upstream": at["results"], "upstream_policy": at["policy"]}
+            await until(opened[0].is_well)
+        opened.append(stack.enter_context(open_victim(tmp_path_factory.mktemp("province"), "410000", **joined)))
+        await until(opened[-1].is_well)
+        yield opened
+
+
+async def test_random_requests_have_an_answer_of_the_contract(victims: Sequence[Victim]) -> None:
+    """In a soak, connections are abused at the same time."""
+    before = [victim.memory() for victim in victims]
+    abuse = asyncio.create_task(abuse_on(victims)) if IS_SOAK else None
+    begun = time.monotonic()
+    addresses = [victim.addresses for victim in victims]
+    report = await call_at_random(addresses, SEED, MESSAGES, SECONDS, PROCESSES)
+    seconds = time.monotonic() - begun
+    if abuse is not None:
+        abuse.cancel()
+        await asyncio.wait([abuse])
+    after = [victim.memory() for victim in victims]
+    print("\n".join(report.lines()))
+    print(f"seed {SEED}: {report.total:,} messages in {seconds:.0f} s, {dict(report.all_codes())}")
+    print(f"memory in MiB: {before} before, {after} after")
+    assert not report.faults, f"seed {SEED}:\n" + "\n".join(report.faults)
+    for victim in victims:
+        await victim.require_well()
+    assert report.total >= MESSAGES, f"{SECONDS} seconds were too short"
+    assert not report.not_reached(rpc.full_name for rpc in RPCS)
+    assert len(report.all_codes()) > 5, "too few different answers: the requests reach nothing"
+
+
+async def abuse_on(victims: Sequence[Victim]) -> None:
+    """Abuse the connections of all services in turn until cancelled."""
+    rng = random.Random(SEED)
+    sent = 0
+    try:
+        while True:
+            for victim in victims:
+                for address in victim.addresses.values():
+                    sent += await abuse_once(rng.choice(ABUSES), address, rng)
+    finally:
+        print(f"{sent:,} frames of abuse at the same time")
+
+
+async def abuse_once(abuse: Abuse, address: str, rng: random.Random) -> int:
+    """Abuse the connections of one service. Return how many frames were sent."""
+    host, _, port = address.rpartition(":")
+    abuser = Abuser(host, int(port))
+    await abuse(abuser, rng, SCALE)
+    return abuser.sent
 
 
 @pytest.mark.parametrize("abuse", ABUSES, ids=lambda abuse: abuse.__name__)
-async def test_abuse_of_http2_ends_at_its_connection(victim: Victim, abuse: object) -> None:
-    """Other callers are answered, during it and after it."""
-    assert callable(abuse)
-    host, _, port = victim.addresses["results"].rpartition(":")
-    await abuse(Abuser(host, int(port)), random.Random(SEED), SCALE)
-    assert await victim.is_well()
-    assert victim.running.process.poll() is None
-    assert not victim.faults(), "\n".join(victim.faults())
+async def test_abuse_of_http2_ends_at_its_connection(victims: Sequence[Victim], abuse: Abuse) -> None:
+    """Other callers are answered after it."""
+    for victim in victims:
+        sent = await abuse_once(abuse, victim.addresses["results"], random.Random(SEED))
+        print(f"{abuse.__name__}: {sent:,} frames")
+        await victim.require_well()

@@ -25,15 +25,18 @@ from hutong_client.errors import (
     Precondition,
     ResourceExhausted,
     Retryable,
+    TlsFault,
     Unauthenticated,
     Unavailable,
     from_rpc_error,
     from_status,
+    reasons,
 )
+from hutong_client.gate_stream import stream_answers
 from hutong_client.gates import lets_in
 from hutong_client.paging import all_pages
 from hutong_client.retry import RetryPolicy
-from hutong_client.upload import Acknowledged, Batch, UploadLost, UploadSession, batches_of
+from hutong_client.upload import Acknowledged, Batch, Totals, UploadLost, UploadSession, batches_of
 from hutong_client.watches import watch
 
 __all__ = [
@@ -57,6 +60,8 @@ __all__ = [
     "RetryPolicy",
     "Retryable",
     "Tls",
+    "TlsFault",
+    "Totals",
     "Unauthenticated",
     "Unavailable",
     "UploadLost",
@@ -67,5 +72,7 @@ __all__ = [
     "from_rpc_error",
     "from_status",
     "lets_in",
+    "reasons",
+    "stream_answers",
     "watch",
 ]

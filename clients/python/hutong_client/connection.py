@@ -11,7 +11,7 @@ from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import grpc
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
@@ -31,9 +31,7 @@ from hutong.verification.v1.holder_token_service_pb2_grpc import HolderTokenServ
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
-from hutong_client.error_mapping import ErrorMapping
-from hutong_client.request_ids import RequestIds
-from hutong_client.request_languages import RequestLanguages
+from hutong_client.calls import CallOptions, Calls, ConnectOptions
 
 DEFAULT_ADDRESSES: Mapping[str, str] = {
     "results": "127.0.0.1:50051",
@@ -48,14 +46,27 @@ MAX_MESSAGE_BYTES: int = _TABLE["channel"]["maxMessageBytes"]
 """The services' limit for one message."""
 
 
-def channel_options() -> list[tuple[str, int | str]]:
+def channel_options(options: CallOptions | None = None) -> list[tuple[str, int | str]]:
     """Return gRPC's options of a channel to a service.
 
-    Repeatable calls are tried up to four times while the service is UNAVAILABLE. Changes are repeatable by their
-    request_id, which `RequestIds` adds to every request without one.
+    Repeatable calls are tried up to four times while the service is UNAVAILABLE, after the delay that the service asks
+    for. Changes are repeatable by their request_id, which every request without one gets.
     """
+    options = options or CallOptions()
     channel = _TABLE["channel"]
+    service_config = json.loads(json.dumps(_TABLE["serviceConfig"]))
+    chosen: list[tuple[str, int | str]] = []
+    if options.attempts == 1:
+        chosen.append(("grpc.enable_retries", 0))
+    elif options.attempts is not None:
+        for method in service_config["methodConfig"]:
+            method["retryPolicy"]["maxAttempts"] = options.attempts
+    if options.proxy == "":
+        chosen.append(("grpc.enable_http_proxy", 0))
+    elif options.proxy is not None:
+        chosen.append(("grpc.http_proxy", options.proxy))
     return [
+        *chosen,
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.keepalive_time_ms", channel["keepaliveTimeMillis"]),
@@ -64,7 +75,7 @@ def channel_options() -> list[tuple[str, int | str]]:
         ("grpc.min_reconnect_backoff_ms", channel["connectTimeoutMillis"]),
         ("grpc.initial_reconnect_backoff_ms", channel["initialReconnectBackoffMillis"]),
         ("grpc.max_reconnect_backoff_ms", channel["maxReconnectBackoffMillis"]),
-        ("grpc.service_config", json.dumps(_TABLE["serviceConfig"])),
+        ("grpc.service_config", json.dumps(service_config)),
     ]
 
 
@@ -108,6 +119,7 @@ class Connection:
     policy_address: str = DEFAULT_ADDRESSES["policy"]
     verification_address: str = DEFAULT_ADDRESSES["verification"]
     tls: Tls | None = None
+    options: CallOptions = field(default_factory=CallOptions, repr=False)
     _open: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def __enter__(self) -> Self:
@@ -220,13 +232,13 @@ class Connection:
         return self._channel(self.verification_address)
 
     def _channel(self, address: str) -> grpc.Channel:
-        options = channel_options()
+        options, compression = channel_options(self.options), self.options.compression
         if self.tls:
-            channel = grpc.secure_channel(address, self.tls.credentials(), options=options)
+            channel = grpc.secure_channel(address, self.tls.credentials(), options, compression)
         else:
-            channel = grpc.insecure_channel(address, options=options)
+            channel = grpc.insecure_channel(address, options, compression)
         self._open.callback(channel.close)
-        return grpc.intercept_channel(channel, ErrorMapping(), RequestIds(), RequestLanguages())
+        return grpc.intercept_channel(channel, Calls(self.options), *self.options.interceptors)
 
 
 def connect(
@@ -235,10 +247,14 @@ def connect(
     verification: str | None = None,
     tls: Tls | None = None,
     environment: Mapping[str, str] = os.environ,
+    **options: Unpack[ConnectOptions],
 ) -> Connection:
-    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults."""
+    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults.
+
+    `CallOptions` documents the other arguments.
+    """
     addresses = find_addresses(results, policy, verification, environment)
-    return Connection(*addresses, tls=tls or Tls.from_environment(environment))
+    return Connection(*addresses, tls=tls or Tls.from_environment(environment), options=CallOptions(**options))
 
 
 def find_addresses(

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from typing import Any
-
-import grpc
 
 
 def with_request_id(request: Any) -> Any:
@@ -17,13 +14,3 @@ def with_request_id(request: Any) -> Any:
     named.CopyFrom(request)
     named.request_id = str(uuid.uuid4())
     return named
-
-
-class RequestIds(grpc.UnaryUnaryClientInterceptor):
-    """Client interceptor that adds a new request_id to a copy of a request without one."""
-
-    def intercept_unary_unary(
-        self, continuation: Callable[[Any, Any], Any], client_call_details: Any, request: Any
-    ) -> Any:
-        """Send the request, with a request_id if its type has this field."""
-        return continuation(client_call_details, with_request_id(request))

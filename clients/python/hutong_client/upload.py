@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 from hutong.results.v1.upload_pb2 import Tube, TubeBatch, Upload, UploadStart
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest, UploadResultsRequest, UploadResultsResponse
@@ -61,6 +61,22 @@ class Acknowledged(Generic[Note]):
     response: UploadResultsResponse
 
 
+class Totals(NamedTuple):
+    """Counts of what was acknowledged.
+
+    Attributes:
+        tubes: all acknowledged tubes.
+        accepted: persons that were stored.
+        duplicates: persons that were stored before with the same content.
+        rejected: persons that were rejected.
+    """
+
+    tubes: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
 class UploadLost(HutongError):
     """The service holds fewer tubes than it acknowledged, because its database was restored. Start a new upload."""
 
@@ -107,6 +123,21 @@ class SessionBase(Generic[Stub]):
         self._window = window
         self._retry_policy = retry_policy or RetryPolicy()
         self._on_retry = on_retry
+        self._totals = Totals()
+
+    def totals(self) -> Totals:
+        """Return the counts of all batches that `send` has yielded. `get` returns those of the whole upload."""
+        return self._totals
+
+    def _count(self, acknowledged: Acknowledged[Any]) -> None:
+        """Add an acknowledgement to the totals."""
+        totals, response = self._totals, acknowledged.response
+        self._totals = Totals(
+            totals.tubes + len(acknowledged.batch.tubes),
+            totals.accepted + response.accepted_count,
+            totals.duplicates + response.duplicate_count,
+            totals.rejected + response.rejected_count,
+        )
 
     @property
     def name(self) -> str:
@@ -159,6 +190,7 @@ class UploadSession(SessionBase[UploadServiceStub]):
                     for acknowledged in self._stream(in_flight):
                         offset = acknowledged.offset + len(acknowledged.batch.tubes)
                         tries.progress()
+                        self._count(acknowledged)
                         yield acknowledged
                         in_flight.remove_first()
                     return

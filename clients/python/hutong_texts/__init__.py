@@ -7,7 +7,19 @@ are kept beside its template, so that a text can be written in another language 
 from __future__ import annotations
 
 from hutong_texts.catalogue import CHINESE, ENGLISH, translate
-from hutong_texts.language import current_language, speaking, tr
-from hutong_texts.text import Text, english, join
+from hutong_texts.language import current_language, list_words, speaking, tr
+from hutong_texts.text import Text, english, join, text_of
 
-__all__ = ["CHINESE", "ENGLISH", "Text", "current_language", "english", "join", "speaking", "tr", "translate"]
+__all__ = [
+    "CHINESE",
+    "ENGLISH",
+    "Text",
+    "current_language",
+    "english",
+    "join",
+    "list_words",
+    "speaking",
+    "text_of",
+    "tr",
+    "translate",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gettext
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,11 @@ def tr(message: str, /, **values: Any) -> str:
     return translate(Text(message, values) if values else message, _current)
 
 
+def list_words(words: Iterable[str]) -> str:
+    """Return words as a list in the language of this process: "a, b", in Chinese "a、b"."""
+    return tr(", ").join(words)
+
+
 def find_language(environment: Mapping[str, str]) -> str:
     """Return the language that the environment asks for, as GNU gettext finds it.
 
@@ -67,6 +72,20 @@ def find_language(environment: Mapping[str, str]) -> str:
             if found is not None:
                 return found
     return ENGLISH
+
+
+def choose_language(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
+    """Return the language that the option `--lang` of a command names, else the one that the environment asks for.
+
+    A command needs its language before its arguments are parsed, because the parser has messages too.
+    """
+    for at, argument in enumerate(arguments):
+        option, equals, given = argument.partition("=")
+        if option == "--lang":
+            found = match_language(given if equals else "".join(arguments[at + 1 : at + 2]))
+            if found is not None:
+                return found
+    return find_language(environment)
 
 
 def match_language(name: str) -> str | None:

@@ -35,6 +35,12 @@ def english(template: str, /, **values: Any) -> Text:
     return Text(template, values)
 
 
+def text_of(error: BaseException) -> Text:
+    """Return what an error says, with its template if it was made with one."""
+    said = error.args[0] if error.args else ""
+    return said if isinstance(said, Text) else Text(str(said))
+
+
 def join(parts: Iterable[str]) -> Text:
     """Return the parts as one text, separated by semicolons."""
     joined: Text | None = None

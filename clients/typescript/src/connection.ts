@@ -6,6 +6,8 @@ import { table } from "./gen/service-config.js";
 import { pause } from "./retry.js";
 
 const REQUEST_ID = "x-request-id";
+/** The trailer in which a service names the milliseconds until the next attempt (gRPC proposal A6). */
+const PUSHBACK = "grpc-retry-pushback-ms";
 
 /** The options that Node and browsers share. */
 export interface ConnectionOptions {
@@ -30,8 +32,8 @@ const POLICIES = new Map<string, RetryPolicy>(
 );
 
 /**
- * Repeats a unary call that the contract allows to repeat, as service-config.json says. The deadline of the caller holds
- * for all attempts together.
+ * Repeats a unary call that the contract allows to repeat, as service-config.json says. The service's own delay goes
+ * before the table's, and a negative one forbids a repeat. The deadline of the caller holds for all attempts together.
  */
 const repeat: Interceptor = (next) => async (request) => {
   const policy = request.stream ? undefined : POLICIES.get(`${request.service.typeName}/${request.method.name}`);
@@ -39,12 +41,20 @@ const repeat: Interceptor = (next) => async (request) => {
     try {
       return await next(request);
     } catch (error) {
-      const code = Code[ConnectError.from(error).code]?.toUpperCase() ?? "";
-      if (!policy?.retryableStatusCodes.includes(code) || attempt >= policy.maxAttempts || request.signal.aborted) {
+      const failure = ConnectError.from(error);
+      const code = Code[failure.code]?.toUpperCase() ?? "";
+      const asked = failure.metadata.get(PUSHBACK);
+      if (
+        !policy?.retryableStatusCodes.includes(code) ||
+        attempt >= policy.maxAttempts ||
+        request.signal.aborted ||
+        (asked !== null && !/^\d+$/.test(asked))
+      ) {
         throw error;
       }
       const backoff = millis(policy.initialBackoff) * policy.backoffMultiplier ** (attempt - 1);
-      await pause(Math.min(backoff, millis(policy.maxBackoff)) * (0.8 + 0.4 * Math.random()), request.signal);
+      const usual = Math.min(backoff, millis(policy.maxBackoff)) * (0.8 + 0.4 * Math.random());
+      await pause(asked === null ? usual : Number(asked), request.signal);
     }
   }
 };

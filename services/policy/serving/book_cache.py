@@ -38,11 +38,13 @@ class PolicyBookCache:
         book: everything published, as far as it is known.
         sequence: the sequence of the last change in the book.
         as_of: the book holds everything committed in this database up to this instant; 0 before the first read.
-        nation_as_of: the book holds everything that the nation published up to this instant by its clock. None at the
-            nation, and at a province that has received nothing from the nation. UNKNOWN_EXTENT at a province that has
-            received something and no checkpoint, because the process that received it was killed.
+        nation_as_of: the book holds everything that the nation, and each node between it and this one, published up to
+            this instant by its clock. None at the nation, and at a node that has received nothing from above.
+            UNKNOWN_EXTENT at a node that has received something and no checkpoint, because the process that received it
+            was killed, or because the node above does not know itself.
         lives: the newest sequence of each life of this database.
-        nation_lives: the same for the lives of the nation's database, as far as their changes are in the book.
+        lives_above: the same for the lives of the databases of the nodes above, by region and life, as far as their
+            changes are in the book.
     """
 
     def __init__(self, store: PolicyStore, clock: Clock, *, is_province: bool = False) -> None:
@@ -62,7 +64,7 @@ class PolicyBookCache:
         self.as_of: Instant = 0
         self.nation_as_of: Instant | None = None
         self.lives: dict[str, int] = {}
-        self.nation_lives: dict[str, int] = {}
+        self.lives_above: dict[tuple[str, str], int] = {}
 
     async def poll(self, seconds: float) -> None:
         """Look for publications of other processes until cancelled. A background job.
@@ -79,10 +81,12 @@ class PolicyBookCache:
                 # as_of is not advanced, so every answer shows its age.
                 _log.debug("policies not refreshed", reason=error.reason)
 
-    async def refresh(self, nation_as_of: Instant | None = None, nation_lives: Mapping[str, int] | None = None) -> None:
+    async def refresh(
+        self, nation_as_of: Instant | None = None, lives_above: Mapping[tuple[str, str], int] | None = None
+    ) -> None:
         """Read everything committed before this call.
 
-        `nation_as_of` and `nation_lives` say up to where the nation's policies are committed here.
+        `nation_as_of` and `lives_above` say up to where the policies of the nodes above are committed here.
         """
         async with self._refreshing:
             asked = self._clock.now()
@@ -93,7 +97,7 @@ class PolicyBookCache:
             self.as_of = asked
             if nation_as_of is not None:
                 self.nation_as_of = nation_as_of
-            self.nation_lives |= nation_lives or {}
+            self.lives_above |= lives_above or {}
         async with self._refreshed:
             self._refreshed.notify_all()
 

@@ -36,8 +36,7 @@ def list_policies(cache: PolicyBookCache, request: ListPoliciesRequest) -> ListP
             found += [segment.revision for segment in series_segments(members) if segment.holds(at)]
         if len(found) > size:
             break
-    shown = found[:size]
-    token = TOKENS.issue(request, shown[-1].series) if len(found) > size else ""
+    shown, token = TOKENS.page(request, found, lambda revision: revision.series)
     with_actors = may_see_actors()
     policies = [revision_to_proto(revision, with_actors=with_actors) for revision in shown]
     return ListPoliciesResponse(policies=policies, next_page_token=token)

@@ -43,7 +43,6 @@ from services.policy.serving.token_check import TokenCheck
 from services.policy.serving.watch import Watch
 from services.runtime.call import current_call, may_see_actors
 from services.runtime.caller import LOCAL
-from services.runtime.page_tokens import page_size
 from services.runtime.server.status import to_status
 from services.runtime.server.validation import check
 
@@ -81,8 +80,7 @@ class PolicyServicer(PolicyServiceServicer):
         position = TOKENS.position(request, (int,))
         below = position[0] if position else members[-1].revision + 1
         rest = [revision for revision in reversed(members) if revision.revision < below]
-        shown = rest[: page_size(request.page_size)]
-        token = TOKENS.issue(request, [shown[-1].revision]) if len(rest) > len(shown) else ""
+        shown, token = TOKENS.page(request, rest, lambda revision: [revision.revision])
         return ListPolicyRevisionsResponse(
             policies=[revision_to_proto(revision, with_actors=may_see_actors()) for revision in shown],
             next_page_token=token,

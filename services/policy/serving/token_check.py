@@ -7,13 +7,13 @@ from hutong_texts import english
 from services.domain.errors import Unavailable
 from services.domain.instant import SECOND
 from services.domain.names import format_node
-from services.domain.region import NATION
+from services.domain.region import within
 from services.policy.serving.book_cache import PolicyBookCache
 from services.runtime.consistency import BEFORE_ANY, CommitPosition, decode_token
 
 
 class TokenCheck:
-    """Checks tokens of this node's and of the nation's publications by their positions, never by a clock."""
+    """Checks tokens of publications of this node and of the nodes above by their positions, never by a clock."""
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str) -> None:
         self._cache = cache
@@ -31,10 +31,10 @@ class TokenCheck:
             return
         if commit.service == "policy" and commit.region == self._jurisdiction:
             await self._require_own(commit)
-        elif commit.service == "policy" and commit.region == NATION:
-            self._require_of_nation(commit)
+        elif commit.service == "policy" and within(self._jurisdiction, commit.region):
+            self._require_of_above(commit)
         else:
-            # Publications of other provinces and writes of other services never reach this book.
+            # Publications of other nodes and writes of other services never reach this book.
             raise self._not_fresh(lost=True)
 
     async def _require_own(self, commit: CommitPosition) -> None:
@@ -45,11 +45,11 @@ class TokenCheck:
         if self._cache.life_of(sequence) != life:
             raise self._not_fresh(lost=True)
 
-    def _require_of_nation(self, commit: CommitPosition) -> None:
+    def _require_of_above(self, commit: CommitPosition) -> None:
         life, _, sequence = commit.position
-        reached = self._cache.nation_lives
+        reached = {of: at for (region, of), at in self._cache.lives_above.items() if region == commit.region}
         if reached.get(life, 0) < sequence:
-            # Once a later life of the nation is known, no more changes of an earlier one come.
+            # Once a later life of that node is known, no more changes of an earlier one come.
             raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))
 
     def _not_fresh(self, *, lost: bool) -> Unavailable:

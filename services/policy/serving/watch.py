@@ -50,10 +50,11 @@ class Watch:
         sent, commit_time = _decode(request.cursor)
         in_snapshot = not request.cursor
         lives: dict[str, int] = {}
+        lives_above: dict[tuple[str, str], int] = {}
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
             as_of, nation_as_of = self._cache.as_of, self._cache.nation_as_of
-            reached, of_lives = self._cache.sequence, dict(self._cache.lives)
+            reached, of_lives, above = self._cache.sequence, dict(self._cache.lives), dict(self._cache.lives_above)
             for sequence, revision in self._cache.changes_after(sent):
                 event = PolicyEvent(type=_event_type(revision, in_snapshot), policy=revision_to_proto(revision))
                 yield WatchPoliciesResponse(event=event, cursor=self._cursor(sequence))
@@ -62,6 +63,11 @@ class Watch:
             changed = [(life, at) for life, at in of_lives.items() if lives.get(life) != at]
             checkpoint.lives.extend(LifePosition(life=life, sequence=at) for life, at in changed)
             lives = of_lives
+            for (region, life), at in above.items():
+                if lives_above.get((region, life)) != at:
+                    position = LifePosition(life=life, sequence=at)
+                    checkpoint.lives_above.add(node=format_node(region), position=position)
+            lives_above = above
             if nation_as_of is not None:
                 set_timestamp(checkpoint.nation_as_of_time, nation_as_of)
             yield WatchPoliciesResponse(checkpoint=checkpoint, cursor=self._cursor(sent))

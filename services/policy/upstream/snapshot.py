@@ -1,4 +1,4 @@
-"""Validates the revisions that the nation sends between two checkpoints, before they are stored."""
+"""Validates the revisions that the node above sends between two checkpoints, before they are stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument
 from services.domain.names import parse_policy
-from services.domain.region import NATION
+from services.domain.region import ancestry
 from services.policy.convert import bare_statement, content_hash, received_revision_from_proto
 from services.policy.rules.resolve import PolicyBook
 from services.policy.upstream.store import ReceivedRevision
@@ -19,14 +19,14 @@ class SnapshotUpdate:
     """The revisions received since the last checkpoint.
 
     Attributes:
-        is_whole: whether the watch began without a cursor, so that the update holds everything that the nation has.
-        received: the nation's own revisions, in order. Revisions that the nation has for other jurisdictions are
-            dropped.
-        left_out: the names of revisions that are not valid here. A newer nation may send what this version does not
-            know.
+        is_whole: whether the watch began without a cursor, so that the update holds everything that the node above has.
+        received: revisions of the jurisdictions above this node, in order. Revisions that the node above has for other
+            jurisdictions are dropped.
+        left_out: the names of revisions that are not valid here. A newer node may send what this version does not know.
     """
 
-    def __init__(self, *, is_whole: bool) -> None:
+    def __init__(self, jurisdiction: str, *, is_whole: bool) -> None:
+        self._above = frozenset(ancestry(jurisdiction)[1:])
         self.is_whole = is_whole
         self.received: list[ReceivedRevision] = []
         self.left_out: list[str] = []
@@ -34,18 +34,23 @@ class SnapshotUpdate:
     def add(self, policy: policy_pb2.Policy) -> None:
         """Add one revision."""
         try:
-            if parse_policy(policy.name)[0] == NATION:
+            if parse_policy(policy.name)[0] in self._above:
                 self.received.append(_validate(policy))
         except (HutongError, ValueError):
             self.left_out.append(policy.name)
 
     def missing(self, book: PolicyBook) -> list[str]:
-        """Return the names of the nation's revisions in a book that this whole update does not name.
+        """Return the names of revisions of jurisdictions above in a book that this whole update does not name.
 
-        The nation has lost them, for example by a restore. They stay in force here.
+        The node above has lost them, for example by a restore. They stay in force here.
         """
         named = {one.revision.name for one in self.received} | set(self.left_out)
-        known = (one.name for policy_id in book.series_of(NATION) for one in book.series(NATION, policy_id))
+        known = (
+            one.name
+            for region in sorted(self._above)
+            for policy_id in book.series_of(region)
+            for one in book.series(region, policy_id)
+        )
         return [name for name in known if name not in named]
 
 

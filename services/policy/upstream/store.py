@@ -1,12 +1,12 @@
-"""Stores a province's copies of the nation's policies.
+"""Stores a node's copies of the policies of the nodes above.
 
-Every process of a province stores the same revisions. A process may store them in any order and more than once.
+Every process of a node stores the same revisions. A process may store them in any order and more than once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, select, update
 
@@ -25,16 +25,20 @@ _positions = tables.upstream_positions
 _lives = tables.upstream_lives
 
 
-class UpstreamPosition(NamedTuple):
-    """A province's position in the watch of the nation's policies.
+NodeLife: TypeAlias = tuple[str, str]
+"""The region of a node, and a life of its database."""
 
-    `cursor` is the nation's cursor, or empty if everything is to be sent again. `as_of_time` is an instant by the
-    nation's clock. `lives` gives the newest sequence of each life of the nation's database.
+
+class UpstreamPosition(NamedTuple):
+    """A node's position in the watch of the policies of the node above.
+
+    `cursor` is that node's cursor, or empty if everything is to be sent again. Up to `as_of_time`, everything that the
+    nodes above have published is here. `lives` gives the newest sequence of each life of their databases, by region.
     """
 
     cursor: str
     as_of_time: Instant
-    lives: Mapping[str, int] = {}
+    lives: Mapping[NodeLife, int] = {}
 
 
 class ReceivedRevision(NamedTuple):
@@ -45,7 +49,7 @@ class ReceivedRevision(NamedTuple):
 
 
 class UpstreamStore:
-    """The store of the nation's policies at a province, in SQLite or PostgreSQL."""
+    """The store of the policies of the nodes above, in SQLite or PostgreSQL."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -70,7 +74,8 @@ def _read_position(connection: Connection) -> UpstreamPosition | None:
     row = connection.execute(select(_positions.c.cursor, _positions.c.as_of_time)).first()
     if row is None:
         return None
-    lives: dict[str, int] = dict(connection.execute(select(_lives.c.life, _lives.c.sequence)).all())
+    rows = connection.execute(select(_lives.c.region, _lives.c.life, _lives.c.sequence))
+    lives: dict[NodeLife, int] = {(region, life): sequence for region, life, sequence in rows}
     return UpstreamPosition(row.cursor, row.as_of_time, lives)
 
 
@@ -112,8 +117,8 @@ def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(values)).rowcount == 0:
         # Another process may have inserted its position at this moment. Either position will do.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **values))
-    for life, sequence in sorted(position.lives.items()):
+    for (region, life), sequence in sorted(position.lives.items()):
         # Another process may have stored a later position.
         behind = update(_lives).where(_lives.c.life == life, _lives.c.sequence < sequence)
         if connection.execute(behind.values(sequence=sequence)).rowcount == 0:
-            connection.execute(insert_if_absent(connection, _lives).values(life=life, sequence=sequence))
+            connection.execute(insert_if_absent(connection, _lives).values(region=region, life=life, sequence=sequence))

@@ -1,4 +1,7 @@
-"""Watches the nation's policies and floors for a province. Stored copies apply while the nation is unavailable."""
+"""Watches the policies and floors of the nodes above. Stored copies apply while the node above is unavailable.
+
+A node in the middle sends what it has of the nodes above it, so floors of the nation reach every node.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ from typing import Any
 
 import grpc
 import structlog
-from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest, WatchPoliciesResponse
+from hutong.policy.v1.policy_service_pb2 import PolicyCheckpoint, WatchPoliciesRequest, WatchPoliciesResponse
 from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong_texts import english
 from prometheus_client import Gauge
 
 from services.domain.errors import FailedPrecondition
-from services.domain.instant import SECOND, from_timestamp
+from services.domain.instant import SECOND, Instant, from_timestamp
 from services.domain.names import format_node
-from services.domain.region import NATION
-from services.policy.serving.book_cache import PolicyBookCache
+from services.domain.region import NATION, ancestry
+from services.policy.serving.book_cache import UNKNOWN_EXTENT, PolicyBookCache
 from services.policy.timing import PolicyTiming
 from services.policy.upstream.snapshot import SnapshotUpdate
 from services.policy.upstream.store import ReceivedRevision, UpstreamPosition, UpstreamStore
@@ -42,7 +45,7 @@ _log = structlog.get_logger(__name__)
 
 
 class UpstreamWatch:
-    """Watches the national node's Policy as long as the service runs.
+    """Watches the Policy of the node above as long as the service runs.
 
     Each watch opens its own connection and closes it at its end, so that a half-open connection is never used again.
     """
@@ -54,7 +57,9 @@ class UpstreamWatch:
         connect: Callable[[], grpc.aio.Channel],
         clock: Clock,
         timing: PolicyTiming,
+        jurisdiction: str,
     ) -> None:
+        self._jurisdiction = jurisdiction
         self._timing = timing
         self._store = store
         self._cache = cache
@@ -101,7 +106,7 @@ class UpstreamWatch:
         """Open one watch from the last position, and read it until it ends."""
         await self.restore()
         cursor = self._position.cursor if self._position is not None else ""
-        update = SnapshotUpdate(is_whole=not cursor)
+        update = SnapshotUpdate(self._jurisdiction, is_whole=not cursor)
         async with self._connect() as channel:
             call = PolicyServiceStub(channel).WatchPolicies(WatchPoliciesRequest(cursor=cursor), wait_for_ready=True)
             while True:
@@ -110,19 +115,25 @@ class UpstreamWatch:
                     update.add(message.event.policy)
                 else:
                     await self._apply(update, message)
-                    update = SnapshotUpdate(is_whole=False)
+                    update = SnapshotUpdate(self._jurisdiction, is_whole=False)
 
     async def _apply(self, update: SnapshotUpdate, message: WatchPoliciesResponse) -> None:
         """Store what was received up to a checkpoint. It is durable before it is in the cache."""
         checkpoint = message.checkpoint
-        if checkpoint.node != format_node(NATION):
+        above = {format_node(region): region for region in ancestry(self._jurisdiction)[1:]}
+        if checkpoint.node not in above:
             raise FailedPrecondition(
                 "NOT_AN_UPSTREAM",
                 english("HUTONG_UPSTREAM_POLICY leads to {value}", value=checkpoint.node or english("another service")),
             )
         lives = dict(self._position.lives) if self._position is not None else {}
-        lives |= {one.life: one.sequence for one in checkpoint.lives}
-        position = UpstreamPosition(message.cursor, from_timestamp(checkpoint.as_of_time), lives)
+        lives |= {(above[checkpoint.node], one.life): one.sequence for one in checkpoint.lives}
+        lives |= {
+            (above[one.node], one.position.life): one.position.sequence
+            for one in checkpoint.lives_above
+            if one.node in above
+        }
+        position = UpstreamPosition(message.cursor, _known_up_to(checkpoint), lives)
         if update.is_whole:
             self._differing.clear()
             self._record_differences(
@@ -182,3 +193,13 @@ class UpstreamWatch:
             # The stream ended without a status, which no server does.
             raise TimeoutError("the watch ended")
         return message
+
+
+def _known_up_to(checkpoint: PolicyCheckpoint) -> Instant:
+    """Return the instant up to which everything that the nodes above have published was sent."""
+    as_of = from_timestamp(checkpoint.as_of_time)
+    if checkpoint.node == format_node(NATION):
+        return as_of
+    if not checkpoint.HasField("nation_as_of_time"):
+        return UNKNOWN_EXTENT
+    return min(as_of, from_timestamp(checkpoint.nation_as_of_time))

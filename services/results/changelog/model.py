@@ -82,7 +82,8 @@ class LoggedChange:
         source: the region of the node that sent the change; empty for a change made here.
         is_new: whether the transaction registered the named laboratory.
         adverse_keys: the subjects of those results that count and are positive.
-        maker: for a link the region of the node that made it; empty for this node.
+        maker: for a link the region of the node that made it; empty for this node. For the end of a missing report the
+            region of the node that raised it.
         other_keys: while the pepper rotates, the key under the other version for each subject of which it is known.
     """
 

@@ -26,7 +26,7 @@ from services.results.records.revisions import advance_keys, write_next_revision
 from services.results.records.tables import report_keys, results
 from services.runtime.audit import record_change
 from services.runtime.consistency import BEFORE_ANY, LogPosition
-from services.storage.collation import in_byte_order
+from services.storage.columns import in_byte_order
 from services.storage.idempotency import IdempotentRequest, answer_once
 
 PROGRESS = "RecallResults progress"

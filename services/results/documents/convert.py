@@ -21,7 +21,8 @@ def linked_from_proto(document: identity_pb2.IdentityDocument, pepper: Pepper, f
     """Return one side of a link. Raises InvalidArgument for an impossible number."""
     canonical = document_from_proto(document, field)
     mask = mask_number(canonical.number)
-    return LinkedDocument(pepper.subject_key(canonical), canonical.type, mask, pepper.other_key(canonical))
+    subject_key, other_key = pepper.both_keys(canonical)
+    return LinkedDocument(subject_key, canonical.type, mask, other_key)
 
 
 def link_from_proto(request: LinkDocumentsRequest, pepper: Pepper, link_id: str, now: Instant) -> DocumentLink:

@@ -12,18 +12,20 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, or_, select, update
 
 from services.domain.instant import Instant
+from services.domain.region import within
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_links, find_sources
 from services.results.documents.tables import document_links
+from services.storage.columns import in_region
 
 _links = document_links
 
 
 def request_end(connection: Connection, link: DocumentLink, node: str, now: Instant) -> bool:
-    """Record at the nation that `node` asks for the end of another node's link. Return whether it may ask.
+    """Record that `node`, a node below, asks for the end of another node's link. Return whether it may ask.
 
     It may ask if results of either document came from it. A request for a link that has ended has no effect. A link of
-    the nation itself ends at once.
+    this node itself ends at once.
     """
     stored = find_stored(connection, link)
     if stored is None:
@@ -32,7 +34,7 @@ def request_end(connection: Connection, link: DocumentLink, node: str, now: Inst
         return True
     # The stored documents count, because a request may state others.
     sources = find_sources(connection, {*stored.document.keys, *stored.linked_document.keys})
-    if not any(node in nodes for nodes in sources.values()):
+    if not any(within(source, node) for nodes in sources.values() for source in nodes):
         return False
     values: dict[str, object] = {"unlink_node": node}
     if not link.source_node:
@@ -52,9 +54,10 @@ def end_own(connection: Connection, link: DocumentLink, now: Instant) -> bool:
 
 
 def find_ended(connection: Connection, maker: str) -> Sequence[str]:
-    """Return the ids of a node's links that have ended, or that another node asks to end."""
+    """Return the ids of the links of a node and of those below it that have ended, or that another node asks to end."""
     query = select(_links.c.link_id).where(
-        _links.c.source_node == maker, or_(_links.c.unlink_time.is_not(None), _links.c.unlink_node.is_not(None))
+        in_region(_links.c.source_node, maker),
+        or_(_links.c.unlink_time.is_not(None), _links.c.unlink_node.is_not(None)),
     )
     return connection.execute(query.order_by(_links.c.link_id)).scalars().all()
 

@@ -23,7 +23,7 @@ from services.results.fields import document_from_proto
 from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
@@ -72,10 +72,9 @@ class DocumentLinkServicer:
     ) -> ListLinkedDocumentsResponse:
         keys = self._pepper.subject_keys(document_from_proto(request.document))
         position = self._tokens.position(request, (int, str))
-        size = page_size(request.page_size)
-        links = await self._store.list_links(keys, (position[0], position[1]) if position else None, size + 1)
-        shown = links[:size]
-        token = self._tokens.issue(request, [shown[-1].create_time, shown[-1].link_id]) if len(links) > size else ""
+        after = (position[0], position[1]) if position else None
+        links = await self._store.list_links(keys, after, rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, links, lambda link: [link.create_time, link.link_id])
         return ListLinkedDocumentsResponse(
             document_links=[convert.link_to_proto(link, with_actors=may_see_actors()) for link in shown],
             next_page_token=token,

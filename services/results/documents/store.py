@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -36,6 +37,8 @@ from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 M = TypeVar("M", bound=Message)
 
 _links = tables.document_links
+_STATEMENTS_KEPT = 64
+"""Texts of statements that are kept. A look-up of 500 persons has a text of 10 kB."""
 
 
 class DocumentStore:
@@ -260,9 +263,24 @@ def record_linked_pairs(connection: Connection, pairs: Sequence[KeyPair]) -> Non
 
 
 def find_with_links(connection: Connection, subject_keys: Sequence[bytes]) -> list[bytes]:
-    """Return which of the documents are linked to another one."""
-    linked = {key for pair in _find_pairs(connection, list(subject_keys)) for key in pair[:2]}
+    """Return which of the documents are linked to another one, in SQLite.
+
+    Every look-up asks this. The statement therefore bypasses SQLAlchemy, which takes ten times as long to write it.
+    """
+    driver: Any = connection.connection.driver_connection
+    linked = {key for (key,) in driver.execute(_with_links(len(subject_keys)), subject_keys)}
     return [key for key in subject_keys if key in linked]
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _with_links(count: int) -> str:
+    """Return the statement of `find_with_links` for so many documents."""
+    keys = ",".join(f"?{number}" for number in range(1, count + 1))
+    active = "FROM document_links WHERE unlink_time IS NULL AND"
+    return (
+        f"SELECT subject_key {active} subject_key IN ({keys})"
+        f" UNION ALL SELECT linked_subject_key {active} linked_subject_key IN ({keys})"
+    )
 
 
 def _find_pairs(connection: Connection, keys: list[bytes]) -> Sequence[tuple[bytes, bytes, str]]:

@@ -3,7 +3,7 @@
 Changes of one writer arrive in order; changes of several writers arrive in any order. A report belongs to the node that
 received it first, unless its laboratory's home sends it later. Its greatest revision counts, whichever revision arrives
 first. A node that was restored from an older copy may send another revision with a known number. The revision that was
-written later counts, and the nation stores it under the next number.
+written later counts, and the node above stores it under the next number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from operator import attrgetter
 from sqlalchemy import Connection, func, select
 
 from services.domain.instant import Instant
-from services.results.changelog.log import ChangeLog, append_entry
+from services.results.changelog.log import ChangeLog, append_entry, pack_other_keys
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import link_change, record_linked_pairs
@@ -38,11 +38,15 @@ from services.results.timeliness.delays import record_delays, record_national_de
 
 
 class ChangeApplier:
-    """Stores the changes of another node, notifies the subscribers of the change log, and logs new results."""
+    """Stores the changes of another node, notifies the subscribers of the change log, and logs new results.
 
-    def __init__(self, change_log: ChangeLog, router: MissingReportRouter) -> None:
+    `relays` says that there is a node above. Everything that a node below sends is then logged, so that it goes up too.
+    """
+
+    def __init__(self, change_log: ChangeLog, router: MissingReportRouter, *, relays: bool = False) -> None:
         self._change_log = change_log
         self._router = router
+        self._relays = relays
 
     def apply(
         self,
@@ -53,16 +57,16 @@ class ChangeApplier:
     ) -> Applied:
         """Store registers, then tubes and results, then missing reports; log what is new and notify subscribers.
 
-        At the nation, changes that are not the sender's to make are first set aside. Every call takes its locks in the
+        Changes of a node below that are not the sender's to make are first set aside. Every call takes its locks in the
         same order. The caller commits.
         """
         applied = Applied()
-        if arrival.at_nation:
-            changes, tubes, not_its_own = set_aside_foreign(connection, changes, tubes, arrival.sender)
+        if arrival.from_below:
+            changes, tubes, not_its_own = set_aside_foreign(connection, changes, tubes, arrival)
             applied.not_its_own[arrival.sender] += not_its_own
         _receive_registers(connection, changes, arrival, applied)
         _store_results(connection, changes, tubes, arrival, applied)
-        if arrival.at_nation:
+        if arrival.from_below:
             _count_delays(connection, applied, arrival)
         missing = [change for change in changes if isinstance(change, MissingReport)]
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
@@ -83,23 +87,33 @@ class ChangeApplier:
             )
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        self._change_log.notify(
-            connection, [*results, *applied.labs, *applied.links, *missing_report_changes(passed_on)], arrival.now
-        )
+        missing_changes = missing_report_changes(passed_on)
+        self._change_log.notify(connection, [*results, *applied.labs, *applied.links, *missing_changes], arrival.now)
         for change in results:
-            append_entry(connection, change.lab, change.names, arrival.now)
+            others_of_change = pack_other_keys(change) if self._relays and change.other_keys else None
+            append_entry(connection, change.lab, change.names, arrival.now, other_keys=others_of_change)
         # This node alone states the end of its own links, so the end goes to the node above by its log.
         ended = [(link.link_id, 0) for link in applied.ended_links]
+        if self._relays and arrival.from_below:
+            append_entry(connection, "", [(uscc, 0) for uscc in applied.received_labs], arrival.now, ChangeKind.LABS)
+            ended += [name for change in applied.links for name in change.names]
+            for change in missing_changes:
+                append_entry(connection, change.lab, change.names, arrival.now, change.kind)
         append_entry(connection, "", ended, arrival.now, ChangeKind.LINKS)
         return applied
 
 
 def _receive_registers(connection: Connection, changes: Sequence[Change], arrival: Arrival, applied: Applied) -> None:
-    if not arrival.at_nation:
-        store_copies(connection, [change for change in changes if isinstance(change, Lab)], arrival.node)
+    if not arrival.from_below:
+        copies = [change for change in changes if isinstance(change, Lab)]
+        store_copies(connection, copies, arrival.node)
+        names = sorted({(change.uscc, 0) for change in copies})
+        if names:
+            applied.labs.append(LoggedChange(ChangeKind.LABS, "", names, source=arrival.sender))
     for change in changes:
-        if isinstance(change, Lab) and arrival.at_nation:
-            received = receive_lab(connection, change, arrival.sender)
+        if isinstance(change, Lab) and arrival.from_below:
+            received = receive_lab(connection, change, arrival)
+            applied.received_labs.append(change.uscc)
             applied.second_registration_count += received.is_second
             if received.is_changed:
                 applied.labs.append(LoggedChange(ChangeKind.LABS, "", [(change.uscc, 0)], source=arrival.sender))
@@ -113,7 +127,7 @@ def _receive_link(connection: Connection, link: DocumentLink, arrival: Arrival, 
         applied.not_its_own[arrival.sender] += 1
         return
     change = link_change(link, arrival.sender)
-    # A link that is returned is a change of the nation, of which its sender is notified too.
+    # A link that is returned is a change of this node, of which its sender is notified too.
     applied.links.append(replace(change, source="") if effect is LinkEffect.TO_RETURN else change)
     if effect is LinkEffect.ENDED:
         applied.ended_links.append(link)
@@ -187,7 +201,7 @@ def _insert_tubes(connection: Connection, bulk: Bulk, some: Sequence[FormedTubes
 
 
 def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) -> None:
-    """Record how long uploaded reports took to reach their node, and from there the nation."""
+    """Record how long uploaded reports took to reach their node, and at the nation, how long from there to it."""
     by_commit: dict[tuple[str, Instant], list[Instant]] = {}
     for tubes in applied.tubes:
         by_commit.setdefault((tubes.lab, tubes.upload_time), []).extend(tubes.report_times())
@@ -196,7 +210,8 @@ def _count_delays(connection: Connection, applied: Applied, arrival: Arrival) ->
         by_commit.setdefault((result.lab, result.upload_time), []).append(result.reference_time)
     for (lab, upload_time), report_times in sorted(by_commit.items()):
         record_delays(connection, lab, report_times, upload_time)
-        record_national_delays(connection, lab, report_times, arrival.now - upload_time)
+        if arrival.at_nation:
+            record_national_delays(connection, lab, report_times, arrival.now - upload_time)
 
 
 def select_uploads(changes: Sequence[Change]) -> list[Replica]:

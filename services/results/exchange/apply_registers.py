@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, or_, select, update
 
+from services.domain.region import within
 from services.results.documents.key_pairs import pairs_of, record_pairs
 from services.results.documents.model import DocumentLink
 from services.results.documents.removals import end_own, find_stored, request_end
@@ -39,7 +40,7 @@ class LinkEffect(Enum):
     ENDED = auto()
     """A link of this node has ended, because it was removed at another node."""
     TO_RETURN = auto()
-    """The node that made the link sends it as active, but it has ended or is to be ended. The nation returns it."""
+    """The node that made the link sends it as active, but it has ended or is to be ended. This node returns it."""
 
 
 class ReceivedLab(NamedTuple):
@@ -55,8 +56,9 @@ class ReceivedLab(NamedTuple):
     is_changed: bool
 
 
-def receive_lab(connection: Connection, lab: Lab, sender: str) -> ReceivedLab:
-    """Store a laboratory as a node knows it. Add the entries of its history that the node has not sent before."""
+def receive_lab(connection: Connection, lab: Lab, arrival: Arrival) -> ReceivedLab:
+    """Store a laboratory as a node below knows it. Add the entries of its history that it has not sent before."""
+    sender = arrival.sender
     share_until_commit(connection, AdvisoryLock.HOMES)
     stated = {**lab_values(lab), "source_node": sender}
     connection.execute(insert_if_absent(connection, _labs).values(**stated))
@@ -65,8 +67,8 @@ def receive_lab(connection: Connection, lab: Lab, sender: str) -> ReceivedLab:
     is_new = connection.execute(insert_if_absent(connection, _homes).values(uscc=lab.uscc, node=sender)).rowcount == 1
     is_added = _add_standings(connection, lab, sender)
     receive_signing_keys(connection, lab.uscc, lab.signing_keys, sender)
-    store_homes(connection, [lab.uscc])
-    # The home's statement replaces that of another node. A registration by the nation itself stays.
+    store_homes(connection, [lab.uscc], arrival.node)
+    # The home's statement replaces that of another node. A registration by this node itself stays.
     at_home = (_labs.c.uscc == lab.uscc, _labs.c.home == sender, _labs.c.source_node.not_in(("", sender)))
     connection.execute(update(_labs).where(*at_home).values(**stated))
     home = connection.execute(select(_labs.c.home).where(_labs.c.uscc == lab.uscc)).scalar()
@@ -103,14 +105,14 @@ def _add_standings(connection: Connection, lab: Lab, sender: str) -> bool:
 def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -> LinkEffect:
     """Store a link between two documents, or its end. A link that has ended stays ended.
 
-    Only the node that made a link ends it for other nodes. What another node sends of it to the nation is a request to
-    end it (`removals`).
+    Only the node that made a link ends it for other nodes. What another node below sends of it is a request to end it
+    (`removals`).
     """
     source = link.source_node or arrival.sender
-    # The nation returns a link to the node that made it.
+    # The node above returns a link to the node that made it.
     is_own = source == arrival.node
     link = replace(link, source_node="" if is_own else source)
-    if arrival.at_nation and source != arrival.sender:
+    if arrival.from_below and not arrival.is_of_sender(source):
         asks = link.unlink_time is not None and request_end(connection, link, arrival.sender, arrival.now)
         return LinkEffect.STORED if asks else LinkEffect.SET_ASIDE
     inserted = _insert(connection, link)
@@ -129,8 +131,13 @@ def receive_link(connection: Connection, link: DocumentLink, arrival: Arrival) -
         not_confirmed = or_(_links.c.unlink_time.is_(None), _links.c.unlink_node == arrival.node)
         ended = {"unlink_time": link.unlink_time, "unlink_node": link.unlink_node}
         connection.execute(update(_links).where(_links.c.link_id == link.link_id, not_confirmed).values(ended))
-    elif arrival.at_nation and (stored.unlink_time is not None or stored.unlink_node is not None):
-        return LinkEffect.TO_RETURN
+    elif arrival.from_below:
+        if stored.unlink_time is not None or stored.unlink_node is not None:
+            return LinkEffect.TO_RETURN
+    elif link.unlink_node is not None and within(source, arrival.node):
+        # A request to a node below, which is passed on to it.
+        asked = (_links.c.link_id == link.link_id, _links.c.unlink_time.is_(None))
+        connection.execute(update(_links).where(*asked).values(unlink_node=link.unlink_node))
     return LinkEffect.STORED
 
 
@@ -145,11 +152,12 @@ def _insert(connection: Connection, link: DocumentLink) -> bool:
 def _receive_pairs(connection: Connection, link: DocumentLink, arrival: Arrival) -> None:
     """Store the keys that a node states to be of one document under two key versions.
 
-    The nation cannot check them. As a link does, they count only beside results of the node that states them, so that
-    a node cannot join documents of which it has no results.
+    The node above cannot check them. As a link does, they count only beside results of the node that states them, so
+    that a node cannot join documents of which it has no results.
     """
     pairs = pairs_of(link.document, link.linked_document)
-    if pairs and arrival.at_nation:
+    if pairs and arrival.from_below:
         sources = find_sources(connection, {key for pair in pairs for key in pair})
-        pairs = [pair for pair in pairs if any(arrival.sender in sources.get(key, ()) for key in pair)]
+        stated = {key for key, nodes in sources.items() if any(map(arrival.is_of_sender, nodes))}
+        pairs = [pair for pair in pairs if not stated.isdisjoint(pair)]
     record_pairs(connection, pairs)

@@ -9,7 +9,7 @@ from itertools import repeat
 from typing import NamedTuple
 
 from services.domain.instant import Instant
-from services.domain.region import NATION
+from services.domain.region import NATION, within
 from services.results.changelog.model import LoggedChange
 from services.results.documents.model import DocumentLink
 from services.results.exchange.model import Replica, ReplicaTubes
@@ -19,7 +19,8 @@ from services.results.records.model import ACTIVE, NewResult, is_adverse
 class Arrival(NamedTuple):
     """The arrival of changes at `node` from `sender`, at the instant `now`.
 
-    At the nation, `now` becomes the national receive time of the results.
+    `sender` is a node below, or NATION for the node above. At the nation, `now` becomes the national receive time of
+    the results.
     """
 
     node: str
@@ -30,6 +31,15 @@ class Arrival(NamedTuple):
     def at_nation(self) -> bool:
         """Whether the changes arrived at the national node."""
         return self.node == NATION
+
+    @property
+    def from_below(self) -> bool:
+        """Whether a node below sent the changes. Otherwise the node above did."""
+        return self.sender != self.node and within(self.sender, self.node)
+
+    def is_of_sender(self, node: str) -> bool:
+        """Whether the sender speaks for a node: it is the node, or a node above it."""
+        return within(node, self.sender)
 
 
 class FormedTubes(NamedTuple):
@@ -46,7 +56,8 @@ class Applied:
     Attributes:
         not_its_own: by node, the changes that were set aside because another node is the laboratory's home.
         second_registration_count: laboratories without a known home that another node had registered before.
-        labs: the laboratories that are new at the nation, or whose standing changed there.
+        labs: the laboratories that are new here, or whose standing changed, and those that the node above has sent.
+        received_labs: the codes of all laboratories that a node below has sent.
         links: the changes of links that are not set aside.
         ended_links: the links of this node that have ended, because they were removed at another node.
     """
@@ -57,6 +68,7 @@ class Applied:
     not_its_own: Counter[str] = field(default_factory=Counter)
     second_registration_count: int = 0
     labs: list[LoggedChange] = field(default_factory=list)
+    received_labs: list[str] = field(default_factory=list)
     links: list[LoggedChange] = field(default_factory=list)
     ended_links: list[DocumentLink] = field(default_factory=list)
 

@@ -1,7 +1,7 @@
-"""Authority over content: the nation sets aside changes that the sender may not make.
+"""Authority over content: a node sets aside changes that a node below it may not make.
 
-A node may change the records of the laboratories whose home it is. A change of another node's laboratory is not stored,
-but counted for the sender. The rest of the batch is stored.
+A node may change the records of the laboratories whose home it is, or a node below it. A change of another node's
+laboratory is not stored, but counted for the sender. The rest of the batch is stored.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 from sqlalchemy import Connection
 
-from services.results.exchange.arrival import FormedTubes
+from services.results.exchange.arrival import Arrival, FormedTubes
 from services.results.exchange.homes.register import find_foreign_labs
 from services.results.exchange.model import Change, Replica
 from services.results.labs.model import Lab
@@ -29,11 +29,11 @@ class Authorized(NamedTuple):
 
 
 def set_aside_foreign(
-    connection: Connection, changes: Sequence[Change], tubes: Sequence[FormedTubes], sender: str
+    connection: Connection, changes: Sequence[Change], tubes: Sequence[FormedTubes], arrival: Arrival
 ) -> Authorized:
     """Set aside registrations, standings and results of laboratories whose home is another node than the sender."""
     usccs = {formed.tubes.lab for formed in tubes} | {uscc for change in changes if (uscc := _lab_of(change))}
-    foreign = find_foreign_labs(connection, usccs, sender)
+    foreign = find_foreign_labs(connection, usccs, arrival.sender, arrival.node)
     if not foreign:
         return Authorized(changes, tubes, 0)
     kept = [change for change in changes if _lab_of(change) not in foreign]
@@ -42,7 +42,7 @@ def set_aside_foreign(
     labs = sum(isinstance(change, Lab) and change.uscc in foreign for change in changes)
     _log.warning(
         "a node sent changes of laboratories at home in another node; they were set aside",
-        node=sender,
+        node=arrival.sender,
         set_aside="NOT_ITS_OWN",
         results=results,
         registrations=labs,

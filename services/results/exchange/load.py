@@ -46,8 +46,8 @@ STATE = 4
 ORIGIN = 5
 """Index of the source node."""
 NAME_HASH = 10
-OF_COMMIT = itemgetter(6, 7)
-"""Key version and upload time of a row: equal for all first revisions of a commit under one pepper."""
+OF_COMMIT = itemgetter(5, 6, 7)
+"""Source node, key version and upload time of a row: equal for all first revisions of a commit under one pepper."""
 
 OWN = len(_COLUMNS) - len(SharedColumns._fields)
 """Number of columns before those that the persons of a tube share."""
@@ -55,7 +55,7 @@ OWN = len(_COLUMNS) - len(SharedColumns._fields)
 _ROWS_AT_ONCE = 5_000
 """Results that one statement reads."""
 
-_LABS_AT_ONCE = 1_000
+LABS_AT_ONCE = 1_000
 """Laboratories that one statement reads."""
 
 Row: TypeAlias = Any
@@ -71,8 +71,8 @@ def changes_of(connection: Connection, entry: Entry) -> Iterator[Change]:
     elif entry.kind == ChangeKind.LINKS:
         yield from find_links(connection, names)
     elif entry.kind == ChangeKind.LABS:
-        for start in range(0, len(names), _LABS_AT_ONCE):
-            yield from find_labs(connection, names[start : start + _LABS_AT_ONCE]).values()
+        for start in range(0, len(names), LABS_AT_ONCE):
+            yield from find_labs(connection, names[start : start + LABS_AT_ONCE]).values()
     elif entry.kind == ChangeKind.ADVERSE_SUBJECTS:
         yield from (AdverseSubject(bytes.fromhex(name)) for name in names)
     elif entry.kind == ChangeKind.MISSING_REPORTS:

@@ -3,7 +3,7 @@
 A report belongs to the node that received it first. If its laboratory's home sends it later, it belongs to the home.
 Its greatest revision counts, whichever revision arrives first.
 A node that was restored from an older copy may send another revision under a number that is known already. The
-revision that was written later counts, and the nation stores it under the next number.
+revision that was written later counts, and the node above stores it under the next number.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from operator import attrgetter
 import structlog
 from sqlalchemy import Connection, bindparam, update
 
-from services.domain.region import NATION
+from services.domain.region import NATION, within
 from services.results.exchange.arrival import Applied, Arrival
 from services.results.exchange.homes.register import is_home
 from services.results.exchange.model import Replica
@@ -122,7 +122,7 @@ class ResultWriter:
             if reconciliation is Reconciliation.MISSING:
                 missing.append(replica)
                 insort(history, replica.result, key=attrgetter("revision"))
-            elif reconciliation is not Reconciliation.KNOWN and self._arrival.at_nation:
+            elif reconciliation is not Reconciliation.KNOWN and self._arrival.from_below:
                 self._count_conflict(replica)
                 if reconciliation is Reconciliation.SUCCEEDS:
                     revision = max(history[-1].revision, known[number].revision) + 1
@@ -137,16 +137,19 @@ class ResultWriter:
     def _find_taken(self, replicas: Sequence[Replica], newest: dict[tuple[str, str], StoredResult]) -> set[str]:
         """Return the numbers under which the replicas replace reports of another node.
 
-        At the nation these replicas come from the laboratory's home. At a province both reports are copies, and the
-        nation sends the one that it keeps.
+        From below, these replicas come from the laboratory's home. From above, both reports are copies, and the node
+        above sends the one that it keeps.
         """
+        arrival = self._arrival
         present = {number: kept.source_node for (_, number), kept in newest.items()}
         taken = {
             number
             for number, source in ((r.result.report_number, r.result.source_node) for r in replicas)
-            if present.get(number, source) not in (source, NATION, self._arrival.node)
+            if present.get(number, source) not in (source, NATION, arrival.node)
+            # A report of a node below does not give way to a copy.
+            and (arrival.from_below or not within(present[number], arrival.node))
         }
-        if not taken or (self._arrival.at_nation and not is_home(self._connection, self._lab, self._arrival.sender)):
+        if not taken or (arrival.from_below and not is_home(self._connection, self._lab, arrival.sender, arrival.node)):
             return set()
         for node, count in Counter(present[number] for number in taken).items():
             _log.warning(
@@ -155,7 +158,7 @@ class ResultWriter:
                 node=node,
                 count=count,
             )
-            if self._arrival.at_nation:
+            if arrival.from_below:
                 self._applied.not_its_own[node] += count
         return taken
 

@@ -1,8 +1,9 @@
-"""ExchangeService at the national node, and InternalAuditService. The contract documents each RPC."""
+"""ExchangeService, and InternalAuditService. The contract documents each RPC."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -32,7 +33,6 @@ from hutong.results.internal.v1.internal_audit_service_pb2_grpc import InternalA
 
 from services.domain.instant import to_timestamp
 from services.domain.names import format_node, parse_node
-from services.domain.region import NATION
 from services.domain.subject import mask_free_text
 from services.results.exchange.downstream.admission import NodeAdmission
 from services.results.exchange.downstream.audit_heads import HeadPosition
@@ -46,7 +46,7 @@ from services.results.exchange.model import Node
 from services.results.exchange.upstream.store import UpstreamStore
 from services.runtime.call import current_actor, may_see_actors
 from services.runtime.clock import Clock
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
@@ -54,7 +54,7 @@ Context = Any
 
 
 class ExchangeServicer(ExchangeServiceServicer):
-    """Serves the nodes of provinces. It only converts, admits and calls the handlers."""
+    """Serves the nodes below. It only converts, admits and calls the handlers."""
 
     def __init__(
         self,
@@ -66,7 +66,9 @@ class ExchangeServicer(ExchangeServiceServicer):
         retirements: NodeRetirements,
         tokens: PageTokens,
         clock: Clock,
+        jurisdiction: str,
     ) -> None:
+        self._node = format_node(jurisdiction)
         self._retirements = retirements
         self._tokens = tokens
         self._clock = clock
@@ -77,36 +79,35 @@ class ExchangeServicer(ExchangeServiceServicer):
         self._subjects = subjects
 
     async def AdmitNode(self, request: AdmitNodeRequest, context: Context) -> AdmitNodeResponse:
-        self._admission.admit(request.node)
-        return AdmitNodeResponse(node=format_node(NATION))
+        await self._admission.admit(request.node)
+        return AdmitNodeResponse(node=self._node)
 
     async def Replicate(
         self, requests: AsyncIterator[ReplicateRequest], context: Context
     ) -> AsyncIterator[ReplicateResponse]:
-        async for response in self._receiver.receive(requests, lambda node: self._admission.admit(node, "start.node")):
+        admit = partial(self._admission.admit, field="start.node")
+        async for response in self._receiver.receive(requests, admit):
             yield response
 
     async def LookupSubjects(self, request: LookupSubjectsRequest, context: Context) -> LookupSubjectsResponse:
-        self._admission.admit(request.node)
+        self._admission.require_below(request.node)
         return await self._subjects.look_up(request)
 
     async def SubscribeSubjects(self, request: SubscribeSubjectsRequest, context: Context) -> SubscribeSubjectsResponse:
-        self._admission.admit(request.node)
+        await self._admission.admit(request.node)
         return await self._notifications.subscribe(request)
 
     async def WatchNotifications(
         self, request: WatchNotificationsRequest, context: Context
     ) -> AsyncIterator[WatchNotificationsResponse]:
-        self._admission.admit(request.node)
+        await self._admission.admit(request.node)
         async for message in self._notifications.watch(request):
             yield message
 
     async def ListNodes(self, request: ListNodesRequest, context: Context) -> ListNodesResponse:
         position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
-        found = await self._store.page_nodes(position[0] if position else "", size + 1)
-        shown = found[:size]
-        token = self._tokens.issue(request, [shown[-1].region]) if len(found) > size else ""
+        found = await self._store.page_nodes(position[0] if position else "", rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, found, lambda node: [node.region])
         actors = may_see_actors()
         nodes = [node_to_proto(node, with_actors=actors) for node in shown]
         return ListNodesResponse(nodes=nodes, next_page_token=token)
@@ -129,13 +130,11 @@ class ExchangeServicer(ExchangeServiceServicer):
     async def ListAuditHeads(self, request: ListAuditHeadsRequest, context: Context) -> ListAuditHeadsResponse:
         stated = self._tokens.position(request, (str, int, int))
         after = HeadPosition() if stated is None else HeadPosition(*stated)
-        size = page_size(request.page_size)
-        found = await self._store.page_audit_heads(parse_node(request.node), after, size + 1)
-        shown = found[:size]
-        token = ""
-        if len(found) > size:
-            last = shown[-1].head
-            token = self._tokens.issue(request, [last.service, int(last.chain), last.number])
+        node = parse_node(request.node)
+        found = await self._store.page_audit_heads(node, after, rows_to_read(request.page_size))
+        shown, token = self._tokens.page(
+            request, found, lambda held: [held.head.service, int(held.head.chain), held.head.number]
+        )
         heads = [HeldAuditHead(audit_head=held.head, receive_time=to_timestamp(held.receive_time)) for held in shown]
         return ListAuditHeadsResponse(audit_heads=heads, next_page_token=token)
 

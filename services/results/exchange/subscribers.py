@@ -1,6 +1,7 @@
 """Subscriptions to subjects.
 
-The nation stores those of its nodes, and its own as marks of adverse subjects. A province stores its own.
+A node with nodes below it stores those of these nodes, and rows of its own region as marks of adverse subjects. A node
+below another stores its own subscriptions at the node above as rows of NATION. A node in the middle has both.
 
 A subscription lasts while any result of the subject is kept here, and for at least one retention period after it was
 made or last renewed.
@@ -10,14 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, literal, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from services.domain.instant import Instant
+from services.domain.names import ANNOUNCED_PREFIX
 from services.results.documents.store import find_linked
 from services.results.exchange import tables
 from services.results.records.by_key import fetch_by_keys
+from services.results.records.model import ACTIVE, ADVERSE
 from services.results.records.tables import results
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.upsert import insert_if_absent
 
 _subscriptions = tables.subscriptions
 _results = results
@@ -44,13 +49,26 @@ def add_rows(connection: Connection, pairs: Collection[tuple[bytes, str]], now: 
 
 
 def find_subscribers(connection: Connection, subject_keys: Collection[bytes]) -> dict[bytes, list[str]]:
-    """Return the nodes that subscribe to each of these subjects. At the nation, NATION among them is a mark."""
+    """Return the nodes that subscribe to each of these subjects. This node's own region among them is a mark."""
     statement = "SELECT subject_key, node FROM subscriptions WHERE subject_key"
     query = select(_subscriptions.c.subject_key, _subscriptions.c.node)
     found: dict[bytes, list[str]] = {}
     for key, node in fetch_by_keys(connection, statement, query, _subscriptions.c.subject_key, subject_keys):
         found.setdefault(key, []).append(node)
     return found
+
+
+def mark_stored(connection: Connection, own: str, now: Instant) -> None:
+    """Mark all stored adverse subjects, when the first node joins below this one.
+
+    The lock waits for commits that found no node below. Later commits see the node, and mark by themselves.
+    """
+    lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
+    announced = or_(results.c.item == "", results.c.item.startswith(ANNOUNCED_PREFIX, autoescape=True))
+    adverse = (results.c.state == ACTIVE, results.c.outcome.in_(sorted(ADVERSE)), announced)
+    stored = select(results.c.subject_key, literal(own), literal(now)).where(*adverse).distinct()
+    new = insert_if_absent(connection, _subscriptions)
+    connection.execute(new.from_select(["subject_key", "node", "subscribe_time"], stored))
 
 
 def end_subscriptions(connection: Connection, horizon: Instant, after: bytes) -> tuple[bytes | None, int]:

@@ -41,6 +41,19 @@ nodes = Table(
     Column("retire_actor", String(100)),
 )
 
+# Nodes below the nodes of the table "nodes", at any depth, as those state them in checkpoints.
+relayed_nodes = Table(
+    "relayed_nodes",
+    metadata,
+    Column("node", String(6), primary_key=True),
+    # The node of the table "nodes" that states it.
+    Column("relaying_node", String(6), nullable=False),
+    # A hutong.results.v1.SourceState.
+    Column("state", SmallInteger, nullable=False),
+    # Everything that the node acknowledged before this instant of its clock is here; NULL if it is not known.
+    Column("as_of_time", BigInteger),
+)
+
 # At the nation, how many of a writer's commits are durable here.
 replicated_positions = Table(
     "replicated_positions",

@@ -27,6 +27,7 @@ def store_copies(connection: Connection, labs: Sequence[Lab], node: str) -> None
             "authorize_time": lab.authorize_time,
             "create_time": lab.create_time,
             "is_elsewhere": lab.home not in ("", node),
+            "home": lab.home,
             "standings": orjson.dumps(
                 [[one.standing, one.effective_time, one.reason, one.record_time] for one in lab.changes]
             ),
@@ -53,7 +54,7 @@ def _merge(row: Row, own: Mapping[str, Lab]) -> Lab:  # type: ignore[type-arg]
     sent = tuple(StandingChange(*entry) for entry in orjson.loads(row.standings))
     known = own.get(row.uscc)
     if known is None or row.is_elsewhere:
-        return Lab(row.uscc, row.display_name, row.region, "", row.authorize_time, row.create_time, sent)
+        return Lab(row.uscc, row.display_name, row.region, "", row.authorize_time, row.create_time, sent, row.home)
     others = [change for change in sent if change not in known.changes]
     changes = sorted([*known.changes, *others], key=lambda change: change.record_time)
     return replace(known, changes=tuple(changes))

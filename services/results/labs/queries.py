@@ -6,17 +6,18 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from hutong_texts import english
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, insert, or_, select, true, update
+from sqlalchemy import Connection, and_, bindparam, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from services.domain.errors import AlreadyExists, NotFound
 from services.domain.names import format_lab
 from services.domain.normal_form import normal_form
-from services.domain.region import NATION, prefix
+from services.domain.region import NATION
 from services.results.labs import tables
 from services.results.labs.model import AUTHORIZED, Lab, LabQuery, StandingChange
 from services.results.labs.signing_keys import find_signing_keys
 from services.storage.advisory_locks import AdvisoryLock, share_until_commit
+from services.storage.columns import in_region
 from services.storage.upsert import insert_if_absent
 
 MAX_OF_ONE_NAME = 10
@@ -106,7 +107,7 @@ def find_labs(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
 def list_labs(connection: Connection, query: LabQuery, after: str, limit: int) -> list[Lab]:
     """Return the laboratories that match a query in order of code, after the code `after`."""
     labs = tables.labs
-    conditions = [labs.c.uscc > after, _within(query.region)]
+    conditions = [labs.c.uscc > after, in_region(labs.c.region, query.region)]
     if query.normal_name:
         conditions.append(labs.c.normal_name == query.normal_name)
     if query.normal_prefix:
@@ -147,14 +148,8 @@ def fill_normal_names(connection: Connection) -> int:
 def codes_within(connection: Connection, region: str) -> list[str]:
     """Return the codes of all laboratories in a region and below, in order."""
     labs = tables.labs
-    return list(connection.execute(select(labs.c.uscc).where(_within(region)).order_by(labs.c.uscc)).scalars())
-
-
-def _within(region: str) -> ColumnElement[bool]:
-    """Return the condition for laboratories in a region or below. An empty region, or NATION, includes all."""
-    if region in ("", NATION):
-        return true()
-    return tables.labs.c.region.startswith(prefix(region), autoescape=True)
+    query = select(labs.c.uscc).where(in_region(labs.c.region, region)).order_by(labs.c.uscc)
+    return list(connection.execute(query).scalars())
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]

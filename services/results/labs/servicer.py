@@ -29,7 +29,7 @@ from services.results.labs.model import Lab, StandingChange
 from services.results.labs.store import LabStore
 from services.runtime.call import current_actor, current_call, may_see_actors
 from services.runtime.clock import Clock
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.idempotency import IdempotentRequest
 
 Context = Any
@@ -64,12 +64,11 @@ class LabServicer(LabServiceServicer):
     async def ListLabs(self, request: ListLabsRequest, context: Context) -> ListLabsResponse:
         query = convert.query_from_proto(request)
         position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
-        labs = await self._store.list_labs(query, position[0] if position else "", size + 1)
-        token = self._tokens.issue(request, [labs[size - 1].uscc]) if len(labs) > size else ""
+        found = await self._store.list_labs(query, position[0] if position else "", rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, found, lambda lab: [lab.uscc])
         now = self._clock.now()
-        shown = [convert.lab_to_proto(lab, now, with_history=False) for lab in labs[:size]]
-        return ListLabsResponse(labs=shown, next_page_token=token)
+        labs = [convert.lab_to_proto(lab, now, with_history=False) for lab in shown]
+        return ListLabsResponse(labs=labs, next_page_token=token)
 
     async def SetLabStanding(self, request: SetLabStandingRequest, context: Context) -> SetLabStandingResponse:
         now = self._clock.now()

@@ -61,6 +61,8 @@ lab_copies = Table(
     Column("is_elsewhere", Boolean, nullable=False),
     # The history of the standing, as JSON.
     Column("standings", LargeBinary, nullable=False),
+    # The laboratory's home as the node above states it; empty if it is not known.
+    Column("home", String(6), nullable=False, server_default=""),
 )
 
 lab_signing_keys = Table(

@@ -14,7 +14,7 @@ from services.results.lookup.convert import listing_to_proto
 from services.results.lookup.model import Listing, ResultQuery
 from services.results.lookup.store import LookupStore
 from services.results.records.model import ACTIVE, RECALLED
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size, rows_to_read
 
 _LAB_POSITION = (str, int)
 _SUBJECT_POSITION = (int, str, str, int)
@@ -27,11 +27,11 @@ async def list_results(
     start, end = open_interval(request.report_interval)
     items = parse_items(request.items, "items")
     query = ResultQuery(tuple(request.outcomes), tuple(request.states) or (ACTIVE, RECALLED), start, end, items)
-    size = page_size(request.page_size)
     token = ""
     if request.HasField("lab"):
         number, revision = tokens.position(request, _LAB_POSITION) or ("", 0)
-        listing = await store.list_by_lab(parse_lab(request.lab, "lab"), query, (number, revision), size, now)
+        size, lab = page_size(request.page_size), parse_lab(request.lab, "lab")
+        listing = await store.list_by_lab(lab, query, (number, revision), size, now)
         shown = listing.results
         if listing.next_position is not None:
             token = tokens.issue(request, listing.next_position)
@@ -39,11 +39,10 @@ async def list_results(
         position = tokens.position(request, _SUBJECT_POSITION)
         keys = pepper.subject_keys(document_from_proto(request.document))
         after = (position[0], position[1], position[2], position[3]) if position else None
-        listing = await store.list_by_subject(keys, query, after, size + 1, now)
-        shown = listing.results[:size]
-        if len(listing.results) > size:
-            last = shown[-1]
-            token = tokens.issue(request, [last.reference_time, last.lab, last.report_number, last.revision])
+        listing = await store.list_by_subject(keys, query, after, rows_to_read(request.page_size), now)
+        shown, token = tokens.page(
+            request, listing.results, lambda it: [it.reference_time, it.lab, it.report_number, it.revision]
+        )
     return ListResultsResponse(
         # In a thread, because a page of 500 results would hold the event loop, and with it every call that arrives.
         test_results=await asyncio.to_thread(listing_to_proto, Listing(shown, listing.standing_at)),

@@ -1,4 +1,4 @@
-"""Merging of this node's and the nation's results of one subject, as pure functions.
+"""Merging of this node's answer about one subject with that of the node above: results and sources. Pure functions.
 
 If both have a report, the greater revision counts. If the revisions are equal, this node's counts. If both know the
 laboratory, the stricter standing counts.
@@ -6,15 +6,29 @@ laboratory, the stricter standing counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_NOT_CONFIGURED,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+)
+
+from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
+from services.domain.names import format_node, parse_node
+from services.domain.region import NATION, within
 from services.results.labs.model import MAY_REPORT, NOT_AUTHORIZED, STANDING_UNKNOWN, WARNED
 from services.results.lookup.model import RemoteMatch
 from services.results.records.model import StoredResult
 
 if TYPE_CHECKING:
     from services.results.labs.model import Standing
+
+_NATION = format_node(NATION)
+LISTED_LAG: Span = 10 * SECOND
+"""How far behind a node may be before it is listed as a source of its own."""
 
 
 def merge_results(
@@ -41,3 +55,42 @@ def stricter(one: Standing, other: Standing) -> Standing:
     if WARNED in (one, other):
         return WARNED
     return one if one in MAY_REPORT or other == STANDING_UNKNOWN else other
+
+
+def absent_sources(above: str | None) -> list[DataSource]:
+    """Return the sources above that did not answer: the node `above`, None without an upstream, and the nation."""
+    if above is None:
+        return [DataSource(node=_NATION, state=SOURCE_STATE_NOT_CONFIGURED)]
+    return [DataSource(node=node, state=SOURCE_STATE_UNAVAILABLE) for node in dict.fromkeys((above, _NATION))]
+
+
+def select_late(sources: Iterable[DataSource], now: Instant) -> list[DataSource]:
+    """Return the sources that are disconnected or more than LISTED_LAG behind."""
+    return [
+        source
+        for source in sources
+        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LISTED_LAG
+    ]
+
+
+def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
+    """Return the sources of the node above in the short form that a look-up at another node returns, that node first.
+
+    The node above stands for all nodes that are connected to it. Its instant is the earliest of the instants up to
+    which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by
+    themselves, and the nation always is. The `asking` node and nodes below it are left out, because it has their
+    results. At the nation itself, the sources are those of its own store.
+    """
+    (above, *others) = sources
+    region = parse_node(asking)
+    if asking != above.node:
+        others = [source for source in others if not within(parse_node(source.node), region)]
+    answering = [source for source in others if source.state == SOURCE_STATE_OK]
+    now = from_timestamp(above.as_of_time)
+    complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
+    condensed = DataSource(node=above.node, state=SOURCE_STATE_OK)
+    set_timestamp(condensed.as_of_time, complete)
+    if above.HasField("retention_start_time"):
+        condensed.retention_start_time.CopyFrom(above.retention_start_time)
+    late = select_late(others, now)
+    return [condensed, *(one for one in others if one in late or one.node == _NATION)]

@@ -6,21 +6,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from hutong.results.v1.lookup_pb2 import (
-    SOURCE_STATE_NOT_CONFIGURED,
-    SOURCE_STATE_OK,
-    SOURCE_STATE_UNAVAILABLE,
-    DataSource,
-)
+from hutong.results.v1.lookup_pb2 import DataSource
 from hutong_texts import english
 
 from services.domain.errors import HutongError, Unavailable
-from services.domain.instant import SECOND, Instant, Span, from_timestamp, set_timestamp
+from services.domain.instant import Instant
 from services.domain.names import format_node
 from services.domain.region import NATION
 from services.results.lookup.claims import reports_to_find
 from services.results.lookup.convert import fill_source
-from services.results.lookup.merge import merge_results
+from services.results.lookup.merge import absent_sources, condense_sources, merge_results, select_late
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
 from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
@@ -32,12 +27,15 @@ if TYPE_CHECKING:
     from services.results.labs.model import Standing
 
 _NATION = format_node(NATION)
-LISTED_LAG: Span = 10 * SECOND
-"""How far behind a node may be before it is listed as a source of its own."""
 
 
 class NationwideRecords(Protocol):
-    """The nation's records of subjects."""
+    """The records of subjects at the node above, which asks the nodes above it."""
+
+    @property
+    def node(self) -> str:
+        """The name of the node above."""
+        ...
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
         """Ask the nation, and return its answers in order. None stands for an answer that did not come in time.
@@ -52,6 +50,10 @@ class NodeFreshness(Protocol):
 
     async def sources(self) -> list[DataSource]:
         """Return this node, and each node that replicates to it, as sources. Call it before reading results."""
+        ...
+
+    def covers(self, region: str) -> bool:
+        """Return whether a region is inside that of this node, but another one."""
         ...
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
@@ -80,9 +82,9 @@ class LookupResult(NamedTuple):
 
     Attributes:
         found: what this node's store has.
-        results: results of this node and the nation, newest report first, each with its laboratory's standing.
+        results: results of this node and the node above, newest report first, each with its laboratory's standing.
         keys: the keys of all of the subject's documents, linked here or at the nation.
-        claims: the nation's answers about the claimed reports, in order; empty if it did not answer.
+        claims: the answers of the node above about the claimed reports, in order; empty if it did not answer.
         sources: the sources that were asked, this node first.
     """
 
@@ -94,7 +96,7 @@ class LookupResult(NamedTuple):
 
 
 class NationwideLookup:
-    """Looks up subjects here and at the nation. `nation` is None at the nation and at a node without an upstream."""
+    """Looks up subjects here and at the node above. `nation` is None at the nation and without an upstream."""
 
     def __init__(
         self,
@@ -139,10 +141,12 @@ class NationwideLookup:
             if self._jurisdiction == NATION:
                 # At the nation, `asking` waits until the store meets the tokens. The store must be read after that.
                 await asking
+            below = await self._await_below(questions)
             found = await read(list(questions))
             answers = await asking
         finally:
             asking.cancel()
+        answers = [late or answer for late, answer in zip(below, answers, strict=True)]
         if self._nation is not None:
             answers = await self._ask_linked(self._nation, questions, found, answers)
         remote_keys = sorted(
@@ -160,8 +164,9 @@ class NationwideLookup:
             if remote_keys
             else None
         )
+        sources = () if self._jurisdiction == NATION else (await self._freshness.sources())[1:]
         return [
-            self._combine(question, one, answer, linked, remote_keys)
+            self._combine(question, one, answer, linked, remote_keys, sources)
             for question, one, answer in zip(questions, found, answers, strict=True)
         ]
 
@@ -184,7 +189,21 @@ class NationwideLookup:
             return [outcomes[question.token] or here for question in questions]
         if self._nation is None:
             return [None] * len(questions)
-        return await self._nation.ask_each(questions)
+        return await self._nation.ask_each([self._without_own(question) for question in questions])
+
+    def _is_below(self, question: SubjectQuestion) -> bool:
+        """Return whether the question's token is of a node below this one, which this node itself waits for."""
+        commit = read_token(question.token) if question.token and self._jurisdiction != NATION else None
+        return commit is not None and self._freshness.covers(commit.region)
+
+    def _without_own(self, question: SubjectQuestion) -> SubjectQuestion:
+        return question._replace(token="") if self._is_below(question) else question
+
+    async def _await_below(self, questions: Sequence[SubjectQuestion]) -> list[Unavailable | None]:
+        """Wait until this store has the commits of nodes below that tokens name. Return the errors, in order."""
+        tokens = list({question.token for question in questions if self._is_below(question)})
+        outcomes = dict(zip(tokens, await asyncio.gather(*map(self._await_fresh, tokens)), strict=True))
+        return [outcomes.get(question.token) for question in questions]
 
     async def _await_fresh(self, token: str) -> Unavailable | None:
         """Wait until this store has the commit of a token. Return the caller's error if the commit comes too late."""
@@ -232,16 +251,17 @@ class NationwideLookup:
         answer: SubjectAnswer | HutongError | None,
         linked: LocalMatches | None,
         remote_keys: Sequence[bytes],
+        below: Sequence[DataSource],
     ) -> LookupResult | HutongError:
         """Merge this node's and the nation's answers.
 
         `remote_keys` are the keys of documents that the nation alone has linked to a subject. `linked` is what this
-        node's store has for them; None if there are none.
+        node's store has for them; None if there are none. `below` are the nodes below this one as sources.
         """
         if isinstance(answer, HutongError):
             return answer
-        if answer is None and question.token:
-            return not_fresh(_NATION)
+        if answer is None and self._without_own(question).token:
+            return not_fresh(_NATION if self._nation is None else self._nation.node)
         keys = list(found.keys)
         results = list(found.results)
         if answer is not None and linked is not None:
@@ -259,21 +279,24 @@ class NationwideLookup:
             merge_results(results, standing_of, answer.results if answer else ()),
             [*keys, *(answer.subject_keys if answer else ())],
             answer.claims if answer else (),
-            self._sources(found, answer),
+            self._sources(found, answer, below),
         )
 
-    def _sources(self, found: SubjectMatches, answer: SubjectAnswer | None) -> list[DataSource]:
+    def _sources(
+        self, found: SubjectMatches, answer: SubjectAnswer | None, below: Sequence[DataSource]
+    ) -> list[DataSource]:
         own = DataSource()
         fill_source(own, format_node(self._jurisdiction), found.time, found.matches.horizon)
-        if answer is not None:
+        if self._jurisdiction == NATION and answer is not None:
             sources = condense_sources(answer.sources, own.node)
-            if self._jurisdiction != NATION:
-                return [own, *sources]
             if own.HasField("retention_start_time"):
                 sources[0].retention_start_time.CopyFrom(own.retention_start_time)
             return sources
-        state = SOURCE_STATE_NOT_CONFIGURED if self._nation is None else SOURCE_STATE_UNAVAILABLE
-        return [own, DataSource(node=_NATION, state=state)]
+        # This node knows better than the nodes above what the nodes below it lack.
+        late = select_late(below, found.time)
+        if answer is not None:
+            return [own, *late, *condense_sources(answer.sources, own.node)]
+        return [own, *late, *absent_sources(None if self._nation is None else self._nation.node)]
 
 
 def all_items(questions: Iterable[SubjectQuestion]) -> list[str]:
@@ -298,27 +321,3 @@ def _extended(answer: SubjectAnswer, more: SubjectAnswer) -> SubjectAnswer:
     return answer._replace(
         results=[*answer.results, *more.results], subject_keys=[*answer.subject_keys, *more.subject_keys]
     )
-
-
-def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSource]:
-    """Return the nation's sources in the short form that a look-up at another node returns, the nation first.
-
-    The nation stands for all nodes that are connected to it. Its instant is the earliest of the instants up to which
-    these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by themselves.
-    The `asking` node is left out, because it has its own results.
-    """
-    (nation, *others) = sources
-    others = [source for source in others if source.node != asking]
-    answering = [source for source in others if source.state == SOURCE_STATE_OK]
-    now = from_timestamp(nation.as_of_time)
-    complete = min([now, *(from_timestamp(source.as_of_time) for source in answering)])
-    condensed = DataSource(node=nation.node, state=SOURCE_STATE_OK)
-    set_timestamp(condensed.as_of_time, complete)
-    if nation.HasField("retention_start_time"):
-        condensed.retention_start_time.CopyFrom(nation.retention_start_time)
-    late = [
-        source
-        for source in others
-        if source.state != SOURCE_STATE_OK or from_timestamp(source.as_of_time) < now - LISTED_LAG
-    ]
-    return [condensed, *late]

@@ -72,8 +72,7 @@ class Question:
             self.subject_key, self.other_key = given_keys[0], given_keys[1] or None
         else:
             document = document_from_proto(request.document)
-            self.subject_key = pepper.subject_key(document)
-            self.other_key = pepper.other_key(document)
+            self.subject_key, self.other_key = pepper.both_keys(document)
             if compares_name:
                 self.name_hashes = pepper.name_hashes(request.document.name)
             if self.nationwide:

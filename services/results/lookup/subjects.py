@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection
@@ -35,6 +36,10 @@ SELECT {_COLUMNS} FROM (
 ) AS newest
 WHERE place <= {MAX_PER_SUBJECT} ORDER BY reference_time DESC
 """
+_MANY = 8
+"""SQLite is asked which documents have results if there are so many. That costs as much as a few other statements."""
+_STATEMENTS_KEPT = 64
+"""Texts of statements that are kept. A batch of 500 persons has a text of 4 kB."""
 SQLITE = (
     f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED} AND item = ?"
     f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
@@ -61,15 +66,34 @@ def find_subjects(
     linked documents, and take one statement for each item. `other_keys` has the same documents' keys under the other
     key version while the key rotates, and None for a document without one. They are looked up by the same statement.
     """
-    others = {key: other for key, other in (other_keys or {}).items() if other is not None}
-    asked = [*subject_keys, *others.values()]
-    newest, linked_keys = _find(connection, asked, items)
-    if not others and not linked_keys:
-        return [[key] for key in subject_keys], newest
-    by_key = dict(zip(asked, newest, strict=True))
+    second = [(index, other) for index, key in enumerate(subject_keys) if (other := (other_keys or {}).get(key))]
+    asked = [*subject_keys, *[key for _, key in second]]
+    newest, linked_keys = _find(connection, asked, items, most_are_absent=bool(second))
+    first, of_second = newest[: len(subject_keys)], newest[len(subject_keys) :]
+    if linked_keys:
+        others = {subject_keys[index]: other for index, other in second}
+        return _find_with_links(connection, subject_keys, others, linked_keys, newest, items)
+    keys = [[key] for key in subject_keys]
+    for (index, other), results in zip(second, of_second, strict=True):
+        keys[index].append(other)
+        if results:
+            first[index] = _merge_versions([first[index], results])
+    return keys, first
+
+
+def _find_with_links(
+    connection: Connection,
+    subject_keys: Sequence[bytes],
+    others: Mapping[bytes, bytes],
+    linked_keys: Collection[bytes],
+    newest: Sequence[list[StoredResult]],
+    items: Sequence[str],
+) -> tuple[list[list[bytes]], list[list[StoredResult]]]:
+    """Return the same as `find_subjects` if some documents are linked. `newest` has the results of all given keys."""
+    by_key = dict(zip([*subject_keys, *others.values()], newest, strict=True))
     linked = set(linked_keys)
     ask = [key for key in subject_keys if key in linked or others.get(key) in linked]
-    groups = find_linked_documents(connection, ask, list(others.items())) if ask else {}
+    groups = find_linked_documents(connection, ask, list(others.items()))
     further = list({key for documents in groups.values() for keys in documents for key in keys} - by_key.keys())
     if further:
         by_key.update(zip(further, find_newest(connection, further, items), strict=True))
@@ -88,21 +112,23 @@ def find_newest(
 
 
 def _find(
-    connection: Connection, keys: Sequence[bytes], items: Sequence[str]
+    connection: Connection, keys: Sequence[bytes], items: Sequence[str], *, most_are_absent: bool = False
 ) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
     """Return the newest results of each document, and which documents are linked to another one.
 
     Each item is read by itself, so that many results of one item hide no result of another. Look-ups nearly always ask
-    for one item.
+    for one item. `most_are_absent` says that many of the keys are of a key version without results of their document.
     """
+    linked_keys: Sequence[bytes]
     if connection.dialect.name == "sqlite":
-        find = _find_sqlite
+        find = _find_present_sqlite if most_are_absent and len(keys) >= _MANY else _find_sqlite
+        of_items = [find(connection, keys, item) for item in items]
+        linked_keys = find_with_links(connection, keys)
     else:
-        find = _find_citus if is_distributed(connection) else _find_postgresql
-    of_items = [find(connection, keys, item) for item in items]
-    linked_keys = of_items[0][1]
-    by_document = zip(*(found for found, _ in of_items), strict=True)
-    return [_merge(of_document) for of_document in by_document], linked_keys
+        find_by_array = _find_citus if is_distributed(connection) else _find_postgresql
+        found = [find_by_array(connection, keys, item) for item in items]
+        of_items, linked_keys = [results for results, _ in found], found[0][1]
+    return [_merge(of_document) for of_document in zip(*of_items, strict=True)], linked_keys
 
 
 def _find_postgresql(
@@ -145,20 +171,38 @@ def _find_citus(
     return [found[key] for key in keys], [key for key in keys if key in linked]
 
 
-def _find_sqlite(
-    connection: Connection, keys: Sequence[bytes], item: str
-) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
+def _find_sqlite(connection: Connection, keys: Collection[bytes], item: str) -> list[list[StoredResult]]:
     """Find results by one statement for each document. SQLite runs in this process, so none is a round trip."""
     driver: Any = connection.connection.driver_connection
-    found = [[StoredResult._make(row) for row in driver.execute(SQLITE, (key, item))] for key in keys]
-    return found, find_with_links(connection, keys)
+    return [[StoredResult._make(row) for row in driver.execute(SQLITE, (key, item))] for key in keys]
 
 
-def _merge_versions(lists: Sequence[Sequence[StoredResult]]) -> Sequence[StoredResult]:
+def _find_present_sqlite(connection: Connection, keys: Sequence[bytes], item: str) -> list[list[StoredResult]]:
+    """Return the same as `_find_sqlite`, but ask only about documents with results, which one statement finds.
+
+    Beginning a statement for a document takes several times as long as finding that there is nothing.
+    """
+    driver: Any = connection.connection.driver_connection
+    present = [key for (key,) in driver.execute(_with_results(len(keys)), keys)]
+    found = dict(zip(present, _find_sqlite(connection, present, item), strict=True))
+    return [found.get(key, []) for key in keys]
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _with_results(count: int) -> str:
+    """Return the statement that finds which of so many documents have results."""
+    values = ",".join(["(?)"] * count)
+    return (
+        f"WITH asked (key) AS (VALUES {values})"
+        " SELECT key FROM asked WHERE EXISTS (SELECT 1 FROM results WHERE subject_key = key)"
+    )
+
+
+def _merge_versions(lists: Sequence[list[StoredResult]]) -> list[StoredResult]:
     """Merge the results of one document under its keys, and keep at most MAX_PER_SUBJECT of each item."""
     filled = [results for results in lists if results]
     if len(filled) < 2:
-        return filled[0] if filled else ()
+        return filled[0] if filled else []
     counts: dict[str, int] = {}
     kept = []
     for result in _merge(filled):

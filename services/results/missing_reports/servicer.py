@@ -11,7 +11,7 @@ from services.domain.instant import to_timestamp
 from services.domain.names import format_lab, format_missing_report, format_node, parse_lab
 from services.results.missing_reports.model import ListedReport, Position
 from services.results.missing_reports.store import list_missing_reports
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.engine import Database
 
 Context = Any
@@ -33,16 +33,20 @@ class MissingReportServicer:
         lab = parse_lab(request.lab, "lab") if request.lab else ""
         position = self._tokens.position(request, _POSITION)
         after: Position | None = (position[0], position[1], position[2]) if position else None
-        size = page_size(request.page_size)
         found = await self._database.read_in_bulk(
-            list_missing_reports, lab, after, size + 1, include_closed=request.include_closed
+            list_missing_reports,
+            lab,
+            after,
+            rows_to_read(request.page_size),
+            include_closed=request.include_closed,
         )
-        shown = found[:size]
-        token = ""
-        if len(found) > size:
-            last = shown[-1].report
-            token = self._tokens.issue(request, [last.create_time, last.lab, last.report_number])
+        shown, token = self._tokens.page(request, found, _position_of)
         return ListMissingReportsResponse(missing_reports=map(_to_proto, shown), next_page_token=token)
+
+
+def _position_of(listed: ListedReport) -> list[str | int]:
+    report = listed.report
+    return [report.create_time, report.lab, report.report_number]
 
 
 def _to_proto(listed: ListedReport) -> MissingReport:

@@ -152,11 +152,14 @@ class _Capacity:
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
     """Return those of these reports that are stored as missing, in the order of their numbers."""
-    query = select(*COLUMNS, *_OF_KEY).join_from(_table, _keys, _HAS_KEY, isouter=True)
+    query = select(*COLUMNS, *_OF_KEY, _table.c.close_time).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     rows = connection.execute(some.order_by(_table.c.report_number)).all()
     uploaded = _find_upload_times(connection, rows)
-    return [MissingReport._make([*row[: len(COLUMNS)], uploaded.get((row.lab, row.report_number))]) for row in rows]
+    return [
+        MissingReport._make([*row[: len(COLUMNS)], uploaded.get((row.lab, row.report_number), row.close_time)])
+        for row in rows
+    ]
 
 
 def _find_upload_times(connection: Connection, rows: Sequence[Any]) -> dict[ReportName, Instant]:

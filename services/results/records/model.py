@@ -25,7 +25,8 @@ NEGATIVE = outcome_pb2.OUTCOME_NEGATIVE
 POSITIVE = outcome_pb2.OUTCOME_POSITIVE
 POOL_POSITIVE = outcome_pb2.OUTCOME_POOL_POSITIVE
 
-_ADVERSE = frozenset({POSITIVE, POOL_POSITIVE})
+ADVERSE = frozenset({POSITIVE, POOL_POSITIVE})
+"""Outcomes that may stand against a subject."""
 
 ACTIVE = result_pb2.RESULT_STATE_ACTIVE
 SUPERSEDED = result_pb2.RESULT_STATE_SUPERSEDED
@@ -47,7 +48,7 @@ def is_adverse(outcome: Outcome, item: str) -> bool:
     The nation keeps a positive of any other item to itself. If a policy lists such an item as adverse, Verification
     asks the nation each time.
     """
-    return outcome in _ADVERSE and is_announced(item)
+    return outcome in ADVERSE and is_announced(item)
 
 
 class KeyedForm(NamedTuple):

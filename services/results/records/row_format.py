@@ -170,6 +170,17 @@ def _or_null(value: int | None) -> str:
     return "\\N" if value is None else str(value)
 
 
+def split_columns(result_row: Any) -> tuple[object, ...]:
+    """Return the columns of a result's row from `name_hash` on, each in the form that its engine takes.
+
+    Two rows of one engine have equal columns where their values are equal.
+    """
+    if isinstance(result_row, str):
+        return tuple(result_row.split("\t")[VALIDATED_COLUMNS.index("name_hash") :])
+    (_lab, _key_version, *of_subject), of_tube = result_row
+    return (*of_subject, *of_tube)
+
+
 def row_form(dialect: str) -> RowForm:
     """Return the form of rows for a dialect, "postgresql" or "sqlite"."""
     return TupleRows() if dialect == "sqlite" else CopyRows()

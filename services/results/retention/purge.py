@@ -40,7 +40,7 @@ from services.results.retention.stores import PurgedStore, list_stores
 from services.results.retention.tables import deletion_counts
 from services.runtime.ids import uuid7
 from services.storage.advisory_locks import AdvisoryLock
-from services.storage.collation import in_byte_order
+from services.storage.columns import in_byte_order
 from services.storage.connections import is_distributed
 from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database

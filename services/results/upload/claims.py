@@ -6,18 +6,19 @@ failed are compared with the stored ones.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hutong_texts import english
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
-from services.results.records.model import PENDING, NewResult, ReportKey
-from services.results.records.queries import find_keyed, find_newest
+from services.results.records.differences import Content, content_of, find_difference, stored_content
+from services.results.records.model import PENDING, RECALLED, NewResult, ReportKey, StoredResult
+from services.results.records.queries import COLUMNS, find_keyed, find_newest
 from services.results.records.tables import results
 from services.results.upload.model import Rejection
 from services.results.upload.validation import conflict, not_the_origin
@@ -60,10 +61,12 @@ class StoredReports(NamedTuple):
         items: the id of each report's item.
         foreign: the source node's region of each report that another node received. If such a report is a sampling
             record, its result must be uploaded at that node.
+        contents: what new results are compared with to name the field that differs. Recalled reports are left out.
     """
 
     items: dict[str, str]
     foreign: dict[str, str]
+    contents: dict[str, Content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +139,44 @@ def _compare_with_stored(
     held = bulk.hold_keys(connection, lab, list(to_revise)) if to_revise else {}
     if len(held) < len(to_revise):
         raise RemovedMeanwhile
-    stored = find_stored(connection, lab, sorted(to_revise | comparison.conflicting), source_node)
+    stored = find_stored(connection, lab, to_revise, comparison.conflicting, source_node)
     # `find_stored` does not find results that this batch has just claimed, because they are not stored yet.
-    stored.items.update((row.report_number, row.item) for row in fresh if row.report_number in numbers)
+    for row in fresh:
+        if row.report_number in numbers:
+            stored.items[row.report_number] = row.item
+            stored.contents[row.report_number] = content_of(row)
     return compare_reports(known | held, rows, stored)
 
 
-def find_stored(connection: Connection, lab: str, report_numbers: Sequence[str], source_node: str) -> StoredReports:
-    """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region."""
-    stored = StoredReports({}, {})
-    keyed = find_keyed(connection, lab, report_numbers)
-    columns = [_results.c.report_number, _results.c.item, _results.c.source_node]
-    for number, item, received_by in find_newest(connection, keyed, columns):
-        stored.items[number] = item
-        if source_node and received_by != source_node:
-            stored.foreign[number] = received_by
+def find_stored(
+    connection: Connection, lab: str, to_revise: Collection[str], conflicting: Collection[str], source_node: str
+) -> StoredReports:
+    """Return what the keys of a laboratory's stored reports do not contain. `source_node` is this node's region.
+
+    Contents are read for the conflicting reports alone, which are few. Results of sampling records are many.
+    """
+    stored = StoredReports({}, {}, {})
+    light = (_results.c.report_number, _results.c.item, _results.c.source_node)
+    for number, item, received_by in _newest(connection, lab, sorted({*to_revise} - {*conflicting}), light):
+        _note_source(stored, source_node, number, item, received_by)
+    for report in map(StoredResult._make, _newest(connection, lab, sorted(conflicting), COLUMNS)):
+        _note_source(stored, source_node, report.report_number, report.item, report.source_node)
+        if report.state != RECALLED:
+            stored.contents[report.report_number] = stored_content(report, connection.dialect.name)
     return stored
+
+
+def _newest(
+    connection: Connection, lab: str, report_numbers: Sequence[str], columns: Sequence[ColumnElement[Any]]
+) -> Iterator[Any]:
+    """Yield rows with columns of the newest revisions of a laboratory's reports."""
+    return find_newest(connection, find_keyed(connection, lab, report_numbers), columns)
+
+
+def _note_source(stored: StoredReports, source_node: str, report_number: str, item: str, received_by: str) -> None:
+    stored.items[report_number] = item
+    if source_node and received_by != source_node:
+        stored.foreign[report_number] = received_by
 
 
 def compare_reports(
@@ -165,6 +190,7 @@ def compare_reports(
     """
     comparison = Comparison()
     items = dict(stored.items) if stored else {}
+    contents = dict(stored.contents) if stored else {}
     for given in sorted(rows, key=lambda row: (row.tube_index, row.person_index)):
         old = known[given.report_number]
         row = given.as_stored_under(old.subject_key)
@@ -182,9 +208,11 @@ def compare_reports(
                 continue
             comparison.revised.append((row, old))
             known[row.report_number] = key_of(row, old.revision + 1, old.content_hash)
+            contents[row.report_number] = content_of(row)
         else:
             comparison.conflicting.add(row.report_number)
-            fault = conflict(row.person_index, row.item, items.get(row.report_number, row.item))
+            item = items.get(row.report_number, row.item)
+            fault = conflict(row.person_index, find_difference(row, item, contents.get(row.report_number)))
             comparison.conflicts.append(Rejection(row.tube_index, row.person_index, (fault,)))
     return comparison
 

@@ -9,6 +9,7 @@ from hutong_texts import english
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE
 from services.domain.names import DEFAULT_ITEM
+from services.results.records.differences import content_of
 from services.results.records.model import ReportKey
 from services.results.upload.claims import compare_reports, key_of
 from services.results.upload.model import Acknowledgement, ValidatedBatch
@@ -91,11 +92,15 @@ class DryRun:
         comparison = compare_reports(expected, others)
         items = {row.report_number: row.item for row in fresh}
         if comparison.revised or comparison.conflicts:
-            unequal = comparison.conflicting | {row.report_number for row, _ in comparison.revised}
-            stored = await self._store.find_stored(self._lab, sorted(unequal))
+            to_revise = {row.report_number for row, _ in comparison.revised}
+            unequal = comparison.conflicting | to_revise
+            stored = await self._store.find_stored(self._lab, to_revise, comparison.conflicting)
             # If a report is not stored, it came earlier in this dry run: in an earlier batch or in this one.
             for number in unequal - stored.items.keys():
                 stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
+            stored.contents.update(
+                (row.report_number, content_of(row)) for row in fresh if row.report_number in unequal
+            )
             expected = dict(known)
             comparison = compare_reports(expected, others, stored)
         self._items |= {number: item for number, item in items.items() if item != DEFAULT_ITEM}

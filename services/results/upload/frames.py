@@ -12,6 +12,7 @@ from hutong_texts import Text, english
 
 from services.domain.errors import InvalidArgument, Unavailable, Violation
 from services.results.upload.validation import MAX_BATCH_BYTES, MAX_TUBES
+from services.runtime.ahead import begin_ahead
 from services.runtime.server.service import Drain
 
 
@@ -71,7 +72,7 @@ async def until_drained(
     frame: asyncio.Future[Any] = draining
     try:
         while True:
-            frame = asyncio.ensure_future(anext(frames))
+            frame = begin_ahead(anext(frames))
             await asyncio.wait({frame, draining}, return_when=asyncio.FIRST_COMPLETED)
             if not frame.done():
                 raise Unavailable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, select
 
@@ -57,9 +57,9 @@ class UploadStore:
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )
 
-    async def find_stored(self, lab: str, report_numbers: Sequence[str]) -> StoredReports:
-        """Return items and foreign source nodes of a laboratory's stored reports."""
-        return await self._database.read(find_stored, lab, report_numbers, self._node)
+    async def find_stored(self, lab: str, to_revise: Collection[str], conflicting: Collection[str]) -> StoredReports:
+        """Return items and foreign source nodes of a laboratory's stored reports, and contents of conflicting ones."""
+        return await self._database.read(find_stored, lab, to_revise, conflicting, self._node)
 
     async def get_horizon(self) -> Instant | None:
         """Return the instant before which retention has removed everything; None if it has removed nothing."""

@@ -28,6 +28,7 @@ from services.domain.subject import (
     mask_resident_numbers,
 )
 from services.results.labs.model import MAY_REPORT, Lab
+from services.results.records.differences import Difference
 from services.results.records.model import FUTURE_TOLERANCE, PENDING, POOL_POSITIVE, POSITIVE, KeyedForm, NewResult
 from services.results.records.row_format import RowForm
 from services.results.upload.model import Rejection, Tube, TubePerson, ValidatedBatch
@@ -290,16 +291,24 @@ def part_removed(rows: Sequence[NewResult], horizon: Instant | None) -> tuple[Se
     return [row for row in rows if row.reference_time >= horizon], rejections
 
 
-def conflict(position: int, item: str, stored_item: str) -> Violation:
-    """Return the fault of a report that is stored with other content. If the items differ, the fault names the item."""
-    if item != stored_item:
+def conflict(position: int, difference: Difference | None) -> Violation:
+    """Return the fault of a report that is stored with other content. None means that no stored field differs."""
+    person = f"persons[{position}]"
+    if difference is None:
+        text = english("this report is stored with other content; use CorrectResult to change it")
+        return Violation(f"{person}.report_number", "CONFLICT", text)
+    if difference.field == "item":
         text = english(
             "this report is stored with {stored_item}; use CorrectResult to change its item",
-            stored_item=describe_item(stored_item),
+            stored_item=describe_item(difference.stored_item),
         )
         return Violation("item", "CONFLICT", text)
-    text = english("this report is stored with other content; use CorrectResult to change it")
-    return Violation(f"persons[{position}].report_number", "CONFLICT", text)
+    if difference.field == "document":
+        text = english("this report number is stored with another document; each report needs a number of its own")
+        return Violation(f"{person}.document", "CONFLICT", text)
+    text = english("differs from the stored report of this number; use CorrectResult to change it")
+    field = f"{person}.document.name" if difference.field == "name" else difference.field
+    return Violation(field, "CONFLICT", text)
 
 
 def not_the_origin(position: int, region: str) -> Violation:

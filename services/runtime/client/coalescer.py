@@ -42,6 +42,8 @@ class Coalescer(Generic[Q, A]):
 
     `finish` takes the answers of a batch, and returns those to send. The next batch does not wait for it.
 
+    `weigh` returns how many questions a question counts as. By default each counts as one.
+
     `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
     deadline does not limit `finish`.
     """
@@ -54,11 +56,13 @@ class Coalescer(Generic[Q, A]):
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
         on_late: Callable[[Q], A] | None = None,
+        weigh: Callable[[Q], int] | None = None,
         finish: Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]] | None = None,
     ) -> None:
         self._call = call
         self._finish = finish
         self._on_late = on_late
+        self._weigh = weigh
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
         self._free = in_flight
@@ -109,12 +113,14 @@ class Coalescer(Generic[Q, A]):
 
     async def _run(self, batch: list[_Asked[Q, A]]) -> None:
         begun = asyncio.get_running_loop().time()
+        questions = [question for question, _, _, _ in batch]
+        size = len(batch) if self._weigh is None else sum(map(self._weigh, questions))
         try:
             try:
-                answers = await self._call([question for question, _, _, _ in batch])
+                answers = await self._call(questions)
             finally:
                 _stop_timers(batch)
-                self._release(len(batch), begun)
+                self._release(size, begun)
             if self._finish is not None:
                 answers = await self._finish(answers)
             if len(answers) != len(batch):

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
+
 from services.runtime.configuration.variables import BadSetting, Declared
 
+_PLACE = re.compile(r"at line (\d+), column (\d+)")
+"""The place that tomllib names in the text of an error, which is its only way to say it before Python 3.14."""
 _KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "bool": (bool,)}
-_WORDS = {"int": "a whole number", "int | None": "a whole number", "float": "a number", "bool": "true or false"}
+_WORDS = {
+    "int": english("a whole number"),
+    "int | None": english("a whole number"),
+    "float": english("a number"),
+    "bool": english("true or false"),
+}
 
 
 def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, str]:
@@ -23,16 +34,24 @@ def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, 
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise BadSetting(f"the configuration file {path} cannot be read: {error.strerror}") from None
+        raise BadSetting(
+            english("the configuration file {path} cannot be read: {cause}", path=path, cause=system_text(error))
+        ) from None
     except ValueError as error:
-        raise BadSetting(f"the configuration file {path} is no TOML: {error}") from None
+        at = _PLACE.search(str(error))
+        where = english(" (line {line}, column {column})", line=at[1], column=at[2]) if at else ""
+        raise BadSetting(english("the configuration file {path} is no TOML{where}", path=path, where=where)) from None
     by_key = {one.key: one for one in declared.values()}
     tables = {key.partition(".")[0] for key in by_key if "." in key}
     texts = {}
     for key, value in _flatten(content, tables):
         one = by_key.get(key)
         if one is None:
-            raise BadSetting(f"{path}: unknown setting {key}{suggestion(key, by_key)}")
+            raise BadSetting(
+                english(
+                    "{path}: unknown setting {key}{suggestion}", path=path, key=key, suggestion=suggestion(key, by_key)
+                )
+            )
         texts[one.name] = _text(path, one, value)
     return texts
 
@@ -53,11 +72,18 @@ def _text(path: Path, one: Declared, value: Any) -> str:
     allowed = _KINDS.get(one.kind, (str,))
     # In Python a bool is an int.
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
-        raise BadSetting(f"{path}: {one.key} must be {_WORDS.get(one.kind, 'a text in quotes')}")
+        raise BadSetting(
+            english(
+                "{path}: {key} must be {kind}",
+                path=path,
+                key=one.key,
+                kind=_WORDS.get(one.kind, english("a text in quotes")),
+            )
+        )
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
-def suggestion(name: str, known: Iterable[str]) -> str:
+def suggestion(name: str, known: Iterable[str]) -> Text:
     """Return the end of a message about an unknown name: the most similar known name, or where all names are listed."""
     close = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {close[0]}?" if close else "; hutongd --help lists all settings"
+    return english("; did you mean {name}?", name=close[0]) if close else english("; hutongd --help lists all settings")

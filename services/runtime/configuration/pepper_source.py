@@ -18,6 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from hutong_texts import english
+from hutong_texts.system import system_text
+
 from services.domain.subject import Pepper
 from services.runtime.configuration.variables import BadSetting
 
@@ -58,7 +61,7 @@ class PepperSource(NamedTuple):
             BadSetting: two are given.
         """
         if len(self._given) > 1:
-            raise BadSetting(f"give one of {self.name}_FILE, {self.name}_DESCRIPTOR and {self.name}_COMMAND")
+            raise BadSetting(english("give one of {name}_FILE, {name}_DESCRIPTOR and {name}_COMMAND", name=self.name))
 
 
 def check_sources(written: PepperSource, other: PepperSource) -> None:
@@ -70,9 +73,11 @@ def check_sources(written: PepperSource, other: PepperSource) -> None:
     written.check()
     other.check()
     if (other.kind == "embedded") != (other.version == 0):
-        raise BadSetting("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
+        raise BadSetting(
+            english("HUTONG_PEPPER_OTHER_VERSION goes with HUTONG_PEPPER_OTHER_FILE, _DESCRIPTOR or _COMMAND")
+        )
     if other.version and abs(other.version - written.version) != 1:
-        raise BadSetting("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION")
+        raise BadSetting(english("HUTONG_PEPPER_OTHER_VERSION must be one more or one less than HUTONG_PEPPER_VERSION"))
 
 
 def read_peppers(written: PepperSource, other: PepperSource, directory: Path) -> Pepper:
@@ -86,7 +91,7 @@ def read_peppers(written: PepperSource, other: PepperSource, directory: Path) ->
         return pepper
     second = read_pepper(other, directory)
     if second.secret == pepper.secret:
-        raise BadSetting("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one")
+        raise BadSetting(english("HUTONG_PEPPER_OTHER_* gives the same secret as HUTONG_PEPPER_*: give the second one"))
     return Pepper(pepper.secret, pepper.version, second)
 
 
@@ -120,9 +125,11 @@ def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
             start_new_session=True,
         )
     except OSError as error:
-        raise BadSetting(f"{name} cannot be run: {error.strerror}") from None
+        raise BadSetting(english("{name} cannot be run: {cause}", name=name, cause=system_text(error))) from None
     except ValueError:
-        raise BadSetting(f"{name} cannot be run: its quotes are not closed, or it holds a zero byte") from None
+        raise BadSetting(
+            english("{name} cannot be run: its quotes are not closed, or it holds a zero byte", name=name)
+        ) from None
     assert process.stdout is not None
     until = time.monotonic() + seconds
     try:
@@ -130,14 +137,16 @@ def _secret_of_command(command: str, name: str, seconds: float) -> bytes:
         # A command whose output is too long may never end.
         code = 0 if len(secret) > _MOST_BYTES else process.wait(max(0.0, until - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired):
-        raise BadSetting(f"{name} did not end within {seconds:g} seconds") from None
+        raise BadSetting(english("{name} did not end within {seconds:g} seconds", name=name, seconds=seconds)) from None
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
         process.wait()
     if code != 0:
-        raise BadSetting(f"{name} failed with exit code {code}; run it by hand to see why")
+        raise BadSetting(
+            english("{name} failed with exit code {code}; run it by hand to see why", name=name, code=code)
+        )
     return _checked(name, secret)
 
 
@@ -148,9 +157,23 @@ def _secret_of_descriptor(descriptor: int, name: str, seconds: float) -> bytes:
         secret = _read_until(descriptor, time.monotonic() + seconds)
         os.close(descriptor)
     except TimeoutError:
-        raise BadSetting(f"{name}: {descriptor} did not end within {seconds:g} seconds") from None
+        raise BadSetting(
+            english(
+                "{name}: {descriptor} did not end within {seconds:g} seconds",
+                name=name,
+                descriptor=descriptor,
+                seconds=seconds,
+            )
+        ) from None
     except OSError as error:
-        raise BadSetting(f"{name}: {descriptor} cannot be read: {error.strerror}") from None
+        raise BadSetting(
+            english(
+                "{name}: {descriptor} cannot be read: {cause}",
+                name=name,
+                descriptor=descriptor,
+                cause=system_text(error),
+            )
+        ) from None
     return _checked(name, secret)
 
 
@@ -178,16 +201,16 @@ def _read_file(path: Path, name: str) -> bytes:
         with path.open("rb") as file:
             secret = file.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise BadSetting(f"{name} cannot be read: {error.strerror}") from None
+        raise BadSetting(english("{name} cannot be read: {cause}", name=name, cause=system_text(error))) from None
     return _checked(name, secret)
 
 
 def _checked(name: str, secret: bytes) -> bytes:
     """Return a secret whose length is right. `name` is the setting that gave it."""
     if len(secret) < _LEAST_BYTES:
-        raise BadSetting(f"{name} gives less than {_LEAST_BYTES} bytes")
+        raise BadSetting(english("{name} gives less than {least} bytes", name=name, least=_LEAST_BYTES))
     if len(secret) > _MOST_BYTES:
-        raise BadSetting(f"{name} gives more than {_MOST_BYTES} bytes")
+        raise BadSetting(english("{name} gives more than {most} bytes", name=name, most=_MOST_BYTES))
     return secret
 
 
@@ -202,7 +225,11 @@ def _make_file(directory: Path) -> Path:
         if not path.exists():
             _make_secret(path)
     except OSError as error:
-        raise BadSetting(f"HUTONG_DATA_DIR cannot be used: {directory}: {error.strerror}") from None
+        raise BadSetting(
+            english(
+                "HUTONG_DATA_DIR cannot be used: {directory}: {cause}", directory=directory, cause=system_text(error)
+            )
+        ) from None
     return path
 
 

@@ -5,47 +5,60 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hutong_texts import Text, english
+
 from services.runtime.configuration.variables import (
     Variable,
+    count,
     read_database_url,
     read_service_address,
     redact_url,
 )
 
 DATA_DIR = ".hutong"
+MAX_WORKERS = 64
+"""The most processes that serve one service. Each has connections to the database of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """One service's address and database."""
+    """One service's address and database, and the number of processes that serve it."""
 
     name: str
     address: str
     # May contain a password, also in its query part.
     database_url: str = field(repr=False)
+    workers: int = 1
 
     def redacted(self) -> dict[str, str]:
         """Return the address, and the database's kind, server and name only, for the log at start."""
         return {"address": self.address, "database_url": redact_url(self.database_url)}
 
 
-def _service_variables(name: str, port: int, found_by: str) -> dict[str, Variable]:
+def _service_variables(name: str, port: int, address: Text) -> dict[str, Variable]:
     """Return the variables of one service by the fields of ServiceSettings."""
     return {
-        "address": Variable(f"where {name.capitalize()} listens{found_by}", read_service_address, f"127.0.0.1:{port}"),
+        "address": Variable(address, read_service_address, f"127.0.0.1:{port}"),
         "database_url": Variable(
-            "SQLAlchemy URL",
+            english("SQLAlchemy URL"),
             read_database_url,
             lambda given: f"sqlite:///{Path(given.get('HUTONG_DATA_DIR') or DATA_DIR) / name}.db",
-            "SQLite in HUTONG_DATA_DIR",
+            english("SQLite in HUTONG_DATA_DIR"),
             redact_url,
+        ),
+        "workers": Variable(
+            english("processes that serve it at its address, as with hutongd serve --workers"),
+            count(1, MAX_WORKERS),
+            "1",
         ),
     }
 
 
 SERVICE_VARIABLES = {
-    "results": _service_variables("results", 50051, ", and where the other services call it"),
-    "policy": _service_variables("policy", 50052, ", and where Verification calls it"),
-    "verification": _service_variables("verification", 50053, ""),
+    "results": _service_variables(
+        "results", 50051, english("where Results listens, and where the other services call it")
+    ),
+    "policy": _service_variables("policy", 50052, english("where Policy listens, and where Verification calls it")),
+    "verification": _service_variables("verification", 50053, english("where Verification listens")),
 }
 """The variables of each service by the fields of ServiceSettings."""

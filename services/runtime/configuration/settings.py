@@ -12,17 +12,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from hutong_texts import Text, english, text_of
+
 from services.domain.region import NATION, set_added_regions
 from services.domain.subject import Pepper
 from services.runtime.addresses import is_same_server, port_after
 from services.runtime.configuration.config_file import read_config_file, suggestion
+from services.runtime.configuration.declared import declared, kinds_of, variable_name, variables_of
 from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
 from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
-    Variable,
     count,
     program_of,
     read_descriptor,
@@ -45,9 +47,9 @@ MAX_UPLOAD_WORKERS = 256
 """The most worker processes for uploads: more than any machine has cores."""
 
 
-def _days(meaning: str, default: str) -> Any:
+def _days(meaning: Text, default: str) -> Any:
     """Declare an age at which `hutongd purge` removes rows of a store."""
-    return variable(f"{meaning}, for hutongd purge", count(1, 36_500), default)
+    return variable(english("{meaning}, for hutongd purge", meaning=meaning), count(1, 36_500), default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,118 +61,138 @@ class Settings:
     verification: ServiceSettings
     tls: TlsSettings
     regions_file: Path | None = variable(
-        "file of regions that GB/T 2260 gained since this version, one code a line, perhaps with its name",
+        english("file of regions that GB/T 2260 gained since this version, one code a line, perhaps with its name"),
         read_file,
-        default_words="none",
+        default_words=english("none"),
     )
-    data_dir: Path = variable("directory of the SQLite databases and the generated pepper", Path, DATA_DIR, shown=False)
-    jurisdiction: str = variable("the node's region, GB/T 2260: a province or 000000", read_region, NATION)
+    data_dir: Path = variable(
+        english("directory of the SQLite databases and the generated pepper"), Path, DATA_DIR, shown=False
+    )
+    jurisdiction: str = variable(english("the node's region, GB/T 2260; 000000 for the nation"), read_region, NATION)
     insecure: bool = variable(
-        "1 serves loopback without certificates of callers: every process of this machine may do everything",
+        english("1 serves loopback without certificates of callers: every process of this machine may do everything"),
         read_switch,
-        default_words="off",
+        default_words=english("off"),
     )
-    trust_domain: str = variable("SPIFFE trust domain of the callers' certificates", read_trust_domain, "hutong.org")
+    trust_domain: str = variable(
+        english("SPIFFE trust domain of the callers' certificates"), read_trust_domain, "hutong.org"
+    )
     token_keys_file: Path | None = variable(
-        "JSON Web Key Set of the issuer of bearer tokens", read_file, default_words="none: no tokens are accepted"
-    )
-    token_issuer: str = variable("issuer (iss) of bearer tokens")
-    token_audience: str = variable("audience (aud) that bearer tokens must name", default="hutong")
-    deny_file: Path | None = variable(
-        "callers that are refused: a serial number in hexadecimal or a SPIFFE ID a line; read again when it changes",
+        english("JSON Web Key Set of the issuer of bearer tokens"),
         read_file,
-        default_words="none",
+        default_words=english("none: no tokens are accepted"),
+    )
+    token_issuer: str = variable(english("issuer (iss) of bearer tokens"))
+    token_audience: str = variable(english("audience (aud) that bearer tokens must name"), default="hutong")
+    deny_file: Path | None = variable(
+        english(
+            "callers that are refused: a serial number in hexadecimal or a SPIFFE ID a line; read again when it changes"
+        ),
+        read_file,
+        default_words=english("none"),
     )
     access_file: Path | None = variable(
-        "YAML file that narrows the contract's grants and sets budgets of callers; read again when it changes",
+        english("YAML file that narrows the contract's grants and sets budgets of callers; read again when it changes"),
         read_file,
-        default_words="none",
+        default_words=english("none"),
     )
     upstream: str = variable(
-        "address of the national node's Results; connects a province to the nation", read_optional_address
+        english("address of the Results of the node above, for a province the nation's"), read_optional_address
     )
     upstream_policy: str = variable(
-        "address of the national node's Policy",
+        english("address of the national node's Policy"),
         read_optional_address,
         lambda given: port_after(given.get("HUTONG_UPSTREAM", "")),
-        "HUTONG_UPSTREAM's host, with the next port",
+        english("HUTONG_UPSTREAM's host, with the next port"),
     )
     pepper_file: Path | None = variable(
-        "file of the nation's secret for subject keys, at least 32 bytes; generated at first start on SQLite",
+        english("file of the nation's secret for subject keys, at least 32 bytes; generated at first start on SQLite"),
         read_path,
         shown=False,
     )
     pepper_descriptor: int | None = variable(
-        "number of an open file descriptor from which that secret is read once, in place of the file",
+        english("number of an open file descriptor from which that secret is read once, in place of the file"),
         read_descriptor,
         shown=False,
     )
     pepper_command: str = variable(
-        "command that prints that secret, in place of the file; it is run once at start, without a shell",
+        english("command that prints that secret, in place of the file; it is run once at start, without a shell"),
         shown=False,
         redact=program_of,
     )
-    pepper_version: int = variable("number of that secret, one more with each change of it", count(1, MAX_VERSION), "1")
+    pepper_version: int = variable(
+        english("number of that secret, one more with each change of it"), count(1, MAX_VERSION), "1"
+    )
     pepper_other_file: Path | None = variable(
-        "file of the second secret while the nation changes it: its rows are read, and none are written under it",
+        english(
+            "file of the second secret while the nation changes it: its rows are read, and none are written under it"
+        ),
         read_path,
-        default_words="none",
+        default_words=english("none"),
         shown=False,
     )
     pepper_other_descriptor: int | None = variable(
-        "number of an open file descriptor from which the second secret is read once, in place of the file",
+        english("number of an open file descriptor from which the second secret is read once, in place of the file"),
         read_descriptor,
-        default_words="none",
+        default_words=english("none"),
         shown=False,
     )
     pepper_other_command: str = variable(
-        "command that prints the second secret, in place of the file", shown=False, redact=program_of
+        english("command that prints the second secret, in place of the file"), shown=False, redact=program_of
     )
     pepper_other_version: int = variable(
-        "number of the second secret; needed with it", count(0, MAX_VERSION), "0", "none", shown=False
+        english("number of the second secret; needed with it"), count(0, MAX_VERSION), "0", english("none"), shown=False
     )
     metrics_address: str = variable(
-        "host:port where Prometheus metrics are served over HTTP", read_optional_address, default_words="none"
+        english("host:port where Prometheus metrics are served over HTTP"),
+        read_optional_address,
+        default_words=english("none"),
     )
-    log_level: str = variable("debug, info, warning or error. Calls are logged at info", read_level, "info")
-    drain_seconds: float = variable("how long calls may continue after SIGTERM", read_seconds, "20")
+    log_level: str = variable(english("debug, info, warning or error. Calls are logged at info"), read_level, "info")
+    drain_seconds: float = variable(english("how long calls may continue after SIGTERM"), read_seconds, "20")
     start_seconds: float = variable(
-        "how long an upload may take to send its first frame before it is ended", read_seconds, "30"
+        english("how long an upload may take to send its first frame before it is ended"), read_seconds, "30"
     )
     source_seconds: float = variable(
-        "how long a decision may wait for Results or Policy, and a look-up half as long for the nation",
+        english("how long a decision may wait for Results or Policy, and a look-up half as long for the nation"),
         read_seconds,
         f"{SOURCE_SECONDS:g}",
     )
-    max_calls: int = variable("unary calls in flight in one process before RESOURCE_EXHAUSTED", count(1), "4096")
+    max_calls: int = variable(
+        english("unary calls in flight in one process before RESOURCE_EXHAUSTED"), count(1), "4096"
+    )
     upload_workers: int = variable(
-        "processes beside Results that validate uploads",
+        english("processes beside Results that validate uploads"),
         count(0, MAX_UPLOAD_WORKERS),
         lambda _given: str(min(4, os.cpu_count() or 1)),
-        "one per core, at most 4",
+        english("one per core, at most 4"),
     )
-    lab_streams: int = variable("concurrent uploads of one laboratory per process", count(1), "8")
+    lab_streams: int = variable(english("concurrent uploads of one laboratory per process"), count(1), "8")
     lab_persons_per_second: int = variable(
-        "persons that one laboratory may upload per second and process", count(1), "50000"
+        english("persons that one laboratory may upload per second and process"), count(1), "50000"
     )
     lab_duplicates_per_day: int = variable(
-        "duplicates that one laboratory may upload per day and process before it is slowed", count(0), "500000"
+        english("duplicates that one laboratory may upload per day and process before it is slowed"), count(0), "500000"
     )
     approval_hours: int = variable(
-        "hours after which a change that waits for a second approver lapses", count(1, 8_760), "72"
+        english("hours after which a change that waits for a second approver lapses"), count(1, 8_760), "72"
     )
-    watchers: int = variable("concurrent watchers of results per process", count(1), "500")
-    decisions_days: int = _days("days that a stored decision is kept at most", "180")
-    refusals_days: int = _days("days that a reported refusal is kept", "730")
-    shown_reports_days: int = _days("days that a report shown as evidence is remembered", "90")
-    requests_days: int = _days("days that a service remembers a request id", "30")
-    uploads_days: int = _days("days that an upload and its rejections are kept at most after its last batch", "180")
-    missing_reports_days: int = _days("days that a missing report is kept; also removed while Results runs", "30")
-    links_days: int = _days("days that a link of documents is kept after its end", "730")
+    watchers: int = variable(english("concurrent watchers of results per process"), count(1), "500")
+    decisions_days: int = _days(english("days that a stored decision is kept at most"), "180")
+    refusals_days: int = _days(english("days that a reported refusal is kept"), "730")
+    shown_reports_days: int = _days(english("days that a report shown as evidence is remembered"), "90")
+    requests_days: int = _days(english("days that a service remembers a request id"), "30")
+    uploads_days: int = _days(
+        english("days that an upload and its rejections are kept at most after its last batch"), "180"
+    )
+    missing_reports_days: int = _days(
+        english("days that a missing report is kept; also removed while Results runs"), "30"
+    )
+    links_days: int = _days(english("days that a link of documents is kept after its end"), "730")
     changes_days: int = _days(
-        "days that an entry of the change log is kept at most; longer until the node above has it", "730"
+        english("days that an entry of the change log is kept at most; longer until the node above has it"), "730"
     )
-    exchange_days: int = _days("days that a notification to a node waits for it at most", "90")
+    exchange_days: int = _days(english("days that a notification to a node waits for it at most"), "90")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
@@ -186,7 +208,7 @@ class Settings:
         _read_regions_file(given)
         services: dict[str, Any] = {
             service: ServiceSettings(
-                service, **{name: one.value(_variable_name(service, name), given) for name, one in variables.items()}
+                service, **{name: one.value(variable_name(service, name), given) for name, one in variables.items()}
             )
             for service, variables in SERVICE_VARIABLES.items()
         }
@@ -194,40 +216,41 @@ class Settings:
             **services,
             tls=TlsSettings(
                 **{
-                    name: one.value(_variable_name("tls", name), given)
-                    for name, one in _variables_of(TlsSettings).items()
+                    name: one.value(variable_name("tls", name), given)
+                    for name, one in variables_of(TlsSettings).items()
                 }
             ),
-            **{name: one.value(_variable_name(name), given) for name, one in _variables_of(cls).items()},
+            **{name: one.value(variable_name(name), given) for name, one in variables_of(cls).items()},
         )
         settings._check()
         return settings
 
     def _check(self) -> None:
         """Check the settings that depend on one another."""
-        if (self.tls.certificate_file is None) != (self.tls.key_file is None):
-            raise BadSetting("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together")
-        if self.tls.client_ca_file is not None and not self.tls.serves_tls:
-            raise BadSetting("HUTONG_TLS_CLIENT_CA_FILE needs HUTONG_TLS_CERTIFICATE_FILE")
+        self.tls.check()
         check_sources(self.pepper_source, self.other_pepper_source)
-        if self.tls.node_ca_file is not None and self.tls.client_ca_file is None:
-            raise BadSetting("HUTONG_TLS_NODE_CA_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
         if self.insecure and self.tls.client_ca_file is not None:
-            raise BadSetting("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other")
+            raise BadSetting(english("HUTONG_INSECURE and HUTONG_TLS_CLIENT_CA_FILE exclude each other"))
         if self.token_keys_file is not None and not (self.token_issuer and self.tls.client_ca_file):
-            raise BadSetting("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE")
+            raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
         if self.deny_file is not None and self.tls.client_ca_file is None:
-            raise BadSetting("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE")
+            raise BadSetting(english("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
         if self.upstream:
             if is_same_server(self.upstream, self.results.address):
-                raise BadSetting("HUTONG_UPSTREAM is this node's own Results: give the national node's address")
+                raise BadSetting(
+                    english("HUTONG_UPSTREAM is this node's own Results: give the address of the node above")
+                )
             if self.jurisdiction == NATION:
-                raise BadSetting("HUTONG_UPSTREAM is a province's: give HUTONG_JURISDICTION, or no upstream")
+                raise BadSetting(english("HUTONG_UPSTREAM needs HUTONG_JURISDICTION, which is not the nation"))
             if self.pepper_source.kind == "embedded":
-                needed = "HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND"
-                raise BadSetting(f"HUTONG_UPSTREAM needs {needed}: all nodes of the nation share one pepper")
+                raise BadSetting(
+                    english(
+                        "HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND: all nodes of the nation "
+                        "share one pepper"
+                    )
+                )
         elif self.upstream_policy:
-            raise BadSetting("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM")
+            raise BadSetting(english("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"))
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""
@@ -258,7 +281,9 @@ class Settings:
         """
         source = self.pepper_source
         if source.kind == "embedded" and not self.results.database_url.startswith("sqlite"):
-            raise BadSetting("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
+            raise BadSetting(
+                english("HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND is required beside a database server")
+            )
         return read_peppers(source, self.other_pepper_source, self.data_dir)
 
     def redacted(self) -> dict[str, object]:
@@ -280,49 +305,27 @@ def _read_regions_file(given: Mapping[str, str]) -> None:
     Raises:
         BadSetting: the file or one of its lines cannot be used.
     """
-    name = _variable_name("regions_file")
-    path: Path | None = _variables_of(Settings)["regions_file"].value(name, given)
+    name = variable_name("regions_file")
+    path: Path | None = variables_of(Settings)["regions_file"].value(name, given)
     try:
         set_added_regions(read_regions(path))
     except ValueError as error:
-        raise BadSetting(f"{name} {error}") from None
-
-
-def _variables_of(settings: type[Settings] | type[TlsSettings]) -> dict[str, Variable]:
-    """Return the environment variables of a class of settings, by the names of its fields."""
-    return {one.name: one.metadata["variable"] for one in fields(settings) if "variable" in one.metadata}
-
-
-def _variable_name(*path: str) -> str:
-    return "_".join(("HUTONG", *path)).upper()
-
-
-def _declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
-    """Return the declarations of a class's variables by their names. `path` leads to its value from Settings."""
-    found = (
-        Declared(_variable_name(*path, name), ".".join((*path, name)), one, kinds[name])
-        for name, one in variables.items()
-    )
-    return {one.name: one for one in found}
-
-
-def _kinds(settings: type[Any]) -> dict[str, str]:
-    return {one.name: str(one.type) for one in fields(settings)}
+        raise BadSetting(english("{name} {fault}", name=name, fault=text_of(error))) from None
 
 
 DECLARED: Mapping[str, Declared] = {
     name: one
     for group in (
-        *(_declared(variables, _kinds(ServiceSettings), service) for service, variables in SERVICE_VARIABLES.items()),
-        _declared(_variables_of(Settings), _kinds(Settings)),
-        _declared(_variables_of(TlsSettings), _kinds(TlsSettings), "tls"),
+        *(declared(variables, kinds_of(ServiceSettings), service) for service, variables in SERVICE_VARIABLES.items()),
+        declared(variables_of(Settings), kinds_of(Settings)),
+        declared(variables_of(TlsSettings), kinds_of(TlsSettings), "tls"),
     )
     for name, one in group.items()
 }
 """Every setting by its environment variable."""
 CONFIG = "HUTONG_CONFIG"
-VARIABLES: Mapping[str, str] = {
-    CONFIG: "TOML file with settings, as hutongd --config; the environment wins over it",
+VARIABLES: Mapping[str, Text] = {
+    CONFIG: english("TOML file with settings, as hutongd --config; the environment wins over it"),
     **{name: one.variable.describe() for name, one in DECLARED.items()},
 }
 """The meaning of every environment variable, for operators."""
@@ -336,7 +339,9 @@ def given_texts(environment: Mapping[str, str], config: Path | None = None) -> d
     """
     given = {name: text for name, text in environment.items() if name.startswith("HUTONG_")}
     for name in sorted(set(given) - set(VARIABLES)):
-        raise BadSetting(f"unknown setting {name}{suggestion(name, VARIABLES)}")
+        raise BadSetting(
+            english("unknown setting {name}{suggestion}", name=name, suggestion=suggestion(name, VARIABLES))
+        )
     named = given.pop(CONFIG, "")
     file = config or (Path(named) if named else None)
     texts = {} if file is None else read_config_file(file, DECLARED)

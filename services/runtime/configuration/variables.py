@@ -9,6 +9,8 @@ from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hutong_texts import Text, english, text_of
+from hutong_texts.system import system_text
 from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL, make_url
@@ -28,6 +30,10 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 class BadSetting(ValueError):
     """A setting that cannot be used; the text names it and gives the cause."""
 
+    def __init__(self, text: Text) -> None:
+        super().__init__(text)
+        self.text = text
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -41,16 +47,16 @@ class Variable:
         redact: returns the value for operators, without the secrets that it may contain.
     """
 
-    meaning: str
+    meaning: Text
     read: Callable[[str], object]
     default: str | Callable[[Mapping[str, str]], str] = ""
-    default_words: str = ""
+    default_words: Text | None = None
     redact: Callable[[Any], Any] = lambda value: value
 
-    def describe(self) -> str:
+    def describe(self) -> Text:
         """Return the meaning with the default."""
         words = self.default_words or (self.default if isinstance(self.default, str) else "")
-        return f"{self.meaning}; default {words}" if words else self.meaning
+        return english("{meaning}; default {default}", meaning=self.meaning, default=words) if words else self.meaning
 
     def value(self, name: str, given: Mapping[str, str]) -> Any:
         """Return the value of the variable of this name. An empty text counts as not given."""
@@ -58,7 +64,7 @@ class Variable:
         try:
             return self.read(text)
         except ValueError as error:
-            raise BadSetting(f"{name} {error}") from None
+            raise BadSetting(english("{name} {fault}", name=name, fault=text_of(error))) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +120,7 @@ def read_database_url(text: str) -> str:
     except (ArgumentError, ValueError):
         known = False
     if not known:
-        raise ValueError("must be sqlite:///path or postgresql://user@host:port/name")
+        raise ValueError(english("must be sqlite:///path or postgresql://user@host:port/name"))
     if url.get_backend_name() == "postgresql":
         for option, value in url.query.items():
             if option == POOLER_OPTION:
@@ -124,7 +130,9 @@ def read_database_url(text: str) -> str:
             try:
                 make_conninfo(**{option: "1"})
             except ProgrammingError:
-                raise ValueError(f"has an option that PostgreSQL does not know: {option}") from None
+                raise ValueError(
+                    english("has an option that PostgreSQL does not know: {option}", option=option)
+                ) from None
     return text
 
 
@@ -135,7 +143,7 @@ _DRIVERS = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 def read_region(text: str) -> str:
     """Read a region of GB/T 2260."""
     if not is_region(text):
-        raise ValueError("is not a GB/T 2260 region: give six digits such as 410000, or 000000 for the nation")
+        raise ValueError(english("is not a GB/T 2260 region: give six digits such as 410000, or 000000 for the nation"))
     return text
 
 
@@ -152,21 +160,28 @@ def read_regions(path: Path | None) -> frozenset[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
+        raise ValueError(english("cannot be read: {cause}", cause=system_text(error))) from None
     except UnicodeDecodeError:
-        raise ValueError("is not a text in UTF-8") from None
+        raise ValueError(english("is not a text in UTF-8")) from None
     found: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         code = line.replace(",", " ").split()[0] if line.replace(",", " ").split() else ""
         if not (len(code) == 6 and code.isascii() and code.isdigit()) or code == NATION:
-            raise ValueError(f"line {number}: must begin with a code of six digits")
+            raise ValueError(english("line {number}: must begin with a code of six digits", number=number))
         found.setdefault(code, number)
     for code, number in found.items():
         above = parent(code)
         if above is not None and above not in found and not is_region(above):
-            raise ValueError(f"line {number}: {code} lies in {above}, which is no region; add that one too")
+            raise ValueError(
+                english(
+                    "line {number}: {code} lies in {above}, which is no region; add that one too",
+                    number=number,
+                    code=code,
+                    above=above,
+                )
+            )
     return frozenset(found)
 
 
@@ -179,7 +194,7 @@ def read_file(text: str) -> Path | None:
     """Read the path of a file that exists, or nothing."""
     path = read_path(text)
     if path is not None and not path.is_file():
-        raise ValueError("names no file")
+        raise ValueError(english("names no file"))
     return path
 
 
@@ -188,28 +203,28 @@ def read_descriptor(text: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) <= 4) or int(text) in {1, 2} or int(text) >= 1024:
-        raise ValueError("must be the number of an open file descriptor: 0, or 3 to 1023")
+        raise ValueError(english("must be the number of an open file descriptor: 0, or 3 to 1023"))
     return int(text)
 
 
 def read_level(text: str) -> str:
     """Read a log level."""
     if text.lower() not in {"debug", "info", "warning", "error"}:
-        raise ValueError("must be debug, info, warning or error")
+        raise ValueError(english("must be debug, info, warning or error"))
     return text.lower()
 
 
 def read_switch(text: str) -> bool:
     """Read 1 for on, or nothing for off."""
     if text not in {"", "1"}:
-        raise ValueError("must be 1, or not be set")
+        raise ValueError(english("must be 1, or not be set"))
     return text == "1"
 
 
 def read_trust_domain(text: str) -> str:
     """Read the trust domain of SPIFFE IDs."""
     if not _TRUST_DOMAIN.fullmatch(text):
-        raise ValueError("must be a SPIFFE trust domain, like hutong.org")
+        raise ValueError(english("must be a SPIFFE trust domain, like hutong.org"))
     return text
 
 
@@ -220,13 +235,17 @@ def read_seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not 0 < seconds < math.inf:
-        raise ValueError("must be a number of seconds above 0")
+        raise ValueError(english("must be a number of seconds above 0"))
     return seconds
 
 
 def count(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return a reader of whole numbers within bounds."""
-    bounds = f"at least {least}" if most is None else f"{least} to {most}"
+    bounds = (
+        english("at least {least}", least=least)
+        if most is None
+        else english("{least} to {most}", least=least, most=most)
+    )
 
     def read(text: str) -> int:
         try:
@@ -234,17 +253,17 @@ def count(least: int, most: int | None = None) -> Callable[[str], int]:
         except ValueError:
             number = least - 1
         if number < least or (most is not None and number > most):
-            raise ValueError(f"must be a whole number, {bounds}")
+            raise ValueError(english("must be a whole number, {bounds}", bounds=bounds))
         return number
 
     return read
 
 
 def variable(
-    meaning: str,
+    meaning: Text,
     read: Callable[[str], object] = str,
     default: str | Callable[[Mapping[str, str]], str] = "",
-    default_words: str = "",
+    default_words: Text | None = None,
     *,
     shown: bool = True,
     optional: bool = False,

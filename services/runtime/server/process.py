@@ -7,22 +7,28 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
-from prometheus_client import start_http_server
 
-from services.runtime.addresses import is_loopback, split_address
+from services.runtime.background import Background
 from services.runtime.configuration.settings import Settings
-from services.runtime.configuration.variables import BadSetting
+from services.runtime.server.collection import CollectionTimes, collect_oldest
+from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.service import Service
+from services.runtime.server.workers.worker import WorkerMembership
 from services.runtime.tuning import freeze_heap
 
 _log = structlog.get_logger(__name__)
 
 
-async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], settings: Settings) -> None:
+async def serve(
+    openers: Sequence[Callable[[Settings], Awaitable[Service]]],
+    settings: Settings,
+    membership: WorkerMembership | None = None,
+) -> None:
     """Open services and serve each at its address until SIGTERM or SIGINT, then drain all of them at once.
 
-    SIGHUP makes them read keys, authorities and the deny-list again.
+    SIGHUP makes them read keys, authorities and the deny-list again. With a `membership` this process is a worker: it
+    has one service, shares its port with other workers, and leaves metrics and health to its parent.
 
     Raises:
         BadSetting: an address cannot be used.
@@ -31,24 +37,42 @@ async def serve(openers: Sequence[Callable[[Settings], Awaitable[Service]]], set
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    if settings.metrics_address:
-        _serve_metrics(settings.metrics_address)
+    times, collecting = CollectionTimes(), Background([collect_oldest])
+    if membership is not None:
+        await membership.join()
+    operators = None
+    if settings.metrics_address and membership is None:
+        operators = OperatorsPort(settings.metrics_address, len(openers))
     servers: list[RunningServer] = []
+    times.start()
     try:
         for open_service in openers:
             service = await open_service(settings)
             try:
-                servers.append(await start(service, settings.service(service.name).address, settings))
+                address = settings.service(service.name).address
+                server = await start(service, address, settings, shares_port=membership is not None)
             except BaseException:
                 await service.close()
                 raise
+            servers.append(server)
+            if operators is not None:
+                operators.add(service.name, server.health)
         freeze_heap()
+        collecting.start()
         reloading: set[asyncio.Task[None]] = set()
         loop.add_signal_handler(signal.SIGHUP, _reload, servers, reloading)
+        if membership is not None:
+            membership.serve(servers[0].accounts, servers[0].health)
         await stop.wait()
         _log.info("draining", seconds=settings.drain_seconds)
     finally:
+        times.stop()
+        await collecting.stop()
         await asyncio.gather(*(server.stop(settings.drain_seconds) for server in servers))
+        if operators is not None:
+            await asyncio.to_thread(operators.close)
+        if membership is not None:
+            await membership.leave()
 
 
 def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) -> None:
@@ -58,13 +82,3 @@ def _reload(servers: Sequence[RunningServer], running: set[asyncio.Task[None]]) 
         task = asyncio.get_running_loop().create_task(server.reload())
         running.add(task)
         task.add_done_callback(running.discard)
-
-
-def _serve_metrics(address: str) -> None:
-    if not is_loopback(address):
-        raise BadSetting("HUTONG_METRICS_ADDRESS must be on loopback: metrics are served in plain text")
-    host, port = split_address(address)
-    try:
-        start_http_server(port, host)
-    except OSError as error:
-        raise BadSetting(f"HUTONG_METRICS_ADDRESS: cannot listen at {address}: {error.strerror}") from None

@@ -8,11 +8,13 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
 
 from services.runtime.addresses import is_loopback, socket_path, split_address
 from services.runtime.background import Background
@@ -22,29 +24,35 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Reloads
+from services.runtime.server.accepting import Limit, make_server
+from services.runtime.server.access.budgets import Accounts
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
-from services.runtime.server.health import Health
+from services.runtime.server.health import Health, HealthReport
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
-from services.runtime.server.interceptors.authorization import Authorization
+from services.runtime.server.interceptors.authorization import Authorization, read_rules
 from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.chain import Layer, Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
+from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
 
 MAX_METADATA_BYTES = 16 * 1024
+HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
 
 _log = structlog.get_logger(__name__)
 
 
-def _options(timing: ServerTiming) -> list[tuple[str, int]]:
+def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         *_OPTIONS,
+        # Without this a second server could bind the same port and would silently take half of the first one's calls.
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", round(timing.connection_grace * 1000)),
     ]
@@ -52,17 +60,16 @@ def _options(timing: ServerTiming) -> list[tuple[str, int]]:
 
 _OPTIONS: list[tuple[str, int]] = [
     # The limit is the budget of a caller: 256 calls and 64 streams. Further calls wait at the client. A client that
-    # begins and cancels calls without end therefore costs no memory here.
+    # begins and cancels calls without end therefore costs no memory here. A lower limit would be reached by callers
+    # within their budget, and gRPC then resets some of their calls, because it counts a call until its end is sent.
     ("grpc.max_concurrent_streams", 320),
     # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
     ("grpc.server_handshake_timeout_ms", 5_000),
-    # By default a second server could bind the same port and would silently take half of the first one's calls.
-    ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", MAX_METADATA_BYTES),
     # By default gRPC resets calls at random once 1,000 wait for Python. Gates that all come back after an outage would
-    # then get CANCELLED. Admission refuses the excess instead, with a reason.
+    # then get CANCELLED. LoadLimits refuses the excess instead, with a reason.
     ("grpc.server.max_pending_requests", 20_000),
     ("grpc.server.max_pending_requests_hard_limit", 40_000),
     # Gates and watches keep streams open for days. The server detects a client that has disappeared, and clients can
@@ -79,6 +86,7 @@ class RunningServer:
 
     Attributes:
         port: the port it listens on, also if port 0 was asked for.
+        accounts: the counts of its callers.
     """
 
     def __init__(
@@ -91,9 +99,11 @@ class RunningServer:
         timing: ServerTiming,
         streams: OpenStreams,
         reloads: Reloads,
+        accounts: Accounts,
     ) -> None:
         self.service = service
         self.port = port
+        self.accounts = accounts
         self._server = server
         self._admission = admission
         self._health = health_
@@ -105,6 +115,10 @@ class RunningServer:
         self._health_checks.start()
         self._background = Background(service.background)
         self._background.start()
+
+    def health(self) -> HealthReport:
+        """Return the outcome of the last health check. Any thread may call it."""
+        return self._health.report()
 
     async def reload(self) -> None:
         """Read keys, authorities and the deny-list again now, and end streams whose callers are no longer accepted."""
@@ -136,17 +150,21 @@ async def start(
     timing: ServerTiming | None = None,
     clock: Clock | None = None,
     arrange: Callable[..., list[Layer]] = ordered_layers,
+    *,
+    shares_port: bool = False,
 ) -> RunningServer:
     """Serve a service at an address; port 0 takes a free port. The clock says whether certificates have expired.
 
-    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out.
+    `arrange` takes the parts of `ordered_layers` and returns the layers. A bench leaves some of them out. With
+    `shares_port` other processes may listen at the same port; the kernel distributes the connections.
 
     Raises:
         BadSetting: the port is taken; or there is no mutual TLS, and other machines can reach the address or
             HUTONG_INSECURE is not set.
     """
     timing = timing or ServerTiming()
-    admission = Admission(settings.max_calls)
+    limits = LoadLimits(service.name)
+    admission = Admission(settings.max_calls, limits.note_waiting)
     clock = clock or SystemClock()
     identifier = Identifier(settings, clock)
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
@@ -163,11 +181,16 @@ async def start(
     health_pb2_grpc.add_HealthServicer_to_server(health_.servicer, registrar)
     names = [registration.service for registration in service.registrations]
     add_reflection([*names, health.SERVICE_NAME], registrar)
-    server = grpc.aio.server(handlers=[routes], options=_options(timing))
+    limited: dict[str, tuple[Any, Limit]] = {
+        method.name: (handler, limits.of(method, read_rules(method).cost))
+        for method, handler in routes.handlers_of([registration.service for registration in service.registrations])
+    }
+    limited[HEALTH_CHECK] = routes.handler_of(HEALTH_CHECK), Unlimited()
+    server = make_server([routes], _options(timing, shares_port=shares_port), limited)
     check_exposure(address, settings)
     check_tls_files(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
-    port = _bind(server, service.name, address, credentials)
+    port = _bind(server, service.name, address, credentials, shares_port=shares_port)
     await health_.reset()
     await server.start()
     try:
@@ -179,7 +202,7 @@ async def start(
     _log.info("serving", service=service.name, port=port, **settings.redacted())
     files = [*identifier.reloaded, *budgets.reloaded, *([credentials.files] if credentials is not None else [])]
     reloads = Reloads(files, streams.recheck, timing.reload)
-    return RunningServer(service, server, port, health_, admission, timing, streams, reloads)
+    return RunningServer(service, server, port, health_, admission, timing, streams, reloads, budgets.accounts)
 
 
 def check_exposure(address: str, settings: Settings) -> None:
@@ -191,59 +214,70 @@ def check_exposure(address: str, settings: Settings) -> None:
     tls = settings.tls
     if not is_loopback(address) and not (tls.serves_tls and tls.client_ca_file):
         raise BadSetting(
-            f"{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE, "
-            "and HUTONG_TLS_CLIENT_CA_FILE so that callers are known"
+            english(
+                "{address} can be reached from other machines: it needs HUTONG_TLS_CERTIFICATE_FILE, "
+                "HUTONG_TLS_KEY_FILE, and HUTONG_TLS_CLIENT_CA_FILE so that callers are known",
+                address=address,
+            )
         )
     if socket_path(address) and tls.client_ca_file is not None:
-        raise BadSetting(f"{address} serves plain text only: give host:port, or no HUTONG_TLS_CLIENT_CA_FILE")
+        raise BadSetting(
+            english(
+                "{address} serves plain text only: give host:port, or no HUTONG_TLS_CLIENT_CA_FILE", address=address
+            )
+        )
     if tls.client_ca_file is None and not settings.insecure:
         raise BadSetting(
-            "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
-            "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of this "
-            "machine do everything"
+            english(
+                "callers would be unknown: set HUTONG_TLS_CERTIFICATE_FILE, HUTONG_TLS_KEY_FILE and "
+                "HUTONG_TLS_CLIENT_CA_FILE (`make certs` makes them), or HUTONG_INSECURE=1 to let every process of "
+                "this machine do everything"
+            )
         )
 
 
-def find_bind_error(address: str) -> str:
+def find_bind_error(address: str) -> Text:
     """Return why nothing can listen at an address now; empty if it can. gRPC itself does not say the cause."""
     if path := socket_path(address):
         return _find_socket_error(Path(path))
     host, port = split_address(address)
-    cause = ""
+    cause = Text("")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError:
-        return "the host is unknown"
+        return english("the host is unknown")
     for family, kind, protocol, _, place in found:
         try:
             with socket.socket(family, kind, protocol) as tried:
                 tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 tried.bind(place)
         except OSError as error:
-            cause = error.strerror or str(error)
+            cause = system_text(error)
         else:
-            return ""
+            return Text("")
     return cause
 
 
-def _find_socket_error(path: Path) -> str:
+def _find_socket_error(path: Path) -> Text:
     """Return why nothing can listen at a unix socket. A socket that a killed process has left is no cause."""
     if not path.parent.is_dir():
-        return "its folder does not exist"
+        return english("its folder does not exist")
     if not path.exists():
-        return ""
+        return Text("")
     if not path.is_socket():
-        return "there is a file"
+        return english("there is a file")
     with socket.socket(socket.AF_UNIX) as tried:
         try:
             tried.connect(str(path))
         except OSError:
-            return ""
-    return "another process listens there"
+            return Text("")
+    return english("another process listens there")
 
 
-def _bind(server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None) -> int:
-    cause = find_bind_error(address)
+def _bind(
+    server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None, *, shares_port: bool
+) -> int:
+    cause = "" if shares_port else find_bind_error(address)
     try:
         if not cause:
             if credentials is None:
@@ -254,8 +288,15 @@ def _bind(server: grpc.aio.Server, service: str, address: str, credentials: Serv
                 return port
             return server.add_secure_port(address, credentials.for_grpc())
     except RuntimeError:
-        cause = "the port is taken or the address is not this machine's"
-    raise BadSetting(f"cannot listen at {address}: {cause}; free it, or change HUTONG_{service.upper()}_ADDRESS")
+        cause = english("the port is taken or the address is not this machine's")
+    raise BadSetting(
+        english(
+            "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
+            address=address,
+            cause=cause,
+            service=service.upper(),
+        )
+    )
 
 
 @contextlib.asynccontextmanager

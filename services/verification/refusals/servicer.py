@@ -21,7 +21,7 @@ from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServic
 from services.domain.names import parse_refusal
 from services.runtime.call import may_see_actors
 from services.runtime.clock import Clock
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.verification.refusals.convert import (
     answered_from_proto,
     filter_from_proto,
@@ -56,12 +56,12 @@ class RefusalServicer(RefusalServiceServicer):
 
     async def ListRefusals(self, request: ListRefusalsRequest, context: Context) -> ListRefusalsResponse:
         position = self._tokens.position(request, (str,))
-        size = page_size(request.page_size)
         before = position[0] if position else ""
-        refusals = await self._store.list_refusals(filter_from_proto(request), before, size + 1)
-        token = self._tokens.issue(request, [refusals[size - 1].uuid]) if len(refusals) > size else ""
-        shown = [refusal_to_proto(refusal, with_actors=may_see_actors()) for refusal in refusals[:size]]
-        return ListRefusalsResponse(refusals=shown, next_page_token=token)
+        wanted = filter_from_proto(request)
+        found = await self._store.list_refusals(wanted, before, rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, found, lambda refusal: [refusal.uuid])
+        refusals = [refusal_to_proto(refusal, with_actors=may_see_actors()) for refusal in shown]
+        return ListRefusalsResponse(refusals=refusals, next_page_token=token)
 
     async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
         shown = may_see_actors()
@@ -79,8 +79,7 @@ class RefusalServicer(RefusalServiceServicer):
         wanted = RefusalFilter(request.region, start_time=start_time, end_time=end_time, from_region=after[0])
         reports = await self._store.list_reported(wanted)
         rows = [row for row in summarize(reports, request.period, start_time, end_time) if row.position > after]
-        shown = rows[: page_size(request.page_size)]
-        token = self._tokens.issue(request, shown[-1].position) if len(rows) > len(shown) else ""
+        shown, token = self._tokens.page(request, rows, lambda row: row.position)
         return SummarizeRefusalsResponse(
             refusal_summaries=[summary_to_proto(row) for row in shown], next_page_token=token
         )

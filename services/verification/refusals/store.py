@@ -18,9 +18,9 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, upda
 from services.domain.errors import FailedPrecondition, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import format_refusal
-from services.domain.region import NATION, prefix
 from services.runtime.audit import note_subjects, record_change
 from services.runtime.call import current_actor
+from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.idempotency import IdempotentRequest, IdempotentWriter
 from services.verification.refusals.masking import mask_identity
@@ -152,9 +152,7 @@ def _subjects(refusal: Refusal) -> Sequence[bytes]:
 
 
 def _conditions(wanted: RefusalFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if wanted.region and wanted.region != NATION:
-        conditions.append(_C.region.startswith(prefix(wanted.region), autoescape=True))
+    conditions = [in_region(_C.region, wanted.region)]
     if wanted.from_region:
         conditions.append(_C.region >= wanted.from_region)
     if wanted.grounds:

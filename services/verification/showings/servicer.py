@@ -8,7 +8,7 @@ from hutong.verification.v1.evidence_flag_service_pb2 import ListEvidenceFlagsRe
 from hutong.verification.v1.evidence_flag_service_pb2_grpc import EvidenceFlagServiceServicer
 
 from services.domain.names import parse_lab
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.verification.showings.convert import flag_to_proto
 from services.verification.showings.store import FlagQuery, FlagStore
 
@@ -25,12 +25,12 @@ class EvidenceFlagServicer(EvidenceFlagServiceServicer):
 
     async def ListEvidenceFlags(self, request: ListEvidenceFlagsRequest, context: Context) -> ListEvidenceFlagsResponse:
         position = self._tokens.position(request, (str, str))
-        size = page_size(request.page_size)
         query = FlagQuery(
             request.region,
             tuple(request.kinds),
             parse_lab(request.lab, "lab") if request.lab else "",
         )
-        flags = await self._store.list_flags(query, None if position is None else (position[0], position[1]), size + 1)
-        token = self._tokens.issue(request, flags[size - 1].position) if len(flags) > size else ""
-        return ListEvidenceFlagsResponse(evidence_flags=map(flag_to_proto, flags[:size]), next_page_token=token)
+        before = None if position is None else (position[0], position[1])
+        found = await self._store.list_flags(query, before, rows_to_read(request.page_size))
+        shown, token = self._tokens.page(request, found, lambda flag: flag.position)
+        return ListEvidenceFlagsResponse(evidence_flags=map(flag_to_proto, shown), next_page_token=token)

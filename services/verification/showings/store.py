@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hutong.verification.v1 import evidence_flag_pb2
 from prometheus_client import Counter
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import Connection, and_, or_, select
 
-from services.domain.region import NATION, prefix
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.columns import in_region
 from services.storage.engine import Database
 from services.storage.upsert import insert_if_absent
 from services.verification.showings.model import OTHER_TIMES, ReportTags, Showing, compare, from_bits, to_bits
@@ -201,9 +201,7 @@ def _flag(
 
 def _list_flags(connection: Connection, query: FlagQuery, before: Position | None, limit: int) -> list[EvidenceFlag]:
     table = evidence_flags
-    conditions: list[ColumnElement[bool]] = []
-    if query.region not in ("", NATION):
-        conditions.append(table.c.region.startswith(prefix(query.region), autoescape=True))
+    conditions = [in_region(table.c.region, query.region)]
     if query.kinds:
         conditions.append(table.c.kinds.bitwise_and(to_bits(query.kinds)) != 0)
     if query.lab:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hutong.results.v1.lab_service_pb2 import CreateLabRequest, ListLabsRequest
-from hutong_client import Batch, DeadlineExceeded, Tls, Unavailable, UploadSession, connect
+from hutong_client import Batch, DeadlineExceeded, Tls, TlsFault, Unavailable, UploadSession, connect
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.main import run
 
@@ -47,8 +47,13 @@ async def test_client_shows_its_certificate(tmp_path: Path, capsys: pytest.Captu
         command = ["lab", "list", "--results", address]
         assert await asyncio.to_thread(run, [*command, *options, str(own.key_file)]) == ExitCode.DONE
         for wrong in (None, Tls(own.ca_file)):
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable, match="client certificates"):
                 await asyncio.to_thread(list_labs, wrong, {})
+        foreign = Authority(tmp_path, "foreign").root.certificate
+        with pytest.raises(TlsFault, match="trusted authority"):
+            await asyncio.to_thread(list_labs, Tls(foreign), {})
+        with pytest.raises(TlsFault, match="cannot be used"):
+            await asyncio.to_thread(list_labs, Tls(own.ca_file, own.certificate_file, server.key), {})
         assert await asyncio.to_thread(run, command) == ExitCode.NO_CONNECTION
     assert "UNAVAILABLE" in capsys.readouterr().err
 

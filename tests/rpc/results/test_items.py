@@ -83,9 +83,7 @@ async def test_a_report_has_one_item(node: ResultsNode) -> None:
     )
     assert await numbers(node, ANTIGEN, person=2) == [("R2", ANTIGEN)]
     assert faults(await node.upload([make_tube(1)], "five")) == []
-    assert faults(await node.upload([make_tube(0, site="elsewhere")], "six")) == [
-        ("persons[0].report_number", "CONFLICT")
-    ]
+    assert faults(await node.upload([make_tube(0, site="elsewhere")], "six")) == [("sample_site", "CONFLICT")]
 
 
 async def test_listings_watches_columns_corrections_and_recalls_know_the_item(node: ResultsNode) -> None:

@@ -14,8 +14,10 @@ from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_pb2 import UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest, UploadResultsResponse
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
+from hutong_texts import english
 
-from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Violation
+from services.domain.errors import FailedPrecondition, InvalidArgument, OutOfRange, Unavailable, Violation
+from services.domain.instant import HOUR, SECOND, Span
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
 from services.runtime.server.status import INTERNAL_TEXT, MAX_DETAIL_BYTES, MAX_VIOLATIONS
@@ -69,6 +71,25 @@ async def test_an_unexpected_exception_is_internal_and_says_nothing(tmp_path: Pa
         await assert_well(channel)
 
 
+@pytest.mark.parametrize(
+    ("retry_after", "deadline", "pushback"),
+    [
+        (SECOND, TIMEOUT_SECONDS, "1000"),
+        (HOUR, TIMEOUT_SECONDS, "-1"),
+        (None, TIMEOUT_SECONDS, "-1"),
+        (HOUR, None, "3600000"),
+    ],
+)
+async def test_unavailable_tells_grpc_when_to_retry(
+    retry_after: Span | None, deadline: float | None, pushback: str, tmp_path: Path
+) -> None:
+    """The delay, or -1 if no retry can help or the delay does not fit into the caller's deadline."""
+    error = Unavailable("DATABASE_UNAVAILABLE", english("is gone"), retry_after=retry_after)
+    async with channel_to(pretend(failing(error)), settings_for(tmp_path)) as channel:  # type: ignore[arg-type]
+        failed = await failure(LabServiceStub(channel).GetLab(LAB, timeout=deadline))
+    assert dict(failed.trailing_metadata() or ())["grpc-retry-pushback-ms"] == pushback
+
+
 async def test_an_unexpected_exception_in_a_stream_is_internal(tmp_path: Path) -> None:
     """What was acknowledged before it stands."""
 
@@ -105,6 +126,23 @@ async def test_what_is_not_served_is_unimplemented(method: str, tmp_path: Path) 
         assert error_info(error).reason == "NOT_SERVED"
         assert dict(error_info(error).metadata) == {"method": method}
         await assert_well(channel)
+
+
+async def test_health_refuses_what_it_cannot_answer_and_logs_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Broken bytes, an unknown service, and a method that the library describes without an implementation."""
+    health = "/grpc.health.v1.Health"
+    async with channel_to(pretend(), settings_for(tmp_path)) as channel:
+        found = []
+        for method, request in (("Check", b"\xff"), ("Check", b"\x0a\x01x"), ("List", b"")):
+            found.append((await failure(channel.unary_unary(f"{health}/{method}")(request))).code())
+        watch = channel.unary_stream(f"{health}/Watch")(b"\x0a\x01\xff")
+        found.append(await watch.code())
+        await assert_well(channel)
+    code = grpc.StatusCode
+    assert found == [code.INVALID_ARGUMENT, code.NOT_FOUND, code.UNIMPLEMENTED, code.INVALID_ARGUMENT]
+    assert not caplog.records
 
 
 async def test_a_deadline_that_passes_is_reported_by_the_server(tmp_path: Path) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, func, select, update
 
-from services.__main__ import head_option
 from services.audit.keys import AuditKeys
 from services.audit.sealer import Sealer
 from services.audit.trail import Trail
 from services.command.audit import WHO_READ, read_logged_head, verify_audit, who_read
+from services.command.parser import head_option
 from services.domain.document import canonical_document
 from services.domain.subject import Pepper
 from services.runtime.audit import AuditKind, CallAudit, Subject

@@ -99,11 +99,12 @@ async def test_what_a_killed_process_received_is_known_up_to_nothing(database: D
 async def test_the_nations_tokens_are_met_by_what_was_received(database: Database) -> None:
     """A later life of the nation is known, so nothing more of the earlier one comes. A restart keeps all of it."""
     store = UpstreamStore(database)
-    await store.receive([], UpstreamPosition("3-1", NOW, {"a": 2, "b": 3}), NOW)
-    await store.receive([], UpstreamPosition("3-1", NOW, {"a": 1}), NOW)
+    lives = {("000000", "a"): 2, ("000000", "b"): 3, ("410000", "d"): 9}
+    await store.receive([], UpstreamPosition("3-1", NOW, lives), NOW)
+    await store.receive([], UpstreamPosition("3-1", NOW, {("000000", "a"): 1}), NOW)
     position = await store.read_position()
     assert position is not None
-    assert position.lives == {"a": 2, "b": 3}
+    assert position.lives == lives
     _, check, cache = process(database)
     await cache.refresh(position.as_of_time, position.lives)
     tokens = [

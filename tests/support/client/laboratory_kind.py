@@ -20,6 +20,7 @@ class Kind:
         notice: a part of a notice.
         options: options of the reading: items, encoding.
         outcome: the outcome of all tubes, as a word of the contract.
+        sampled: the sample time of all tubes, in UTC.
     """
 
     name: str
@@ -31,3 +32,4 @@ class Kind:
     items: frozenset[str] = frozenset()
     encoding: str = ""
     outcome: str = ""
+    sampled: str = ""

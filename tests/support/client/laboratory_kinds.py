@@ -24,6 +24,8 @@ from tests.support.client.laboratory_formats import (
     xlsx,
 )
 from tests.support.client.laboratory_kind import Kind
+from tests.support.client.laboratory_programs import PROGRAMS
+from tests.support.client.laboratory_times import TIMES
 from tests.support.client.laboratory_words import ITEMS, NAMED, ONE, WORDS
 
 TWO = {**ONE, "T0002": 1}
@@ -305,4 +307,4 @@ ENCODED = [
     ),
     Kind("the wrong encoding", csv(PEOPLE, "gb18030"), refused="not text in utf-8", encoding="utf-8"),
 ]
-KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED]
+KINDS = [*LAYOUTS, *SHEETS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED, *PROGRAMS, *TIMES]

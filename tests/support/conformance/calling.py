@@ -27,6 +27,8 @@ VERIFY, GET_LAB, LIST_LABS = f"{VERIFICATION}/Verify", f"{LABS}/GetLab", f"{LABS
 WATCH, REPORT_REFUSAL = f"{RESULTS}/WatchResults", f"{REFUSALS}/ReportRefusal"
 Code = grpc.StatusCode
 NEW_REASON = "REASON_OF_NEXT_YEAR"
+ASKED_SECONDS = 0.8
+"""A delay that a service asks for, above the first waits of gRPC's retries."""
 _CONTRACT = Path(__file__).parents[3] / "protos" / "hutong" / "error" / "v1" / "error_reason.proto"
 
 
@@ -95,8 +97,12 @@ async def ask_once(case: Case, channel: str) -> Any:
 
 
 async def deadlines_and_retries(case: Case) -> None:
-    """A deadline ends a call; reads are repeated; a decision never is; a change is repeated under one request_id."""
-    counts = {"verify": 0, "lab": 0, "cancelled": 0}
+    """A deadline ends a call; reads are repeated; a decision never is; a change is repeated under one request_id.
+
+    A read is repeated after the delay that the service asks for, and not at all if the service forbids it.
+    """
+    counts = {"verify": 0, "cancelled": 0}
+    tries: list[float] = []
     request_ids: list[str] = []
 
     async def verify(request: VerifyRequest) -> VerifyResponse:
@@ -112,9 +118,13 @@ async def deadlines_and_retries(case: Case) -> None:
         return VerifyResponse()
 
     async def get_lab(request: GetLabRequest) -> GetLabResponse:
-        counts["lab"] += 1
-        if counts["lab"] <= 2:
+        tries.append(asyncio.get_running_loop().time())
+        if len(tries) == 1:
             raise failure(Code.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+        if len(tries) == 2:
+            raise failure(Code.UNAVAILABLE, "DATABASE_UNAVAILABLE", retry_seconds=ASKED_SECONDS)
+        if request.name == "labs/lost":
+            raise failure(Code.UNAVAILABLE, "NOT_FRESH_ENOUGH", retry_seconds=-1)
         return GetLabResponse(lab=Lab(name=request.name))
 
     async def report(request: ReportRefusalRequest) -> ReportRefusalResponse:
@@ -126,7 +136,10 @@ async def deadlines_and_retries(case: Case) -> None:
     async with case.fake({VERIFY: verify, GET_LAB: get_lab, REPORT_REFUSAL: report}) as channel:
         found = await case.call(channel, GET_LAB, {"name": "labs/1"})
         assert found["lab"]["name"] == "labs/1"
-        assert counts["lab"] == 3
+        assert len(tries) == 3
+        assert tries[2] - tries[1] >= ASKED_SECONDS, f"called again after {tries[2] - tries[1]:.2f} s"
+        error = await failing(case.call(channel, GET_LAB, {"name": "labs/lost"}))
+        assert (error.reason, len(tries)) == ("NOT_FRESH_ENOUGH", 4)
         # The first question opens the connection, so that the deadline of the second needs no time for a handshake.
         await case.call(channel, VERIFY, {"document": {"number": "answered"}})
         timeout_ms = 500 + round(4_000 * case.network.delay)

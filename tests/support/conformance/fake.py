@@ -21,9 +21,10 @@ Answer = Callable[..., Any]
 class Failure(Exception):
     """Ends a call with a status."""
 
-    def __init__(self, code: grpc.StatusCode, details: Sequence[Message] = ()) -> None:
+    def __init__(self, code: grpc.StatusCode, details: Sequence[Message] = (), pushback: str = "") -> None:
         super().__init__(code.name)
         self.code = code
+        self.pushback = pushback
         self.status = status_pb2.Status(code=code.value[0], message=f"it is {code.name.lower()}")
         for detail in details:
             self.status.details.add().Pack(detail)
@@ -32,11 +33,15 @@ class Failure(Exception):
 def failure(
     code: grpc.StatusCode, reason: str, *, retry_seconds: float | None = None, domain: str = "hutong.org"
 ) -> Failure:
-    """Return a failure with the details that the services give."""
+    """Return a failure with the details and the trailer that the services give. A negative delay forbids a retry."""
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata={"field": "x"})]
-    if retry_seconds is not None:
+    if retry_seconds is None or code is not grpc.StatusCode.UNAVAILABLE:
+        pushback = ""
+    else:
+        pushback = "-1" if retry_seconds < 0 else str(round(retry_seconds * 1000))
+    if retry_seconds is not None and retry_seconds >= 0:
         details.append(error_details_pb2.RetryInfo(retry_delay=Duration(nanos=round(retry_seconds * 1e9))))
-    return Failure(code, details)
+    return Failure(code, details, pushback)
 
 
 def find_method(path: str) -> Any:
@@ -86,8 +91,12 @@ def _streaming(answer: Answer) -> Callable[[Any, Any], AsyncIterator[Any]]:
 
 
 async def _abort(context: Any, failed: Failure) -> None:
-    trailers = (("grpc-status-details-bin", failed.status.SerializeToString()),) if failed.status.details else ()
-    await context.abort(failed.code, failed.status.message, trailers)
+    trailers: list[tuple[str, str | bytes]] = []
+    if failed.status.details:
+        trailers.append(("grpc-status-details-bin", failed.status.SerializeToString()))
+    if failed.pushback:
+        trailers.append(("grpc-retry-pushback-ms", failed.pushback))
+    await context.abort(failed.code, failed.status.message, tuple(trailers))
 
 
 def serving_fake(answers: Mapping[str, Answer]) -> AbstractAsyncContextManager[str]:

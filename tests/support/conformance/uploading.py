@@ -185,7 +185,7 @@ async def changed_field(case: Case) -> None:
     assert [(it.tube_index, it.person_index) for it in answer.rejections] == [(0, 0), (1, 0)]
     assert not any(it.retryable for it in answer.rejections)
     assert [(it.field, it.reason) for rejection in answer.rejections for it in rejection.violations] == [
-        ("persons[0].report_number", "CONFLICT"),
+        ("sample_site", "CONFLICT"),
         ("item", "CONFLICT"),
     ]
 
@@ -269,10 +269,9 @@ async def obeyed_retry_info(case: Case) -> None:
     """The service is called again after the delay that it asks for, and not before."""
     uploads = _Uploads()
     uploads.failures = [failure(EXHAUSTED, "QUOTA_EXCEEDED", retry_seconds=ASKED_SECONDS) for _ in range(2)]
-    # There is one batch, because gRPC's asyncio API may lose a status while another batch is written.
     async with case.fake(uploads.answers) as channel:
-        await case.upload(channel, "u", case.tubes(2))
-    assert uploads.committed == 2
+        await case.upload(channel, "u", case.tubes(6), batch=1)
+    assert uploads.committed == 6
     assert len(uploads.failed) == 2
     for failed in uploads.failed:
         following = min(called for called in uploads.called if called > failed)

@@ -13,6 +13,8 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDO
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 PATIENCE = 5.0
 """Seconds for one abuse. A server that closes the connection ends it sooner."""
+FORGED = "forged"
+"""The event of a line that a caller tries to write into the server's log."""
 PATH = "/grpc.health.v1.Health/Check"
 
 
@@ -51,14 +53,22 @@ def _length(size: int) -> bytes:
 
 
 class Abuser:
-    """A connection that sends raw bytes until the server closes it, and reads whatever comes."""
+    """Connections that send raw bytes until the server closes them, and read whatever comes.
+
+    Attributes:
+        sent: how many frames were sent. The opening of a connection counts as one.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
         self._port = port
+        self.sent = 0
 
-    async def send(self, *parts: bytes, hold: float = 0.0) -> None:
-        """Open a connection, send the parts, keep it open for some seconds, and close it."""
+    async def send(self, *parts: bytes, hold: float = 0.0, frames_each: int = 1) -> None:
+        """Open a connection, send the parts, keep it open for some seconds, and close it.
+
+        Each part has so many frames.
+        """
         reader, writer = await asyncio.open_connection(self._host, self._port)
         drop = asyncio.ensure_future(_drop(reader))
         with contextlib.suppress(OSError, TimeoutError):
@@ -66,10 +76,12 @@ class Abuser:
                 for part in parts:
                     writer.write(part)
                     await writer.drain()
+                    self.sent += frames_each
                 if hold:
                     await asyncio.wait([drop], timeout=hold)
-        drop.cancel()
         writer.transport.abort()
+        drop.cancel()
+        await asyncio.wait([drop])
 
 
 async def _drop(reader: asyncio.StreamReader) -> None:
@@ -141,7 +153,7 @@ async def floods(abuser: Abuser, rng: random.Random, scale: int) -> None:
         frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1)),
         frame(99, 255, 0, b"?"),
     ):
-        await abuser.send(OPENING, *([one * 100] * 20 * scale))
+        await abuser.send(OPENING, *([one * 100] * 20 * scale), frames_each=100)
 
 
 async def many_streams(abuser: Abuser, _rng: random.Random, scale: int) -> None:
@@ -170,7 +182,15 @@ async def nonsense(abuser: Abuser, rng: random.Random, scale: int) -> None:
         await abuser.send(OPENING, call, frame(DATA, END_STREAM, 1, body), hold=0.02)
 
 
+async def forged_lines(abuser: Abuser, _rng: random.Random, scale: int) -> None:
+    """Texts for the server's log, in a frame that ends the connection."""
+    text = f'\n{{"event":"{FORGED}","level":"error"}}\n'.encode()
+    for _ in range(scale):
+        await abuser.send(OPENING, frame(GOAWAY, 0, 0, struct.pack(">II", 0, 9) + text), hold=0.02)
+
+
 ABUSES: tuple[Abuse, ...] = (
+    forged_lines,
     rapid_resets,
     continuations,
     large_tables,

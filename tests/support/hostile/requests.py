@@ -5,32 +5,39 @@ from __future__ import annotations
 import random
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.api import field_behavior_pb2, resource_pb2
 from google.protobuf import message_factory
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 
-from tests.support.results.factories import LAB_NAME, make_document
+from services.storage.pepper_marks import pepper_mark
+from tests.support.hostile.examples import read_examples
+from tests.support.results.factories import LAB_NAME, PEPPER, make_document
 
 DEPTH = 6
 """How deep messages are filled."""
 _DAY = 86_400
 _UUID = "0190a5e2-7c00-7000-8000-000000000001"
+_LABS = (LAB_NAME, "labs/91220502MA000LAB8G")
 _NAMES = {
-    "Lab": LAB_NAME,
-    "Result": f"{LAB_NAME}/results/R1",
-    "Upload": f"{LAB_NAME}/uploads/u",
-    "Policy": "jurisdictions/410000/policies/p",
-    "Node": "nodes/410000",
-    "Decision": f"decisions/{_UUID}",
-    "Refusal": f"refusals/{_UUID}",
-    "PendingChange": f"pendingChanges/{_UUID}",
-    "EmergencyGrant": f"emergencyGrants/{_UUID}",
-    "Item": "items/sars-cov-2-antigen",
+    "Lab": _LABS,
+    "Result": [f"{lab}/results/{number}" for lab in _LABS for number in ("R1", "R-EXAMPLE-1", "R-EXAMPLE-4")],
+    "Upload": [f"{LAB_NAME}/uploads/u"],
+    "Policy": ("jurisdictions/410000/policies/p", "jurisdictions/410100/policies/hotel-example"),
+    "Node": ("nodes/410000", "nodes/220000"),
+    "Decision": [f"decisions/{_UUID}"],
+    "Refusal": [f"refusals/{_UUID}"],
+    "PendingChange": [f"pendingChanges/{_UUID}"],
+    "EmergencyGrant": [f"emergencyGrants/{_UUID}"],
+    "Item": ("items/sars-cov-2-antigen", "items/sars-cov-2-nucleic-acid"),
 }
+KINDS = {"decisions": "Decision", "refusals": "Refusal", "pendingChanges": "PendingChange"} | {
+    "emergencyGrants": "EmergencyGrant"
+}
+"""The kinds of objects to which servers give names, by the beginning of the name."""
 _TEXTS = (
     "",
     "410105",
@@ -53,19 +60,93 @@ _DEEP = (b"\x0b" * 50_000, b"\x0a\x7f" * 10_000, b"\xff" * 100, b"\x0a\xff\xff\x
 
 
 class RequestMaker:
-    """Makes requests. Equal seeds make equal requests."""
+    """Makes requests. Equal seeds make equal requests.
 
-    def __init__(self, rng: random.Random) -> None:
+    `names` has names that servers have given to objects, by the kind of object.
+    """
+
+    def __init__(self, rng: random.Random, names: Mapping[str, Sequence[str]]) -> None:
         self._rng = rng
+        self._names = names
+        # A message that cannot be decoded ends its stream, so a third of the streams have none.
+        self._spoiled = rng.choice((0.0, 0.1, 0.8))
 
-    def make(self, descriptor: Descriptor) -> bytes:
-        """Return an encoded request: valid in most of its fields, and sometimes changed."""
+    def make(self, method: MethodDescriptor) -> bytes:
+        """Return an encoded request: one of the examples with a few changes, or a random one; sometimes spoiled."""
+        examples = read_examples().get(method.full_name)
+        if examples and self._rng.random() < 0.5:
+            return self._encode(self._changed(self._rng.choice(examples)[0]))
+        return self._encode(self._message(method.input_type))
+
+    def make_stream(self, method: MethodDescriptor, length: int) -> Iterator[bytes]:
+        """Return the encoded messages of a stream, nearly always in an order that the contract lets be.
+
+        The first message of most streams is a start, and the others have offsets. A stream whose order is random would
+        end at its first message.
+        """
+        descriptor = method.input_type
+        examples = read_examples().get(method.full_name)
+        if examples and self._rng.random() < 0.5:
+            example = self._rng.choice(examples)
+            for number in range(length):
+                yield self._encode(self._changed(example[min(number, len(example) - 1)]))
+            return
+        choices = [field.name for field in descriptor.fields if field.containing_oneof is not None]
+        has_start = "start" in choices
+        others = [name for name in choices if name != "start"] or [""]
+        offset = 0
+        for number in range(length):
+            is_start = has_start and (number == 0) == (self._rng.random() < 0.97)
+            message: Any = self._message(descriptor, "start" if is_start else self._rng.choice(others))
+            if "batch" in others and message.HasField("batch") and self._rng.random() < 0.9:
+                message.batch.offset = offset
+                if "next_offset" in message.batch.DESCRIPTOR.fields_by_name:
+                    offset = message.batch.next_offset = offset + 1
+                else:
+                    offset += len(message.batch.tubes)
+            yield self._encode(message)
+
+    def _changed(self, example: Message) -> Message:
+        """Return a copy with up to three fields made anew or removed, and with a new request id."""
+        rng = self._rng
+        message = type(example)()
+        message.CopyFrom(example)
+        for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
+            self._change(message)
+        for name in ("request_id", "correlation_id"):
+            if name in message.DESCRIPTOR.fields_by_name and rng.random() < 0.8:
+                setattr(message, name, str(uuid.UUID(int=rng.getrandbits(128), version=4)))
+        if getattr(message, "name", "") == "$name":
+            message.name = self._text(message.DESCRIPTOR.fields_by_name["name"])  # type: ignore[attr-defined]
+        return message
+
+    def _change(self, message: Any) -> None:
+        """Make one field anew or remove it, here or in a message within."""
+        rng = self._rng
+        fields = list(message.DESCRIPTOR.fields)
+        if not fields:
+            return
+        field = rng.choice(fields)
+        if field.message_type is not None and rng.random() < 0.7:
+            inner = list(getattr(message, field.name)) if field.is_repeated else [getattr(message, field.name)]
+            if inner and not field.message_type.GetOptions().map_entry:
+                self._change(rng.choice(inner))
+            return
+        message.ClearField(field.name)
+        if rng.random() < 0.8:
+            self._fill_field(message, field, DEPTH - 2)
+
+    def _message(self, descriptor: Descriptor, only: str = "") -> Message:
         message = message_factory.GetMessageClass(descriptor)()
-        self._fill(message, DEPTH)
-        data = message.SerializeToString()
-        return self._spoil(data) if self._rng.random() < 0.3 else data
+        self._fill(message, DEPTH, only)
+        return message
 
-    def _fill(self, message: Message, depth: int) -> None:
+    def _encode(self, message: Message) -> bytes:
+        data = message.SerializeToString()
+        return self._spoil(data) if self._rng.random() < self._spoiled else data
+
+    def _fill(self, message: Message, depth: int, only: str = "") -> None:
+        """Fill a message. If it has one field of several, `only` may name it."""
         rng, taken = self._rng, set()
         if message.DESCRIPTOR.full_name == "hutong.type.v1.IdentityDocument" and rng.random() < 0.7:
             message.CopyFrom(make_document(rng.randrange(50)))
@@ -73,18 +154,23 @@ class RequestMaker:
         for field in message.DESCRIPTOR.fields:
             group = field.containing_oneof
             left_out = 0.03 if field_behavior_pb2.REQUIRED in _behaviour(field) else 0.4
+            if only and group is not None:
+                left_out = 0.0 if field.name == only else 1.0
             if rng.random() < left_out or (group is not None and group.name in taken):
                 continue
             if group is not None:
                 taken.add(group.name)
-            if field.is_repeated:
-                self._fill_repeated(message, field, depth)
-            elif field.message_type is not None:
-                child = getattr(message, field.name)
-                child.SetInParent()
-                self._fill_child(child, depth)
-            else:
-                setattr(message, field.name, self._value(field))
+            self._fill_field(message, field, depth)
+
+    def _fill_field(self, message: Message, field: FieldDescriptor, depth: int) -> None:
+        if field.is_repeated:
+            self._fill_repeated(message, field, depth)
+        elif field.message_type is not None:
+            child = getattr(message, field.name)
+            child.SetInParent()
+            self._fill_child(child, depth)
+        else:
+            setattr(message, field.name, self._value(field))
 
     def _fill_repeated(self, message: Message, field: FieldDescriptor, depth: int) -> None:
         count = self._rng.choice((0, 1, 1, 2, 3)) if self._rng.random() < 0.99 else 600
@@ -112,7 +198,9 @@ class RequestMaker:
     def _value(self, field: FieldDescriptor) -> Any:
         rng, kind = self._rng, field.cpp_type
         if kind == FieldDescriptor.CPPTYPE_STRING:
-            return self._text(field) if field.type == FieldDescriptor.TYPE_STRING else self._bytes()
+            if field.type == FieldDescriptor.TYPE_STRING:
+                return self._text(field)
+            return pepper_mark(PEPPER) if field.name == "pepper_mark" and rng.random() < 0.9 else self._bytes()
         if kind == FieldDescriptor.CPPTYPE_ENUM:
             assert field.enum_type is not None
             known = [value.number for value in field.enum_type.values]
@@ -132,16 +220,20 @@ class RequestMaker:
             return rng.choice(_TEXTS)
         kind = field.GetOptions().Extensions[resource_pb2.resource_reference].type.removeprefix("hutong.org/")
         if kind in _NAMES:
-            return _NAMES[kind]
+            return self._name(kind)
         if field.name.endswith("region"):
             return rng.choice(("410105", "410000", "000000", "220502"))
         if field.name == "name":
-            return rng.choice(list(_NAMES.values()))
+            return self._name(rng.choice(list(_NAMES)))
         if field.name in {"request_id", "log_id", "correlation_id"}:
             return str(uuid.UUID(int=rng.getrandbits(128), version=4))
         if field.name == "page_token":
             return ""
         return rng.choice(_TEXTS[1:6])
+
+    def _name(self, kind: str) -> str:
+        known = self._names.get(kind)
+        return self._rng.choice(known if known and self._rng.random() < 0.8 else _NAMES[kind])
 
     def _bytes(self) -> bytes:
         return self._rng.randbytes(self._rng.choice((0, 1, 8, 100, *[16] * 8, *[32] * 4)))

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from google.rpc import code_pb2, status_pb2
 from hutong.results.v1.upload_pb2 import Tube
-from hutong_client import Batch, HutongError, InvalidArgument, RetryPolicy, Unavailable, UploadLost, aio
+from hutong_client import Batch, HutongError, InvalidArgument, RetryPolicy, Unavailable, UploadLost, aio, reasons
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,14 +54,25 @@ def test_any_number_of_cuts_ends_in_the_same_state(commits: set[int], answers: s
     [(failure(code_pb2.INVALID_ARGUMENT, "BATCH_TOO_LARGE"), InvalidArgument), (UNAVAILABLE, Unavailable)],
 )
 async def test_failure_ends_what_cannot_be_repeated(status: status_pb2.Status, kind: type[HutongError]) -> None:
-    """A dry run ends at every failure.
-
-    One batch at a time is sent, because gRPC loses the status of a stream that ends while another message is written.
-    """
+    """A dry run ends at every failure."""
     fake = FakeUploads(before_commit=at_batches(status, 3))
     with pytest.raises(kind):
-        await upload(fake, validate_only=True, window=1)
+        await upload(fake, validate_only=True)
     assert fake.streams == 1
+
+
+async def test_status_that_ends_a_stream_while_it_is_written_is_kept() -> None:
+    """GRPC overwrites it with "Internal error from Core" most times, because large batches wait to be written."""
+    status = failure(code_pb2.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", retry_seconds=0.9)
+    tubes = [Tube(tube_code="T" * 200)] * 1000
+    with serving(FakeUploads(before_commit=lambda _: status)) as address:
+        async with aio.connect(results=address) as node:
+            for number in range(5):
+                session = aio.UploadSession(node.uploads, LAB, f"u{number}", validate_only=True, window=40)
+                with pytest.raises(reasons.QuotaExceeded) as caught:
+                    async for _ in session.send(Batch(tubes, None) for _ in range(40)):
+                        pass
+                assert caught.value.retry_delay == timedelta(seconds=0.9)
 
 
 async def test_service_that_lost_what_it_acknowledged_is_found_out() -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -13,7 +18,8 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pb2 import MethodOptions
 from hutong.verification.v1.refusal_service_pb2 import ReportRefusalRequest, ReportRefusalResponse
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer, add_RefusalServiceServicer_to_server
-from hutong_client import Tls, connect
+from hutong_client import DeadlineExceeded, Tls, Unavailable, aio, connect
+from hutong_client.calls import CallOptions
 from hutong_client.connection import channel_options
 
 from tests.support.client.fake_server import serving_fake
@@ -93,3 +99,147 @@ def test_change_is_repeated_under_one_request_id() -> None:
     assert uuid.UUID(second).version == 4
     assert third == given
     assert request == ReportRefusalRequest()
+
+
+class Metadata(RefusalServiceServicer):
+    """Keeps the metadata of each call, and answers a call without a request id only at its deadline."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, str | bytes]] = []
+
+    def ReportRefusal(self, request: ReportRefusalRequest, context: grpc.ServicerContext) -> ReportRefusalResponse:
+        self.seen.append({it.key: it.value for it in context.invocation_metadata()})
+        if request.statement == "wait":
+            ended = threading.Event()
+            context.add_callback(ended.set)
+            ended.wait(TIMEOUT_SECONDS)
+        return ReportRefusalResponse()
+
+
+class Marked(grpc.UnaryUnaryClientInterceptor):
+    """An interceptor of a caller, which sees each call."""
+
+    def __init__(self) -> None:
+        self.methods: list[str] = []
+
+    def intercept_unary_unary(self, continuation: Callable[[Any, Any], Any], details: Any, request: Any) -> Any:
+        self.methods.append(details.method)
+        return continuation(details, request)
+
+
+class AioMarked(grpc.aio.UnaryUnaryClientInterceptor):
+    """The same for asyncio."""
+
+    def __init__(self) -> None:
+        self.methods: list[str] = []
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        method = details.method
+        self.methods.append(method.decode() if isinstance(method, bytes) else method)
+        return await continuation(details, request)
+
+
+REPORT = "/hutong.verification.v1.RefusalService/ReportRefusal"
+
+
+def check_options(servicer: Metadata, marked: Marked | AioMarked, failed: DeadlineExceeded) -> None:
+    """Check what both APIs sent: a call with the connection's entries, one with its own, and one that was too late."""
+    first, own, late = servicer.seen
+    assert (first["authorization"], own["authorization"], own["hutong-case"]) == ("Bearer 1", "Bearer own", "c-1")
+    assert first["x-request-id"] != own["x-request-id"]
+    assert failed.request_id == late["x-request-id"]
+    assert failed.request_id in str(failed)
+    assert marked.methods == [REPORT] * 3
+
+
+def test_options_hold_for_every_call() -> None:
+    """Metadata that is made anew for each call, a timeout, compression and the caller's interceptors."""
+    servicer, marked = Metadata(), Marked()
+    tokens = iter(range(1, 9))
+    own = (("authorization", "Bearer own"), ("hutong-case", "c-1"))
+    with (
+        serving_fake(partial(add_RefusalServiceServicer_to_server, servicer)) as address,
+        connect(
+            verification=address,
+            timeout=TIMEOUT_SECONDS,
+            metadata=lambda: [("authorization", f"Bearer {next(tokens)}")],
+            compression=grpc.Compression.Gzip,
+            interceptors=[marked],
+        ) as node,
+    ):
+        node.refusals.ReportRefusal(ReportRefusalRequest())
+        node.refusals.ReportRefusal(ReportRefusalRequest(), metadata=own)
+        with pytest.raises(DeadlineExceeded) as caught:
+            node.refusals.ReportRefusal(ReportRefusalRequest(statement="wait"), timeout=0.2)
+    check_options(servicer, marked, caught.value)
+
+
+async def test_options_hold_for_every_call_of_asyncio() -> None:
+    """As for the synchronous API. Here the timeout is that of the connection."""
+    servicer, marked = Metadata(), AioMarked()
+    own = (("authorization", "Bearer own"), ("hutong-case", "c-1"))
+    with serving_fake(partial(add_RefusalServiceServicer_to_server, servicer)) as address:
+        async with aio.connect(
+            verification=address,
+            timeout=0.5,
+            metadata=[("authorization", "Bearer 1")],
+            compression=grpc.Compression.Gzip,
+            interceptors=[marked],
+        ) as node:
+            await node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS)
+            await node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS, metadata=own)
+            with pytest.raises(DeadlineExceeded) as caught:
+                await node.refusals.ReportRefusal(ReportRefusalRequest(statement="wait"))
+    check_options(servicer, marked, caught.value)
+
+
+@pytest.mark.parametrize(("attempts", "seen"), [(1, 1), (2, 2), (None, 2)])
+def test_attempts_of_a_repeatable_call(attempts: int | None, seen: int) -> None:
+    """One attempt means no repeat."""
+    servicer = Refusals()
+    serving = serving_fake(partial(add_RefusalServiceServicer_to_server, servicer))
+    with serving as address, connect(verification=address, attempts=attempts) as node:
+        if seen == 1:
+            with pytest.raises(Unavailable):
+                node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS)
+        else:
+            node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS)
+    assert len(servicer.seen) == seen
+    with pytest.raises(ValueError, match="attempts"):
+        connect(attempts=6)
+
+
+@contextmanager
+def proxy() -> Iterator[tuple[str, list[str]]]:
+    """Serve an HTTP proxy that keeps the first line of each connection and refuses it."""
+    lines: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    lines.append(connection.recv(4096).split(b"\r\n")[0].decode())
+                    connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}", lines
+        server.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def test_connections_go_through_the_proxy() -> None:
+    """By HTTP CONNECT with the address of the service; an empty proxy turns that of the environment off."""
+    with (
+        proxy() as (address, lines),
+        connect(verification="127.0.0.1:9", proxy=address, attempts=1) as node,
+        pytest.raises(Unavailable),
+    ):
+        node.refusals.ReportRefusal(ReportRefusalRequest(), timeout=TIMEOUT_SECONDS)
+    assert lines
+    assert set(lines) == {"CONNECT 127.0.0.1:9 HTTP/1.1"}
+    assert dict(channel_options(CallOptions(proxy="")))["grpc.enable_http_proxy"] == 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import uuid
 from datetime import timedelta
 
 import grpc
 import pytest
 from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong.error.v1.error_reason_pb2 import ErrorReason
 from hutong.results.v1 import upload_service_pb2
 from hutong.results.v1.upload_pb2 import TubeBatch, UploadStart
 from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
@@ -20,7 +24,10 @@ from hutong_client import (
     errors,
     from_rpc_error,
     from_status,
+    reasons,
 )
+from hutong_client.errors import Details, TlsFault
+from hutong_client.errors.tls import describe_tls_fault
 
 from tests.support.client.fake_uploads import FakeUploads, failure, serving
 
@@ -33,7 +40,8 @@ def test_details_come_along() -> None:
     )
     status.details.add().Pack(error_details_pb2.BadRequest(field_violations=[violation]))
     error = from_status(status)
-    assert type(error) is InvalidArgument
+    assert isinstance(error, InvalidArgument)
+    assert isinstance(error, reasons.InvalidField)
     assert (error.reason, error.message, dict(error.metadata)) == (
         "INVALID_FIELD",
         "it is invalid_field",
@@ -53,7 +61,8 @@ async def test_asyncio_error_is_mapped_like_the_synchronous_one() -> None:
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await call.read()
     error = from_rpc_error(raised.value)
-    assert type(error) is Unavailable
+    assert isinstance(error, Unavailable)
+    assert isinstance(error, reasons.DatabaseUnavailable)
     assert error.reason == "DATABASE_UNAVAILABLE"
     assert error.retry_delay == timedelta(seconds=2)
 
@@ -76,6 +85,54 @@ def test_end_without_a_reason_is_a_cut_connection(code: int) -> None:
     assert not from_status(failure(code_pb2.INTERNAL, "INTERNAL")).can_be_retried
 
 
+@pytest.mark.parametrize(
+    "reason", [name for name in ErrorReason.DESCRIPTOR.values_by_name if name != "ERROR_REASON_UNSPECIFIED"]
+)
+def test_each_reason_has_an_exception_of_its_own(reason: str) -> None:
+    """It is caught by its reason and by its code, and survives a copy and a pickle with its details."""
+    name = reason.removeprefix("ERROR_REASON_")
+    kind = reasons.BY_REASON.get(name) or getattr(errors, "".join(map(str.capitalize, name.split("_"))))
+    for code in (code_pb2.UNAVAILABLE, code_pb2.INTERNAL) if name != "INTERNAL" else (code_pb2.INTERNAL,):
+        error = from_status(failure(code, name, retry_seconds=1))
+        assert error.code.value[0] == code
+        if name in reasons.BY_REASON:
+            assert isinstance(error, kind)
+            assert type(error).__name__ == kind.__name__
+        for again in (copy.copy(error), pickle.loads(pickle.dumps(error))):
+            assert (type(again), str(again), again.details) == (type(error), str(error), error.details)
+
+
+def test_text_has_reason_and_request_id() -> None:
+    """The id under which the services log the call."""
+    assert str(errors.OutOfRange("is too old", Details("CURSOR_TOO_OLD", request_id="gate-7"))) == (
+        "is too old (CURSOR_TOO_OLD), request gate-7"
+    )
+    assert str(errors.Unavailable("is away")) == "is away"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Tls handshake failed: SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED: certificate has expired", "has expired"),
+        ("Tls handshake failed: SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED: unable to get", "trusted authority"),
+        ("Custom verification check failed: Hostname Verification Check failed.", "another name"),
+        ("Tls handshake failed: SSL_ERROR_SSL: WRONG_VERSION_NUMBER", "does not speak TLS"),
+        ("Failed to create security handshaker.", "cannot be used"),
+        ("Tls handshake failed: something new", "handshake with the server failed"),
+        ("Failed to connect to remote host: Connection refused", ""),
+    ],
+)
+def test_tls_faults_are_told_apart(text: str, words: str) -> None:
+    """With gRPC's own text; tests/rpc/client/test_tls.py has some of real servers."""
+    told = describe_tls_fault(text)
+    assert words in told
+    assert told.endswith(f"({text})") or not words
+    status = status_pb2.Status(code=code_pb2.UNAVAILABLE, message=text)
+    error = from_status(status)
+    assert isinstance(error, TlsFault) is bool(words)
+    assert error.can_be_retried is not bool(words)
+
+
 def test_too_large_message_is_not_tried_again() -> None:
     """RESOURCE_EXHAUSTED means two things; only a service's own passes."""
     assert not from_status(status_pb2.Status(code=code_pb2.RESOURCE_EXHAUSTED)).can_be_retried
@@ -95,5 +152,7 @@ def test_calls_raise_them() -> None:
     with serving(FakeUploads()) as address, connect(results=address) as node, pytest.raises(errors.NotFound) as caught:
         node.uploads.GetUpload(request, timeout=5)
     assert caught.value.reason == "NOT_FOUND"
+    assert caught.value.request_id in str(caught.value)
+    assert uuid.UUID(caught.value.request_id)
     with connect(results=address) as node, pytest.raises(Unavailable):
         node.uploads.GetUpload(request, timeout=5)

@@ -17,6 +17,7 @@ from hutong_client import (
     OutOfRange,
     ResourceExhausted,
     RetryPolicy,
+    Totals,
     Unavailable,
     UploadLost,
     UploadSession,
@@ -63,6 +64,22 @@ def test_every_batch_is_acknowledged_once_and_in_order() -> None:
     assert upload(fake, Waits()) == list(range(10))
     assert fake.tubes == [f"T{number}" for number in range(20)]
     assert fake.streams == 1
+
+
+def test_totals_count_what_was_yielded() -> None:
+    """Persons and tubes of this session; `get` has those of the whole upload."""
+    tubes = [Tube(tube_code=code) for code in ("T0", "REJECTED", "T2")]
+    with serving(FakeUploads()) as address, connect(results=address) as node:
+        session = UploadSession(node.uploads, LAB, "u1")
+        sending = session.send([Batch(tubes, None), Batch(tubes[:1], None)])
+        assert session.totals() == Totals()
+        next(sending)
+        assert session.totals() == Totals(tubes=3, accepted=2, rejected=1)
+        assert len(list(sending)) == 1
+        assert session.totals() == Totals(tubes=4, accepted=3, rejected=1)
+        again = UploadSession(node.uploads, LAB, "u1")
+        assert len(list(again.send([Batch(tubes, None)]))) == 1
+        assert again.totals() == Totals(tubes=3, duplicates=2, rejected=1)
 
 
 @pytest.mark.parametrize("when", ["before_commit", "before_answer"])

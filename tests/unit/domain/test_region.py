@@ -150,7 +150,7 @@ def test_within_and_same_province() -> None:
 
 def test_a_prefix_finds_a_region_and_what_lies_in_it() -> None:
     """The codes with the prefix of a region are those that lie in it, at every level."""
-    for region in {NATION, "411000", "411002", *(parent(code) or NATION for code in TABLE[::10])}:
+    for region in {NATION, "411000", "411002", *(parent(code) or NATION for code in TABLE[::40])}:
         assert [code for code in TABLE if code.startswith(prefix(region))] == [
             code for code in TABLE if within(code, region)
         ]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.domain.errors import InvalidArgument
-from services.runtime.page_tokens import PageTokens, page_size
+from services.runtime.page_tokens import PageTokens, page_size, rows_to_read
 
 TOKENS = PageTokens([b"s" * 32])
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
@@ -111,3 +111,20 @@ def test_a_tampered_token_is_refused(position: list[str | int], data: st.DataObj
 def test_page_sizes(asked: int, given_: int) -> None:
     """50 when none is asked, never over 500."""
     assert page_size(asked) == given_
+
+
+@given(st.integers(0, 60), st.integers(0, 20))
+def test_pages_bring_every_row_once(rows: int, asked: int) -> None:
+    """In order, until a page has no token. No page is empty, except the only one."""
+    request, after, seen = ListLabsRequest(page_size=asked), 0, []
+    while True:
+        found = range(rows)[after : after + rows_to_read(request.page_size)]
+        shown, token = TOKENS.page(request, found, lambda row: [row])
+        seen += shown
+        if not token:
+            break
+        assert shown
+        request.page_token = token
+        (last,) = TOKENS.position(request, (int,)) or ()
+        after = last + 1
+    assert seen == list(range(rows))

@@ -7,8 +7,8 @@ import pickle
 from collections.abc import Mapping
 
 import pytest
-from hutong_texts import CHINESE, ENGLISH, Text, english, join, speaking, tr, translate
-from hutong_texts.language import accepted_language, find_language
+from hutong_texts import CHINESE, ENGLISH, Text, english, join, list_words, speaking, tr, translate
+from hutong_texts.language import accepted_language, choose_language, find_language
 
 
 def test_text_is_its_english_and_keeps_template_and_values() -> None:
@@ -92,3 +92,30 @@ def test_language_comes_from_the_environment_as_with_gettext(environment: Mappin
 def test_accepted_language_is_the_one_of_most_weight(header: str, language: str) -> None:
     """The header of RFC 9110, and anything else that a caller may send."""
     assert accepted_language(header) == language
+
+
+def test_a_list_has_the_stops_of_its_language() -> None:
+    """In Chinese words of a list are separated by the mark for it."""
+    assert list_words(["a", "b"]) == "a, b"
+    with speaking(CHINESE):
+        assert list_words(["甲", "乙"]) == "甲、乙"
+        assert list_words([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "language"),
+    [
+        (["--lang", "zh"], CHINESE),
+        (["lab", "list", "--lang=zh_CN"], CHINESE),
+        (["--lang", "zh-CN"], CHINESE),
+        (["--lang", "zh_CN.UTF-8"], CHINESE),
+        (["--lang", "en_GB.UTF-8"], ENGLISH),
+        (["--lang", "fr"], CHINESE),
+        (["--lang"], CHINESE),
+        (["--language", "en"], CHINESE),
+        ([], CHINESE),
+    ],
+)
+def test_language_of_the_option_goes_before_the_environment(arguments: list[str], language: str) -> None:
+    """The option takes names of locales. One that is not known is left to the parser, which refuses it."""
+    assert choose_language(arguments, {"LANG": "zh_CN.UTF-8"}) == language

@@ -1,4 +1,4 @@
-"""The client for asyncio: the same connection, upload session, pages and watch as in `hutong_client`.
+"""The client for asyncio: the same connection, upload session, pages, watch and gate's stream as in `hutong_client`.
 
     async with connect() as node:
         answer = await node.verification.Verify(VerifyRequest(...), timeout=5)
@@ -9,8 +9,9 @@ Failed calls raise the exceptions of `hutong_client`.
 from __future__ import annotations
 
 from hutong_client.aio.connection import Connection, connect
+from hutong_client.aio.gate_stream import stream_answers
 from hutong_client.aio.paging import all_pages
 from hutong_client.aio.upload import UploadSession
 from hutong_client.aio.watches import watch
 
-__all__ = ["Connection", "UploadSession", "all_pages", "connect", "watch"]
+__all__ = ["Connection", "UploadSession", "all_pages", "connect", "stream_answers", "watch"]

@@ -2,53 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from functools import partial
+from typing import Any, Self
 
 import grpc
 
-from hutong_client.errors import from_rpc_error
+from hutong_client.calls import CallOptions
+from hutong_client.errors import HutongError, from_rpc_error
 from hutong_client.request_ids import with_request_id
-from hutong_client.request_languages import with_language
+
+_OVERWRITTEN = "Internal error from Core"
+"""The details of a status that grpc.aio makes itself when it cannot write a message."""
 
 
 class _Call:
     """A wrapper of a call that raises Hutong errors and passes everything else on to the call."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, request_id: str) -> None:
         self._call = call
+        self._request_id = request_id
+        self._first: grpc.aio.AioRpcError | None = None
+
+    def keep_first_status(self) -> Self:
+        """Let a call that writes a stream fail with the status of the service, and return it."""
+        self._call.add_done_callback(self._keep_first)
+        return self
+
+    def _keep_first(self, call: Any) -> None:
+        """Keep the first status of the call.
+
+        If the service ends a stream while a message is written, grpc.aio overwrites the service's status with one of
+        its own (https://github.com/grpc/grpc/issues/36066). The callback runs at each of them.
+        """
+        if self._first is None:
+            self._first = grpc.aio.AioRpcError(
+                _now(call.code()),
+                _now(call.initial_metadata()) or grpc.aio.Metadata(),
+                _now(call.trailing_metadata()) or grpc.aio.Metadata(),
+                _now(call.details()),
+            )
+
+    def _error(self, error: grpc.RpcError) -> HutongError | None:
+        """Return the exception for an error of gRPC; None if the service ended the call without an error."""
+        if self._first is not None and isinstance(error, grpc.aio.AioRpcError) and error.details() == _OVERWRITTEN:
+            error = self._first
+            if self._first.code() is grpc.StatusCode.OK:
+                return None
+        return from_rpc_error(error, self._request_id)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return _mapped(self._call).__await__()
+        return self._mapped(self._call).__await__()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         try:
             async for message in self._call:
                 yield message
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            if (failed := self._error(error)) is not None:
+                raise failed from error
 
     async def read(self) -> Any:
         """Return the next message of the service, or grpc.aio.EOF."""
-        return await _mapped(self._call.read())
+        return await self._mapped(self._call.read(), grpc.aio.EOF)
 
     async def write(self, message: Any) -> None:
         """Send a message."""
-        await _mapped(self._call.write(message))
+        await self._mapped(self._call.write(message))
 
     async def done_writing(self) -> None:
         """Close the sending side."""
-        await _mapped(self._call.done_writing())
+        await self._mapped(self._call.done_writing())
+
+    async def _mapped(self, waited: Awaitable[Any], ended: Any = None) -> Any:
+        try:
+            return await waited
+        except grpc.RpcError as error:
+            if (failed := self._error(error)) is not None:
+                raise failed from error
+            return ended
 
 
-async def _mapped(waited: Awaitable[Any]) -> Any:
+def _now(ready: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a coroutine that has nothing to wait for; None if it waits nevertheless."""
     try:
-        return await waited
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from error
+        ready.send(None)
+    except StopIteration as done:
+        return done.value
+    ready.close()
+    return None
 
 
 class Channel:
@@ -57,8 +102,9 @@ class Channel:
     Each request that can have a `request_id` gets one, so that gRPC may repeat the call.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, options: CallOptions) -> None:
         self._channel = channel
+        self._options = options
 
     async def close(self) -> None:
         """Close the channel at once."""
@@ -67,25 +113,27 @@ class Channel:
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a unary method."""
         method = self._channel.unary_unary(*arguments, **options)
-        return lambda request, **call_options: _Call(method(with_request_id(request), **_with_language(call_options)))
+
+        def call(request: Any, **given: Any) -> _Call:
+            if given.get("timeout") is None:
+                given["timeout"] = self._options.timeout
+            return self._call(method, with_request_id(request), **given)
+
+        return call
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a method whose response is a stream."""
-        return _wrapped(self._channel.unary_stream(*arguments, **options))
+        return partial(self._call, self._channel.unary_stream(*arguments, **options))
 
     def stream_unary(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a method whose request is a stream."""
-        return _wrapped(self._channel.stream_unary(*arguments, **options))
+        return partial(self._call, self._channel.stream_unary(*arguments, **options))
 
     def stream_stream(self, *arguments: Any, **options: Any) -> Callable[..., _Call]:
         """Return a method with streams in both directions."""
-        return _wrapped(self._channel.stream_stream(*arguments, **options))
+        method = self._channel.stream_stream(*arguments, **options)
+        return lambda *given, **call_options: self._call(method, *given, **call_options).keep_first_status()
 
-
-def _wrapped(method: Callable[..., Any]) -> Callable[..., _Call]:
-    return lambda *arguments, **options: _Call(method(*arguments, **_with_language(options)))
-
-
-def _with_language(options: dict[str, Any]) -> dict[str, Any]:
-    metadata = with_language(options.get("metadata"))
-    return options | {"metadata": metadata} if metadata else options
+    def _call(self, method: Callable[..., Any], *arguments: Any, **given: Any) -> _Call:
+        metadata, request_id = self._options.prepare(given.get("metadata"))
+        return _Call(method(*arguments, **given | {"metadata": metadata}), request_id)

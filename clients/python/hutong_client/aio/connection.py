@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import grpc
 from hutong.approval.v1.approval_service_pb2_grpc import ApprovalServiceStub
@@ -27,6 +27,7 @@ from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceStub
 from hutong.verification.v1.verification_service_pb2_grpc import VerificationServiceStub
 
 from hutong_client.aio.calls import Channel
+from hutong_client.calls import CallOptions, ConnectOptions
 from hutong_client.connection import Tls, channel_options, find_addresses
 
 if TYPE_CHECKING:
@@ -56,12 +57,18 @@ class Connection:
     """
 
     def __init__(
-        self, results_address: str, policy_address: str, verification_address: str, tls: Tls | None = None
+        self,
+        results_address: str,
+        policy_address: str,
+        verification_address: str,
+        tls: Tls | None = None,
+        options: CallOptions | None = None,
     ) -> None:
         self.results_address = results_address
         self.policy_address = policy_address
         self.verification_address = verification_address
         self.tls = tls
+        self.options = options or CallOptions()
         self._open: list[Channel] = []
 
     async def __aenter__(self) -> Self:
@@ -175,11 +182,15 @@ class Connection:
         return self._channel(self.verification_address)
 
     def _channel(self, address: str) -> grpc.aio.Channel:
-        options = channel_options()
+        chosen = self.options
+        options = channel_options(chosen)
         if self.tls:
-            channel = Channel(grpc.aio.secure_channel(address, self.tls.credentials(), options=options))
+            opened = grpc.aio.secure_channel(
+                address, self.tls.credentials(), options, chosen.compression, chosen.interceptors
+            )
         else:
-            channel = Channel(grpc.aio.insecure_channel(address, options=options))
+            opened = grpc.aio.insecure_channel(address, options, chosen.compression, chosen.interceptors)
+        channel = Channel(opened, chosen)
         self._open.append(channel)
         # Stubs use only the four methods that Channel has.
         return cast("grpc.aio.Channel", channel)
@@ -191,7 +202,11 @@ def connect(
     verification: str | None = None,
     tls: Tls | None = None,
     environment: Mapping[str, str] = os.environ,
+    **options: Unpack[ConnectOptions],
 ) -> Connection:
-    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults."""
+    """Connect to a node. Missing arguments are taken from HUTONG_*_ADDRESS and HUTONG_TLS_*, or the local defaults.
+
+    `hutong_client.calls.CallOptions` documents the other arguments.
+    """
     addresses = find_addresses(results, policy, verification, environment)
-    return Connection(*addresses, tls=tls or Tls.from_environment(environment))
+    return Connection(*addresses, tls=tls or Tls.from_environment(environment), options=CallOptions(**options))

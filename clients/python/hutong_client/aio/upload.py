@@ -44,8 +44,6 @@ class UploadSession(SessionBase["UploadServiceAsyncStub"]):
         """Send batches and yield each once, in order, when it is durable.
 
         Nothing is sent until the result is iterated over. Transient failures are retried by the session's policy.
-        If the service ends the stream while a batch is written, gRPC's asyncio API may lose the service's status and
-        report a broken connection. The session then tries again, and the service's error comes with a later try.
 
         Args:
             batches: the batches to send.
@@ -62,6 +60,7 @@ class UploadSession(SessionBase["UploadServiceAsyncStub"]):
                     async for acknowledged in self._stream(in_flight):
                         offset = acknowledged.offset + len(acknowledged.batch.tubes)
                         tries.progress()
+                        self._count(acknowledged)
                         yield acknowledged
                         in_flight.remove_first()
                     return

@@ -9,7 +9,7 @@ import click
 from google.protobuf.json_format import ParseDict, ParseError
 from hutong.type.v1 import channel_pb2, outcome_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.options import INSTANT, ITEM, LAB
 from hutong_client.cli.words import Word
@@ -45,7 +45,7 @@ class EvidenceOf(click.ParamType):  # type: ignore[type-arg] # generic only in i
         for part in value.split(","):
             key, _, text = part.partition("=")
             if key.strip() not in _PARTS:
-                self.fail(tr("parts are {parts}, each with = and its value", parts=", ".join(_PARTS)), param, ctx)
+                self.fail(tr("parts are {parts}, each with = and its value", parts=list_words(_PARTS)), param, ctx)
             parts[key.strip()] = _PARTS[key.strip()].convert(text.strip(), param, ctx)
         if "signed_report" not in parts:
             parts.setdefault("outcome", outcome_pb2.OUTCOME_NEGATIVE)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.type.v1 import channel_pb2, refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2
-from hutong_texts import ENGLISH, current_language, english, tr
+from hutong_texts import ENGLISH, current_language, english, list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.formatting import item_name, label, moment, source_name, word
@@ -142,7 +142,7 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
         lines.append(tr("  The policy permits a refusal."))
     if decision.forbidden_grounds:
         grounds = (word(refusal_ground_pb2.RefusalGround, it, "REFUSAL_GROUND_") for it in decision.forbidden_grounds)
-        lines.append(tr("  Forbidden grounds of refusal: {grounds}", grounds=", ".join(grounds)))
+        lines.append(tr("  Forbidden grounds of refusal: {grounds}", grounds=list_words(grounds)))
     if decision.name:
         lines.append(tr("  Stored as {name}", name=decision.name))
     return lines
@@ -223,7 +223,7 @@ def _subject(item: decision_pb2.Considered) -> str:
 
 def _use(item: decision_pb2.Considered) -> str:
     differing = (
-        tr(" in {differing_fields}", differing_fields=", ".join(map(_field_words, item.differing_fields)))
+        tr(" in {differing_fields}", differing_fields=list_words(map(_field_words, item.differing_fields)))
         if item.differing_fields
         else ""
     )

@@ -14,6 +14,7 @@ from hutong_client.errors import (
     HutongError,
     ResourceExhausted,
     Retryable,
+    TlsFault,
     Unavailable,
 )
 from hutong_client.tables.rows import NotATable
@@ -55,7 +56,7 @@ def exit_code_of(error: HutongError) -> ExitCode:
 def describe_error(error: HutongError) -> str:
     """Describe a failed call in one line: its reason, its message and the faulty fields."""
     text = error.shown_message
-    if not error.reason and current_language() != ENGLISH:
+    if not error.reason and current_language() != ENGLISH and not isinstance(error, TlsFault):
         # gRPC itself describes the failure, in English.
         text = tr(next((words for kind, words in _WITHOUT_REASON.items() if isinstance(error, kind)), text))
     shown = " ".join(text.split())

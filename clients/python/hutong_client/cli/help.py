@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
-import textwrap
 from collections.abc import Iterable
 from typing import Any
 
 import click
 from hutong_texts import ENGLISH, Text, current_language, tr
-from hutong_texts.language import LANGUAGES
-from rich.cells import cell_len
+from hutong_texts.language import LANGUAGES, match_language
+from hutong_texts.layout import pad, width_of, wrap
 
 _composed: dict[str, Text] = {}
 
@@ -44,55 +43,28 @@ class Help(click.HelpFormatter):
     def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
         """Write terms with their explanations beside them."""
         rows = list(rows)
-        column = min(max((cell_len(term) for term, _ in rows), default=0), col_max) + col_spacing
+        column = min(max((width_of(term) for term, _ in rows), default=0), col_max) + col_spacing
         for term, explanation in rows:
             line = f"{'':{self.current_indent}}{term}"
             lines = wrap(explanation, max(self.width - self.current_indent - column, 10))
-            if lines and cell_len(term) <= column - col_spacing:
-                line += " " * (column - cell_len(term)) + lines.pop(0)
+            if lines and width_of(term) <= column - col_spacing:
+                line = pad(line, self.current_indent + column) + lines.pop(0)
             self.write(f"{line.rstrip()}\n")
             self.write("".join(f"{'':{self.current_indent + column}}{rest}\n" for rest in lines))
 
 
-class _Wide(str):
-    """A word for the wrapper, as long as the columns that it takes."""
-
-    __slots__ = ()
-
-    def __len__(self) -> int:
-        return cell_len(str(self))
-
-
-_CLOSING = "，。；：、）？！”》"
-_OPENING = "（“《"
-
-
-class _Wrapper(textwrap.TextWrapper):
-    """Wrapper that may break a line between Chinese characters."""
-
-    def _split(self, text: str) -> list[str]:
-        chunks: list[str] = []
-        for chunk in super()._split(text):
-            piece = ""
-            for character in chunk:
-                wide = cell_len(character) == 2
-                fits = character in _CLOSING or (piece and piece[-1] in _OPENING)
-                if piece and not fits and (wide or cell_len(piece[-1]) == 2):
-                    chunks.append(_Wide(piece))
-                    piece = ""
-                piece += character
-            chunks.append(_Wide(piece))
-        return chunks
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Wrap a paragraph to lines of at most `width` columns."""
-    wrapper = _Wrapper(max(width, 20), break_long_words=False, break_on_hyphens=False)
-    return wrapper.wrap(" ".join(text.split()))
-
-
 class _Context(click.Context):
     formatter_class = Help
+
+
+class _Language(click.Choice[str]):
+    """A language, by its word or by the name of a locale such as "zh_CN.UTF-8"."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word of the language."""
+        found = match_language(value)
+        words = {language: word for word, language in LANGUAGES.items()}
+        return super().convert(value if found is None else words[found], param, ctx)
 
 
 class _Translated(click.Command):
@@ -106,7 +78,7 @@ class _Translated(click.Command):
         self.params.append(
             click.Option(
                 ["--lang"],
-                type=click.Choice([*LANGUAGES]),
+                type=_Language([*LANGUAGES]),
                 expose_value=False,
                 help="The language of texts; default: LANGUAGE, then LC_ALL, LC_MESSAGES, LANG.",
             )

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import click
 from hutong_texts import speaking, tr
-from hutong_texts.language import LANGUAGES, find_language
+from hutong_texts.language import choose_language
 
 from hutong_client.cli.commands.decisions import decisions
 from hutong_client.cli.commands.emergency import emergency
@@ -122,17 +122,8 @@ for _policy_command in (get_policy, apply_files, diff_files, lint_files, show_ca
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command and return its exit code. A failure prints one line, without identities, on standard error."""
-    with speaking(_find_language(arguments)):
+    with speaking(choose_language(arguments, os.environ)):
         return _run(arguments)
-
-
-def _find_language(arguments: Sequence[str]) -> str:
-    """Return the language that `--lang` names, else the environment's. The parser needs it for its own messages."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        given = following if argument == "--lang" else argument.partition("=")[2]
-        if argument.partition("=")[0] == "--lang" and given in LANGUAGES:
-            return LANGUAGES[given]
-    return find_language(os.environ)
 
 
 def _run(arguments: Sequence[str]) -> int:

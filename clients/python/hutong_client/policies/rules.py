@@ -19,7 +19,7 @@ from hutong.policy.v1.policy_pb2 import (
 )
 from hutong.type.v1.channel_pb2 import Channel
 from hutong.type.v1.purpose_pb2 import Purpose
-from hutong_texts import english, tr
+from hutong_texts import english, list_words, tr
 
 from hutong_client.formatting import item_name, span, word
 
@@ -63,7 +63,7 @@ def _describe_accepted(test: TestRequired) -> str:
     for one in test.accepted:
         window = one.window if one.HasField("window") else test.window
         items.setdefault(_describe_window(window), []).append(item_name(one.item))
-    return tr(" or").join(f"{window} ({', '.join(names)})" for window, names in items.items())
+    return tr(" or").join(f"{window} ({list_words(names)})" for window, names in items.items())
 
 
 def _describe_window(window: ValidityWindow) -> str:
@@ -133,7 +133,7 @@ def describe_answer(it: EffectivePolicy) -> str:
 
 def describe_purposes(purposes: Iterable[int]) -> str:
     """List purposes in words, separated by commas."""
-    return ", ".join(word(Purpose, purpose, "PURPOSE_") for purpose in purposes)
+    return list_words(word(Purpose, purpose, "PURPOSE_") for purpose in purposes)
 
 
 def describe_origin(origin: int) -> str:
@@ -159,7 +159,7 @@ def describe_override(it: FloorOverride) -> str:
         )
         return tr("basis{item}: {stated} → {applied}", item=_of_item(it.basis.item), stated=stated, applied=applied)
     stated, applied = (
-        ", ".join(word(Channel, channel, "CHANNEL_") for channel in channels)
+        list_words(word(Channel, channel, "CHANNEL_") for channel in channels)
         for channels in (it.channels.stated, it.channels.applied)
     )
     return tr("channels: {stated} → {applied}", stated=stated, applied=applied)

@@ -64,8 +64,9 @@ def detect_format(path: Path) -> Format:
         start = file.read(4096)
     if not start.strip(b"\xef\xbb\xbf \t\r\n"):
         raise NotATable(tr("the file is empty"))
+    text = start.lstrip(b"\xef\xbb\xbf \t\r\n")
     for magic, kind in _OTHER_KINDS.items():
-        if start.startswith(magic):
+        if text.startswith(magic):
             raise NotATable(tr("the file is {kind}; save it as .xlsx or as CSV UTF-8 and give that", kind=kind))
     if start.startswith(_ARCHIVES):
         raise NotATable(tr("the file is an archive; unpack it and give the table inside"))
@@ -73,7 +74,7 @@ def detect_format(path: Path) -> Format:
         return "old"
     if start.startswith(b"PK\x03\x04"):
         return "old" if _is_old_workbook(path) else "xlsx"
-    if path.suffix.lower() in {".ndjson", ".jsonl"} or start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+    if path.suffix.lower() in {".ndjson", ".jsonl"} or text.startswith(b"{"):
         return "ndjson"
     return "csv"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,7 +27,11 @@ _CIVIL = re.compile(
     r"(Z|[+-]\d{2}:?\d{2})?",
     re.IGNORECASE,
 )
-_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})T?(\d{2})(\d{2})(\d{2})()(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
+_COMPACT = re.compile(r"(\d{4})(\d{2})(\d{2})[T ]?(\d{2}):?(\d{2})(?::?(\d{2}))?()(Z|[+-]\d{2}:?\d{2})?", re.IGNORECASE)
+_WEEKDAY = re.compile(r"[(\[]?(?:星期|周|礼拜)[一二三四五六日天][)\]]?")
+_HALF_OF_DAY = re.compile(r"(上午|下午|AM|PM)\s*(\d{1,2})(.*)|(\d{1,2})([:时]\d.*?)\s*(上午|下午|AM|PM)", re.IGNORECASE)
+"""The half of a day before or behind a time of twelve hours, as spreadsheet programs write it."""
+_BEIJING = re.compile(r"\s*\(?北京时间\)?\s*")
 _MANGLED = (
     (re.compile(r"#+"), english("Excel wrote # signs because the column was too narrow; widen it and save again")),
     (re.compile(r"\d{5}(\.\d+)?"), english("Excel wrote the time as a serial number; {as_text}", as_text=_AS_TEXT)),
@@ -102,7 +107,27 @@ def _parse_text(text: str, zone: tzinfo | None) -> Timestamp:
 
 
 def _match(text: str) -> re.Match[str] | None:
-    return _CIVIL.fullmatch(text) or _COMPACT.fullmatch(text)
+    found = _CIVIL.fullmatch(text) or _COMPACT.fullmatch(text)
+    if found is None and (plain := _spell_plainly(text)) != text:
+        found = _CIVIL.fullmatch(plain) or _COMPACT.fullmatch(plain)
+    return found
+
+
+def _spell_plainly(text: str) -> str:
+    """Return a time in 24 hours and half width, without the day of the week; the same text if it contradicts itself."""
+    plain = unicodedata.normalize("NFKC", text)
+    plain = _WEEKDAY.sub(" ", plain).replace("点", "时")
+    if _BEIJING.search(plain):
+        plain = _BEIJING.sub(" ", plain).strip() + "+08:00"
+    half = _HALF_OF_DAY.search(plain)
+    if half:
+        word, hour, rest = (half[1], half[2], half[3]) if half[1] else (half[6], half[4], half[5])
+        is_afternoon, number = word.upper() in {"下午", "PM"}, int(hour)
+        if number > 12 and not is_afternoon:
+            return text
+        number = number % 12 + (12 if is_afternoon else 0) if number <= 12 else number
+        plain = f"{plain[: half.start()].rstrip()} {number:02}{rest}{plain[half.end() :]}"
+    return plain.strip()
 
 
 def join_time(date: Cell, of_day: Cell) -> Cell:

@@ -9,7 +9,7 @@ from hutong_texts import english
 
 from services.domain.errors import InvalidArgument
 from services.domain.instant import from_timestamp, set_timestamp
-from services.domain.names import format_item, format_lab, parse_item
+from services.domain.names import format_item, format_lab, format_node, parse_item, parse_node
 from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH
 from services.results.exchange.model import ReplicaTubes, SharedColumns
 from services.results.records.model import PENDING
@@ -28,6 +28,8 @@ _NO_KEY = bytes(KEY_LENGTH)
 def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> None:
     """Fill an empty message with tubes. Nearly all replicated results are sent in this form."""
     message.lab = format_lab(tubes.lab)
+    if tubes.source_node:
+        message.source_node = format_node(tubes.source_node)
     message.key_version = tubes.key_version
     set_timestamp(message.upload_time, tubes.upload_time)
     columns = dict(zip(SharedColumns._fields, zip(*tubes.tubes, strict=True), strict=True))
@@ -49,7 +51,7 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
 
 
 def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
-    """Return the tubes that a node sent.
+    """Return the tubes that a node sent. Their source node is the sender unless the message names another one.
 
     Raises:
         InvalidArgument: no node can have sent them: columns of different lengths, a missing time, key or number.
@@ -91,7 +93,7 @@ def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> Repli
         lab,
         message.key_version,
         from_timestamp(message.upload_time),
-        sender,
+        parse_node(message.source_node, "tubes.source_node") if message.source_node else sender,
         list(map(SharedColumns._make, zip(*(columns[name] for name in SharedColumns._fields), strict=True))),
         sizes,
         subject_keys,

@@ -1,4 +1,7 @@
-"""Admission of the nodes that call the nation. `access.permits` has already checked that the caller is a node."""
+"""Admission of the nodes below. `access.permits` has already checked that the caller is the node that it names.
+
+Each link leads from a region to a larger one that contains it. The links therefore form a tree, and no circle.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +9,39 @@ from hutong_texts import english
 
 from services.domain.errors import FailedPrecondition
 from services.domain.names import format_node, parse_node
-from services.domain.region import NATION, is_region
+from services.domain.region import is_region, within
+from services.results.exchange.downstream.store import DownstreamStore
+from services.results.exchange.homes.find import deepest_node
 
 
 class NodeAdmission:
-    """Admits the nodes of provinces to the national node."""
+    """Admits nodes whose regions lie in this node's region, unless another node below this one covers them."""
 
-    def __init__(self, jurisdiction: str) -> None:
+    def __init__(self, jurisdiction: str, store: DownstreamStore) -> None:
         self._jurisdiction = jurisdiction
+        self._store = store
 
-    def admit(self, node: str, field: str = "node") -> str:
+    async def admit(self, node: str, field: str = "node") -> str:
         """Return the region of the calling node; `field` is the request's field that names the node.
 
         Raises:
             InvalidArgument: the name is not a node's name.
-            FailedPrecondition: NOT_AN_UPSTREAM, this node is not the nation, or the caller is not a province's node.
+            FailedPrecondition: NOT_AN_UPSTREAM, this node does not serve the caller.
+            Unavailable: the database does not answer.
         """
+        region = self.require_below(node, field)
+        here = format_node(self._jurisdiction)
+        others = {one.region for one in await self._store.list_nodes() if one.retire_time is None} - {region}
+        if between := deepest_node(region, others):
+            text = english("{between} is between {node} and {here}", between=format_node(between), node=node, here=here)
+            raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": format_node(between)})
+        return region
+
+    def require_below(self, node: str, field: str = "node") -> str:
+        """Return the region of the calling node, whose region must lie in this node's. Raises as `admit`."""
         region = parse_node(node, field)
-        if self._jurisdiction != NATION:
-            here = format_node(self._jurisdiction)
-            raise FailedPrecondition(
-                "NOT_AN_UPSTREAM", english("{here} is not the national node", here=here), metadata={"node": here}
-            )
-        if region == NATION or not is_region(region):
-            raise FailedPrecondition(
-                "NOT_AN_UPSTREAM", english("the caller is not a province's node"), metadata={"node": node}
-            )
+        here = format_node(self._jurisdiction)
+        if region == self._jurisdiction or not is_region(region) or not within(region, self._jurisdiction):
+            text = english("{node} does not lie below {here}", node=node, here=here)
+            raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": here})
         return region

@@ -1,4 +1,4 @@
-"""How complete the nation's store is: the state of each node that replicates to it, and waiting for nodes."""
+"""How complete this node's store is: the state of each node below it, and waiting for nodes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from hutong.results.v1.lookup_pb2 import (
 from hutong_texts import Text, english
 
 from services.domain.errors import Unavailable
-from services.domain.instant import DAY, MINUTE, Span, set_timestamp
-from services.domain.names import format_node
-from services.domain.region import NATION
+from services.domain.instant import DAY, MINUTE, Instant, Span, set_timestamp
+from services.domain.names import format_node, parse_node
+from services.domain.region import within
 from services.results.exchange.downstream.nodes import MAX_SILENCE
+from services.results.exchange.downstream.relayed import RelayedNode
 from services.results.exchange.downstream.store import DownstreamStore
 from services.results.exchange.model import Node
 from services.results.lookup.nationwide import lost
@@ -41,7 +42,7 @@ _POLL_SECONDS = 0.05
 
 
 class NodeRegistry:
-    """What the nation knows of its nodes. A province has no nodes, so only the province itself is a source."""
+    """What a node knows of the nodes below it. Without any, the node itself is the only source."""
 
     def __init__(self, store: DownstreamStore, jurisdiction: str, clock: Clock, timing: ResultsTiming) -> None:
         self._longest_wait = timing.token_wait
@@ -50,15 +51,18 @@ class NodeRegistry:
         self._clock = clock
         self._waiting = 0
         self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
+        self._relayed: Coalescer[None, list[RelayedNode]] = Coalescer(self._read_relayed_for_all, in_flight=1)
         self._positions: Coalescer[frozenset[CommitPosition], dict[CommitPosition, bool]] = Coalescer(
             self._find_for_all, in_flight=1
         )
 
     async def sources(self) -> list[DataSource]:
-        """Return this node, and each node that replicates to it, as sources. Call this before reading the results."""
+        """Return this node and each node below it as sources. Call this before reading the results."""
         now = self._clock.now()
         sources = [_source(self._jurisdiction, now)]
-        for node in await self._read_nodes():
+        nodes = await self._reads.ask(None)
+        direct: dict[str, DataSource] = {}
+        for node in nodes:
             if node.contact_time < now - LISTED_FOR:
                 continue
             # A node's clock may be ahead, but no answer is complete beyond now.
@@ -66,8 +70,25 @@ class NodeRegistry:
             state: SourceState.ValueType = SOURCE_STATE_OK
             if node.contact_time < now - MAX_SILENCE or as_of_time is None or as_of_time < now - MAX_LAG:
                 state = SOURCE_STATE_UNAVAILABLE if node.retire_time is None else SOURCE_STATE_RETIRED
-            sources.append(_source(node.region, as_of_time, state))
-        return sources
+            direct[node.region] = _source(node.region, as_of_time, state)
+        relayed = await self._relayed.ask(None) if nodes else ()
+        return [
+            *sources,
+            *direct.values(),
+            *(_relayed_source(one, now, direct) for one in relayed if one.relaying_node in direct),
+        ]
+
+    def is_here(self, region: str) -> bool:
+        """Return whether this node holds what the node of a region commits: it is this node, or a node below."""
+        return within(region, self._jurisdiction)
+
+    def select_above(self, sources: Iterable[DataSource]) -> list[DataSource]:
+        """Return the sources that are neither this node nor below it."""
+        return [source for source in sources if not self.is_here(parse_node(source.node))]
+
+    def covers(self, region: str) -> bool:
+        """Return whether a region is inside that of this node, but another one."""
+        return region != self._jurisdiction and within(region, self._jurisdiction)
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
         """Wait until the commits are here, but no longer than the present call allows.
@@ -104,7 +125,8 @@ class NodeRegistry:
                 if not may_come:
                     raise lost(format_node(commit.region))
             if loop.time() >= until:
-                raise _not_fresh(unmet, english("what the token stands for has not come to the national node in time"))
+                here = format_node(self._jurisdiction)
+                raise _not_fresh(unmet, english("what the token stands for has not come to {node} in time", node=here))
             await asyncio.sleep(_POLL_SECONDS - loop.time() % _POLL_SECONDS)
 
     async def _find_unmet(self, wanted: set[CommitPosition]) -> dict[CommitPosition, bool]:
@@ -115,12 +137,22 @@ class NodeRegistry:
     async def _find_for_all(self, callers: list[frozenset[CommitPosition]]) -> list[dict[CommitPosition, bool]]:
         return [await self._store.find_unmet(frozenset().union(*callers))] * len(callers)
 
-    async def _read_nodes(self) -> list[Node]:
-        """Return the nodes, read after this call began. Concurrent calls share one read."""
-        return await self._reads.ask(None) if self._jurisdiction == NATION else []
-
     async def _read_for_all(self, callers: list[None]) -> list[list[Node]]:
         return [await self._store.list_nodes()] * len(callers)
+
+    async def _read_relayed_for_all(self, callers: list[None]) -> list[list[RelayedNode]]:
+        return [await self._store.list_relayed()] * len(callers)
+
+
+def _relayed_source(node: RelayedNode, now: Instant, direct: dict[str, DataSource]) -> DataSource:
+    """Return a node at a greater depth as a source. It is OK only if the node that relays it is, too."""
+    as_of_time = None if node.as_of_time is None else min(node.as_of_time, now)
+    state, relaying = node.state, direct[node.relaying_node].state
+    if relaying == SOURCE_STATE_RETIRED or state == SOURCE_STATE_OK:
+        state = relaying
+    if state == SOURCE_STATE_OK and (as_of_time is None or as_of_time < now - MAX_LAG):
+        state = SOURCE_STATE_UNAVAILABLE
+    return _source(node.region, as_of_time, state)
 
 
 def _source(region: str, as_of_time: int | None, state: SourceState.ValueType = SOURCE_STATE_OK) -> DataSource:

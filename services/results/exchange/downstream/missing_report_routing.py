@@ -1,4 +1,7 @@
-"""Routing of missing reports at the nation: each report goes to the nodes that have registered its laboratory."""
+"""Routing of missing reports: each goes to the nodes below that have registered its laboratory.
+
+A node with a node above lists those of its own laboratories, and sends those of unknown laboratories to the node above.
+"""
 
 from __future__ import annotations
 
@@ -7,35 +10,40 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, select, update
 
 from services.domain.instant import Instant
-from services.results.changelog.log import ChangeLog
+from services.domain.region import NATION
+from services.results.changelog.log import ChangeLog, append_entry
 from services.results.exchange.tables import lab_homes
+from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import missing_report_changes, select_uploadable
-from services.results.missing_reports.store import COLUMNS, store_missing
+from services.results.missing_reports.store import COLUMNS, close_missing, find_missing_reports, store_missing
 from services.results.missing_reports.tables import missing_reports
 
 
-class NationRouter:
-    """Lists missing reports of laboratories without a home node, and sends the others to the home nodes."""
+class TopRouter:
+    """Routing at a node without a node above, such as the nation.
+
+    It lists missing reports of laboratories without a home node below, and sends the others to the home nodes.
+    """
 
     def __init__(self, change_log: ChangeLog, limits: ResultsLimits) -> None:
         self._change_log = change_log
         self._limits = limits
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store reports that were shown at the nation, and notify the home nodes of their laboratories.
+        """Store reports that were shown at this node, and notify the home nodes of their laboratories.
 
         Return how many were dropped because the queue was full.
         """
-        passed_on, found_no_capacity = _store_at_nation(connection, reports, self._limits)
+        passed_on, found_no_capacity = _store_at_top(connection, reports, self._limits)
         self._change_log.notify(connection, missing_report_changes(passed_on), now)
         return found_no_capacity
 
     def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
         """Store reports that a node sent. Return the reports that home nodes must be notified of."""
         sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
-        return _store_at_nation(connection, sound, self._limits)[0]
+        return _store_at_top(connection, sound, self._limits)[0]
 
     def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
         """Stop listing reports of laboratories that a node has now registered. Return the reports for that node."""
@@ -44,7 +52,7 @@ class NationRouter:
         return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
 
 
-def _store_at_nation(
+def _store_at_top(
     connection: Connection, reports: Sequence[MissingReport], limits: ResultsLimits
 ) -> tuple[list[MissingReport], int]:
     """Return the newly stored reports whose laboratory has a home node, and how many the full queue dropped."""
@@ -55,3 +63,72 @@ def _store_at_nation(
     wanted = [report for report in reports if (report.lab, report.raising_node) not in at_home]
     stored, found_no_capacity = store_missing(connection, wanted, elsewhere, limits)
     return [report for report in stored if report.lab in elsewhere], found_no_capacity
+
+
+class MiddleRouter:
+    """Routing at a node with a node above. It may have nodes below.
+
+    Reports of laboratories that a node below has registered go to that node, those of this node's own laboratories are
+    listed here, and all others go to the node above.
+    """
+
+    def __init__(self, change_log: ChangeLog, limits: ResultsLimits) -> None:
+        self._change_log = change_log
+        self._limits = limits
+
+    def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
+        """Store reports that were shown at this node and pass on those of other nodes' laboratories.
+
+        Return how many were dropped because the queue was full.
+        """
+        passed_on, found_no_capacity = self._store(connection, reports)
+        below = set(_find_registrants(connection, passed_on))
+        self._change_log.notify(connection, missing_report_changes(passed_on), now)
+        for change in missing_report_changes([report for report in passed_on if report.lab not in below]):
+            append_entry(connection, change.lab, change.names, now, change.kind)
+        return found_no_capacity
+
+    def receive(self, connection: Connection, reports: Sequence[MissingReport], sender: str) -> list[MissingReport]:
+        """Store reports that a node sent, or their ends. Return the reports of which other nodes must be notified."""
+        if sender != NATION:
+            sound = [report._replace(raising_node=sender, close_time=None) for report in select_uploadable(reports)]
+            registrants = _find_registrants(connection, sound)
+            wanted = [report for report in sound if sender not in registrants.get(report.lab, ())]
+            return self._store(connection, wanted)[0]
+        closed = [report for report in reports if report.close_time is not None]
+        close_missing(connection, closed)
+        missing = select_uploadable([report for report in reports if report.close_time is None])
+        below = set(_find_registrants(connection, missing))
+        stored, _ = store_missing(connection, missing, below, self._limits)
+        numbers: dict[str, list[str]] = {}
+        for report in closed:
+            numbers.setdefault(report.lab, []).append(report.report_number)
+        ended = [one for lab, some in sorted(numbers.items()) for one in find_missing_reports(connection, lab, some)]
+        return [*(report for report in stored if report.lab in below), *ended]
+
+    def receive_labs(self, connection: Connection, usccs: Collection[str]) -> list[MissingReport]:
+        """Stop listing reports of laboratories that a node below has registered. Return the reports for that node.
+
+        These are also reports that were sent to the node above before the registration.
+        """
+        table = missing_reports
+        open_ = (table.c.lab.in_(usccs), table.c.close_time.is_(None))
+        handover = update(table).where(*open_).values(passed_on=True)
+        return sorted(MissingReport(*row) for row in connection.execute(handover.returning(*COLUMNS)))
+
+    def _store(self, connection: Connection, reports: Sequence[MissingReport]) -> tuple[list[MissingReport], int]:
+        """Return the newly stored reports that are not listed here, and how many the full queue dropped."""
+        usccs = {report.lab for report in reports}
+        own = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
+        here = set(connection.execute(own).scalars()) - set(_find_registrants(connection, reports))
+        stored, found_no_capacity = store_missing(connection, reports, usccs - here, self._limits)
+        return [report for report in stored if report.lab not in here], found_no_capacity
+
+
+def _find_registrants(connection: Connection, reports: Sequence[MissingReport]) -> dict[str, set[str]]:
+    """Return the nodes below that have registered the laboratories of these reports, by laboratory."""
+    query = select(lab_homes.c.uscc, lab_homes.c.node).where(lab_homes.c.uscc.in_({report.lab for report in reports}))
+    found: dict[str, set[str]] = {}
+    for uscc, node in connection.execute(query) if reports else ():
+        found.setdefault(uscc, set()).add(node)
+    return found

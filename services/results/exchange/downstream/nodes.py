@@ -1,4 +1,7 @@
-"""The nation's nodes: up to when each node's changes are here, and how many commits of its writers are durable."""
+"""The nodes that replicate to this one: up to when each node's changes are here, and how many commits are durable.
+
+`own` is the region of this node.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hutong_texts import english
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import MINUTE, Instant, Span
+from services.domain.region import NATION
 from services.results.exchange import tables
 from services.results.exchange.homes.register import note_joined
 from services.results.exchange.model import Node, NodeLog, WriterPosition
+from services.results.exchange.subscribers import mark_stored
 from services.storage.upsert import insert_if_absent
 
 _nodes = tables.nodes
@@ -45,7 +50,12 @@ def page_nodes(connection: Connection, after: str, limit: int) -> list[Node]:
 
 
 def open_log(
-    connection: Connection, log: NodeLog, removed: Sequence[WriterPosition], skew: Span, now: Instant
+    connection: Connection,
+    log: NodeLog,
+    removed: Sequence[WriterPosition],
+    skew: Span,
+    now: Instant,
+    own: str = NATION,
 ) -> list[WriterPosition]:
     """Return the durable positions of a log's writers. Record the contact with the node and its clock skew.
 
@@ -53,7 +63,7 @@ def open_log(
 
     Commits that the node has removed (`removed`) count as durable, because they cannot be sent any more.
     """
-    add_node(connection, log.node, now)
+    add_node(connection, log.node, now, own)
     values: dict[str, object] = {"contact_time": now, "clock_skew": skew, **NOT_RETIRED}
     connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(values))
     for position in sorted(removed):
@@ -64,15 +74,21 @@ def open_log(
     return [WriterPosition(*row) for row in connection.execute(select(*columns).where(*of_log))]
 
 
-def add_node(connection: Connection, region: str, now: Instant) -> None:
-    """Register a node, unless it is registered."""
+def add_node(connection: Connection, region: str, now: Instant, own: str = NATION) -> None:
+    """Register a node, unless it is registered.
+
+    Until the first node joins, a node below the nation notifies nobody and keeps no marks of adverse subjects.
+    """
     inserted = connection.execute(
         insert_if_absent(connection, _nodes).values(
             node=region, contact_time=now, backlog=0, clock_skew=0, conflict_count=0, newest_notification=0
         )
     )
     if inserted.rowcount:
-        note_joined(connection, region)
+        is_first = own != NATION and connection.execute(select(func.count()).select_from(_nodes)).scalar() == 1
+        note_joined(connection, region, own, is_first=is_first)
+        if is_first:
+            mark_stored(connection, own, now)
 
 
 def record_checkpoint(

@@ -1,12 +1,12 @@
-"""The nation's end of a replication. It makes each frame durable and answers it while the next frames arrive."""
+"""The upper end of a replication. It makes each frame durable and answers it while the next frames arrive."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -20,6 +20,8 @@ from hutong_texts import english
 
 from services.domain.errors import DeadlineExceeded, InvalidArgument, Unavailable
 from services.domain.instant import Instant, Span, from_timestamp, to_timestamp
+from services.domain.names import format_node
+from services.domain.region import NATION, is_region, within
 from services.domain.subject import Pepper
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.changes import change_from_proto
@@ -29,6 +31,7 @@ from services.results.exchange.downstream.store import Decoded, DownstreamStore
 from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
+from services.runtime.ahead import begin_ahead
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 
@@ -58,16 +61,17 @@ class _Begun(NamedTuple):
 
 
 class ReplicationReceiver:
-    """Receives the changes of provinces, and stores them."""
+    """Receives the changes of the nodes below, and stores them. `own` is the region of this node."""
 
-    def __init__(self, store: DownstreamStore, pepper: Pepper, clock: Clock, drain: Drain) -> None:
+    def __init__(self, store: DownstreamStore, pepper: Pepper, clock: Clock, drain: Drain, own: str = NATION) -> None:
+        self._node = format_node(own)
         self._store = store
         self._pepper = pepper
         self._clock = clock
         self._drain = drain
 
     async def receive(
-        self, requests: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]
+        self, requests: AsyncIterator[ReplicateRequest], admit: Callable[[str], Awaitable[str]]
     ) -> AsyncIterator[ReplicateResponse]:
         """Answer a stream frame by frame until it ends. gRPC flow control slows the sender down while frames wait.
 
@@ -100,27 +104,28 @@ class ReplicationReceiver:
         self, frames: AsyncIterator[ReplicateRequest], sender: str, waiting: asyncio.Queue[_Waiting | Exception | None]
     ) -> None:
         """Decode each frame while earlier ones are stored. The last item in `waiting` is the end: None or an error."""
-        ending = asyncio.ensure_future(self._drain.wait())
+        ending: asyncio.Future[Any] = asyncio.ensure_future(self._drain.wait())
+        coming: asyncio.Future[Any] = ending
         try:
             while True:
-                coming = asyncio.ensure_future(anext(frames, None))
+                coming = begin_ahead(anext(frames, None))
                 await asyncio.wait([coming, ending], return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    coming.cancel()
                     raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; connect again"))
                 frame = coming.result()
                 if frame is None:
                     break
-                decoded = asyncio.ensure_future(asyncio.to_thread(self._decode, frame, sender))
+                decoded = begin_ahead(asyncio.to_thread(self._decode, frame, sender))
                 await waiting.put(_Waiting(frame, decoded))
         except Exception as error:  # noqa: BLE001 - the reader of the queue raises it after the frames before it
             await waiting.put(error)
         else:
             await waiting.put(None)
         finally:
+            coming.cancel()
             ending.cancel()
 
-    async def _begin(self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], str]) -> _Begun:
+    async def _begin(self, frames: AsyncIterator[ReplicateRequest], admit: Callable[[str], Awaitable[str]]) -> _Begun:
         try:
             async with asyncio.timeout(FIRST_FRAME_SECONDS):
                 first = await anext(frames, None)
@@ -131,13 +136,15 @@ class ReplicationReceiver:
             raise DeadlineExceeded("DEADLINE", text) from None
         if first is None or not first.HasField("start"):
             raise InvalidArgument.field("frame", english('the first frame must be "start"'), "UPLOAD_NOT_STARTED")
-        log, skew = self._check(first.start, admit(first.start.node))
+        log, skew = self._check(first.start, await admit(first.start.node))
         removed = [position_from_proto(position) for position in first.start.removed]
         stream, positions = await self._store.open_log(log, removed, skew)
         _log.info("a node replicates", node=log.node, log_id=log.log_id, clock_skew_seconds=skew / 1e6)
         clock = ClockSkewMonitor(log.node)
         clock.note(skew)
-        return _Begun(log, stream, clock, self._respond(positions, self._clock.now()))
+        answer = self._respond(positions, self._clock.now())
+        answer.node = self._node
+        return _Begun(log, stream, clock, answer)
 
     def _check(self, start: ReplicateStart, region: str) -> tuple[NodeLog, Span]:
         """Return the log that the stream sends, and how far its node's clock is ahead."""
@@ -150,23 +157,24 @@ class ReplicationReceiver:
     async def _answer(self, begun: _Begun, item: _Waiting) -> ReplicateResponse:
         decoded = await item.decoded
         if item.frame.HasField("checkpoint"):
-            return await self._record_checkpoint(begun.log, begun.clock, item.frame.checkpoint)
+            return await self._record_checkpoint(begun, item.frame.checkpoint)
         batch = item.frame.batch
         committed, now = await self._store.apply_batch(begun.log, begun.stream, batch, decoded)
         return self._respond([WriterPosition(batch.writer, committed, None)], now)
 
-    async def _record_checkpoint(
-        self, log: NodeLog, clock: ClockSkewMonitor, checkpoint: ReplicateCheckpoint
-    ) -> ReplicateResponse:
-        now = self._clock.now()
+    async def _record_checkpoint(self, begun: _Begun, checkpoint: ReplicateCheckpoint) -> ReplicateResponse:
+        log, now = begun.log, self._clock.now()
         as_of_time: Instant | None = None
         skew: Span | None = None
         if checkpoint.HasField("as_of_time"):
             as_of_time = check_instant(from_timestamp(checkpoint.as_of_time), now, "checkpoint.as_of_time")
             # The node reads the instant just before it sends the frame, so a delay makes the node's clock look late.
             skew = as_of_time - now
-            clock.note(skew)
-        await self._store.record_checkpoint(log.node, as_of_time, checkpoint.backlog, skew)
+            begun.clock.note(skew)
+        for source in checkpoint.nodes_below:
+            if source.HasField("as_of_time"):
+                check_instant(from_timestamp(source.as_of_time), now, "checkpoint.nodes_below")
+        await self._store.record_checkpoint(log.node, begun.stream, as_of_time, skew, checkpoint)
         if checkpoint.audit_heads:
             await self._store.hold_audit_heads(log.node, checkpoint.audit_heads)
         return self._respond([], self._clock.now())
@@ -195,8 +203,11 @@ class ReplicationReceiver:
             check_tubes(some, key_version, now)
         for change in changes:
             check_change(change, key_version, now)
-        if any(isinstance(change, Replica) and change.result.source_node != sender for change in changes):
-            raise InvalidArgument.field("batch", english("holds a result whose source_node is not the sender"))
+        origins = {change.result.source_node for change in changes if isinstance(change, Replica)}
+        origins.update(some.source_node for some in tubes)
+        if not all(is_region(origin) and within(origin, sender) for origin in origins):
+            text = english("holds a result whose source_node is not the sender or below it")
+            raise InvalidArgument.field("batch", text)
         return Decoded([self._store.form_rows(some) for some in tubes], changes)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import structlog
 from hutong.audit.v1.audit_head_pb2 import AuditHead
-from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch
+from hutong.exchange.v1.exchange_service_pb2 import ReplicateBatch, ReplicateCheckpoint
 from prometheus_client import Counter
 from sqlalchemy import Connection
 
@@ -19,6 +19,7 @@ from services.results.exchange.apply import ChangeApplier, form_tubes
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.downstream import audit_heads, lives, nodes
 from services.results.exchange.downstream.audit_heads import HeadPosition, HeldHead
+from services.results.exchange.downstream.relayed import RelayedNode, list_relayed, record_relayed
 from services.results.exchange.downstream.streams import begin_stream, require_current
 from services.results.exchange.model import Change, Node, NodeLog, Replica, ReplicaTubes, WriterPosition
 from services.results.records.partition_maintainer import PartitionMaintainer
@@ -53,8 +54,14 @@ class DownstreamStore:
     """Stores the nodes below this one and the batches that they replicate."""
 
     def __init__(
-        self, database: Database, clock: Clock, applier: ChangeApplier, partitions: PartitionMaintainer
+        self,
+        database: Database,
+        clock: Clock,
+        applier: ChangeApplier,
+        partitions: PartitionMaintainer,
+        own: str = NATION,
     ) -> None:
+        self._own = own
         self._database = database
         self._clock = clock
         self._applier = applier
@@ -87,13 +94,35 @@ class DownstreamStore:
 
         def work(connection: Connection) -> tuple[int, list[WriterPosition]]:
             stream = begin_stream(connection, log.node)
-            return stream, nodes.open_log(connection, log, removed, skew, self._clock.now())
+            return stream, nodes.open_log(connection, log, removed, skew, self._clock.now(), self._own)
 
         return await self._database.write(work)
 
-    async def record_checkpoint(self, region: str, as_of_time: Instant | None, backlog: int, skew: Span | None) -> None:
-        """Record a node's checkpoint; `as_of_time` and `skew` are None while it has a backlog."""
-        await self._database.write(nodes.record_checkpoint, region, as_of_time, backlog, skew, self._clock.now())
+    async def list_relayed(self) -> list[RelayedNode]:
+        """Return the nodes at a greater depth below this one, by region."""
+        return await self._database.read(list_relayed)
+
+    async def record_checkpoint(
+        self,
+        region: str,
+        stream: int,
+        as_of_time: Instant | None,
+        skew: Span | None,
+        checkpoint: ReplicateCheckpoint,
+    ) -> None:
+        """Record a node's checkpoint; `as_of_time` and `skew` are None while it has a backlog.
+
+        Raises:
+            Unavailable: STREAM_REPLACED, the node has begun another stream.
+        """
+
+        def work(connection: Connection) -> None:
+            if as_of_time is not None and (checkpoint.nodes_below or checkpoint.positions_below):
+                require_current(connection, region, stream)
+                record_relayed(connection, region, checkpoint)
+            nodes.record_checkpoint(connection, region, as_of_time, checkpoint.backlog, skew, self._clock.now())
+
+        await self._database.write(work)
 
     async def hold_audit_heads(self, region: str, heads: Sequence[AuditHead]) -> None:
         """Keep the heads of a node's audits. A second, different head of one seal is reported and not kept."""
@@ -151,7 +180,7 @@ class DownstreamStore:
             raise nodes.replication_gap(committed, batch.offset)
         # A batch may end with a part of its next commit. That commit counts as durable when a later batch completes it.
         if batch.next_offset >= committed:
-            applied = self._applier.apply(connection, decoded.changes, Arrival(NATION, log.node, now), decoded.tubes)
+            applied = self._applier.apply(connection, decoded.changes, Arrival(self._own, log.node, now), decoded.tubes)
             stored_count = _count(applied)
             counts = {(node, "not_its_own_count"): count for node, count in applied.not_its_own.items()}
             counts[log.node, "conflict_count"] = applied.conflict_count

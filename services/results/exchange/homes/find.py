@@ -1,6 +1,7 @@
 """The home of a laboratory: the node that may speak for it (docs/architecture.md, "Authority over content").
 
-These functions are pure. `register` reads and stores what they need at the nation.
+These functions are pure. `register` reads and stores what they need. A node knows as homes only itself and the nodes
+that replicate to it. For it, such a node is also the home of laboratories whose home is a node below that one.
 """
 
 from __future__ import annotations
@@ -27,18 +28,22 @@ class Home(NamedTuple):
     is_firm: bool
 
 
-def find_home(uscc: str, nodes: Collection[str], recorded_region: str | None, registrants: Collection[str]) -> Home:
+def find_home(
+    uscc: str, nodes: Collection[str], recorded_region: str | None, registrants: Collection[str], own: str = NATION
+) -> Home:
     """Return the home of a laboratory.
 
     Args:
         uscc: the laboratory's GB 32100 code.
-        nodes: the regions of all nodes below the nation.
-        recorded_region: the region under which the nation's own register lists the laboratory; None if not listed.
+        nodes: the regions of the nodes that replicate to this one.
+        recorded_region: the region under which this node's own register lists the laboratory; None if not listed.
         registrants: the nodes that have registered the laboratory.
+        own: the region of this node.
     """
     if recorded_region is not None:
-        return Home(deepest_node(recorded_region, nodes) or NATION, is_firm=True)
-    if by_code := deepest_node(uscc[_AUTHORITY], nodes):
+        return Home(deepest_node(recorded_region, nodes) or own, is_firm=True)
+    # The nation's region contains every code, and so names no home.
+    if by_code := deepest_node(uscc[_AUTHORITY], {*nodes, own}):
         return Home(by_code, is_firm=True)
     if len(set(registrants)) == 1:
         (only,) = set(registrants)
@@ -47,7 +52,7 @@ def find_home(uscc: str, nodes: Collection[str], recorded_region: str | None, re
 
 
 def deepest_node(region: str, nodes: Collection[str]) -> str:
-    """Return the deepest node whose region contains `region`; empty if no node below the nation does.
+    """Return the deepest of the nodes whose region contains `region`; empty if no node below the nation does.
 
     A code that is in no table still lies in a province, because its first two digits name the province.
     """

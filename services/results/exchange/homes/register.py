@@ -1,7 +1,7 @@
-"""The homes of laboratories in the nation's database.
+"""The homes of laboratories in the database of a node with nodes below it. `own` is the region of this node.
 
 The home is stored with its laboratory, because every look-up of the laboratory's standing needs it. It is computed
-again when a node or the nation's own register adds the laboratory, and when a node joins.
+again when a node or this node's own register adds the laboratory, and when a node joins.
 """
 
 from __future__ import annotations
@@ -9,52 +9,53 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from sqlalchemy import Connection, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, or_, select, true, update
 
 from services.domain.instant import Instant
-from services.domain.region import prefix
+from services.domain.region import NATION
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.exchange import tables
 from services.results.exchange.homes.find import Home, find_home
 from services.results.labs.tables import labs
 from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
+from services.storage.columns import in_region
 
 _nodes = tables.nodes
 _registrants = tables.lab_homes
 _positions = tables.replicated_positions
 
 
-def read_homes(connection: Connection, usccs: Collection[str]) -> dict[str, Home]:
+def read_homes(connection: Connection, usccs: Collection[str], own: str = NATION) -> dict[str, Home]:
     """Return the home of each of these laboratories, registered or not."""
     nodes = set(connection.execute(select(_nodes.c.node)).scalars())
-    own = select(labs.c.uscc, labs.c.region).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
-    recorded: dict[str, str] = dict(connection.execute(own).all())
+    listed = select(labs.c.uscc, labs.c.region).where(labs.c.uscc.in_(usccs), labs.c.source_node == "")
+    recorded: dict[str, str] = dict(connection.execute(listed).all())
     registrants: defaultdict[str, set[str]] = defaultdict(set)
     query = select(_registrants.c.uscc, _registrants.c.node).where(_registrants.c.uscc.in_(usccs))
     for uscc, node in connection.execute(query):
         registrants[uscc].add(node)
-    return {uscc: find_home(uscc, nodes, recorded.get(uscc), registrants[uscc]) for uscc in usccs}
+    return {uscc: find_home(uscc, nodes, recorded.get(uscc), registrants[uscc], own) for uscc in usccs}
 
 
-def is_home(connection: Connection, uscc: str, node: str) -> bool:
+def is_home(connection: Connection, uscc: str, node: str, own: str = NATION) -> bool:
     """Return whether a node is the home of a laboratory, firm or provisional."""
-    return read_homes(connection, [uscc])[uscc].node == node
+    return read_homes(connection, [uscc], own)[uscc].node == node
 
 
-def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: str) -> set[str]:
+def find_foreign_labs(connection: Connection, usccs: Collection[str], sender: str, own: str = NATION) -> set[str]:
     """Return which of the laboratories have a firm home other than the sender."""
     stored = select(labs.c.uscc).where(labs.c.uscc.in_(usccs), labs.c.home == sender)
     doubtful = set(usccs).difference(connection.execute(stored).scalars()) if usccs else set()
-    homes = read_homes(connection, doubtful) if doubtful else {}
+    homes = read_homes(connection, doubtful, own) if doubtful else {}
     return {uscc for uscc, home in homes.items() if home.is_firm and home.node != sender}
 
 
-def store_homes(connection: Connection, usccs: Collection[str]) -> set[str]:
+def store_homes(connection: Connection, usccs: Collection[str], own: str = NATION) -> set[str]:
     """Compute the homes of registered laboratories and store them. Return the nodes that became a home.
 
     Once a laboratory has a firm home, other nodes are no longer its registrants.
     """
-    homes = read_homes(connection, usccs)
+    homes = read_homes(connection, usccs, own)
     query = select(labs.c.uscc, labs.c.home).where(labs.c.uscc.in_(usccs)).order_by(labs.c.uscc)
     changed = [(uscc, homes[uscc].node) for uscc, stored in connection.execute(query) if stored != homes[uscc].node]
     if changed:
@@ -69,26 +70,26 @@ def store_homes(connection: Connection, usccs: Collection[str]) -> set[str]:
     return {node for _, node in changed if node}
 
 
-def note_joined(connection: Connection, node: str) -> None:
-    """Compute the homes of the laboratories in the region of a node that has joined.
+def note_joined(connection: Connection, node: str, own: str = NATION, *, is_first: bool = False) -> None:
+    """Compute the homes of the laboratories in the region of a node that has joined; of all, if it is the first node.
 
     The lock waits for concurrent registrations. Each registration is therefore seen here, or sees the node.
     """
     lock_until_commit(connection, AdvisoryLock.HOMES)
     code, region = func.substr(labs.c.uscc, 3, 6), labs.c.region
-    here = or_(code.startswith(prefix(node)), region.startswith(prefix(node)))
+    here = true() if is_first else or_(in_region(code, node), in_region(region, node))
     usccs = list(connection.execute(select(labs.c.uscc).where(here)).scalars())
     for start in range(0, len(usccs), 1_000):
-        store_homes(connection, usccs[start : start + 1_000])
+        store_homes(connection, usccs[start : start + 1_000], own)
 
 
-def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant) -> None:
-    """Compute the home of a laboratory that the nation itself has registered. The nation's change log calls this.
+def record_homes(connection: Connection, changes: Sequence[LoggedChange], _now: Instant, own: str = NATION) -> None:
+    """Compute the home of a laboratory that this node itself has registered. The change log calls this.
 
-    The new home may have sent reports that were set aside. The nation therefore deletes its record of how far the node
+    The new home may have sent reports that were set aside. This node therefore deletes its record of how far the node
     has sent its log, and the node sends everything again.
     """
     usccs = {uscc for change in changes if change.kind is ChangeKind.LABS and change.is_new for uscc, _ in change.names}
     if usccs:
-        nodes = store_homes(connection, usccs)
+        nodes = store_homes(connection, usccs, own)
         connection.execute(delete(_positions).where(_positions.c.node.in_(nodes)))

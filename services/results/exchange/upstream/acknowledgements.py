@@ -1,7 +1,7 @@
-"""A province's record of which of its results have reached the nation, and when.
+"""The record of which results have reached the node above, and of when they reached the nation, if that is this node.
 
-Each acknowledged commit has one row. A result finds the row of its commit by laboratory and upload time. Writing the
-national receive time into every result would write the whole store twice.
+Each upload has one row. A result finds the row by laboratory and upload time. Writing the national receive time into
+every result would write the whole store twice.
 """
 
 from __future__ import annotations
@@ -25,35 +25,32 @@ _times = national_receive_times
 
 
 class AcknowledgedCommit(NamedTuple):
-    """A commit that the nation acknowledged; `report_times` are those of the reports uploaded with it.
+    """A commit that the node above acknowledged.
 
-    `has_other_keys` says that its entry has keys of the other key version, which are not needed any more.
+    Attributes:
+        uploads: the upload times of its results, each with the report times of the reports that were uploaded then.
+            Results that a node below has sent have the upload times of their own node.
+        national_receive_time: when the nation acknowledged it; None if the node above is not the nation.
+        has_other_keys: whether its entry has keys of the other key version, which are not needed any more.
     """
 
     writer: int
     sequence: int
     lab: str
-    upload_time: Instant
-    report_times: Sequence[Instant]
-    national_receive_time: Instant
+    uploads: Mapping[Instant, Sequence[Instant]]
+    national_receive_time: Instant | None
     has_other_keys: bool = False
 
 
 def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCommit]) -> None:
-    """Record that the nation has these commits. Skip those that are recorded already."""
+    """Record that the node above has these commits. Skip those that are recorded already."""
     query = select(_positions.c.writer_id, _positions.c.acknowledged).with_for_update()
     known: dict[int, int] = dict(connection.execute(query).all())
     for commit in sorted(commits):
         if commit.sequence <= known.get(commit.writer, 0):
             continue
-        if commit.lab:
-            connection.execute(
-                insert_if_absent(connection, _times).values(
-                    lab=commit.lab, upload_time=commit.upload_time, national_receive_time=commit.national_receive_time
-                )
-            )
-            delay = commit.national_receive_time - commit.upload_time
-            record_national_delays(connection, commit.lab, commit.report_times, delay)
+        if commit.lab and commit.national_receive_time is not None:
+            _record_receive_times(connection, commit, commit.national_receive_time)
         if commit.writer not in known:
             connection.execute(
                 insert_if_absent(connection, _positions).values(writer_id=commit.writer, acknowledged=commit.sequence)
@@ -65,6 +62,16 @@ def record_acknowledged(connection: Connection, commits: Sequence[AcknowledgedCo
         connection.execute(
             _positions.update().where(_positions.c.writer_id == writer).values(acknowledged=acknowledged)
         )
+
+
+def _record_receive_times(connection: Connection, commit: AcknowledgedCommit, receive_time: Instant) -> None:
+    for upload_time, report_times in sorted(commit.uploads.items()):
+        connection.execute(
+            insert_if_absent(connection, _times).values(
+                lab=commit.lab, upload_time=upload_time, national_receive_time=receive_time
+            )
+        )
+        record_national_delays(connection, commit.lab, report_times, receive_time - upload_time)
 
 
 def read_acknowledged(connection: Connection, writer_id: int) -> int:

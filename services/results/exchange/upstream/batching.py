@@ -1,4 +1,4 @@
-"""Pack a province's commits into frames of a replication, within the limits of the nation and of gRPC."""
+"""Pack a node's commits into frames of a replication, within the limits of the node above and of gRPC."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from services.domain.instant import Instant, set_timestamp
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.tubes import fill_tubes
 from services.results.exchange.model import MAX_CHANGES, Change, ReplicaTubes
+from services.results.exchange.upstream.below import NOTHING, Statements
 from services.results.exchange.upstream.outbox import Outgoing, Page
 
 
@@ -117,15 +118,16 @@ class _Packer:
         self._batch, self._count, self._bytes, self._complete = ReplicateBatch(), 0, 0, []
 
 
-def checkpoint_frame(now: Instant, backlog: int, heads: Sequence[AuditHead] = ()) -> Frame:
+def checkpoint_frame(now: Instant, backlog: int, heads: Sequence[AuditHead] = (), below: Statements = NOTHING) -> Frame:
     """Return a checkpoint with heads of the node's audits.
 
-    Without a backlog it states that everything committed before `now` was sent.
+    Without a backlog it states that everything committed before `now` was sent, and what `below` says of nodes below.
     """
     checkpoint = ReplicateCheckpoint(backlog=backlog, audit_heads=heads)
     if backlog:
         return Frame(ReplicateRequest(checkpoint=checkpoint))
     set_timestamp(checkpoint.as_of_time, now)
+    below.fill(checkpoint)
     return Frame(ReplicateRequest(checkpoint=checkpoint), as_of_time=now)
 
 

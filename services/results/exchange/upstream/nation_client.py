@@ -1,4 +1,4 @@
-"""The client for look-ups at the nation. Concurrent look-ups share one call. A late answer counts as no answer."""
+"""The client for look-ups at the node above. Concurrent look-ups share one call. A late answer counts as no answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from services.results.exchange.convert.results import replica_from_proto
 from services.results.labs.convert import stated_keys
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
-from services.runtime.call import outgoing_metadata
+from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -46,8 +46,16 @@ OPEN_SECONDS = 0.1
 """The longest wait while the circuit breaker is open. A distant nation that works again answers within this time."""
 
 
+RELAY_SHARE = 0.25
+"""The share of a call's time that a node in the middle waits for the node above. The caller waits twice as long."""
+
+
 class NationClient:
-    """Asks the national node about subjects. An answer is None if it did not arrive in time or cannot be used."""
+    """Asks the node above about subjects. An answer is None if it did not arrive in time or cannot be used.
+
+    Attributes:
+        node: the name of the node above, as it last answered. Until it has answered it counts as the nation.
+    """
 
     def __init__(
         self,
@@ -58,6 +66,7 @@ class NationClient:
         self._connection = connection
         self._seconds = source_seconds
         self._nation_seconds = source_seconds * NATION_SHARE
+        self.node = format_node(NATION)
         self._node = format_node(jurisdiction)
         self._breaker = CircuitBreaker(
             f"{format_node(NATION)}/results", longest_seconds=self._nation_seconds, open_seconds=OPEN_SECONDS
@@ -70,7 +79,7 @@ class NationClient:
         """Return the answers in the order of the questions, within the time left to the present call.
 
         Questions with the same token share calls of their own. Their answer is Unavailable (NOT_FRESH_ENOUGH) if the
-        nation does not have what the token stands for in time.
+        node above does not have what the token stands for in time.
         """
         token_seconds = self._breaker.seconds_of(self._seconds)
         by_token: dict[str, Coalescer[SubjectQuestion, SubjectAnswer | None]] = {}
@@ -96,6 +105,38 @@ class NationClient:
                 timer.cancel()
         plain_answers, token_answers = iter(plain), iter(with_token)
         return [_outcome(next(token_answers if question.token else plain_answers)) for question in questions]
+
+    async def relay(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
+        """Return the answers to questions of a node below in order, within a share of the time left to the call.
+
+        Each node in the middle halves the time that the next one has, so that all of them answer in time.
+        """
+        wait = min(seconds_left(self._seconds) * RELAY_SHARE, self._breaker.seconds())
+        by_token: defaultdict[str, list[int]] = defaultdict(list)
+        for index, question in enumerate(questions):
+            by_token[question.token].append(index)
+        answers: list[SubjectAnswer | Unavailable | None] = [None] * len(questions)
+
+        async def ask(indexes: list[int]) -> None:
+            # A look-up with a token waits for what the token stands for, as long as the call allows.
+            seconds = self._breaker.seconds_of(self._seconds) if questions[indexes[0]].token else wait
+            for start in range(0, len(indexes), MAX_BATCH):
+                some = indexes[start : start + MAX_BATCH]
+                try:
+                    async with asyncio.timeout(seconds):
+                        found = await self._ask_by_items(2 * seconds, [questions[index] for index in some])
+                except Unavailable as error:
+                    found_each: list[SubjectAnswer | Unavailable | None] = [error] * len(some)
+                except TimeoutError:
+                    self._breaker.record_failure("no answer in time")
+                    found_each = [None] * len(some)
+                else:
+                    found_each = list(found)
+                for index, answer in zip(some, found_each, strict=True):
+                    answers[index] = answer
+
+        await asyncio.gather(*map(ask, by_token.values()))
+        return answers
 
     def _give_up(self, futures: Sequence[asyncio.Future[SubjectAnswer | None]]) -> None:
         """Answer the open questions with None. Questions not asked yet are dropped; calls in progress continue.
@@ -165,6 +206,7 @@ class NationClient:
             self._breaker.record_failure("an answer that cannot be read")
             return [None] * len(questions)
         self._breaker.record_success()
+        self.node = response.sources[0].node
         return answers
 
 

@@ -1,14 +1,16 @@
-"""The outbox: a province's own change log, as it is sent to the nation."""
+"""The outbox: a node's change log as it is sent to the node above, with what nodes below have sent."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
 
 from services.domain.instant import Instant
+from services.domain.region import prefix, within
 from services.results.changelog.log import append_entry, read_log
 from services.results.changelog.model import ChangeKind, Cursor, Entry, Position
 from services.results.changelog.tables import change_writers, changes, log_identity
@@ -27,6 +29,7 @@ from services.results.exchange.load import (
     to_replica,
 )
 from services.results.exchange.model import Change, ReplicaTubes, SharedColumns, WriterPosition
+from services.results.labs.model import Lab
 from services.results.labs.tables import labs
 from services.results.records.model import ACTIVE
 from services.runtime.ids import uuid7
@@ -41,7 +44,7 @@ _SNAPSHOT_STEP = 10_000
 
 
 class Outgoing(NamedTuple):
-    """One commit with the changes to send: none if they came from another node or have been removed since."""
+    """One commit with the changes to send: none if they came from the node above or have been removed since."""
 
     entry: Entry
     tubes: Sequence[ReplicaTubes]
@@ -114,13 +117,15 @@ def read_page(connection: Connection, sent: Mapping[int, int], node: str) -> Pag
 
 def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     if entry.kind != ChangeKind.RESULTS:
-        return Outgoing(entry, (), [one for one in changes_of(connection, entry) if _is_sent(one, node)])
-    # Results imported from another node are sent by that node.
-    own = [row for row in find_rows(connection, entry) if row[ORIGIN] == node]
+        found = (_to_send(one, entry, node) for one in changes_of(connection, entry))
+        return Outgoing(entry, (), [one for one in found if one is not None])
+    # Results imported from elsewhere are sent by their own node.
+    inside = prefix(node)
+    own = [row for row in find_rows(connection, entry) if row[ORIGIN].startswith(inside)]
     first = [row for row in own if row[REVISION] == 1 and row[STATE] == ACTIVE]
     tubes = [
-        _tubes(entry, key_version, upload_time, node, list(rows))
-        for (key_version, upload_time), rows in groupby(first, OF_COMMIT)
+        _tubes(entry, key_version, upload_time, source_node, list(rows))
+        for (source_node, key_version, upload_time), rows in groupby(first, OF_COMMIT)
     ]
     others = [row for row in own if row[REVISION] != 1 or row[STATE] != ACTIVE] if len(first) < len(own) else []
     replicas = [to_replica(entry.lab, row) for row in others]
@@ -129,14 +134,21 @@ def _outgoing(connection: Connection, entry: Entry, node: str) -> Outgoing:
     )
 
 
-def _is_sent(change: Change, node: str) -> bool:
-    """Return whether a node sends a change. Of links that other nodes made, it sends those that were removed here."""
-    if not isinstance(change, DocumentLink) or not change.source_node:
-        return True
-    return change.unlink_node == node and change.unlink_time is not None
+def _to_send(change: Change, entry: Entry, node: str) -> Change | None:
+    """Return a change as a node sends it; None if it does not.
+
+    Of links that nodes elsewhere made, it sends those that were removed here or that a node below asks to end.
+    """
+    if isinstance(change, Lab):
+        return replace(change, home="")
+    if not isinstance(change, DocumentLink) or not change.source_node or within(change.source_node, node):
+        return change
+    if change.unlink_node is None or not within(change.unlink_node, node):
+        return None
+    return change if change.unlink_time is not None else replace(change, unlink_time=entry.commit_time)
 
 
-def _tubes(entry: Entry, key_version: int, upload_time: Instant, node: str, rows: Sequence[Row]) -> ReplicaTubes:
+def _tubes(entry: Entry, key_version: int, upload_time: Instant, source_node: str, rows: Sequence[Row]) -> ReplicaTubes:
     """Return first revisions of a commit by column. Adjacent rows with equal shared columns are of one tube."""
     columns = list(zip(*rows, strict=True))
     tubes: list[SharedColumns] = []
@@ -150,7 +162,7 @@ def _tubes(entry: Entry, key_version: int, upload_time: Instant, node: str, rows
         entry.lab,
         key_version,
         upload_time,
-        node,
+        source_node,
         tubes,
         sizes,
         subject_keys,

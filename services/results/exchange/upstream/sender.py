@@ -1,14 +1,14 @@
-"""A province's end of a replication. It sends every commit to the nation, in order, until the nation acknowledges it.
+"""The lower end of a replication. It sends every commit to the node above, in order, until that node acknowledges it.
 
-The nation returns the positions from which to continue, so neither side has to remember anything about a crash. A few
-batches are sent ahead of their answers. A stream that is not answered in time is closed and opened again.
+The node above returns the positions from which to continue, so neither side has to remember anything about a crash. A
+few batches are sent ahead of their answers. A stream that is not answered in time is closed and opened again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -20,14 +20,17 @@ from prometheus_client import Gauge
 
 from services.domain.instant import SECOND, Instant, from_timestamp, to_timestamp
 from services.domain.names import format_node
+from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.key_versions import name_versions
+from services.results.exchange.model import Replica
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog
 from services.results.exchange.upstream.batching import Frame, checkpoint_frame, pack
+from services.results.exchange.upstream.below import NOTHING, Statements, StatementsBelow
 from services.results.exchange.upstream.outbox import Outgoing, Page
 from services.results.exchange.upstream.store import UpstreamStore
 from services.results.limits import ResultsLimits
@@ -51,7 +54,10 @@ class _LogRenewed(Exception):
 
 
 class Sender:
-    """Sends this node's changes to the nation. Only one process of a node sends."""
+    """Sends this node's changes to the node above. Only one process of a node sends.
+
+    `state_below` makes the statements of a stream about the nodes below.
+    """
 
     def __init__(
         self,
@@ -62,7 +68,11 @@ class Sender:
         clock: Clock,
         timing: ResultsTiming,
         limits: ResultsLimits,
+        state_below: Callable[[], StatementsBelow] | None = None,
     ) -> None:
+        self._state_below = state_below
+        self._below: StatementsBelow | None = None
+        self._is_above_nation = False
         self._store = store
         self._limits = limits
         self._open_channel = open_channel
@@ -155,6 +165,9 @@ class Sender:
             await call.write(ReplicateRequest(start=start))
             answer = await _read(call)
         self._measure_skew(sent_time, answer)
+        # A node of an older release states no name, and is the nation.
+        self._is_above_nation = answer.node in ("", format_node(NATION))
+        self._below = self._state_below() if self._state_below is not None else None
         positions = [position_from_proto(position) for position in answer.positions]
         if not await self._store.is_of_this_log(positions):
             await self._store.renew_log_id()
@@ -180,7 +193,7 @@ class Sender:
         reading = asyncio.ensure_future(self._read_frames(sent))
         try:
             while True:
-                now, page, frames = await reading
+                now, below, page, frames = await reading
                 for commit in page.commits:
                     sent[commit.entry.writer_id] = commit.entry.sequence
                 if page.commits:
@@ -194,7 +207,10 @@ class Sender:
                     if loop_time >= next_heads:
                         heads = await self._store.read_audit_heads()
                         next_heads = loop_time + self._timing.sender_audit_heads
-                    await self._send_frame(call, checkpoint_frame(now, page.backlog, heads), unanswered, slots)
+                    checkpoint = checkpoint_frame(now, page.backlog, heads, below)
+                    await self._send_frame(call, checkpoint, unanswered, slots)
+                    if self._below is not None and not page.backlog:
+                        self._below.note_sent(below)
                     last_beat = loop_time
                 if not page.commits:
                     await asyncio.sleep(self._timing.sender_idle)
@@ -202,11 +218,16 @@ class Sender:
         finally:
             reading.cancel()
 
-    async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Page, list[Frame]]:
-        """Read the next page. The instant is taken first, so every commit before it is in the page or its backlog."""
+    async def _read_frames(self, sent: Mapping[int, int]) -> tuple[Instant, Statements, Page, list[Frame]]:
+        """Read the next page.
+
+        The instant and the statements about nodes below are taken first. Every commit that they stand for is therefore
+        in the page or its backlog.
+        """
         now = self._clock.now()
+        below = NOTHING if self._below is None else await self._below.read()
         page = await self._store.read_page(sent)
-        return now, page, await asyncio.to_thread(pack, page, now, self._limits.replication_batch_bytes)
+        return now, below, page, await asyncio.to_thread(pack, page, now, self._limits.replication_batch_bytes)
 
     async def _send_frame(self, call: Any, frame: Frame, unanswered: deque[Frame], slots: asyncio.Semaphore) -> None:
         await slots.acquire()
@@ -228,9 +249,8 @@ class Sender:
             self._backlog.acknowledge(map(position_from_proto, answer.positions))
             national_receive_time = from_timestamp(answer.commit_time)
             if frame.commits:
-                await self._store.record_acknowledged(
-                    [_acknowledged(commit, national_receive_time) for commit in frame.commits]
-                )
+                known = national_receive_time if self._is_above_nation else None
+                await self._store.record_acknowledged([_acknowledged(commit, known) for commit in frame.commits])
 
 
 async def _read(call: Any) -> ReplicateResponse:
@@ -245,17 +265,16 @@ async def _read(call: Any) -> ReplicateResponse:
     return answer
 
 
-def _acknowledged(commit: Outgoing, national_receive_time: Instant) -> AcknowledgedCommit:
+def _acknowledged(commit: Outgoing, national_receive_time: Instant | None) -> AcknowledgedCommit:
     entry = commit.entry
-    report_times = [time for tubes in commit.tubes for time in tubes.report_times()]
-    report_times += [replica.result.reference_time for replica in select_uploads(commit.changes)]
-    lab = entry.lab if commit.tubes or commit.changes else ""
+    uploads: dict[Instant, list[Instant]] = {}
+    for tubes in commit.tubes:
+        uploads.setdefault(tubes.upload_time, []).extend(tubes.report_times())
+    for change in commit.changes:
+        if isinstance(change, Replica):
+            uploads.setdefault(change.result.upload_time, [])
+    for replica in select_uploads(commit.changes):
+        uploads[replica.result.upload_time].append(replica.result.reference_time)
     return AcknowledgedCommit(
-        entry.writer_id,
-        entry.sequence,
-        lab,
-        entry.commit_time,
-        report_times,
-        national_receive_time,
-        bool(entry.other_keys),
+        entry.writer_id, entry.sequence, entry.lab, uploads, national_receive_time, bool(entry.other_keys)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -51,7 +52,9 @@ class SubscriptionClient:
         self._timing = timing
         self._connection = connection
         self._node = format_node(jurisdiction)
-        self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(self.subscribe_each, max_batch=MAX_SUBSCRIBED)
+        self._coalescer: Coalescer[bytes, SubscribedSubject] = Coalescer(
+            partial(self.subscribe_each, nationwide=True), max_batch=MAX_SUBSCRIBED
+        )
 
     async def subscribe(self, subject_keys: Sequence[bytes]) -> SubscribedSubject:
         """Subscribe to a subject and return what the nation has of it now.
@@ -67,9 +70,14 @@ class SubscriptionClient:
         except TimeoutError:
             raise _upstream_unavailable() from None
 
-    async def subscribe_each(self, subject_keys: Sequence[bytes]) -> list[SubscribedSubject]:
-        """Subscribe to up to MAX_SUBSCRIBED subjects, outside of any call. Answers are in the order of the keys."""
-        request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys)
+    async def subscribe_each(
+        self, subject_keys: Sequence[bytes], *, nationwide: bool = False
+    ) -> list[SubscribedSubject]:
+        """Subscribe to up to MAX_SUBSCRIBED subjects, outside of any call. Answers are in the order of the keys.
+
+        `nationwide` says that the node above has to subscribe to them at the node above itself, if there is one.
+        """
+        request = SubscribeSubjectsRequest(node=self._node, subject_keys=subject_keys, nationwide=nationwide)
         stub = self._connection.stub
         try:
             response = await stub.SubscribeSubjects(
@@ -80,8 +88,8 @@ class SubscriptionClient:
                 # The answer exceeds a message, or one key is invalid: subscribe in halves.
                 half = len(subject_keys) // 2
                 return [
-                    *await self.subscribe_each(subject_keys[:half]),
-                    *await self.subscribe_each(subject_keys[half:]),
+                    *await self.subscribe_each(subject_keys[:half], nationwide=nationwide),
+                    *await self.subscribe_each(subject_keys[half:], nationwide=nationwide),
                 ]
             _log.warning("the nation does not answer", code=error.code().name)
             if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -8,6 +8,7 @@ import grpc
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import AdmitNodeRequest
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
+from hutong_texts import english
 
 from services.domain.names import format_node
 from services.runtime.client.reconnecting import OpenChannel
@@ -30,6 +31,12 @@ async def check_tree(open_channel: OpenChannel, region: str, seconds: float) -> 
         _log.warning("the node above does not answer; the start goes on without it", why="DEADLINE")
     except grpc.aio.AioRpcError as error:
         if error_info(error).reason == "NOT_AN_UPSTREAM":
-            why = f"HUTONG_UPSTREAM does not serve {format_node(region)}: {error.details()}"
-            raise BadSetting(f"{why}; give the national node's address") from None
+            raise BadSetting(
+                english(
+                    "HUTONG_UPSTREAM does not serve {node}: {cause}; give the address of the deepest node that covers "
+                    "the region",
+                    node=format_node(region),
+                    cause=error.details(),
+                )
+            ) from None
         _log.warning("the node above does not answer; the start goes on without it", why=error.code().name)

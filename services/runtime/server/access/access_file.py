@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
 
 from services.domain.instant import DAY, MINUTE, Instant, shanghai_day, shanghai_day_start
 from services.domain.region import NATION, is_region, parent, within
@@ -27,6 +29,10 @@ _LIMITS = tuple(one.name for one in fields(Budget))
 
 class _WrongEntry(ValueError):
     """An entry of the file that cannot be used; the text names it and gives the cause."""
+
+    def __init__(self, text: Text) -> None:
+        super().__init__(text)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +130,12 @@ def read_access_file(path: Path) -> AccessRules:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise BadSetting(f"HUTONG_ACCESS_FILE cannot be read: {error.strerror}") from None
+        raise BadSetting(english("HUTONG_ACCESS_FILE cannot be read: {cause}", cause=system_text(error))) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark is not None else ""
-        raise BadSetting(f"HUTONG_ACCESS_FILE is no YAML{line}") from None
+        if mark is None:
+            raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML")) from None
+        raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML, line {line}", line=mark.line + 1)) from None
     try:
         found = _mapping(content if content is not None else {}, "the file", {"grants", "quotas"})
         grants: dict[str, tuple[Narrowing, ...]] = {}
@@ -138,35 +145,42 @@ def read_access_file(path: Path) -> AccessRules:
         entries = _entries(found, "quotas", {"role", "region", "caller", *_LIMITS})
         quotas = sorted((_quota(entry, place) for place, entry in entries), key=lambda one: one.closeness)
     except _WrongEntry as error:
-        raise BadSetting(f"HUTONG_ACCESS_FILE: {error}") from None
+        raise BadSetting(english("HUTONG_ACCESS_FILE: {error}", error=error.text)) from None
     return AccessRules(grants, tuple(quotas))
 
 
 def _entries(content: Mapping[str, Any], key: str, known: set[str]) -> list[tuple[str, Mapping[str, Any]]]:
     listed = content.get(key) or []
     if not isinstance(listed, list):
-        raise _WrongEntry(f"{key} must be a list")
+        raise _WrongEntry(english("{key} must be a list", key=key))
     places = [f"{key}[{index}]" for index in range(len(listed))]
     return [(place, _mapping(entry, place, known)) for place, entry in zip(places, listed, strict=True)]
 
 
 def _mapping(value: Any, place: str, known: set[str]) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise _WrongEntry(f"{place} must be a mapping")
+        raise _WrongEntry(english("{place} must be a mapping", place=place))
     for key in value:
         if key not in known:
-            raise _WrongEntry(f"{place}: {str(key)[:40]} is unknown; it may have {', '.join(sorted(known))}")
+            raise _WrongEntry(
+                english(
+                    "{place}: {key} is unknown; it may have {known}",
+                    place=place,
+                    key=str(key)[:40],
+                    known=", ".join(sorted(known)),
+                )
+            )
     return value
 
 
 def _narrowing(entry: Mapping[str, Any], place: str) -> Narrowing:
     regions = entry.get("regions", [])
     if not isinstance(regions, list) or ("regions" in entry and not regions):
-        raise _WrongEntry(f"{place}.regions must be a list of regions")
+        raise _WrongEntry(english("{place}.regions must be a list of regions", place=place))
     hours = entry.get("hours")
     bare_number = entry.get("bare_number", False)
     if not isinstance(bare_number, bool):
-        raise _WrongEntry(f"{place}.bare_number must be true or false")
+        raise _WrongEntry(english("{place}.bare_number must be true or false", place=place))
     return Narrowing(
         tuple(_region(region, f"{place}.regions") for region in regions),
         None if hours is None else _hours(hours, f"{place}.hours"),
@@ -177,13 +191,13 @@ def _narrowing(entry: Mapping[str, Any], place: str) -> Narrowing:
 def _quota(entry: Mapping[str, Any], place: str) -> Quota:
     limits = {name: _limit(entry[name], f"{place}.{name}") for name in _LIMITS if name in entry}
     if not limits:
-        raise _WrongEntry(f"{place} states no limit")
+        raise _WrongEntry(english("{place} states no limit", place=place))
     if "caller" in entry:
         if {"role", "region"} & set(entry):
-            raise _WrongEntry(f"{place}: caller stands without role and region")
+            raise _WrongEntry(english("{place}: caller stands without role and region", place=place))
         caller = str(entry["caller"])
         if parse_caller(caller) is None:
-            raise _WrongEntry(f"{place}.caller must be the name of a caller, like gates/410100/7")
+            raise _WrongEntry(english("{place}.caller must be the name of a caller, like gates/410100/7", place=place))
         return Quota("", "", caller, limits)
     region = _region(entry["region"], f"{place}.region") if "region" in entry else ""
     return Quota(_role(entry, place), region, "", limits)
@@ -192,7 +206,7 @@ def _quota(entry: Mapping[str, Any], place: str) -> Quota:
 def _role(entry: Mapping[str, Any], place: str) -> str:
     role = entry.get("role")
     if role != LOCAL and role not in ROLES:
-        raise _WrongEntry(f"{place}.role must be one of {', '.join([*ROLES, LOCAL])}")
+        raise _WrongEntry(english("{place}.role must be one of {roles}", place=place, roles=", ".join([*ROLES, LOCAL])))
     return str(role)
 
 
@@ -200,18 +214,18 @@ def _region(value: Any, place: str) -> str:
     # YAML reads a code without quotation marks as a number.
     text = f"{value:06d}" if isinstance(value, int) else str(value)
     if not is_region(text):
-        raise _WrongEntry(f"{place} must be a region, like 410100")
+        raise _WrongEntry(english("{place} must be a region, like 410100", place=place))
     return text
 
 
 def _hours(value: Any, place: str) -> Hours:
     found = _HOURS.fullmatch(str(value))
     if found is None:
-        raise _WrongEntry(f"{place} must be like 06:00-23:00")
+        raise _WrongEntry(english("{place} must be like 06:00-23:00", place=place))
     start_hour, start_minute, *end = (int(part) for part in found.groups() if part is not None)
     hours = Hours((start_hour * 60 + start_minute) * MINUTE, (end[0] * 60 + end[1]) * MINUTE)
     if hours.start == hours.end:
-        raise _WrongEntry(f"{place} begins where it ends")
+        raise _WrongEntry(english("{place} begins where it ends", place=place))
     return hours
 
 
@@ -219,7 +233,7 @@ def _limit(value: Any, place: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise _WrongEntry(f"{place} must be a whole number of at least 1, or null for no limit")
+        raise _WrongEntry(english("{place} must be a whole number of at least 1, or null for no limit", place=place))
     return value
 
 

@@ -1,13 +1,14 @@
 """Budgets of callers: how many persons an hour, how many calls at once, and how much work a second.
 
-The counts are in the memory of one process. A restart resets them, and each process has its own.
+The counts are in memory. A restart resets them. Workers of one group share them (`shared_counts.py`); processes that
+were started separately do not.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from hutong.access.v1 import access_pb2
@@ -18,9 +19,9 @@ from services.domain.errors import ResourceExhausted, Violation
 from services.domain.instant import HOUR, SECOND, Instant, Span
 from services.runtime.caller import Caller
 from services.runtime.clock import Clock
+from services.runtime.server.access.asked import ASKED
 from services.runtime.server.access.seen import SeenPersons
 
-ASKED = Counter("hutong_persons_asked_total", "Persons that callers asked about, each question counted", ["role"])
 MISSED = Counter("hutong_persons_missed_total", "Persons asked about of whom nothing is recorded", ["role"])
 _UNDER_WAY = {
     "calls": english("calls under way"),
@@ -43,7 +44,7 @@ BUSY_RETRY: Span = SECOND
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The limits of one caller in one process. None is no limit.
+    """The limits of one caller in one process, or in all workers of one group together. None is no limit.
 
     Attributes:
         persons_an_hour: distinct persons that the caller may ask about in an hour.
@@ -78,37 +79,68 @@ DEFAULTS = {
 none, because they pass on the questions of other callers."""
 
 
+KINDS = ("calls", "heavy_calls", "streams")
+"""What is counted while it is under way."""
+
+
+class Spending:
+    """What a caller has used up in this process since the other workers were last sent it.
+
+    Attributes:
+        persons: the hashes of new persons.
+        misses: answers about persons without any record.
+        paid: the price of work, as a span.
+    """
+
+    __slots__ = ("misses", "paid", "persons")
+
+    def __init__(self) -> None:
+        self.persons: list[int] = []
+        self.misses = 0
+        self.paid: Span = 0
+
+
 class Account:
-    """The counts of one caller."""
+    """The counts of one caller.
+
+    Attributes:
+        open_elsewhere: by the number of each other worker, how much of each of KINDS is under way there.
+    """
 
     __slots__ = (
-        "_asked",
+        "_changed",
         "_clock",
         "_missed",
         "_misses",
         "_open",
         "_paid_until",
         "_persons",
+        "_spending",
         "_window_end",
         "budget",
         "caller",
+        "open_elsewhere",
     )
 
-    def __init__(self, caller: Caller, budget: Budget, clock: Clock) -> None:
+    def __init__(self, caller: Caller, budget: Budget, clock: Clock, changed: dict[str, Account] | None = None) -> None:
+        """`changed` collects the accounts whose counts other workers do not know yet; None if there are none."""
         self.budget = budget
         self.caller = caller
         self._clock = clock
-        self._asked, self._missed = ASKED.labels(caller.role), MISSED.labels(caller.role)
+        self._missed = MISSED.labels(caller.role)
         self._persons = SeenPersons()
         self._misses = 0
         self._window_end: Instant = 0
         self._paid_until: Instant = 0
-        self._open = {"calls": 0, "heavy_calls": 0, "streams": 0}
+        self._open = dict.fromkeys(KINDS, 0)
+        self._changed = changed
+        self._spending = Spending()
+        self.open_elsewhere: dict[int, Sequence[int]] = {}
 
     @property
     def is_idle(self) -> bool:
-        """Whether no call is under way."""
-        return not any(self._open.values())
+        """Whether no call is under way, here or at another worker."""
+        return not any(self._open.values()) and not self.open_elsewhere
 
     @contextlib.contextmanager
     def open(self, *kinds: str) -> Iterator[None]:
@@ -117,17 +149,32 @@ class Account:
         Raises:
             ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
         """
-        for kind in kinds:
-            limit: int | None = getattr(self.budget, kind)
-            if limit is not None and self._open[kind] >= limit:
-                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
-        for kind in kinds:
-            self._open[kind] += 1
+        self.begin(kinds)
         try:
             yield
         finally:
-            for kind in kinds:
-                self._open[kind] -= 1
+            self.end(kinds)
+
+    def begin(self, kinds: Sequence[str]) -> None:
+        """Count a call of these kinds as under way until `end`. It costs a fifth of `open`, which each Verify notices.
+
+        Raises:
+            ResourceExhausted: BUDGET_EXCEEDED, too many calls of a kind are under way.
+        """
+        under_way, budget = self._open, self.budget
+        for kind in kinds:
+            limit: int | None = getattr(budget, kind)
+            if limit is not None and under_way[kind] + self._count_elsewhere(kind) >= limit:
+                raise self._exceeded(_UNDER_WAY[kind], limit, BUSY_RETRY)
+        for kind in kinds:
+            under_way[kind] += 1
+        self._note_change()
+
+    def end(self, kinds: Sequence[str]) -> None:
+        """Count a call that `begin` counted as ended."""
+        for kind in kinds:
+            self._open[kind] -= 1
+        self._note_change()
 
     def pay(self, units: int) -> None:
         """Count work.
@@ -145,6 +192,9 @@ class Account:
             self._paid_until = now + owed
             raise self._exceeded(english("units of work a second"), rate, owed + price - BURST)
         self._paid_until = now + owed + price
+        if self._changed is not None:
+            self._spending.paid += price
+            self._note_change()
 
     def ask_about(self, person: int | None) -> None:
         """Count a question about a person, given by a hash; None if the question is about no person.
@@ -159,10 +209,8 @@ class Account:
             return
         now = self._clock.now()
         if not 0 < self._window_end - now <= HOUR:
-            self._window_end = now + HOUR
-            self._persons = SeenPersons()
-            self._misses = 0
-        self._asked.inc()
+            self._begin_window(now + HOUR)
+        ASKED.by_role[self.caller.role] += 1
         if person in self._persons:
             return
         budget, wait = self.budget, self._window_end - now
@@ -171,12 +219,51 @@ class Account:
         if budget.misses_an_hour is not None and self._misses >= budget.misses_an_hour:
             raise self._exceeded(english("persons an hour of whom nothing is recorded"), budget.misses_an_hour, wait)
         self._persons.add(person)
+        if self._changed is not None:
+            self._spending.persons.append(person)
+            self._note_change()
 
     def count_misses(self, misses: int) -> None:
         """Count answers about persons without any record."""
         if misses:
             self._misses += misses
             self._missed.inc(misses)
+            if self._changed is not None:
+                self._spending.misses += misses
+                self._note_change()
+
+    def take_spending(self) -> tuple[Instant, Spending, list[int]]:
+        """Return the end of the hour, what was used up since the last call of this, and how much is under way."""
+        spending, self._spending = self._spending, Spending()
+        return self._window_end, spending, [self._open[kind] for kind in KINDS]
+
+    def add_spending(self, window_end: Instant, persons: Sequence[int], misses: int, paid: Span) -> None:
+        """Count what the caller has used up at another worker, where its hour ends at `window_end`.
+
+        Both workers then have the hour that ends first.
+        """
+        now = self._clock.now()
+        if 0 < window_end - now <= HOUR:
+            if 0 < self._window_end - now <= HOUR:
+                self._window_end = min(self._window_end, window_end)
+            else:
+                self._begin_window(window_end)
+            for person in persons:
+                self._persons.add(person)
+            self._misses += misses
+        self._paid_until = max(self._paid_until, now) + min(paid, BURST)
+
+    def _begin_window(self, end: Instant) -> None:
+        self._window_end = end
+        self._persons = SeenPersons()
+        self._misses = 0
+
+    def _count_elsewhere(self, kind: str) -> int:
+        return sum(counts[KINDS.index(kind)] for counts in self.open_elsewhere.values()) if self.open_elsewhere else 0
+
+    def _note_change(self) -> None:
+        if self._changed is not None:
+            self._changed[self.caller.name] = self
 
     def _exceeded(self, what: str, limit: int, wait: Span) -> ResourceExhausted:
         REFUSED.labels(self.caller.role, what).inc()
@@ -192,22 +279,37 @@ class Account:
 
 
 class Accounts:
-    """The accounts of the callers that were seen last."""
+    """The accounts of the callers that were seen last.
+
+    Attributes:
+        changed: the accounts whose counts the other workers of the group do not know yet, by the names of the callers.
+            None, the default, in a process without such workers.
+    """
 
     def __init__(self, clock: Clock, budget_of: Callable[[Caller], Budget]) -> None:
         self._clock = clock
         self._budget_of = budget_of
         self._accounts: OrderedDict[str, Account] = OrderedDict()
+        self.changed: dict[str, Account] | None = None
+
+    def __iter__(self) -> Iterator[Account]:
+        return iter(self._accounts.values())
 
     def of(self, caller: Caller) -> Account | None:
         """Return the account of a caller; None for a caller without any limit."""
+        account = self.account(caller)
+        return None if account.budget is NO_LIMIT else account
+
+    def account(self, caller: Caller) -> Account:
+        """Return the account of a caller, with or without limits."""
         account = self._accounts.get(caller.name)
         if account is None:
-            account = self._accounts[caller.name] = Account(caller, self._budget_of(caller), self._clock)
+            account = Account(caller, self._budget_of(caller), self._clock, self.changed)
+            self._accounts[caller.name] = account
             self._forget_some()
         else:
             self._accounts.move_to_end(caller.name)
-        return None if account.budget is NO_LIMIT else account
+        return account
 
     def use_budgets(self, budget_of: Callable[[Caller], Budget]) -> None:
         """Apply other budgets from now on. The counts stay."""

@@ -6,6 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hutong_texts import english
+from hutong_texts.system import system_text
+
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.access.names import parse_caller, parse_spiffe_id
 
@@ -36,9 +39,9 @@ def read_deny_list(path: Path, trust_domain: str) -> DenyList:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise BadSetting(f"HUTONG_DENY_FILE cannot be read: {error.strerror}") from None
+        raise BadSetting(english("HUTONG_DENY_FILE cannot be read: {cause}", cause=system_text(error))) from None
     except UnicodeDecodeError:
-        raise BadSetting("HUTONG_DENY_FILE is not a text in UTF-8") from None
+        raise BadSetting(english("HUTONG_DENY_FILE is not a text in UTF-8")) from None
     serials, names = set(), set()
     for number, line in enumerate(lines, 1):
         entry = line.partition("#")[0].strip()
@@ -47,10 +50,21 @@ def read_deny_list(path: Path, trust_domain: str) -> DenyList:
         if entry.startswith("spiffe://"):
             name = parse_spiffe_id(entry, trust_domain)
             if parse_caller(name) is None:
-                raise BadSetting(f"HUTONG_DENY_FILE, line {number}: names no caller under spiffe://{trust_domain}/")
+                raise BadSetting(
+                    english(
+                        "HUTONG_DENY_FILE, line {number}: names no caller under spiffe://{trust_domain}/",
+                        number=number,
+                        trust_domain=trust_domain,
+                    )
+                )
             names.add(name)
         elif _SERIAL.fullmatch(entry):
             serials.add(int(entry.replace(":", ""), 16))
         else:
-            raise BadSetting(f"HUTONG_DENY_FILE, line {number}: must be a serial number in hexadecimal or a SPIFFE ID")
+            raise BadSetting(
+                english(
+                    "HUTONG_DENY_FILE, line {number}: must be a serial number in hexadecimal or a SPIFFE ID",
+                    number=number,
+                )
+            )
     return DenyList(frozenset(serials), frozenset(names))

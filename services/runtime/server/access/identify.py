@@ -19,7 +19,7 @@ from services.runtime.certificates import read_certificates
 from services.runtime.clock import Clock
 from services.runtime.configuration.settings import Settings
 from services.runtime.reloading import ReloadedFiles
-from services.runtime.server.access.certificates import Certificates
+from services.runtime.server.access.certificates import REMEMBERED, Certificates
 from services.runtime.server.access.deny_list import DenyList, read_deny_list
 from services.runtime.server.access.tokens import BadToken, Tokens, read_keys
 
@@ -45,6 +45,8 @@ class Identifier:
         self._certificates = Certificates(settings.trust_domain, settings.jurisdiction, (), ())
         self._tokens: Tokens | None = None
         self._deny_list = DenyList()
+        # By the peer of a connection: the caller of its certificate, and the same caller with the peer.
+        self._at_peers: dict[str, tuple[Caller, Caller]] = {}
         self.reloaded = list(self._open_files())
 
     def identify(self, context: Any) -> Caller:
@@ -52,18 +54,7 @@ class Identifier:
         peer: str = context.peer()
         if self.is_open:
             return Caller(LOCAL, LOCAL, peer=peer)
-        shown = self._certificates.identify(context.auth_context())
-        caller = Caller(
-            shown.role,
-            shown.name,
-            shown.region,
-            peer,
-            shown.certificate_hash,
-            shown.certificate_name,
-            shown.serial,
-            shown.expire_time,
-            fault=shown.fault,
-        )
+        caller = self._caller_at(peer, self._certificates.identify(context.auth_context()))
         if not caller.role:
             return caller
         now = self._clock.now()
@@ -72,6 +63,17 @@ class Identifier:
         caller = self._apply_token(caller, context, now)
         fault = self._find_denial(caller)
         return _unknown(caller, fault) if fault else caller
+
+    def _caller_at(self, peer: str, shown: Caller) -> Caller:
+        """Return the caller of a certificate with the address of its connection. The calls of a connection share it."""
+        known = self._at_peers.get(peer)
+        if known is not None and known[0] is shown:
+            return known[1]
+        caller = replace(shown, peer=peer)
+        self._at_peers[peer] = (shown, caller)
+        if len(self._at_peers) > REMEMBERED:
+            del self._at_peers[next(iter(self._at_peers))]
+        return caller
 
     def find_fault(self, caller: Caller) -> str:
         """Return why a caller that was identified earlier is no longer accepted; empty if it still is."""

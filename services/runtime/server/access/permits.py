@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from hutong.access.v1 import access_pb2
 from hutong.access.v1.access_pb2 import Access, Grant
@@ -13,7 +13,7 @@ from hutong.access.v1.access_pb2 import Access, Grant
 from services.domain.region import within
 from services.runtime.caller import Caller
 
-_REGION = re.compile(r"[0-9]{6}")
+REGION_LENGTH = 6
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})/.+")
 _STORED = re.compile(
     r"(labs/[0-9A-Z]{18}|refusals/.+|decisions/.+|pendingChanges/.+|emergencyGrants/.+)(?:/.+)?", re.DOTALL
@@ -92,13 +92,27 @@ class Owner:
     role: str = ""
 
 
+class RoleRules(NamedTuple):
+    """What applies to every call of a method by callers of one role.
+
+    Attributes:
+        is_free: whether the role may make every call.
+        view: the most that the role may see of the response; VIEW_UNSPECIFIED if the response has no views.
+        needs_name: whether the role must state a name with a document.
+    """
+
+    is_free: bool
+    view: View
+    needs_name: bool
+
+
 class Rules:
     """The grants of one method, read once.
 
     Attributes:
         needed: the grants in words, for the error of a refused call.
         free: the roles that may make every call of the method.
-        names: the roles that must state a name with a document.
+        roles: what applies to every call of a role; a role without a grant is absent.
         cost: what the contract says of the cost of a call.
         person: the path to the document of the person concerned, in the request or in an item of its batch; empty if no
             grant names a document.
@@ -114,16 +128,12 @@ class Rules:
         self._grants: dict[str, list[_Bound]] = {}
         for grant in access.grants:
             self._grants.setdefault(_role(grant), []).append(_Bound(grant))
-        self.names = frozenset(_role(it) for it in access.grants if it.needs_name)
-        self._views = {_role(grant): grant.view for grant in access.grants}
+        names = {_role(it) for it in access.grants if it.needs_name}
+        self.roles = {_role(it): RoleRules(_role(it) in self.free, it.view, _role(it) in names) for it in access.grants}
 
     def of(self, role: str) -> Sequence[_Bound]:
         """Return the grants of a role."""
         return self._grants.get(role, ())
-
-    def view_of(self, role: str) -> View:
-        """Return the most that a role may see of the response; VIEW_UNSPECIFIED if the response has no views."""
-        return self._views.get(role, access_pb2.VIEW_UNSPECIFIED)
 
     def is_stated(self, caller: Caller, frame: Any) -> bool:
         """Whether a later message of a stream states a field that the caller's grants depend on."""
@@ -234,9 +244,9 @@ def _rule_region(caller: Caller, grant: _Bound, request: Any, value: str, node: 
             _set(request, grant.path, caller.region)
             return PERMITTED
         return PERMITTED if within(node, caller.region) else DENIED
-    if (named := _JURISDICTION.fullmatch(value)) is not None:
+    if len(value) != REGION_LENGTH and (named := _JURISDICTION.fullmatch(value)) is not None:
         value = named[1]
-    if _REGION.fullmatch(value):
+    if len(value) == REGION_LENGTH and value.isascii() and value.isdecimal():
         return PERMITTED if within(value, caller.region) else DENIED
     if (stored := _STORED.fullmatch(value)) is not None:
         return Unsettled(value, stored[1], access_pb2.BIND_OWN_REGION)
@@ -267,7 +277,7 @@ def value_at(message: Any, path: Sequence[str]) -> Any:
             return None
         message = getattr(message, name)
     value = getattr(message, path[-1])
-    if hasattr(value, "DESCRIPTOR") and not message.HasField(path[-1]):
+    if not isinstance(value, str) and hasattr(value, "DESCRIPTOR") and not message.HasField(path[-1]):
         return None
     return value
 

@@ -39,7 +39,7 @@ class SeenPersons:
         slots = self._slots
         last = len(slots) - 1
         slot = mark & last
-        while slots[slot] and slots[slot] != mark:
+        while (found := slots[slot]) and found != mark:
             slot = (slot + 1) & last
         return slot
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hutong.type.v1.identity_pb2 import DocumentType, IdentityDocument
+from hutong_texts import english
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
@@ -201,9 +202,9 @@ def read_keys(path: Path) -> KeySet:
     try:
         keys = KeySet.import_key_set(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, JoseError):
-        raise BadSetting("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517)") from None
+        raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE holds no JSON Web Key Set (RFC 7517)")) from None
     if not keys.keys or any(key.key_type not in {"RSA", "EC"} for key in keys.keys):
-        raise BadSetting("HUTONG_TOKEN_KEYS_FILE must hold RSA or EC keys only")
+        raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE must hold RSA or EC keys only"))
     return keys
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from hutong_texts import english
@@ -11,7 +11,12 @@ from hutong_texts import english
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import SECOND
 from services.runtime.call import current_call
+from services.runtime.server.interceptors.authorization import read_rules
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
+
+
+def _note_nothing(_cost: int, _change: int) -> None:
+    pass
 
 
 class Admission:
@@ -20,8 +25,10 @@ class Admission:
     A call that only waits for another node's commits is not counted, because it costs next to nothing.
     """
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, note_waiting: Callable[[int, int], None] = _note_nothing) -> None:
+        """`note_waiting` takes the cost of calls and a change of the number of such calls that only wait."""
         self._max_calls = max_calls
+        self._note_waiting = note_waiting
         self._in_flight = 0
         self._waiting = 0
         self._streams = 0
@@ -33,8 +40,13 @@ class Admission:
             self._ended.clear()
             await self._ended.wait()
 
-    def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Refuse the call if too many are in flight."""
+        cost = read_rules(method).cost
+
+        def note_waiting(change: int) -> None:
+            self._waiting += change
+            self._note_waiting(cost, change)
 
         async def handle(request: Any, context: Context) -> Any:
             if self._in_flight - self._waiting >= self._max_calls:
@@ -47,7 +59,7 @@ class Admission:
             self._in_flight += 1
             call = current_call.get()
             if call is not None:
-                call.note_waiting = self._note_waiting
+                call.note_waiting = note_waiting
             try:
                 return await proceed(request, context)
             finally:
@@ -55,9 +67,6 @@ class Admission:
                 self._ended.set()
 
         return handle
-
-    def _note_waiting(self, change: int) -> None:
-        self._waiting += change
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
         """Admit every stream."""

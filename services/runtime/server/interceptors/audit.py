@@ -36,6 +36,9 @@ from services.runtime.server.status import to_status
 COUNTED_AT_ONCE = 1_000
 """After this many changes of a watch, a row says how many were sent. A row for each change would cost a commit each."""
 _DENIED = frozenset({code_pb2.PERMISSION_DENIED, code_pb2.UNAUTHENTICATED, code_pb2.RESOURCE_EXHAUSTED})
+_BELIEVED = frozenset({"verification", LOCAL})
+"""The roles whose statement of the caller for whom they call is believed: this node's Verification, and local callers,
+which may do everything."""
 _BUDGET = "BUDGET_EXCEEDED"
 """The reason of a call that would exceed its caller's budget. It is recorded as a denial, so that the audit shows
 callers that ask about very many strangers."""
@@ -69,7 +72,10 @@ class Audit:
                 await trail.record(_events_of_error(rules, audit, error))
                 raise
             if rules.reads and not audit.is_inner:
-                await trail.record(_events_of_answer(rules, audit, request, response))
+                # A decision has been stored with its row already, so that most calls have nothing to wait for.
+                events = _events_of_answer(rules, audit, request, response)
+                if events:
+                    await trail.record(events)
             return response
 
         return handle
@@ -140,6 +146,10 @@ class _MethodRules:
                 self.batch, self.items = "requests", RequestReader(batch.message_type, key_of)
         self.watches = self.reads and method.response_streaming and not method.request_streaming
 
+    def subjects_of_question(self, question: Any) -> Sequence[Subject]:
+        """Return what a question of a stream is about."""
+        return subjects_of(self.questions, question)
+
 
 def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context) -> CallAudit:
     """Make the audit of a call and set it as the current one."""
@@ -150,10 +160,9 @@ def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context
         rules.name,
         call.request_id if call is not None else "",
         caller,
-        # This metadata is trusted only from this node's Verification, and from local callers, which may do everything.
-        _on_behalf_of(context) if caller.role in {"verification", LOCAL} else "",
+        _on_behalf_of(context) if caller.role in _BELIEVED else "",
         lambda: subjects_of(rules.reader, request),
-        lambda question: subjects_of(rules.questions, question),
+        rules.subjects_of_question,
         call.case if call is not None else "",
     )
     current_audit.set(audit)

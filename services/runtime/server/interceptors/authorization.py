@@ -13,10 +13,20 @@ from hutong_texts import english
 
 from services.domain.errors import HutongError, InvalidArgument, NotFound, PermissionDenied, Unauthenticated
 from services.runtime.audit import note_hidden
-from services.runtime.call import UNKNOWN, current_call
+from services.runtime.call import Call, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
-from services.runtime.server.access.permits import PERMITTED, Hidden, Missing, Owner, Rules, Unsettled, permits, settle
+from services.runtime.server.access.permits import (
+    PERMITTED,
+    Hidden,
+    Missing,
+    Owner,
+    Rules,
+    Ruling,
+    Unsettled,
+    permits,
+    settle,
+)
 from services.runtime.server.batches import answer_others
 from services.runtime.server.interceptors.decoding import refuse_unreadable
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
@@ -48,17 +58,20 @@ class Authorization:
             return proceed
         rules = read_rules(method)
 
-        async def handle(request: Any, context: Context) -> Any:
-            caller = _caller(rules)
-            if caller.role in rules.free:
-                return await proceed(request, context)
+        def handle(request: Any, context: Context) -> Awaitable[Any]:
+            call = _open(rules)
+            caller = call.caller
+            if rules.roles[caller.role].is_free:
+                return proceed(request, context)
             if method.request_streaming:
-                return await proceed(self._checked(rules, caller, request), context)
+                return proceed(self._checked(rules, caller, request), context)
             refuse_unreadable(request)
             if rules.batch:
-                return await self._answer_batch(method, rules, caller, request, context, proceed)
-            await self._require(rules, caller, request)
-            return await proceed(request, context)
+                return self._answer_batch(method, rules, caller, request, context, proceed)
+            # What most calls state permits them. Then nothing is awaited here, and no coroutine is needed.
+            if self._rule(rules, caller, request, call.case) is PERMITTED:
+                return proceed(request, context)
+            return self._answer_one(rules, caller, request, context, proceed)
 
         return handle
 
@@ -69,8 +82,8 @@ class Authorization:
         rules = read_rules(method)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            caller = _caller(rules)
-            if caller.role not in rules.free:
+            caller = _open(rules).caller
+            if not rules.roles[caller.role].is_free:
                 if method.request_streaming:
                     request = self._checked(rules, caller, request)
                 else:
@@ -100,8 +113,7 @@ class Authorization:
                 depend on.
         """
         call = current_call.get()
-        case = call.case if call is not None else ""
-        ruling = permits(caller, rules, request, case=case, node=self._node, key_of=self._identifier.subject_key)
+        ruling = self._rule(rules, caller, request, call.case if call is not None else "")
         if isinstance(ruling, Unsettled):
             try:
                 owner = await self._owner_of(ruling.stored)
@@ -117,6 +129,15 @@ class Authorization:
             raise InvalidArgument.field(first, text)
         if ruling is not PERMITTED:
             raise _not_permitted(rules, caller)
+
+    async def _answer_one(
+        self, rules: Rules, caller: Caller, request: Any, context: Context, proceed: UnaryHandler
+    ) -> Any:
+        await self._require(rules, caller, request)
+        return await proceed(request, context)
+
+    def _rule(self, rules: Rules, caller: Caller, request: Any, case: str) -> Ruling:
+        return permits(caller, rules, request, case=case, node=self._node, key_of=self._identifier.subject_key)
 
     async def _answer_batch(
         self, method: Method, rules: Rules, caller: Caller, request: Any, context: Context, proceed: UnaryHandler
@@ -158,27 +179,26 @@ def describe_method(method: Method) -> MethodDescriptor | None:
         return None
 
 
-def _caller(rules: Rules) -> Caller:
-    """Return the caller of the current call if its role has any grant. Record in the call what the caller may see.
+def _open(rules: Rules) -> Call:
+    """Return the current call if its caller's role has any grant. Record in the call what the caller may see.
 
     Raises:
         Unauthenticated: the caller is not known.
         PermissionDenied: the role may never call the method.
     """
-    call = current_call.get()
-    caller = call.caller if call is not None else UNKNOWN
+    call = current_call.get() or Call("")
+    caller = call.caller
     if not caller.role:
         raise Unauthenticated(
             "NOT_AUTHENTICATED",
             english("the caller is not known: {fault}", fault=caller.fault),
             metadata={"why": caller.fault},
         )
-    if not rules.of(caller.role):
+    role = rules.roles.get(caller.role)
+    if role is None:
         raise _not_permitted(rules, caller)
-    if call is not None:
-        call.view = rules.view_of(caller.role)
-        call.needs_name = caller.role in rules.names
-    return caller
+    _, call.view, call.needs_name = role
+    return call
 
 
 def _not_permitted(rules: Rules, caller: Caller) -> PermissionDenied:

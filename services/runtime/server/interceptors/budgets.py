@@ -27,13 +27,14 @@ class Budgets:
     """Counts calls and persons by their callers. Without an access file it wraps nothing for local callers.
 
     Attributes:
+        accounts: the counts by caller.
         reloaded: the access file, which is read again when it changes; empty without one.
     """
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         self._clock = clock
         self._rules = NO_RULES
-        self._accounts = Accounts(clock, NO_RULES.budget_of)
+        self.accounts = Accounts(clock, NO_RULES.budget_of)
         self._is_idle = settings.tls.client_ca_file is None and settings.access_file is None
         self.reloaded: list[ReloadedFiles[AccessRules]] = []
         file = settings.access_file
@@ -53,7 +54,8 @@ class Budgets:
             if account is None:
                 return await proceed(request, context)
             account.pay(plan.units)
-            with account.open(*kinds):
+            account.begin(kinds)
+            try:
                 if method.request_streaming:
                     request = self._counted(plan, account, request)
                 elif plan.batch:
@@ -61,8 +63,10 @@ class Budgets:
                 elif plan.person:
                     account.ask_about(plan.read_person(request))
                 response = await proceed(request, context)
-                account.count_misses(_take_misses())
+                _count_misses(account)
                 return response
+            finally:
+                account.end(kinds)
 
         return handle
 
@@ -88,7 +92,7 @@ class Budgets:
                 elif plan.person:
                     account.ask_about(plan.read_person(request))
                 async for response in proceed(request, context):
-                    account.count_misses(_take_misses())
+                    _count_misses(account)
                     yield response
 
         return handle
@@ -101,10 +105,12 @@ class Budgets:
         """
         call = current_call.get()
         caller = call.caller if call is not None else UNKNOWN
-        self._require_admitted(caller)
-        if call is not None:
-            call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
-        return self._accounts.of(caller)
+        # Most nodes narrow no grant.
+        if self._rules.grants:
+            self._require_admitted(caller)
+            if call is not None:
+                call.bare_number = self._rules.lets_bare_number(caller, self._clock.now())
+        return self.accounts.of(caller)
 
     def _require_admitted(self, caller: Caller) -> None:
         if self._rules.grants and not self._rules.admits(caller, self._clock.now()):
@@ -140,7 +146,7 @@ class Budgets:
 
         async def answer(others: Any, context: Context) -> Any:
             response = await proceed(others, context)
-            account.count_misses(_take_misses())
+            _count_misses(account)
             return response
 
         assert plan.described is not None
@@ -148,7 +154,7 @@ class Budgets:
 
     def _use_rules(self, rules: AccessRules) -> None:
         self._rules = rules
-        self._accounts.use_budgets(rules.budget_of)
+        self.accounts.use_budgets(rules.budget_of)
 
 
 class _Plan:
@@ -167,28 +173,36 @@ class _Plan:
         self.units = UNITS.get(rules.cost, 1)
         self.person = rules.person
         self.batch = rules.batch if rules.person else ""
+        self._is_nested = len(rules.person) > 1
         answer = self.described.output_type.fields_by_name if self.described is not None else {}
         self.answers_each = method.request_streaming and {"correlation_id", "error"}.issubset(answer)
 
     def read_person(self, request: Any) -> int | None:
-        """Return a hash of the person; None if the request names none. The key of the hash differs in each process.
+        """Return a hash of the person; None if the request names none.
+
+        Workers of one group have the same key of the hash (PYTHONHASHSEED). Other processes have keys of their own.
 
         Each name makes another hash. A caller that tries out names for one number therefore asks about a new person
         each time. Every holder's token counts as a person of its own, because only the service can read it.
         """
         refuse_unreadable(request)
-        document = value_at(request, self.person)
+        document = self._document(request)
         if document is not None:
             return hash((document.type, document.number, document.issuing_country, document.name))
-        asked = value_at(request, self.person[:-1]) if len(self.person) > 1 else request
+        asked = value_at(request, self.person[:-1]) if self._is_nested else request
         token = getattr(asked, "holder_token", "")
         return hash(token) if token else None
 
+    def _document(self, request: Any) -> Any:
+        if self._is_nested:
+            return value_at(request, self.person)
+        (field,) = self.person
+        return getattr(request, field) if request.HasField(field) else None
 
-def _take_misses() -> int:
-    """Return the number of misses of the current call that are not counted yet, and set it to 0."""
+
+def _count_misses(account: Account) -> None:
+    """Count the misses of the current call that are not counted yet."""
     call = current_call.get()
-    if call is None:
-        return 0
-    misses, call.misses = call.misses, 0
-    return misses
+    if call is not None and call.misses:
+        misses, call.misses = call.misses, 0
+        account.count_misses(misses)

@@ -18,18 +18,18 @@ from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization
 from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.deadline import Deadline
-from services.runtime.server.interceptors.decoding import mark_unreadable
+from services.runtime.server.interceptors.decoding import mark_unreadable, refuse_unreadable
 from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.identity import Identity
-from services.runtime.server.interceptors.method import Method, StreamHandler, UnaryHandler
+from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.server.interceptors.metrics import Metrics
 from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
-UNWRAPPED_SERVICES = ("/grpc.health.",)
-"""Health is not wrapped: every caller with a certificate of the client authorities may ask, and its handlers have
-another form."""
+HEALTH = "/grpc.health."
+"""The beginning of the names of health's methods. Only the layers that report errors wrap them: every caller with a
+certificate of the client authorities may ask, and the handler of a watch is not a generator."""
 
 
 class Layer(Protocol):
@@ -95,10 +95,23 @@ class Routes(grpc.GenericRpcHandler):
         """Wrap and keep the methods of a service."""
         for method, plain in handlers.items():
             name = f"/{service}/{method}"
-            self._handlers[name] = plain if name.startswith(UNWRAPPED_SERVICES) else self._wrap(name, plain)
+            self._handlers[name] = _wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code passes the same methods again here, for old servers."""
+
+    def handlers_of(self, services: Sequence[str]) -> list[tuple[Method, Any]]:
+        """Return the methods of some services and their handlers."""
+        prefixes = tuple(f"/{service}/" for service in services)
+        return [
+            (Method(name, handler.request_streaming, handler.response_streaming), handler)
+            for name, handler in self._handlers.items()
+            if name.startswith(prefixes)
+        ]
+
+    def handler_of(self, name: str) -> Any:
+        """Return the handler of a method by its full name."""
+        return self._handlers[name]
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of the called method. The handler of an unknown method ends with NOT_SERVED."""
@@ -125,6 +138,25 @@ class Routes(grpc.GenericRpcHandler):
             plain.response_serializer,
             **{kind: wrapped},
         )
+
+
+def _wrap_health(name: str, plain: Any) -> _Handler:
+    """Wrap a method of health, so that its failures have a status of this system and no place in the log."""
+    method = Method(name, plain.request_streaming, plain.response_streaming, served=True)
+    proceed = getattr(plain, method.kind)
+
+    async def handle(request: Any, context: Context) -> Any:
+        refuse_unreadable(request)
+        return await proceed(request, context)
+
+    wrapped = RequestId().around_unary(method, ErrorStatus().around_unary(method, handle))
+    return _Handler(
+        plain.request_streaming,
+        plain.response_streaming,
+        mark_unreadable(plain.request_deserializer),
+        plain.response_serializer,
+        **{method.kind: wrapped},
+    )
 
 
 async def _not_served(_requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:

@@ -9,12 +9,15 @@ import grpc
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from hutong_texts import english
 
-from services.domain.errors import HutongError
+from services.domain.errors import HutongError, Unavailable
+from services.domain.instant import SECOND
 from services.runtime.call import REQUEST_ID, Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 from services.runtime.server.status import DETAILS_KEY, DOMAIN, append_localized, grpc_code, to_status
 
 NOT_SERVED = "NOT_SERVED"
+_PUSHBACK_KEY = "grpc-retry-pushback-ms"
+"""The trailer with which a server sets the delay of a client's next try, in milliseconds (gRPC proposal A6)."""
 
 
 class ErrorStatus:
@@ -57,9 +60,27 @@ async def _abort(method: Method, context: Context, error: Exception) -> NoReturn
         call.reason = error.reason if isinstance(error, HutongError) else "INTERNAL"
     code = grpc_code(status)
     call.code = code.name
-    trailers = ((DETAILS_KEY, status.SerializeToString()), (REQUEST_ID, call.request_id))
+    trailers = (
+        (DETAILS_KEY, status.SerializeToString()),
+        (REQUEST_ID, call.request_id),
+        *_retry_pushback(error, context.time_remaining()),
+    )
     await context.abort(code, status.message, trailers)
     raise AssertionError("abort returned")
+
+
+def _retry_pushback(error: Exception, seconds_left: float | None) -> tuple[tuple[str, str], ...]:
+    """Return RetryInfo in the form that the retries of gRPC clients obey; empty for errors that they never retry.
+
+    A negative value prevents a retry. It is sent if no retry can help, and if the delay does not fit into the deadline,
+    because the client would wait until the deadline and then report it in place of this error.
+    """
+    if not isinstance(error, Unavailable):
+        return ()
+    wait = error.retry_after
+    if wait is None or (seconds_left is not None and wait >= seconds_left * SECOND):
+        return ((_PUSHBACK_KEY, "-1"),)
+    return ((_PUSHBACK_KEY, str(wait * 1000 // SECOND)),)
 
 
 def _not_served(method: Method) -> status_pb2.Status:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from services.runtime.call import current_call
@@ -19,9 +19,9 @@ class Identity:
     def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Set the caller, then go on."""
 
-        async def handle(request: Any, context: Context) -> Any:
+        def handle(request: Any, context: Context) -> Awaitable[Any]:
             self._set_caller(context)
-            return await proceed(request, context)
+            return proceed(request, context)
 
         return handle
 

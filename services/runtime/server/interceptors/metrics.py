@@ -15,10 +15,10 @@ from services.runtime.call import Call, current_call
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_LABELS = ["grpc_type", "grpc_service", "grpc_method"]
-STARTED = Counter("grpc_server_started_total", "Calls that have begun, by role", [*_LABELS, "role"])
-HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code", [*_LABELS, "role", "grpc_code"])
-SECONDS = Histogram("grpc_server_handling_seconds", "Duration of unary calls in seconds", _LABELS, buckets=_BUCKETS)
+LABELS = ["grpc_type", "grpc_service", "grpc_method"]
+STARTED = Counter("grpc_server_started_total", "Calls that have begun, by role", [*LABELS, "role"])
+HANDLED = Counter("grpc_server_handled_total", "Calls that have ended, by code", [*LABELS, "role", "grpc_code"])
+SECONDS = Histogram("grpc_server_handling_seconds", "Duration of unary calls in seconds", LABELS, buckets=_BUCKETS)
 
 NOT_SERVED = "(not served)"
 """The service and method label of every unknown method, so that callers cannot create series by inventing names."""
@@ -31,7 +31,7 @@ class Metrics:
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
         """Count and time the call."""
-        labels = _labels(method)
+        labels = labels_of(method)
         seconds, by_role = SECONDS.labels(*labels), _ByRole(labels)
 
         async def handle(request: Any, context: Context) -> Any:
@@ -53,7 +53,7 @@ class Metrics:
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Count the call. It is not timed, because the duration of a stream says little."""
-        labels = _labels(method)
+        labels = labels_of(method)
         by_role = _ByRole(labels)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -88,7 +88,8 @@ class _ByRole:
         return found
 
 
-def _labels(method: Method) -> tuple[str, str, str]:
+def labels_of(method: Method) -> tuple[str, str, str]:
+    """Return the values of LABELS for a method."""
     shape = {
         (False, False): "unary",
         (True, False): "client_stream",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from services.runtime.server.batches import Refused
@@ -18,14 +18,14 @@ class Validation:
         """Check the request, or each frame of a client's stream as it arrives."""
         if method.request_streaming:
 
-            async def handle_frames(requests: AsyncIterator[Any], context: Context) -> Any:
-                return await proceed(_checked(requests), context)
+            def handle_frames(requests: AsyncIterator[Any], context: Context) -> Awaitable[Any]:
+                return proceed(_checked(requests), context)
 
             return handle_frames
 
-        async def handle(request: Any, context: Context) -> Any:
+        def handle(request: Any, context: Context) -> Awaitable[Any]:
             _check(request)
-            return await proceed(request, context)
+            return proceed(request, context)
 
         return handle
 

@@ -166,7 +166,7 @@ async def test_rejections_name_field_and_reason_and_spare_the_neighbours(either_
     assert told == {
         (0, 1): ([("persons[1].document.number", "BAD_DOCUMENT_NUMBER")], False),
         (1, -1): ([("report_time", "TIME_IN_FUTURE")], True),
-        (3, 0): ([("persons[0].report_number", "CONFLICT")], False),
+        (3, 0): ([("sample_site", "CONFLICT")], False),
     }
     assert all(each.description for one in answer.rejections for each in one.violations)
 

@@ -119,7 +119,7 @@ class World:
     def _document(self, person: int, pepper: Pepper) -> LinkedDocument:
         document = make_document(self._first + person)
         canonical = canonical_document(document.type, document.number)
-        return LinkedDocument(pepper.subject_key(canonical), 1, str(person), pepper.other_key(canonical))
+        return LinkedDocument(pepper.subject_key(canonical), 1, str(person), pepper.both_keys(canonical)[1])
 
     async def answers(self, pepper: Pepper) -> object:
         """Return what a process with this pepper knows of each person."""

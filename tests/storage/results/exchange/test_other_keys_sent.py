@@ -58,7 +58,7 @@ async def test_other_keys_are_sent_with_uploads_and_forgotten_then(laboratory: L
     }
     acknowledged = [
         AcknowledgedCommit(
-            one.entry.writer_id, one.entry.sequence, USCC, NOW, (), NOW, has_other_keys=bool(one.entry.other_keys)
+            one.entry.writer_id, one.entry.sequence, USCC, {NOW: ()}, NOW, has_other_keys=bool(one.entry.other_keys)
         )
         for one in page.commits
     ]

@@ -16,7 +16,7 @@ from services.results.changelog.log import ChangeLog, read_entries
 from services.results.changelog.model import ChangeKind
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.arrival import Arrival
-from services.results.exchange.downstream.missing_report_routing import NationRouter
+from services.results.exchange.downstream.missing_report_routing import MiddleRouter, TopRouter
 from services.results.exchange.downstream.notifications.notifications import (
     notify_nodes,
     read_notifications,
@@ -28,7 +28,7 @@ from services.results.labs.tables import labs
 from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import ListedReport, MissingReport, ShownReport
 from services.results.missing_reports.queue import BATCH, MissingReportQueue
-from services.results.missing_reports.routing import MissingReportRouter, UpwardRouter
+from services.results.missing_reports.routing import MissingReportRouter
 from services.results.missing_reports.store import (
     KEPT,
     can_be_missing,
@@ -63,9 +63,9 @@ def claim(number: str, lab: str = USCC, *, reported: Instant | None = REPORTED, 
 def make_router(
     change_log: ChangeLog, node: str, limits: ResultsLimits, *, has_upstream: bool = True
 ) -> MissingReportRouter:
-    if node == NATION:
-        return NationRouter(change_log, limits)
-    return UpwardRouter(change_log, limits, has_upstream=has_upstream)
+    if node == NATION or not has_upstream:
+        return TopRouter(change_log, limits)
+    return MiddleRouter(change_log, limits)
 
 
 async def show(
@@ -88,7 +88,7 @@ async def receive(store: Laboratory, *reports: MissingReport, node: str, sender:
 async def apply(store: Laboratory, *changes: Change, sender: str) -> None:
     """Apply changes of a node at the nation."""
     change_log = ChangeLog([notify_nodes])
-    applier = ChangeApplier(change_log, NationRouter(change_log, store.stores.limits))
+    applier = ChangeApplier(change_log, TopRouter(change_log, store.stores.limits))
     await store.database.write(applier.apply, changes, Arrival(NATION, sender, NOW))
 
 
@@ -252,7 +252,8 @@ async def test_a_node_that_begins_again_gets_its_missing_reports_again(store: La
     await store.database.write(lambda connection: connection.execute(later) and None)
     await store.send([make_tube(1)])
     await store.database.write(repeat_missed, HENAN, NOW)
-    (notification,) = await store.database.read(read_notifications, HENAN, 7)
+    # The first one says that the record has come.
+    _, notification = await store.database.read(read_notifications, HENAN, 7)
     (report,) = notification.changes
     assert isinstance(report, MissingReport)
     assert (report.report_number, report.close_time) == ("R1", NOW)
@@ -351,7 +352,7 @@ async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laborator
     def dropped() -> float:
         return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "queue full"}) or 0.0
 
-    router = UpwardRouter(ChangeLog(), ResultsLimits(), has_upstream=False)
+    router = TopRouter(ChangeLog(), ResultsLimits())
     queue = MissingReportQueue(store.database, router, JILIN, store.clock, ResultsTiming(), capacity=100)
     await register(store)
     before = dropped()
@@ -364,7 +365,7 @@ async def test_claims_beyond_what_waits_are_dropped_and_counted(store: Laborator
     await writing.stop()
 
 
-class FailingRouter(UpwardRouter):
+class FailingRouter(TopRouter):
     """A router that fails on a batch with a certain report."""
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
@@ -379,7 +380,7 @@ async def test_a_failure_drops_its_own_batch_and_no_other_claim(store: Laborator
     def dropped() -> float:
         return REGISTRY.get_sample_value("hutong_missing_reports_dropped_total", {"why": "failure"}) or 0.0
 
-    router = FailingRouter(ChangeLog(), ResultsLimits(), has_upstream=False)
+    router = FailingRouter(ChangeLog(), ResultsLimits())
     queue = MissingReportQueue(store.database, router, JILIN, store.clock, QUICK)
     await register(store)
     before = dropped()

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hutong.results.v1 import upload_pb2
 from sqlalchemy import delete
 
 from services.domain.errors import NotFound, OutOfRange
-from services.domain.instant import DAY, HOUR
+from services.domain.instant import DAY, HOUR, MINUTE, to_timestamp
 from services.results.records.bulk import PostgresqlBulk
 from services.results.records.model import ACTIVE, SUPERSEDED
 from services.results.records.tables import report_keys
 from services.results.upload.claims import RemovedMeanwhile
 from tests.support.databases import MakeUrl
 from tests.support.results.factories import (
+    ANTIGEN,
     NEGATIVE,
     PENDING,
     POOL_POSITIVE,
@@ -95,6 +97,41 @@ async def test_a_sampling_record_and_its_result_are_one_report(
     newest = await laboratory.stores.lookup.get_result(USCC, "R0", None)
     first = await laboratory.stores.lookup.get_result(USCC, "R0", 1)
     assert [(one.revision, one.outcome) for one in (*newest.results, *first.results)] == [(2, NEGATIVE), (1, PENDING)]
+
+
+def other_tubes() -> dict[str, upload_pb2.Tube]:
+    """Return tubes that each differ from `make_tube()` in one field, by the field that a conflict names."""
+    tubes = {name: make_tube() for name in ("tube_code", "specimen", "method", "persons[0].document.name")}
+    tubes["tube_code"].tube_code = "another"
+    tubes["specimen"].specimen = 0
+    tubes["method"].method = 0
+    tubes["persons[0].document.name"].persons[0].document.name = "另一人"
+    tubes |= {
+        "pool_size": make_tube(pool_size=5),
+        "outcome": make_tube(outcome=POSITIVE),
+        "sample_region": make_tube(region="220503"),
+        "sample_site": make_tube(site="另一\\采样点"),
+        "sample_time": make_tube(sampled=REPORTED - 5 * HOUR),
+        "item": make_tube(item=ANTIGEN),
+        "persons[0].document": make_tube(7),
+    }
+    tubes["persons[0].document"].persons[0].report_number = "R0"
+    for name, moment in {"receive_time": -HOUR, "test_time": -HOUR, "report_time": MINUTE}.items():
+        tubes[name] = make_tube()
+        getattr(tubes[name], name).CopyFrom(to_timestamp(REPORTED + moment))
+    return tubes
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_conflict_names_the_field_that_differs(laboratory: Laboratory, *, is_stored: bool) -> None:
+    """On both engines, against a stored report and against one of the same batch."""
+    others = other_tubes()
+    if is_stored:
+        await laboratory.send([make_tube()])
+    batch = list(others.values()) if is_stored else [make_tube(), *others.values()]
+    answer = await laboratory.send(batch, upload_id="v", items=("", ANTIGEN.removeprefix("items/")))
+    faults = [(it.field, it.reason) for rejection in answer.rejections for it in rejection.violations]
+    assert faults == [(field, "CONFLICT") for field in others]
 
 
 async def test_a_result_follows_only_the_sampling_record_of_its_own_person(laboratory: Laboratory) -> None:

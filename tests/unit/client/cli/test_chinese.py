@@ -14,12 +14,13 @@ from hutong_client import errors
 from hutong_client.cli import output
 from hutong_client.cli.commands.emergency import describe_grant
 from hutong_client.cli.failures import describe_error
-from hutong_client.cli.help import Command, Group, wrap
+from hutong_client.cli.help import Command, Group
 from hutong_client.cli.main import hutong, run
 from hutong_client.cli.words import Word, chinese_words
 from hutong_client.formatting import Enum, word
 from hutong_client.request_languages import with_language
 from hutong_texts import CHINESE, speaking
+from hutong_texts.layout import wrap
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -62,6 +63,11 @@ def test_language_of_the_option_goes_before_the_environment(
     for arguments in (["lab", "--help", "--lang", "en"], ["--lang=en", "lab", "--help"]):
         run(arguments)
         assert "Register and show laboratories" in capsys.readouterr().out
+    for locale in ("zh_CN", "zh-CN", "zh_CN.UTF-8"):
+        assert run(["lab", "--help", "--lang", locale]) == 0
+        assert "登记" in capsys.readouterr().out
+    assert run(["--lang", "fr", "lab", "list"]) == 2
+    assert "'fr'" in capsys.readouterr().err
     assert run(["lokup"]) == 2
     assert "没有命令 'lokup'" in capsys.readouterr().err
 

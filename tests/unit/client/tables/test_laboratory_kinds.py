@@ -33,6 +33,8 @@ def test_kind_has_its_right_answer(tmp_path: Path, kind: Kind) -> None:
     assert kind.notice in notices
     assert bool(notices) == bool(kind.notice)
     assert all(tube.HasField("sample_time") and tube.HasField("report_time") for tube in tubes)
+    if kind.sampled:
+        assert {tube.sample_time.ToJsonString() for tube in tubes} == {kind.sampled}
     if kind.outcome:
         assert {Outcome.Name(tube.outcome).removeprefix("OUTCOME_") for tube in tubes} == {kind.outcome}
 

@@ -31,12 +31,23 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
 
 def test_the_nations_own_revisions_come_in_order() -> None:
     """They are stored as sent, with withdrawals. Policies that the nation published for a province stay unchanged."""
-    update = SnapshotUpdate(is_whole=True)
+    update = SnapshotUpdate("410000", is_whole=True)
     one, other = told(), told(number=2, withdrawn=True)
     for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
         update.add(policy)
     assert [revision_to_proto(received.revision) for received in update.received] == [one, other]
     assert not update.left_out
+
+
+def test_a_city_takes_the_revisions_of_all_jurisdictions_above() -> None:
+    """And none of its own, of places below it or of other provinces."""
+    update = SnapshotUpdate("410100", is_whole=True)
+    sent = [
+        told(f"jurisdictions/{region}/policies/hotel") for region in ("000000", "410000", "410100", "410102", "220000")
+    ]
+    for policy in sent:
+        update.add(policy)
+    assert [revision_to_proto(received.revision) for received in update.received] == sent[:2]
 
 
 def test_order_and_emptiness_of_what_was_stated_are_no_difference() -> None:
@@ -46,7 +57,7 @@ def test_order_and_emptiness_of_what_was_stated_are_no_difference() -> None:
     bare.source.SetInParent()
     policy = revision_to_proto(revision_from_proto(bare_statement(bare), 1, 1_650_000_000_000_000))
     assert policy.purposes == sorted(policy.purposes)
-    update = SnapshotUpdate(is_whole=True)
+    update = SnapshotUpdate("410000", is_whole=True)
     update.add(policy)
     assert not update.left_out
 
@@ -99,7 +110,7 @@ def _without_a_name(policy: policy_pb2.Policy) -> None:
 )
 def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy_pb2.Policy], None]) -> None:
     """Never taken in part; what comes after it is."""
-    update = SnapshotUpdate(is_whole=False)
+    update = SnapshotUpdate("410000", is_whole=False)
     spoilt = told()
     spoil(spoilt)
     update.add(spoilt)
@@ -110,7 +121,7 @@ def test_what_cannot_be_understood_is_left_out_and_named(spoil: Callable[[policy
 
 def test_what_the_nation_lost_is_missing() -> None:
     """Known revisions of the nation that the snapshot lacks are reported. The province's own are not examined."""
-    update = SnapshotUpdate(is_whole=True)
+    update = SnapshotUpdate("410000", is_whole=True)
     update.add(told())
     spoilt = told(number=2)
     _in_other_words(spoilt)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from services.domain.instant import SECOND, set_timestamp
 from services.results.labs.model import AUTHORIZED, NOT_AUTHORIZED, STANDING_UNKNOWN
-from services.results.lookup.merge import merge_results, stricter
+from services.results.lookup.merge import LISTED_LAG, condense_sources, merge_results, stricter
 from services.results.lookup.model import RemoteMatch
-from services.results.lookup.nationwide import LISTED_LAG, condense_sources
 from services.results.lookup.pick import pick_latest
 from services.results.records.model import ACTIVE, RECALLED, StoredResult
 from tests.support.results.factories import NEGATIVE, NOW, PENDING, POOL_POSITIVE, POSITIVE

@@ -95,7 +95,7 @@ def test_a_province_finds_the_nations_policy_beside_its_results(tmp_path: Path) 
         settings(**joined, upstream_policy="policy.example")
     with pytest.raises(BadSetting, match="HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"):
         settings(jurisdiction="410000", upstream_policy="policy.example:443")
-    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM is a province's"):
+    with pytest.raises(BadSetting, match="HUTONG_UPSTREAM needs HUTONG_JURISDICTION"):
         settings(**joined | {"jurisdiction": ""})
     with pytest.raises(BadSetting, match="HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE"):
         settings(**joined | {"pepper_file": ""})

@@ -851,14 +851,16 @@ type PolicyCheckpoint struct {
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// Everything the national node published up to this instant, by its clock, was sent; as in EffectivePolicy.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
-	// The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone.
+	// The node that sends this: "nodes/{region}". A node accepts it from a node alone whose region contains its own.
 	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	// How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
 	// ends every watch.
 	Sequence int64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
-	// and a later one has those that changed. A province compares the national node's consistency tokens with them.
-	Lives         []*v1.LifePosition `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
+	// and a later one has those that changed. A node below compares this node's consistency tokens with them.
+	Lives []*v1.LifePosition `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
+	// The same for the nodes above this one, as far as their publications were sent.
+	LivesAbove    []*NodeLife `protobuf:"bytes,6,rep,name=lives_above,json=livesAbove,proto3" json:"lives_above,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -928,6 +930,68 @@ func (x *PolicyCheckpoint) GetLives() []*v1.LifePosition {
 	return nil
 }
 
+func (x *PolicyCheckpoint) GetLivesAbove() []*NodeLife {
+	if x != nil {
+		return x.LivesAbove
+	}
+	return nil
+}
+
+// The newest publication of a node that a life of its database holds.
+type NodeLife struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node, "nodes/{region}".
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The position.
+	Position      *v1.LifePosition `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeLife) Reset() {
+	*x = NodeLife{}
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeLife) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeLife) ProtoMessage() {}
+
+func (x *NodeLife) ProtoReflect() protoreflect.Message {
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeLife.ProtoReflect.Descriptor instead.
+func (*NodeLife) Descriptor() ([]byte, []int) {
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *NodeLife) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *NodeLife) GetPosition() *v1.LifePosition {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
 // A revision in a watch.
 type PolicyEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -941,7 +1005,7 @@ type PolicyEvent struct {
 
 func (x *PolicyEvent) Reset() {
 	*x = PolicyEvent{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1017,7 @@ func (x *PolicyEvent) String() string {
 func (*PolicyEvent) ProtoMessage() {}
 
 func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[13]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1030,7 @@ func (x *PolicyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PolicyEvent.ProtoReflect.Descriptor instead.
 func (*PolicyEvent) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{13}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *PolicyEvent) GetType() PolicyEventType {
@@ -1001,7 +1065,7 @@ type WatchPoliciesResponse struct {
 
 func (x *WatchPoliciesResponse) Reset() {
 	*x = WatchPoliciesResponse{}
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1013,7 +1077,7 @@ func (x *WatchPoliciesResponse) String() string {
 func (*WatchPoliciesResponse) ProtoMessage() {}
 
 func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[14]
+	mi := &file_hutong_policy_v1_policy_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1026,7 +1090,7 @@ func (x *WatchPoliciesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchPoliciesResponse.ProtoReflect.Descriptor instead.
 func (*WatchPoliciesResponse) Descriptor() ([]byte, []int) {
-	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{14}
+	return file_hutong_policy_v1_policy_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WatchPoliciesResponse) GetMessage() isWatchPoliciesResponse_Message {
@@ -1134,7 +1198,7 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x1cBatchResolvePoliciesResponse\x129\n" +
 	"\x05items\x18\x01 \x03(\v2#.hutong.policy.v1.ResolvePolicyItemR\x05items\"8\n" +
 	"\x14WatchPoliciesRequest\x12 \n" +
-	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"\x96\x02\n" +
+	"\x06cursor\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06cursor\"\xd3\x02\n" +
 	"\x10PolicyCheckpoint\x128\n" +
 	"\n" +
 	"as_of_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\basOfTime\x12E\n" +
@@ -1142,7 +1206,13 @@ const file_hutong_policy_v1_policy_service_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/NodeR\x04node\x12#\n" +
 	"\bsequence\x18\x04 \x01(\x03B\a\xbaH\x04\"\x02(\x00R\bsequence\x122\n" +
-	"\x05lives\x18\x05 \x03(\v2\x1c.hutong.type.v1.LifePositionR\x05lives\"v\n" +
+	"\x05lives\x18\x05 \x03(\v2\x1c.hutong.type.v1.LifePositionR\x05lives\x12;\n" +
+	"\vlives_above\x18\x06 \x03(\v2\x1a.hutong.policy.v1.NodeLifeR\n" +
+	"livesAbove\"n\n" +
+	"\bNodeLife\x12(\n" +
+	"\x04node\x18\x01 \x01(\tB\x14\xfaA\x11\n" +
+	"\x0fhutong.org/NodeR\x04node\x128\n" +
+	"\bposition\x18\x02 \x01(\v2\x1c.hutong.type.v1.LifePositionR\bposition\"v\n" +
 	"\vPolicyEvent\x125\n" +
 	"\x04type\x18\x01 \x01(\x0e2!.hutong.policy.v1.PolicyEventTypeR\x04type\x120\n" +
 	"\x06policy\x18\x02 \x01(\v2\x18.hutong.policy.v1.PolicyR\x06policy\"\xb7\x01\n" +
@@ -1222,7 +1292,7 @@ func file_hutong_policy_v1_policy_service_proto_rawDescGZIP() []byte {
 }
 
 var file_hutong_policy_v1_policy_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_hutong_policy_v1_policy_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(PolicyEventType)(0),                 // 0: hutong.policy.v1.PolicyEventType
 	(*GetPolicyRequest)(nil),             // 1: hutong.policy.v1.GetPolicyRequest
@@ -1238,55 +1308,58 @@ var file_hutong_policy_v1_policy_service_proto_goTypes = []any{
 	(*BatchResolvePoliciesResponse)(nil), // 11: hutong.policy.v1.BatchResolvePoliciesResponse
 	(*WatchPoliciesRequest)(nil),         // 12: hutong.policy.v1.WatchPoliciesRequest
 	(*PolicyCheckpoint)(nil),             // 13: hutong.policy.v1.PolicyCheckpoint
-	(*PolicyEvent)(nil),                  // 14: hutong.policy.v1.PolicyEvent
-	(*WatchPoliciesResponse)(nil),        // 15: hutong.policy.v1.WatchPoliciesResponse
-	(*Policy)(nil),                       // 16: hutong.policy.v1.Policy
-	(*timestamppb.Timestamp)(nil),        // 17: google.protobuf.Timestamp
-	(v1.Purpose)(0),                      // 18: hutong.type.v1.Purpose
-	(*EffectivePolicy)(nil),              // 19: hutong.policy.v1.EffectivePolicy
-	(*PoliciesByOrigin)(nil),             // 20: hutong.policy.v1.PoliciesByOrigin
-	(*status.Status)(nil),                // 21: google.rpc.Status
-	(*v1.LifePosition)(nil),              // 22: hutong.type.v1.LifePosition
+	(*NodeLife)(nil),                     // 14: hutong.policy.v1.NodeLife
+	(*PolicyEvent)(nil),                  // 15: hutong.policy.v1.PolicyEvent
+	(*WatchPoliciesResponse)(nil),        // 16: hutong.policy.v1.WatchPoliciesResponse
+	(*Policy)(nil),                       // 17: hutong.policy.v1.Policy
+	(*timestamppb.Timestamp)(nil),        // 18: google.protobuf.Timestamp
+	(v1.Purpose)(0),                      // 19: hutong.type.v1.Purpose
+	(*EffectivePolicy)(nil),              // 20: hutong.policy.v1.EffectivePolicy
+	(*PoliciesByOrigin)(nil),             // 21: hutong.policy.v1.PoliciesByOrigin
+	(*status.Status)(nil),                // 22: google.rpc.Status
+	(*v1.LifePosition)(nil),              // 23: hutong.type.v1.LifePosition
 }
 var file_hutong_policy_v1_policy_service_proto_depIdxs = []int32{
-	16, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
-	17, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
-	16, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
-	16, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
-	18, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
-	17, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
-	17, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
-	19, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	20, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	17, // 0: hutong.policy.v1.GetPolicyResponse.policy:type_name -> hutong.policy.v1.Policy
+	18, // 1: hutong.policy.v1.ListPoliciesRequest.effective_time:type_name -> google.protobuf.Timestamp
+	17, // 2: hutong.policy.v1.ListPoliciesResponse.policies:type_name -> hutong.policy.v1.Policy
+	17, // 3: hutong.policy.v1.ListPolicyRevisionsResponse.policies:type_name -> hutong.policy.v1.Policy
+	19, // 4: hutong.policy.v1.ResolvePolicyRequest.purpose:type_name -> hutong.type.v1.Purpose
+	18, // 5: hutong.policy.v1.ResolvePolicyRequest.effective_time:type_name -> google.protobuf.Timestamp
+	18, // 6: hutong.policy.v1.ResolvePolicyRequest.as_of_time:type_name -> google.protobuf.Timestamp
+	20, // 7: hutong.policy.v1.ResolvePolicyResponse.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	21, // 8: hutong.policy.v1.ResolvePolicyResponse.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	7,  // 9: hutong.policy.v1.BatchResolvePoliciesRequest.requests:type_name -> hutong.policy.v1.ResolvePolicyRequest
-	19, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
-	21, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
-	20, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
+	20, // 10: hutong.policy.v1.ResolvePolicyItem.effective_policy:type_name -> hutong.policy.v1.EffectivePolicy
+	22, // 11: hutong.policy.v1.ResolvePolicyItem.error:type_name -> google.rpc.Status
+	21, // 12: hutong.policy.v1.ResolvePolicyItem.by_origin:type_name -> hutong.policy.v1.PoliciesByOrigin
 	10, // 13: hutong.policy.v1.BatchResolvePoliciesResponse.items:type_name -> hutong.policy.v1.ResolvePolicyItem
-	17, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
-	17, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
-	22, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.type.v1.LifePosition
-	0,  // 17: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
-	16, // 18: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
-	14, // 19: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
-	13, // 20: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
-	1,  // 21: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
-	3,  // 22: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
-	5,  // 23: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
-	7,  // 24: hutong.policy.v1.PolicyService.ResolvePolicy:input_type -> hutong.policy.v1.ResolvePolicyRequest
-	9,  // 25: hutong.policy.v1.PolicyService.BatchResolvePolicies:input_type -> hutong.policy.v1.BatchResolvePoliciesRequest
-	12, // 26: hutong.policy.v1.PolicyService.WatchPolicies:input_type -> hutong.policy.v1.WatchPoliciesRequest
-	2,  // 27: hutong.policy.v1.PolicyService.GetPolicy:output_type -> hutong.policy.v1.GetPolicyResponse
-	4,  // 28: hutong.policy.v1.PolicyService.ListPolicies:output_type -> hutong.policy.v1.ListPoliciesResponse
-	6,  // 29: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
-	8,  // 30: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
-	11, // 31: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
-	15, // 32: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	18, // 14: hutong.policy.v1.PolicyCheckpoint.as_of_time:type_name -> google.protobuf.Timestamp
+	18, // 15: hutong.policy.v1.PolicyCheckpoint.nation_as_of_time:type_name -> google.protobuf.Timestamp
+	23, // 16: hutong.policy.v1.PolicyCheckpoint.lives:type_name -> hutong.type.v1.LifePosition
+	14, // 17: hutong.policy.v1.PolicyCheckpoint.lives_above:type_name -> hutong.policy.v1.NodeLife
+	23, // 18: hutong.policy.v1.NodeLife.position:type_name -> hutong.type.v1.LifePosition
+	0,  // 19: hutong.policy.v1.PolicyEvent.type:type_name -> hutong.policy.v1.PolicyEventType
+	17, // 20: hutong.policy.v1.PolicyEvent.policy:type_name -> hutong.policy.v1.Policy
+	15, // 21: hutong.policy.v1.WatchPoliciesResponse.event:type_name -> hutong.policy.v1.PolicyEvent
+	13, // 22: hutong.policy.v1.WatchPoliciesResponse.checkpoint:type_name -> hutong.policy.v1.PolicyCheckpoint
+	1,  // 23: hutong.policy.v1.PolicyService.GetPolicy:input_type -> hutong.policy.v1.GetPolicyRequest
+	3,  // 24: hutong.policy.v1.PolicyService.ListPolicies:input_type -> hutong.policy.v1.ListPoliciesRequest
+	5,  // 25: hutong.policy.v1.PolicyService.ListPolicyRevisions:input_type -> hutong.policy.v1.ListPolicyRevisionsRequest
+	7,  // 26: hutong.policy.v1.PolicyService.ResolvePolicy:input_type -> hutong.policy.v1.ResolvePolicyRequest
+	9,  // 27: hutong.policy.v1.PolicyService.BatchResolvePolicies:input_type -> hutong.policy.v1.BatchResolvePoliciesRequest
+	12, // 28: hutong.policy.v1.PolicyService.WatchPolicies:input_type -> hutong.policy.v1.WatchPoliciesRequest
+	2,  // 29: hutong.policy.v1.PolicyService.GetPolicy:output_type -> hutong.policy.v1.GetPolicyResponse
+	4,  // 30: hutong.policy.v1.PolicyService.ListPolicies:output_type -> hutong.policy.v1.ListPoliciesResponse
+	6,  // 31: hutong.policy.v1.PolicyService.ListPolicyRevisions:output_type -> hutong.policy.v1.ListPolicyRevisionsResponse
+	8,  // 32: hutong.policy.v1.PolicyService.ResolvePolicy:output_type -> hutong.policy.v1.ResolvePolicyResponse
+	11, // 33: hutong.policy.v1.PolicyService.BatchResolvePolicies:output_type -> hutong.policy.v1.BatchResolvePoliciesResponse
+	16, // 34: hutong.policy.v1.PolicyService.WatchPolicies:output_type -> hutong.policy.v1.WatchPoliciesResponse
+	29, // [29:35] is the sub-list for method output_type
+	23, // [23:29] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_hutong_policy_v1_policy_service_proto_init() }
@@ -1304,7 +1377,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 		(*ResolvePolicyItem_Error)(nil),
 		(*ResolvePolicyItem_ByOrigin)(nil),
 	}
-	file_hutong_policy_v1_policy_service_proto_msgTypes[14].OneofWrappers = []any{
+	file_hutong_policy_v1_policy_service_proto_msgTypes[15].OneofWrappers = []any{
 		(*WatchPoliciesResponse_Event)(nil),
 		(*WatchPoliciesResponse_Checkpoint)(nil),
 	}
@@ -1314,7 +1387,7 @@ func file_hutong_policy_v1_policy_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hutong_policy_v1_policy_service_proto_rawDesc), len(file_hutong_policy_v1_policy_service_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

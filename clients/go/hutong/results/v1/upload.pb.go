@@ -193,7 +193,7 @@ type Tube struct {
 	// What was tested for, "items/{item}" with 1 to 63 small letters, digits and hyphens. Empty means the default item,
 	// "items/sars-cov-2-nucleic-acid". Any other item must be in UploadStart.items; otherwise the tube is rejected
 	// (ITEM_NOT_ADMITTED). If a report is stored with another item, the person is rejected (CONFLICT with the field
-	// "item"): CorrectResult mends the item.
+	// "item"): CorrectResult changes the item.
 	Item          string `protobuf:"bytes,13,opt,name=item,proto3" json:"item,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -329,7 +329,10 @@ type TubePerson struct {
 	// control characters. A number that contains a resident identity card number is rejected (INVALID_FIELD).
 	// A stored report with the same number and the same content is a duplicate. With other content the person is rejected
 	// (CONFLICT), except that a sampling record of the same person gets its result as the next revision. UploadResults
-	// says what "same content" compares.
+	// says what "same content" compares. The violation names the first field that differs from the stored report: "item",
+	// "persons[0].document" (the number belongs to another person's report), "persons[0].document.name", or a field of the
+	// tube, as "sample_site". It names "persons[0].report_number" if the report was recalled, if the field that differs is
+	// not stored as it was sent, or if the other report came in an earlier batch of a dry run.
 	// The result of a sampling record must be uploaded at the node that received the record. A node that has a copy of
 	// the record rejects the result (NOT_THE_ORIGIN). A node that does not know the record stores the result, and the
 	// national node counts a conflict (Node.conflict_count).

@@ -88,7 +88,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CONFLICT: _ErrorReason.ValueType  # 16
     """A change contradicts what is stored, and another call exists for it. FAILED_PRECONDITION. In an upload this is the
-    reason of a rejection.
+    reason of a rejection, whose violation names the field that differs.
     Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 17
@@ -277,6 +277,10 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     that a retry after its delay may succeed, QuotaFailure names a caller's budget, and PreconditionFailure and
     ResourceInfo name what stands in the way.
 
+    UNAVAILABLE has the delay of its RetryInfo also in the trailer "grpc-retry-pushback-ms", which the retries of gRPC's
+    own clients obey. The trailer is -1, so that they do not retry, if there is no RetryInfo or if the delay does not fit
+    into the call's deadline.
+
     Texts are in English. If the call's metadata "accept-language" prefers Chinese (as "zh-CN,en;q=0.5", RFC 9110),
     LocalizedMessage has the text of the status in Chinese, and every violation of BadRequest has its description in
     Chinese in `localized_message`. Programs rely on reasons and metadata, never on a text in any language.
@@ -351,7 +355,7 @@ Example: {"reason":"ALREADY_WITHDRAWN","domain":"hutong.org","metadata":{"resour
 """
 ERROR_REASON_CONFLICT: ErrorReason.ValueType  # 16
 """A change contradicts what is stored, and another call exists for it. FAILED_PRECONDITION. In an upload this is the
-reason of a rejection.
+reason of a rejection, whose violation names the field that differs.
 Example: {"reason":"CONFLICT","domain":"hutong.org","metadata":{"use":"CorrectResult"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 17

@@ -189,6 +189,38 @@ class ReplicateBatch(_message.Message):
 Global___ReplicateBatch: _TypeAlias = ReplicateBatch  # noqa: Y015
 
 @_typing.final
+class NodePosition(_message.Message):
+    """The newest commit of a writer that a life of a node's database holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    WRITER_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node, "nodes/{region}"."""
+    writer: _builtins.int
+    """The writer."""
+    @_builtins.property
+    def position(self) -> _life_position_pb2.LifePosition:
+        """The position."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        writer: _builtins.int = ...,
+        position: _life_position_pb2.LifePosition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "position", b"position", "writer", b"writer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodePosition: _TypeAlias = NodePosition  # noqa: Y015
+
+@_typing.final
 class ReplicateCheckpoint(_message.Message):
     """A heartbeat. It says that everything that was acknowledged at the node before an instant was sent before this frame."""
 
@@ -197,6 +229,8 @@ class ReplicateCheckpoint(_message.Message):
     AS_OF_TIME_FIELD_NUMBER: _builtins.int
     BACKLOG_FIELD_NUMBER: _builtins.int
     AUDIT_HEADS_FIELD_NUMBER: _builtins.int
+    NODES_BELOW_FIELD_NUMBER: _builtins.int
+    POSITIONS_BELOW_FIELD_NUMBER: _builtins.int
     backlog: _builtins.int
     """The number of commits that were not sent yet."""
     @_builtins.property
@@ -209,16 +243,31 @@ class ReplicateCheckpoint(_message.Message):
         nation keeps them (ListAuditHeads). The first head that it gets for a seal counts.
         """
 
+    @_builtins.property
+    def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
+        """Set with as_of_time: the nodes below the sender, at any depth, as the sender knows them: their state, and the instant
+        by their own clocks up to which everything acknowledged there was sent before this frame. Nodes that are not inside
+        the sender's region are ignored.
+        """
+
+    @_builtins.property
+    def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
+        """Set with as_of_time: the positions of nodes below the sender, at any depth, up to which everything was sent before
+        this frame, those that moved since the stream's last checkpoint. The receiver compares consistency tokens with them.
+        """
+
     def __init__(
         self,
         *,
         as_of_time: _timestamp_pb2.Timestamp | None = ...,
         backlog: _builtins.int = ...,
         audit_heads: _abc.Iterable[_audit_head_pb2.AuditHead] | None = ...,
+        nodes_below: _abc.Iterable[_lookup_pb2.DataSource] | None = ...,
+        positions_below: _abc.Iterable[Global___NodePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "audit_heads", b"audit_heads", "backlog", b"backlog"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "audit_heads", b"audit_heads", "backlog", b"backlog", "nodes_below", b"nodes_below", "positions_below", b"positions_below"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -272,23 +321,29 @@ class ReplicateResponse(_message.Message):
 
     POSITIONS_FIELD_NUMBER: _builtins.int
     COMMIT_TIME_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """For a start, the answering node, "nodes/{region}"."""
     @_builtins.property
     def positions(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.WriterPosition]:
         """For a start, every writer of the log that is known here; for a batch, its writer; for a checkpoint, none."""
 
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
-        """When the batch was durable, by the nation's clock. It becomes national_receive_time of the results."""
+        """When the batch was durable, by this node's clock. If this node is the nation, it becomes national_receive_time of the
+        results. A node below a node in the middle does not learn national_receive_time of its own results.
+        """
 
     def __init__(
         self,
         *,
         positions: _abc.Iterable[_node_pb2.WriterPosition] | None = ...,
         commit_time: _timestamp_pb2.Timestamp | None = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "positions", b"positions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time", "node", b"node", "positions", b"positions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -466,7 +521,8 @@ class LookupSubjectsResponse(_message.Message):
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_lookup_pb2.DataSource]:
-        """This node and each node that replicates to it. A source is OK, with the instant up to which its results are known
+        """This node, and each node below it at any depth. A node in the middle adds the sources that the node above it stated,
+        or that node as UNAVAILABLE if it did not answer, and then also the nation. A source is OK, with the instant up to which its results are known
         here, or UNAVAILABLE if nothing came from it for a minute or if it lags by more than five minutes. A node that would
         be UNAVAILABLE is RETIRED if an operator has retired it (RetireNode). A node that was
         not heard of for 30 days is left out, because no result that it may still hold is inside any window.
@@ -493,8 +549,14 @@ class SubscribeSubjectsRequest(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    NATIONWIDE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node that asks, "nodes/{region}"."""
+    nationwide: _builtins.bool
+    """Whether a node in the middle first subscribes at the node above it, so that the response and later changes have the
+    results of the whole country; UNAVAILABLE (UPSTREAM_UNAVAILABLE) if a node above does not answer. An import sets it. A
+    node need not set it for an AdverseSubject: what stands against the subject has come to this node already.
+    """
     @_builtins.property
     def subject_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """1 to 500 subject keys of 16 bytes. While the pepper changes, a node names each document by its keys under both
@@ -506,10 +568,11 @@ class SubscribeSubjectsRequest(_message.Message):
         *,
         node: _builtins.str = ...,
         subject_keys: _abc.Iterable[_builtins.bytes] | None = ...,
+        nationwide: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nationwide", b"nationwide", "node", b"node", "subject_keys", b"subject_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,8 +26,11 @@ if _version_not_supported:
 
 
 class ExchangeServiceStub(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
+    a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
+    serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
+    service, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
     caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
     path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -86,28 +89,34 @@ class ExchangeServiceStub(object):
 
 
 class ExchangeServiceServicer(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
+    a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
+    serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
+    service, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
     caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
     path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
 
     def AdmitNode(self, request, context):
         """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
-        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
-        names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): the caller's region does not lie in the region of this node, so that
+        the caller's HUTONG_UPSTREAM names a node beside it, below it or itself; or a third node, which replicates to this one
+        and is not retired, covers the caller's region and is the one to call. Each link therefore leads to a larger region,
+        and no links form a circle. It starts if there is no answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Replicate(self, request_iterator, context):
-        """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
+        """Streams a node's changes to the node above, those of each writer in the order of its commits. They include what nodes
+        below it have sent. Each batch is
         acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
         "start"; its response says where to continue. Every later frame gets one response, in order.
         The stream ends with OUT_OF_RANGE (UPLOAD_GAP) if a batch begins beyond what is committed, and with
-        FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), if it calls itself the nation, or if the
-        node it calls is not the nation (NOT_AN_UPSTREAM).
+        FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), or if this node does not serve it
+        (NOT_AN_UPSTREAM, as for AdmitNode).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,8 +124,11 @@ class ExchangeServiceServicer(object):
 
     def LookupSubjects(self, request, context):
         """Returns the results of up to 500 subjects by key, in the order of the request, and the records of up to 5,000
-        reports by name. With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
-        the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH).
+        reports by name. A node in the middle asks the node above it at the same time and merges both answers. It waits for a
+        quarter of the caller's time at most; a node above that has not answered by then is an UNAVAILABLE source.
+        With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
+        the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH). A token of a node outside its region is passed on to the
+        node above.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,8 +268,11 @@ def add_ExchangeServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExchangeService(object):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
+    a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
+    serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
+    service, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
     caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
     path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """

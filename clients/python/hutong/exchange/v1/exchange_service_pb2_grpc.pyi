@@ -27,8 +27,11 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExchangeServiceStub:
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
+    a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
+    serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
+    service, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
     caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
     path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -39,21 +42,27 @@ class ExchangeServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExchangeServiceAsyncStub: ...
     AdmitNode: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.AdmitNodeRequest, _exchange_service_pb2.AdmitNodeResponse]
     """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
-    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
-    names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): the caller's region does not lie in the region of this node, so that
+    the caller's HUTONG_UPSTREAM names a node beside it, below it or itself; or a third node, which replicates to this one
+    and is not retired, covers the caller's region and is the one to call. Each link therefore leads to a larger region,
+    and no links form a circle. It starts if there is no answer.
     """
     Replicate: _grpc.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]
-    """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
+    """Streams a node's changes to the node above, those of each writer in the order of its commits. They include what nodes
+    below it have sent. Each batch is
     acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
     "start"; its response says where to continue. Every later frame gets one response, in order.
     The stream ends with OUT_OF_RANGE (UPLOAD_GAP) if a batch begins beyond what is committed, and with
-    FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), if it calls itself the nation, or if the
-    node it calls is not the nation (NOT_AN_UPSTREAM).
+    FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), or if this node does not serve it
+    (NOT_AN_UPSTREAM, as for AdmitNode).
     """
     LookupSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.LookupSubjectsRequest, _exchange_service_pb2.LookupSubjectsResponse]
     """Returns the results of up to 500 subjects by key, in the order of the request, and the records of up to 5,000
-    reports by name. With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
-    the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH).
+    reports by name. A node in the middle asks the node above it at the same time and merges both answers. It waits for a
+    quarter of the caller's time at most; a node above that has not answered by then is an UNAVAILABLE source.
+    With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
+    the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH). A token of a node outside its region is passed on to the
+    node above.
     """
     SubscribeSubjects: _grpc.UnaryUnaryMultiCallable[_exchange_service_pb2.SubscribeSubjectsRequest, _exchange_service_pb2.SubscribeSubjectsResponse]
     """Subscribes the node to every change of these subjects' results, by any of their documents, and of the links between
@@ -111,8 +120,11 @@ class ExchangeServiceStub:
 
 @_typing.type_check_only
 class ExchangeServiceAsyncStub(ExchangeServiceStub):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
+    a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
+    serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
+    service, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
     caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
     path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -120,21 +132,27 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     AdmitNode: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.AdmitNodeRequest, _exchange_service_pb2.AdmitNodeResponse]  # type: ignore[assignment]
     """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
-    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
-    names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+    answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): the caller's region does not lie in the region of this node, so that
+    the caller's HUTONG_UPSTREAM names a node beside it, below it or itself; or a third node, which replicates to this one
+    and is not retired, covers the caller's region and is the one to call. Each link therefore leads to a larger region,
+    and no links form a circle. It starts if there is no answer.
     """
     Replicate: _aio.StreamStreamMultiCallable[_exchange_service_pb2.ReplicateRequest, _exchange_service_pb2.ReplicateResponse]  # type: ignore[assignment]
-    """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
+    """Streams a node's changes to the node above, those of each writer in the order of its commits. They include what nodes
+    below it have sent. Each batch is
     acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
     "start"; its response says where to continue. Every later frame gets one response, in order.
     The stream ends with OUT_OF_RANGE (UPLOAD_GAP) if a batch begins beyond what is committed, and with
-    FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), if it calls itself the nation, or if the
-    node it calls is not the nation (NOT_AN_UPSTREAM).
+    FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), or if this node does not serve it
+    (NOT_AN_UPSTREAM, as for AdmitNode).
     """
     LookupSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.LookupSubjectsRequest, _exchange_service_pb2.LookupSubjectsResponse]  # type: ignore[assignment]
     """Returns the results of up to 500 subjects by key, in the order of the request, and the records of up to 5,000
-    reports by name. With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
-    the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH).
+    reports by name. A node in the middle asks the node above it at the same time and merges both answers. It waits for a
+    quarter of the caller's time at most; a node above that has not answered by then is an UNAVAILABLE source.
+    With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
+    the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH). A token of a node outside its region is passed on to the
+    node above.
     """
     SubscribeSubjects: _aio.UnaryUnaryMultiCallable[_exchange_service_pb2.SubscribeSubjectsRequest, _exchange_service_pb2.SubscribeSubjectsResponse]  # type: ignore[assignment]
     """Subscribes the node to every change of these subjects' results, by any of their documents, and of the links between
@@ -191,8 +209,11 @@ class ExchangeServiceAsyncStub(ExchangeServiceStub):
     """
 
 class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The link between nodes: a provincial node calls, the national node serves. Only nodes call it, except ListNodes,
-    RetireNode and ReinstateNode, which people call at the nation. No document number and no name crosses it. Over TLS the
+    """The link between nodes: a node calls, and the node above it serves. The nodes form a tree along GB/T 2260, for example
+    a city below its province below the nation. A node in the middle has both sides: it calls the node above it, and
+    serves the nodes below it. To them it does everything that the comments here say of the nation. Only nodes call this
+    service, except ListNodes,
+    RetireNode and ReinstateNode, which people call at the node above. No document number and no name crosses it. Over TLS the
     caller's certificate must name the node in its requests, by a DNS name that begins with "{region}.nodes." or a URI whose
     path is "/nodes/{region}"; otherwise PERMISSION_DENIED (NOT_PERMITTED).
     """
@@ -204,8 +225,10 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.AdmitNodeResponse, _abc.Awaitable[_exchange_service_pb2.AdmitNodeResponse]]:
         """Says that this node serves the caller as the node above it. A node asks when it starts. It does not start if the
-        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): this node is not the nation, so that the caller's HUTONG_UPSTREAM
-        names a node beside it, below it or itself; or the caller claims to be the nation. It starts if there is no answer.
+        answer is FAILED_PRECONDITION (NOT_AN_UPSTREAM): the caller's region does not lie in the region of this node, so that
+        the caller's HUTONG_UPSTREAM names a node beside it, below it or itself; or a third node, which replicates to this one
+        and is not retired, covers the caller's region and is the one to call. Each link therefore leads to a larger region,
+        and no links form a circle. It starts if there is no answer.
         """
 
     @_abc_1.abstractmethod
@@ -214,12 +237,13 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_exchange_service_pb2.ReplicateRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_exchange_service_pb2.ReplicateResponse], _abc.AsyncIterator[_exchange_service_pb2.ReplicateResponse]]:
-        """Streams a province's changes to the nation, those of each writer in the order of its commits. Each batch is
+        """Streams a node's changes to the node above, those of each writer in the order of its commits. They include what nodes
+        below it have sent. Each batch is
         acknowledged once it is durable at the nation. A change that comes again has no further effect. The first frame is
         "start"; its response says where to continue. Every later frame gets one response, in order.
         The stream ends with OUT_OF_RANGE (UPLOAD_GAP) if a batch begins beyond what is committed, and with
-        FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), if it calls itself the nation, or if the
-        node it calls is not the nation (NOT_AN_UPSTREAM).
+        FAILED_PRECONDITION if the sender has another pepper (PEPPER_MISMATCH), or if this node does not serve it
+        (NOT_AN_UPSTREAM, as for AdmitNode).
         """
 
     @_abc_1.abstractmethod
@@ -229,8 +253,11 @@ class ExchangeServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_exchange_service_pb2.LookupSubjectsResponse, _abc.Awaitable[_exchange_service_pb2.LookupSubjectsResponse]]:
         """Returns the results of up to 500 subjects by key, in the order of the request, and the records of up to 5,000
-        reports by name. With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
-        the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH).
+        reports by name. A node in the middle asks the node above it at the same time and merges both answers. It waits for a
+        quarter of the caller's time at most; a node above that has not answered by then is an UNAVAILABLE source.
+        With at_least_as_fresh it waits, as long as the caller's deadline allows, until this node has what
+        the tokens stand for; otherwise UNAVAILABLE (NOT_FRESH_ENOUGH). A token of a node outside its region is passed on to the
+        node above.
         """
 
     @_abc_1.abstractmethod

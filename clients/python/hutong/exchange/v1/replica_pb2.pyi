@@ -94,7 +94,7 @@ class ReplicatedResult(_message.Message):
     sample_site: _builtins.str
     """As in TestResult."""
     source_node: _builtins.str
-    """The node that received it from the laboratory, "nodes/{region}"."""
+    """The node that received it from the laboratory, "nodes/{region}". In Replicate it is the sender or a node below it."""
     item: _builtins.str
     """As in TestResult: empty for the default item."""
     name_hash: _builtins.bytes
@@ -173,8 +173,8 @@ Global___ReplicatedResult: _TypeAlias = ReplicatedResult  # noqa: Y015
 class ReplicatedTubes(_message.Message):
     """First revisions that one commit stored and that still count, column by column: nearly everything that laboratories
     upload. The columns from tube_code to person_count have one entry for each tube; the columns after it have one for
-    each person, tube by tube. The results' source_node is the sender. Times are microseconds since 1970-01-01T00:00:00Z;
-    0 means absent. All other revisions are sent as ReplicatedResult.
+    each person, tube by tube. Times are microseconds since 1970-01-01T00:00:00Z; 0 means absent. All other revisions are
+    sent as ReplicatedResult.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -200,6 +200,7 @@ class ReplicatedTubes(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     NAME_HASHES_FIELD_NUMBER: _builtins.int
     OTHER_SUBJECT_KEYS_FIELD_NUMBER: _builtins.int
+    SOURCE_NODE_FIELD_NUMBER: _builtins.int
     lab: _builtins.str
     """The issuing laboratory, "labs/{uscc}"."""
     key_version: _builtins.int
@@ -215,6 +216,10 @@ class ReplicatedTubes(_message.Message):
     other_subject_keys: _builtins.bytes
     """As in ReplicatedResult: 16 bytes for each person, concatenated; zeros for a person without another key. The column
     is empty if no person has one.
+    """
+    source_node: _builtins.str
+    """The node that received them from the laboratory, "nodes/{region}": the sender or a node below it. Empty for the
+    sender.
     """
     @_builtins.property
     def upload_time(self) -> _timestamp_pb2.Timestamp:
@@ -300,10 +305,11 @@ class ReplicatedTubes(_message.Message):
         item: _abc.Iterable[_builtins.str] | None = ...,
         name_hashes: _builtins.bytes = ...,
         other_subject_keys: _builtins.bytes = ...,
+        source_node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["upload_time", b"upload_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hashes", b"name_hashes", "other_subject_keys", b"other_subject_keys", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_hashes", b"content_hashes", "item", b"item", "key_version", b"key_version", "lab", b"lab", "method", b"method", "name_hashes", b"name_hashes", "other_subject_keys", b"other_subject_keys", "outcome", b"outcome", "person_count", b"person_count", "pool_size", b"pool_size", "receive_time_micros", b"receive_time_micros", "report_number", b"report_number", "report_time_micros", b"report_time_micros", "sample_region", b"sample_region", "sample_site", b"sample_site", "sample_time_micros", b"sample_time_micros", "source_node", b"source_node", "specimen", b"specimen", "subject_keys", b"subject_keys", "test_time_micros", b"test_time_micros", "tube_code", b"tube_code", "upload_time", b"upload_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -406,8 +406,9 @@ class PolicyCheckpoint(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     LIVES_FIELD_NUMBER: _builtins.int
+    LIVES_ABOVE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The node that sends this: "nodes/{region}". A province accepts it from "nodes/000000" alone."""
+    """The node that sends this: "nodes/{region}". A node accepts it from a node alone whose region contains its own."""
     sequence: _builtins.int
     """How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
     ends every watch.
@@ -423,8 +424,12 @@ class PolicyCheckpoint(_message.Message):
     @_builtins.property
     def lives(self) -> _containers.RepeatedCompositeFieldContainer[_life_position_pb2.LifePosition]:
         """The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
-        and a later one has those that changed. A province compares the national node's consistency tokens with them.
+        and a later one has those that changed. A node below compares this node's consistency tokens with them.
         """
+
+    @_builtins.property
+    def lives_above(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeLife]:
+        """The same for the nodes above this one, as far as their publications were sent."""
 
     def __init__(
         self,
@@ -434,14 +439,43 @@ class PolicyCheckpoint(_message.Message):
         node: _builtins.str = ...,
         sequence: _builtins.int = ...,
         lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
+        lives_above: _abc.Iterable[Global___NodeLife] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "nation_as_of_time", b"nation_as_of_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "lives", b"lives", "nation_as_of_time", b"nation_as_of_time", "node", b"node", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_time", b"as_of_time", "lives", b"lives", "lives_above", b"lives_above", "nation_as_of_time", b"nation_as_of_time", "node", b"node", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyCheckpoint: _TypeAlias = PolicyCheckpoint  # noqa: Y015
+
+@_typing.final
+class NodeLife(_message.Message):
+    """The newest publication of a node that a life of its database holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node, "nodes/{region}"."""
+    @_builtins.property
+    def position(self) -> _life_position_pb2.LifePosition:
+        """The position."""
+
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        position: _life_position_pb2.LifePosition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["position", b"position"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeLife: _TypeAlias = NodeLife  # noqa: Y015
 
 @_typing.final
 class PolicyEvent(_message.Message):

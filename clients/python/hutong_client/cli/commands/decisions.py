@@ -15,7 +15,7 @@ from hutong.verification.v1.verification_service_pb2 import (
     ReplayComparison,
     ReplayDecisionRequest,
 )
-from hutong_texts import english, tr
+from hutong_texts import english, list_words, tr
 
 from hutong_client.cli.case import Metadata, case_option
 from hutong_client.cli.commands.verify import policy_titles
@@ -146,7 +146,7 @@ def flags(node: Node, region: str, kinds: Sequence[int], lab: str | None, as_jso
 
 
 def _kinds(flag: EvidenceFlag) -> str:
-    return ", ".join(word(EvidenceFlagKind, kind, "EVIDENCE_FLAG_KIND_") for kind in flag.kinds)
+    return list_words(word(EvidenceFlagKind, kind, "EVIDENCE_FLAG_KIND_") for kind in flag.kinds)
 
 
 def _describe_inputs(inputs: DecisionInputs) -> list[str]:

@@ -11,7 +11,7 @@ from google.type.interval_pb2 import Interval
 from hutong.type.v1 import identity_pb2, purpose_pb2, refusal_ground_pb2
 from hutong.verification.v1 import refusal_pb2, refusal_service_pb2
 from hutong.verification.v1.evidence_pb2 import PresentedEvidence
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.evidence import evidence_option
 from hutong_client.cli.exit_codes import ExitCode
@@ -305,4 +305,4 @@ def _assessment(shown: refusal_pb2.Refusal) -> str:
 
 
 def _grounds(grounds: Sequence[int]) -> str:
-    return ", ".join(word(refusal_ground_pb2.RefusalGround, it, "REFUSAL_GROUND_") for it in grounds)
+    return list_words(word(refusal_ground_pb2.RefusalGround, it, "REFUSAL_GROUND_") for it in grounds)

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 from hutong.type.v1.outcome_pb2 import OUTCOME_PENDING
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode, smallest
 from hutong_client.cli.help import help_text
@@ -188,7 +188,7 @@ def _upload_files(node: Node, files: Sequence[Path], order: Order, *, as_json: b
             break
     rest = files[len(codes) :]
     if rest:
-        say(tr("hutong: not uploaded: {str}", str=", ".join(map(str, rest))))
+        say(tr("hutong: not uploaded: {str}", str=list_words(map(str, rest))))
     if as_json:
         print_json({"files": outcomes, "not_uploaded": [str(file) for file in rest]})
     else:

@@ -30,7 +30,6 @@ from hutong_client.cli.explanation import exit_code_of, explain
 from hutong_client.cli.failures import describe_error
 from hutong_client.cli.gate.answers import Answers, Keep, color_word, describe_rows
 from hutong_client.cli.gate.report import write_report
-from hutong_client.cli.gate.stream import GateStream
 from hutong_client.cli.help import help_text
 from hutong_client.cli.options import (
     ENCODING,
@@ -51,6 +50,7 @@ from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.connection import CALL_SECONDS, Connection
 from hutong_client.errors import HutongError
 from hutong_client.formatting import SHANGHAI
+from hutong_client.gate_stream import GateStream
 
 _BATCH = 500
 """The service's limit of questions in one call."""
@@ -238,8 +238,9 @@ def _verify_pipe(connection: Connection, template: VerifyRequest, options: _Many
         for asked, item in gate.answers():
             answers.add(asked, item)
     except (HutongError, KeyboardInterrupt):
-        if rows := gate.unanswered:
-            say(tr("hutong: lines without an answer: {rows}", rows=describe_rows(rows)))
+        if unanswered := gate.unanswered:
+            rows = describe_rows([asked.row for asked in unanswered])
+            say(tr("hutong: lines without an answer: {rows}", rows=rows))
         raise
     finally:
         if not options.as_json:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import click
 from hutong.verification.v1.verification_service_pb2 import VerifyItem
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 from rich.cells import cell_len
 
 from hutong_client.cli.exit_codes import ExitCode, smallest
@@ -62,7 +62,7 @@ class Answers:
     def describe_totals(self) -> str:
         """Describe the totals in one line: "500 people: LET IN 490, MAY BE REFUSED 10"."""
         people = sum(self._counts.values())
-        parts = ", ".join(f"{action_word(action)} {count}" for action, count in self.totals)
+        parts = list_words(f"{action_word(action)} {count}" for action, count in self.totals)
         return tr("{people} people: {parts}", people=people, parts=parts) if parts else tr("no people")
 
 
@@ -88,6 +88,6 @@ def describe_rows(rows: Sequence[int]) -> str:
             spans[-1][1] = row
         else:
             spans.append([row, row])
-    return ", ".join(
+    return list_words(
         str(first) if first == last else tr("{first} to {last}", first=first, last=last) for first, last in spans
     )

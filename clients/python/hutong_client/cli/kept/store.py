@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 import yaml
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.private_files import replace_privately
 
@@ -62,7 +62,7 @@ class Kept:
         try:
             content = yaml.safe_load(self._path(name).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            known = ", ".join(self.names()) or tr("none")
+            known = list_words(self.names()) or tr("none")
             raise click.UsageError(
                 tr("there is no {name} in {folder}; there are: {known}", name=name, folder=self.folder, known=known)
             ) from None

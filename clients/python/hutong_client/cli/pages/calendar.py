@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hutong.policy.v1.policy_pb2 import TRAVELER_ORIGIN_ANY, EffectivePolicy, Policy
-from hutong_texts import english, tr
+from hutong_texts import english, list_words, tr
 
 from hutong_client.cli.pages.charts import Lane as Row
 from hutong_client.cli.pages.charts import Segment, Tick, lanes
@@ -143,7 +143,7 @@ def table_rows(lane: Lane) -> Iterable[Sequence[str]]:
             day(it.end),
             _requirement_words(it.effective),
             _local(it.effective.governing),
-            ", ".join(_local(floor) for floor in (it.effective.floor, *it.effective.lower_floors)),
+            list_words(_local(floor) for floor in (it.effective.floor, *it.effective.lower_floors)),
         )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import click
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.tables.columns.vocabulary import ALIASES, IGNORED, RESULTS, Vocabulary
 
@@ -24,7 +24,7 @@ class ColumnOf(click.ParamType):  # type: ignore[type-arg] # generic only in its
             self.fail(
                 tr(
                     "write TITLE=COLUMN, or TITLE=- to leave the column out; columns: {columns}",
-                    columns=", ".join(ALIASES),
+                    columns=list_words(ALIASES),
                 ),
                 param,
                 ctx,

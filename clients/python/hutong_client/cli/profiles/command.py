@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.help import Group, help_text
 from hutong_client.cli.kept.store import NAME
@@ -156,4 +156,4 @@ def _show_titles(found: Guess) -> None:
 
 def _show(made: Profile) -> None:
     for name, value in made.content().items():
-        click.echo(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+        click.echo(f"{name}: {list_words(value) if isinstance(value, list) else value}")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.tables.columns.vocabulary import Vocabulary, plain_title
 from hutong_client.tables.rows import NotATable
@@ -71,7 +71,7 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
         raise NotATable(
             tr(
                 "the first rows contain no known column name; one of them must name the columns, such as {label}",
-                label=", ".join(map(vocabulary.label, vocabulary.required)),
+                label=list_words(map(vocabulary.label, vocabulary.required)),
             )
         )
     missing = [vocabulary.label(column) for column in vocabulary.required if column not in found.values()]
@@ -80,7 +80,7 @@ def read_header(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]
         raise NotATable(
             tr(
                 "the header lacks {missing}; add the column or give it that name{titles}",
-                missing=", ".join(missing),
+                missing=list_words(missing),
                 titles=list_unknown(titles, found),
             )
         )
@@ -92,7 +92,7 @@ def list_unknown(titles: Sequence[str], known: Iterable[int]) -> str:
     unknown = [f"“{title.strip()}”" for at, title in enumerate(titles) if title.strip() and at not in {*known}]
     vague = any(plain_title(titles[at]) in _VAGUE for at in range(len(titles)) if at not in {*known})
     hint = tr("; a time has to say of what it is, as 采样时间 or 报告时间") if vague else ""
-    return tr(" (not understood: {unknown}{hint})", unknown=", ".join(unknown[:20]), hint=hint) if unknown else ""
+    return tr(" (not understood: {unknown}{hint})", unknown=list_words(unknown[:20]), hint=hint) if unknown else ""
 
 
 def name_columns(titles: Sequence[str], vocabulary: Vocabulary) -> dict[int, str]:
@@ -142,7 +142,7 @@ def _refuse_persons_side_by_side(titles: Sequence[str], by_column: Mapping[str, 
             tr(
                 "the header names {value} several times, so each row seems to hold several persons; "
                 "give each person a row of its own",
-                value=" and ".join(f"“{titles[by_column[column][0]].strip()}”" for column in twice),
+                value=tr(" and ").join(f"“{titles[by_column[column][0]].strip()}”" for column in twice),
             )
         )
 
@@ -179,7 +179,7 @@ def _describe_twice(titles: Sequence[str], positions: Sequence[int], vocabulary:
         "the header names the column {column} twice, as {places}; keep {keep}, and delete "
         "the other or give it another title",
         column=vocabulary.label(column),
-        places=" and ".join(places),
+        places=tr(" and ").join(places),
         keep=keep,
     )
 

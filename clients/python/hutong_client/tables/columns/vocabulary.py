@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-_DECORATION = re.compile(r"[\s*＊:：\u200b-\u200f\ufeff]+|[（(].*?[）)]")
+_DECORATION = re.compile(
+    r"[\s*＊:：\u200b-\u200f\ufeff]+|[（(].*?[）)]|[\[［【〔].*?[\]］】〕]|[/／](?:人|人份|份|例|管)$"
+)
 IGNORED = "-"
 """Stands for no column. It is also put before a title that is ignored, so that the title names nothing."""
 
@@ -174,5 +176,5 @@ RESULTS = Vocabulary(
 
 
 def plain_title(title: str) -> str:
-    """Return a title in lower case, without spaces, stars, colons and what stands in parentheses."""
+    """Return a title in lower case, without spaces, stars, colons, a unit, and what stands in brackets."""
     return _DECORATION.sub("", title).lower()

@@ -21,7 +21,7 @@ from hutong_client.tables.formats.encoding import detect_encoding
 from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import NUL_FAULT, ONLY_SHEET, NotATable, Row, Sheet
 
-_DELIMITERS = ",\t;，"
+_DELIMITERS = ",\t;，|"
 _MAX_CELL_CHARACTERS = 1 << 20
 """The CSV reader's limit for a cell, far more than any valid cell has."""
 _MAX_RECORD_CHARACTERS = 32_767

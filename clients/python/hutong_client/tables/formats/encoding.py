@@ -40,7 +40,7 @@ One word of GB18030 in 10,000 is Chinese in UTF-8 by chance.
 def detect_encoding(path: Path, given: str = "") -> str:
     """Return the given encoding if the file is text in it; without one, detect it.
 
-    The function detects UTF-8 with or without a byte-order mark, UTF-16 with one, and GB18030, the default of Chinese
+    The function detects UTF-8 and UTF-16 with or without a byte-order mark, and GB18030, the default of Chinese
     Excel. Nearly all bytes are valid GB18030, also those of Big5, Shift-JIS, EUC-KR and Windows-1251, so a GB18030 file
     must contain known titles or words.
 
@@ -68,6 +68,8 @@ def detect_encoding(path: Path, given: str = "") -> str:
         start = file.read(4)
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         candidates = ["utf-16"]
+    elif unmarked := _find_utf_16(path):
+        candidates = [unmarked]
     else:
         candidates = ["utf-8-sig", "gb18030"]
     for encoding in candidates:
@@ -94,6 +96,22 @@ def detect_encoding(path: Path, given: str = "") -> str:
     raise NotATable(
         tr("the file is not text in UTF-8 or GB18030; give its encoding with --encoding, or save it as “CSV UTF-8”")
     )
+
+
+def _find_utf_16(path: Path) -> str:
+    """Return the form of UTF-16 of a file without a byte-order mark; empty if it is in another encoding.
+
+    Digits, separators and ends of lines have a NUL as one of their two bytes, always on the same side. Text in other
+    encodings has no NULs.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START)
+    low, high = start[0::2].count(0), start[1::2].count(0)
+    if low + high <= len(start) * _MOST_NULS:
+        return ""
+    form = "utf-16-le" if low == 0 else "utf-16-be" if high == 0 else ""
+    text = start.decode(form, "replace") if form else "\x00"
+    return "" if any(character < " " and character not in "\t\r\n" for character in text) else form
 
 
 def _shows_gb18030(path: Path) -> bool:

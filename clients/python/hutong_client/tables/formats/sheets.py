@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
 
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.tables.columns.header import HEADER_ROWS, find_header, has_card, title_of_result
 from hutong_client.tables.columns.vocabulary import REMARK, Vocabulary
@@ -38,11 +38,13 @@ class Marks:
         merged: position of a column, from 0 → first and last row of each merged range of this column alone.
         hidden_rows: numbers of hidden rows.
         errors: whether the sheet contains error values that the reader returns as empty cells.
+        uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
     """
 
     merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     hidden_rows: list[int] = field(default_factory=list)
     errors: bool = False
+    uncomputed: bool = False
 
 
 class SheetSource(Protocol):
@@ -102,7 +104,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
         notices.append(tr("The sheet {name} names no columns of results and was not read.", name=source.name))
     titles = [_trimmed(part[2]) for part in found]
     if any(other != titles[0] for other in titles):
-        names = ", ".join(part[0].name for part in found)
+        names = list_words(part[0].name for part in found)
         raise NotATable(tr("the sheets {names} have different columns; save each in a file of its own", names=names))
     parts = []
     for position, (source, number, own, columns) in enumerate(found):
@@ -112,6 +114,14 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
                 tr(
                     "the sheet {name} has cells with error values such as #REF!, whose place cannot be "
                     "read in this format; correct them, or save the workbook as .xlsx",
+                    name=source.name,
+                )
+            )
+        if marks.uncomputed:
+            raise NotATable(
+                tr(
+                    "the sheet {name} has formulas whose values are not stored, so their cells would be read as empty; "
+                    "open the workbook in a spreadsheet program and save it",
                     name=source.name,
                 )
             )
@@ -134,7 +144,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     notices += [tr("The hidden sheet {name} was not read.", name=source.name) for source in sources if source.hidden]
     if len(found) > 1:
         notices.insert(
-            0, tr("The sheets {value} are read one after another.", value=", ".join(part[0].name for part in found))
+            0, tr("The sheets {value} are read one after another.", value=list_words(part[0].name for part in found))
         )
     return WorkbookTable(parts, notices)
 
@@ -241,15 +251,14 @@ def _trimmed(titles: Sequence[str]) -> list[str]:
 
 
 def _list(rows: Sequence[int]) -> str:
-    named = ", ".join(map(str, rows[:_ROWS_NAMED]))
-    return named + (", ..." if len(rows) > _ROWS_NAMED else "")
+    named = list_words(map(str, rows[:_ROWS_NAMED]))
+    return named + (tr(", ...") if len(rows) > _ROWS_NAMED else "")
 
 
 def _as_cell(value: Any) -> Cell:
     if isinstance(value, bool | int | float | dt.datetime | dt.time):
         return value
-    if isinstance(value, dt.date):
-        return dt.datetime(value.year, value.month, value.day)  # noqa: DTZ001 - a workbook knows no zones
+    # A date has no time of day, which a window is counted from.
     return as_text(value)
 
 

@@ -19,12 +19,19 @@ from openpyxl.xml.functions import fromstring
 
 from hutong_client.tables.columns.vocabulary import Vocabulary
 from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
+from hutong_client.tables.formats.xlsx_cells import has_telling_formats, read_as_shown
 from hutong_client.tables.rows import NotATable
 
 _CHUNK = 1 << 20
 _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row (?:[^>]* )?hidden="(?:1|true)"[^>]*>')
 _ROW_NUMBER = re.compile(rb' r="(\d+)"')
 _MERGED = re.compile(rb'mergeCell [^>]*ref="([A-Z]{1,3})(\d+):([A-Z]{1,3})(\d+)"')
+_UNCOMPUTED = re.compile(
+    rb'<c (?![^>]*\bt="str")[^>]*>\s*<f(?:\s[^>]*)?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>'
+)
+"""A cell with a formula and no value. The value of a formula may be an empty text, which the type "str" says."""
+_LONGEST_FORMULA = 1 << 15
+"""Bytes of the chunk before that are searched again, more than a cell with a formula has."""
 _MANIFEST = "xl/workbook.xml"
 
 
@@ -34,8 +41,8 @@ def open_xlsx(path: Path, vocabulary: Vocabulary) -> Iterator[WorkbookTable]:
     with path.open("rb") as file, contextlib.closing(_load(file)) as workbook:
         if not workbook.worksheets:
             raise NotATable(tr("the workbook has no sheet of cells"))
-        parts = _find_parts(file)
-        sheets = [XlsxSheet(sheet, file, parts.get(sheet.title, "")) for sheet in workbook.worksheets]
+        parts, is_formatted = _find_parts(file)
+        sheets = [XlsxSheet(sheet, file, parts.get(sheet.title, ""), is_formatted) for sheet in workbook.worksheets]
         yield read_workbook(sheets, vocabulary, path.name)
 
 
@@ -55,13 +62,14 @@ def _load(file: BinaryIO) -> Workbook:
     return workbook
 
 
-def _find_parts(file: BinaryIO) -> dict[str, str]:
-    """Return the names of the archive's parts by the names of the sheets that they hold."""
+def _find_parts(file: BinaryIO) -> tuple[dict[str, str], bool]:
+    """Return the archive's parts by the names of their sheets, and whether formats of cells must be read."""
     with ZipFile(file) as archive:
         manifest: Any = fromstring(archive.read(_MANIFEST))
         package: Any = WorkbookPackage.from_tree(manifest)
         targets = {relation.Id: relation.target for relation in get_dependents(archive, "xl/_rels/workbook.xml.rels")}
-    return {sheet.name: targets[sheet.id] for sheet in package.sheets if sheet.id in targets}
+        is_formatted = has_telling_formats(archive)
+    return {sheet.name: targets[sheet.id] for sheet in package.sheets if sheet.id in targets}, is_formatted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class XlsxSheet:
     sheet: Any
     file: BinaryIO
     part: str
+    is_formatted: bool
 
     @property
     def name(self) -> str:
@@ -88,6 +97,10 @@ class XlsxSheet:
         try:
             # Some programs write a wrong sheet size, and openpyxl would read only that part.
             self.sheet.reset_dimensions()
+            if self.is_formatted:
+                for number, cells in enumerate(self.sheet.iter_rows(), start=1):
+                    yield number, tuple(map(read_as_shown, cells))
+                return
             for number, values in enumerate(self.sheet.iter_rows(values_only=True), start=1):
                 yield number, values
         except Exception as error:  # openpyxl raises errors of any type; the caller's errors do not pass a yield
@@ -101,7 +114,7 @@ class XlsxSheet:
             ) from error
 
     def marks(self) -> Marks:
-        """Return the sheet's merged cells and hidden rows.
+        """Return the sheet's merged cells and hidden rows, and whether it has formulas without values.
 
         openpyxl reads them only together with all cells, which takes much memory. The part is therefore searched as
         text. Damage is reported when the rows are read.
@@ -109,14 +122,21 @@ class XlsxSheet:
         marks = Marks()
         # zipfile raises errors of any type for damaged files.
         with contextlib.suppress(Exception), ZipFile(self.file) as archive, archive.open(self.part) as part:
-            rest = b""
+            rest = before = b""
             while chunk := part.read(_CHUNK):
+                marks.uncomputed = marks.uncomputed or _has_uncomputed(before + chunk)
+                before = chunk[-_LONGEST_FORMULA:]
                 text = rest + chunk
                 cut = text.rfind(b"<")
                 rest = text[cut:]
                 _search(text[:cut], marks)
             _search(rest, marks)
         return marks
+
+
+def _has_uncomputed(text: bytes) -> bool:
+    """Check whether a part of a sheet has a formula whose value was never stored."""
+    return b"<f" in text and _UNCOMPUTED.search(text) is not None
 
 
 def _search(text: bytes, marks: Marks) -> None:

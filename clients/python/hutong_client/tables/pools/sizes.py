@@ -18,8 +18,10 @@ POOLED = 0
 """The size of a pool of unknown size."""
 _SINGLE = frozenset(load("words.toml")["pools"]["single"])
 _POOLED = frozenset(load("words.toml")["pools"]["pooled"])
-_MANY_TO_ONE = re.compile(r"([0-9]{1,3})(?:人份?|人(?:一管|1管|混检|混采)|[:/比混合]1(?:混检|混采)?)?")
-_ONE_TO_MANY = re.compile(r"1[:比]([0-9]{1,2})")
+_MANY_TO_ONE = re.compile(r"([0-9]{1,3})(?:人份?|份|人(?:一管|1管|混检|混采)|[:/比混合]1(?:混检|混采)?)?")
+_CHINESE_SIZES = {"三": 3, "五": 5, "十": 10, "二十": 20}
+_IN_CHINESE = re.compile(r"(三|五|十|二十)(?:人)?(?:混|合|比)一(?:混检|混采)?")
+_ONE_TO_MANY = re.compile(r"1[:比/]([0-9]{1,2})")
 _AS_TIME = re.compile(r"0?1:([0-9]{2}):00|([0-9]{1,2}):01(?::00)?")
 """A ratio that a spreadsheet program has taken for a time of day. It shows 10:1 as 10:01."""
 _RATIO_INSIDE = re.compile(r"(?<![0-9])([0-9]{1,2})(?:混|合|:)1(?![0-9])|(?<![0-9])1:([0-9]{1,2})(?![0-9:])")
@@ -39,7 +41,7 @@ def read_pool_size(cell: Cell) -> int:
     if isinstance(cell, dt.datetime | dt.time):
         word = cell.strftime("%H:%M:%S")
     else:
-        word = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else plain(cell)
+        word = str(int(cell)) if isinstance(cell, float) and cell.is_integer() else _in_digits(plain(cell))
     if word in _SINGLE:
         return 1
     if word in _POOLED:
@@ -50,6 +52,12 @@ def read_pool_size(cell: Cell) -> int:
     if not match or has_odd_digit(str(cell)):
         raise BadCell(tr("this is not the size of a pool; write 1, 5, 10 or 20"))
     return int(next(group for group in match.groups() if group))
+
+
+def _in_digits(word: str) -> str:
+    """Return "10混1" for "十混一"."""
+    match = _IN_CHINESE.fullmatch(word)
+    return f"{_CHINESE_SIZES[match[1]]}混1" if match else word
 
 
 def read_size(cell: Cell) -> int | None:

@@ -74,6 +74,11 @@ _REASONS = {
     "NOT_THE_ORIGIN": english("the sampling record is at another node"),
     "QUOTA_EXCEEDED": english("the laboratory has sent more than its quota"),
 }
+_OTHER_PERSON = english("this report number is stored with another document; write this report's own number")
+_OTHER_VALUE = english(
+    "the stored report of this number has another value here; check the number, and have the stored report corrected "
+    "if this row is right"
+)
 _REQUIRED = english("value is required")
 _MACHINE_MADE = re.compile(
     r"value must be one of the defined|does not match regex|must be at most \d+ char|must be greater than|must contain "
@@ -103,6 +108,8 @@ def explain_rule(path: str, description: str, reason: str = "") -> str:
     """
     if path == "item" and reason == "CONFLICT":
         return description.replace("use CorrectResult to change its item", "have it corrected if this row is right")
+    if reason == "CONFLICT" and path != "report_number":
+        return tr(_OTHER_PERSON if path == "document" else _OTHER_VALUE)
     if reason in _BY_REASON:
         return tr(_BY_REASON[reason])
     expected = _EXPECTED.get(path)

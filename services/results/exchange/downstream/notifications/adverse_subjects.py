@@ -1,6 +1,6 @@
-"""Marks subjects with adverse results at the nation, and names each subject to the nodes that sent its results.
+"""Marks subjects with adverse results, and names each subject to the nodes below from which its results came.
 
-A mark is a subscription of the nation to the subject. The query that finds subscribers also finds marks. A batch
+A mark is a subscription of this node itself to the subject. The query that finds subscribers also finds marks. A batch
 without an adverse result, and without a node's first result of a marked subject, therefore costs no further statement.
 
 A mark and a node's first result must not miss each other. A commit that marks a subject for the first time therefore
@@ -11,7 +11,8 @@ subscription takes care of everything after the mark.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
@@ -26,7 +27,24 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 _subscriptions = tables.subscriptions
 
 
-def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange]) -> set[bytes]:
+class Here(NamedTuple):
+    """The node that notifies others.
+
+    Attributes:
+        node: the region of this node.
+        child_of: returns the node that replicates to this one and is, or covers, the node where something came from;
+            empty if it came from elsewhere.
+    """
+
+    node: str
+    child_of: Callable[[str], str]
+
+    def children_of(self, origins: Collection[str]) -> set[str]:
+        """Return the nodes that replicate to this one and are, or cover, one of the origins."""
+        return {child for origin in origins if (child := self.child_of(origin))}
+
+
+def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange], own: str = NATION) -> set[bytes]:
     """Return the subjects of adverse results that are not marked yet. If there are any, wait for other commits.
 
     The function costs nothing without adverse results. Call it before subscribers are looked up.
@@ -35,7 +53,7 @@ def lock_if_newly_adverse(connection: Connection, changes: Sequence[LoggedChange
     if not adverse:
         return set()
     known = find_subscribers(connection, adverse)
-    unmarked = {key for key in adverse if NATION not in known.get(key, ())}
+    unmarked = {key for key in adverse if own not in known.get(key, ())}
     if unmarked:
         lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
     return unmarked
@@ -46,7 +64,7 @@ Subscriptions = set[tuple[bytes, str]]
 
 
 def find_joined(
-    connection: Connection, changes: Sequence[LoggedChange], others: Mapping[bytes, bytes]
+    connection: Connection, changes: Sequence[LoggedChange], others: Mapping[bytes, bytes], here: Here
 ) -> Subscriptions:
     """Return the subscriptions to add, so that each node that subscribes to one key of a document subscribes to both.
 
@@ -64,10 +82,11 @@ def find_joined(
     sources = find_sources(connection, set(others.values()))
     for change in changes:
         for key, other in change.other_keys.items():
-            elsewhere = sources.get(other, set()) - {change.source, NATION, ""}
+            elsewhere = here.children_of(sources.get(other, ())) - {change.source}
             rows |= {(key, node) for node in elsewhere}
-            if change.source and sources.get(other, set()) - {change.source}:
-                rows.add((other, change.source))
+            sender = here.child_of(change.source)
+            if sender and any(here.child_of(origin) != sender for origin in sources.get(other, ())):
+                rows.add((other, sender))
     return rows
 
 
@@ -87,25 +106,27 @@ def subscribe_adverse(
     others: Mapping[bytes, bytes],
     joined: Subscriptions,
     now: Instant,
+    here: Here,
 ) -> dict[str, list[bytes]]:
     """Mark subjects and subscribe the nodes from which their results came. Return the keys to name to each node.
 
-    If all results of a subject are of one document and came from one node, the subject is not named to that node,
+    If all results of a subject are of one document and came by one node, the subject is not named to that node,
     because the node has everything already. A document is named by both its keys.
 
     All subscriptions are stored by one statement, so that two transactions lock them in the same order.
 
     Args:
-        connection: the nation's database.
+        connection: the database of this node.
         changes: the changes of the commit.
         unmarked: the subjects of adverse results that are not marked yet.
         subscribers: the stored subscribers of each key.
         others: the keys under the other key version that came with the changes.
         joined: further subscriptions to store.
         now: the instant of the commit.
+        here: this node.
     """
     concerned = set(unmarked)
-    if marked := {key for key, nodes in subscribers.items() if NATION in nodes}:
+    if marked := {key for key, nodes in subscribers.items() if here.node in nodes}:
         for change in changes:
             concerned |= _find_unsubscribed(change, marked, subscribers)
     if not concerned:
@@ -118,16 +139,16 @@ def subscribe_adverse(
     documents = {key for subject in subjects for key in subject}
     known = subscribers if documents <= concerned else with_joined(find_subscribers(connection, documents), joined)
     sources = find_sources(connection, documents)
-    rows = joined | {(key, NATION) for key in documents}
+    rows = joined | {(key, here.node) for key in documents}
     named: defaultdict[str, set[bytes]] = defaultdict(set)
     for subject in subjects:
-        origins = {node for key in subject for node in sources.get(key, ())}
-        for node in origins - {NATION}:
+        origins = {here.child_of(node) for key in subject for node in sources.get(key, ())}
+        for node in origins - {""}:
             if all(node in known.get(key, ()) for key in subject):
                 continue
             rows |= {(key, node) for key in subject}
             if len(origins) > 1 or len(subject) > 1:
-                with_results = {key for key in subject if node in sources.get(key, ())}
+                with_results = {key for key in subject if node in here.children_of(sources.get(key, ()))}
                 named[node] |= with_results | {twins[key] for key in with_results if key in twins}
     add_rows(connection, rows, now)
     return {node: sorted(keys) for node, keys in named.items()}
@@ -136,21 +157,24 @@ def subscribe_adverse(
 def _find_unsubscribed(
     change: LoggedChange, marked: Collection[bytes], subscribers: Mapping[bytes, Collection[str]]
 ) -> set[bytes]:
-    """Return the marked subjects of a change, with both documents of a link, to which the sender does not subscribe."""
+    """Return the marked subjects of a change, with both documents of a link, to which the sender does not subscribe.
+
+    A change of the node above is of a subject to which the nodes below with results of it subscribe already.
+    """
     keys = set(change.subject_keys)
     if change.kind is ChangeKind.LINKS:
         return set() if keys.isdisjoint(marked) else keys
-    if not change.source:
+    if change.source in ("", NATION):
         return set()
     return {key for key in keys.intersection(marked) if change.source not in subscribers[key]}
 
 
-def find_marked(connection: Connection, node: str) -> list[bytes]:
+def find_marked(connection: Connection, node: str, own: str = NATION) -> list[bytes]:
     """Return all adverse subjects to which a node is subscribed."""
     marks = _subscriptions.alias("marks")
     query = (
         select(_subscriptions.c.subject_key)
         .join(marks, marks.c.subject_key == _subscriptions.c.subject_key)
-        .where(_subscriptions.c.node == node, marks.c.node == NATION)
+        .where(_subscriptions.c.node == node, marks.c.node == own)
     )
     return list(connection.execute(query.order_by(_subscriptions.c.subject_key)).scalars())

@@ -12,6 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, select
 
 from services.domain.names import is_announced
+from services.domain.region import within
 from services.results.exchange.model import Change, Replica
 from services.results.records.by_key import KEYS_AT_ONCE
 from services.results.records.model import ReportName
@@ -25,7 +26,7 @@ def leave_out_other_items(connection: Connection, node: str, changes: Sequence[_
     """Return the changes, leaving out results of which the node gets no copies.
 
     A result of an item that is not announced is left out, unless another revision of its report is of an announced item
-    or came from the node itself. The node may have that revision, and then needs its correction or recall.
+    or came from the node itself or one below it. The node may have that revision, and then needs what corrects it.
     """
     others = [
         change.result for change in changes if isinstance(change, Replica) and not is_announced(change.result.item)
@@ -49,6 +50,6 @@ def _find_reports_of_node(connection: Connection, node: str, subject_keys: Seque
     for start in range(0, len(subject_keys), KEYS_AT_ONCE):
         some = _results.c.subject_key.in_(subject_keys[start : start + KEYS_AT_ONCE])
         for row in connection.execute(query.where(some)):
-            if row.source_node == node or is_announced(row.item):
+            if within(row.source_node, node) or is_announced(row.item):
                 found.add((row.lab, row.report_number))
     return found

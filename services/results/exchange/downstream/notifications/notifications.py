@@ -1,4 +1,4 @@
-"""Notifications of the nation to its nodes: changes to subscribed subjects, adverse subjects, missing reports.
+"""Notifications to the nodes below: changes to subscribed subjects, adverse subjects, missing reports.
 
 A transaction that concerns a node takes the next numbers from the node's row, and locks the row until it commits.
 Numbers are therefore in the order of commits, and a watcher that has received 7 has received 6. All transactions lock
@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from hutong_texts import english
-from sqlalchemy import Connection, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, delete, func, insert, literal, select, union, update
 
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
@@ -24,6 +24,7 @@ from services.results.documents.removals import find_ended
 from services.results.exchange import tables
 from services.results.exchange.downstream.nodes import add_node
 from services.results.exchange.downstream.notifications.adverse_subjects import (
+    Here,
     find_joined,
     find_marked,
     lock_if_newly_adverse,
@@ -31,9 +32,12 @@ from services.results.exchange.downstream.notifications.adverse_subjects import 
     with_joined,
 )
 from services.results.exchange.downstream.notifications.copied_items import leave_out_other_items
-from services.results.exchange.load import changes_of
+from services.results.exchange.homes.find import deepest_node
+from services.results.exchange.load import LABS_AT_ONCE, changes_of
 from services.results.exchange.model import Change, NotificationPosition, Replica
 from services.results.exchange.subscribers import find_subscribers
+from services.results.labs.copies import find_known
+from services.results.labs.tables import lab_copies
 from services.results.labs.tables import labs as lab_register
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.store import find_closed, list_passed_on
@@ -54,29 +58,30 @@ class Notification(NamedTuple):
     changes: Sequence[Change]
 
 
-def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
+def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: Instant, own: str = NATION) -> None:
     """Notify nodes of changes to subscribed subjects, adverse subjects, and missing reports of their laboratories.
 
-    All nodes are notified of laboratories, and each node of removals of its own links. The nation's change log calls
-    this function. A node is not notified of changes that it sent itself. While there are no subscriptions, the function
-    costs two queries.
+    All nodes are notified of laboratories, and each node of removals of its own links and of those below it. A node is
+    not notified of changes that it sent itself. While there are no subscriptions, the function costs two queries. The
+    change log of a node with nodes below it calls the function; `own` is its region.
     """
+    here = Here(own, _Children(connection).child_of)
     by_node: defaultdict[str, defaultdict[tuple[ChangeKind, str], list[tuple[str, int]]]]
     by_node = defaultdict(lambda: defaultdict(list))
     of_subjects = [change for change in changes if change.subject_keys]
-    unmarked = lock_if_newly_adverse(connection, of_subjects)
+    unmarked = lock_if_newly_adverse(connection, of_subjects, own)
     # The lock of has_subscriptions is needed if there are other keys, too.
     others = {key: other for change in of_subjects for key, other in change.other_keys.items()}
     if of_subjects and (unmarked or has_subscriptions(connection) or others):
-        joined = find_joined(connection, of_subjects, others)
+        joined = find_joined(connection, of_subjects, others, here)
         keys = {key for change in of_subjects for key in change.subject_keys}
         subscribers = with_joined(find_subscribers(connection, keys), joined)
-        named_to = subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, joined, now)
+        named_to = subscribe_adverse(connection, of_subjects, unmarked, subscribers, others, joined, now, here)
         for node, named in named_to.items():
             by_node[node][ChangeKind.ADVERSE_SUBJECTS, ""].extend((key.hex(), 0) for key in named)
         for change in of_subjects if subscribers else ():
             for node, name in _pair_with_subscribers(change, subscribers):
-                if node not in (change.source, NATION):
+                if node not in (change.source, NATION, own):
                     by_node[node][change.kind, change.lab].append(name)
     labs = [change for change in changes if change.kind is ChangeKind.LABS]
     nodes = connection.execute(select(_nodes.c.node)).scalars().all() if labs else ()
@@ -85,22 +90,29 @@ def notify_nodes(connection: Connection, changes: Sequence[LoggedChange], now: I
             if node != change.source:
                 by_node[node][change.kind, ""].extend(change.names)
     for change in changes:
-        if change.kind is ChangeKind.LINKS and change.maker not in ("", NATION, change.source):
-            of_maker = by_node[change.maker][change.kind, change.lab]
-            of_maker += [name for name in change.names if name not in of_maker]
+        if change.kind is ChangeKind.LINKS and change.maker not in ("", NATION, own, change.source):
+            child = here.child_of(change.maker)
+            if child and child != change.source:
+                of_maker = by_node[child][change.kind, change.lab]
+                of_maker += [name for name in change.names if name not in of_maker]
     missing = [change for change in changes if change.kind is ChangeKind.MISSING_REPORTS]
+    for change in missing:
+        if change.maker and (child := here.child_of(change.maker)):
+            by_node[child][change.kind, change.lab].extend(change.names)
     homes = _find_homes(connection, {change.lab for change in missing}) if missing else {}
     for change in missing:
         for node in homes.get(change.lab, ()):
-            if node != change.source:
+            if node != change.source and node != here.child_of(change.maker):
                 by_node[node][change.kind, change.lab].extend(change.names)
-    for node, report in _find_closings(connection, changes):
+    for node, report in _find_closings(connection, changes, here):
         by_node[node][ChangeKind.MISSING_REPORTS, report.lab].append((report.report_number, 0))
     for node in sorted(by_node):
         _append(connection, node, by_node[node], now)
 
 
-def _find_closings(connection: Connection, changes: Sequence[LoggedChange]) -> list[tuple[str, MissingReport]]:
+def _find_closings(
+    connection: Connection, changes: Sequence[LoggedChange], here: Here
+) -> list[tuple[str, MissingReport]]:
     """Return the missing reports whose record has come, each with a node that may list it and did not send the record.
 
     These are the nodes that have registered the laboratory, and the node where the report was shown.
@@ -116,7 +128,7 @@ def _find_closings(connection: Connection, changes: Sequence[LoggedChange]) -> l
     return [
         (node, report)
         for report in closed
-        for node in sorted({*homes.get(report.lab, ()), report.raising_node} - {sources[report.lab], NATION})
+        for node in sorted({*homes.get(report.lab, ()), here.child_of(report.raising_node)} - {sources[report.lab], ""})
     ]
 
 
@@ -137,28 +149,29 @@ def _pair_with_subscribers(
 def note_subscription(connection: Connection, node: str, now: Instant) -> None:
     """Add an empty notification for a new subscription of a node.
 
-    If the nation is restored from a copy without the subscription, it does not know the node's position either, so the
+    If this node is restored from a copy without the subscription, it does not know the node's position either, so the
     node subscribes again. Call this after all other writes of the transaction, because it locks the node's row.
     """
     _append(connection, node, {(ChangeKind.RESULTS, ""): []}, now)
 
 
-def repeat_missed(connection: Connection, node: str, now: Instant) -> None:
+def repeat_missed(connection: Connection, node: str, now: Instant, own: str = NATION) -> None:
     """Send to a node that begins without a cursor what no subscription brings.
 
     These are all laboratories. If it has missed notifications, these are also all adverse subjects of the node, its own
     links that have ended or are to be ended, and the missing reports of its laboratories, closed ones too.
     """
     # A node may watch before it replicates for the first time.
-    add_node(connection, node, now)
-    usccs = connection.execute(select(lab_register.c.uscc).order_by(lab_register.c.uscc)).scalars().all()
+    add_node(connection, node, now, own)
+    registers = union(select(lab_register.c.uscc), select(lab_copies.c.uscc)).subquery()
+    usccs = connection.execute(select(registers.c.uscc).order_by(registers.c.uscc)).scalars().all()
     names: dict[tuple[ChangeKind, str], list[tuple[str, int]]] = {(ChangeKind.LABS, ""): [(uscc, 0) for uscc in usccs]}
     if has_missed(connection, node):
-        names[ChangeKind.ADVERSE_SUBJECTS, ""] = [(key.hex(), 0) for key in find_marked(connection, node)]
+        names[ChangeKind.ADVERSE_SUBJECTS, ""] = [(key.hex(), 0) for key in find_marked(connection, node, own)]
         names[ChangeKind.LINKS, ""] = [(link_id, 0) for link_id in find_ended(connection, node)]
         homes = tables.lab_homes
-        own = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
-        for lab, numbers in list_passed_on(connection, own).items():
+        at_node = connection.execute(select(homes.c.uscc).where(homes.c.node == node)).scalars().all()
+        for lab, numbers in list_passed_on(connection, at_node).items():
             names[ChangeKind.MISSING_REPORTS, lab] = [(number, 0) for number in numbers]
     if found := {key: reports for key, reports in names.items() if reports}:
         _append(connection, node, found, now)
@@ -204,9 +217,36 @@ def _find_homes(connection: Connection, usccs: Collection[str]) -> dict[str, lis
     return found
 
 
-def _with_other_keys(connection: Connection, entries: Sequence[Entry]) -> list[list[Change]]:
-    """Return the changes of entries. Results of documents with links have both keys, if the nation knows them."""
-    found = [list(changes_of(connection, entry)) for entry in entries]
+class _Children:
+    """The nodes that replicate to this one, read when they are first needed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._nodes: set[str] | None = None
+
+    def child_of(self, origin: str) -> str:
+        """Return the node that is, or covers, the origin of something; empty if there is none."""
+        if not origin or origin == NATION:
+            return ""
+        if self._nodes is None:
+            self._nodes = set(self._connection.execute(select(_nodes.c.node)).scalars())
+        return origin if origin in self._nodes else deepest_node(origin, self._nodes)
+
+
+def _find_changes(connection: Connection, entry: Entry, own: str) -> list[Change]:
+    """Return the changes of an entry. Laboratories are those of the whole country, each with its home."""
+    if entry.kind is not ChangeKind.LABS or own == NATION:
+        return list(changes_of(connection, entry))
+    names = [name for name, _ in entry.reports if name]
+    found: list[Change] = []
+    for start in range(0, len(names), LABS_AT_ONCE):
+        found += find_known(connection, names[start : start + LABS_AT_ONCE]).values()
+    return found
+
+
+def _with_other_keys(connection: Connection, entries: Sequence[Entry], own: str) -> list[list[Change]]:
+    """Return the changes of entries. Results of documents with links have both keys, if this node knows them."""
+    found = [_find_changes(connection, entry, own) for entry in entries]
     keys = {one.result.subject_key for changes in found for one in changes if isinstance(one, Replica)}
     twins = find_twins(connection, sorted(keys))
     if not twins:
@@ -262,7 +302,7 @@ def newest_numbers(connection: Connection) -> dict[str, int]:
     }
 
 
-def read_notifications(connection: Connection, node: str, after: int) -> list[Notification]:
+def read_notifications(connection: Connection, node: str, after: int, own: str = NATION) -> list[Notification]:
     """Return the next notifications to a node after a number, at most PAGE, without results of items not copied."""
     query = select(_notifications).where(_notifications.c.node == node, _notifications.c.number > after)
     entries = [
@@ -273,5 +313,5 @@ def read_notifications(connection: Connection, node: str, after: int) -> list[No
         Notification(
             NotificationPosition(entry.sequence, entry.commit_time), leave_out_other_items(connection, node, changes)
         )
-        for entry, changes in zip(entries, _with_other_keys(connection, entries), strict=True)
+        for entry, changes in zip(entries, _with_other_keys(connection, entries, own), strict=True)
     ]

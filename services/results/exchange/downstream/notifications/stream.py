@@ -1,10 +1,11 @@
-"""The nation's side of SubscribeSubjects and WatchNotifications."""
+"""The upper side of SubscribeSubjects and WatchNotifications."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Protocol
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import (
@@ -19,6 +20,7 @@ from hutong_texts import english
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import from_timestamp, set_timestamp
 from services.domain.names import format_node, parse_node
+from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.results.exchange.convert.changes import fill_change
 from services.results.exchange.convert.links import fill_link
@@ -54,6 +56,14 @@ _SETTLE_SECONDS = 0.005
 _log = structlog.get_logger(__name__)
 
 
+class SubscribesAbove(Protocol):
+    """Subscribes this node at the node above."""
+
+    async def subscribe_above(self, subject_keys: Sequence[bytes]) -> None:
+        """Subscribe to subjects and store what the node above has of them. Raises Unavailable UPSTREAM_UNAVAILABLE."""
+        ...
+
+
 class NotificationStream:
     """Stores subscriptions and sends each node its notifications from its own cursor on."""
 
@@ -65,7 +75,11 @@ class NotificationStream:
         drain: Drain,
         timing: ResultsTiming,
         max_watches: int = MAX_WATCHES,
+        own: str = NATION,
+        above: SubscribesAbove | None = None,
     ) -> None:
+        self._own = own
+        self._above = above
         self._timing = timing
         self._max_watches = max_watches
         self._database = database
@@ -80,14 +94,17 @@ class NotificationStream:
     async def subscribe(self, request: SubscribeSubjectsRequest) -> SubscribeSubjectsResponse:
         """Subscribe a node to subjects and return the stored results of these subjects.
 
-        The subscription is committed before the results are read, so that a concurrent change is in the answer, in a
-        notification, or in both.
+        If the request says so, this node first subscribes to them at the node above. The subscription is committed
+        before the results are read, so that a concurrent change is in the answer, in a notification, or in both.
 
         Raises:
             InvalidArgument: BATCH_TOO_LARGE, the results exceed the size of a message.
+            Unavailable: UPSTREAM_UNAVAILABLE, the node above does not answer.
         """
         region, now = parse_node(request.node), self._clock.now()
-        subjects = await self._database.write(subscribe_node, region, list(request.subject_keys), now)
+        if request.nationwide and self._above is not None:
+            await self._above.subscribe_above(list(request.subject_keys))
+        subjects = await self._database.write(subscribe_node, region, list(request.subject_keys), now, self._own)
         open_before = await self._database.read(find_open_transactions)
         while open_before:
             # These transactions may have missed the subscription, and their changes cannot be read yet.
@@ -123,7 +140,7 @@ class NotificationStream:
         with self._slot():
             await self._database.write(open_watch, region, NotificationPosition(request.cursor, commit_time))
             if not request.cursor:
-                await self._database.write(repeat_missed, region, self._clock.now())
+                await self._database.write(repeat_missed, region, self._clock.now(), self._own)
             async for message in self._stream(region, request.cursor):
                 yield message
         raise Unavailable("SHUTTING_DOWN", english("the server is being stopped; watch again from the cursor"))
@@ -136,7 +153,7 @@ class NotificationStream:
         while not self._drain.begun:
             # The following read sees every notification up to this number.
             seen = self._newest.get(region, 0)
-            notifications = await self._database.read(read_notifications, region, cursor)
+            notifications = await self._database.read(read_notifications, region, cursor, self._own)
             for notification in notifications:
                 for message in self._messages(notification, cursor):
                     yield message

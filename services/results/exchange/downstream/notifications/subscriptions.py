@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, or_, select, text, tuple_
 
 from services.domain.instant import Instant
+from services.domain.region import NATION
 from services.results.documents.model import DocumentLink
 from services.results.documents.store import find_linked, find_links
 from services.results.documents.tables import document_links
@@ -39,7 +40,9 @@ class SubscribedSubject(NamedTuple):
     replicas: Sequence[Replica]
 
 
-def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant) -> list[list[bytes]]:
+def subscribe_node(
+    connection: Connection, node: str, subject_keys: Sequence[bytes], now: Instant, own: str = NATION
+) -> list[list[bytes]]:
     """Subscribe a node to subjects by all their documents. Return the keys of each subject, the given one first.
 
     A new subscription takes a notification number. A nation that knows the node's position therefore also knows the
@@ -48,7 +51,7 @@ def subscribe_node(connection: Connection, node: str, subject_keys: Sequence[byt
     linked = find_linked(connection, subject_keys)
     subjects = [linked.get(key, [key]) for key in subject_keys]
     keys = {key for keys in subjects for key in keys}
-    add_node(connection, node, now)
+    add_node(connection, node, now, own)
     of_node = (_subscriptions.c.node == node, _subscriptions.c.subject_key.in_(keys))
     known = set(connection.execute(select(_subscriptions.c.subject_key).where(*of_node)).scalars())
     add_subscriptions(connection, node, list(keys), now)

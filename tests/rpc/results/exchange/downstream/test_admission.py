@@ -22,6 +22,7 @@ from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from services.domain.instant import MINUTE, to_timestamp
 from services.results.exchange.convert.results import fill_replica
 from services.results.exchange.model import MAX_CHANGES, Replica
+from services.results.exchange.tables import nodes
 from services.results.main import open_results
 from services.results.records.model import ACTIVE, NEGATIVE, StoredResult
 from services.runtime.client.channels import open_channel
@@ -34,7 +35,7 @@ from tests.support.errors import error_info, failure_of
 from tests.support.results.country import HENAN, JILIN, Country, open_member
 from tests.support.results.factories import NOW, PEPPER, REPORTED, USCC, subject_key
 from tests.support.servers import serving, settings_for
-from tests.support.waiting import TIMEOUT_SECONDS
+from tests.support.waiting import TIMEOUT_SECONDS, until
 
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -111,7 +112,7 @@ async def test_a_stream_that_no_node_sends_ends_with_its_reason(country: Country
     assert await ending(country.nation.exchange, *frames) == expected
 
 
-async def test_a_province_is_not_an_upstream(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_a_node_serves_only_nodes_in_its_region(tmp_path: Path, sqlite_url: MakeUrl) -> None:
     async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
         assert await ending(henan.exchange, start()) == (PRECONDITION, "NOT_AN_UPSTREAM")
         look_up = LookupSubjectsRequest(node=f"nodes/{JILIN}", subject_keys=[b"k" * 16])
@@ -123,16 +124,28 @@ async def test_a_province_is_not_an_upstream(tmp_path: Path, sqlite_url: MakeUrl
         )
 
 
-async def test_a_node_below_a_node_that_serves_none_does_not_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """Neither below a province, nor below itself by another name of its address. Without an answer it starts."""
-    async with open_member(tmp_path / "henan", sqlite_url("results"), HENAN) as henan:
-        for region in ("410100", JILIN, HENAN):
+async def test_a_node_in_the_wrong_place_of_the_tree_does_not_start(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """Neither below another province, a city or itself, nor beside the node that covers it. Else it starts."""
+    async with (
+        open_member(tmp_path / "nation", sqlite_url("results"), "000000") as nation,
+        open_member(tmp_path / "henan", sqlite_url("results"), HENAN, upstream=nation.address) as henan,
+        open_member(tmp_path / "city", sqlite_url("results"), "410100", upstream=henan.address) as city,
+    ):
+        await until(lambda: bool(nation.rows(nodes, "node")) and bool(henan.rows(nodes, "node")))
+        for region, above, why in (
+            (JILIN, henan, f"nodes/{JILIN} does not lie below nodes/{HENAN}"),
+            (HENAN, henan, f"nodes/{HENAN} does not lie below nodes/{HENAN}"),
+            (HENAN, city, f"nodes/{HENAN} does not lie below nodes/410100"),
+            ("410300", city, "nodes/410300 does not lie below nodes/410100"),
+            ("410300", nation, f"nodes/{HENAN} is between nodes/410300 and nodes/000000"),
+            ("410102", henan, f"nodes/410100 is between nodes/410102 and nodes/{HENAN}"),
+        ):
             with pytest.raises(BadSetting) as caught:
-                async with open_member(tmp_path / "below", sqlite_url("results"), region, upstream=henan.address):
+                async with open_member(tmp_path / "below", sqlite_url("results"), region, upstream=above.address):
                     pass
             assert str(caught.value) == (
-                f"HUTONG_UPSTREAM does not serve nodes/{region}: nodes/{HENAN} is not the national node; "
-                "give the national node's address"
+                f"HUTONG_UPSTREAM does not serve nodes/{region}: {why}; "
+                "give the address of the deepest node that covers the region"
             )
     async with open_member(tmp_path / "alone", sqlite_url("results"), JILIN, upstream=henan.address):
         pass

@@ -88,6 +88,8 @@ def test_other_words_of_a_service_stay() -> None:
         ("report_time", "TIMES_OUT_OF_ORDER", "is before receive_time", "收样"),
         ("report_number", "CONFLICT", "use CorrectResult to change it", "check the number"),
         ("item", "CONFLICT", "stored with items/x; use CorrectResult to change its item", "stored with items/x"),
+        ("sample_site", "CONFLICT", "differs; use CorrectResult to change it", "another value here"),
+        ("document", "CONFLICT", "each report needs a number of its own", "another document"),
     ],
 )
 def test_descriptions_for_programs_become_words_for_clerks(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any
 
 import pytest
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE
+from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE, SourceState
 
 from services.domain.errors import Unavailable
 from services.domain.instant import DAY, MINUTE, SECOND, Instant, from_timestamp
@@ -18,6 +18,7 @@ from services.results.exchange.downstream.freshness import (
     MOST_WAITING,
     NodeRegistry,
 )
+from services.results.exchange.downstream.relayed import RelayedNode
 from services.results.exchange.model import Node
 from services.results.timing import ResultsTiming
 from services.runtime.call import Call, current_call
@@ -38,6 +39,7 @@ class Register:
 
     def __init__(self, *nodes: Node, reached: dict[str, int] | None = None) -> None:
         self.nodes = list(nodes)
+        self.relayed: list[RelayedNode] = []
         self.reached = reached or {}
         self.lost: set[LogPosition] = set()
         self.reads = 0
@@ -56,6 +58,9 @@ class Register:
 
     async def list_nodes(self) -> list[Node]:
         return list(self.nodes)
+
+    async def list_relayed(self) -> list[RelayedNode]:
+        return list(self.relayed)
 
 
 def node(region: str = JILIN, *, as_of: Instant | None = NOW, contact: Instant = NOW) -> Node:
@@ -122,9 +127,29 @@ async def test_a_retired_node_is_a_source_of_its_own_state_while_it_is_silent() 
 
 
 @in_virtual_time
-async def test_a_province_has_no_nodes_to_tell_of() -> None:
-    register = Register(node())
-    assert [one.node for one in await nodes_of(register, "410000").sources()] == ["nodes/410000"]
+async def test_a_province_without_nodes_is_its_only_source() -> None:
+    assert [one.node for one in await nodes_of(Register(), "410000").sources()] == ["nodes/410000"]
+
+
+@in_virtual_time
+@pytest.mark.parametrize(
+    ("relaying", "stated", "as_of", "expected"),
+    [
+        (node(), SOURCE_STATE_OK, NOW, SOURCE_STATE_OK),
+        (node(), SOURCE_STATE_UNAVAILABLE, NOW, SOURCE_STATE_UNAVAILABLE),
+        (node(), SOURCE_STATE_OK, NOW - MAX_LAG - SECOND, SOURCE_STATE_UNAVAILABLE),
+        (node(), SOURCE_STATE_OK, None, SOURCE_STATE_UNAVAILABLE),
+        (node(contact=NOW - DAY), SOURCE_STATE_OK, NOW, SOURCE_STATE_UNAVAILABLE),
+        (node(contact=NOW - DAY)._replace(retire_time=NOW), SOURCE_STATE_UNAVAILABLE, NOW, SOURCE_STATE_RETIRED),
+    ],
+)
+async def test_a_relayed_node_is_ok_only_if_the_node_that_relays_it_is(
+    relaying: Node, stated: SourceState.ValueType, as_of: Instant | None, expected: SourceState.ValueType
+) -> None:
+    register = Register(relaying)
+    register.relayed = [RelayedNode("220200", JILIN, stated, as_of), RelayedNode("410100", "410000", stated, as_of)]
+    told = await nodes_of(register).sources()
+    assert [(one.node, one.state) for one in told[2:]] == [("nodes/220200", expected)]
 
 
 @in_virtual_time

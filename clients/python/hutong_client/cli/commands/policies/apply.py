@@ -11,7 +11,7 @@ from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import PolicyImpact, PublishPolicyResponse
 from hutong.policy.v1.policy_pb2 import FloorOverride
 from hutong.type.v1 import purpose_pb2
-from hutong_texts import english, tr
+from hutong_texts import english, list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command
@@ -169,7 +169,7 @@ def describe_impacts(impacts: Sequence[PolicyImpact]) -> list[str]:
             origin=origin,
             before=before,
             after=after,
-            found=", ".join(found),
+            found=list_words(found),
         )
         for (region, origin, before, after), found in purposes.items()
     ]

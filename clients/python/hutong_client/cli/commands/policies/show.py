@@ -9,7 +9,7 @@ import click
 from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2, policy_service_pb2
 from hutong.type.v1 import channel_pb2, purpose_pb2, refusal_ground_pb2
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Command, Group, help_text
@@ -89,7 +89,7 @@ def _show_effective(effective: policy_pb2.EffectivePolicy) -> None:
         tr("Lifted by"): effective.lifting_floor,
         tr("Its document"): describe_source(effective.lifting_source),
         tr("Document"): describe_source(effective.governing_source),
-        tr("Floors"): ", ".join([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
+        tr("Floors"): list_words([*([effective.floor] if effective.floor else []), *effective.lower_floors]),
         tr("Channels"): _words(channel_pb2.Channel, effective.channels, "CHANNEL_")
         or (tr("all") if effective.governing else ""),
         tr("Never a ground"): _words(refusal_ground_pb2.RefusalGround, effective.forbidden_grounds, "REFUSAL_GROUND_"),
@@ -166,4 +166,4 @@ def _show_list(policies: Sequence[policy_pb2.Policy], as_json: bool) -> ExitCode
 
 
 def _words(enum: Enum, numbers: Iterable[int], prefix: str) -> str:
-    return ", ".join(word(enum, number, prefix) for number in numbers)
+    return list_words(word(enum, number, prefix) for number in numbers)

@@ -17,7 +17,7 @@ from hutong.exchange.v1.exchange_service_pb2 import (
 from hutong.exchange.v1.node_pb2 import Node as ExchangeNode
 from hutong.exchange.v1.node_pb2 import SetAsideReason
 from hutong.results.v1.upload_service_pb2 import GetUploadRequest
-from hutong_texts import tr
+from hutong_texts import list_words, tr
 
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
@@ -100,7 +100,7 @@ def node_row(it: ExchangeNode) -> tuple[str, ...]:
         f"{it.backlog:,}",
         f"{it.clock_skew.ToTimedelta().total_seconds():.3f} s" if it.HasField("clock_skew") else "",
         f"{it.conflict_count:,}",
-        ", ".join(set_aside),
+        list_words(set_aside),
         f"{moment(it.retire_time)}: {it.retire_reason}" if it.HasField("retire_time") else "",
     )
 

@@ -1,4 +1,4 @@
-"""Exceptions for failed calls, made from the google.rpc.Status that every Hutong service returns.
+"""Exceptions for failed calls, by gRPC's codes. `reasons` has those for the contract's reasons.
 
 A decision such as "not recognised" or "no policy in force" is data in a response and never an exception.
 """
@@ -8,14 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
-from hutong_texts import tr
-
-DOMAIN = "hutong.org"
-_DETAILS_KEY = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +37,7 @@ class Precondition:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """The details of a status; empty if it has none."""
+    """The details of a status, and the id of the call; empty if it has none."""
 
     reason: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +45,7 @@ class Details:
     preconditions: Sequence[Precondition] = ()
     retry_delay: timedelta | None = None
     localized_message: str = ""
+    request_id: str = ""
 
 
 class HutongError(Exception):
@@ -64,13 +60,14 @@ class HutongError(Exception):
         field_violations: the first 20 faulty fields, for INVALID_ARGUMENT.
         preconditions: the violated preconditions, for FAILED_PRECONDITION.
         retry_delay: a retry can help after this duration; None if the service gives none.
+        request_id: the `x-request-id` under which the logs of the services have the call; empty for an item of a batch.
     """
 
     code: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
     def __init__(self, message: str, details: Details | None = None) -> None:
         super().__init__(message)
-        details = details or Details()
+        self.details = details = details or Details()
         self.message = message
         self.reason = details.reason
         self.metadata = details.metadata
@@ -78,6 +75,16 @@ class HutongError(Exception):
         self.preconditions = details.preconditions
         self.retry_delay = details.retry_delay
         self.localized_message = details.localized_message
+        self.request_id = details.request_id
+
+    def __str__(self) -> str:
+        """Return the message with the reason and the request id."""
+        text = f"{self.message} ({self.reason})" if self.reason else self.message
+        return f"{text}, request {self.request_id}" if self.request_id else text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what copies and pickles are made of."""
+        return type(self), (self.message, self.details)
 
     @property
     def shown_message(self) -> str:
@@ -153,6 +160,15 @@ class Unavailable(Retryable):
     code = grpc.StatusCode.UNAVAILABLE
 
 
+class TlsFault(Unavailable):
+    """The TLS handshake with the service failed: a certificate, a key or an address is wrong. A retry cannot help."""
+
+    @property
+    def can_be_retried(self) -> bool:
+        """False."""
+        return False
+
+
 class ResourceExhausted(Retryable):
     """The service's capacity or the caller's quota is exhausted."""
 
@@ -180,75 +196,3 @@ class Internal(HutongError):
     """A fault of the service. Its log has the details under the request id in the metadata."""
 
     code = grpc.StatusCode.INTERNAL
-
-
-_KINDS: dict[grpc.StatusCode, type[HutongError]] = {
-    kind.code: kind
-    for kind in (
-        InvalidArgument,
-        NotFound,
-        AlreadyExists,
-        FailedPrecondition,
-        OutOfRange,
-        PermissionDenied,
-        Unauthenticated,
-        NotServed,
-        Unavailable,
-        ResourceExhausted,
-        DeadlineExceeded,
-        Internal,
-    )
-}
-_CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
-# gRPC reports these codes if a connection breaks during a call. A service that returns one of them adds a reason.
-_CUT = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
-
-
-def from_rpc_error(error: grpc.RpcError) -> HutongError:
-    """Return the exception for a failed call, of the synchronous or the asyncio API."""
-    code, text = grpc.StatusCode.UNKNOWN, ""
-    trailers: dict[str, str | bytes] = {}
-    # The asyncio API's error is no grpc.Call, although it has the same methods.
-    if isinstance(error, (grpc.Call, grpc.aio.AioRpcError)):
-        code, text = error.code(), error.details() or ""
-        trailers = dict(error.trailing_metadata() or ())
-    packed = trailers.get(_DETAILS_KEY)
-    details = _details(status_pb2.Status.FromString(packed)) if isinstance(packed, bytes) else Details()
-    return _build(code, text, details)
-
-
-def from_status(status: status_pb2.Status) -> HutongError:
-    """Return the exception for an error item of a batch."""
-    return _build(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, _details(status))
-
-
-def _build(code: grpc.StatusCode, text: str, details: Details) -> HutongError:
-    if code in _CUT and not details.reason:
-        return ConnectionCut(text or tr("the connection was cut"), details)
-    return _KINDS.get(code, HutongError)(text or code.name, details)
-
-
-def _details(status: status_pb2.Status) -> Details:
-    info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
-    failure, retry = error_details_pb2.PreconditionFailure(), error_details_pb2.RetryInfo()
-    localized = error_details_pb2.LocalizedMessage()
-    retry_delay: timedelta | None = None
-    for detail in status.details:
-        detail.Unpack(info)
-        detail.Unpack(bad)
-        detail.Unpack(failure)
-        detail.Unpack(localized)
-        if detail.Unpack(retry):
-            retry_delay = retry.retry_delay.ToTimedelta()
-    is_ours = info.domain == DOMAIN
-    return Details(
-        reason=info.reason if is_ours else "",
-        metadata=dict(info.metadata) if is_ours else {},
-        field_violations=tuple(
-            FieldViolation(it.field, it.reason, it.description, it.localized_message.message)
-            for it in bad.field_violations
-        ),
-        preconditions=tuple(Precondition(it.type, it.subject, it.description) for it in failure.violations),
-        retry_delay=retry_delay,
-        localized_message=localized.message,
-    )

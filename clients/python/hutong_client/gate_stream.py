@@ -1,4 +1,7 @@
-"""A gate's stream that goes on after every break: each question is answered once, in the order of the questions."""
+"""A gate's stream that goes on after every break: each question is answered once, in the order of the questions.
+
+`hutong_client.aio.stream_answers` does the same for asyncio.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from google.rpc.status_pb2 import Status
 from hutong.verification.v1.verification_service_pb2 import (
@@ -17,7 +20,6 @@ from hutong.verification.v1.verification_service_pb2 import (
 )
 from hutong_texts import tr
 
-from hutong_client.cli.people import Asked
 from hutong_client.errors import ConnectionCut, HutongError
 from hutong_client.retry import RetryPolicy, Tries
 
@@ -28,6 +30,21 @@ RETRIES = RetryPolicy(timedelta(seconds=60), most_seconds=2.0)
 """How long people wait at the gate while the service is unavailable; a restart takes some seconds."""
 _END_SECONDS = 2.0
 """How long the service may take to end a stream whose questions are all answered."""
+
+
+class Question(Protocol):
+    """A question of a gate."""
+
+    @property
+    def request(self) -> VerifyRequest:
+        """The question as Verify takes it."""
+
+    @property
+    def fault(self) -> str:
+        """Why the question cannot be asked; empty if it can."""
+
+
+Asked = TypeVar("Asked", bound=Question)
 
 
 class _Attempt:
@@ -43,8 +60,8 @@ class _Attempt:
         self.call: Any = None
 
 
-class GateStream:
-    """Answers of StreamVerify to the questions of a pipe.
+class GateStream(Generic[Asked]):
+    """Answers of StreamVerify to questions as they arrive.
 
     Three threads work together: one reads the questions, one reads the answers of the present stream, and the caller's
     takes the answers in order. gRPC takes the questions in a thread of its own.
@@ -108,10 +125,10 @@ class GateStream:
             self._close()
 
     @property
-    def unanswered(self) -> list[int]:
-        """The rows of the questions that were read and not answered."""
+    def unanswered(self) -> list[Asked]:
+        """The questions that were read and not answered."""
         with self._changed:
-            return [asked.row for asked in self._waiting.values()]
+            return list(self._waiting.values())
 
     def _has_news(self) -> bool:
         head = next(iter(self._waiting), None)
@@ -246,3 +263,32 @@ class GateStream:
             self._changed.notify_all()
         if attempt is not None and attempt.call is not None:
             attempt.call.cancel()
+
+
+class _Plain(NamedTuple):
+    """A question without a note of the caller."""
+
+    request: VerifyRequest
+    fault: str = ""
+
+
+def stream_answers(
+    method: Method, requests: Iterable[VerifyRequest], *, retry_policy: RetryPolicy = RETRIES
+) -> Iterator[tuple[VerifyRequest, VerifyItem]]:
+    """Yield each question with its answer, in the order of the questions.
+
+    Questions are read from a thread of their own as they arrive. After a break the unanswered ones are asked again.
+
+    Args:
+        method: StreamVerify, as `connection.verification.StreamVerify`.
+        requests: the questions.
+        retry_policy: how long to ask again. Afterwards the waiting questions are answered with the failure, and so are
+            later ones until the service answers again.
+
+    Raises:
+        HutongError: a failure that a retry cannot cure, or the first stream failed before any answer.
+    """
+    gate = GateStream(method, map(_Plain, requests), on_break=lambda _error, _waiting: None, retry_policy=retry_policy)
+    for asked, item in gate.answers():
+        assert item is not None, "no question has a fault"
+        yield asked.request, item

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hutong.type.v1.identity_pb2 import IdentityDocument
 from hutong.verification.v1.decision_pb2 import Decision
 from hutong.verification.v1.verification_service_pb2 import StreamVerifyRequest, StreamVerifyResponse, VerifyRequest
-from hutong_client.cli.gate.stream import GateStream
+from hutong_client import aio
 from hutong_client.cli.people import Asked
 from hutong_client.errors import HutongError, PermissionDenied, Unavailable
+from hutong_client.gate_stream import GateStream, stream_answers
 from hutong_client.retry import RetryPolicy
 
 from tests.support.waiting import TIMEOUT_SECONDS, wait_until
@@ -94,6 +96,91 @@ def test_broken_streams_lose_and_double_nothing() -> None:
     assert (first.correlation_id, first.request) == (second.correlation_id, second.request)
     ids = {request.correlation_id for stream in service.asked for request in stream}
     assert len(ids) == 1_000
+
+
+def asynchronous(service: Service) -> Callable[[AsyncIterable[StreamVerifyRequest]], Any]:
+    """Return the service as a method of asyncio. Every question of a stream is read before its first answer."""
+
+    class Call:
+        def __init__(self, requests: AsyncIterable[StreamVerifyRequest]) -> None:
+            self._requests = requests
+
+        async def __aiter__(self) -> AsyncIterator[StreamVerifyResponse]:
+            seen = [request async for request in self._requests]
+            for response in service(iter(seen)):
+                yield response
+
+        def cancel(self) -> None:
+            """Nothing is left to do."""
+
+    return Call
+
+
+def test_stream_answers_goes_on_after_breaks() -> None:
+    """With plain requests, and in their order."""
+    service = Service(fail_after(3, Unavailable("restarting")))
+    requests = [question(row).request for row in range(1, 9)]
+    told = [(asked, item.decision.name) for asked, item in stream_answers(service, requests, retry_policy=AT_ONCE)]
+    assert told == [(request, request.document.number) for request in requests]
+
+
+async def test_stream_answers_of_asyncio_goes_on_after_breaks() -> None:
+    """Also where the service answers in another order, and where it ends a stream without an error."""
+
+    def backwards(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
+        for asked in list(reversed(list(requests)))[:4]:
+            yield answer(asked)
+
+    service = Service(fail_after(2, Unavailable("restarting")), backwards)
+    requests = [question(row).request for row in range(1, 10)]
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    answers = aio.stream_answers(asynchronous(service), requests, retry_policy=AT_ONCE, sleep=sleep)
+    told = [(asked, item.decision.name) async for asked, item in answers]
+    assert told == [(request, request.document.number) for request in requests]
+    assert len(waited) == 2
+    asked = [request.correlation_id for stream in service.asked for request in stream]
+    assert len(set(asked)) == 9
+    assert len(service.asked) == 3
+
+
+async def test_stream_answers_of_asyncio_ends_with_what_cannot_be_cured() -> None:
+    """A refusal is raised; so are a service that never answered, and an error of the source."""
+    requests = [question(row).request for row in range(1, 4)]
+    for first, kind in (
+        (fail_after(1, PermissionDenied("no")), PermissionDenied),
+        (fail_after(0, Unavailable("away")), Unavailable),
+    ):
+        with pytest.raises(kind):
+            async for _ in aio.stream_answers(asynchronous(Service(first)), requests):
+                pass
+
+    async def broken() -> AsyncIterator[VerifyRequest]:
+        yield requests[0]
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        async for _ in aio.stream_answers(asynchronous(Service()), broken()):
+            pass
+
+
+async def test_questions_of_asyncio_are_answered_with_the_failure_in_the_end() -> None:
+    """Once the retry policy gives up, none waits for ever. Later ones are asked again."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    away = Unavailable("away")
+    service = Service(fail_after(1, away), *[fail_after(0, away)] * 12)
+    policy = RetryPolicy(timedelta(seconds=1), now=lambda: sum(waited))
+    requests = [question(row).request for row in range(1, 4)]
+    answers = aio.stream_answers(asynchronous(service), requests, retry_policy=policy, sleep=sleep)
+    told = [item.decision.name or item.error.code async for _, item in answers]
+    assert told == ["N1", 14, 14]
 
 
 def test_answers_come_in_the_order_of_the_questions() -> None:
@@ -198,4 +285,4 @@ def test_failure_that_no_retry_cures_is_raised(plan: Plan) -> None:
     with pytest.raises(HutongError):
         told.extend(asked.row for asked, _ in stream.answers())
     assert told == list(range(1, len(told) + 1))
-    assert stream.unanswered[0] == len(told) + 1
+    assert stream.unanswered[0].row == len(told) + 1

@@ -1,0 +1,146 @@
+"""What the connection adds to every call, and the interceptor that does it for the synchronous API.
+
+A call gets the connection's metadata, the language of the process and an `x-request-id`. A unary call without a timeout
+gets that of the connection. Failures become `hutong_client.errors`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypedDict
+
+import grpc
+
+from hutong_client.errors.mapping import REQUEST_ID, from_rpc_error
+from hutong_client.request_ids import with_request_id
+from hutong_client.request_languages import with_language
+
+Proceed = Callable[[Any, Any], Any]
+Metadata = Iterable[tuple[str, str | bytes]]
+
+
+class ConnectOptions(TypedDict, total=False):
+    """The optional arguments of `connect`, which `CallOptions` documents."""
+
+    timeout: float | None
+    attempts: int | None
+    proxy: str | None
+    metadata: Metadata | Callable[[], Metadata]
+    compression: grpc.Compression | None
+    interceptors: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """The options of all calls of a connection, and of its channels.
+
+    Attributes:
+        timeout: the deadline in seconds of unary calls that are made without one; None for none.
+        attempts: the most attempts of a call that may be repeated, from 1 to 5; None for those of the shared table.
+        proxy: the HTTP proxy, as "http://proxy:3128". None means that gRPC takes the environment's `https_proxy` or
+            `http_proxy`, and "" that it takes none.
+        metadata: entries for every call, or a function that returns them anew for each, as for tokens that expire.
+        compression: how requests are compressed; None for not at all.
+        interceptors: gRPC's client interceptors, of the API of the connection. They see gRPC's own errors.
+    """
+
+    timeout: float | None = None
+    attempts: int | None = None
+    proxy: str | None = None
+    metadata: Metadata | Callable[[], Metadata] = ()
+    compression: grpc.Compression | None = None
+    interceptors: Sequence[Any] = ()
+
+    def __post_init__(self) -> None:
+        if self.attempts is not None and not 1 <= self.attempts <= 5:
+            raise ValueError("attempts must be from 1 to 5")
+
+    def prepare(self, metadata: Any) -> tuple[tuple[tuple[str, str | bytes], ...], str]:
+        """Return the metadata of a call with what the connection adds, and the call's request id.
+
+        Entries of the call go before those of the connection with the same key.
+        """
+        given = tuple(metadata or ())
+        keys = {key for key, _ in given}
+        added = self.metadata() if callable(self.metadata) else self.metadata
+        given += tuple((key, value) for key, value in added if key not in keys)
+        given = tuple(with_language(given) or ())
+        request_id = next((value for key, value in given if key == REQUEST_ID), None)
+        if request_id is None:
+            request_id = str(uuid.uuid4())
+            given += ((REQUEST_ID, request_id),)
+        return given, str(request_id)
+
+
+class _Details(NamedTuple):
+    """gRPC's details of a call, as interceptors pass them on."""
+
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
+
+
+class _Call:
+    """A wrapper of a call that raises Hutong errors and passes everything else on to the call."""
+
+    def __init__(self, call: Any, request_id: str) -> None:
+        self._call = call
+        self._request_id = request_id
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return next(self._call)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self._request_id) from error
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Return the response of a unary call."""
+        try:
+            return self._call.result(timeout)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, self._request_id) from error
+
+
+class Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+    """Client interceptor for the three kinds of call that the contract uses."""
+
+    def __init__(self, options: CallOptions) -> None:
+        self._options = options
+
+    def intercept_unary_unary(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
+        """Make a unary call."""
+        details, request_id = self._prepare(client_call_details, self._options.timeout)
+        return _Call(continuation(details, with_request_id(request)), request_id)
+
+    def intercept_unary_stream(self, continuation: Proceed, client_call_details: Any, request: Any) -> Any:
+        """Begin a watch."""
+        details, request_id = self._prepare(client_call_details)
+        return _Call(continuation(details, request), request_id)
+
+    def intercept_stream_stream(self, continuation: Proceed, client_call_details: Any, request_iterator: Any) -> Any:
+        """Begin an upload or a gate's stream."""
+        details, request_id = self._prepare(client_call_details)
+        return _Call(continuation(details, request_iterator), request_id)
+
+    def _prepare(self, given: Any, timeout: float | None = None) -> tuple[_Details, str]:
+        metadata, request_id = self._options.prepare(given.metadata)
+        details = _Details(
+            given.method,
+            timeout if given.timeout is None else given.timeout,
+            metadata,
+            given.credentials,
+            given.wait_for_ready,
+            given.compression,
+        )
+        return details, request_id

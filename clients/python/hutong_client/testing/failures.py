@@ -1,0 +1,54 @@
+"""Failures with the details that the services give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NoReturn
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from hutong_client.errors.mapping import DOMAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call ends.
+
+    Attributes:
+        code: the gRPC status code.
+        reason: a name of `hutong.error.v1.ErrorReason` without its prefix.
+        metadata: the entries that the reason's documentation lists.
+        retry_delay: the delay of RetryInfo; None for none.
+        fields: the faulty fields with their reasons.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    retry_delay: timedelta | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+def abort(context: grpc.ServicerContext, failure: Failure) -> NoReturn:
+    """End a call."""
+    status = status_pb2.Status(code=failure.code.value[0], message=failure.reason.lower().replace("_", " "))
+    details = status.details
+    details.add().Pack(error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN, metadata=failure.metadata))
+    trailers: list[tuple[str, str | bytes]] = []
+    if failure.retry_delay is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromTimedelta(failure.retry_delay)
+        details.add().Pack(retry)
+        trailers.append(("grpc-retry-pushback-ms", str(round(failure.retry_delay.total_seconds() * 1000))))
+    if failure.fields:
+        bad = error_details_pb2.BadRequest()
+        for name, reason in failure.fields.items():
+            bad.field_violations.add(field=name, reason=reason, description=reason.lower().replace("_", " "))
+        details.add().Pack(bad)
+    trailers.append(("grpc-status-details-bin", status.SerializeToString()))
+    context.set_trailing_metadata(tuple(trailers))
+    context.abort(failure.code, status.message)
+    raise AssertionError("abort returned")

@@ -1,0 +1,98 @@
+"""The main module of a worker process. Only `services/command/workers.py` starts it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import uvloop
+
+from services.domain.errors import HutongError
+from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.variables import BadSetting
+from services.runtime.hardening import harden_process
+from services.runtime.logs import configure_logs
+from services.runtime.server.process import serve
+from services.runtime.server.service import Service
+from services.runtime.server.workers.worker import WorkerMembership, end_with_parent
+from services.runtime.tuning import switch_threads_early, use_batch_scheduling
+from services.storage.errors import UnusableDatabase
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+"""The exit code for wrong arguments, and for a setting or a database that cannot be used. A retry is useless until the
+operator has changed something."""
+
+
+def main() -> None:
+    """Serve as one worker of a group until SIGTERM, and exit."""
+    # The parent answers these. It sends SIGHUP only once this worker can handle it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_with_parent()
+    parser = argparse.ArgumentParser()
+    parser.add_argument("service")
+    parser.add_argument("--link", type=int, required=True)
+    parser.add_argument("--number", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--config", type=Path)
+    options = parser.parse_args()
+    end = socket.socket(fileno=options.link)
+    end.set_inheritable(False)
+    membership = WorkerMembership(end, options.number)
+    try:
+        settings = share_of(Settings.from_environment(os.environ, options.config), options.workers)
+        configure_logs(settings.log_level, options.number)
+        harden_process()
+        prepare_process([options.service])
+        uvloop.run(serve([opener(options.service)], settings, membership))
+    except (BadSetting, UnusableDatabase) as error:
+        membership.fail(EXIT_USAGE, str(error))
+        sys.exit(EXIT_USAGE)
+    except HutongError as error:
+        membership.fail(EXIT_FAILED, error.message)
+        sys.exit(EXIT_FAILED)
+
+
+def share_of(settings: Settings, workers: int) -> Settings:
+    """Return the settings of one worker: limits of a process are divided by the number of workers and rounded up."""
+
+    def part(limit: int) -> int:
+        return -(-limit // workers)
+
+    return replace(
+        settings,
+        max_calls=part(settings.max_calls),
+        watchers=part(settings.watchers),
+        upload_workers=part(settings.upload_workers),
+        lab_streams=part(settings.lab_streams),
+        lab_persons_per_second=part(settings.lab_persons_per_second),
+        lab_duplicates_per_day=part(settings.lab_duplicates_per_day),
+    )
+
+
+def prepare_process(services: list[str]) -> None:
+    """Set up the scheduling of a process that will serve these services."""
+    # A process with only Results or Policy keeps the default scheduling, because Verification waits for it.
+    if "verification" in services:
+        use_batch_scheduling()
+    switch_threads_early()
+
+
+def opener(name: str) -> Callable[[Settings], Awaitable[Service]]:
+    """Return the function that opens a service, from its main module."""
+    found: Callable[[Settings], Awaitable[Service]] = getattr(
+        importlib.import_module(f"services.{name}.main"), f"open_{name}"
+    )
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""Asks the node above for a node below."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.domain.errors import Unavailable
+from services.results.exchange.upstream.nation_client import NationClient
+from services.results.lookup.model import SubjectAnswer, SubjectQuestion
+
+
+class RelayedRecords:
+    """The records of the node above, asked in the shorter time that a relayed question has."""
+
+    def __init__(self, client: NationClient) -> None:
+        self._client = client
+
+    @property
+    def node(self) -> str:
+        """The name of the node above."""
+        return self._client.node
+
+    async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
+        """Ask the node above. The answers are as those of `NationClient.relay`."""
+        return await self._client.relay(questions)

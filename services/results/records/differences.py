@@ -1,0 +1,85 @@
+"""Finds the field in which a new result differs from a stored report of the same number.
+
+The content hash says only that two reports differ. Here the stored columns are compared, in the form that the database
+engine takes, because new results are kept in no other form until their commit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from services.domain.subject import is_comparable
+from services.results.records.model import NewResult, StoredResult
+from services.results.records.row_format import TUBE_COLUMNS, VALIDATED_COLUMNS, row_form, split_columns
+
+_COLUMNS = VALIDATED_COLUMNS[VALIDATED_COLUMNS.index("name_hash") :]
+_COMPARED = tuple(name for name in TUBE_COLUMNS if name not in {"reference_time", "item"})
+"""The fields of a tube that are compared, in the contract's order. The reference time is one of the other times."""
+
+
+class Difference(NamedTuple):
+    """The first field that differs.
+
+    Attributes:
+        field: "document", "name", or the name of a field of the tube.
+        stored_item: the id of the stored report's item.
+    """
+
+    field: str
+    stored_item: str
+
+
+class Content(NamedTuple):
+    """What a report is compared with.
+
+    Attributes:
+        subject_key: the key of its subject.
+        columns: its columns from `name_hash` on. None stands for a value that cannot be compared.
+    """
+
+    subject_key: bytes
+    columns: tuple[object, ...]
+
+
+def content_of(row: NewResult) -> Content:
+    """Return the content of a new result."""
+    return Content(row.subject_key, split_columns(row.result_row))
+
+
+def stored_content(stored: StoredResult, dialect: str) -> Content:
+    """Return the content of a stored report for the dialect in which new results are formatted."""
+    form = row_form(dialect)
+    subject = (
+        stored.subject_key,
+        stored.lab,
+        stored.report_number,
+        0,
+        stored.name_hash,
+        stored.masked_name,
+        stored.masked_number,
+    )
+    name_hash, *others = split_columns(form.form_result(subject, form.form_tube(stored)))
+    is_old = bool(stored.name_hash) and not is_comparable(stored.name_hash)
+    return Content(stored.subject_key, (None if is_old else name_hash, *others))
+
+
+def find_difference(row: NewResult, stored_item: str, content: Content | None) -> Difference | None:
+    """Return the first field of a new result that differs from a stored report; None if no compared field differs.
+
+    Args:
+        row: the new result, under the key version of the stored report if its subject is the same.
+        stored_item: the id of the stored report's item.
+        content: the stored report; None if only its item is known.
+    """
+    if row.item != stored_item:
+        return Difference("item", stored_item)
+    if content is None:
+        return None
+    if row.subject_key != content.subject_key:
+        return Difference("document", stored_item)
+    new = dict(zip(_COLUMNS, split_columns(row.result_row), strict=True))
+    old = dict(zip(_COLUMNS, content.columns, strict=True))
+    if old["name_hash"] is not None and new["name_hash"] != old["name_hash"]:
+        return Difference("name", stored_item)
+    field = next((name for name in _COMPARED if new[name] != old[name]), None)
+    return Difference(field, stored_item) if field else None

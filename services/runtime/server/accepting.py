@@ -1,0 +1,190 @@
+"""A gRPC server that accepts many calls in one iteration of the event loop, and refuses calls before any work.
+
+grpc.aio accepts one call in about three iterations. Under load an iteration takes milliseconds, so calls would queue
+inside gRPC, where they cannot be refused and grow old. This server accepts the calls of each method by itself, from the
+same private parts of grpcio that grpc.aio is made of. If the installed grpcio lacks them, a plain server without limits
+is made. A test checks that the pinned version has them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+import structlog
+from grpc._cython import cygrpc
+from grpc.aio._server import Server as GrpcServer
+
+ACCEPTED_AT_ONCE = 32
+"""Calls of one method that are accepted in one iteration of the event loop, from the method's first call on. Refusing
+as many takes two milliseconds. Each takes about 2 kB of memory."""
+_NEEDED = (
+    "_RequestCallError",
+    "_handle_rpc",
+    "_schedule_rpc_coro",
+    "_send_error_status_from_server",
+    "SendInitialMetadataOperation",
+    "get_working_loop",
+)
+_NEEDED_OF_SERVER = ("_make_request_call_future", "_request_registered_call", "add_registered_method_handlers")
+
+Trailers: TypeAlias = tuple[tuple[str, bytes | str], ...]
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A status with which a call is refused, encoded once."""
+
+    code: int
+    text: str
+    trailers: Trailers
+
+
+class Limit(Protocol):
+    """Decides whether the calls of one method are admitted."""
+
+    def refuse(self) -> Refusal | None:
+        """Return None for a call that is admitted now. Then `end` is called once when the call has ended."""
+        ...
+
+    def end(self) -> None:
+        """Note that an admitted call has ended."""
+        ...
+
+
+def make_server(
+    handlers: Sequence[grpc.GenericRpcHandler],
+    options: Sequence[tuple[str, Any]],
+    limited: Mapping[str, tuple[Any, Limit]],
+) -> grpc.aio.Server:
+    """Return a server whose methods have limits, or a plain one if the installed grpcio has changed too much.
+
+    `limited` are the handler and the limit of each limited method, by its full name. `handlers` serve every method.
+    """
+    if can_limit():
+        server: grpc.aio.Server = AcceptingServer(handlers, options, limited)  # type: ignore[assignment]
+        return server
+    _log.warning("calls are not limited by lag: this version of grpcio is not known", grpcio=grpc.__version__)
+    return grpc.aio.server(handlers=handlers, options=options)
+
+
+def can_limit() -> bool:
+    """Whether the installed grpcio has all that `AcceptingServer` needs."""
+    has_functions = all(hasattr(cygrpc, name) for name in _NEEDED)
+    return has_functions and all(hasattr(cygrpc.AioServer, name) for name in _NEEDED_OF_SERVER)
+
+
+class AcceptingServer(GrpcServer):
+    """A server of grpc.aio whose methods have limits. See `make_server`."""
+
+    def __init__(
+        self,
+        handlers: Sequence[grpc.GenericRpcHandler],
+        options: Sequence[tuple[str, Any]],
+        limited: Mapping[str, tuple[Any, Limit]],
+    ) -> None:
+        # The constructor of the base class would make the server that this one replaces.
+        self._loop = cygrpc.get_working_loop()
+        self._server = _Acceptor(self._loop, None, handlers, (), tuple(options), None)
+        self._server.limit(limited)
+
+
+class _Acceptor(cygrpc.AioServer):  # type: ignore[misc]
+    """The core of the server. Only `_make_request_call_future` is replaced."""
+
+    def limit(self, limited: Mapping[str, tuple[Any, Limit]]) -> None:
+        """Accept the calls of these methods by `_Method`."""
+        self._methods = {name: _Method(self, name, handler, limit) for name, (handler, limit) in limited.items()}
+        self.add_registered_method_handlers({name: handler for name, (handler, _) in limited.items()})
+
+    def _make_request_call_future(self, method: bytes | None) -> asyncio.Future[Any]:
+        """Return a future of the next call of a registered method, or of any other if `method` is None.
+
+        The futures of limited methods have no result, because their calls are accepted elsewhere.
+        """
+        limited = self._methods.get(method.decode()) if method is not None else None
+        if limited is None:
+            future: asyncio.Future[Any] = super()._make_request_call_future(method)
+            return future
+        limited.start()
+        return asyncio.get_running_loop().create_future()
+
+
+class _Method:
+    """Accepts the calls of one method."""
+
+    def __init__(self, server: _Acceptor, name: str, handler: Any, limit: Limit) -> None:
+        self._server = server
+        self._name = name
+        self._raw = name.encode()
+        self._limit = limit
+        self._resolver = _Resolver(handler)
+        self._loop = asyncio.get_event_loop()
+        self._accepting: set[asyncio.Task[None]] = set()
+        # The event loop itself holds only weak references to tasks.
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    def start(self) -> None:
+        """Begin to accept calls, until the server stops."""
+        self._accept_one_more()
+
+    def _accept_one_more(self) -> None:
+        task = self._loop.create_task(self._accept())
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+
+    async def _accept(self) -> None:
+        while True:
+            try:
+                call = await self._server._request_registered_call(self._raw)  # noqa: SLF001
+            except cygrpc._RequestCallError:  # noqa: SLF001
+                if self._server.is_running():
+                    continue
+                return
+            if len(self._accepting) < ACCEPTED_AT_ONCE:
+                self._accept_one_more()
+            refusal = self._limit.refuse()
+            if refusal is None:
+                self._answer(call)
+            else:
+                self._refuse(call, refusal)
+            # A call is released with its last reference, and a stopping server waits for it.
+            del call
+
+    def _refuse(self, call: Any, refusal: Refusal) -> None:
+        headers = cygrpc.SendInitialMetadataOperation((), 0)
+        sending = cygrpc._send_error_status_from_server(  # noqa: SLF001
+            call, refusal.code, refusal.text, refusal.trailers, headers, self._loop
+        )
+        # It also waits until the caller has closed its side. Without that, gRPC would reset the call after its status.
+        whole = cygrpc._schedule_rpc_coro(sending, call, self._loop, self._name)  # noqa: SLF001
+        task = self._loop.create_task(whole)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    def _answer(self, call: Any) -> None:
+        answering = cygrpc._handle_rpc(self._name, self._resolver, (), call, self._loop, False)  # noqa: SLF001
+        whole = cygrpc._schedule_rpc_coro(answering, call, self._loop, self._name)  # noqa: SLF001
+        task = self._loop.create_task(whole)
+        self._under_way.add(task)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._limit.end()
+
+
+class _Resolver:
+    """Finds the handler of a call as grpcio asks for it."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    def resolve_handler(self, _details: Any) -> Any:
+        """Return the handler of the method."""
+        return self._handler

@@ -1,0 +1,57 @@
+"""The counts of callers that the workers of one group share, so that a budget holds for all workers together.
+
+A caller's connections may lead to different workers. Each worker counts by itself, and sends the others what has
+changed, several times a second. A limit may therefore be passed by what the other workers have admitted in the last
+moment. A worker that starts knows what is counted from then on, as a process that restarts.
+"""
+
+from __future__ import annotations
+
+import orjson
+
+from services.runtime.caller import Caller
+from services.runtime.server.access.budgets import Account, Accounts
+
+
+class SharedCounts:
+    """Exchanges the counts of one worker's accounts with those of the other workers."""
+
+    def __init__(self, accounts: Accounts, worker: int) -> None:
+        """`worker` is this worker's number, which no other one of the group has."""
+        self._accounts = accounts
+        self._worker = worker
+        self._changed: dict[str, Account] = {}
+        accounts.changed = self._changed
+
+    def take(self) -> bytes:
+        """Return what has changed since the last call, for `add` of the other workers; empty if nothing has."""
+        if not self._changed:
+            return b""
+        lines = []
+        for account in self._changed.values():
+            caller = account.caller
+            window_end, spent, under_way = account.take_spending()
+            counts = (window_end, spent.persons, spent.misses, spent.paid, under_way)
+            lines.append((caller.role, caller.name, caller.region, *counts))
+        self._changed.clear()
+        return orjson.dumps((self._worker, lines))
+
+    def add(self, body: bytes) -> None:
+        """Count what another worker has sent."""
+        worker, lines = orjson.loads(body)
+        for role, name, region, window_end, persons, misses, paid, under_way in lines:
+            account = self._accounts.account(Caller(role, name, region))
+            account.add_spending(window_end, persons, misses, paid)
+            if any(under_way):
+                account.open_elsewhere[worker] = under_way
+            else:
+                account.open_elsewhere.pop(worker, None)
+
+    def forget(self, worker: int) -> None:
+        """Count nothing as under way at a worker that has ended. What its callers have used up stays counted."""
+        for account in self._accounts:
+            account.open_elsewhere.pop(worker, None)
+
+    def send_all(self) -> None:
+        """Let the next `take` return what is under way for every caller, because a new worker does not know it."""
+        self._changed.update((account.caller.name, account) for account in self._accounts if not account.is_idle)

@@ -1,0 +1,197 @@
+"""Limits of a process's load: the newest calls are refused while those under way already take too long."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import structlog
+from hutong.access.v1 import access_pb2
+from hutong_texts import english
+from prometheus_client import Counter, Gauge
+
+from services.domain.errors import ResourceExhausted
+from services.domain.instant import SECOND, Span
+from services.runtime.server.accepting import Refusal
+from services.runtime.server.interceptors.method import Method
+from services.runtime.server.interceptors.metrics import HANDLED, LABELS, STARTED, UNKNOWN_ROLE, labels_of
+from services.runtime.server.status import DETAILS_KEY, grpc_code, to_status
+
+LAG_SECONDS = 0.2
+"""The lag beyond which new calls are refused. People at a gate do not notice a fifth of a second, and a process with so
+much work before it is never idle."""
+LIGHT_CALLS = 256
+"""Light and normal calls under way that are always admitted: as many as one caller may have. Fewer are no backlog,
+however slow the machine."""
+HEAVY_CALLS = 32
+"""Heavy calls under way that are always admitted: as many as reads of many rows may wait."""
+WINDOW_SECONDS = 0.1
+"""How often the rate of ended calls is measured: twice in LAG_SECONDS."""
+NEWEST_SHARE = 0.3
+"""The weight of the newest window in the rate. The rate follows a change of speed in a few windows."""
+RETRIES: tuple[Span, ...] = tuple(
+    milliseconds * SECOND // 1000 for milliseconds in (500, 700, 900, 1_100, 1_300, 1_500)
+)
+"""When refused callers may try again, in turn, so that they do not all come back at once."""
+ALWAYS_ADMITTED = ("/hutong.results.internal.", "/hutong.exchange.")
+"""The methods that this node's services and other nodes call for their own callers. Each of these processes has few
+such calls under way and limits its own load. A refusal would look to it like a source that does not answer."""
+LOG_SECONDS = 10.0
+"""The least time between two warnings about refused calls."""
+
+REFUSED = Counter("hutong_overload_refusals_total", "Calls refused because of the process's lag", LABELS)
+LAG = Gauge("hutong_lag_seconds", "How long a new call would take by the calls under way", ["service", "calls"])
+_log = structlog.get_logger(__name__)
+
+
+class Backlog:
+    """Calls under way of one kind.
+
+    By Little's law a new call takes about as long as the calls under way divided by the rate at which calls end.
+    """
+
+    def __init__(self, calls_admitted: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._admitted = calls_admitted
+        self._clock = clock
+        self._count = 0
+        self._waiting = 0
+        self._ended = 0
+        self._rate = 0.0
+        self._most = calls_admitted
+        self._window_begun = clock()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a new call would take too long."""
+        count = self._count - self._waiting
+        if count < self._admitted:
+            return False
+        self._measure()
+        return count >= self._most
+
+    @property
+    def lag(self) -> float:
+        """The seconds that a new call would take, 0 if its kind is not measured yet."""
+        return max(self._count - self._waiting, 0) / self._rate if self._rate else 0.0
+
+    def begin(self) -> None:
+        """Count a call that is admitted."""
+        self._count += 1
+
+    def end(self) -> None:
+        """Count the end of an admitted call."""
+        self._count -= 1
+        self._ended += 1
+        self._measure()
+
+    def note_waiting(self, change: int) -> None:
+        """Change the number of calls that only wait, which costs this process next to nothing."""
+        self._waiting += change
+
+    def _measure(self) -> None:
+        now = self._clock()
+        passed = now - self._window_begun
+        if passed < WINDOW_SECONDS:
+            return
+        # A pause of several windows weighs as much as they do.
+        share = 1 - (1 - NEWEST_SHARE) ** (passed / WINDOW_SECONDS)
+        self._rate += share * (self._ended / passed - self._rate)
+        self._most = max(self._admitted, math.ceil(self._rate * LAG_SECONDS))
+        self._window_begun, self._ended = now, 0
+
+
+class LoadLimits:
+    """The limits of all methods of a server. While light calls are refused, heavy ones and new streams are too."""
+
+    def __init__(self, service: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._light = Backlog(LIGHT_CALLS, clock)
+        self._heavy = Backlog(HEAVY_CALLS, clock)
+        self._refusals: Iterator[Refusal] = itertools.cycle([_refusal(delay) for delay in RETRIES])
+        self._refused = 0
+        self._logged = -math.inf
+        self._service = service
+        # The gauges belong to the process, so the server that was opened last sets them.
+        LAG.labels(service, "light").set_function(lambda: self._light.lag)
+        LAG.labels(service, "heavy").set_function(lambda: self._heavy.lag)
+
+    def of(self, method: Method, cost: int) -> MethodLimit:
+        """Return the limit of a method by the cost that the contract states."""
+        return MethodLimit(self, method, is_heavy=cost == access_pb2.COST_HEAVY)
+
+    def backlog(self, *, heavy: bool) -> Backlog:
+        """Return the calls under way of a kind."""
+        return self._heavy if heavy else self._light
+
+    def note_waiting(self, cost: int, change: int) -> None:
+        """Change the number of calls of a cost that only wait."""
+        self.backlog(heavy=cost == access_pb2.COST_HEAVY).note_waiting(change)
+
+    def next_refusal(self) -> Refusal:
+        """Return the status of the next refused call. Log now and then that calls are refused."""
+        self._refused += 1
+        now = self._clock()
+        if now >= self._logged + LOG_SECONDS:
+            self._logged = now
+            _log.warning("refusing calls", service=self._service, lag=round(self._light.lag, 2), refused=self._refused)
+        return next(self._refusals)
+
+
+class Unlimited:
+    """The limit of a method that is always admitted, such as a health check."""
+
+    def refuse(self) -> None:
+        """Return None."""
+
+    def end(self) -> None:
+        """Do nothing."""
+
+
+class MethodLimit:
+    """The limit of one method."""
+
+    def __init__(self, limits: LoadLimits, method: Method, *, is_heavy: bool) -> None:
+        self._limits = limits
+        self._light = limits.backlog(heavy=False)
+        self._own = limits.backlog(heavy=is_heavy)
+        self._is_always_admitted = method.name.startswith(ALWAYS_ADMITTED)
+        # Streams are under way for days. They have limits of their own.
+        is_stream = method.request_streaming or method.response_streaming
+        self._is_counted = not is_stream and not self._is_always_admitted
+        labels = labels_of(method)
+        self._counters = (
+            REFUSED.labels(*labels),
+            STARTED.labels(*labels, UNKNOWN_ROLE),
+            HANDLED.labels(*labels, UNKNOWN_ROLE, "ResourceExhausted"),
+        )
+
+    def refuse(self) -> Refusal | None:
+        """Return None for a call that is admitted now, and count it."""
+        if self._is_always_admitted:
+            return None
+        if self._own.is_full or self._light.is_full:
+            for counter in self._counters:
+                counter.inc()
+            return self._limits.next_refusal()
+        if self._is_counted:
+            self._own.begin()
+        return None
+
+    def end(self) -> None:
+        """Count the end of an admitted call."""
+        if self._is_counted:
+            self._own.end()
+
+
+def _refusal(delay: Span) -> Refusal:
+    error = ResourceExhausted(
+        "OVERLOADED",
+        english("this process has more work than it can do in time; try again"),
+        metadata={"limit": f"{LAG_SECONDS * 1000:.0f}", "what": "milliseconds of lag"},
+        retry_after=delay,
+    )
+    status = to_status(error)
+    code: int = grpc_code(status).value[0]
+    return Refusal(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))

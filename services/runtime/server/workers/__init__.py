@@ -1,0 +1,1 @@
+"""Worker processes of one service behind one port, and the parent that keeps them running."""

@@ -1,0 +1,317 @@
+"""The parent of the workers of one service: it starts them, starts them again, and passes signals and counts on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Metric
+
+from services.runtime.server.health import HealthReport
+from services.runtime.server.workers.link import Kind, Link
+from services.runtime.server.workers.metrics import GroupMetrics
+
+RESTARTS = Counter("hutong_worker_restarts_total", "Workers that were started again", ["cause"])
+_EXIT_FAILED = 1
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTiming:
+    """Times of a group, in seconds.
+
+    Attributes:
+        waits: the wait before a worker that ended early is started again, by how many before it ended early. After
+            that many the group ends, because the next one would end too.
+        early: a worker that ends sooner after its start than this ended early.
+        ready: how long a worker may take until it serves, in a restart of all workers one by one.
+        metrics: how long a worker may take to send its metrics. After that its last ones are served.
+        kill: how long a worker may go on after the drain before it is killed.
+    """
+
+    waits: Sequence[float] = (0.1, 0.5, 2.0, 5.0)
+    early: float = 30.0
+    ready: float = 60.0
+    metrics: float = 1.0
+    kill: float = 5.0
+
+
+class WorkersFailed(Exception):
+    """The workers cannot serve. `code` is the exit code of the parent."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a worker is started.
+
+    Attributes:
+        command: the program and its arguments.
+        environment: its environment.
+        files: open files of this process that the worker gets. They are closed here after the start.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    files: Sequence[int] = ()
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """A worker that runs.
+
+    Attributes:
+        number: the least number that no other running worker has, from 1.
+        begun: when it was started, by time.monotonic().
+        is_needed: whether another one is started when it ends.
+        failure: the exit code and the reason that it gave for its end.
+        code: its exit code, once it has ended; that of a signal is negative.
+    """
+
+    number: int
+    process: asyncio.subprocess.Process
+    link: Link
+    begun: float
+    is_needed: bool
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    measured: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    is_serving: bool = False
+    heard: float = 0.0
+    failure: tuple[int, str] | None = None
+    code: int = 0
+
+    def report(self) -> HealthReport:
+        """Return its health."""
+        return HealthReport(self.is_serving, time.monotonic() - self.heard)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+
+class WorkerGroup:
+    """A number of workers that run until the group is stopped.
+
+    `launch` returns how the worker with a number is started, by its end of the link.
+
+    Attributes:
+        on_change: called with what reports the health of each worker, whenever a worker has started or ended.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        launch: Callable[[int, socket.socket], Launch],
+        drain_seconds: float,
+        timing: GroupTiming | None = None,
+    ) -> None:
+        self.on_change: Callable[[Mapping[str, Callable[[], HealthReport]]], None] = lambda _: None
+        self._metrics = GroupMetrics()
+        self._count = count
+        self._launch = launch
+        self._drain_seconds = drain_seconds
+        self._timing = timing or GroupTiming()
+        self._workers: dict[int, _Worker] = {}
+        self._has_served = False
+        self._early_ends = 0
+        self._stopping = asyncio.Event()
+        self._failed: WorkersFailed | None = None
+        self._renewing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def ready(self) -> int:
+        """The number of workers that serve."""
+        return sum(worker.ready.is_set() for worker in self._workers.values())
+
+    async def run(self) -> None:
+        """Keep the workers running until `stop` is called, and then until they have drained.
+
+        Raises:
+            WorkersFailed: a worker cannot start, or workers end again and again soon after their start.
+        """
+        try:
+            for _ in range(self._count):
+                await self._start()
+            await self._stopping.wait()
+        finally:
+            await self._end_all()
+        if self._failed is not None:
+            raise self._failed
+
+    def stop(self) -> None:
+        """Let `run` drain and end all workers."""
+        self._stopping.set()
+
+    def reload(self) -> None:
+        """Let each worker read its files again. One that has not begun to serve reads them anyway."""
+        _log.info("reloading")
+        for worker in self._workers.values():
+            if worker.ready.is_set():
+                worker.send_signal(signal.SIGHUP)
+
+    def renew(self) -> None:
+        """Replace all workers one by one. Each goes on until another one serves in its place."""
+        self._spawn_task(self._renew())
+
+    async def measure(self) -> list[Metric]:
+        """Return the metrics of all workers, each up to date if it answers in time."""
+        asked = [worker for worker in self._workers.values() if worker.ready.is_set()]
+        for worker in asked:
+            worker.measured.clear()
+            worker.link.send(Kind.ASK_METRICS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timing.metrics):
+                await asyncio.gather(*(worker.measured.wait() for worker in asked))
+        return list(self._metrics.collect())
+
+    async def _start(self, *, is_needed: bool = True) -> _Worker:
+        number = next(number for number in range(1, len(self._workers) + 2) if number not in self._workers)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            launch = self._launch(number, theirs)
+            process = await asyncio.create_subprocess_exec(
+                *launch.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                env=dict(launch.environment),
+                pass_fds=[theirs.fileno(), *launch.files],
+            )
+            for file in launch.files:
+                os.close(file)
+        begun = time.monotonic()
+        worker = _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
+        self._workers[number] = worker
+        self._tell_others(worker, Kind.STARTED)
+        self._spawn_task(self._attend(worker))
+        self._publish()
+        if self._stopping.is_set():
+            self._spawn_task(self._end(worker))
+        return worker
+
+    async def _attend(self, worker: _Worker) -> None:
+        """Take in what a worker sends until it ends, and start another one unless its end was asked for."""
+        async for kind, body in worker.link.messages():
+            self._take_in(worker, kind, body)
+        code = await worker.process.wait()
+        await worker.link.close()
+        del self._workers[worker.number]
+        self._metrics.end(worker.number)
+        self._tell_others(worker, Kind.ENDED, str(worker.number).encode())
+        worker.code = code
+        worker.ended.set()
+        self._publish()
+        if worker.is_needed and not self._stopping.is_set():
+            _log.warning("worker ended", worker=worker.number, code=code)
+            await self._start_again(worker)
+
+    async def _start_again(self, ended: _Worker) -> None:
+        """Start a worker in place of one that has ended, or let the group end if that is useless."""
+        code, cause = ended.failure or (_EXIT_FAILED, f"the last one with exit code {ended.code}")
+        if ended.failure is not None and not self._has_served:
+            self._fail(code, cause)
+            return
+        if time.monotonic() - ended.begun >= self._timing.early:
+            self._early_ends = 0
+        if self._early_ends == len(self._timing.waits):
+            ends = f"{self._early_ends + 1} workers ended within {self._timing.early:g} seconds of their start"
+            self._fail(code, f"{ends}: {cause}")
+            return
+        wait = self._timing.waits[self._early_ends]
+        self._early_ends += 1
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), wait)
+        if not self._stopping.is_set():
+            RESTARTS.labels("ended").inc()
+            await self._start()
+
+    def _take_in(self, worker: _Worker, kind: Kind, body: bytes) -> None:
+        if kind is Kind.COUNTS:
+            self._tell_others(worker, kind, body)
+        elif kind is Kind.HEALTH:
+            worker.is_serving, worker.heard = body == b"1", time.monotonic()
+        elif kind is Kind.METRICS:
+            self._metrics.note(worker.number, body)
+            worker.measured.set()
+        elif kind is Kind.SERVING:
+            _log.info("worker serves", worker=worker.number, pid=worker.process.pid)
+            worker.ready.set()
+            self._has_served = True
+        elif kind is Kind.FAILED:
+            code, _, text = body.decode().partition(" ")
+            worker.failure = (int(code), text)
+
+    def _tell_others(self, worker: _Worker, kind: Kind, body: bytes = b"") -> None:
+        for other in self._workers.values():
+            if other is not worker:
+                other.link.send(kind, body)
+
+    def _publish(self) -> None:
+        self.on_change({f"worker {number}": worker.report for number, worker in sorted(self._workers.items())})
+
+    async def _renew(self) -> None:
+        async with self._renewing:
+            for old in list(self._workers.values()):
+                if self._stopping.is_set():
+                    return
+                if not old.ended.is_set() and not await self._replace(old):
+                    return
+
+    async def _replace(self, old: _Worker) -> bool:
+        """Replace a worker by a new one. Return False if the new one does not serve; the old one then stays."""
+        old.is_needed = False
+        new = await self._start(is_needed=False)
+        ends = [asyncio.ensure_future(one.wait()) for one in (new.ready, new.ended, self._stopping)]
+        await asyncio.wait(ends, timeout=self._timing.ready, return_when=asyncio.FIRST_COMPLETED)
+        for one in ends:
+            one.cancel()
+        if new.ready.is_set() and not new.ended.is_set():
+            new.is_needed = True
+            RESTARTS.labels("renewed").inc()
+            await self._end(old)
+            return True
+        cause = new.failure[1] if new.failure is not None else ""
+        _log.error("a new worker does not serve; the former ones stay", worker=new.number, text=cause)
+        new.send_signal(signal.SIGKILL)
+        old.is_needed = True
+        if old.ended.is_set() and not self._stopping.is_set():
+            await self._start_again(old)
+        return False
+
+    async def _end(self, worker: _Worker) -> None:
+        """Drain a worker and wait for its end. Kill it if it takes too long."""
+        worker.is_needed = False
+        worker.send_signal(signal.SIGTERM)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(worker.ended.wait(), self._drain_seconds + self._timing.kill)
+        worker.send_signal(signal.SIGKILL)
+        await worker.ended.wait()
+
+    async def _end_all(self) -> None:
+        self._stopping.set()
+        _log.info("draining", seconds=self._drain_seconds)
+        await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _fail(self, code: int, text: str) -> None:
+        self._failed = self._failed or WorkersFailed(code, text)
+        self._stopping.set()
+
+    def _spawn_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,0 +1,25 @@
+"""Expressions on columns that several stores need: texts ordered by code point, and rows of a region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, collate, true
+
+from services.domain.region import prefix
+
+
+def in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[ColumnElement[str]]:
+    """Return text columns for an ORDER BY by code point, as Python orders, whatever collation the database has.
+
+    SQLite orders by code point already.
+    """
+    if connection.dialect.name == "postgresql":
+        return [collate(column, "C") for column in columns]
+    return list(columns)
+
+
+def in_region(column: ColumnElement[Any], region: str) -> ColumnElement[bool]:
+    """Return the condition that a column's region is this one or lies in it. The nation, or no region, includes all."""
+    start = prefix(region)
+    return column.startswith(start) if start else true()

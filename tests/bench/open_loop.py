@@ -1,0 +1,275 @@
+"""Callers that begin calls at a rate, answered or not, as many gates together do.
+
+They speak HTTP/2 by hand. A call costs them about a tenth of what it costs with grpcio, so that ten times a server's
+capacity can be offered on the server's own machine.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import selectors
+import socket
+import struct
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.support.hostile.frames import (
+    ACK,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    frame,
+    literal,
+    request_headers,
+)
+
+HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE = 1, 3, 4
+TRUE_BINARY = 0xFE03
+"""gRPC's own setting: binary trailers come as they are, so that a refusal can be read without Huffman's code."""
+LARGE = 2**31 - 1
+REFUSED_STREAM = 7
+MOST_UNDER_WAY = 100
+"""Calls under way on one connection. A caller with more has the rest wait, as it would at a gate."""
+FIRST_WINDOW = 65_535
+"""The bytes that a connection may send before the peer has said anything (RFC 9113, section 6.9.2)."""
+OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, BAD, NO_RETRY = (
+    "OK",
+    "RESOURCE_EXHAUSTED",
+    "DEADLINE_EXCEEDED",
+    "CANCELLED",
+    "not sent",
+    "bad answer",
+    "RESOURCE_EXHAUSTED without RetryInfo",
+)
+"""How a call ends. NOT_SENT is a call whose time was over before the connection had a free stream for it."""
+_CODES = {0: OK, 1: CANCELLED, 4: DEADLINE, 8: EXHAUSTED}
+_STATUS = b"grpc-status"
+_RETRY = b"google.rpc.RetryInfo"
+_TICK_SECONDS = 0.002
+CALLERS_NICENESS = 10
+"""Callers run elsewhere in reality, so here they must not take the processor from the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one process of callers does.
+
+    Attributes:
+        address: the server's host:port.
+        method: the full name of a unary method.
+        requests: encoded requests, which are sent in turn.
+        connections: how many connections share the calls.
+        timeout: the seconds after which a caller gives its call up.
+        rate: calls a second; 0 if `in_flight` governs.
+        in_flight: calls that are kept under way if `rate` is 0.
+        is_good: says of an encoded response whether the answer is a good one.
+    """
+
+    address: str
+    method: str
+    requests: Sequence[bytes]
+    connections: int
+    timeout: float
+    is_good: Callable[[bytes], bool]
+    rate: float = 0.0
+    in_flight: int = 0
+
+
+@dataclass
+class Ends:
+    """How the calls of some callers ended, and the seconds that the good and the refused ones took."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    good: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+
+    def add(self, other: Ends) -> None:
+        """Add the calls of other callers."""
+        self.counts.update(other.counts)
+        self.good += other.good
+        self.refused += other.refused
+
+
+def call_for(seconds: float, loads: Sequence[Load]) -> Ends:
+    """Let each load call from a process of its own. Return how all calls ended."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(len(loads)) as pool:
+        found = pool.starmap(_call, [(load, seconds) for load in loads], chunksize=1)
+    ends = Ends()
+    for one in found:
+        ends.add(one)
+    return ends
+
+
+class _Connection:
+    """One HTTP/2 connection."""
+
+    def __init__(self, load: Load) -> None:
+        host, port = load.address.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)))
+        self.socket.setblocking(False)
+        self.open: dict[int, float] = {}
+        self.waiting: deque[float] = deque()
+        self._headers = request_headers(load.method) + literal("grpc-timeout", f"{round(load.timeout * 1000)}m")
+        self._next = 1
+        self._out = bytearray()
+        self._in = bytearray()
+        self._window = FIRST_WINDOW
+        self._most = MOST_UNDER_WAY
+        self._messages: dict[int, bytes] = {}
+        settings = ((HEADER_TABLE_SIZE, 0), (INITIAL_WINDOW_SIZE, LARGE), (TRUE_BINARY, 1))
+        payload = b"".join(struct.pack(">HI", *pair) for pair in settings)
+        grow = struct.pack(">I", LARGE - FIRST_WINDOW)
+        self._out += PREFACE + frame(SETTINGS, 0, 0, payload) + frame(WINDOW_UPDATE, 0, 0, grow)
+
+    def is_free(self, size: int) -> bool:
+        """Whether a call with a request of this size can be sent now."""
+        return len(self.open) < self._most and self._window > size + 5
+
+    def send(self, request: bytes, due: float) -> int:
+        """Send a call. Return its stream."""
+        stream, self._next = self._next, self._next + 2
+        self._out += frame(HEADERS, END_HEADERS, stream, self._headers)
+        self._out += frame(DATA, END_STREAM, stream, struct.pack(">BI", 0, len(request)) + request)
+        self._window -= len(request) + 5
+        self.open[stream] = due
+        return stream
+
+    def reset(self, stream: int) -> bool:
+        """Give a call up. Return False if it has ended."""
+        if self.open.pop(stream, None) is None:
+            return False
+        self._messages.pop(stream, None)
+        self._out += frame(RST_STREAM, 0, stream, struct.pack(">I", 8))
+        return True
+
+    def flush(self) -> None:
+        """Write what waits, as far as the socket takes it."""
+        if self._out:
+            try:
+                del self._out[: self.socket.send(self._out)]
+            except BlockingIOError:
+                return
+
+    def receive(self, ended: Callable[[float, str, bytes], None]) -> None:
+        """Read what has come. `ended` gets each call that has ended: when it was due, how it ended, and its message."""
+        try:
+            while True:
+                read = self.socket.recv(1 << 20)
+                if not read:
+                    raise ConnectionError("the server has closed the connection")
+                self._in += read
+        except BlockingIOError:
+            pass
+        at, data = 0, bytes(self._in)
+        while len(data) - at >= 9:
+            size = int.from_bytes(data[at : at + 3])
+            if len(data) - at < 9 + size:
+                break
+            kind, flags, stream = data[at + 3], data[at + 4], int.from_bytes(data[at + 5 : at + 9])
+            self._take(kind, flags, stream, data[at + 9 : at + 9 + size], ended)
+            at += 9 + size
+        del self._in[:at]
+
+    def _take(
+        self, kind: int, flags: int, stream: int, payload: bytes, ended: Callable[[float, str, bytes], None]
+    ) -> None:
+        if kind == DATA:
+            if stream in self.open:
+                self._messages[stream] = self._messages.get(stream, b"") + payload
+        elif kind == HEADERS and flags & END_STREAM:
+            due = self.open.pop(stream, None)
+            if due is not None:
+                ended(due, _outcome(payload), self._messages.pop(stream, b"")[5:])
+        elif kind == RST_STREAM:
+            due = self.open.pop(stream, None)
+            if due is not None:
+                self._messages.pop(stream, None)
+                if int.from_bytes(payload) == REFUSED_STREAM:
+                    # The server has not looked at the call, so every library of gRPC sends it again.
+                    self.waiting.appendleft(due)
+                else:
+                    ended(due, CANCELLED, b"")
+        elif kind == SETTINGS and not flags & ACK:
+            for start in range(0, len(payload), 6):
+                name, value = struct.unpack_from(">HI", payload, start)
+                if name == MAX_CONCURRENT_STREAMS:
+                    self._most = min(value, MOST_UNDER_WAY)
+            self._out += frame(SETTINGS, ACK)
+        elif kind == PING and not flags & ACK:
+            self._out += frame(PING, ACK, 0, payload)
+        elif kind == WINDOW_UPDATE and not stream:
+            self._window += int.from_bytes(payload)
+
+
+def _outcome(trailers: bytes) -> str:
+    """Return how a call ended by its trailers, which are not compressed."""
+    at = trailers.find(_STATUS) + len(_STATUS)
+    size = trailers[at]
+    code = int(trailers[at + 1 : at + 1 + size])
+    outcome = _CODES.get(code, f"code {code}")
+    return NO_RETRY if outcome == EXHAUSTED and _RETRY not in trailers else outcome
+
+
+def _call(load: Load, seconds: float) -> Ends:
+    os.nice(CALLERS_NICENESS)
+    ends = Ends()
+    connections = [_Connection(load) for _ in range(load.connections)]
+    selector = selectors.DefaultSelector()
+    for connection in connections:
+        selector.register(connection.socket, selectors.EVENT_READ, connection)
+    expiring: deque[tuple[float, _Connection, int]] = deque()
+    largest = max(map(len, load.requests))
+
+    def ended(due: float, outcome: str, message: bytes) -> None:
+        taken = time.perf_counter() - due
+        if outcome == OK and not load.is_good(message):
+            outcome = BAD
+        if outcome == OK:
+            ends.good.append(taken)
+        elif outcome == EXHAUSTED:
+            ends.refused.append(taken)
+        ends.counts[outcome] += 1
+
+    begun = time.perf_counter()
+    until, sent = begun + seconds, 0
+    while True:
+        now = time.perf_counter()
+        if now < until:
+            # One call of `in_flight` is due as soon as another has ended.
+            wanted = int((now - begun) * load.rate) if load.rate else ends.counts.total() + load.in_flight
+            while sent < wanted:
+                due = begun + sent / load.rate if load.rate else now
+                connections[sent % len(connections)].waiting.append(due)
+                sent += 1
+        elif ends.counts.total() >= sent:
+            break
+        for connection in connections:
+            while connection.waiting and connection.waiting[0] + load.timeout <= now:
+                connection.waiting.popleft()
+                ends.counts[NOT_SENT] += 1
+            while connection.waiting and connection.is_free(largest):
+                due = connection.waiting.popleft()
+                stream = connection.send(load.requests[(sent + len(expiring)) % len(load.requests)], due)
+                expiring.append((due + load.timeout, connection, stream))
+        while expiring and expiring[0][0] <= now:
+            _, connection, stream = expiring.popleft()
+            if connection.reset(stream):
+                ends.counts[DEADLINE] += 1
+        for connection in connections:
+            connection.flush()
+        for key, _ in selector.select(_TICK_SECONDS):
+            key.data.receive(ended)
+    for connection in connections:
+        connection.socket.close()
+    selector.close()
+    return ends

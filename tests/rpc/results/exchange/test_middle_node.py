@@ -1,0 +1,186 @@
+"""A city below its province below the nation: what one of them commits reaches the others through the middle."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
+from hutong.results.v1.import_service_pb2 import ImportResultsRequest
+from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
+from hutong.results.v1.lab_service_pb2 import SetLabStandingRequest
+from hutong.results.v1.lookup_pb2 import (
+    LOOKUP_SCOPE_NATIONWIDE,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_UNAVAILABLE,
+    ClaimedReport,
+)
+from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest, LookupLatestResponse
+
+from services.domain.region import NATION
+from services.results.documents.tables import document_links
+from services.results.labs.tables import lab_copies
+from services.results.records.tables import results
+from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_country
+from tests.support.results.factories import LAB_NAME, OTHER_USCC, POSITIVE, make_document, make_tube, make_tubes
+from tests.support.results.node import ResultsNode
+from tests.support.waiting import until
+
+ZHENGZHOU, LUOYANG = "410100", "410300"
+HENAN_USCC = "91410300MA00000018"
+"""A laboratory of Luoyang. Without a node of Luoyang its home is Henan."""
+
+
+@pytest.fixture
+async def country(tmp_path: Path, database_url: MakeUrl) -> AsyncIterator[Country]:
+    async with open_country(tmp_path, database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def small(tmp_path: Path, sqlite_url: MakeUrl) -> AsyncIterator[Country]:
+    """A country on SQLite."""
+    async with open_country(tmp_path, sqlite_url) as opened:
+        yield opened
+
+
+async def join_city(country: Country, **variables: str) -> tuple[Member, Member]:
+    """Start Henan below the nation, and Zhengzhou below Henan."""
+    henan = await country.join(HENAN, **variables)
+    return henan, await country.join(ZHENGZHOU, upstream=henan.address, **variables)
+
+
+async def laboratory(member: Member, uscc: str = OTHER_USCC) -> ResultsNode:
+    """Register a laboratory at a node and return the node, to which it uploads."""
+    node = member.node.of_lab(uscc)
+    await node.register()
+    return node
+
+
+async def look_up(member: Member, number: int, token: str = "", **fields: object) -> LookupLatestResponse:
+    request = LookupLatestRequest(
+        document=make_document(number),
+        scope=LOOKUP_SCOPE_NATIONWIDE,
+        at_least_as_fresh=token,
+        **fields,  # type: ignore[arg-type]
+    )
+    return await member.node.results.LookupLatest(request)
+
+
+def numbers(response: LookupLatestResponse) -> set[str]:
+    return {one.name.rpartition("/")[2] for one in [*response.in_region, *response.out_of_region]}
+
+
+def states(response: LookupLatestResponse) -> dict[str, int]:
+    return {one.node.removeprefix("nodes/"): one.state for one in response.sources}
+
+
+async def test_a_citys_changes_are_at_all_nodes_above(country: Country) -> None:
+    """Results with their corrections, a standing, a link and its end; look-ups and tokens work in both directions."""
+    henan, city = await join_city(country)
+    jilin = await country.join(JILIN)
+    await jilin.node.register()
+    *_, of_jilin = await jilin.node.upload([make_tube(1)], "jilin")
+    lab = await laboratory(city)
+    *_, uploaded = await lab.upload(make_tubes(5))
+    *_, of_henan = await (await laboratory(henan, HENAN_USCC)).upload([make_tube(2)], "henan")
+    for member in (city, henan, country.nation, jilin):
+        assert len(numbers(await look_up(member, 1, uploaded.consistency_token))) >= 1, member.region
+        found = await look_up(member, 1, of_jilin.consistency_token)
+        assert len([*found.in_region, *found.out_of_region]) == 2, member.region
+        found = await look_up(member, 2, of_henan.consistency_token)
+        assert set(states(found).values()) == {SOURCE_STATE_OK}
+    assert set(states(await look_up(city, 1))) == {ZHENGZHOU, HENAN, NATION}
+    await lab.admin.CorrectResult(
+        CorrectResultRequest(name=f"labs/{OTHER_USCC}/results/R1", outcome=POSITIVE, reason="mixed up")
+    )
+    await city.node.links.LinkDocuments(
+        LinkDocumentsRequest(document=make_document(1), linked_document=make_document(3), reason="seen both")
+    )
+    for member in (henan, country.nation):
+        await until(lambda member=member: member.results(of=ZHENGZHOU) == city.results(of=ZHENGZHOU))
+        await until(lambda member=member: member.rows(document_links, "source_node") == [(ZHENGZHOU,)])
+    await lab.labs.SetLabStanding(
+        SetLabStandingRequest(name=f"labs/{OTHER_USCC}", standing=LAB_STANDING_SUSPENDED, reason="forged papers")
+    )
+    await until(lambda: bool(jilin.rows(lab_copies, "uscc")))
+    # Jilin's removal goes to the nation, to Henan and to Zhengzhou, and the end comes back.
+    await jilin.node.imports.ImportResults(ImportResultsRequest(document=make_document(1)))
+    await until(lambda: bool(jilin.rows(document_links, "link_id")))
+    await jilin.node.links.UnlinkDocuments(
+        UnlinkDocumentsRequest(document=make_document(1), linked_document=make_document(3), reason="two persons")
+    )
+    for member in (city, henan, country.nation):
+        await until(lambda member=member: member.rows(document_links, "unlink_node") == [(JILIN,)])
+        await until(lambda member=member: member.rows(document_links, "unlink_time")[0][0] is not None)
+
+
+async def test_what_is_said_elsewhere_reaches_a_city(small: Country) -> None:
+    """A positive of a person of whom the city has a negative, an import with what corrects it, and missing reports."""
+    henan, city = await join_city(small)
+    jilin = await small.join(JILIN)
+    await jilin.node.register()
+    lab = await laboratory(city)
+    await lab.upload([make_tube(1), make_tube(7)])
+    await jilin.node.upload([make_tube(1, outcome=POSITIVE), make_tube(2), make_tube(3)], "jilin")
+    await until(lambda: len(city.results(of=JILIN)) == 1)
+    # Luoyang joins after the positive came to Henan.
+    luoyang = await small.join(LUOYANG, upstream=henan.address)
+    await (await laboratory(luoyang, HENAN_USCC)).upload([make_tube(1)], "luoyang")
+    await until(lambda: len(luoyang.results(of=JILIN)) == len(luoyang.results(of=ZHENGZHOU)) == 1)
+
+    imported = await city.node.imports.ImportResults(ImportResultsRequest(document=make_document(2)))
+    assert imported.imported_count == 1
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R2", outcome=POSITIVE, reason="mixed up")
+    )
+    await until(lambda: ("R2", 2) in city.rows(results, "report_number", "revision"))
+
+    async def show(member: Member, uscc: str, number: str) -> None:
+        claim = ClaimedReport(lab=f"labs/{uscc}", report_number=number)
+        await look_up(member, 9, claimed_reports=[claim])
+
+    async def has(member: Member, *expected: tuple[str, bool]) -> bool:
+        request = ListMissingReportsRequest(include_closed=True)
+        found = (await member.node.missing_reports.ListMissingReports(request)).missing_reports
+        return sorted((one.report_number, one.HasField("close_time")) for one in found) == sorted(expected)
+
+    await show(jilin, OTHER_USCC, "M11")
+    await show(luoyang, OTHER_USCC, "M12")
+    await show(city, OTHER_USCC, "M13")
+    await show(city, LAB_NAME.removeprefix("labs/"), "M14")
+    await until(lambda: has(city, ("M11", False), ("M12", False), ("M13", False)))
+    await until(lambda: has(jilin, ("M14", False)))
+    assert await has(henan)
+
+
+async def test_a_silent_nation_hides_only_itself(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """A city gets what its province has, in time, and the nation is named. With the province silent too, both are."""
+    async with open_country(tmp_path, sqlite_url) as above:
+        henan, city = await join_city(above, source_seconds="2")
+        await (await laboratory(henan, HENAN_USCC)).upload([make_tube(2)], "henan")
+        await until(lambda: bool(above.nation.results()))
+        assert set(states(await look_up(city, 2)).values()) == {SOURCE_STATE_OK}
+        await above.nation.node.server.stop(0)
+        found = await look_up(city, 2)
+        assert numbers(found) == {"R2"}
+        assert states(found) == {
+            ZHENGZHOU: SOURCE_STATE_OK,
+            HENAN: SOURCE_STATE_OK,
+            NATION: SOURCE_STATE_UNAVAILABLE,
+        }
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await city.node.imports.ImportResults(ImportResultsRequest(document=make_document(2)))
+        assert error_info(caught.value).reason == "UPSTREAM_UNAVAILABLE"
+        await henan.node.server.stop(0)
+        assert states(await look_up(city, 2)) == {
+            ZHENGZHOU: SOURCE_STATE_OK,
+            HENAN: SOURCE_STATE_UNAVAILABLE,
+            NATION: SOURCE_STATE_UNAVAILABLE,
+        }

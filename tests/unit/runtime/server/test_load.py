@@ -1,0 +1,131 @@
+"""When calls are refused because those under way take too long."""
+
+from __future__ import annotations
+
+import pytest
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from hutong.access.v1 import access_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.runtime.server.interceptors.method import Method
+from services.runtime.server.load import (
+    HEAVY_CALLS,
+    LAG_SECONDS,
+    LIGHT_CALLS,
+    RETRIES,
+    Backlog,
+    LoadLimits,
+    MethodLimit,
+)
+from services.runtime.server.status import info_from_status
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock for the limits of a test."""
+    return Clock()
+
+
+@pytest.fixture
+def limits(clock: Clock) -> LoadLimits:
+    """The limits of a server without calls."""
+    return LoadLimits("test", clock)
+
+
+def limit_of(limits: LoadLimits, name: str, cost: int = access_pb2.COST_NORMAL, *, stream: bool = False) -> MethodLimit:
+    """The limit of a method with a cost."""
+    return limits.of(Method(name, request_streaming=stream, response_streaming=stream), cost)
+
+
+def admitted(limit: MethodLimit, calls: int) -> int:
+    """How many of some calls are admitted."""
+    return sum(limit.refuse() is None for _ in range(calls))
+
+
+def run_at(backlog: Backlog, clock: Clock, rate: int, seconds: float) -> None:
+    """Let calls begin and end at a rate, beside those under way."""
+    for _ in range(round(seconds * rate)):
+        backlog.begin()
+        clock.now += 1 / rate
+        backlog.end()
+
+
+@given(rate=st.integers(10, 20_000), admitted_always=st.integers(1, 300))
+def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: int) -> None:
+    """However fast the process is. A slow one still admits what is no backlog."""
+    clock = Clock()
+    backlog = Backlog(admitted_always, clock)
+    run_at(backlog, clock, rate, 3.0)
+    count = 0
+    while not backlog.is_full:
+        backlog.begin()
+        count += 1
+    assert count == pytest.approx(max(admitted_always, rate * LAG_SECONDS), rel=0.2, abs=2)
+    assert backlog.lag == pytest.approx(max(admitted_always / rate, LAG_SECONDS), rel=0.3, abs=3 / rate)
+
+
+def test_calls_that_only_wait_do_not_count() -> None:
+    backlog = Backlog(2, Clock())
+    for _ in range(5):
+        backlog.begin()
+    assert backlog.is_full
+    backlog.note_waiting(4)
+    assert not backlog.is_full
+
+
+def test_a_refused_call_gets_a_status_with_a_retry(limits: LoadLimits) -> None:
+    """Callers get different times, so that they do not all come back at once."""
+    limit = limit_of(limits, "/lab.Lab/Get")
+    assert admitted(limit, LIGHT_CALLS + 10) == LIGHT_CALLS
+    delays = set()
+    for _ in RETRIES:
+        refusal = limit.refuse()
+        assert refusal is not None
+        assert refusal.code == code_pb2.RESOURCE_EXHAUSTED
+        ((key, encoded),) = refusal.trailers
+        assert key == "grpc-status-details-bin"
+        assert isinstance(encoded, bytes)
+        status = status_pb2.Status.FromString(encoded)
+        assert status.message == refusal.text
+        info = info_from_status(status)
+        assert (info.reason, dict(info.metadata)) == ("OVERLOADED", {"limit": "200", "what": "milliseconds of lag"})
+        retry = error_details_pb2.RetryInfo()
+        assert any(detail.Unpack(retry) for detail in status.details)
+        delays.add(retry.retry_delay.ToMicroseconds())
+    assert delays == set(RETRIES)
+    limit.end()
+    assert limit.refuse() is None
+
+
+def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:
+    """Light calls that are too many stop the heavy ones too, and new streams, but no call of a node."""
+    light, heavy = limit_of(limits, "/lab.Lab/Get"), limit_of(limits, "/lab.Lab/List", access_pb2.COST_HEAVY)
+    assert admitted(heavy, HEAVY_CALLS + 5) == HEAVY_CALLS
+    heavy.end()
+    assert admitted(light, LIGHT_CALLS + 5) == LIGHT_CALLS
+    stream = limit_of(limits, "/lab.Lab/Watch", stream=True)
+    assert admitted(heavy, 1) == admitted(stream, 1) == 0
+    for name in ("/hutong.results.internal.v1.InternalLookupService/BatchLookupColumns", "/hutong.exchange.v1.X/Y"):
+        assert admitted(limit_of(limits, name, access_pb2.COST_HEAVY), 5) == 5
+    light.end()
+    assert admitted(heavy, 5) == 1
+    assert admitted(stream, 5) == 5
+
+
+def test_a_heavy_call_that_only_waits_leaves_its_place(limits: LoadLimits) -> None:
+    heavy = limit_of(limits, "/lab.Lab/List", access_pb2.COST_HEAVY)
+    assert admitted(heavy, HEAVY_CALLS + 1) == HEAVY_CALLS
+    limits.note_waiting(access_pb2.COST_NORMAL, 1)
+    assert admitted(heavy, 1) == 0
+    limits.note_waiting(access_pb2.COST_HEAVY, 1)
+    assert admitted(heavy, 2) == 1
