@@ -22,7 +22,7 @@ class ResultsLimits:
             frame's own bytes fit too. A single change above the limit is sent alone. The largest change, a laboratory
             with a long history, is far below 4 MiB.
         dry_run_reports: reports that all dry runs of a process keep in memory, to find reports that come twice. They
-            take about 200 MB.
+            take about 350 MB.
     """
 
     recall_step: int = 2_000

@@ -6,7 +6,9 @@ engine takes, because new results are kept in no other form until their commit.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import zlib
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 from services.domain.subject import is_comparable
 from services.results.records.model import NewResult, StoredResult
@@ -41,9 +43,30 @@ class Content(NamedTuple):
     columns: tuple[object, ...]
 
 
+Digest: TypeAlias = bytes
+"""A content of which four bytes for each value are kept, because the value itself would take ten times as much memory.
+
+Two different values may have the same four bytes. Then a later field is reported, or only the report as a whole.
+"""
+_DIGEST_BYTES = 4
+
+
 def content_of(row: NewResult) -> Content:
     """Return the content of a new result."""
     return Content(row.subject_key, split_columns(row.result_row))
+
+
+def digest_of(row: NewResult) -> Digest:
+    """Return the digest of a new result's content."""
+    return b"".join(map(_digest, _values(content_of(row))))
+
+
+def _digest(value: object) -> bytes:
+    return zlib.crc32(repr(value).encode()).to_bytes(_DIGEST_BYTES, "big")
+
+
+def _values(content: Content) -> Sequence[object]:
+    return (content.subject_key, *content.columns)
 
 
 def stored_content(stored: StoredResult, dialect: str) -> Content:
@@ -63,22 +86,28 @@ def stored_content(stored: StoredResult, dialect: str) -> Content:
     return Content(stored.subject_key, (None if is_old else name_hash, *others))
 
 
-def find_difference(row: NewResult, stored_item: str, content: Content | None) -> Difference | None:
+def find_difference(row: NewResult, stored_item: str, content: Content | Digest | None) -> Difference | None:
     """Return the first field of a new result that differs from a stored report; None if no compared field differs.
 
     Args:
         row: the new result, under the key version of the stored report if its subject is the same.
         stored_item: the id of the stored report's item.
-        content: the stored report; None if only its item is known.
+        content: the stored report or its digest; None if only its item is known.
     """
     if row.item != stored_item:
         return Difference("item", stored_item)
     if content is None:
         return None
-    if row.subject_key != content.subject_key:
+    new_values: Sequence[object] = _values(content_of(row))
+    old_values: Sequence[object]
+    if isinstance(content, bytes):
+        new_values = [_digest(value) for value in new_values]
+        old_values = [content[at : at + _DIGEST_BYTES] for at in range(0, len(content), _DIGEST_BYTES)]
+    else:
+        old_values = _values(content)
+    new, old = (dict(zip(("document", *_COLUMNS), values, strict=True)) for values in (new_values, old_values))
+    if new["document"] != old["document"]:
         return Difference("document", stored_item)
-    new = dict(zip(_COLUMNS, split_columns(row.result_row), strict=True))
-    old = dict(zip(_COLUMNS, content.columns, strict=True))
     if old["name_hash"] is not None and new["name_hash"] != old["name_hash"]:
         return Difference("name", stored_item)
     field = next((name for name in _COMPARED if new[name] != old[name]), None)

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
-from services.results.records.differences import Content, content_of, find_difference, stored_content
+from services.results.records.differences import Content, Digest, content_of, find_difference, stored_content
 from services.results.records.model import PENDING, RECALLED, NewResult, ReportKey, StoredResult
 from services.results.records.queries import COLUMNS, find_keyed, find_newest
 from services.results.records.tables import results
@@ -66,7 +66,7 @@ class StoredReports(NamedTuple):
 
     items: dict[str, str]
     foreign: dict[str, str]
-    contents: dict[str, Content]
+    contents: dict[str, Content | Digest]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from hutong_texts import english
 from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE
 from services.domain.names import DEFAULT_ITEM
-from services.results.records.differences import content_of
+from services.results.records.differences import Digest, content_of, digest_of
 from services.results.records.model import ReportKey
 from services.results.upload.claims import compare_reports, key_of
 from services.results.upload.model import Acknowledgement, ValidatedBatch
@@ -58,6 +58,7 @@ class DryRun:
         self._seen: dict[str, ReportKey] = {}
         # The items of new reports. Reports of the default item, which are nearly all, are left out.
         self._items: dict[str, str] = {}
+        self._digests: dict[str, Digest] = {}
         self._offset = 0
 
     def __enter__(self) -> DryRun:
@@ -67,7 +68,7 @@ class DryRun:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._budget.give_back(len(self._seen))
-        self._seen, self._items = {}, {}
+        self._seen, self._items, self._digests = {}, {}, {}
 
     async def compare(self, batch: ValidatedBatch) -> Acknowledgement:
         """Return the acknowledgement that a commit of the batch would get.
@@ -98,11 +99,14 @@ class DryRun:
             # If a report is not stored, it came earlier in this dry run: in an earlier batch or in this one.
             for number in unequal - stored.items.keys():
                 stored.items[number] = items.get(number, self._items.get(number, DEFAULT_ITEM))
+            stored.contents.update((number, self._digests[number]) for number in unequal & self._digests.keys())
             stored.contents.update(
                 (row.report_number, content_of(row)) for row in fresh if row.report_number in unequal
             )
             expected = dict(known)
             comparison = compare_reports(expected, others, stored)
+        changed = (*fresh, *(row for row, _ in comparison.revised))
+        self._digests.update((row.report_number, digest_of(row)) for row in changed)
         self._items |= {number: item for number, item in items.items() if item != DEFAULT_ITEM}
         known = expected
         self._budget.take(len(known.keys() - self._seen.keys()))
