@@ -19,6 +19,7 @@ from services.command.doctor import diagnose
 from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser
+from services.command.private_files import check_private_files
 from services.command.purge import purge_node
 from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
 from services.command.workers import check_workers, serve_workers
@@ -32,7 +33,6 @@ from services.runtime.server.process import serve
 from services.runtime.server.workers.model import WorkersFailed
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
-from services.storage.private_files import check_private_files
 
 EXIT_INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it for SIGINT."""

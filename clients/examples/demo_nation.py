@@ -1,7 +1,7 @@
-"""Demonstrate Hutong across provinces: a nation, three provinces, a city, and a traveller tested in Tonghua.
+"""Demonstrate Hutong across provinces: a nation, three provinces, a city, and a traveller who was tested in Tonghua.
 
 The demonstration starts a national node, the nodes of Henan, Shandong and Jilin, and the node of Zhengzhou below
-Henan's, on this machine. The nation publishes its notice and the provinces publish their windows. A laboratory in
+Henan's on this machine. The nation publishes its notice and the provinces publish their windows. A laboratory in
 Tonghua uploads its day in Jilin, and the traveller goes to a hotel in Zhengzhou. Every answer is compared with the
 story; exit code 1 means that one differs.
 """
