@@ -15,7 +15,7 @@ from hutong_texts.language import choose_language
 
 from services.command.audit import DOCUMENT_TYPES, export_audit, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
-from services.command.doctor import diagnose
+from services.command.doctor.checks import diagnose
 from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser

@@ -16,10 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hutong_texts import Text, english, join
 from sqlalchemy import exc
 
-from services.command.findings import Finding, Level, report, worst
-from services.command.machine import check_clock, check_disk, is_open_to_others
+from services.command.doctor.findings import Finding, Level, report, worst
+from services.command.doctor.machine import check_clock, check_disk, is_open_to_others
+from services.command.doctor.tls import check_certificates, check_server_certificate
 from services.command.private_files import find_open_files
-from services.command.tls import check_certificates, check_server_certificate
 from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
