@@ -120,6 +120,8 @@ SWEEPS: dict[str, str] = {
     f"{_NOTIFICATIONS}.notifications.has_subscriptions": "whether there is any subscription, once for a commit",
     f"{_NOTIFICATIONS}.adverse_subjects.find_marked": "a node that begins to listen",
     f"{_EXCHANGE}.subscribers.list_subscribed": "a node that compares its subscriptions",
+    f"{_EXCHANGE}.subscribers.mark_stored": "the first node that joins below this one",
+    f"{_EXCHANGE}.downstream.relayed._hand_over": "a node that was founded between another one and this one",
     f"{_EXCHANGE}.subscribers.end_subscriptions": "a purge",
     f"{_RETENTION}.purge.count_and_hash": "a purge",
     f"{_RETENTION}.purge._delete_keys": "a purge",
