@@ -10,6 +10,8 @@ from hutong.audit.v1.audit_service_pb2_grpc import AuditServiceServicer
 from services.audit.convert import event_to_proto
 from services.audit.queries import BEGINNING, EventFilter, Position, list_events
 from services.audit.tables import AuditTables
+from services.domain.errors import InvalidArgument, Violation
+from services.domain.fields import check_text
 from services.domain.instant import from_timestamp
 from services.runtime.page_tokens import PageTokens, rows_to_read
 from services.storage.engine import Database
@@ -27,6 +29,10 @@ class AuditServicer(AuditServiceServicer):
         self._tokens = tokens
 
     async def ListAuditEvents(self, request: ListAuditEventsRequest, context: Context) -> ListAuditEventsResponse:
+        faults: list[Violation] = []
+        check_text(request.caller, "caller", faults)
+        if faults:
+            raise InvalidArgument.of(faults)
         stated = self._tokens.position(request, (int, int, int))
         after = BEGINNING if stated is None else Position(*stated)
         interval = request.interval

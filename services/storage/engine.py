@@ -15,7 +15,7 @@ import structlog
 from hutong_texts import english
 from sqlalchemy import Connection, exc, text
 
-from services.domain.errors import HutongError, ResourceExhausted, Unavailable
+from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import SECOND
 from services.runtime.call import seconds_left
 from services.storage.connections import (
@@ -47,6 +47,7 @@ _UNREACHABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
+_UNFIT = (exc.DataError, psycopg.DataError)
 
 
 class Database:
@@ -148,6 +149,10 @@ class Database:
             rows = await self._lone_statements.run(statement, parameters)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
+        except _UNFIT as error:
+            if not _holds_nul(error):
+                raise
+            raise _nul() from error
         self.written.set()
         return rows
 
@@ -162,6 +167,10 @@ class Database:
                 return self._read_once(work, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
+        except _UNFIT as error:
+            if not _holds_nul(error):
+                raise
+            raise _nul() from error
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
@@ -170,6 +179,10 @@ class Database:
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
+        except _UNFIT as error:
+            if not _holds_nul(error):
+                raise
+            raise _nul() from error
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread."""
@@ -178,6 +191,10 @@ class Database:
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
+        except _UNFIT as error:
+            if not _holds_nul(error):
+                raise
+            raise _nul() from error
 
     def is_log_emptied_now(self, tries: int, pause: float) -> bool:
         """Copy SQLite's log into the database file and empty the log. Return False if a reader prevented every try.
@@ -261,6 +278,15 @@ def _unavailable(error: Exception) -> HutongError:
     return Unavailable(
         "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
     )
+
+
+def _holds_nul(error: Exception) -> bool:
+    """Whether PostgreSQL was given a text with a NUL character, which only a request can hold."""
+    return "NUL (0x00)" in str(error)
+
+
+def _nul() -> HutongError:
+    return InvalidArgument.field("", english("must not hold a NUL character"))
 
 
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:

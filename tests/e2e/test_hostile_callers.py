@@ -38,7 +38,7 @@ SCALE = 10 if IS_SOAK else 1
 """How much more an abuse sends in a soak."""
 PROCESSES = 2 if IS_SOAK else 0
 """Processes that call; 0 lets this process call. One process could not keep two servers busy."""
-_BROKEN_CODE = re.compile(r'grpc_server_handled_total\{.*grpc_code="(INTERNAL|UNKNOWN|DATA_LOSS)".*\} [1-9]')
+_BROKEN_CODE = re.compile(r'grpc_server_handled_total\{.*grpc_code="(Internal|Unknown|DataLoss)".*\} [1-9]')
 
 
 class Victim:

@@ -306,6 +306,8 @@ async def test_a_supervisor_sees_its_region(guarded: Guarded) -> None:
     assert refused[0] is grpc.StatusCode.PERMISSION_DENIED
     of_one = await events(guarded, "verification", caller=CALLERS["gate"])
     assert {event.caller for event in of_one} == {CALLERS["gate"]}
+    refused = await failure_of(own.ListAuditEvents(ListAuditEventsRequest(caller="\0")))
+    assert refused == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", ["caller"])
 
 
 async def test_a_pending_unlinking_is_a_read_of_both_persons(guarded: Guarded) -> None:

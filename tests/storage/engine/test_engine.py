@@ -13,7 +13,7 @@ import pytest_asyncio
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, select, text, update
 from structlog.testing import capture_logs
 
-from services.domain.errors import DeadlineExceeded, HutongError, ResourceExhausted, Unavailable
+from services.domain.errors import DeadlineExceeded, HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.runtime.call import Call, current_call
 from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
@@ -250,6 +250,14 @@ async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) 
     assert [(line["event"], line["error"]) for line in logs] == [("database unavailable", "OperationalError")] * 3
     assert "t0psecret" not in f"{logs} {away.engine!r}"
     away.close()
+
+
+async def test_a_text_with_nul_is_a_fault_of_the_request(postgresql: Database) -> None:
+    """PostgreSQL has no such text. SQLite finds nothing."""
+    with pytest.raises(InvalidArgument, match="NUL"):
+        await postgresql.read(lambda connection: connection.execute(select(counters).where(counters.c.name == "\0")))
+    with pytest.raises(InvalidArgument, match="NUL"):
+        await postgresql.write(lambda connection: connection.execute(insert(counters).values(name="\0", value=1)))
 
 
 async def test_a_violated_constraint_is_the_callers_affair(database: Database) -> None:

@@ -66,7 +66,8 @@ def open_log(
     add_node(connection, log.node, now, own)
     values: dict[str, object] = {"contact_time": now, "clock_skew": skew, **NOT_RETIRED}
     connection.execute(update(_nodes).where(_nodes.c.node == log.node).values(values))
-    for position in sorted(removed):
+    # The time of a position may be absent, and times are not compared.
+    for position in sorted(removed, key=lambda position: (position.writer, position.offset)):
         if position.offset > lock_position(connection, log, position.writer):
             move_position(connection, log, position)
     of_log = (_positions.c.node == log.node, _positions.c.log_id == log.log_id)
