@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from structlog.testing import capture_logs
 
-from services.runtime.server.accepting import AcceptingServer, Refusal, can_limit
+from services.runtime.server.accepting import AcceptingServer, Limit, Refusal, can_limit
 from tests.support.waiting import TIMEOUT_SECONDS
 
 METHOD = "/lab.Lab/Get"
@@ -44,12 +44,12 @@ async def test_a_method_is_served_after_a_fault_of_its_limit() -> None:
         return request
 
     limit = Faulty()
-    limited = {METHOD: (grpc.unary_unary_rpc_method_handler(answer), limit)}
+    limited: dict[str, tuple[Any, Limit]] = {METHOD: (grpc.unary_unary_rpc_method_handler(answer), limit)}
     server = AcceptingServer([], [("grpc.so_reuseport", 0)], limited)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call = channel.unary_unary(METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         with capture_logs() as logs:
             assert await call(b"1", timeout=TIMEOUT_SECONDS).code() is not grpc.StatusCode.OK
         assert [line["event"] for line in logs] == ["a call could not be accepted"]
