@@ -91,13 +91,13 @@ def statements_of(database: Database) -> Iterator[list[str]]:
 
     engines = {database.engine, database.reading_engine}
     for engine in engines:
-        event.listen(engine, "begin", note)
+        event.listen(engine, "engine_connect", note)
         event.listen(engine, "before_cursor_execute", note_statement)
     try:
         yield seen
     finally:
         for engine in engines:
-            event.remove(engine, "begin", note)
+            event.remove(engine, "engine_connect", note)
             event.remove(engine, "before_cursor_execute", note_statement)
 
 
@@ -119,7 +119,7 @@ async def test_another_name_is_answered_as_an_unknown_person(laboratory: Laborat
         "stranger": look_up(STRANGER, scope=scope, claims=claims),
     }
     for which, request in asked.items():
-        with counting_work(laboratory.database) as work, statements_of(laboratory.database) as statements:
+        with counting_work(laboratory.database, opcodes=1) as work, statements_of(laboratory.database) as statements:
             answers[which] = await handler.look_up_columns(request)
         seen[which], rows[which] = list(statements), work.amount
     assert found(answers["right"]) == ["R0"]
