@@ -136,7 +136,15 @@ class _Method:
     def _accept_one_more(self) -> None:
         task = self._loop.create_task(self._accept())
         self._accepting.add(task)
-        task.add_done_callback(self._accepting.discard)
+        task.add_done_callback(self._end_accepting)
+
+    def _end_accepting(self, task: asyncio.Task[None]) -> None:
+        """Let another task accept calls if this one has failed. Otherwise the method would not be served."""
+        self._accepting.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a call could not be accepted", method=self._name, exc_info=error)
+            if self._server.is_running():
+                self._accept_one_more()
 
     async def _accept(self) -> None:
         while True:
@@ -148,13 +156,15 @@ class _Method:
                 return
             if len(self._accepting) < ACCEPTED_AT_ONCE:
                 self._accept_one_more()
-            refusal = self._limit.refuse()
-            if refusal is None:
-                self._answer(call)
-            else:
-                self._refuse(call, refusal)
-            # A call is released with its last reference, and a stopping server waits for it.
-            del call
+            try:
+                refusal = self._limit.refuse()
+                if refusal is None:
+                    self._answer(call)
+                else:
+                    self._refuse(call, refusal)
+            finally:
+                # A call is released with its last reference, and a stopping server waits for it.
+                del call
 
     def _refuse(self, call: Any, refusal: Refusal) -> None:
         headers = cygrpc.SendInitialMetadataOperation((), 0)

@@ -31,6 +31,8 @@ STREAMS = 10_000
 """Streams under way in a process, besides those of nodes. An idle one takes about 22 kB."""
 WINDOW_SECONDS = 0.1
 """How often the rate of ended calls is measured: twice in LAG_SECONDS."""
+LONGEST_LAG = 60.0
+"""The greatest lag in seconds that is shown. With a greater one, or if no call ends at all, the number says nothing."""
 NEWEST_SHARE = 0.3
 """The weight of the newest window in the rate. The rate follows a change of speed in a few windows."""
 RETRIES: tuple[Span, ...] = tuple(
@@ -75,8 +77,9 @@ class Backlog:
 
     @property
     def lag(self) -> float:
-        """The seconds that a new call would take, 0 if its kind is not measured yet."""
-        return max(self._count - self._waiting, 0) / self._rate if self._rate else 0.0
+        """The seconds that a new call would take, at most LONGEST_LAG; 0 if too few are under way to say."""
+        count = max(self._count - self._waiting, 0)
+        return min(count / self._rate, LONGEST_LAG) if self._rate else LONGEST_LAG * (count >= self._admitted)
 
     def begin(self) -> None:
         """Count a call that is admitted."""

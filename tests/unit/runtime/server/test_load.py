@@ -13,6 +13,7 @@ from services.runtime.server.load import (
     HEAVY_CALLS,
     LAG_SECONDS,
     LIGHT_CALLS,
+    LONGEST_LAG,
     RETRIES,
     STREAMS,
     Backlog,
@@ -73,6 +74,22 @@ def test_the_calls_under_way_are_those_of_the_lag(rate: int, admitted_always: in
         count += 1
     assert count == pytest.approx(max(admitted_always, rate * LAG_SECONDS), rel=0.2, abs=2)
     assert backlog.lag == pytest.approx(max(admitted_always / rate, LAG_SECONDS), rel=0.3, abs=3 / rate)
+
+
+def test_the_lag_has_a_greatest_value() -> None:
+    """It is shown while no call ends at all, and it ends with the calls."""
+    clock = Clock()
+    backlog = Backlog(2, clock)
+    run_at(backlog, clock, 100, 1.0)
+    backlog.begin()
+    backlog.begin()
+    for _ in range(600):
+        clock.now += 1.0
+        assert backlog.is_full
+    assert backlog.lag == LONGEST_LAG
+    backlog.end()
+    backlog.end()
+    assert backlog.lag == 0.0
 
 
 def test_calls_that_only_wait_do_not_count() -> None:
