@@ -44,6 +44,9 @@ _UNREACHABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
 )
+_INTERNAL = (exc.InternalError, psycopg.InternalError)
+_WORKER_IS_LOST = ("failure on connection", "connection to the remote node", "connection not open")
+"""How Citus says that it has lost a worker in the middle of a transaction. It gives no class of its own."""
 
 
 class Database:
@@ -147,6 +150,10 @@ class Database:
                 return self._read_once(work, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
+        except _INTERNAL as error:
+            if not _is_worker_lost(error):
+                raise
+            raise _unavailable(error) from error
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
@@ -155,6 +162,10 @@ class Database:
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
             raise _unavailable(error) from error
+        except _INTERNAL as error:
+            if not _is_worker_lost(error):
+                raise
+            raise _unavailable(error) from error
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread."""
@@ -162,6 +173,10 @@ class Database:
             with self.engine.connect().execution_options(**{WRITE_OPTION: True}) as connection, connection.begin():
                 return work(connection, *args, **kwargs)
         except _UNREACHABLE as error:
+            raise _unavailable(error) from error
+        except _INTERNAL as error:
+            if not _is_worker_lost(error):
+                raise
             raise _unavailable(error) from error
 
     def is_log_emptied_now(self, tries: int, pause: float) -> bool:
@@ -246,6 +261,12 @@ def _unavailable(error: Exception) -> HutongError:
     return Unavailable(
         "DATABASE_UNAVAILABLE", english("the service's database cannot be reached; try again"), retry_after=2 * SECOND
     )
+
+
+def _is_worker_lost(error: Exception) -> bool:
+    """Return whether an internal error says that Citus has lost a worker."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    return any(text in str(cause) for text in _WORKER_IS_LOST)
 
 
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:
