@@ -1,11 +1,11 @@
-"""Background jobs of a service, which run together as long as the service is up."""
+"""Background jobs of a service, which run together as long as the service is up, and steps begun ahead of need."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import structlog
 
@@ -16,6 +16,7 @@ from filling the log."""
 Job: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 """A function whose coroutine runs until it is cancelled or its work is done."""
 
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
@@ -56,3 +57,19 @@ class Background:
                 await asyncio.sleep(self._restart_seconds)
             else:
                 return
+
+
+def begin_ahead(step: Awaitable[T]) -> asyncio.Future[T]:
+    """Begin a step, for example the reading of a stream's next message. Its error is not logged if nothing awaits it.
+
+    A caller that breaks off its call makes such a step fail. asyncio would log a traceback for each of these errors,
+    so that a caller could fill the log.
+    """
+    begun = asyncio.ensure_future(step)
+    begun.add_done_callback(_take_error)
+    return begun
+
+
+def _take_error(begun: asyncio.Future[T]) -> None:
+    if not begun.cancelled():
+        begun.exception()

@@ -97,7 +97,9 @@ lab_homes = Table(
 
 # The subjects whose results a node keeps up to date. At the nation, these are the subjects that a node has imported,
 # and adverse subjects of which it has results. A row of the nation itself marks a subject that has had a positive
-# result. At a province, these are its own subjects, and `node` is the nation, which notifies it.
+# result. At a province, these are its own subjects, and `node` is the nation, which notifies it. A row has no version
+# of its key and keeps no version in use: while the pepper rotates a node subscribes to both keys of a subject. A row
+# under the older key ends when the results under it have been purged.
 subscriptions = Table(
     "subscriptions",
     metadata,

@@ -12,7 +12,7 @@ from hutong_texts import Text, english
 
 from services.domain.errors import InvalidArgument, Unavailable, Violation
 from services.results.upload.validation import MAX_BATCH_BYTES, MAX_TUBES
-from services.runtime.ahead import begin_ahead
+from services.runtime.background import begin_ahead
 from services.runtime.server.service import Drain
 
 

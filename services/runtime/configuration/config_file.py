@@ -8,10 +8,12 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from hutong_texts import Text, english
 from hutong_texts.system import system_text
 
+from services.runtime.configuration.open_files import is_readable_by_everybody, is_writable_by_everybody
 from services.runtime.configuration.variables import BadSetting, Declared
 
 _PLACE = re.compile(r"at line (\d+), column (\d+)")
@@ -29,7 +31,8 @@ def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, 
     """Return the texts of the settings in a TOML file by their environment variables.
 
     Raises:
-        BadSetting: the file cannot be read, is no TOML, has an unknown key, or a value has the wrong type.
+        BadSetting: the file cannot be read, is no TOML, has an unknown key, or a value has the wrong type; or other
+            users can change it, or read a password in it.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -53,7 +56,27 @@ def read_config_file(path: Path, declared: Mapping[str, Declared]) -> dict[str, 
                 )
             )
         texts[one.name] = _text(path, one, value)
+    _require_private(path, texts)
     return texts
+
+
+def _require_private(path: Path, texts: Mapping[str, str]) -> None:
+    if is_writable_by_everybody(path):
+        raise BadSetting(
+            english("every user of this machine can change {file}: chmod o-w {file} and its folder", file=path)
+        )
+    if any(map(_has_password, texts.values())) and is_readable_by_everybody(path):
+        raise BadSetting(
+            english("every user of this machine can read the password in {file}: chmod o-rwx {file}", file=path)
+        )
+
+
+def _has_password(text: str) -> bool:
+    """Whether a setting is a URL with a password, in front of the server or in the query."""
+    if "://" not in text:
+        return False
+    url = urlsplit(text)
+    return bool(url.password) or "password" in parse_qs(url.query)
 
 
 def _flatten(content: Mapping[str, Any], tables: set[str]) -> Iterator[tuple[str, Any]]:

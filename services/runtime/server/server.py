@@ -29,14 +29,17 @@ from services.runtime.server.access.budgets import Accounts
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.credentials import ServerCredentials
 from services.runtime.server.health import Health, HealthReport
+from services.runtime.server.health_access import HealthAccess
 from services.runtime.server.interceptors.admission import Admission
 from services.runtime.server.interceptors.audit import Audit
 from services.runtime.server.interceptors.authorization import Authorization, read_rules
 from services.runtime.server.interceptors.budgets import Budgets
 from services.runtime.server.interceptors.chain import Layer, Routes, ordered_layers
 from services.runtime.server.interceptors.decoding import MAX_RECEIVED_BYTES
+from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
+from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
@@ -171,8 +174,9 @@ async def start(
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
     budgets = Budgets(settings, clock)
-    layers = arrange(Identity(identifier), audit, streams, authorization, budgets, admission, timing.deadline)
-    routes = Routes(layers)
+    identity = Identity(identifier)
+    layers = arrange(identity, audit, streams, authorization, budgets, admission, timing.deadline)
+    routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)
     health_ = Health(service, timing)

@@ -10,6 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, GetLabResponse
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
 from hutong.results.v1.upload_pb2 import UploadStart
@@ -23,6 +24,7 @@ from services.runtime.call import current_call
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
 from services.runtime.clock import FixedClock, SystemClock
+from services.runtime.server.health_access import MAX_WATCHES
 from services.runtime.server.server import RunningServer, start
 from services.runtime.server.timing import ServerTiming
 from tests.support.certificates import Authority, Certificate, spiffe
@@ -117,6 +119,27 @@ async def test_a_denied_caller_is_out_on_an_open_connection(by: str, node: Node)
         await other_stream.write(UploadResultsRequest())
         assert (await other_stream.read()).committed_offset == 2
         await LabServiceStub(other_channel).GetLab(GET_LAB)
+
+
+async def test_health_is_closed_to_a_denied_certificate_and_its_watches_are_limited(node: Node) -> None:
+    """A certificate that names no caller may ask too. Those of other certificates go on."""
+    nameless, other = node.clients.sign("balancer"), node.clients.sign("other")
+    asked = health_pb2.HealthCheckRequest()
+    async with node.connect(nameless) as channel, node.connect(other) as other_channel:
+        health, other_health = health_pb2_grpc.HealthStub(channel), health_pb2_grpc.HealthStub(other_channel)
+        watches = [health.Watch(asked) for _ in range(MAX_WATCHES)]
+        for watch in watches:
+            await watch.read()
+        assert (await failure_of(health.Watch(asked).read()))[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        watches.pop().cancel()
+        other_watch = other_health.Watch(asked)
+        await other_watch.read()
+        node.deny_list.write_text(f"{serial_of(nameless)}\n")
+        for watch in watches:
+            assert (await failure_of(watch.read()))[:2] == UNKNOWN
+        assert (await failure_of(health.Check(asked)))[:2] == UNKNOWN
+        assert (await other_health.Check(asked)).status == health_pb2.HealthCheckResponse.SERVING
+        assert not other_watch.done()
 
 
 async def test_a_stream_ends_when_its_certificate_expires(node: Node) -> None:

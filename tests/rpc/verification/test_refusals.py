@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -197,6 +198,33 @@ async def test_same_request_id_reports_once(callers: Callers) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await callers.refusals.ReportRefusal(request)
     assert error_info(caught.value).reason == "REQUEST_ID_REUSED"
+
+
+async def test_a_report_is_recognised_under_both_keys(tmp_path: Path) -> None:
+    """What was shown or reported before a change of the pepper is the same person's after it, and nobody else's."""
+    node = Node(tmp_path)
+    try:
+        await node.start(ALL)
+        async with calling(node.addresses) as callers:
+            await callers.create_lab()
+            await callers.publish("410100", 48 * HOUR)
+            await callers.upload(NUMBERS[0], "R0", SystemClock().now() - 5 * HOUR)
+            shown = (await callers.decisions.Verify(question(NUMBERS[0], store_decision=True))).decision
+            sent = _report(NOT_LOCAL, document=document(NUMBERS[0]), request_id="01890000-0000-4000-8000-000000000002")
+            first = await callers.refusals.ReportRefusal(sent)
+        await node.stop(ALL)
+        node.write_new_pepper()
+        await node.start(ALL)
+        async with calling(node.addresses) as callers:
+            assert await callers.refusals.ReportRefusal(sent) == first
+            named = []
+            for number in NUMBERS[:2]:
+                report = _report(RETEST, ago=-MINUTE, decision=shown.name, document=document(number))
+                refusal = (await callers.refusals.ReportRefusal(report)).refusal
+                named.append((refusal.assessment, refusal.decision == shown.name))
+            assert named == [(UNLAWFUL, True), (NOT_UNLAWFUL, False)]
+    finally:
+        await node.close()
 
 
 async def test_list_is_paged_and_filtered(callers: Callers) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from services.command.private_files import check_private_files, find_open_files
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
-from services.storage.private_files import check_private_files, find_open_files
 from tests.support.processes import hutongd, run
 
 SERVICES = ("results", "policy")
@@ -64,6 +64,47 @@ def test_a_secret_is_not_everybodys(mode: int, is_open: bool, name: str, place: 
     )
     place.chmod(0o700)
     assert found(node) == []
+
+
+@pytest.mark.parametrize("name", ["tls_client_ca_file", "deny_file", "access_file"])
+def test_what_decides_who_is_admitted_is_changed_by_its_owner_alone(name: str, place: Path) -> None:
+    """Others may read it. They may neither write it nor replace it in its folder."""
+    file = place / "rules"
+    file.touch()
+    file.chmod(0o644)
+    (place / "private").mkdir(mode=0o700)
+    own = str(place / "private" / "own.pem")
+    Path(own).touch()
+    served = {"tls_certificate_file": own, "tls_key_file": own, "tls_client_ca_file": own, "insecure": ""}
+    given = served | {name: str(file)}
+    node = settings(place, **given)
+    assert found(node) == []
+    file.chmod(0o646)
+    assert f"HUTONG_{name.upper()}: every user of this machine can change {file}" in found(node)[-1]
+    file.chmod(0o644)
+    place.chmod(0o777)
+    assert f"HUTONG_{name.upper()}: every user of this machine can change {file}" in found(node)[-1]
+    place.chmod(0o1777)
+    assert found(node) == []
+
+
+@pytest.mark.parametrize("url", ["postgresql://hutong:pw@db/results", "postgresql://hutong@db/results?password=pw"])
+def test_a_password_in_the_configuration_is_not_everybodys(url: str, place: Path) -> None:
+    """A configuration without a secret may be read. Nobody else may change any."""
+    config = place / "hutong.toml"
+    config.write_text(f'insecure = true\n[results]\ndatabase_url = "{url}"\n')
+    config.chmod(0o644)
+    with pytest.raises(BadSetting, match=r"can read the password in .*: chmod o-rwx") as caught:
+        Settings.from_environment({}, config)
+    assert "pw" not in str(caught.value)
+    config.chmod(0o640)
+    assert Settings.from_environment({}, config).results.database_url == url
+    config.write_text("insecure = true\n")
+    config.chmod(0o644)
+    Settings.from_environment({}, config)
+    config.chmod(0o666)
+    with pytest.raises(BadSetting, match="can change"):
+        Settings.from_environment({}, config)
 
 
 def test_a_database_outside_the_data_folder_is_not_everybodys(place: Path) -> None:

@@ -74,7 +74,9 @@ class HostileCaller:
                 await _Call(self, self._calls, random.Random(f"{self._seed}/{self._calls}")).run()
 
         over = asyncio.Event()
-        ending = asyncio.get_running_loop().call_later(seconds, over.set)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        ending = loop.call_later(seconds, over.set)
         async with contextlib.AsyncExitStack() as stack:
             for address in {address for node in self._nodes for address in node.values()}:
                 own = [("grpc.use_local_subchannel_pool", 1)]
@@ -85,6 +87,7 @@ class HostileCaller:
                 for _ in range(AT_ONCE):
                     group.create_task(call_on())
         ending.cancel()
+        self.report.seconds = loop.time() - begun
 
     async def _send_examples(self) -> None:
         """Send the examples to each node once, so that it has a laboratory, results, policies, refusals and links."""

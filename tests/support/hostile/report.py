@@ -27,12 +27,14 @@ class Report:
         codes: how often the calls of each RPC ended with each code.
         answered: how many answers without an error came from each RPC.
         faults: a line for each answer that means a fault of the server.
+        seconds: how long the run took.
     """
 
     messages: Counter[str] = field(default_factory=Counter)
     codes: dict[str, Counter[str]] = field(default_factory=dict)
     answered: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     @property
     def total(self) -> int:
@@ -48,6 +50,7 @@ class Report:
         self.messages += other.messages
         self.answered += other.answered
         self.faults += other.faults
+        self.seconds = max(self.seconds, other.seconds)
         for rpc, codes in other.codes.items():
             self.codes.setdefault(rpc, Counter()).update(codes)
 

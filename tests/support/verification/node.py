@@ -84,6 +84,15 @@ class Node:
             for service in SERVICES if name == ALL else [name]:
                 await self._wait_until_serving(service)
 
+    def write_new_pepper(self) -> None:
+        """Let services that start from now on write keys of a second pepper, and read those of the first one too."""
+        self._environment |= {
+            "HUTONG_PEPPER_FILE": str(write_secret(self.directory / "second-pepper", b"2" * 32)),
+            "HUTONG_PEPPER_VERSION": "2",
+            "HUTONG_PEPPER_OTHER_FILE": self._environment["HUTONG_PEPPER_FILE"],
+            "HUTONG_PEPPER_OTHER_VERSION": "1",
+        }
+
     async def stop(self, name: str, number: int = signal.SIGTERM) -> None:
         """Send a signal to a service and wait until it has ended."""
         process = self._processes.pop(name)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
-from services.runtime.background import Background
+import pytest
+
+from services.runtime.background import Background, begin_ahead
 from tests.support.waiting import turns
 
 
@@ -73,3 +76,16 @@ async def test_a_job_that_has_ended_is_not_started_again() -> None:
 
 async def test_what_was_never_started_can_be_stopped() -> None:
     await Background([]).stop()
+
+
+async def test_an_error_that_nothing_awaits_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def fail() -> None:
+        raise RuntimeError
+
+    begun = begin_ahead(fail())
+    await asyncio.wait([begun])
+    del begun
+    gc.collect()
+    assert not caplog.records
+    with pytest.raises(RuntimeError):
+        await begin_ahead(fail())

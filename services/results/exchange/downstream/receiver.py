@@ -31,7 +31,7 @@ from services.results.exchange.downstream.store import Decoded, DownstreamStore
 from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
-from services.runtime.ahead import begin_ahead
+from services.runtime.background import begin_ahead
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 

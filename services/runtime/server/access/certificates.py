@@ -71,8 +71,9 @@ class Certificates:
             fault = english("the certificate of a node must be signed by an authority of HUTONG_TLS_NODE_CA_FILE")
         elif found[0] != "node" and _is_signed_by(certificate, self._sole_node_authorities):
             fault = english("an authority of HUTONG_TLS_NODE_CA_FILE signs certificates of nodes alone")
+        serial, expire_time = certificate.serial_number, from_datetime(certificate.not_valid_after_utc)
         if found is None or fault:
-            return Caller("", certificate_hash=fingerprint, fault=fault)
+            return Caller("", certificate_hash=fingerprint, serial=serial, expire_time=expire_time, fault=fault)
         role, region = found
         if role == "node" and region == self._jurisdiction:
             role = "verification"
@@ -82,8 +83,8 @@ class Certificates:
             region,
             certificate_hash=fingerprint,
             certificate_name=name,
-            serial=certificate.serial_number,
-            expire_time=from_datetime(certificate.not_valid_after_utc),
+            serial=serial,
+            expire_time=expire_time,
         )
 
 

@@ -28,8 +28,8 @@ from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.server.interceptors.validation import Validation
 
 HEALTH = "/grpc.health."
-"""The beginning of the names of health's methods. Only the layers that report errors wrap them: every caller with a
-certificate of the client authorities may ask, and the handler of a watch is not a generator."""
+"""The beginning of the names of health's methods. They have few layers: every caller with a certificate of the client
+authorities may ask, and the handler of a watch is not a generator."""
 
 
 class Layer(Protocol):
@@ -41,6 +41,14 @@ class Layer(Protocol):
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
         """Wrap a handler that yields responses."""
+        ...
+
+
+class HealthLayer(Protocol):
+    """A concern that wraps the handlers of health, all of which are coroutines."""
+
+    def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
+        """Wrap a handler."""
         ...
 
 
@@ -85,17 +93,23 @@ class _Handler:
 
 
 class Routes(grpc.GenericRpcHandler):
-    """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server."""
+    """Every method of a server, wrapped in the layers. Generated code registers servicers here as at a server.
 
-    def __init__(self, layers: list[Layer]) -> None:
+    Methods of health have layers of their own, outermost first.
+    """
+
+    def __init__(self, layers: list[Layer], health_layers: Sequence[HealthLayer]) -> None:
         self._layers = layers
+        self._health_layers = health_layers
         self._handlers: dict[str, Any] = {}
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Wrap and keep the methods of a service."""
         for method, plain in handlers.items():
             name = f"/{service}/{method}"
-            self._handlers[name] = _wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
+            self._handlers[name] = (
+                self._wrap_health(name, plain) if name.startswith(HEALTH) else self._wrap(name, plain)
+            )
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Do nothing: generated code passes the same methods again here, for old servers."""
@@ -122,34 +136,31 @@ class Routes(grpc.GenericRpcHandler):
             return self._wrap(name, grpc.stream_stream_rpc_method_handler(_not_served), served=False)
         return handler
 
+    def _wrap_health(self, name: str, plain: Any) -> _Handler:
+        method = Method(name, plain.request_streaming, plain.response_streaming, served=True)
+        proceed = getattr(plain, method.kind)
+
+        async def answer(request: Any, context: Context) -> Any:
+            refuse_unreadable(request)
+            return await proceed(request, context)
+
+        wrapped: Any = answer
+        for layer in reversed(self._health_layers):
+            wrapped = layer.around_unary(method, wrapped)
+        return _handler(plain, method, wrapped)
+
     def _wrap(self, name: str, plain: Any, *, served: bool = True) -> _Handler:
         method = Method(name, plain.request_streaming, plain.response_streaming, served)
-        kind = method.kind
-        wrapped = getattr(plain, kind)
+        wrapped = getattr(plain, method.kind)
         for layer in reversed(self._layers):
             if plain.response_streaming:
                 wrapped = layer.around_stream(method, wrapped)
             else:
                 wrapped = layer.around_unary(method, wrapped)
-        return _Handler(
-            plain.request_streaming,
-            plain.response_streaming,
-            mark_unreadable(plain.request_deserializer),
-            plain.response_serializer,
-            **{kind: wrapped},
-        )
+        return _handler(plain, method, wrapped)
 
 
-def _wrap_health(name: str, plain: Any) -> _Handler:
-    """Wrap a method of health, so that its failures have a status of this system and no place in the log."""
-    method = Method(name, plain.request_streaming, plain.response_streaming, served=True)
-    proceed = getattr(plain, method.kind)
-
-    async def handle(request: Any, context: Context) -> Any:
-        refuse_unreadable(request)
-        return await proceed(request, context)
-
-    wrapped = RequestId().around_unary(method, ErrorStatus().around_unary(method, handle))
+def _handler(plain: Any, method: Method, wrapped: Any) -> _Handler:
     return _Handler(
         plain.request_streaming,
         plain.response_streaming,

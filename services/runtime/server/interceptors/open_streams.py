@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
 from hutong_texts import english
 
 from services.domain.errors import Unauthenticated
-from services.runtime.call import current_call
+from services.runtime.call import UNKNOWN, current_call
 from services.runtime.caller import Caller
 from services.runtime.server.access.identify import Identifier
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
@@ -31,11 +31,7 @@ class OpenStreams:
             return proceed
 
         async def handle(request: Any, context: Context) -> Any:
-            stream = self._open()
-            try:
-                return await stream.wait_for(proceed(request, context))
-            finally:
-                self._streams.discard(stream)
+            return await self.wait_for(lambda: proceed(request, context))
 
         return handle
 
@@ -54,6 +50,30 @@ class OpenStreams:
                 self._streams.discard(stream)
 
         return handle
+
+    def require_accepted(self) -> None:
+        """Check the caller of the current call.
+
+        Raises:
+            Unauthenticated: its certificate has expired, or it is on the deny-list.
+        """
+        call = current_call.get()
+        fault = self._identifier.find_fault(call.caller if call is not None else UNKNOWN)
+        if fault:
+            raise _not_accepted(fault)
+
+    async def wait_for(self, answer: Callable[[], Awaitable[T]]) -> T:
+        """Return what a call that may last for long answers, but end it when its caller is no longer accepted.
+
+        Raises:
+            Unauthenticated: the caller's certificate has expired, or it is on the deny-list.
+        """
+        self.require_accepted()
+        stream = self._open()
+        try:
+            return await stream.wait_for(answer())
+        finally:
+            self._streams.discard(stream)
 
     def recheck(self) -> None:
         """End every stream whose caller is no longer accepted."""
@@ -102,19 +122,20 @@ class _Stream:
         self._waits = True
         try:
             if self._fault:
-                raise self._error()
+                raise _not_accepted(self._fault)
             return await step
         except asyncio.CancelledError:
             # The client may have cancelled the call at the same time.
             if not self._fault or (self._task is not None and self._task.uncancel() > 0):
                 raise
-            raise self._error() from None
+            raise _not_accepted(self._fault) from None
         finally:
             self._waits = False
 
-    def _error(self) -> Unauthenticated:
-        return Unauthenticated(
-            "NOT_AUTHENTICATED",
-            english("the caller is no longer accepted: {fault}", fault=self._fault),
-            metadata={"why": self._fault},
-        )
+
+def _not_accepted(fault: str) -> Unauthenticated:
+    return Unauthenticated(
+        "NOT_AUTHENTICATED",
+        english("the caller is no longer accepted: {fault}", fault=fault),
+        metadata={"why": fault},
+    )

@@ -119,7 +119,8 @@ class World:
     def _document(self, person: int, pepper: Pepper) -> LinkedDocument:
         document = make_document(self._first + person)
         canonical = canonical_document(document.type, document.number)
-        return LinkedDocument(pepper.subject_key(canonical), 1, str(person), pepper.both_keys(canonical)[1])
+        subject_key, other_key = pepper.both_keys(canonical)
+        return LinkedDocument(subject_key, 1, str(person), other_key)
 
     async def answers(self, pepper: Pepper) -> object:
         """Return what a process with this pepper knows of each person."""

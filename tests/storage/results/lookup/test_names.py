@@ -91,13 +91,13 @@ def statements_of(database: Database) -> Iterator[list[str]]:
 
     engines = {database.engine, database.reading_engine}
     for engine in engines:
-        event.listen(engine, "begin", note)
+        event.listen(engine, "engine_connect", note)
         event.listen(engine, "before_cursor_execute", note_statement)
     try:
         yield seen
     finally:
         for engine in engines:
-            event.remove(engine, "begin", note)
+            event.remove(engine, "engine_connect", note)
             event.remove(engine, "before_cursor_execute", note_statement)
 
 

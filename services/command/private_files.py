@@ -1,4 +1,4 @@
-"""Checks that other users of the machine can read neither a node's secrets nor its databases."""
+"""Checks that other users of the machine can neither read a node's secrets and databases nor change who is admitted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hutong_texts import Text, english
 
+from services.runtime.configuration.open_files import is_open, is_writable_by_everybody
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.storage.connections import find_sqlite_file
@@ -34,40 +35,37 @@ def find_open_files(settings: Settings, services: Sequence[str]) -> Iterator[Tex
         ("HUTONG_PEPPER_OTHER_FILE", settings.pepper_other_file),
         ("HUTONG_TLS_KEY_FILE", settings.tls.key_file),
     ):
-        if secret is not None and _is_open(secret, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
+        if secret is not None and is_open(secret, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
             yield english(
                 "{name}: every user of this machine can use {file}: chmod o-rwx {file}", name=name, file=secret
+            )
+    for name, rules in (
+        ("HUTONG_TLS_CERTIFICATE_FILE", settings.tls.certificate_file),
+        ("HUTONG_TLS_CLIENT_CA_FILE", settings.tls.client_ca_file),
+        ("HUTONG_TLS_NODE_CA_FILE", settings.tls.node_ca_file),
+        ("HUTONG_TLS_SERVER_CA_FILE", settings.tls.server_ca_file),
+        ("HUTONG_TOKEN_KEYS_FILE", settings.token_keys_file),
+        ("HUTONG_DENY_FILE", settings.deny_file),
+        ("HUTONG_ACCESS_FILE", settings.access_file),
+    ):
+        if rules is not None and is_writable_by_everybody(rules):
+            yield english(
+                "{name}: every user of this machine can change {file}: chmod o-w {file} and its folder",
+                name=name,
+                file=rules,
             )
     files = [file for service in services if (file := find_sqlite_file(settings.service(service).database_url))]
     folder = settings.data_dir
     is_embedded = settings.pepper_source.kind == "embedded"
     keeps_pepper = is_embedded and find_sqlite_file(settings.results.database_url) is not None
     is_used = keeps_pepper or any(_is_inside(file, folder) for file in files)
-    if is_used and folder.is_dir() and _is_open(folder, stat.S_IRWXG | stat.S_IRWXO, stat.S_IXGRP | stat.S_IXOTH):
+    if is_used and folder.is_dir() and is_open(folder, stat.S_IRWXG | stat.S_IRWXO, stat.S_IXGRP | stat.S_IXOTH):
         yield english(
             "HUTONG_DATA_DIR: other users of this machine can use {folder}: chmod 700 {folder}", folder=folder
         )
     for file in files:
-        if (
-            file.is_file()
-            and not _is_inside(file, folder)
-            and _is_open(file, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH)
-        ):
+        if file.is_file() and not _is_inside(file, folder) and is_open(file, stat.S_IROTH | stat.S_IWOTH, stat.S_IXOTH):
             yield english("every user of this machine can use the database {file}: chmod o-rwx {file}", file=file)
-
-
-def _is_open(path: Path, used: int, entered: int) -> bool:
-    """Whether a path has one of the mode bits `used`, and each folder above it one of `entered`."""
-    resolved = path.absolute().resolve()
-    return bool(_mode(resolved) & used) and all(_mode(folder) & entered for folder in resolved.parents)
-
-
-def _mode(path: Path) -> int:
-    """Return the mode of a file; 0 if the file does not exist, because others cannot use it."""
-    try:
-        return stat.S_IMODE(path.stat().st_mode)
-    except OSError:
-        return 0
 
 
 def _is_inside(file: Path, folder: Path) -> bool:

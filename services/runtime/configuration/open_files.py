@@ -1,0 +1,37 @@
+"""Which files other users of the machine can use."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+
+def is_open(path: Path, used: int, entered: int) -> bool:
+    """Whether a path has one of the mode bits `used`, and each folder above it one of `entered`."""
+    resolved = path.absolute().resolve()
+    return bool(_mode(resolved) & used) and all(_mode(folder) & entered for folder in resolved.parents)
+
+
+def is_readable_by_everybody(path: Path) -> bool:
+    """Whether every user of the machine can read a file."""
+    return is_open(path, stat.S_IROTH, stat.S_IXOTH)
+
+
+def is_writable_by_everybody(path: Path) -> bool:
+    """Whether every user of the machine can change a file, or put another one in its place.
+
+    In a folder with the sticky bit, such as /tmp, only the owner of a file can replace it.
+    """
+    if is_open(path, stat.S_IWOTH, stat.S_IXOTH):
+        return True
+    folder = path.absolute().resolve().parent
+    replaces = _mode(folder) & stat.S_IWOTH and not _mode(folder) & stat.S_ISVTX
+    return bool(replaces) and is_open(folder, stat.S_IXOTH, stat.S_IXOTH)
+
+
+def _mode(path: Path) -> int:
+    """Return the mode of a file; 0 if the file does not exist, because others cannot use it."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0
