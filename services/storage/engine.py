@@ -48,6 +48,9 @@ _UNREACHABLE = (
     psycopg.InterfaceError,
 )
 _UNFIT = (exc.DataError, psycopg.DataError)
+_INTERNAL = (exc.InternalError, psycopg.InternalError)
+_WORKER_IS_LOST = ("failure on connection", "connection to the remote node", "connection not open")
+"""How Citus says that it has lost a worker in the middle of a transaction. It gives no class of its own."""
 
 
 class Database:
@@ -145,56 +148,31 @@ class Database:
             Unavailable: DATABASE_UNAVAILABLE; the statement may or may not have been committed.
         """
         assert self._lone_statements is not None
-        try:
+        with _faults_named():
             rows = await self._lone_statements.run(statement, parameters)
-        except _UNREACHABLE as error:
-            raise _unavailable(error) from error
-        except _UNFIT as error:
-            if not _holds_nul(error):
-                raise
-            raise _nul() from error
         self.written.set()
         return rows
 
     def read_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, in the calling thread."""
-        try:
+        with _faults_named():
             try:
                 return self._read_once(work, *args, **kwargs)
             except exc.DBAPIError as error:
                 if not error.connection_invalidated:
                     raise
                 return self._read_once(work, *args, **kwargs)
-        except _UNREACHABLE as error:
-            raise _unavailable(error) from error
-        except _UNFIT as error:
-            if not _holds_nul(error):
-                raise
-            raise _nul() from error
 
     def read_long_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read_now` does, in one transaction and without a second attempt, for reads of many rows."""
-        try:
-            with self.engine.connect() as connection:
-                return work(connection, *args, **kwargs)
-        except _UNREACHABLE as error:
-            raise _unavailable(error) from error
-        except _UNFIT as error:
-            if not _holds_nul(error):
-                raise
-            raise _nul() from error
+        with _faults_named(), self.engine.connect() as connection:
+            return work(connection, *args, **kwargs)
 
     def write_now(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `write` does, in the calling thread."""
-        try:
-            with self.engine.connect().execution_options(**{WRITE_OPTION: True}) as connection, connection.begin():
-                return work(connection, *args, **kwargs)
-        except _UNREACHABLE as error:
-            raise _unavailable(error) from error
-        except _UNFIT as error:
-            if not _holds_nul(error):
-                raise
-            raise _nul() from error
+        option = {WRITE_OPTION: True}
+        with _faults_named(), self.engine.connect().execution_options(**option) as connection, connection.begin():
+            return work(connection, *args, **kwargs)
 
     def is_log_emptied_now(self, tries: int, pause: float) -> bool:
         """Copy SQLite's log into the database file and empty the log. Return False if a reader prevented every try.
@@ -280,13 +258,37 @@ def _unavailable(error: Exception) -> HutongError:
     )
 
 
+@contextlib.contextmanager
+def _faults_named() -> Iterator[None]:
+    """Raise the errors of the contract for the errors of the block that its caller can do something about.
+
+    Raises:
+        Unavailable: DATABASE_UNAVAILABLE, the database is not reached, or a worker of Citus was lost.
+        InvalidArgument: INVALID_FIELD, a text has a NUL character, which PostgreSQL does not store.
+    """
+    try:
+        yield
+    except _UNREACHABLE as error:
+        raise _unavailable(error) from error
+    except _INTERNAL as error:
+        if not _is_worker_lost(error):
+            raise
+        raise _unavailable(error) from error
+    except _UNFIT as error:
+        if not _holds_nul(error):
+            raise
+        raise InvalidArgument.field("", english("must not hold a NUL character")) from error
+
+
 def _holds_nul(error: Exception) -> bool:
     """Whether PostgreSQL was given a text with a NUL character, which only a request can hold."""
     return "NUL (0x00)" in str(error)
 
 
-def _nul() -> HutongError:
-    return InvalidArgument.field("", english("must not hold a NUL character"))
+def _is_worker_lost(error: Exception) -> bool:
+    """Return whether an internal error says that Citus has lost a worker."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else error
+    return any(text in str(cause) for text in _WORKER_IS_LOST)
 
 
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import pytest_asyncio
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, select, text, update
@@ -235,6 +236,19 @@ async def test_a_write_is_never_made_twice(postgresql: Database) -> None:
     await postgresql.write(write)
     assert await postgresql.read(value) == 1
     other.close()
+
+
+async def test_a_lost_worker_of_citus_is_unavailable(sqlite: Database) -> None:
+    """Citus gives an internal error for it. Every other internal error stays what it is."""
+
+    def fail(_connection: Connection, text_: str) -> None:
+        raise psycopg.errors.InternalError_(text_)
+
+    for run in (sqlite.write, sqlite.read):
+        with pytest.raises(Unavailable):
+            await run(fail, "failure on connection marked as essential: 127.0.0.1:5432")
+        with pytest.raises(psycopg.errors.InternalError_):
+            await run(fail, "cache lookup failed for relation 1")
 
 
 async def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> None:
