@@ -78,7 +78,7 @@ $(TOOLS)/ghz:
 demo: $(READY) ## Run a laboratory's day on an empty disk: upload, publish, verify; exits 0
 	@$(BIN)/python -m clients.examples.demo
 
-demo-nation: $(READY) ## Run a national node and three provinces: a person tested in Tonghua enters a hotel in Zhengzhou
+demo-nation: $(READY) ## Run a national node, three provinces and a city: a person tested in Tonghua enters a hotel in Zhengzhou
 	@$(BIN)/python -m clients.examples.demo_nation
 
 run: $(READY) ## Run the demo and keep the three services up until Ctrl-C

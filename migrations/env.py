@@ -12,6 +12,7 @@ import os
 from alembic import context
 from sqlalchemy import Connection, MetaData, text
 
+from services.results.distribution import distribute
 from services.runtime.configuration.settings import Settings
 from services.storage.advisory_locks import migration_lock
 from services.storage.connections import create_service_engine
@@ -58,6 +59,8 @@ def migrate(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+        if service == "results":
+            distribute(connection)
 
 
 def belongs_to_service(_object: object, name: str | None, kind: str, reflected: bool, _other: object) -> bool:

@@ -15,10 +15,11 @@ from hutong_texts.language import choose_language
 
 from services.command.audit import DOCUMENT_TYPES, export_audit, verify_audit, who_read
 from services.command.config import check_settings, example, show_settings
-from services.command.doctor import diagnose
+from services.command.doctor.checks import diagnose
 from services.command.held_heads import fetch_held_heads
 from services.command.key import end_rotation, key_status
 from services.command.parser import make_parser
+from services.command.private_files import check_private_files
 from services.command.purge import purge_node
 from services.command.worker import EXIT_FAILED, EXIT_USAGE, opener, prepare_process
 from services.command.workers import check_workers, serve_workers
@@ -29,10 +30,9 @@ from services.runtime.configuration.variables import BadSetting
 from services.runtime.hardening import harden_process
 from services.runtime.logs import configure_logs
 from services.runtime.server.process import serve
-from services.runtime.server.workers.group import WorkersFailed
+from services.runtime.server.workers.model import WorkersFailed
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import SERVICES, upgrade
-from services.storage.private_files import check_private_files
 
 EXIT_INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it for SIGINT."""

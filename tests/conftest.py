@@ -13,9 +13,10 @@ pytest.register_assert_rewrite("tests.support")
 
 from services.runtime.audit import current_audit  # noqa: E402
 from services.runtime.call import current_call  # noqa: E402
-from tests.support.databases import MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
+from tests.support.databases import CitusDatabase, MakeUrl, PostgresServer, SqliteDatabases  # noqa: E402
 from tests.support.preloaded import stop_forking  # noqa: E402
 from tests.support.processes import descendants, mark_descendants  # noqa: E402
+from tests.support.results.distribution_law import take_faults, watch_statements  # noqa: E402
 
 # Tests read English, whatever language the developer's commands speak. Their processes inherit it.
 os.environ.pop("LANGUAGE", None)
@@ -28,7 +29,10 @@ settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("untimed")
 
 
+CITUS = os.environ.get("HUTONG_TEST_CITUS_URL", "")
+
 mark_descendants()
+watch_statements()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,6 +51,15 @@ def _no_call_of_another_test() -> None:
     """A test begins outside any call, whatever call an earlier test has set."""
     current_call.set(None)
     current_audit.set(None)
+
+
+@pytest.fixture(autouse=True)
+def _statements_follow_the_distribution_plan() -> Iterator[None]:
+    """Every statement that Results executes in this process can run on Citus (services/results/distribution.py)."""
+    take_faults()
+    yield
+    faults = take_faults()
+    assert not faults, "\n".join(faults)
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +111,29 @@ def postgres_url(postgres_server: PostgresServer) -> Iterator[MakeUrl]:
         postgres_server.drop(url)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def citus_database() -> CitusDatabase:
+    """The database of the Citus that HUTONG_TEST_CITUS_URL names."""
+    return CitusDatabase(CITUS)
+
+
+@pytest.fixture
+def citus_url(citus_database: CitusDatabase) -> MakeUrl:
+    """Empties the Citus and returns its URL. Tests that need two databases or another service are skipped."""
+    made: list[str] = []
+
+    def make(service: str) -> str:
+        if service != "results" or made:
+            pytest.skip("Citus has one database, of Results")
+        made.append(citus_database.empty())
+        return made[0]
+
+    return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql", *(["citus"] if CITUS else [])])
 def database_url(request: pytest.FixtureRequest) -> MakeUrl:
-    """Makes fresh, migrated databases; the test runs once on each engine."""
-    make: MakeUrl = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    """Makes fresh, migrated databases; the test runs once on each engine, also on a Citus that is named."""
+    urls = {"sqlite": "sqlite_url", "postgresql": "postgres_url", "citus": "citus_url"}
+    make: MakeUrl = request.getfixturevalue(urls[request.param])
     return make

@@ -1,8 +1,9 @@
-"""Demonstrate Hutong across provinces: a national node, three provinces, and a traveller who was tested in Tonghua.
+"""Demonstrate Hutong across provinces: a nation, three provinces, a city, and a traveller who was tested in Tonghua.
 
-The demonstration starts a national node and the nodes of Henan, Shandong and Jilin on this machine. The nation
-publishes its notice and the provinces publish their windows. A laboratory in Tonghua uploads its day in Jilin, and the
-traveller goes to a hotel in Zhengzhou. Every answer is compared with the story; exit code 1 means that one differs.
+The demonstration starts a national node, the nodes of Henan, Shandong and Jilin, and the node of Zhengzhou below
+Henan's on this machine. The nation publishes its notice and the provinces publish their windows. A laboratory in
+Tonghua uploads its day in Jilin, and the traveller goes to a hotel in Zhengzhou. Every answer is compared with the
+story; exit code 1 means that one differs.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from clients.examples.stage import CALL_SECONDS, PATIENT, StoryDiffers, announce
 from clients.examples.story import LABS, Expected, Report, ask, find_travellers, timestamp
 
 PROVINCES = {"Henan": "410000", "Shandong": "370000", "Jilin": "220000"}
+CITY = "Zhengzhou"
 _PUBLISHERS = {
     "Nation": ("nation",),
     "Henan": ("henan", "zhengzhou"),
@@ -69,7 +71,7 @@ effective_start_time: "2022-08-01T00:00:00+08:00"
 effective_end_time: "2022-09-13T00:00:00+08:00"
 retroactive_reason: a demonstration
 """
-_NAMES = (english("Nation"), english("Jilin"), english("Henan"), english("Shandong"))
+_NAMES = (english("Nation"), english("Jilin"), english("Henan"), english("Shandong"), english("Zhengzhou"))
 """The nodes, in the order of their start."""
 _WAIT_SECONDS = 60.0
 """The longest wait for a change to reach another node, with a wide margin for a slow machine."""
@@ -77,7 +79,7 @@ _PARTLY = 3
 
 
 class Country:
-    """Four nodes on this machine, by name."""
+    """Five nodes on this machine, by name."""
 
     def __init__(self, stack: ExitStack, where: Path) -> None:
         self.nodes: dict[str, Node] = {}
@@ -87,12 +89,12 @@ class Country:
         self._pepper = where / "pepper-of-the-nation"
         self._pepper.write_bytes(secrets.token_bytes(32))
 
-    def start(self, name: str, region: str) -> Node:
-        """Start a node. The first one is the nation, and the others use it as their upstream."""
+    def start(self, name: str, region: str, above: str = "Nation") -> Node:
+        """Start a node. The first one is the nation, and the others use `above` as their upstream."""
         variables = PATIENT | {"HUTONG_JURISDICTION": region, "HUTONG_PEPPER_FILE": str(self._pepper)}
         if self.nodes:
-            nation = self.nodes["Nation"].addresses
-            variables |= {"HUTONG_UPSTREAM": nation["results"], "HUTONG_UPSTREAM_POLICY": nation["policy"]}
+            upstream = self.nodes[above].addresses
+            variables |= {"HUTONG_UPSTREAM": upstream["results"], "HUTONG_UPSTREAM_POLICY": upstream["policy"]}
         # The nation's services run in processes of their own, because Results and Policy are killed by themselves.
         services = [ALL] if self.nodes else SERVICES
         node = self._stack.enter_context(running_node(self._where / name, free_addresses(), services, variables))
@@ -114,7 +116,7 @@ def main() -> int:
     with speaking(find_language(os.environ)), ExitStack() as stack:
         where = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hutong-nation-")))
         try:
-            print(tr("Hutong: a nation, three provinces and one traveller."), flush=True)
+            print(tr("Hutong: a nation, three provinces, a city and one traveller."), flush=True)
             play(Country(stack, where), where)
             print(
                 tr("\nAll answers are as expected, after {seconds:.0f} s.", seconds=time.monotonic() - started),
@@ -134,8 +136,8 @@ def play(country: Country, where: Path) -> None:
     Raises:
         StoryDiffers: an answer differs.
     """
-    for name, region in {"Nation": "000000", **PROVINCES}.items():
-        node = country.start(name, region)
+    for name, region in {"Nation": "000000", **PROVINCES, CITY: "410100"}.items():
+        node = country.start(name, region, "Henan" if name == CITY else "Nation")
         print(
             tr(
                 "  {name}, nodes/{region}: {services}",
@@ -172,11 +174,11 @@ def _publish(country: Country, where: Path) -> None:
         print(tr("  {name}: {count} policies", name=tr(name), count=len(applied)), flush=True)
     notice = "jurisdictions/000000/policies/notice-81"
     begun = time.monotonic()
-    for name in PROVINCES:
+    for name in (*PROVINCES, CITY):
         _await(tr("the notice in {name}", name=tr(name)), partial(_has_policy, country.calls[name], notice))
     print(
         tr(
-            "  The national notice binds in all three provinces, {seconds:.2f} s after the last upload",
+            "  The national notice binds in all provinces and in the city, {seconds:.2f} s after the last upload",
             seconds=time.monotonic() - begun,
         )
     )
@@ -218,6 +220,9 @@ def _walk(country: Country, traveller: Report) -> None:
     rule = "410000/recognition-from-outside"
     decision = _verify(country, "Henan", question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
     _print(country, "Henan", decision)
+    announce(tr("Zhengzhou's own node asks its own store, and Henan, which asks the nation:"))
+    decision = _verify(country, CITY, question, Expected("RECOGNIZED", "VALID", rule, until, "RECORD"))
+    _print(country, CITY, decision)
     announce(tr("The same evening in Qingdao, Shandong:"))
     question = ask(traveller, "370202", _HOTEL, soon)
     decision = _verify(country, "Shandong", question, Expected("RECOGNIZED", "VALID", basis="RECORD"))

@@ -181,7 +181,7 @@ def _virtual_host(options: Options, methods: list[Method]) -> dict[str, Any]:
         "allow_origin_string_match": [{"exact": origin} for origin in options.origins],
         "allow_methods": "POST, OPTIONS",
         "allow_headers": ", ".join(_HEADERS),
-        "expose_headers": "grpc-message, grpc-status, grpc-status-details-bin, x-request-id",
+        "expose_headers": "grpc-message, grpc-retry-pushback-ms, grpc-status, grpc-status-details-bin, x-request-id",
         "max_age": "600",
     }
     routes: list[dict[str, Any]] = [

@@ -26,8 +26,6 @@ Also = Callable[[Connection], None]
 """What a transaction does besides storing rows."""
 
 
-LONGEST_WAIT = 0.005
-"""The longest time, in seconds, for which the rows of a call wait under load for those of others."""
 _Recorded: TypeAlias = tuple[Sequence[AuditEvent], Also | None]
 
 
@@ -56,10 +54,7 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
-        # Under load the rows of two look-ups share a write. Most of a write's cost does not depend on its size.
-        self._together: Coalescer[_Recorded, None] = Coalescer(
-            self._record_batch, weigh=lambda recorded: len(recorded[0]), longest_linger_seconds=LONGEST_WAIT
-        )
+        self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch)
         # The writer of this process's reads. None before the first read. None also after a failed write, because it may
         # have been committed although it seemed to fail.
         self._own: _Writer | None = None

@@ -10,12 +10,12 @@ from pathlib import Path
 from hutong_texts import tr
 from hutong_texts.layout import pad
 
+from services.command.private_files import check_private_files
 from services.runtime.certificates import check_tls_files
 from services.runtime.configuration.settings import DECLARED, Settings, given_texts
 from services.runtime.configuration.variables import Declared
 from services.runtime.server.server import check_exposure
 from services.storage.migrate import SERVICES
-from services.storage.private_files import check_private_files
 
 
 def check_settings(settings: Settings) -> None:

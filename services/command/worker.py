@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvloop
+from hutong_texts import ENGLISH, translate
 
 from services.domain.errors import HutongError
 from services.runtime.configuration.settings import Settings
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--config", type=Path)
+    parser.add_argument("--lang", default=ENGLISH)
     options = parser.parse_args()
     end = socket.socket(fileno=options.link)
     end.set_inheritable(False)
@@ -54,10 +56,10 @@ def main() -> None:
         prepare_process([options.service])
         uvloop.run(serve([opener(options.service)], settings, membership))
     except (BadSetting, UnusableDatabase) as error:
-        membership.fail(EXIT_USAGE, str(error))
+        membership.fail(EXIT_USAGE, translate(error.text, options.lang))
         sys.exit(EXIT_USAGE)
     except HutongError as error:
-        membership.fail(EXIT_FAILED, error.message)
+        membership.fail(EXIT_FAILED, translate(error.message, options.lang))
         sys.exit(EXIT_FAILED)
 
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from hutong_texts import english
+from hutong_texts import current_language, english
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
@@ -26,10 +26,13 @@ from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.operators_port import OperatorsPort
 from services.runtime.server.server import check_exposure, find_bind_error
-from services.runtime.server.workers.group import RESTARTS, Launch, WorkerGroup
+from services.runtime.server.workers.group import RESTARTS, WorkerGroup
+from services.runtime.server.workers.model import Launch
 from services.storage.connections import find_sqlite_file
 
 _MODULE = "services.command.worker"
+_ROOT = Path(__file__).parents[2]
+"""The folder of the package `services`."""
 _MEASURE_SECONDS = 5.0
 """The longest wait for the metrics of all workers. The group waits less itself."""
 
@@ -45,8 +48,8 @@ def check_workers(settings: Settings, services: list[str], workers: int) -> None
     if len(services) > 1:
         raise BadSetting(
             english(
-                "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask for no "
-                "workers"
+                "workers serve one service, as in hutongd serve verification --workers 2: name one, or ask "
+                "for no workers"
             )
         )
     (service,) = services
@@ -82,6 +85,8 @@ def serve_workers(settings: Settings, service: str, workers: int, config: Path |
 async def _run(settings: Settings, service: str, workers: int, address: str, config: Path | None) -> None:
     environment = {
         **os.environ,
+        # Workers run this process's code, whatever lies in the working directory.
+        "PYTHONPATH": os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         f"HUTONG_{service.upper()}_ADDRESS": address,
         # Workers compare hashes of persons with each other, so they need the same key of Python's hash. A worker that
         # is started later needs it too.
@@ -91,8 +96,8 @@ async def _run(settings: Settings, service: str, workers: int, address: str, con
     peppers = {one.name: _read(one, settings.data_dir) for one in sources if one.kind == "descriptor"}
 
     def launch(number: int, link: socket.socket) -> Launch:
-        command = [sys.executable, "-m", _MODULE, service, f"--link={link.fileno()}", f"--number={number}"]
-        command.append(f"--workers={workers}")
+        command = [sys.executable, "-P", "-m", _MODULE, service, f"--link={link.fileno()}", f"--number={number}"]
+        command += [f"--workers={workers}", f"--lang={current_language()}"]
         if config is not None:
             command.append(f"--config={config}")
         files = {f"{name}_DESCRIPTOR": _hand_over(secret) for name, secret in peppers.items()}

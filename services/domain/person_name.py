@@ -100,3 +100,8 @@ def person_name_form(name: str) -> str:
     kept = "".join(it for it in bare if unicodedata.category(it) not in _LEFT_OUT)
     # A space may have stood between a letter and an accent. Without it, NFC makes them one character.
     return unicodedata.normalize("NFC", kept)
+
+
+def has_person_name_form(name: str) -> bool:
+    """Whether the normal form of a name is not empty, without making the form of most names."""
+    return _PLAIN.fullmatch(name) is not None or person_name_form(name) != ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from enum import IntEnum
 
 from sqlalchemy import Connection
@@ -19,6 +20,7 @@ class AdvisoryLock(IntEnum):
         SUBSCRIPTION: shared by commits that look up subscribers. A node that subscribes waits for them.
         LINKING: held while documents are linked or unlinked.
         HOMES: shared by commits that register laboratories. A node that joins the nation waits for them.
+        REPORTS: held by laboratory on Citus, while its reports are revised or removed.
         SHOWN_REPORTS: held by a commit of decisions with evidence while it remembers what was shown.
     """
 
@@ -29,6 +31,7 @@ class AdvisoryLock(IntEnum):
     SUBSCRIPTION = 0x48755466
     LINKING = 0x48754C69
     HOMES = 0x48754865
+    REPORTS = 0x48755270
     SHOWN_REPORTS = 0x48755368
 
 
@@ -55,3 +58,11 @@ def share_until_commit(connection: Connection, lock: AdvisoryLock) -> None:
     """Wait for the lock and hold it until the transaction ends. Other transactions may share the lock."""
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared(%s)", (int(lock),))
+
+
+def lock_names_until_commit(connection: Connection, lock: AdvisoryLock, names: Iterable[str]) -> None:
+    """Wait for the lock of each name and hold it until the transaction ends. They are taken in one order."""
+    connection.exec_driver_sql(
+        "SELECT pg_advisory_xact_lock(%s, hashtext(name)) FROM unnest(%s::text[]) AS named (name)",
+        (int(lock), sorted(set(names))),
+    )

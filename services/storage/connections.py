@@ -39,6 +39,7 @@ CONNECT_SECONDS = 5
 """How long to wait until a PostgreSQL server accepts a connection, in seconds."""
 STATEMENT_MS = 60_000
 """The longest a service's PostgreSQL statement may run, in milliseconds. Migrations have their own limits."""
+_CITUS = "hutong_citus"
 WRITE_OPTION = "hutong_write"
 """The execution option of a connection on which write transactions begin."""
 
@@ -131,11 +132,15 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         connect_args=_settings(url, settings),
         **options,
     )
-    if not is_pooled(url):
-        event.listen(engine, "connect", _refuse_pooler)
-    elif "isolation_level" not in options:
+    event.listen(engine, "connect", _note_pooled if is_pooled(url) else _refuse_pooler)
+    if is_pooled(url) and "isolation_level" not in options:
         event.listen(engine, "begin", _begin_pooled)
     return engine
+
+
+def is_distributed(connection: Connection) -> bool:
+    """Return whether PostgreSQL had the Citus extension when the connection was made. False on SQLite."""
+    return bool(connection.info.get(_CITUS))
 
 
 def driver_args(url: str) -> dict[str, Any]:
@@ -161,15 +166,25 @@ def _begin_pooled(connection: Connection) -> None:
     )
 
 
-def _refuse_pooler(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+def _note_pooled(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    _note_server(connection, entry)
+
+
+def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
+    """Note whether the server has Citus. Return the id of its process."""
+    query = "SELECT pg_backend_pid(), to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+    process, entry.info[_CITUS] = connection.execute(query).fetchone()
+    connection.rollback()
+    return int(process)
+
+
+def _refuse_pooler(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
     """Refuse a pooler that the URL does not name. It would lose prepared statements and settings between transactions.
 
     A pooler announces a process of its own invention, because it has no process of the server for the connection.
     """
     driver: Any = connection
-    (process,) = driver.execute("SELECT pg_backend_pid()").fetchone()
-    driver.rollback()
-    if process != driver.info.backend_pid:
+    if _note_server(connection, entry) != driver.info.backend_pid:
         raise UnusableDatabase(
             english(
                 "a pooler is between this process and PostgreSQL: add {option} to the URL of the database",

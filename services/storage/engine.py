@@ -17,16 +17,19 @@ from sqlalchemy import Connection, exc, text
 
 from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
 from services.domain.instant import SECOND
+from services.runtime.call import seconds_left
 from services.storage.connections import (
     BULK_READ_THREADS,
     POSTGRESQL_WRITE_THREADS,
     READ_THREADS,
+    STATEMENT_MS,
     WRITE_OPTION,
     create_reading_engine,
     create_service_engine,
     driver_args,
 )
 from services.storage.lone_statements import LoneStatements
+from services.storage.statement_limits import TimeLimit, limited
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,11 +87,12 @@ class Database:
     async def read_in_bulk(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do as `read` does, for work that may read very many rows. Such reads run one after the other.
 
-        Work whose caller is gone before a thread is free is dropped.
+        Work whose caller is gone before a thread is free is dropped. A statement runs no longer than its caller waits.
 
         Raises:
             Unavailable: DATABASE_UNAVAILABLE, the database cannot be reached.
             ResourceExhausted: OVERLOADED, too many such reads wait.
+            DeadlineExceeded: DEADLINE, the caller's time was over.
         """
         if self._bulk_reads >= BULK_READS_WAITING:
             raise ResourceExhausted(
@@ -98,12 +102,23 @@ class Database:
                 retry_after=SECOND,
             )
         self._bulk_reads += 1
+        limit = TimeLimit(time.monotonic() + seconds_left(STATEMENT_MS / 1000))
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._bulk_readers, lambda: self.read_now(work, *args, **kwargs)
+                self._bulk_readers, lambda: self._read_within(limit, work, *args, **kwargs)
             )
         finally:
+            limit.gone.set()
             self._bulk_reads -= 1
+
+    def _read_within(
+        self, limit: TimeLimit, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        def run(connection: Connection) -> R:
+            with limited(connection, limit):
+                return work(connection, *args, **kwargs)
+
+        return self.read_now(run)
 
     async def write(self, work: Callable[Concatenate[Connection, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work(connection, ...)` in one write transaction, which is durable when this returns.

@@ -22,6 +22,7 @@ from tests.bench.lookups import bench_lookups
 from tests.bench.measure import Measurement
 from tests.bench.memory import bench_memory
 from tests.bench.neighbours import bench_neighbours
+from tests.bench.overload import bench_overload
 from tests.bench.policy import bench_policy
 from tests.bench.strangers import bench_strangers
 from tests.bench.trust import bench_trust
@@ -36,7 +37,7 @@ OUTPUT = Path("build/bench.json")
 def main() -> int:
     """Run the chosen benches. Return 1 if a ratio is below its least value."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
-    others = ["memory", "fairness", "lookups", "exchange", "strangers", "trust", "neighbours", "workers"]
+    others = ["memory", "fairness", "lookups", "exchange", "strangers", "trust", "neighbours", "workers", "overload"]
     names = ["upload", "verify", "policy", *others]
     parser.add_argument("only", nargs="*", choices=[*names, []], help="which benches to run (default all)")
     parser.add_argument("--persons", type=int, default=200_000, help="persons to upload (default 200,000)")
@@ -58,6 +59,7 @@ def main() -> int:
             "trust": lambda: bench_trust(directory, postgres, 20_000, options.seconds),
             "neighbours": lambda: bench_neighbours(directory, postgres, 20_000),
             "workers": lambda: bench_workers(directory, postgres, 20_000, options.seconds),
+            "overload": lambda: bench_overload(directory, postgres, min(options.persons, 20_000), options.seconds),
             "lookups": lambda: bench_lookups(directory, postgres, options.rows),
         }
         try:

@@ -14,7 +14,7 @@ import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.support.hostile.frames import (
     ACK,
@@ -82,6 +82,14 @@ class Load:
     is_good: Callable[[bytes], bool]
     rate: float = 0.0
     in_flight: int = 0
+
+    def with_rate(self, rate: float) -> Load:
+        """Return this load with calls that begin at a rate."""
+        return replace(self, rate=rate, in_flight=0)
+
+    def with_calls(self, in_flight: int) -> Load:
+        """Return this load with a number of calls under way."""
+        return replace(self, rate=0.0, in_flight=in_flight)
 
 
 @dataclass

@@ -75,13 +75,14 @@ def test_demo_tells_its_story() -> None:
 
 
 def test_the_nation_is_played_to_its_end() -> None:
-    """Four nodes, recognition across provinces or without the nation, a missing report, a recall. No process stays."""
+    """Five nodes, recognition across provinces or without the nation, a missing report, a recall. No process stays."""
     command = [sys.executable, "-m", "clients.examples.demo_nation"]
     done = run(command, cwd=ROOT, timeout=270)
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
         "accepted 20000",
         "Source nodes/000000/results: ok",
+        "Source nodes/410100/results: ok",
         "Without a paper report: UNDETERMINED",
         "With the paper report: RECOGNIZED",
         "is to upload TH-LATE-1",
@@ -89,7 +90,7 @@ def test_the_nation_is_played_to_its_end() -> None:
     ):
         assert told in done.stdout
     addresses = re.findall(r"127\.0\.0\.1:\d+", done.stdout)
-    assert len(set(addresses)) == 12
+    assert len(set(addresses)) == 15
     assert not any(map(is_served, addresses))
 
 

@@ -1,4 +1,4 @@
-"""Three provinces and a nation under load, killed and cut off: at the end every node has everything, once.
+"""A nation, two provinces and a city below one of them, under load, killed and cut off: nothing is lost or doubled.
 
 EXCHANGE_ROUNDS says how many faults there are on each engine (`make soak`: 200); EXCHANGE_SEED repeats a run's.
 """
@@ -29,21 +29,23 @@ from tests.support.link import Link, link_to
 from tests.support.ports import free_address
 from tests.support.restartable import Restartable, restartable, service_variables
 from tests.support.results.country import SAME_EVERYWHERE, read_rows
-from tests.support.results.factories import LABS, NOW
+from tests.support.results.factories import LABS, NOW, OTHER_USCC
 from tests.support.results.uploaders import BATCH, Laboratories
 from tests.support.verification.node import Node
 from tests.support.waiting import random_instant, until
 
 ROUNDS = int(os.environ.get("EXCHANGE_ROUNDS", "10"))
 SEED = int(os.environ.get("EXCHANGE_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
-REGIONS = ("410000", "370000", "220000")
+HENAN, SHANDONG, ZHENGZHOU = "410000", "370000", "410100"
+PARENTS = {HENAN: "000000", SHANDONG: "000000", ZHENGZHOU: HENAN}
+LAB_OF = {HENAN: "91410300MA00000018", SHANDONG: LABS[SHANDONG], ZHENGZHOU: OTHER_USCC}
 TIMEOUT_SECONDS = 120.0
 APART = 2_000_000
-"""Between the first persons of two provinces."""
+"""Between the first persons of two nodes."""
 
 
-class Province:
-    """A province's node as a process, its laboratories, and its link to the nation."""
+class Below:
+    """A node below the nation as a process, its laboratories, and its link to the node above."""
 
     def __init__(self, region: str, url: str, service: Restartable, address: str, link: Link, first: int) -> None:
         self.region = region
@@ -51,11 +53,11 @@ class Province:
         self.service = service
         self.address = address
         self.link = link
-        self.laboratories = Laboratories(address, first, LABS[region])
+        self.laboratories = Laboratories(address, first, LAB_OF[region])
 
     def rows(self) -> Counter[tuple[object, ...]]:
-        """Every revision stored here."""
-        return Counter(read_rows(self.url, results, *SAME_EVERYWHERE))
+        """Every revision of the laboratory of this node that is stored here."""
+        return Counter(row for row in _rows(self.url) if row[-1] == self.region)
 
 
 @contextlib.contextmanager
@@ -69,28 +71,33 @@ def node(directory: Path, url: str, address: str, **more: str) -> Iterator[Resta
         yield service
 
 
+def _rows(url: str) -> Counter[tuple[object, ...]]:
+    """Every revision stored in a database."""
+    return Counter(read_rows(url, results, *SAME_EVERYWHERE))
+
+
 @contextlib.asynccontextmanager
-async def open_province(directory: Path, url: str, region: str, nation: str, first: int) -> AsyncIterator[Province]:
-    """A province that reaches the nation over a link."""
+async def open_below(directory: Path, url: str, region: str, above: str, first: int) -> AsyncIterator[Below]:
+    """A node that reaches the node above over a link."""
     address = free_address()
-    async with link_to(nation) as link:
+    async with link_to(above) as link:
         with node(directory, url, address, jurisdiction=region, upstream=link.address) as service:
-            yield Province(region, url, service, address, link, first)
+            yield Below(region, url, service, address, link, first)
 
 
 async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Path, database_url: MakeUrl) -> None:
-    """Kills of the nation, of a province, of both; links cut, frozen and slowed; all under upload load."""
+    """Kills of the nation, of a node below, of both; links cut, frozen and slowed; all under upload load."""
     chance = random.Random(SEED)
     faults = _deal(chance)
     nation_url, nation_address = database_url("results"), free_address()
     async with contextlib.AsyncExitStack() as stack:
         nation = stack.enter_context(node(tmp_path / "nation", nation_url, nation_address, jurisdiction="000000"))
-        provinces = [
-            await stack.enter_async_context(
-                open_province(tmp_path / region, database_url("results"), region, nation_address, index * APART)
-            )
-            for index, region in enumerate(REGIONS)
-        ]
+        provinces: list[Below] = []
+        addresses = {"000000": nation_address}
+        for index, (region, parent) in enumerate(PARENTS.items()):
+            opening = open_below(tmp_path / region, database_url("results"), region, addresses[parent], index * APART)
+            provinces.append(await stack.enter_async_context(opening))
+            addresses[region] = provinces[-1].address
         for province in provinces:
             await asyncio.to_thread(province.laboratories.start)
         for _ in range(ROUNDS):
@@ -102,9 +109,14 @@ async def test_every_store_has_every_revision_once_whatever_breaks(tmp_path: Pat
             await asyncio.to_thread(province.laboratories.finish)
             with contextlib.closing(open_database(province.url)) as database:
                 database.read_now(province.laboratories.check)
-        await _recall_a_province(provinces[0])
+        for province in provinces:
+            if province.region != SHANDONG:
+                await _recall_all(province)
+        henan = next(province for province in provinces if province.region == HENAN)
+        await _await_equal(henan.url, [province for province in provinces if province.region != SHANDONG])
         await _await_equal(nation_url, provinces)
-        await _check_at_rest(nation_address)
+        await _check_at_rest(henan.address, 1)
+        await _check_at_rest(nation_address, 2)
 
 
 def _deal(chance: random.Random) -> Iterator[str]:
@@ -115,7 +127,7 @@ def _deal(chance: random.Random) -> Iterator[str]:
         yield from deck
 
 
-async def _break_something(chance: random.Random, fault: str, nation: Restartable, province: Province) -> None:
+async def _break_something(chance: random.Random, fault: str, nation: Restartable, province: Below) -> None:
     if fault in ("nation", "both"):
         nation.kill()
     if fault in ("province", "both"):
@@ -136,12 +148,12 @@ async def _break_something(chance: random.Random, fault: str, nation: Restartabl
         province.link.mend()
 
 
-async def _recall_a_province(province: Province) -> None:
-    """Everything of one province gets another revision."""
+async def _recall_all(province: Below) -> None:
+    """Everything of one node's laboratory gets another revision."""
     async with grpc.aio.insecure_channel(province.address) as channel:
         await ResultsAdminServiceStub(channel).RecallResults(
             RecallResultsRequest(
-                lab=f"labs/{LABS[province.region]}",
+                lab=f"labs/{LAB_OF[province.region]}",
                 report_interval=Interval(start_time=to_timestamp(NOW - DAY), end_time=to_timestamp(NOW + DAY)),
                 reason="contaminated",
             ),
@@ -150,24 +162,22 @@ async def _recall_a_province(province: Province) -> None:
         )
 
 
-async def _await_equal(nation_url: str, provinces: list[Province]) -> None:
-    """Wait until the nation has what the provinces have, each revision once."""
+async def _await_equal(url: str, provinces: Sequence[Below]) -> None:
+    """Wait until a node has what these nodes have, each revision once, and nothing else."""
     wanted: Counter[tuple[object, ...]] = Counter()
     for province in provinces:
         wanted += province.rows()
     assert set(wanted.values()) == {1}
-    assert wanted.total() > 2 * ROUNDS * BATCH, f"hardly any load, seed {SEED}"
-
-    def found() -> Counter[tuple[object, ...]]:
-        return Counter(read_rows(nation_url, results, *SAME_EVERYWHERE))
-
+    assert wanted.total() > ROUNDS * BATCH, f"hardly any load, seed {SEED}"
     try:
-        await until(lambda: found() == wanted, TIMEOUT_SECONDS)
+        await until(lambda: _rows(url) == wanted, TIMEOUT_SECONDS)
     except TimeoutError:
-        missing, more = wanted - found(), found() - wanted
+        missing, more = wanted - _rows(url), _rows(url) - wanted
         text = f"seed {SEED}: {missing.total()} missing, {more.total()} too many"
         raise AssertionError(f"{text}: {list(missing)[:2]} {list(more)[:2]}") from None
-    assert _keys(nation_url) == sorted(key for province in provinces for key in _keys(province.url))
+    labs = {province.region: LAB_OF[province.region] for province in provinces}
+    own = [key for province in provinces for key in _keys(province.url) if key[0] == labs[province.region]]
+    assert _keys(url) == sorted(own)
 
 
 def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
@@ -175,16 +185,16 @@ def _keys(url: str, table: Table = report_keys) -> list[tuple[object, ...]]:
     return sorted(read_rows(url, table, *columns))
 
 
-async def _check_at_rest(nation_address: str) -> None:
-    """Nothing is outstanding, and no report was stored for another person."""
-    async with grpc.aio.insecure_channel(nation_address) as channel:
+async def _check_at_rest(address: str, count: int) -> None:
+    """Nothing is outstanding at a node with so many nodes below, and no report was stored for another person."""
+    async with grpc.aio.insecure_channel(address) as channel:
         stub = ExchangeServiceStub(channel)
 
         async def nodes() -> Sequence[Node]:
             return (await stub.ListNodes(ListNodesRequest(), wait_for_ready=True)).nodes
 
         async def is_at_rest() -> bool:
-            return [node.backlog for node in await nodes()] == [0, 0, 0]
+            return [node.backlog for node in await nodes()] == [0] * count
 
         await until(is_at_rest, TIMEOUT_SECONDS)
-        assert [(node.conflict_count, len(node.set_aside)) for node in await nodes()] == [(0, 0)] * 3
+        assert [(node.conflict_count, len(node.set_aside)) for node in await nodes()] == [(0, 0)] * count

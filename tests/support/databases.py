@@ -15,6 +15,7 @@ import psutil
 import psycopg
 from sqlalchemy import make_url
 
+from services.results.distribution import PLAN
 from services.storage.migrate import upgrade
 from tests.support.waiting import TIMEOUT_SECONDS
 
@@ -146,3 +147,22 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop the server and remove its files."""
         self.server.cleanup()
+
+
+class CitusDatabase:
+    """The database of a Citus coordinator. Each test of the run empties it and has it for itself."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        upgrade("results", url)
+
+    def empty(self) -> str:
+        """Remove every row and every month. Return the database's URL."""
+        with psycopg.connect(make_url(self._url).set(drivername="postgresql").render_as_string(False)) as connection:
+            for (month,) in connection.execute(
+                "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'results'::regclass"
+            ).fetchall():
+                connection.execute(f"DROP TABLE {month}")  # type: ignore[call-overload]
+            for table in PLAN:
+                connection.execute(f"TRUNCATE {table} RESTART IDENTITY")  # type: ignore[call-overload]
+        return self._url

@@ -22,8 +22,8 @@ class Work:
     """Counted work.
 
     Attributes:
-        amount: hundreds of instructions of SQLite's machine, or rows that PostgreSQL has read. Either grows with the
-            rows that statements go through.
+        amount: hundreds of instructions of SQLite's machine by default, or rows that PostgreSQL has read. Either grows
+            with the rows that statements go through.
     """
 
     def __init__(self) -> None:
@@ -36,8 +36,11 @@ class Work:
 
 
 @contextlib.contextmanager
-def counting_work(database: Database) -> Iterator[Work]:
-    """Count the work of all statements of a database while the block runs."""
+def counting_work(database: Database, opcodes: int = _OPCODES) -> Iterator[Work]:
+    """Count the work of all statements of a database while the block runs.
+
+    SQLite counts on where the statement's last execution stopped, so only counts by single instructions are exact.
+    """
     work, engine = Work(), database.engine
     engines = {engine, database.reading_engine}
     is_sqlite = engine.dialect.name == "sqlite"
@@ -45,7 +48,7 @@ def counting_work(database: Database) -> Iterator[Work]:
     def watch(connection: Connection, *_: Any) -> None:
         driver: Any = connection.connection.dbapi_connection
         if is_sqlite:
-            driver.set_progress_handler(work.count, _OPCODES)
+            driver.set_progress_handler(work.count, opcodes)
         else:
             driver.execute(_FLUSH)
 

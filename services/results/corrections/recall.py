@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from google.protobuf.struct_pb2 import ListValue
-from sqlalchemy import Connection, and_, func, select, update
+from sqlalchemy import Connection, and_, select, update
 
 from services.domain.instant import Instant
 from services.domain.names import format_lab
@@ -19,9 +19,9 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.corrections.model import Recall, Recalled
 from services.results.idempotency import requests
-from services.results.records.horizon import HORIZON
+from services.results.records.horizon import read_horizon
 from services.results.records.model import RECALLED, RECALLED_OUTCOME
-from services.results.records.queries import IS_NEWEST
+from services.results.records.queries import KEYED, KeyedReport, find_newest, hold_keys
 from services.results.records.revisions import advance_keys, write_next_revisions
 from services.results.records.tables import report_keys, results
 from services.runtime.audit import record_change
@@ -129,15 +129,12 @@ def recall_step(
         select(_keys.c.report_number).where(*step).order_by(_keys.c.report_number).offset(step_size - 1).limit(1)
     ).scalar()
     query = (
-        select(_keys.c.report_number, _keys.c.revision, _keys.c.subject_key)
+        select(*KEYED)
         .where(
             *step,
             _keys.c.reference_time >= recall.start_time,
             _keys.c.reference_time < recall.end_time,
             _keys.c.outcome != RECALLED_OUTCOME,
-            # Retention removes reports before the horizon. A purge has counted their revisions, and the count must not
-            # change.
-            _keys.c.reference_time >= func.coalesce(HORIZON.scalar_subquery(), _keys.c.reference_time),
         )
         # Keys are locked in the order in which uploads claim them, so that two transactions never deadlock.
         .order_by(*in_byte_order(connection, _keys.c.report_number))
@@ -146,23 +143,43 @@ def recall_step(
         query = query.where(_keys.c.report_number <= last)
     if recall.outcomes:
         query = query.where(_keys.c.outcome.in_(recall.outcomes))
-    if recall.items:
-        # Keys have no item. The newest revision has it.
-        query = query.where(select(_results.c.lab).where(IS_NEWEST, _results.c.item.in_(recall.items)).exists())
-    if node:
-        # Only the source node of a report recalls it. A copy here is recalled when that node's change arrives.
-        query = query.where(~select(_results.c.lab).where(IS_NEWEST, _results.c.source_node != node).exists())
     # The keys are locked before the results are read, so that the read sees what concurrent transactions have
     # committed.
-    found = connection.execute(query if dry_run else query.with_for_update()).all()
+    rows = connection.execute(query).all() if dry_run else hold_keys(connection, query, [recall.lab])
+    held = list(map(KeyedReport._make, rows))
+    found = _find_recalled(connection, recall, held, node)
     if found and not dry_run:
-        are_found = and_(_keys.c.lab == recall.lab, _keys.c.report_number.in_([row.report_number for row in found]))
-        # This condition lets PostgreSQL skip the partitions of other months.
-        interval = (_results.c.reference_time >= recall.start_time, _results.c.reference_time < recall.end_time)
-        write_next_revisions(connection, and_(are_found, *interval), {"state": RECALLED}, now)
+        are_found = and_(_keys.c.lab == recall.lab, _keys.c.report_number.in_([one.report_number for one in found]))
+        write_next_revisions(connection, found, {"state": RECALLED}, now)
         by = (recall.actor, recall.approver)
         advance_keys(connection, are_found, {"outcome": RECALLED_OUTCOME}, recall.reason, now, *by)
-    return [RecalledReport(row.report_number, row.revision + 1, row.subject_key) for row in found], last
+    return [RecalledReport(one.report_number, one.revision + 1, one.subject_key) for one in found], last
+
+
+def _find_recalled(
+    connection: Connection, recall: Recall, held: Sequence[KeyedReport], node: str
+) -> Sequence[KeyedReport]:
+    """Return those of the reports that are recalled: not before the horizon, of the recall's items and of this node.
+
+    Retention removes reports before the horizon. A purge has counted their revisions, and the count must not change. A
+    purge sets the horizon after the end of all transactions that have locked keys.
+    """
+    horizon = read_horizon(connection) if held else None
+    kept = [one for one in held if horizon is None or one.reference_time >= horizon]
+    if not recall.items and not node:
+        return kept
+    # Keys have neither item nor source node. The newest revision has both.
+    columns = [_results.c.report_number, _results.c.item, _results.c.source_node]
+    newest = {row.report_number: row for row in find_newest(connection, kept, columns)}
+    found = []
+    for one in kept:
+        row = newest.get(one.report_number)
+        if recall.items and (row is None or row.item not in recall.items):
+            continue
+        # Only the source node of a report recalls it. A copy here is recalled when that node's change arrives.
+        if not node or row is None or row.source_node == node:
+            found.append(one)
+    return found
 
 
 def _lock_progress(

@@ -22,7 +22,7 @@ from services.results.limits import ResultsLimits
 from services.results.records.horizon import require_kept, require_not_removed
 from services.results.records.model import ACTIVE, FUTURE_TOLERANCE, StoredResult, is_adverse
 from services.results.records.partition_maintainer import PartitionMaintainer
-from services.results.records.queries import COLUMNS
+from services.results.records.queries import COLUMNS, KeyedReport, hold_keys
 from services.results.records.revisions import advance_keys, write_next_revisions
 from services.results.records.tables import report_keys, results, revision_reasons
 from services.runtime.audit import record_change
@@ -117,13 +117,12 @@ def find_history(connection: Connection, lab: str, report_number: str) -> list[S
         NotFound: the report is not stored.
         FailedPrecondition: BEFORE_HORIZON, its newest revision was removed.
     """
-    key = connection.execute(
-        select(_keys.c.subject_key, _keys.c.reference_time)
-        .where(_keys.c.lab == lab, _keys.c.report_number == report_number)
-        .with_for_update()
-    ).first()
-    if key is None:
+    query = select(_keys.c.subject_key, _keys.c.reference_time)
+    of_report = query.where(_keys.c.lab == lab, _keys.c.report_number == report_number)
+    held = hold_keys(connection, of_report, [lab])
+    if not held:
         raise NotFound.resource(format_result(lab, report_number))
+    (key,) = held
     # Retention may have removed the newest revision and kept an older one that has a later report time.
     require_not_removed(connection, key.reference_time)
     rows = connection.execute(
@@ -160,7 +159,9 @@ def correct_result(connection: Connection, correction: Correction, now: Instant,
         name: getattr(next_, name) for name in ("outcome", "item", "sample_time", "report_time", "reference_time")
     }
     is_report = and_(_keys.c.lab == correction.lab, _keys.c.report_number == correction.report_number)
-    write_next_revisions(connection, is_report, stated | {"state": ACTIVE}, now)
+    newest = history[-1]
+    keyed = KeyedReport(newest.lab, newest.report_number, newest.subject_key, newest.reference_time, newest.revision)
+    write_next_revisions(connection, [keyed], stated | {"state": ACTIVE}, now)
     key = {"reference_time": next_.reference_time, "outcome": next_.outcome}
     advance_keys(connection, is_report, key, correction.reason, now, correction.actor)
     return next_

@@ -70,8 +70,8 @@ class ChangeApplier:
             _count_delays(connection, applied, arrival)
         missing = [change for change in changes if isinstance(change, MissingReport)]
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
-        usccs = {change.uscc for change in changes if isinstance(change, Lab)}
-        passed_on += self._router.receive_labs(connection, usccs) if usccs else []
+        if applied.received_labs:
+            passed_on += self._router.receive_labs(connection, set(applied.received_labs))
         adverse, others = applied.adverse_keys(), applied.other_keys()
         # The store keeps both keys only of documents with links.
         record_linked_pairs(connection, list(others.items()))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import Connection, select
 
 from services.results.changelog.model import ChangeKind, Entry
 from services.results.documents.store import find_links
@@ -14,8 +14,9 @@ from services.results.exchange.model import AdverseSubject, Change, Replica, Sha
 from services.results.labs.queries import find_labs
 from services.results.missing_reports.store import find_missing_reports
 from services.results.records.model import StoredResult
-from services.results.records.queries import IS_NEWEST
+from services.results.records.queries import KEYED, KeyedReport, find_newest
 from services.results.records.tables import report_keys, results
+from services.storage.connections import is_distributed
 
 _results = results
 _keys = report_keys
@@ -34,6 +35,10 @@ _COLUMNS = [
     _results.c.name_hash,
     *(_results.c[name] for name in SharedColumns._fields),
 ]
+
+_OF_RESULTS = [column for column in _COLUMNS if column.table is _results]
+"""The columns of results. PostgreSQL joins the keys to them by one statement; SQLite, and Citus, which keeps the two on
+different machines, by two."""
 
 REVISION = 3
 """Index of the revision in a row. The indexes below follow _COLUMNS too."""
@@ -106,27 +111,43 @@ _POSTGRESQL_NEWEST = (
 
 def _find_newest(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
     """Return each report's newest revision, which is nearly always the wanted one. The report's key points to it."""
-    if connection.dialect.name == "postgresql":
+    if connection.dialect.name == "postgresql" and not is_distributed(connection):
         # Calling the driver directly, in binary format, is faster. Look-ups do the same.
         driver: Any = connection.connection.driver_connection
         found: list[Row] = driver.execute(_POSTGRESQL_NEWEST, (lab, " ".join(numbers)), binary=True).fetchall()
         return found
-    return connection.execute(
-        select(*_COLUMNS)
-        .join_from(_keys, _results, IS_NEWEST)
-        .where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))
-    ).all()
+    keys = _find_keys(connection, lab, numbers)
+    keyed = [KeyedReport._make(key[: len(KEYED)]) for key in keys.values()]
+    revisions = {one.report_number: one.revision for one in keyed}
+    return [
+        _with_key(row, keys)
+        for row in find_newest(connection, keyed, _OF_RESULTS)
+        if row.revision == revisions[row.report_number]
+    ]
 
 
 def _find_all(connection: Connection, lab: str, numbers: Sequence[str]) -> Sequence[Row]:
     """Return every revision of these reports."""
-    same_report = and_(
-        _results.c.subject_key == _keys.c.subject_key,
-        _results.c.lab == _keys.c.lab,
-        _results.c.report_number == _keys.c.report_number,
+    keys = _find_keys(connection, lab, numbers)
+    query = select(*_OF_RESULTS).where(
+        _results.c.subject_key.in_({key.subject_key for key in keys.values()}),
+        _results.c.lab == lab,
+        _results.c.report_number.in_(keys),
     )
-    query = select(*_COLUMNS).join_from(_keys, _results, same_report)
-    return connection.execute(query.where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers))).all()
+    found = (_with_key(row, keys) for row in connection.execute(query))
+    return [row for row in found if row[1] == keys[row[0]].subject_key]
+
+
+def _find_keys(connection: Connection, lab: str, numbers: Sequence[str]) -> dict[str, Any]:
+    query = select(*KEYED, _keys.c.content_hash, _keys.c.sampling_hash)
+    rows = connection.execute(query.where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)))
+    return {row.report_number: row for row in rows}
+
+
+def _with_key(row: Any, keys: Mapping[str, Any]) -> Row:
+    """Return the values of _COLUMNS, given those of _OF_RESULTS and the report's key."""
+    key = keys[row[0]]
+    return (*row[:2], key.content_hash, *row[2:7], key.sampling_hash, *row[7:])
 
 
 def to_replica(lab: str, row: Row) -> Replica:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select, tuple_
 
 from services.results.lookup.model import LabPosition, ResultQuery, SubjectPosition
 from services.results.records.model import ACTIVE, RECALLED, RECALLED_OUTCOME, SUPERSEDED, StoredResult
-from services.results.records.queries import COLUMNS, IS_NEWEST, find_revisions
+from services.results.records.queries import COLUMNS, find_keyed, find_newest, find_revisions
 from services.results.records.tables import report_keys, results
 
 _results = results
@@ -41,7 +40,7 @@ def list_by_subjects(
                 _results.c.reference_time < reference_time, and_(_results.c.reference_time == reference_time, same_time)
             ),
         )
-    return [StoredResult(*row) for row in connection.execute(_narrow(statement, query))]
+    return [StoredResult(*row) for row in connection.execute(statement.where(*_conditions(query)))]
 
 
 def list_by_lab(
@@ -108,23 +107,19 @@ def _find_listed(
     if SUPERSEDED in query.states:
         history = [(number, revision) for number, newest in keys for revision in range(newest, 0, -1)]
         return [row for row in find_revisions(connection, lab, history) if query.takes(row)]
-    statement = (
-        select(*COLUMNS)
-        .join_from(_keys, _results, IS_NEWEST)
-        .where(_keys.c.lab == lab, _keys.c.report_number.in_([number for number, _ in keys]))
-        .order_by(_keys.c.report_number)
-    )
-    return [StoredResult(*row) for row in connection.execute(_narrow(statement, query))]
+    keyed = find_keyed(connection, lab, [number for number, _ in keys])
+    rows = {row.report_number: row for row in find_newest(connection, keyed, COLUMNS, *_conditions(query))}
+    return [StoredResult(*rows[number]) for number, _ in keys if number in rows]
 
 
-def _narrow(statement: Any, query: ResultQuery) -> Any:
-    statement = statement.where(_results.c.state.in_(query.states))
+def _conditions(query: ResultQuery) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [_results.c.state.in_(query.states)]
     if query.outcomes:
-        statement = statement.where(_results.c.outcome.in_(query.outcomes))
+        conditions.append(_results.c.outcome.in_(query.outcomes))
     if query.items:
-        statement = statement.where(_results.c.item.in_(query.items))
+        conditions.append(_results.c.item.in_(query.items))
     if query.start_time is not None:
-        statement = statement.where(_results.c.reference_time >= query.start_time)
+        conditions.append(_results.c.reference_time >= query.start_time)
     if query.end_time is not None:
-        statement = statement.where(_results.c.reference_time < query.end_time)
-    return statement
+        conditions.append(_results.c.reference_time < query.end_time)
+    return conditions

@@ -19,6 +19,7 @@ from services.results.lookup.merge import absent_sources, condense_sources, merg
 from services.results.lookup.model import LocalMatches, RemoteClaim, RemoteMatch, SubjectAnswer, SubjectQuestion
 from services.results.lookup.store import LookupStore
 from services.results.records.model import StoredResult
+from services.runtime.call import only_waiting
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
 from services.runtime.consistency import CommitPosition, read_token
@@ -143,7 +144,8 @@ class NationwideLookup:
                 await asking
             below = await self._await_below(questions)
             found = await read(list(questions))
-            answers = await asking
+            with only_waiting():
+                answers = await asking
         finally:
             asking.cancel()
         answers = [late or answer for late, answer in zip(below, answers, strict=True)]

@@ -13,6 +13,7 @@ from services.results.documents.store import find_linked_documents, find_with_li
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.model import SUPERSEDED, StoredResult
 from services.results.records.queries import COLUMNS
+from services.storage.connections import is_distributed
 
 _COLUMNS = ", ".join(column.name for column in COLUMNS)
 _ACTIVE_LINK = "SELECT FROM document_links WHERE unlink_time IS NULL AND"
@@ -28,14 +29,29 @@ LEFT JOIN LATERAL (
   ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}
 ) AS r ON true
 """
+CITUS = f"""
+SELECT {_COLUMNS} FROM (
+  SELECT {_COLUMNS}, row_number() OVER (PARTITION BY subject_key ORDER BY reference_time DESC) AS place
+  FROM results WHERE subject_key = ANY (%b::bytea[]) AND state <> {SUPERSEDED} AND item = %t
+) AS newest
+WHERE place <= {MAX_PER_SUBJECT} ORDER BY reference_time DESC
+"""
 _MANY = 8
 """SQLite is asked which documents have results if there are so many. That costs as much as a few other statements."""
 _STATEMENTS_KEPT = 64
 """Texts of statements that are kept. A batch of 500 persons has a text of 4 kB."""
-_SQLITE = (
+SQLITE = (
     f"SELECT {_COLUMNS} FROM results WHERE subject_key = ? AND state <> {SUPERSEDED} AND item = ?"
     f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
 )
+CITUS_ONE = (
+    f"SELECT {_COLUMNS} FROM results WHERE subject_key = %b AND state <> {SUPERSEDED} AND item = %t"
+    f" ORDER BY reference_time DESC LIMIT {MAX_PER_SUBJECT}"
+)
+_CITUS_LINKS = """
+SELECT subject_key, linked_subject_key FROM document_links
+WHERE unlink_time IS NULL AND (subject_key = ANY (%b::bytea[]) OR linked_subject_key = ANY (%b::bytea[]))
+"""
 
 
 def find_subjects(
@@ -109,7 +125,8 @@ def _find(
         of_items = [find(connection, keys, item) for item in items]
         linked_keys = find_with_links(connection, keys)
     else:
-        found = [_find_postgresql(connection, keys, item) for item in items]
+        find_by_array = _find_citus if is_distributed(connection) else _find_postgresql
+        found = [find_by_array(connection, keys, item) for item in items]
         of_items, linked_keys = [results for results, _ in found], found[0][1]
     return [_merge(of_document) for of_document in zip(*of_items, strict=True)], linked_keys
 
@@ -136,10 +153,28 @@ def _find_postgresql(
     return found, list(linked_keys)
 
 
+def _find_citus(
+    connection: Connection, keys: Sequence[bytes], item: str
+) -> tuple[list[list[StoredResult]], Sequence[bytes]]:
+    """Find results by one statement, which goes only to the shards of these documents, and links by another.
+
+    Citus joins no array to a distributed table. A statement for one document needs no plan of several parts.
+    """
+    found: dict[bytes, list[StoredResult]] = {key: [] for key in keys}
+    driver: Any = connection.connection.driver_connection
+    asked = list(found)
+    one_or_many = (CITUS_ONE, (asked[0], item)) if len(asked) == 1 else (CITUS, (asked, item))
+    for row in driver.execute(*one_or_many, binary=True):
+        result = StoredResult._make(row)
+        found[result.subject_key].append(result)
+    linked = {key for pair in driver.execute(_CITUS_LINKS, (asked, asked), binary=True) for key in pair}
+    return [found[key] for key in keys], [key for key in keys if key in linked]
+
+
 def _find_sqlite(connection: Connection, keys: Collection[bytes], item: str) -> list[list[StoredResult]]:
     """Find results by one statement for each document. SQLite runs in this process, so none is a round trip."""
     driver: Any = connection.connection.driver_connection
-    return [[StoredResult._make(row) for row in driver.execute(_SQLITE, (key, item))] for key in keys]
+    return [[StoredResult._make(row) for row in driver.execute(SQLITE, (key, item))] for key in keys]
 
 
 def _find_present_sqlite(connection: Connection, keys: Sequence[bytes], item: str) -> list[list[StoredResult]]:

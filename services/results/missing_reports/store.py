@@ -8,8 +8,9 @@ report, the nation closes it at the node to which the report was not uploaded.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_, update
 
 from services.domain.instant import DAY, Instant, Span
 from services.domain.names import is_report_number, is_uscc
@@ -31,19 +32,9 @@ _keys = report_keys
 _results = results
 COLUMNS = [_table.c[name] for name in MissingReport._fields if name != "close_time"]
 """The columns of a MissingReport without a close time."""
+_OF_KEY = [_keys.c.subject_key, _keys.c.reference_time]
+"""Columns of the key of a report that was uploaded to this node; NULL without a key."""
 _REPORT = tuple_(_table.c.lab, _table.c.report_number)
-_UPLOADED = case(
-    (_keys.c.lab.is_(None), None),
-    else_=select(func.coalesce(func.min(_results.c.upload_time), _keys.c.reference_time))
-    .where(
-        _results.c.subject_key == _keys.c.subject_key,
-        _results.c.lab == _keys.c.lab,
-        _results.c.report_number == _keys.c.report_number,
-    )
-    .correlate(_keys)
-    .scalar_subquery(),
-)
-"""When the report of a joined key was uploaded; NULL without a key."""
 _HAS_KEY = and_(_keys.c.lab == _table.c.lab, _keys.c.report_number == _table.c.report_number)
 
 
@@ -161,10 +152,34 @@ class _Capacity:
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
     """Return those of these reports that are stored as missing, in the order of their numbers."""
-    closed = func.coalesce(_UPLOADED, _table.c.close_time)
-    query = select(*COLUMNS, closed).join_from(_table, _keys, _HAS_KEY, isouter=True)
+    query = select(*COLUMNS, *_OF_KEY, _table.c.close_time).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
-    return [MissingReport._make(row) for row in connection.execute(some.order_by(_table.c.report_number))]
+    rows = connection.execute(some.order_by(_table.c.report_number)).all()
+    uploaded = _find_upload_times(connection, rows)
+    return [
+        MissingReport._make([*row[: len(COLUMNS)], uploaded.get((row.lab, row.report_number), row.close_time)])
+        for row in rows
+    ]
+
+
+def _find_upload_times(connection: Connection, rows: Sequence[Any]) -> dict[ReportName, Instant]:
+    """Return when the reports that have a key were uploaded. The rows have _OF_KEY.
+
+    If retention has removed all revisions of a report, its reference time is returned.
+    """
+    keyed = {(row.lab, row.report_number): row for row in rows if row.subject_key is not None}
+    if not keyed:
+        return {}
+    query = (
+        select(_results.c.lab, _results.c.report_number, _results.c.subject_key, func.min(_results.c.upload_time))
+        .where(
+            _results.c.subject_key.in_({row.subject_key for row in keyed.values()}),
+            _results.c.report_number.in_({number for _, number in keyed}),
+        )
+        .group_by(_results.c.lab, _results.c.report_number, _results.c.subject_key)
+    )
+    first = {(lab, number, key): time for lab, number, key, time in connection.execute(query)}
+    return {name: first.get((*name, row.subject_key), row.reference_time) for name, row in keyed.items()}
 
 
 def find_closed(connection: Connection, names: Mapping[str, Collection[str]]) -> list[MissingReport]:
@@ -203,7 +218,7 @@ def list_missing_reports(
 ) -> list[ListedReport]:
     """Return the reports listed at this node, newest first, beginning after `after`. An empty `lab` stands for all."""
     query = (
-        select(*COLUMNS, func.coalesce(_UPLOADED, _table.c.close_time).label("close_time"))
+        select(*COLUMNS, *_OF_KEY, _table.c.close_time)
         .join_from(_table, _keys, _HAS_KEY, isouter=True)
         .where(_table.c.passed_on.is_(False))
         .order_by(_table.c.create_time.desc(), _table.c.lab, _table.c.report_number)
@@ -217,7 +232,12 @@ def list_missing_reports(
         time, *name = after
         same_time = and_(_table.c.create_time == time, tuple_(*name) < _REPORT)
         query = query.where(or_(_table.c.create_time < time, same_time))
-    return [ListedReport(MissingReport(*row[:-1]), row.close_time) for row in connection.execute(query)]
+    rows = connection.execute(query).all()
+    uploaded = _find_upload_times(connection, rows)
+    return [
+        ListedReport(MissingReport(*row[: len(COLUMNS)]), uploaded.get((row.lab, row.report_number), row.close_time))
+        for row in rows
+    ]
 
 
 def remove_old(connection: Connection, before: Instant) -> None:
@@ -232,4 +252,5 @@ def remove_with_keys(connection: Connection, horizon: Instant) -> int:
     Return how many were deleted.
     """
     closed = select(_keys.c.lab).where(_HAS_KEY, _keys.c.reference_time < horizon).exists()
-    return connection.execute(delete(_table).where(or_(closed, _table.c.create_time < horizon))).rowcount
+    old = _table.c.create_time < horizon
+    return sum(connection.execute(delete(_table).where(which)).rowcount for which in (old, closed))

@@ -13,6 +13,8 @@ from sqlalchemy.exc import IntegrityError
 from services.domain.instant import Instant
 from services.results.records.model import ACTIVE, NewResult, ReportKey
 from services.results.records.row_format import COMMIT_COLUMNS, KEY_COLUMNS, VALIDATED_COLUMNS
+from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
+from services.storage.connections import is_distributed
 
 _FIND_KEYS = (
     "SELECT report_number, subject_key, reference_time, revision, outcome, content_hash, sampling_hash FROM report_keys"
@@ -102,6 +104,28 @@ class PostgresqlBulk:
         _copy(connection, "results", self._RESULT_COLUMNS, end.join([row.result_row for row in rows]) + end)
 
 
+class KeyTaken(Exception):
+    """A report number is taken."""
+
+
+class CitusBulk(PostgresqlBulk):
+    """The statements of PostgreSQL, except those that Citus does not run over several machines.
+
+    Citus reports a duplicate key in COPY as an internal error, and it locks rows on one machine alone.
+    """
+
+    def insert_keys(self, connection: Connection, rows: Sequence[NewResult]) -> None:
+        """Claim report numbers of one laboratory. Raises KeyTaken if one is taken; the caller rolls back."""
+        lab = rows[0].key_row.partition("\t")[0]
+        if len(self.insert_free_keys(connection, lab, rows)) < len(rows):
+            raise KeyTaken
+
+    def hold_keys(self, connection: Connection, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
+        """Lock the laboratory in place of its keys."""
+        lock_names_until_commit(connection, AdvisoryLock.REPORTS, [lab])
+        return self.find_keys(connection, lab, report_numbers)
+
+
 class SqliteBulk:
     """Writes by `executemany`. SQLite has one write transaction at a time."""
 
@@ -168,7 +192,9 @@ def _copy(connection: Connection, table: str, columns: Sequence[str], text: str)
 
 def bulk_for(connection: Connection) -> Bulk:
     """Return the bulk statements of a connection's dialect."""
-    return SqliteBulk() if connection.dialect.name == "sqlite" else PostgresqlBulk()
+    if connection.dialect.name == "sqlite":
+        return SqliteBulk()
+    return CitusBulk() if is_distributed(connection) else PostgresqlBulk()
 
 
 def claim_all(connection: Connection, bulk: Bulk, rows: Sequence[NewResult]) -> bool:
@@ -192,4 +218,4 @@ def _is_taken(error: Exception) -> bool:
 
     COPY bypasses SQLAlchemy and fails with the driver's error.
     """
-    return isinstance(error, IntegrityError | UniqueViolation)
+    return isinstance(error, IntegrityError | UniqueViolation | KeyTaken)

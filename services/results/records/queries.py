@@ -2,37 +2,109 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, and_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select, tuple_
 
+from services.domain.instant import Instant
 from services.domain.names import format_result
 from services.results.records import tables
 from services.results.records.horizon import absent, read_horizon, removed
-from services.results.records.model import ReportName, StoredResult
+from services.results.records.model import SUPERSEDED, ReportName, StoredResult
+from services.storage.advisory_locks import AdvisoryLock, lock_names_until_commit
+from services.storage.connections import is_distributed
 
 _results = tables.results
 _keys = tables.report_keys
 
 COLUMNS = [getattr(_results.c, name) for name in StoredResult._fields]
-IS_NEWEST = and_(
-    _results.c.subject_key == _keys.c.subject_key,
-    _results.c.reference_time == _keys.c.reference_time,
-    _results.c.lab == _keys.c.lab,
-    _results.c.report_number == _keys.c.report_number,
-    _results.c.revision == _keys.c.revision,
-)
-"""Condition that joins a report's key to the row of its newest revision."""
+
+
+class KeyedReport(NamedTuple):
+    """Where the row of a report's newest revision is, as the report's key says."""
+
+    lab: str
+    report_number: str
+    subject_key: bytes
+    reference_time: Instant
+    revision: int
+
+
+KEYED = [getattr(_keys.c, name) for name in KeyedReport._fields]
+"""The columns of a KeyedReport."""
+_REPORTS_AT_ONCE = 5_000
+"""Reports that one statement reads. SQLite takes 32,766 parameters by default."""
+
+
+def find_keyed(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[KeyedReport]:
+    """Return where the newest revisions of a laboratory's reports are."""
+    found: list[KeyedReport] = []
+    for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
+        some = _keys.c.report_number.in_(report_numbers[start : start + _REPORTS_AT_ONCE])
+        found += [KeyedReport._make(row) for row in connection.execute(select(*KEYED).where(_keys.c.lab == lab, some))]
+    return found
+
+
+def hold_keys(connection: Connection, query: Select[Any], labs: Iterable[str]) -> Sequence[Row[Any]]:
+    """Run a query of the keys of these laboratories' reports, and lock the keys until the commit.
+
+    Citus locks rows on one machine alone. There the laboratories are locked in place of the keys.
+    """
+    if is_distributed(connection):
+        lock_names_until_commit(connection, AdvisoryLock.REPORTS, labs)
+        return connection.execute(query).all()
+    return connection.execute(query.with_for_update()).all()
+
+
+def are_newest(keyed: Collection[KeyedReport]) -> ColumnElement[bool]:
+    """Return the condition for the rows of these reports' newest revisions. The reports are of one laboratory.
+
+    A join with the keys would cross machines, because keys are cut by report and results by subject
+    (services/results/distribution.py). The newest revision is the one that no other has superseded.
+    """
+    times = [one.reference_time for one in keyed]
+    return and_(
+        _results.c.subject_key.in_({one.subject_key for one in keyed}),
+        # This lets PostgreSQL skip the partitions of other months.
+        _results.c.reference_time.between(min(times), max(times)),
+        _results.c.lab.in_({one.lab for one in keyed}),
+        _results.c.report_number.in_({one.report_number for one in keyed}),
+        _results.c.state != SUPERSEDED,
+    )
+
+
+def find_newest(
+    connection: Connection, keyed: Sequence[KeyedReport], columns: Sequence[ColumnElement[Any]], *conditions: Any
+) -> Iterator[Any]:
+    """Yield columns of the newest revisions of one laboratory's reports that meet the conditions, in no order."""
+    for start in range(0, len(keyed), _REPORTS_AT_ONCE):
+        some = keyed[start : start + _REPORTS_AT_ONCE]
+        yield from connection.execute(select(*columns).where(are_newest(some), *conditions))
 
 
 def find_reports(connection: Connection, reports: Sequence[ReportName]) -> dict[ReportName, StoredResult]:
     """Return the newest revision of each of these reports that is stored."""
-    query = (
-        select(*COLUMNS)
-        .join_from(_keys, _results, IS_NEWEST)
-        .where(tuple_(_keys.c.lab, _keys.c.report_number).in_(list(reports)))
-    )
-    return {(row.lab, row.report_number): StoredResult(*row) for row in connection.execute(query)}
+    found: dict[ReportName, StoredResult] = {}
+    asked: dict[ReportName, KeyedReport] = {}
+    wanted = list(reports)
+    while wanted:
+        query = select(*KEYED).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(wanted))
+        # A report whose key stays the same is not stored. If the key has changed, a correction came between the reads.
+        moved = {
+            (row.lab, row.report_number): KeyedReport._make(row)
+            for row in connection.execute(query)
+            if asked.get((row.lab, row.report_number)) != tuple(row)
+        }
+        asked |= moved
+        of_labs: dict[str, list[KeyedReport]] = {}
+        for one in moved.values():
+            of_labs.setdefault(one.lab, []).append(one)
+        for keyed in of_labs.values():
+            for row in find_newest(connection, keyed, COLUMNS):
+                found[row.lab, row.report_number] = StoredResult(*row)
+        wanted = [name for name in moved if name not in found]
+    return found
 
 
 def get_result(connection: Connection, lab: str, report_number: str, revision: int | None) -> StoredResult:

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, literal, null, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, literal, null, select, tuple_, update
 
 from services.domain.instant import Instant
 from services.results.records import tables
 from services.results.records.model import SUPERSEDED
-from services.results.records.queries import IS_NEWEST
+from services.results.records.queries import KeyedReport, are_newest, find_keyed
 
 _results = tables.results
 _keys = tables.report_keys
 
 
 def write_next_revisions(
-    connection: Connection, which: ColumnElement[bool], stated: dict[str, Any], now: Instant
+    connection: Connection, keyed: Collection[KeyedReport], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Supersede the newest revisions by ones with the `stated` columns changed. The caller has locked the keys."""
+    """Supersede the newest revisions by ones with the `stated` columns changed. The caller has locked the keys.
+
+    The reports are of one laboratory.
+    """
+    # The rows that the first statement writes are newest too. Their revisions keep the second one from them.
+    revisions = [(one.report_number, one.revision) for one in keyed]
+    which = and_(are_newest(keyed), tuple_(_results.c.report_number, _results.c.revision).in_(revisions))
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}
     values |= {"revision": _results.c.revision + 1, "upload_time": literal(now), "national_receive_time": null()}
     columns = [column.name for column in _results.columns]
     copied = [values.get(name, _results.c[name]) for name in columns]
-    connection.execute(
-        insert(_results).from_select(columns, select(*copied).join_from(_keys, _results, IS_NEWEST).where(which))
-    )
-    connection.execute(update(_results).where(IS_NEWEST, which).values(state=SUPERSEDED))
+    connection.execute(insert(_results).from_select(columns, select(*copied).where(which)))
+    connection.execute(update(_results).where(which).values(state=SUPERSEDED))
 
 
 def advance_keys(
@@ -55,13 +59,13 @@ def remove_reports(connection: Connection, lab: str, report_numbers: Sequence[st
     """Remove these reports with all revisions and keys, which frees their numbers. The caller has locked the keys."""
     reasons = tables.revision_reasons
     for start in range(0, len(report_numbers), 500):
-        of_key = and_(_keys.c.lab == lab, _keys.c.report_number.in_(report_numbers[start : start + 500]))
-        same_report = and_(
-            _results.c.subject_key == _keys.c.subject_key,
-            _results.c.lab == _keys.c.lab,
-            _results.c.report_number == _keys.c.report_number,
-        )
-        connection.execute(delete(_results).where(select(_keys.c.lab).where(same_report, of_key).exists()))
         numbers = report_numbers[start : start + 500]
+        subjects = {one.subject_key for one in find_keyed(connection, lab, numbers)}
+        revisions = (
+            _results.c.subject_key.in_(subjects),
+            _results.c.lab == lab,
+            _results.c.report_number.in_(numbers),
+        )
+        connection.execute(delete(_results).where(*revisions))
         connection.execute(delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers)))
-        connection.execute(delete(_keys).where(of_key))
+        connection.execute(delete(_keys).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)))

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from hutong_texts import english
 from psycopg.errors import LockNotAvailable
-from sqlalchemy import Connection, delete, exc, insert, or_, select, text, tuple_, update
+from sqlalchemy import Connection, delete, exc, insert, select, text, tuple_, update
 
 from services.domain.errors import Unavailable
 from services.domain.instant import SECOND, Instant
@@ -29,7 +29,9 @@ from services.results.exchange.tables import subscriptions
 from services.results.exchange.upstream.acknowledgements import read_acknowledged
 from services.results.missing_reports.store import remove_with_keys
 from services.results.missing_reports.tables import missing_reports
+from services.results.records.model import ReportName
 from services.results.records.partitions import list_partitions, month_of, month_start
+from services.results.records.queries import KEYED, KeyedReport, hold_keys
 from services.results.records.tables import deletions, report_keys, results, revision_reasons
 from services.results.retention.model import Deletion, PurgePace, ResultsAges
 from services.results.retention.names import LISTS, erase_from_lists, forget_answers
@@ -39,6 +41,7 @@ from services.results.retention.tables import deletion_counts
 from services.runtime.ids import uuid7
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.columns import in_byte_order
+from services.storage.connections import is_distributed
 from services.storage.deletion_counts import DeletionCounts
 from services.storage.engine import Database
 from services.storage.process_lock import try_process_lock
@@ -216,37 +219,48 @@ def _delete_keys(
     key = tuple_(_keys.c.lab, _keys.c.report_number)
     rest = select(_keys.c.lab, _keys.c.report_number).where(key > tuple_(*after))
     last = connection.execute(rest.order_by(_keys.c.lab, _keys.c.report_number).offset(step_size - 1).limit(1)).first()
-    kept = (
-        select(_results.c.lab)
-        .where(
-            _results.c.subject_key == _keys.c.subject_key,
-            _results.c.reference_time >= horizon,
-            _results.c.lab == _keys.c.lab,
-            _results.c.report_number == _keys.c.report_number,
-        )
-        .exists()
-    )
-    conditions = [key > tuple_(*after), _keys.c.reference_time < horizon, or_(_keys.c.revision == 1, ~kept)]
+    conditions = [key > tuple_(*after), _keys.c.reference_time < horizon]
     if last is not None:
         conditions.append(key <= tuple_(*last))
     # The keys are locked before they are deleted, because an upload may be revising some of the reports. They are
     # locked in the order in which uploads claim them, so that the two never deadlock.
-    names = select(_keys.c.lab, _keys.c.report_number).where(*conditions)
-    held = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number)).with_for_update()
-    deleted = connection.execute(
-        delete(_keys).where(key.in_(held)).returning(_keys.c.lab, _keys.c.report_number, _keys.c.revision)
-    )
-    revised: dict[str, list[str]] = {}
-    gone = deleted.all()
+    names = select(*KEYED).where(*conditions)
+    in_order = names.order_by(*in_byte_order(connection, _keys.c.lab, _keys.c.report_number))
+    labs: list[str] = []
+    if is_distributed(connection):
+        labs = list(connection.execute(select(_keys.c.lab).distinct().where(*conditions)).scalars())
+    held = [KeyedReport._make(row) for row in hold_keys(connection, in_order, labs)]
+    kept = _find_kept(connection, [one for one in held if one.revision > 1], horizon)
+    gone = [one for one in held if (one.lab, one.report_number) not in kept]
+    of_labs: dict[str, list[str]] = {}
+    for one in gone:
+        of_labs.setdefault(one.lab, []).append(one.report_number)
+    for lab, numbers in of_labs.items():
+        connection.execute(delete(_keys).where(_keys.c.lab == lab, _keys.c.report_number.in_(numbers)))
     counts.add(connection, _keys.name, len(gone))
-    for lab, number, revision in gone:
-        if revision > 1:
-            revised.setdefault(lab, []).append(number)
+    revised: dict[str, list[str]] = {}
+    for one in gone:
+        if one.revision > 1:
+            revised.setdefault(one.lab, []).append(one.report_number)
     reasons = revision_reasons
     for lab, numbers in revised.items():
         of_reports = delete(reasons).where(reasons.c.lab == lab, reasons.c.report_number.in_(numbers))
         counts.add(connection, reasons.name, connection.execute(of_reports).rowcount)
     return None if last is None else ReportPosition(*last)
+
+
+def _find_kept(connection: Connection, keyed: Sequence[KeyedReport], horizon: Instant) -> set[ReportName]:
+    """Return those of the reports that have a revision after the horizon."""
+    kept: set[ReportName] = set()
+    for start in range(0, len(keyed), _FETCHED):
+        some = {(one.lab, one.report_number): one.subject_key for one in keyed[start : start + _FETCHED]}
+        query = select(_results.c.lab, _results.c.report_number, _results.c.subject_key).where(
+            _results.c.subject_key.in_(set(some.values())),
+            _results.c.reference_time >= horizon,
+            _results.c.report_number.in_({number for _, number in some}),
+        )
+        kept.update((row[0], row[1]) for row in connection.execute(query) if some.get((row[0], row[1])) == row[2])
+    return kept
 
 
 def _delete_results(step_size: int, connection: Connection, horizon: Instant, after: int) -> int | None:

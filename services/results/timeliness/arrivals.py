@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select, tuple_
 from services.domain.instant import Instant
 from services.results.records.model import StoredResult
 from services.results.timeliness import tables
+from services.storage.connections import is_distributed
 
 _times = tables.national_receive_times
 
@@ -18,7 +19,7 @@ def with_national_receive_times(connection: Connection, results: Sequence[Stored
     commits = sorted({(result.lab, result.upload_time) for result in results if result.national_receive_time is None})
     if not commits:
         return list(results)
-    if connection.dialect.name == "postgresql":
+    if connection.dialect.name == "postgresql" and not is_distributed(connection):
         found = connection.exec_driver_sql(
             "SELECT t.* FROM national_receive_times t JOIN unnest(%s::text[], %s::bigint[]) AS u (lab, upload_time)"
             " USING (lab, upload_time)",

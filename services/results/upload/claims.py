@@ -12,22 +12,18 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from hutong_texts import english
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection
 
 from services.domain.errors import Unavailable
 from services.results.records.bulk import Bulk, claim_all
 from services.results.records.differences import Content, content_of, find_difference, stored_content
 from services.results.records.model import PENDING, RECALLED, NewResult, ReportKey, StoredResult
-from services.results.records.queries import COLUMNS, IS_NEWEST
-from services.results.records.tables import report_keys, results
+from services.results.records.queries import COLUMNS, find_keyed, find_newest
+from services.results.records.tables import results
 from services.results.upload.model import Rejection
 from services.results.upload.validation import conflict, not_the_origin
 
 _results = results
-_keys = report_keys
-
-_REPORTS_AT_ONCE = 5_000
-"""Reports that one statement reads. SQLite takes 32,766 parameters by default, and a batch may have 20,000 persons."""
 
 
 class RemovedMeanwhile(Unavailable):
@@ -174,13 +170,7 @@ def _newest(
     connection: Connection, lab: str, report_numbers: Sequence[str], columns: Sequence[ColumnElement[Any]]
 ) -> Iterator[Any]:
     """Yield rows with columns of the newest revisions of a laboratory's reports."""
-    for start in range(0, len(report_numbers), _REPORTS_AT_ONCE):
-        some = report_numbers[start : start + _REPORTS_AT_ONCE]
-        yield from connection.execute(
-            select(*columns)
-            .join_from(_keys, _results, IS_NEWEST)
-            .where(_keys.c.lab == lab, _keys.c.report_number.in_(some))
-        )
+    return find_newest(connection, find_keyed(connection, lab, report_numbers), columns)
 
 
 def _note_source(stored: StoredReports, source_node: str, report_number: str, item: str, received_by: str) -> None:

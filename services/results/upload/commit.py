@@ -16,7 +16,7 @@ from services.results.changelog.log import ChangeLog
 from services.results.changelog.model import ChangeKind, LoggedChange
 from services.results.documents.store import record_linked_pairs
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for
-from services.results.records.horizon import HORIZON
+from services.results.records.horizon import read_horizon
 from services.results.records.model import PENDING, SUPERSEDED, NewResult, ReportKey, is_adverse
 from services.results.records.tables import report_keys, results
 from services.results.timeliness.delays import record_delays
@@ -109,31 +109,31 @@ def upload_gap(committed: int, offset: int) -> OutOfRange:
 def _lock_upload(connection: Connection, position: UploadPosition, now: Instant) -> tuple[int, Instant | None]:
     """Lock the upload's row until the commit, and return the committed offset and the horizon of retention.
 
-    The lock makes two streams of one upload take turns. The horizon is read here to save a round trip.
+    The lock makes two streams of one upload take turns. The horizon is read under the lock. A purge sets the horizon
+    after the end of all transactions that hold such locks.
     """
     uploads = tables.uploads
     held = (
-        select(uploads.c.committed_offset, HORIZON.scalar_subquery())
+        select(uploads.c.committed_offset)
         .where(uploads.c.lab == position.lab, uploads.c.upload_id == position.upload_id)
-        .with_for_update(of=uploads)
+        .with_for_update()
     )
-    row = connection.execute(held).first()
-    if row is not None:
-        return row[0], row[1]
-    begin = insert_if_absent(connection, uploads).values(
-        lab=position.lab,
-        upload_id=position.upload_id,
-        committed_offset=0,
-        accepted_count=0,
-        duplicate_count=0,
-        rejected_count=0,
-        create_time=now,
-        update_time=now,
-    )
-    if connection.execute(begin).rowcount:
-        delete_rejections(connection, position)
-    row = connection.execute(held).one()
-    return row[0], row[1]
+    committed = connection.execute(held).scalar()
+    if committed is None:
+        begin = insert_if_absent(connection, uploads).values(
+            lab=position.lab,
+            upload_id=position.upload_id,
+            committed_offset=0,
+            accepted_count=0,
+            duplicate_count=0,
+            rejected_count=0,
+            create_time=now,
+            update_time=now,
+        )
+        if connection.execute(begin).rowcount:
+            delete_rejections(connection, position)
+        committed = connection.execute(held).scalar_one()
+    return committed, read_horizon(connection)
 
 
 def _store_results(

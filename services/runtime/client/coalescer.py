@@ -15,6 +15,8 @@ A = TypeVar("A")
 _Asked: TypeAlias = tuple[Q, asyncio.Future[A], Call | None, asyncio.TimerHandle | None]
 """A question, the future of its answer, the call that it belongs to, and the timer that ends it."""
 
+_Finish: TypeAlias = Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]]
+
 LINGER_SHARED = 8
 """A new batch waits (n / 8)² times as long as the previous batch was under way. Here n is the number of questions in
 the previous batch, less one. Most of a batch's cost does not depend on its size, so under load fewer and larger batches
@@ -24,6 +26,8 @@ therefore does not depend on the callers' speed. With few questions there is nea
 millisecond resolution."""
 LONGEST_LINGER_SHARE = 2.0
 """The longest wait as a share of the previous batch's time. A longer one makes batches larger, but saves little."""
+LONGEST_FINISH_SHARE = 4.0
+"""The longest wait for the end of a batch of more than LINGER_SHARED questions, as a share of the time of `call`."""
 LONGEST_LINGER_SECONDS = 0.01
 """The longest wait. During a longer one, as many new questions would arrive as a batch answers, so a backlog would not
 shrink."""
@@ -40,7 +44,9 @@ class Coalescer(Generic[Q, A]):
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
 
-    `finish` takes the answers of a batch, and returns those to send. The next batch does not wait for it.
+    `finish` takes the answers of a batch, and returns those to send. The next batch leaves meanwhile if the batch had
+    few questions. Under load the next batch waits for `finish`, because batches that overlap are smaller. It waits no
+    longer than `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
 
     `weigh` returns how many questions a question counts as. By default each counts as one.
 
@@ -55,9 +61,10 @@ class Coalescer(Generic[Q, A]):
         max_batch: int = 500,
         in_flight: int = 1,
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
+        longest_finish_share: float = LONGEST_FINISH_SHARE,
         on_late: Callable[[Q], A] | None = None,
         weigh: Callable[[Q], int] | None = None,
-        finish: Callable[[Sequence[A | BaseException]], Awaitable[Sequence[A | BaseException]]] | None = None,
+        finish: _Finish[A] | None = None,
     ) -> None:
         self._call = call
         self._finish = finish
@@ -65,6 +72,7 @@ class Coalescer(Generic[Q, A]):
         self._weigh = weigh
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
+        self._longest_finish_share = longest_finish_share
         self._free = in_flight
         self._waiting: list[_Asked[Q, A]] = []
         self._scheduled = False
@@ -112,19 +120,21 @@ class Coalescer(Generic[Q, A]):
             task.add_done_callback(self._running.discard)
 
     async def _run(self, batch: list[_Asked[Q, A]]) -> None:
-        begun = asyncio.get_running_loop().time()
-        questions = [question for question, _, _, _ in batch]
-        size = len(batch) if self._weigh is None else sum(map(self._weigh, questions))
+        size, begun = len(batch), asyncio.get_running_loop().time()
         try:
             try:
-                answers = await self._call(questions)
+                answers = await self._call([question for question, _, _, _ in batch])
+            except BaseException:
+                self._release(size, begun)
+                raise
             finally:
                 _stop_timers(batch)
+            if self._finish is None:
                 self._release(size, begun)
-            if self._finish is not None:
-                answers = await self._finish(answers)
-            if len(answers) != len(batch):
-                raise RuntimeError(f"{len(batch)} questions got {len(answers)} answers")
+            else:
+                answers = await self._finish_batch(self._finish, answers, begun)
+            if len(answers) != size:
+                raise RuntimeError(f"{size} questions got {len(answers)} answers")
             for asked, answer in zip(batch, answers, strict=True):
                 _settle(asked, answer)
         except BaseException as error:
@@ -132,6 +142,30 @@ class Coalescer(Generic[Q, A]):
                 _settle(asked, error)
             if not isinstance(error, Exception):
                 raise
+
+    async def _finish_batch(
+        self, finish: _Finish[A], answers: Sequence[A | BaseException], begun: float
+    ) -> Sequence[A | BaseException]:
+        """Return what `finish` makes of the answers of a batch. Let the next batch leave meanwhile or afterwards."""
+        size = len(answers)
+        if size <= LINGER_SHARED:
+            self._release(size, begun)
+            return await finish(answers)
+        loop = asyncio.get_running_loop()
+        is_held = True
+
+        def release() -> None:
+            nonlocal is_held
+            if is_held:
+                is_held = False
+                self._release(size, begun)
+
+        timer = loop.call_later(self._longest_finish_share * (loop.time() - begun), release)
+        try:
+            return await finish(answers)
+        finally:
+            timer.cancel()
+            release()
 
     def _release(self, size: int, begun: float) -> None:
         """Let the next batch leave, after a wait that depends on this one."""

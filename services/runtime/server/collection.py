@@ -25,10 +25,10 @@ class CollectionTiming:
 
     Attributes:
         look: the wait between two looks at how busy the process is.
-        least: the least wait between two collections. A collection takes 3 to 30 ms, so it costs nothing noticeable
-            once a minute.
-        most: the wait after which a process that is never idle collects too. At half load, garbage of this time takes
-            less than 1 MiB.
+        least: the least wait between two collections. A collection takes 7 to 10 ms of processor time for each 100,000
+            objects that were made since the start and are in use (`time.thread_time`, 10,000 to 500,000 objects).
+        most: the wait after which a process that is never idle collects too. At 150 calls a second no service grew by
+            1 MiB in five minutes without a collection of the oldest generation.
         idle_share: a process counts as idle if it used less than this share of a core since the last look.
     """
 
@@ -79,9 +79,10 @@ class CollectionTimes(Collector):
         self._registry.register(self)
 
     def stop(self) -> None:
-        """Measure no longer."""
-        gc.callbacks.remove(self.note)
-        self._registry.unregister(self)
+        """Measure no longer, if it was started."""
+        if self.note in gc.callbacks:
+            gc.callbacks.remove(self.note)
+            self._registry.unregister(self)
 
     def note(self, phase: str, info: Mapping[str, int]) -> None:
         """Count a collection. The garbage collector calls this before and after each one."""

@@ -12,7 +12,7 @@ from hutong.access.v1 import access_pb2
 from hutong_texts import english
 from prometheus_client import Counter, Gauge
 
-from services.domain.errors import ResourceExhausted
+from services.domain.errors import HutongError, ResourceExhausted
 from services.domain.instant import SECOND, Span
 from services.runtime.server.accepting import Refusal
 from services.runtime.server.interceptors.method import Method
@@ -27,6 +27,8 @@ LIGHT_CALLS = 256
 however slow the machine."""
 HEAVY_CALLS = 32
 """Heavy calls under way that are always admitted: as many as reads of many rows may wait."""
+STREAMS = 10_000
+"""Streams under way in a process, besides those of nodes. An idle one takes about 22 kB."""
 WINDOW_SECONDS = 0.1
 """How often the rate of ended calls is measured: twice in LAG_SECONDS."""
 NEWEST_SHARE = 0.3
@@ -109,7 +111,8 @@ class LoadLimits:
         self._clock = clock
         self._light = Backlog(LIGHT_CALLS, clock)
         self._heavy = Backlog(HEAVY_CALLS, clock)
-        self._refusals: Iterator[Refusal] = itertools.cycle([_refusal(delay) for delay in RETRIES])
+        self._refusals: Iterator[Refusal] = itertools.cycle([_lag_refusal(delay) for delay in RETRIES])
+        self.streams = 0
         self._refused = 0
         self._logged = -math.inf
         self._service = service
@@ -125,9 +128,15 @@ class LoadLimits:
         """Return the calls under way of a kind."""
         return self._heavy if heavy else self._light
 
-    def note_waiting(self, cost: int, change: int) -> None:
-        """Change the number of calls of a cost that only wait."""
+    def note_waiting(self, method: Method, cost: int, change: int) -> None:
+        """Change the number of calls of a method that only wait."""
+        if method.name.startswith(ALWAYS_ADMITTED):
+            return
         self.backlog(heavy=cost == access_pb2.COST_HEAVY).note_waiting(change)
+
+    def refuse_stream(self) -> Refusal | None:
+        """Return None if one more stream may be opened now."""
+        return _STREAM_REFUSAL if self.streams >= STREAMS else None
 
     def next_refusal(self) -> Refusal:
         """Return the status of the next refused call. Log now and then that calls are refused."""
@@ -154,12 +163,11 @@ class MethodLimit:
 
     def __init__(self, limits: LoadLimits, method: Method, *, is_heavy: bool) -> None:
         self._limits = limits
-        self._light = limits.backlog(heavy=False)
-        self._own = limits.backlog(heavy=is_heavy)
         self._is_always_admitted = method.name.startswith(ALWAYS_ADMITTED)
-        # Streams are under way for days. They have limits of their own.
-        is_stream = method.request_streaming or method.response_streaming
-        self._is_counted = not is_stream and not self._is_always_admitted
+        # Streams are under way for days, so they say nothing about the lag.
+        self._is_stream = method.request_streaming or method.response_streaming
+        self._light = limits.backlog(heavy=False)
+        self._own = limits.backlog(heavy=is_heavy and not self._is_stream)
         labels = labels_of(method)
         self._counters = (
             REFUSED.labels(*labels),
@@ -171,27 +179,50 @@ class MethodLimit:
         """Return None for a call that is admitted now, and count it."""
         if self._is_always_admitted:
             return None
-        if self._own.is_full or self._light.is_full:
+        refusal = self._limits.refuse_stream() if self._is_stream else None
+        if refusal is None and (self._own.is_full or self._light.is_full):
+            refusal = self._limits.next_refusal()
+        if refusal is not None:
             for counter in self._counters:
                 counter.inc()
-            return self._limits.next_refusal()
-        if self._is_counted:
+        elif self._is_stream:
+            self._limits.streams += 1
+        else:
             self._own.begin()
-        return None
+        return refusal
 
     def end(self) -> None:
         """Count the end of an admitted call."""
-        if self._is_counted:
+        if self._is_always_admitted:
+            return
+        if self._is_stream:
+            self._limits.streams -= 1
+        else:
             self._own.end()
 
 
-def _refusal(delay: Span) -> Refusal:
-    error = ResourceExhausted(
-        "OVERLOADED",
-        english("this process has more work than it can do in time; try again"),
-        metadata={"limit": f"{LAG_SECONDS * 1000:.0f}", "what": "milliseconds of lag"},
-        retry_after=delay,
+def _lag_refusal(delay: Span) -> Refusal:
+    return _encoded(
+        ResourceExhausted(
+            "OVERLOADED",
+            english("this process has more work than it can do in time; try again"),
+            metadata={"limit": f"{LAG_SECONDS * 1000:.0f}", "what": "milliseconds of lag"},
+            retry_after=delay,
+        )
     )
+
+
+def _encoded(error: HutongError) -> Refusal:
     status = to_status(error)
     code: int = grpc_code(status).value[0]
     return Refusal(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+
+
+_STREAM_REFUSAL = _encoded(
+    ResourceExhausted(
+        "OVERLOADED",
+        english("more streams are open than this process takes; try again"),
+        metadata={"limit": str(STREAMS), "what": "streams"},
+        retry_after=SECOND,
+    )
+)

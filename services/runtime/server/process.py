@@ -44,7 +44,6 @@ async def serve(
     if settings.metrics_address and membership is None:
         operators = OperatorsPort(settings.metrics_address, len(openers))
     servers: list[RunningServer] = []
-    times.start()
     try:
         for open_service in openers:
             service = await open_service(settings)
@@ -58,6 +57,8 @@ async def serve(
             if operators is not None:
                 operators.add(service.name, server.health)
         freeze_heap()
+        # After the collection of the start, which takes longer than any later one.
+        times.start()
         collecting.start()
         reloading: set[asyncio.Task[None]] = set()
         loop.add_signal_handler(signal.SIGHUP, _reload, servers, reloading)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from services.domain.errors import HutongError
+from services.runtime.call import only_waiting
 from services.verification.decision.model import SourceStatus
 from services.verification.sources.lookup_answer import LookupAnswer
 from services.verification.sources.model import PolicyAnswer, PolicyQuestion
@@ -43,7 +44,8 @@ class Sources:
         """Ask Policy and Results at the same time. Results is not asked if a cached policy requires no result.
 
         If the policy is not cached, the default item is looked up meanwhile. If the policy then weighs other items, all
-        of its items are looked up instead.
+        of its items are looked up instead. A slow source must not make this process refuse other calls, so the wait is
+        not counted as work.
         """
         rule = self.find_rule(question)
         if rule is not None and not rule.needs_results:
@@ -51,12 +53,16 @@ class Sources:
         look_up = self._results.ask(question.keyed_look_up)
         try:
             if rule is None:
-                rule = self._rule(await self._policies.resolve(question.policy))
+                with only_waiting():
+                    resolution = await self._policies.resolve(question.policy)
+                rule = self._rule(resolution)
                 if rule.items:
                     look_up.cancel()
                     set_items(question, rule.items)
                     look_up = self._results.ask(question.keyed_look_up)
-            return self.join(rule, await look_up if rule.needs_results else None)
+            with only_waiting():
+                found = await look_up if rule.needs_results else None
+            return self.join(rule, found)
         finally:
             look_up.cancel()
 

@@ -15,6 +15,7 @@ from services.domain.errors import HutongError
 from services.domain.instant import Instant
 from services.domain.names import format_decision
 from services.domain.subject import Pepper
+from services.runtime.call import only_waiting
 from services.runtime.clock import Clock
 from services.runtime.ids import uuid7
 from services.runtime.server.validation import check_each
@@ -110,7 +111,8 @@ class Verifier:
         return decide_if_sufficient(question, answers) or await self._settle_by_nation(question, answers)
 
     async def _settle_by_nation(self, question: Question, own: SourceAnswers) -> SettledQuestion:
-        found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
+        with only_waiting():
+            found = await self._results.ask(nationwide(question), SECOND_LOOK_UP_SHARE)
         return decide_from(question, with_nation(own, found))
 
     async def _keep_answer(self, answer: KeptAnswer | None) -> None:

@@ -18,7 +18,7 @@ from hutong.results.v1.upload_service_pb2_grpc import UploadServiceStub
 from stdnum.cn import uscc
 
 from services.__main__ import run
-from services.command.findings import Level
+from services.command.doctor.findings import Level
 from services.storage.migrate import SERVICES, upgrade
 from tests.support.databases import PostgresServer
 from tests.support.errors import error_info

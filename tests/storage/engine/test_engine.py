@@ -13,12 +13,13 @@ import pytest_asyncio
 from sqlalchemy import Column, Connection, Integer, MetaData, String, Table, exc, insert, select, text, update
 from structlog.testing import capture_logs
 
-from services.domain.errors import HutongError, InvalidArgument, ResourceExhausted, Unavailable
+from services.domain.errors import DeadlineExceeded, HutongError, InvalidArgument, ResourceExhausted, Unavailable
+from services.runtime.call import Call, current_call
 from services.storage.engine import BULK_READS_WAITING, Database, open_database
 from services.storage.errors import UnusableDatabase
 from tests.support.databases import MakeUrl
 from tests.support.processes import started
-from tests.support.waiting import TIMEOUT_SECONDS, turns
+from tests.support.waiting import TIMEOUT_SECONDS, turns, until
 
 catalogue = MetaData()
 counters = Table("counters", catalogue, Column("name", String(50), primary_key=True), Column("value", Integer))
@@ -304,3 +305,35 @@ async def test_reads_of_many_rows_do_not_hold_up_others(database: Database) -> N
     finally:
         release.set()
     assert await asyncio.gather(*staying[:-1], dropped) == [0] * BULK_READS_WAITING
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) -> None:
+    """Otherwise nothing else of its kind would be read."""
+    call = Call("test")
+    call.deadline = asyncio.get_running_loop().time() + 0.2
+    current_call.set(call)
+    with pytest.raises(DeadlineExceeded), capture_logs() as logs:
+        await database.read_in_bulk(lambda connection: connection.execute(text(ENDLESS)).scalar())
+    assert logs == []
+    with pytest.raises(DeadlineExceeded):
+        await database.read_in_bulk(value)
+    call.deadline = None
+    assert await database.read_in_bulk(value) == 0
+
+
+async def test_a_statement_ends_when_its_caller_is_gone(sqlite: Database) -> None:
+    """On PostgreSQL it ends with the time of the caller only."""
+    begun = threading.Event()
+
+    def count(connection: Connection) -> None:
+        begun.set()
+        connection.execute(text(ENDLESS))
+
+    reading = asyncio.ensure_future(sqlite.read_in_bulk(count))
+    await until(begun.is_set)
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert await sqlite.read_in_bulk(value) == 0

@@ -151,19 +151,21 @@ class Laboratories:
         return [it.failure for it in self.uploaders if it.failure]
 
     def check(self, connection: Connection) -> None:
-        """Check that exactly the acknowledged tubes are stored: rows, keys, change log and counters."""
+        """Check that exactly the acknowledged tubes of the laboratory are stored: rows, keys, log and counters."""
         first, second, again = (uploader.acknowledged for uploader in self.uploaders)
         keys = report_keys
         wanted = expected_rows(self._first, max(first, again))
         wanted += expected_rows(SECOND_FIRST + self._first, second)
-        stored = connection.execute(select(results.c.report_number, results.c.revision, results.c.state))
+        own = select(results.c.report_number, results.c.revision, results.c.state).where(results.c.lab == self._uscc)
+        stored = connection.execute(own)
         assert Counter(tuple(row) for row in stored) == wanted
-        newest = connection.execute(select(keys.c.report_number, keys.c.revision))
+        newest = connection.execute(select(keys.c.report_number, keys.c.revision).where(keys.c.lab == self._uscc))
         assert {tuple(row) for row in newest} == {
             (number, revision) for number, revision, state in wanted if state == ACTIVE
         }
         logged: Counter[tuple[str, int]] = Counter()
-        of_results = [entry for entry in all_entries(connection) if entry.kind == ChangeKind.RESULTS]
+        entries = all_entries(connection)
+        of_results = [entry for entry in entries if entry.kind == ChangeKind.RESULTS and entry.lab == self._uscc]
         for entry in of_results:
             logged.update((number, revision) for number, revision in entry.reports)
         assert logged == Counter((number, revision) for number, revision, _ in wanted)

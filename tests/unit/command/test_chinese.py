@@ -12,7 +12,7 @@ from hutong_texts.layout import width_of
 
 from services.__main__ import run
 from services.command.config import example, show_settings
-from services.command.findings import Finding, Level, report
+from services.command.doctor.findings import Finding, Level, report
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from services.command.doctor import diagnose
-from services.command.findings import Finding, Level, report, worst
-from services.command.tls import check_certificates
+from services.command.doctor.checks import diagnose
+from services.command.doctor.findings import Finding, Level, report, worst
+from services.command.doctor.tls import check_certificates
 from services.command.version import find_version, version_text
 from services.runtime.configuration.settings import Settings
 from services.storage.migrate import upgrade

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.person_name import person_name_form
+from services.domain.person_name import has_person_name_form, person_name_form
 from services.domain.subject import KEY_LENGTH, NAME_HASH_LENGTH, Pepper, is_comparable
 
 PEPPER = Pepper(b"p" * 32)
@@ -54,6 +54,7 @@ def test_a_mask_and_a_text_without_letters_are_no_name(name: str) -> None:
 def test_the_form_of_a_form_is_the_form(name: str) -> None:
     form = person_name_form(name)
     assert person_name_form(form) == form
+    assert has_person_name_form(name) == (form != "")
     assert person_name_form(f" {name}\u3000") == form
 
 

@@ -10,11 +10,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong_texts import tr
 
 from hutong_client.tables.columns.header import TIME_OF_DAY
+from hutong_client.tables.columns.vocabulary import ALIASES
 from hutong_client.tables.faults import BadCell, Fault
 from hutong_client.tables.rows import Cell, Row
 from hutong_client.tables.times import join_time, parse_time
 from hutong_client.tables.words import ERROR_VALUES
 
+_TIMES_OF_DAY = {column: column + TIME_OF_DAY for column in ALIASES}
 Value = TypeVar("Value")
 
 
@@ -42,7 +44,7 @@ class Cells:
         cell = self.cells.get(column)
         if cell is None:
             return None
-        of_day = self.cells.get(column + TIME_OF_DAY)
+        of_day = self.cells.get(_TIMES_OF_DAY[column])
         try:
             return parse_time(cell if of_day is None else join_time(cell, of_day), zone)
         except BadCell as error:

@@ -184,6 +184,8 @@ class _Tube:
 
     def _mismatch(self) -> Fault | None:
         """Return why the rows contradict each other as one tube; None if they do not."""
+        if len(self._rows) == 1:
+            return None
         if len(self._rows) > MAX_ROWS:
             return Fault(
                 "tube_code",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
+import structlog
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
 from hutong.results.v1.lookup_pb2 import SOURCE_STATE_UNAVAILABLE, DataSource, SourceState
 from sqlalchemy import Connection, delete, insert, select
@@ -19,8 +20,13 @@ from services.domain.names import parse_node
 from services.domain.region import is_region, within
 from services.results.exchange import tables
 from services.results.exchange.downstream.lives import record_reached
+from services.results.exchange.downstream.nodes import MAX_SILENCE
+from services.results.exchange.downstream.streams import begin_stream
+from services.results.exchange.homes.register import note_joined
 
 _relayed = tables.relayed_nodes
+_nodes = tables.nodes
+_log = structlog.get_logger(__name__)
 
 
 class RelayedNode(NamedTuple):
@@ -37,11 +43,16 @@ def list_relayed(connection: Connection) -> list[RelayedNode]:
     return [RelayedNode(*row) for row in connection.execute(select(_relayed).order_by(_relayed.c.node))]
 
 
-def record_relayed(connection: Connection, sender: str, checkpoint: ReplicateCheckpoint) -> None:
-    """Record what a node states of the nodes below it: their states, and how far the lives of their databases are here.
+def record_relayed(
+    connection: Connection, sender: str, checkpoint: ReplicateCheckpoint, now: Instant, own: str
+) -> None:
+    """Record what a node states of the nodes below it: their states, and how far their databases' lives are here.
 
-    Statements about nodes that are not below the sender are ignored.
+    Statements are ignored about nodes that are not below the sender, or that replicate to this node themselves. `own`
+    is the region of this node.
     """
+    _hand_over(connection, sender, [region for region, _ in _below(sender, checkpoint.nodes_below)], now, own)
+    direct = set(connection.execute(select(_nodes.c.node)).scalars())
     rows = {
         region: {
             "node": region,
@@ -50,22 +61,39 @@ def record_relayed(connection: Connection, sender: str, checkpoint: ReplicateChe
             "as_of_time": from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None,
         }
         for region, source in _below(sender, checkpoint.nodes_below)
+        if region not in direct
     }
     stored = {
         node: row for node, *row in connection.execute(select(_relayed).where(_relayed.c.relaying_node == sender))
     }
-    if {node: list(row.values())[1:] for node, row in rows.items()} != {
-        node: list(row) for node, row in stored.items()
-    }:
+    if {node: list(row.values())[1:] for node, row in rows.items()} != stored:
         stale = _relayed.c.relaying_node == sender
         connection.execute(delete(_relayed).where(stale | _relayed.c.node.in_(sorted(rows))))
         if rows:
             connection.execute(insert(_relayed), list(rows.values()))
-    for (region, writer), positions in groupby(
-        _below(sender, checkpoint.positions_below), lambda one: (one[0], one[1].writer)
-    ):
+    reached = [(region, one) for region, one in _below(sender, checkpoint.positions_below) if region not in direct]
+    for (region, writer), positions in groupby(reached, lambda one: (one[0], one[1].writer)):
         newest = {one.position.life: one.position.sequence for _, one in positions}
         record_reached(connection, region, writer, newest)
+
+
+def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: Instant, own: str) -> None:
+    """Hand silent nodes over to the sender, which was founded between them and this node.
+
+    Their laboratories are at home in the sender from now on. What it sent of them so far was set aside. This node
+    therefore deletes its record of how far the sender has sent its log and ends its stream, and the sender sends
+    everything again. The nodes that were handed over subscribe again, because the sender does not know their cursors.
+    """
+    silent = (_nodes.c.node.in_(below), _nodes.c.contact_time < now - MAX_SILENCE)
+    moved = connection.execute(select(_nodes.c.node).where(*silent).order_by(_nodes.c.node)).scalars().all()
+    if not moved:
+        return
+    for table in (tables.notifications, tables.subscriptions, tables.lab_homes, tables.replicated_positions, _nodes):
+        connection.execute(delete(table).where(table.c.node.in_(moved)))
+    note_joined(connection, sender, own)
+    connection.execute(delete(tables.replicated_positions).where(tables.replicated_positions.c.node == sender))
+    begin_stream(connection, sender)
+    _log.warning("nodes were handed over to a node between them and this one", node=sender, nodes=moved)
 
 
 _Stated = TypeVar("_Stated", DataSource, NodePosition)

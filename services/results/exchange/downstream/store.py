@@ -115,12 +115,13 @@ class DownstreamStore:
         Raises:
             Unavailable: STREAM_REPLACED, the node has begun another stream.
         """
+        now = self._clock.now()
 
         def work(connection: Connection) -> None:
             if as_of_time is not None and (checkpoint.nodes_below or checkpoint.positions_below):
                 require_current(connection, region, stream)
-                record_relayed(connection, region, checkpoint)
-            nodes.record_checkpoint(connection, region, as_of_time, checkpoint.backlog, skew, self._clock.now())
+                record_relayed(connection, region, checkpoint, now, self._own)
+            nodes.record_checkpoint(connection, region, as_of_time, checkpoint.backlog, skew, now)
 
         await self._database.write(work)
 

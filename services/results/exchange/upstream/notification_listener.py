@@ -93,7 +93,8 @@ class NotificationListener:
     async def _resubscribe(self, position: NotificationPosition | None) -> None:
         after = b""
         while keys := await self._store.list_subscribed(after, MAX_SUBSCRIBED):
-            for subscribed in await self._subscriptions.subscribe_each(keys):
+            # A node above that was restored may have lost its own subscriptions, so they are made again too.
+            for subscribed in await self._subscriptions.subscribe_each(keys, nationwide=True):
                 await self._store.apply([*subscribed.links, *subscribed.replicas])
             after = keys[-1]
         await self._store.restart(position)

@@ -15,7 +15,7 @@ from services.runtime.server.interceptors.authorization import read_rules
 from services.runtime.server.interceptors.method import Context, Method, StreamHandler, UnaryHandler
 
 
-def _note_nothing(_cost: int, _change: int) -> None:
+def _note_nothing(_method: Method, _cost: int, _change: int) -> None:
     pass
 
 
@@ -25,8 +25,8 @@ class Admission:
     A call that only waits for another node's commits is not counted, because it costs next to nothing.
     """
 
-    def __init__(self, max_calls: int, note_waiting: Callable[[int, int], None] = _note_nothing) -> None:
-        """`note_waiting` takes the cost of calls and a change of the number of such calls that only wait."""
+    def __init__(self, max_calls: int, note_waiting: Callable[[Method, int, int], None] = _note_nothing) -> None:
+        """`note_waiting` takes a method, its cost and a change of the number of its calls that only wait."""
         self._max_calls = max_calls
         self._note_waiting = note_waiting
         self._in_flight = 0
@@ -46,7 +46,7 @@ class Admission:
 
         def note_waiting(change: int) -> None:
             self._waiting += change
-            self._note_waiting(cost, change)
+            self._note_waiting(method, cost, change)
 
         async def handle(request: Any, context: Context) -> Any:
             if self._in_flight - self._waiting >= self._max_calls:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 from google.rpc import code_pb2
@@ -124,6 +125,7 @@ class _MethodRules:
         batch: the field of the items if the method is a batch.
         items: reads an item of the batch.
         questions: reads a question of a stream; None for other methods.
+        subjects_of_question: returns what such a question is about.
     """
 
     def __init__(self, method: Method, key_of: KeyOf) -> None:
@@ -145,10 +147,7 @@ class _MethodRules:
                 assert batch.message_type is not None
                 self.batch, self.items = "requests", RequestReader(batch.message_type, key_of)
         self.watches = self.reads and method.response_streaming and not method.request_streaming
-
-    def subjects_of_question(self, question: Any) -> Sequence[Subject]:
-        """Return what a question of a stream is about."""
-        return subjects_of(self.questions, question)
+        self.subjects_of_question = partial(subjects_of, self.questions)
 
 
 def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context) -> CallAudit:
@@ -161,7 +160,7 @@ def _open(trail: AuditTrail, rules: _MethodRules, request: Any, context: Context
         call.request_id if call is not None else "",
         caller,
         _on_behalf_of(context) if caller.role in _BELIEVED else "",
-        lambda: subjects_of(rules.reader, request),
+        partial(subjects_of, rules.reader, request),
         rules.subjects_of_question,
         call.case if call is not None else "",
     )

@@ -8,65 +8,24 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
+from hutong_texts import Text, english
+from hutong_texts.system import system_text
 from prometheus_client import Counter, Metric
 
 from services.runtime.server.health import HealthReport
 from services.runtime.server.workers.link import Kind, Link
 from services.runtime.server.workers.metrics import GroupMetrics
+from services.runtime.server.workers.model import GroupTiming, Launch, WorkersFailed
 
 RESTARTS = Counter("hutong_worker_restarts_total", "Workers that were started again", ["cause"])
 _EXIT_FAILED = 1
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class GroupTiming:
-    """Times of a group, in seconds.
-
-    Attributes:
-        waits: the wait before a worker that ended early is started again, by how many before it ended early. After
-            that many the group ends, because the next one would end too.
-        early: a worker that ends sooner after its start than this ended early.
-        ready: how long a worker may take until it serves, in a restart of all workers one by one.
-        metrics: how long a worker may take to send its metrics. After that its last ones are served.
-        kill: how long a worker may go on after the drain before it is killed.
-    """
-
-    waits: Sequence[float] = (0.1, 0.5, 2.0, 5.0)
-    early: float = 30.0
-    ready: float = 60.0
-    metrics: float = 1.0
-    kill: float = 5.0
-
-
-class WorkersFailed(Exception):
-    """The workers cannot serve. `code` is the exit code of the parent."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(text)
-        self.code = code
-        self.text = text
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """How a worker is started.
-
-    Attributes:
-        command: the program and its arguments.
-        environment: its environment.
-        files: open files of this process that the worker gets. They are closed here after the start.
-    """
-
-    command: Sequence[str]
-    environment: Mapping[str, str]
-    files: Sequence[int] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -91,7 +50,7 @@ class _Worker:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     is_serving: bool = False
     heard: float = 0.0
-    failure: tuple[int, str] | None = None
+    failure: tuple[int, Text] | None = None
     code: int = 0
 
     def report(self) -> HealthReport:
@@ -119,6 +78,7 @@ class WorkerGroup:
         launch: Callable[[int, socket.socket], Launch],
         drain_seconds: float,
         timing: GroupTiming | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_change: Callable[[Mapping[str, Callable[[], HealthReport]]], None] = lambda _: None
         self._metrics = GroupMetrics()
@@ -126,6 +86,7 @@ class WorkerGroup:
         self._launch = launch
         self._drain_seconds = drain_seconds
         self._timing = timing or GroupTiming()
+        self._now = now
         self._workers: dict[int, _Worker] = {}
         self._has_served = False
         self._early_ends = 0
@@ -148,7 +109,10 @@ class WorkerGroup:
         try:
             for _ in range(self._count):
                 await self._start()
-            await self._stopping.wait()
+            looked = self._now()
+            while not self._stopping.is_set():
+                looked = self._kill_silent(looked)
+                await self._wait_for_stop(self._timing.look)
         finally:
             await self._end_all()
         if self._failed is not None:
@@ -185,18 +149,24 @@ class WorkerGroup:
         ours, theirs = socket.socketpair()
         with theirs:
             launch = self._launch(number, theirs)
-            process = await asyncio.create_subprocess_exec(
-                *launch.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                env=dict(launch.environment),
-                pass_fds=[theirs.fileno(), *launch.files],
-            )
-            for file in launch.files:
-                os.close(file)
-        begun = time.monotonic()
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *launch.command,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    env=dict(launch.environment),
+                    pass_fds=[theirs.fileno(), *launch.files],
+                )
+            except OSError as error:
+                ours.close()
+                raise WorkersFailed(
+                    _EXIT_FAILED, english("a worker cannot be started: {cause}", cause=system_text(error))
+                ) from None
+            finally:
+                for file in launch.files:
+                    os.close(file)
+        begun = self._now()
         worker = _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
         self._workers[number] = worker
-        self._tell_others(worker, Kind.STARTED)
         self._spawn_task(self._attend(worker))
         self._publish()
         if self._stopping.is_set():
@@ -221,39 +191,65 @@ class WorkerGroup:
 
     async def _start_again(self, ended: _Worker) -> None:
         """Start a worker in place of one that has ended, or let the group end if that is useless."""
-        code, cause = ended.failure or (_EXIT_FAILED, f"the last one with exit code {ended.code}")
+        code, cause = ended.failure or (_EXIT_FAILED, english("the last one with exit code {code}", code=ended.code))
         if ended.failure is not None and not self._has_served:
             self._fail(code, cause)
             return
-        if time.monotonic() - ended.begun >= self._timing.early:
+        if self._now() - ended.begun >= self._timing.early:
             self._early_ends = 0
         if self._early_ends == len(self._timing.waits):
-            ends = f"{self._early_ends + 1} workers ended within {self._timing.early:g} seconds of their start"
-            self._fail(code, f"{ends}: {cause}")
+            text = english(
+                "{count} workers ended within {seconds:g} seconds of their start: {cause}",
+                count=self._early_ends + 1,
+                seconds=self._timing.early,
+                cause=cause,
+            )
+            self._fail(code, text)
             return
         wait = self._timing.waits[self._early_ends]
         self._early_ends += 1
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), wait)
-        if not self._stopping.is_set():
-            RESTARTS.labels("ended").inc()
+        await self._wait_for_stop(wait)
+        if self._stopping.is_set():
+            return
+        RESTARTS.labels("ended").inc()
+        try:
             await self._start()
+        except WorkersFailed as error:
+            self._fail(error.code, error.text)
+
+    async def _wait_for_stop(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _kill_silent(self, looked: float) -> float:
+        """Kill workers that hang. `looked` is when this was called last. Return the present time."""
+        now = self._now()
+        for worker in self._workers.values():
+            if now - looked > self._timing.silent / 2:
+                # This process itself stood still, and has not read yet what the workers have sent.
+                worker.heard = now
+            elif worker.ready.is_set() and now - worker.heard > self._timing.silent:
+                _log.error("worker hangs", worker=worker.number)
+                worker.send_signal(signal.SIGKILL)
+        return now
 
     def _take_in(self, worker: _Worker, kind: Kind, body: bytes) -> None:
         if kind is Kind.COUNTS:
             self._tell_others(worker, kind, body)
         elif kind is Kind.HEALTH:
-            worker.is_serving, worker.heard = body == b"1", time.monotonic()
+            worker.is_serving, worker.heard = body == b"1", self._now()
         elif kind is Kind.METRICS:
             self._metrics.note(worker.number, body)
             worker.measured.set()
         elif kind is Kind.SERVING:
             _log.info("worker serves", worker=worker.number, pid=worker.process.pid)
             worker.ready.set()
+            worker.heard = self._now()
             self._has_served = True
+            self._tell_others(worker, Kind.STARTED)
         elif kind is Kind.FAILED:
             code, _, text = body.decode().partition(" ")
-            worker.failure = (int(code), text)
+            worker.failure = (int(code), Text(text))
 
     def _tell_others(self, worker: _Worker, kind: Kind, body: bytes = b"") -> None:
         for other in self._workers.values():
@@ -273,8 +269,12 @@ class WorkerGroup:
 
     async def _replace(self, old: _Worker) -> bool:
         """Replace a worker by a new one. Return False if the new one does not serve; the old one then stays."""
+        try:
+            new = await self._start(is_needed=False)
+        except WorkersFailed as error:
+            _log.error("a new worker cannot be started; the former ones stay", text=error.text)
+            return False
         old.is_needed = False
-        new = await self._start(is_needed=False)
         ends = [asyncio.ensure_future(one.wait()) for one in (new.ready, new.ended, self._stopping)]
         await asyncio.wait(ends, timeout=self._timing.ready, return_when=asyncio.FIRST_COMPLETED)
         for one in ends:
@@ -307,7 +307,7 @@ class WorkerGroup:
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _fail(self, code: int, text: str) -> None:
+    def _fail(self, code: int, text: Text) -> None:
         self._failed = self._failed or WorkersFailed(code, text)
         self._stopping.set()
 

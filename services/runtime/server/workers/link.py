@@ -28,7 +28,7 @@ class Kind(IntEnum):
         ASK_METRICS: from the parent; the body is empty.
         METRICS: the worker's answer, as `dump_metrics` forms it.
         COUNTS: counts of callers (`SharedCounts.take`), which the parent passes on to the other workers.
-        STARTED: from the parent; another worker has started.
+        STARTED: from the parent; another worker serves, and knows no counts yet.
         ENDED: from the parent; the number of another worker that has ended.
     """
 

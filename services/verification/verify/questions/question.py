@@ -19,7 +19,7 @@ from services.domain.fields import check_document, check_region, check_time
 from services.domain.instant import DAY, FIRST_TESTS, Instant, Span, from_timestamp, set_timestamp
 from services.domain.names import DEFAULT_ITEM, is_report_number, is_uscc, parse_items
 from services.domain.normal_form import normal_form
-from services.domain.person_name import person_name_form
+from services.domain.person_name import has_person_name_form
 from services.domain.region import NATION
 from services.domain.subject import Pepper, holds_resident_number
 from services.runtime.call import Call
@@ -114,7 +114,7 @@ def question_from_proto(request: VerifyRequest, now: Instant, asker: Asker, seal
         shown_token = seal.read(request.holder_token, request.purpose, now, found)
     else:
         document = check_document(request.document, "document", found)
-        if asker.needs_name and not person_name_form(request.document.name):
+        if asker.needs_name and not has_person_name_form(request.document.name):
             text = english("value is required of a caller of this role: the name as printed on the document")
             found.append(Violation("document.name", "INVALID_FIELD", text))
     check_region(request.region, "region", found)

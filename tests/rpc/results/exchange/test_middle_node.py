@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
+from google.type.interval_pb2 import Interval
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
 from hutong.results.v1.lab_pb2 import LAB_STANDING_SUSPENDED
@@ -18,17 +21,32 @@ from hutong.results.v1.lookup_pb2 import (
     ClaimedReport,
 )
 from hutong.results.v1.missing_report_service_pb2 import ListMissingReportsRequest
-from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest
+from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, RecallResultsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest, LookupLatestResponse
+from sqlalchemy import update
 
+from services.domain.instant import to_timestamp
 from services.domain.region import NATION
 from services.results.documents.tables import document_links
+from services.results.exchange.tables import lab_homes, nodes, notification_positions, notifications
 from services.results.labs.tables import lab_copies
-from services.results.records.tables import results
+from services.results.records.model import RECALLED_OUTCOME
+from services.results.records.tables import report_keys, results
+from services.runtime.clock import SystemClock
+from services.runtime.configuration.variables import BadSetting
+from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
-from tests.support.results.country import HENAN, JILIN, Country, Member, open_country
-from tests.support.results.factories import LAB_NAME, OTHER_USCC, POSITIVE, make_document, make_tube, make_tubes
+from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, read_rows
+from tests.support.results.factories import (
+    LAB_NAME,
+    NEGATIVE,
+    OTHER_USCC,
+    POSITIVE,
+    make_document,
+    make_tube,
+    make_tubes,
+)
 from tests.support.results.node import ResultsNode
 from tests.support.waiting import until
 
@@ -184,3 +202,59 @@ async def test_a_silent_nation_hides_only_itself(tmp_path: Path, sqlite_url: Mak
             HENAN: SOURCE_STATE_UNAVAILABLE,
             NATION: SOURCE_STATE_UNAVAILABLE,
         }
+
+
+async def test_a_city_gets_corrections_and_recalls_after_a_long_absence(small: Country, sqlite_url: MakeUrl) -> None:
+    """Its notifications are not kept any more. It subscribes again, and gets what has become of its copies."""
+    henan = await small.join(HENAN)
+    jilin = await small.join(JILIN)
+    await jilin.node.register()
+    await jilin.node.upload([make_tube(2), make_tube(3), make_tube(4)], "jilin")
+    url = sqlite_url("results")
+
+    def copies() -> list[tuple[object, ...]]:
+        return sorted(read_rows(url, report_keys, "report_number", "revision", "outcome"))
+
+    city = partial(open_member, small.directory / "city", url, ZHENGZHOU, upstream=henan.address)
+    async with city() as member:
+        for number in (2, 3):
+            imports = member.node.imports
+            await imports.ImportResults(ImportResultsRequest(document=make_document(number)))
+        await until(lambda: len(copies()) == 2)
+        await until(lambda: bool(member.rows(notification_positions, "processed")[0][0]))
+    await jilin.node.admin.CorrectResult(
+        CorrectResultRequest(name=f"{LAB_NAME}/results/R2", outcome=POSITIVE, reason="mixed up")
+    )
+    always = Interval(start_time=to_timestamp(0), end_time=to_timestamp(SystemClock().now()))
+    await jilin.node.admin.RecallResults(
+        RecallResultsRequest(lab=LAB_NAME, report_interval=always, outcomes=[NEGATIVE], reason="contaminated")
+    )
+    await until(lambda: len([row for row in henan.rows(results, "revision") if row[0] == 2]) == 2)
+    with contextlib.closing(open_database(henan.url)) as database:
+        database.write_now(lambda connection: connection.execute(notifications.delete()) and None)
+    async with city():
+        await until(lambda: [row[:2] for row in copies()] == [("R2", 2), ("R3", 2)])
+        assert [row[2] for row in copies()] == [POSITIVE, RECALLED_OUTCOME]
+
+
+async def test_a_province_is_founded_above_a_city(small: Country, sqlite_url: MakeUrl) -> None:
+    """The nation refuses the city from then on, and takes its results from the province once the city is silent."""
+    url = sqlite_url("results")
+    directory = small.directory / "city"
+    async with open_member(directory, url, ZHENGZHOU, upstream=small.nation.address) as city:
+        await (await laboratory(city)).upload(make_tubes(2))
+        await until(lambda: len(small.nation.results()) == 2)
+    henan = await small.join(HENAN)
+    await until(lambda: len(small.nation.rows(nodes, "node")) == 2)
+    with pytest.raises(BadSetting, match=f"nodes/{HENAN} is between nodes/{ZHENGZHOU} and nodes/000000"):
+        async with open_member(directory, url, ZHENGZHOU, upstream=small.nation.address):
+            pass
+    async with open_member(directory, url, ZHENGZHOU, upstream=henan.address) as city:
+        await city.node.of_lab(OTHER_USCC).upload([make_tube(5)], "later")
+        await until(lambda: henan.results() == city.results())
+        with contextlib.closing(open_database(small.nation.url)) as database:
+            silent = update(nodes).where(nodes.c.node == ZHENGZHOU).values(contact_time=0)
+            database.write_now(lambda connection: connection.execute(silent) and None)
+        await until(lambda: small.nation.rows(nodes, "node") == [(HENAN,)])
+        await until(lambda: small.nation.results() == city.results())
+        assert small.nation.rows(lab_homes, "node") == [(HENAN,)]

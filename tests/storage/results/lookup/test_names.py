@@ -119,7 +119,7 @@ async def test_another_name_is_answered_as_an_unknown_person(laboratory: Laborat
         "stranger": look_up(STRANGER, scope=scope, claims=claims),
     }
     for which, request in asked.items():
-        with counting_work(laboratory.database) as work, statements_of(laboratory.database) as statements:
+        with counting_work(laboratory.database, opcodes=1) as work, statements_of(laboratory.database) as statements:
             answers[which] = await handler.look_up_columns(request)
         seen[which], rows[which] = list(statements), work.amount
     assert found(answers["right"]) == ["R0"]

@@ -397,3 +397,16 @@ async def test_a_failure_drops_its_own_batch_and_no_other_claim(store: Laborator
 
 async def _has(store: Laboratory, count: int) -> bool:
     return len(await listed(store)) == count
+
+
+async def test_a_laboratory_that_the_node_above_sends_leaves_its_missing_reports_listed(store: Laboratory) -> None:
+    """It is a copy for copies of results. Once a node below registers the laboratory, that node lists the reports."""
+    await register(store)
+    await show(store, claim("R1"), node=HENAN)
+    change_log = ChangeLog()
+    applier = ChangeApplier(change_log, MiddleRouter(change_log, store.stores.limits))
+    await store.database.write(applier.apply, [make_lab()], Arrival(HENAN, NATION, NOW))
+    assert await numbers(store) == ["R1"]
+    await store.database.write(lambda connection: connection.execute(labs.delete()) and None)
+    await store.database.write(applier.apply, [make_lab()], Arrival(HENAN, "410100", NOW))
+    assert await numbers(store) == []

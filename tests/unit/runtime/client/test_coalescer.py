@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.runtime.call import Call, current_call, seconds_left
-from services.runtime.client.coalescer import Coalescer
-from tests.support.waiting import TIMEOUT_SECONDS, turns
+from services.runtime.client.coalescer import LINGER_SHARED, Coalescer
+from tests.support.waiting import TIMEOUT_SECONDS, turns, until
 
 
 class Desk:
@@ -324,3 +324,26 @@ async def test_a_batch_is_finished_while_the_next_is_under_way() -> None:
     assert await asyncio.gather(*asked[:2]) == [1001, 1002]
     with pytest.raises(RuntimeError, match="cannot be finished"):
         await asked[2]
+
+
+@pytest.mark.parametrize(("longest_share", "batches"), [(1e9, 1), (0.0, 2)], ids=["finished", "hanging"])
+async def test_a_batch_waits_for_the_end_of_a_large_one_before_it(longest_share: float, batches: int) -> None:
+    """Under load, batches that overlap are smaller. But an end that hangs does not stop the others for ever."""
+    desk = Desk()
+    let = asyncio.Event()
+
+    async def finish(answers: Sequence[int | BaseException]) -> Sequence[int | BaseException]:
+        await let.wait()
+        return answers
+
+    coalescer = Coalescer(desk, finish=finish, longest_linger_seconds=0.0, longest_finish_share=longest_share)
+    many = [coalescer.ask(number) for number in range(LINGER_SHARED + 1)]
+    await turns()
+    last = coalescer.ask(50)
+    await turns()
+    if batches == 2:
+        await until(lambda: len(desk.batches) == 2)
+    assert len(desk.batches) == batches
+    let.set()
+    assert await asyncio.gather(*many, last) == [*range(1000, 1001 + LINGER_SHARED), 1050]
+    assert len(desk.batches) == 2

@@ -14,6 +14,7 @@ from services.runtime.server.load import (
     LAG_SECONDS,
     LIGHT_CALLS,
     RETRIES,
+    STREAMS,
     Backlog,
     LoadLimits,
     MethodLimit,
@@ -113,7 +114,7 @@ def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:
     assert admitted(heavy, HEAVY_CALLS + 5) == HEAVY_CALLS
     heavy.end()
     assert admitted(light, LIGHT_CALLS + 5) == LIGHT_CALLS
-    stream = limit_of(limits, "/lab.Lab/Watch", stream=True)
+    stream = limit_of(limits, "/lab.Lab/Watch", access_pb2.COST_HEAVY, stream=True)
     assert admitted(heavy, 1) == admitted(stream, 1) == 0
     for name in ("/hutong.results.internal.v1.InternalLookupService/BatchLookupColumns", "/hutong.exchange.v1.X/Y"):
         assert admitted(limit_of(limits, name, access_pb2.COST_HEAVY), 5) == 5
@@ -125,7 +126,22 @@ def test_heavy_calls_leave_the_light_ones_alone(limits: LoadLimits) -> None:
 def test_a_heavy_call_that_only_waits_leaves_its_place(limits: LoadLimits) -> None:
     heavy = limit_of(limits, "/lab.Lab/List", access_pb2.COST_HEAVY)
     assert admitted(heavy, HEAVY_CALLS + 1) == HEAVY_CALLS
-    limits.note_waiting(access_pb2.COST_NORMAL, 1)
-    assert admitted(heavy, 1) == 0
-    limits.note_waiting(access_pb2.COST_HEAVY, 1)
+    for name, cost in (("/lab.Lab/Get", access_pb2.COST_NORMAL), ("/hutong.exchange.v1.X/Y", access_pb2.COST_HEAVY)):
+        limits.note_waiting(Method(name, request_streaming=False, response_streaming=False), cost, 1)
+        assert admitted(heavy, 1) == 0
+    limits.note_waiting(
+        Method("/lab.Lab/List", request_streaming=False, response_streaming=False), access_pb2.COST_HEAVY, 1
+    )
     assert admitted(heavy, 2) == 1
+
+
+def test_streams_have_a_limit_in_all(limits: LoadLimits) -> None:
+    watch, upload = (limit_of(limits, f"/lab.Lab/{name}", stream=True) for name in ("Watch", "Upload"))
+    assert admitted(watch, STREAMS - 1) == STREAMS - 1
+    assert admitted(upload, 5) == 1
+    refusal = watch.refuse()
+    assert refusal is not None
+    assert "streams" in refusal.text
+    assert admitted(limit_of(limits, "/lab.Lab/Get"), 5) == 5
+    watch.end()
+    assert admitted(upload, 5) == 1

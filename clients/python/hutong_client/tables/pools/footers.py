@@ -18,6 +18,8 @@ _TOTAL = re.compile(r"\s*(合计|总计|小计|共计|总数|total)\s*[:：]?\s*
 """A cell of a footer that is followed by a count."""
 _COUNT = re.compile(r"\d{1,6}(\.0)?\s*(人次?|份|管|例|条|个)?")
 """A count in a footer. No number of a document is so short."""
+_LONGEST_COUNT = 6
+"""Digits of a count."""
 _CARD_TITLES = frozenset({"card_no", *ALIASES["card_no"]})
 _REPORT_TITLES = frozenset({"report_no", *ALIASES["report_no"]})
 
@@ -26,6 +28,9 @@ def is_no_person(row: Row) -> bool:
     """Check whether a row is a footer or repeats the header."""
     card = row.cells.get("card_no")
     report = row.cells.get("report_no")
+    if type(card) is str and len(card) > _LONGEST_COUNT and card.isascii() and card.isalnum() and card[-2].isdigit():
+        # Nearly every row has a number of a document, which is no count. Its last character may be an X.
+        return False
     if card is not None and (not isinstance(card, str) or any(map(str.isdigit, card))):
         return _is_count(card) and (report is None or _is_count(report)) and any(map(_TOTAL.fullmatch, row.original))
     if card in _CARD_TITLES:

@@ -90,6 +90,8 @@ def _only_readable(group: Group) -> Row | None:
     """Return the only row of a group that can be read; None if there are several or none."""
     if len(group.rows) == 1:
         return None if group.rows[0].fault else group.rows[0]
+    if not group.rows[0].fault and not group.rows[1].fault:
+        return None
     readable = [row for row in group.rows if not row.fault]
     return readable[0] if len(readable) == 1 else None
 
@@ -112,8 +114,9 @@ def _end_chain(chain: list[Row]) -> Group:
 class _Grouper:
     """The rows since the last complete group.
 
-    `_early` holds rows without a code before the first code of the file. A pool's code may stand below its first
-    members, so as many rows are kept as a pool has at most.
+    `_is_plain` says that every row of `_group` has the code itself and no fault. `_early` holds rows without a code
+    before the first code of the file. A pool's code may stand below its first members, so as many rows are kept as a
+    pool has at most.
     """
 
     def __init__(self) -> None:
@@ -121,6 +124,7 @@ class _Grouper:
         self._code: Cell = ""
         self._early: deque[Row] = deque()
         self._has_codes = False
+        self._is_plain = False
         self._size: Cell = ""
         self._sheet: Sheet | None = None
 
@@ -133,17 +137,21 @@ class _Grouper:
             if cells.get("pool_size", "") != self._size or row.sheet is not self._sheet:
                 row = self._repeat_size(row)  # noqa: PLW2901 - the row as it is meant
                 cells = row.cells
-            code = "" if _is_blank(cells.get("tube_code", "")) else cells["tube_code"]
+            code = cells.get("tube_code", "")
+            # The code of a group is never blank, so a row with the same code needs no further test.
             if code and code == self._code and len(self._group) <= MAX_ROWS:
                 self._group.append(row)
-            elif is_no_person(row):
+                continue
+            if _is_blank(code):
+                code = ""
+            if is_no_person(row):
                 yield from self._close()
                 yield from self._flush_early()
                 yield Group([Row(row.number, {}, row.original, describe_no_person(row), row.sheet)])
             elif code and not _is_ditto(code):
                 yield from self._close()
                 yield from self._end_early(row)
-                self._group, self._code, self._has_codes = [row], code, True
+                self._group, self._code, self._has_codes, self._is_plain = [row], code, True, True
             else:
                 yield from self._take_without_code(row, ditto=bool(code))
         yield from self._close()
@@ -167,6 +175,7 @@ class _Grouper:
         """Take a row that cannot be read. Such a row does not end a group."""
         if self._group:
             self._group.append(row)
+            self._is_plain = False
             if len(self._group) > MAX_ROWS:
                 yield from self._close()
         elif self._early:
@@ -183,9 +192,10 @@ class _Grouper:
             # The rows below may be further members of this pool.
             yield from self._close()
             yield from self._flush_early()
-            self._group = [row]
+            self._group, self._is_plain = [row], False
         elif self._group and len(self._group) <= MAX_ROWS and row.sheet is self._group[0].sheet:
             self._group.append(row)
+            self._is_plain = False
         elif ditto or self._has_codes:
             yield from self._close()
             yield from self._flush_early()
@@ -214,6 +224,9 @@ class _Grouper:
     def _close(self) -> Iterator[Group]:
         rows, self._group, self._code = self._group, [], ""
         if not rows:
+            return
+        if self._is_plain:
+            yield Group(rows)
             return
         bare = [row for row in rows if not row.fault and _has_no_code(row)]
         if not bare:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy import Connection, func, or_, select, text, tuple_
 
 from services.domain.instant import Instant
 from services.domain.region import NATION
@@ -20,8 +20,8 @@ from services.results.exchange.subscribers import add_subscriptions
 from services.results.exchange.tables import subscriptions
 from services.results.lookup.pick import MAX_PER_SUBJECT
 from services.results.records.by_key import KEYS_AT_ONCE
-from services.results.records.model import StoredResult
-from services.results.records.queries import COLUMNS, IS_NEWEST
+from services.results.records.model import SUPERSEDED, ReportName, StoredResult
+from services.results.records.queries import COLUMNS
 from services.results.records.tables import report_keys, results
 from services.runtime.audit import record_change
 from services.storage.advisory_locks import AdvisoryLock
@@ -105,9 +105,8 @@ def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> lis
     newest_first = (_results.c.reference_time.desc(), _results.c.lab, _results.c.report_number)
     number_in_item = func.row_number().over(partition_by=_results.c.item, order_by=newest_first).label("number_in_item")
     numbered = (
-        select(*COLUMNS, _results.c.key_version, _keys.c.content_hash, _keys.c.sampling_hash, number_in_item)
-        .join_from(_results, _keys, IS_NEWEST)
-        .where(_results.c.subject_key.in_(subject_keys))
+        select(*COLUMNS, _results.c.key_version, number_in_item)
+        .where(_results.c.subject_key.in_(subject_keys), _results.c.state != SUPERSEDED)
         .subquery()
     )
     query = (
@@ -115,8 +114,23 @@ def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> lis
         .where(numbered.c.number_in_item <= MAX_PER_SUBJECT)
         .order_by(numbered.c.reference_time.desc(), numbered.c.lab, numbered.c.report_number)
     )
+    rows = connection.execute(query).all()
+    hashes = _find_hashes(connection, [(row.lab, row.report_number) for row in rows])
     found = []
-    for row in connection.execute(query):
-        key_version, content_hash, sampling_hash = row[_WIDTH:]
-        found.append(Replica(StoredResult._make(row[:_WIDTH]), key_version, content_hash, sampling_hash or b""))
+    for row in rows:
+        result = StoredResult._make(row[:_WIDTH])
+        revision, content_hash, sampling_hash = hashes.get((result.lab, result.report_number), (0, b"", None))
+        # The node is subscribed already. A revision that came between the reads is sent to it as a notification.
+        if revision == result.revision:
+            found.append(Replica(result, row.key_version, content_hash, sampling_hash or b""))
     return found
+
+
+def _find_hashes(
+    connection: Connection, names: Sequence[ReportName]
+) -> dict[ReportName, tuple[int, bytes, bytes | None]]:
+    """Return of each report the newest revision, the hash of its content and that of its sampling record."""
+    columns = (_keys.c.revision, _keys.c.content_hash, _keys.c.sampling_hash)
+    query = select(_keys.c.lab, _keys.c.report_number, *columns)
+    named = tuple_(_keys.c.lab, _keys.c.report_number).in_(list(names))
+    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in connection.execute(query.where(named))}

@@ -77,7 +77,7 @@ def test_verdict_in_chinese_begins_with_the_action(gate: Gate, capsys: pytest.Ca
     assert first.startswith("放行       1 赵**: ")
     assert second.startswith("可拒绝     2 钱**: ")
     assert third.startswith("请重试     3: 随后放行；未查询：")
-    assert "共3人：放行 1, 请重试 1, 可拒绝 1" in printed.err
+    assert "共3人：放行 1、请重试 1、可拒绝 1" in printed.err
 
 
 def test_only_exceptions_are_printed(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:

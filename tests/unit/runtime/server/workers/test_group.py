@@ -8,13 +8,15 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import psutil
 import pytest
 
-from services.runtime.server.workers.group import GroupTiming, Launch, WorkerGroup, WorkersFailed
+from services.runtime.server.health import HealthReport
+from services.runtime.server.workers.group import WorkerGroup
 from services.runtime.server.workers.link import Kind, Link, frame
+from services.runtime.server.workers.model import GroupTiming, Launch, WorkersFailed
 from tests.support.waiting import until
 
 SERVES = f"link.sendall({frame(Kind.SERVING)!r})"
@@ -23,7 +25,7 @@ GOOD = f"{SERVES}\n{SLEEPS}"
 ENDS = "import sys; sys.exit(3)"
 REFUSES = f"link.sendall({frame(Kind.FAILED, b'2 no such key')!r})\nimport sys; sys.exit(2)"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{GOOD}"
-QUICK = GroupTiming(waits=(0.0, 0.0, 0.0), kill=0.0)
+QUICK = GroupTiming(waits=(0.0, 0.0, 0.0), kill=0.0, silent=3_600.0, look=0.01)
 
 
 class Running:
@@ -31,10 +33,12 @@ class Running:
 
     def __init__(self, count: int, *scripts: str) -> None:
         self.scripts = list(scripts)
-        self.names: list[str] = []
+        self.reports: dict[str, Callable[[], HealthReport]] = {}
         self.launched = 0
-        self.group = WorkerGroup(count, self._launch, 0.0, QUICK)
-        self.group.on_change = lambda reports: self.names.__setitem__(slice(None), reports)
+        self.now = 0.0
+        self.looks = 0
+        self.group = WorkerGroup(count, self._launch, 0.0, QUICK, self._look)
+        self.group.on_change = self._use_reports
 
     def _launch(self, _number: int, link: socket.socket) -> Launch:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
@@ -42,9 +46,22 @@ class Running:
         opened = f"import socket; link = socket.socket(fileno={link.fileno()})"
         return Launch([sys.executable, "-S", "-c", f"{opened}\n{script}"], os.environ)
 
+    def _look(self) -> float:
+        self.looks += 1
+        return self.now
+
+    def _use_reports(self, reports: Mapping[str, Callable[[], HealthReport]]) -> None:
+        self.reports = dict(reports)
+
     def pids(self) -> list[int]:
         """Return the workers that run."""
-        return sorted(one.pid for one in psutil.Process().children() if "socket.socket" in " ".join(one.cmdline()))
+        found = []
+        for one in psutil.Process().children():
+            # One that has ended meanwhile has no command line.
+            with contextlib.suppress(psutil.Error):
+                if "socket.socket" in " ".join(one.cmdline()):
+                    found.append(one.pid)
+        return sorted(found)
 
     async def serve(self) -> None:
         """Wait until all workers serve."""
@@ -72,7 +89,7 @@ async def test_a_killed_worker_is_started_again() -> None:
         os.kill(killed, signal.SIGKILL)
         await until(lambda: len(one.pids()) == 2 and killed not in one.pids())
         assert other in one.pids()
-        assert one.names == ["worker 1", "worker 2"]
+        await until(lambda: list(one.reports) == ["worker 1", "worker 2"])
 
 
 async def test_workers_that_end_at_once_end_the_group() -> None:
@@ -137,3 +154,39 @@ async def test_counts_reach_the_other_workers() -> None:
     says = f"import time\nwhile True: link.sendall({frame(Kind.COUNTS, b'counted')!r}); time.sleep(0.05)"
     async with running(2, f"{SERVES}\n{says}", waits) as one:
         await one.serve()
+
+
+async def test_a_worker_that_hangs_is_killed() -> None:
+    """It is one that sends no health any more."""
+    async with running(1, GOOD) as one:
+        await until(lambda: one.group.ready == 1)
+        hung = one.pids()
+
+        def is_replaced() -> bool:
+            one.now += QUICK.silent / 20
+            return one.launched == 2
+
+        await until(is_replaced)
+        await until(lambda: one.group.ready == 1)
+        assert one.pids() != hung
+
+
+async def test_no_worker_is_killed_because_the_parent_stood_still() -> None:
+    async with running(1, GOOD) as one:
+        await until(lambda: one.group.ready == 1)
+        for _ in range(3):
+            one.now += 2 * QUICK.silent
+            looked = one.looks
+            await until(lambda: one.looks > looked + 1)  # noqa: B023 - awaited at once
+        assert one.launched == 1
+
+
+async def test_a_new_worker_gets_the_counts_of_the_others() -> None:
+    """They are asked for once it serves, because it keeps none before."""
+    asked = f"heard = b''\nwhile {frame(Kind.STARTED)!r} not in heard: heard += link.recv(100)"
+    first = f"{SERVES}\n{asked}\nlink.sendall({frame(Kind.COUNTS, b'counted')!r})\n{SLEEPS}"
+    counted = "heard = b''\nwhile b'counted' not in heard: heard += link.recv(100)"
+    second = f"import time\ntime.sleep(0.2)\n{SERVES}\n{counted}\nlink.sendall({frame(Kind.HEALTH, b'1')!r})\n{SLEEPS}"
+    async with running(2, first, second) as one:
+        await one.serve()
+        await until(lambda: "worker 2" in one.reports and one.reports["worker 2"]().serving)

@@ -16,9 +16,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hutong_texts import Text, english, join
 from sqlalchemy import exc
 
-from services.command.findings import Finding, Level, report, worst
-from services.command.machine import check_clock, check_disk, is_open_to_others
-from services.command.tls import check_certificates, check_server_certificate
+from services.command.doctor.findings import Finding, Level, report, worst
+from services.command.doctor.machine import check_clock, check_disk, is_open_to_others
+from services.command.doctor.tls import check_certificates, check_server_certificate
+from services.command.private_files import find_open_files
 from services.command.version import find_version
 from services.domain.errors import HutongError
 from services.results.exchange.upstream.tree_check import check_tree
@@ -31,7 +32,6 @@ from services.storage.connections import create_inspecting_engine, find_sqlite_f
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_marks, read_marks
-from services.storage.private_files import find_open_files
 
 ANSWER_SECONDS = 3.0
 """How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""

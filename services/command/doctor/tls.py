@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from hutong_texts import Text, english
 from hutong_texts.system import system_text
 
-from services.command.findings import Finding, Level
-from services.command.machine import is_open_to_others
+from services.command.doctor.findings import Finding, Level
+from services.command.doctor.machine import is_open_to_others
 from services.runtime.addresses import split_address
 from services.runtime.certificates import check_tls_files, read_certificates
 from services.runtime.configuration.tls import TlsSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hutong_texts import english
 
-from services.command.findings import Finding, Level
+from services.command.doctor.findings import Finding, Level
 from services.runtime.configuration.settings import Settings
 from services.storage.connections import find_sqlite_file
 

@@ -1,0 +1,1 @@
+"""`hutongd doctor`: what is wrong with this node, and what to do."""

@@ -1,0 +1,153 @@
+"""The distribution plan: where each table of Results is kept if PostgreSQL has the Citus extension (docs/scale.md).
+
+A distributed table is cut into shards by one column, and tables cut by the same group are cut alike. A reference table
+is whole on every machine. A local table is on the coordinator alone.
+
+The law of the plan: a statement that touches a distributed table gives the value of its column, or joins it to one that
+is given. No statement mixes groups, or distributed tables with local ones. Every unique key of a distributed table
+holds its column. Work over whole tables is named in SWEEPS. `tests/support/results/distribution_law.py` checks every
+statement that the tests run.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from services.storage.connections import is_distributed
+
+
+class Group(Enum):
+    """What the tables of a group are cut by. Tables of one group may be joined by it."""
+
+    SUBJECT = "subject_key"
+    REPORT = "report_number"
+    LAB = "lab"
+
+
+class Shards(NamedTuple):
+    """A distributed table, cut by this group's value in this column."""
+
+    group: Group
+    column: str
+
+
+class Whole(Enum):
+    """A table that is not cut: on every machine, or on the coordinator alone."""
+
+    REFERENCE = "reference"
+    LOCAL = "local"
+
+
+_BY_SUBJECT = Shards(Group.SUBJECT, "subject_key")
+_BY_REPORT = Shards(Group.REPORT, "report_number")
+_BY_LAB = Shards(Group.LAB, "lab")
+
+PLAN: dict[str, Shards | Whole] = {
+    # Look-ups ask by person. Each person's results, keys and subscriptions are together.
+    "results": _BY_SUBJECT,
+    "subscriptions": _BY_SUBJECT,
+    # Uploads claim by report. A laboratory's reports are spread, so that a large laboratory burdens no single machine.
+    "report_keys": _BY_REPORT,
+    "revision_reasons": _BY_REPORT,
+    "missing_reports": _BY_REPORT,
+    # The state of a laboratory's uploads.
+    "uploads": _BY_LAB,
+    "upload_rejections": _BY_LAB,
+    "known_batches": _BY_LAB,
+    "delays": _BY_LAB,
+    "national_delays": _BY_LAB,
+    "national_receive_times": _BY_LAB,
+    # The register. Every machine needs it, and it is small.
+    "labs": Whole.REFERENCE,
+    "lab_standings": Whole.REFERENCE,
+    "lab_copies": Whole.REFERENCE,
+    "lab_signing_keys": Whole.REFERENCE,
+    "lab_homes": Whole.REFERENCE,
+    # A link is found by its id and by either of its two subjects. No column serves all three.
+    "document_links": Whole.REFERENCE,
+    "key_pairs": Whole.REFERENCE,
+    # The order of commits, and what was sent and received. One machine orders them.
+    "change_writers": Whole.LOCAL,
+    "changes": Whole.LOCAL,
+    "removed_lives": Whole.LOCAL,
+    "log_identity": Whole.LOCAL,
+    "acknowledged_positions": Whole.LOCAL,
+    "nodes": Whole.LOCAL,
+    "relayed_nodes": Whole.LOCAL,
+    "replicated_positions": Whole.LOCAL,
+    "replicated_lives": Whole.LOCAL,
+    "replication_streams": Whole.LOCAL,
+    "notifications": Whole.LOCAL,
+    "notification_positions": Whole.LOCAL,
+    "audit_heads_to_send": Whole.LOCAL,
+    "held_audit_heads": Whole.LOCAL,
+    # The audit, requests and approvals of the node, and its records of purges and keys.
+    "results_audit": Whole.LOCAL,
+    "results_audit_reads": Whole.LOCAL,
+    "results_audit_writers": Whole.LOCAL,
+    "results_audit_seals": Whole.LOCAL,
+    "results_audit_keys": Whole.LOCAL,
+    "results_request_memory": Whole.LOCAL,
+    "results_pending_changes": Whole.LOCAL,
+    "results_emergency_grants": Whole.LOCAL,
+    "results_deletion_counts": Whole.LOCAL,
+    "deletions": Whole.LOCAL,
+    "pepper_marks": Whole.LOCAL,
+}
+"""Where each table is kept."""
+
+_CORRECTIONS, _EXCHANGE = "services.results.corrections", "services.results.exchange"
+_NOTIFICATIONS = f"{_EXCHANGE}.downstream.notifications"
+_MISSING, _RETENTION = "services.results.missing_reports.store", "services.results.retention"
+
+SWEEPS: dict[str, str] = {
+    # A laboratory's reports in order, page by page. Every machine gives its part of the page.
+    "services.results.lookup.listing_queries.list_by_lab": "a listing of a laboratory",
+    f"{_CORRECTIONS}.recall.recall_step": "a recall, which goes through a laboratory's reports",
+    f"{_CORRECTIONS}.store.count_unapproved": "a recall, which counts the laboratory's changes of a day",
+    # Missing reports are few, because their number is limited.
+    f"{_MISSING}.__init__": "counting against the limits of missing reports",
+    f"{_MISSING}.list_at_home": "a laboratory that is registered",
+    f"{_MISSING}.find_closed": "reports that arrived from another node",
+    f"{_MISSING}.list_passed_on": "reports that arrived from another node",
+    f"{_MISSING}.list_missing_reports": "a listing of missing reports",
+    f"{_MISSING}.remove_old": "the age of missing reports",
+    f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
+    # What a node subscribes to. Any one row of any machine answers the first.
+    f"{_NOTIFICATIONS}.notifications.has_subscriptions": "whether there is any subscription, once for a commit",
+    f"{_NOTIFICATIONS}.adverse_subjects.find_marked": "a node that begins to listen",
+    f"{_EXCHANGE}.subscribers.list_subscribed": "a node that compares its subscriptions",
+    f"{_EXCHANGE}.subscribers.end_subscriptions": "a purge",
+    f"{_RETENTION}.purge.count_and_hash": "a purge",
+    f"{_RETENTION}.purge._delete_keys": "a purge",
+    f"{_RETENTION}.purge._delete_results": "a purge, on SQLite alone",
+    f"{_RETENTION}.purge._delete_rows": "a purge",
+    f"{_MISSING}.remove_with_keys": "a purge",
+    "services.command.key._count": "counting the rows of each version of the pepper",
+}
+"""The functions that work over whole tables on purpose, by module and name, with the occasion."""
+
+
+def distribute(connection: Connection) -> None:
+    """Cut the tables of the plan that are not cut yet, if the server has Citus. Migrations call it at their end."""
+    if not is_distributed(connection):
+        return
+    # The partitions of a table are cut on one connection, so that the transaction sees them all.
+    connection.exec_driver_sql("SET LOCAL citus.multi_shard_modify_mode = 'sequential'")
+    known = connection.exec_driver_sql("SELECT logicalrelid::text FROM pg_dist_partition").scalars()
+    done = set(known)
+    first: dict[Group, str] = {}
+    for name, kept in PLAN.items():
+        if isinstance(kept, Shards):
+            beside = first.setdefault(kept.group, name)
+            if name not in done:
+                # Groups are not cut alike, even where their columns have one type.
+                connection.exec_driver_sql(
+                    "SELECT create_distributed_table(%s, %s, colocate_with => %s)",
+                    (name, kept.column, "none" if beside == name else beside),
+                )
+        elif kept is Whole.REFERENCE and name not in done:
+            connection.exec_driver_sql("SELECT create_reference_table(%s)", (name,))

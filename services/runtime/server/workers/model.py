@@ -1,0 +1,57 @@
+"""How workers are started, the times of a group, and how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hutong_texts import Text
+
+
+@dataclass(frozen=True, slots=True)
+class GroupTiming:
+    """Times of a group, in seconds.
+
+    Attributes:
+        waits: the wait before a worker that ended early is started again, by how many before it ended early. After
+            that many the group ends, because the next one would end too.
+        early: a worker that ends sooner after its start than this ended early.
+        ready: how long a worker may take until it serves, in a restart of all workers one by one.
+        metrics: how long a worker may take to send its metrics. After that its last ones are served.
+        kill: how long a worker may go on after the drain before it is killed.
+        silent: a worker that has served and then sends nothing for so long is killed, because it hangs. It sends its
+            health each second.
+        look: the wait between two looks for such workers.
+    """
+
+    waits: Sequence[float] = (0.1, 0.5, 2.0, 5.0)
+    early: float = 30.0
+    ready: float = 60.0
+    metrics: float = 1.0
+    kill: float = 5.0
+    silent: float = 60.0
+    look: float = 1.0
+
+
+class WorkersFailed(Exception):
+    """The workers cannot serve. `code` is the exit code of the parent."""
+
+    def __init__(self, code: int, text: Text) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How a worker is started.
+
+    Attributes:
+        command: the program and its arguments.
+        environment: its environment.
+        files: open files of this process that the worker gets. They are closed here after the start.
+    """
+
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    files: Sequence[int] = ()

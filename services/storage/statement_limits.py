@@ -1,0 +1,77 @@
+"""Limits of statements: work on a database ends when the time of its caller is over."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from threading import Event
+
+from hutong_texts import english
+from sqlalchemy import Connection, exc
+
+from services.domain.errors import DeadlineExceeded
+
+SQLITE_STEPS = 10_000
+"""Steps of SQLite between two looks at the clock: about a tenth of a millisecond."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimit:
+    """The time that a caller has left.
+
+    Attributes:
+        end: the end, by `time.monotonic`.
+        gone: set when the caller no longer waits.
+    """
+
+    end: float
+    gone: Event = field(default_factory=Event)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no caller waits for the work any more."""
+        return self.gone.is_set() or time.monotonic() >= self.end
+
+    def check(self) -> None:
+        """Return if a caller waits for the work; DeadlineExceeded otherwise."""
+        if self.is_over:
+            raise DeadlineExceeded("DEADLINE", english("the call's time was over before the work was"))
+
+
+@contextlib.contextmanager
+def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
+    """End each statement on the connection when the time is over. On SQLite it also ends when the caller is gone.
+
+    PostgreSQL takes two more round trips, so this is for reads of many rows.
+
+    Raises:
+        DeadlineExceeded: the time was over.
+    """
+    limit.check()
+    try:
+        if connection.dialect.name == "sqlite":
+            with _watched(connection, limit):
+                yield
+        else:
+            milliseconds = max(1, round((limit.end - time.monotonic()) * 1000))
+            connection.exec_driver_sql(f"SET statement_timeout = {milliseconds}")
+            try:
+                yield
+            finally:
+                connection.exec_driver_sql("RESET statement_timeout")
+    except exc.OperationalError:
+        limit.check()
+        raise
+
+
+@contextlib.contextmanager
+def _watched(connection: Connection, limit: TimeLimit) -> Iterator[None]:
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.set_progress_handler(lambda: limit.is_over, SQLITE_STEPS)
+    try:
+        yield
+    finally:
+        driver.set_progress_handler(None, SQLITE_STEPS)
