@@ -16,8 +16,8 @@ from hutong_client.formatting import source_name
 
 from services.domain.instant import HOUR, SECOND, from_timestamp
 from services.runtime.clock import SystemClock
-from services.runtime.server.load import LIGHT_CALLS
 from services.runtime.limits import SOURCE_SECONDS
+from services.runtime.server.load import LIGHT_CALLS
 from tests.support.verification.node import NUMBERS, SERVICES, Callers, Node, calling, paper, question
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
