@@ -22,7 +22,7 @@ def with_national_receive_times(connection: Connection, results: Sequence[Stored
     if connection.dialect.name == "postgresql" and not is_distributed(connection):
         found = connection.exec_driver_sql(
             "SELECT t.* FROM national_receive_times t JOIN unnest(%s::text[], %s::bigint[]) AS u (lab, upload_time)"
-            " USING (lab, upload_time)",
+            " ON t.lab = u.lab AND t.upload_time = u.upload_time",
             ([lab for lab, _ in commits], [upload_time for _, upload_time in commits]),
         )
     else:

@@ -45,7 +45,7 @@ async def test_every_way_to_ask_gives_the_same_decision(tmp_path: Path) -> None:
     node = Node(tmp_path)
     try:
         await node.start(ALL)
-        async with calling(node) as callers:
+        async with calling(node.addresses) as callers:
             await _fill(callers)
             asked = list(_questions())
             alone = [_told((await callers.decisions.Verify(one)).decision) for one in asked]
