@@ -12,18 +12,20 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import pytest_asyncio
+import yaml
 from hutong.type.v1 import purpose_pb2
 from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest, VerifyResponse
 from joserfc.jwk import ECKey
 
-from deploy.envoy.configure import main
+from deploy.envoy.configure import CALLS_PER_SECOND, main
 from tests.support import browser
 from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, REGION, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
@@ -54,11 +56,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """An Envoy before the guarded services, and the address whose pages may call it."""
+    """An Envoy before the guarded services, its configuration, and the address whose pages may call it."""
 
     url: str
     guarded: Guarded
     page: str
+    configuration: str
 
     async def post(self, method: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
         """Call a method; a dictionary is sent as JSON. Underscores in names of headers are hyphens."""
@@ -111,10 +114,11 @@ async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: Sqlite
         } | guarded.addresses
         config = directory / "envoy.yaml"
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        config.write_text(main([*words, "--origin", f"http://{page}"]))
+        configuration = main([*words, "--origin", f"http://{page}"])
+        config.write_text(configuration)
         command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
         with started(command):
-            made = Web(f"http://{listen}", guarded, page)
+            made = Web(f"http://{listen}", guarded, page, configuration)
             await until(lambda: _answers(listen))
             yield made
 
@@ -301,3 +305,29 @@ def test_demo_is_answered_through_envoy() -> None:
     done = run([sys.executable, "-m", "clients.examples.http", "--once"])
     assert done.returncode == 0, done.stderr
     assert '"outcome": "DECISION_OUTCOME_RECOGNIZED"' in done.stdout
+
+
+@in_module
+async def test_calls_beyond_the_rate_are_refused_as_json(web: Web, tmp_path: Path) -> None:
+    """A second Envoy with the same configuration, but for the rate, refuses the third call."""
+    bootstrap = yaml.safe_load(web.configuration)
+    listen, admin = free_address(), free_address()
+    (listener,) = bootstrap["static_resources"]["listeners"]
+    for holder, address in ((listener, listen), (bootstrap["admin"], admin)):
+        holder["address"]["socket_address"]["port_value"] = int(address.rpartition(":")[2])
+    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    (limit,) = (one["typed_config"] for one in manager["http_filters"] if one["name"].endswith("local_ratelimit"))
+    assert limit["token_bucket"]["max_tokens"] == CALLS_PER_SECOND
+    limit["token_bucket"] |= {"max_tokens": 2, "tokens_per_fill": 1, "fill_interval": "3600s"}
+    config = tmp_path / "envoy.yaml"
+    config.write_text(yaml.safe_dump(bootstrap))
+    command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
+    with started(command):
+        await until(lambda: _answers(listen))
+        narrow = replace(web, url=f"http://{listen}")
+        answers = [await narrow.post(VERIFY, {}) for _ in range(3)]
+    assert [answer.status for answer in answers[:2]] == [403, 403], (
+        "they reach the services, which permit an edge without a token nothing"
+    )
+    assert answers[2].status == 429
+    assert answers[2].json()["code"] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
