@@ -34,7 +34,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh breaking release soak soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,7 +90,10 @@ envoy: $(READY) $(WEB_READY) ## Run the demo's node over mutual TLS behind an En
 certs: $(READY) ## Make development certificates in .hutong/certs: two authorities and a certificate of each role
 	@$(BIN)/python -m clients.examples.certificates .hutong/certs
 
-quick: lint ## What to run while you work: lint, unit and contract tests with fewer examples; under a minute
+quick: $(READY) $(PROTOS_READY) ## What to run while you work: lint, unit and contract tests with fewer examples; under a minute
+	@$(MAKE) --no-print-directory -j2 lint quick-tests
+
+quick-tests: $(READY)
 	@MODEL_CASES=2000 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist worksteal --hypothesis-profile=quick tests/unit tests/contract $(ARGS)
 
 test: $(READY) $(TOOLS)/grpcurl ## Run all tests: unit, storage on SQLite and PostgreSQL, rpc, migrations, contract, e2e
