@@ -1,8 +1,9 @@
-"""Makes a change that one caller has proposed as soon as another caller approves it, or in an emergency the same one.
+"""Makes changes that need two callers: one caller proposes a change, and another one approves it.
 
-The service that owns a change stores a proposal instead of making the change, and registers the code that makes it. An
-approved change runs the same code as any other. Its actor is the proposer. Its request id is the change's own, so that
-a repeated approval continues what was cut off and makes nothing twice.
+In an emergency the proposer may approve the change. The service that owns a change stores a proposal instead of making
+the change, and registers the code that makes it. An approved change runs the same code as any other. Its actor is the
+proposer. Its request id is the id of the change, so that a repeated approval continues an interrupted change, and never
+makes a change twice.
 """
 
 from __future__ import annotations

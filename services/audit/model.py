@@ -12,7 +12,9 @@ from services.runtime.audit import AuditKind
 
 
 class Chain(IntEnum):
-    """What is sealed together. Rows of one chain are kept for the same time, so that a purge removes whole seals.
+    """A hash chain of audit rows. Each seal covers rows of one chain.
+
+    All rows of one chain are kept equally long, so that a purge removes whole seals.
 
     Attributes:
         READS: reads and denials.

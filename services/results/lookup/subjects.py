@@ -199,7 +199,11 @@ def _with_results(count: int) -> str:
 
 
 def _merge_versions(lists: Sequence[list[StoredResult]]) -> list[StoredResult]:
-    """Merge the results of one document under its keys, and keep at most MAX_PER_SUBJECT of each item."""
+    """Merge the results of one document, which has a subject key for each key version.
+
+    `lists` has one list for each key. If several lists have results, the newest MAX_PER_SUBJECT of each test item are
+    kept.
+    """
     filled = [results for results in lists if results]
     if len(filled) < 2:
         return filled[0] if filled else []

@@ -20,7 +20,10 @@ def variable_name(*path: str) -> str:
 
 
 def declared(variables: Mapping[str, Variable], kinds: Mapping[str, str], *path: str) -> dict[str, Declared]:
-    """Return the declarations of a class's variables by their names. `path` leads to its value from Settings."""
+    """Return the declared settings of one settings class, by the names of their environment variables.
+
+    `path` names the fields from Settings to the object of that class. It is empty for Settings itself.
+    """
     found = (
         Declared(variable_name(*path, name), ".".join((*path, name)), one, kinds[name])
         for name, one in variables.items()

@@ -1,4 +1,4 @@
-"""Declarations of settings: the meaning, the reader of the text, and the default."""
+"""Declarations of settings. Each has a meaning, a function that turns its text into a value, and a default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Reads from requests what the audit records. A field of one meaning has one name in the whole contract."""
+"""Reads from each request the values that the audit stores, such as names, purpose, region and subject keys.
+
+Fields are found by name, because fields of the same meaning have the same name everywhere in the contract.
+"""
 
 from __future__ import annotations
 

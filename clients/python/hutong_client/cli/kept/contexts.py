@@ -43,7 +43,11 @@ def context_option(keep: Callable[[click.Context, click.Parameter, str | None], 
 
 
 def find_context(name: str | None, *, is_chosen: bool) -> Mapping[str, str] | None:
-    """Return the context of this name; without one, that of the environment unless another one is chosen already."""
+    """Return the settings of the context `name`.
+
+    If `name` is empty, HUTONG_CONTEXT gives the name, unless `is_chosen` says that a context is chosen already. None if
+    neither gives a name.
+    """
     name = name or (None if is_chosen else os.environ.get(VARIABLE))
     return read_context(name) if name else None
 
