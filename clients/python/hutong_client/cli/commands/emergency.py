@@ -49,7 +49,7 @@ def emergency() -> None:
 @json_option
 @click.pass_obj
 def open_grant(node: Node, reason: str, minutes: int, region: str, floors: bool, as_json: bool) -> ExitCode:
-    """Open a grant for yourself, for four hours at most. If you have an earlier grant, another caller must review it first."""
+    """Open a grant for yourself, for at most four hours. Another caller must have reviewed your earlier grant."""
     request = OpenEmergencyGrantRequest(reason=reason, open_duration=Duration(seconds=60 * minutes), region=region)
     with node.connect() as connection:
         response = _service(connection, floors).OpenEmergencyGrant(request, timeout=CALL_SECONDS)
