@@ -29,7 +29,9 @@ class SqliteDatabases:
     """SQLite files, copied from a migrated one."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        # The folder above may be open to the user of a PostgreSQL server. A node refuses a database that is open too.
+        self._directory = directory / "sqlite"
+        self._directory.mkdir(mode=0o700, exist_ok=True)
         self._count = itertools.count()
 
     def make(self, service: str) -> str:
