@@ -63,6 +63,12 @@ def test_relative_links_lead_somewhere(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_no_conflict_of_a_merge_is_left(document: Path) -> None:
+    """Markdown shows the markers of a conflict as text, so that nothing else would find them."""
+    assert not re.search(r"^(<{7} |={7}$|>{7} )", document.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
 def test_make_targets_exist(document: Path) -> None:
     """Every target that a document names is in the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))

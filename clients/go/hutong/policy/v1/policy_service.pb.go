@@ -851,7 +851,8 @@ type PolicyCheckpoint struct {
 	AsOfTime *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=as_of_time,json=asOfTime,proto3" json:"as_of_time,omitempty"`
 	// Everything the national node published up to this instant, by its clock, was sent; as in EffectivePolicy.
 	NationAsOfTime *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=nation_as_of_time,json=nationAsOfTime,proto3" json:"nation_as_of_time,omitempty"`
-	// The node that sends this: "nodes/{region}". A node accepts it from a node alone whose region contains its own.
+	// The node that sends this: "nodes/{region}". A node accepts it only from a node whose region
+	// contains its own region.
 	Node string `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	// How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
 	// ends every watch.

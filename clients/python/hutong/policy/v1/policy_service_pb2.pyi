@@ -408,7 +408,9 @@ class PolicyCheckpoint(_message.Message):
     LIVES_FIELD_NUMBER: _builtins.int
     LIVES_ABOVE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The node that sends this: "nodes/{region}". A node accepts it from a node alone whose region contains its own."""
+    """The node that sends this: "nodes/{region}". A node accepts it only from a node whose region
+    contains its own region.
+    """
     sequence: _builtins.int
     """How many publications and withdrawals this node knows; all of them were sent. A restore sets the count back and
     ends every watch.

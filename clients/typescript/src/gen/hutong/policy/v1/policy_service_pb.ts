@@ -411,7 +411,8 @@ export type PolicyCheckpoint = Message<"hutong.policy.v1.PolicyCheckpoint"> & {
   nationAsOfTime?: Timestamp | undefined;
 
   /**
-   * The node that sends this: "nodes/{region}". A node accepts it from a node alone whose region contains its own.
+   * The node that sends this: "nodes/{region}". A node accepts it only from a node whose region
+   * contains its own region.
    *
    * @generated from field: string node = 3;
    */
