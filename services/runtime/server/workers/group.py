@@ -310,7 +310,9 @@ class WorkerGroup:
         self._stopping.set()
         _log.info("draining", seconds=self._drain_seconds)
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A task may begin others: the start of a worker begins those that attend to that worker and end it.
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _fail(self, code: int, text: Text) -> None:
         self._failed = self._failed or WorkersFailed(code, text)

@@ -35,6 +35,7 @@ class Running:
         self.scripts = list(scripts)
         self.reports: dict[str, Callable[[], HealthReport]] = {}
         self.numbers: list[int] = []
+        self.on_launch: Callable[[], None] = lambda: None
         self.now = 0.0
         self.looks = 0
         self.group = WorkerGroup(count, self._launch, 0.0, QUICK, self._look)
@@ -48,6 +49,7 @@ class Running:
     def _launch(self, number: int, link: socket.socket) -> Launch:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         self.numbers.append(number)
+        self.on_launch()
         opened = f"import socket; link = socket.socket(fileno={link.fileno()})"
         return Launch([sys.executable, "-S", "-c", f"{opened}\n{script}"], os.environ)
 
@@ -84,7 +86,7 @@ async def running(count: int, *scripts: str) -> AsyncIterator[Running]:
         one.group.stop()
         with contextlib.suppress(WorkersFailed):
             await task
-        assert one.pids() == []
+        assert (one.pids(), one.reports) == ([], {})
 
 
 async def test_a_killed_worker_is_started_again() -> None:
@@ -152,6 +154,14 @@ async def test_a_worker_that_does_not_drain_is_killed() -> None:
 async def test_a_stop_while_workers_start_leaves_none() -> None:
     async with running(2, GOOD) as one:
         await until(lambda: one.launched >= 1)
+
+
+async def test_a_stop_while_a_worker_is_started_again_leaves_none() -> None:
+    async with running(1, GOOD) as one:
+        await until(lambda: one.group.ready == 1)
+        one.on_launch = one.group.stop
+        os.kill(one.pids()[0], signal.SIGKILL)
+        await until(lambda: one.launched == 2)
 
 
 async def test_messages_arrive_whole_until_the_peer_ends() -> None:
