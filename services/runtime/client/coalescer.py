@@ -48,8 +48,6 @@ class Coalescer(Generic[Q, A]):
     few questions. Under load the next batch waits for `finish`, because batches that overlap are smaller. It waits no
     longer than `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
 
-    `weigh` returns how many questions a question counts as. By default each counts as one.
-
     `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
     deadline does not limit `finish`.
     """
@@ -63,13 +61,11 @@ class Coalescer(Generic[Q, A]):
         longest_linger_seconds: float = LONGEST_LINGER_SECONDS,
         longest_finish_share: float = LONGEST_FINISH_SHARE,
         on_late: Callable[[Q], A] | None = None,
-        weigh: Callable[[Q], int] | None = None,
         finish: _Finish[A] | None = None,
     ) -> None:
         self._call = call
         self._finish = finish
         self._on_late = on_late
-        self._weigh = weigh
         self._max_batch = max_batch
         self._longest_linger = longest_linger_seconds
         self._longest_finish_share = longest_finish_share

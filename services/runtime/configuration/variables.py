@@ -125,7 +125,9 @@ def read_database_url(text: str) -> str:
         for option, value in url.query.items():
             if option == POOLER_OPTION:
                 if value != TRANSACTION_POOLER:
-                    raise ValueError(f"has {POOLER_OPTION} other than {TRANSACTION_POOLER}")
+                    raise ValueError(
+                        english("has {option} other than {known}", option=POOLER_OPTION, known=TRANSACTION_POOLER)
+                    )
                 continue
             try:
                 make_conninfo(**{option: "1"})

@@ -173,7 +173,8 @@ async def start(
     authorization = Authorization(identifier, service.owner_of, settings.jurisdiction)
     audit = Audit(service.audit, identifier.subject_key)
     streams = OpenStreams(identifier)
-    budgets = Budgets(settings, clock)
+    # Calls arrive before this process joins its group. What they use up is kept for the other workers until then.
+    budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
     layers = arrange(identity, audit, streams, authorization, budgets, admission, timing.deadline)
     routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])

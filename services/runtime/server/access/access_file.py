@@ -137,7 +137,7 @@ def read_access_file(path: Path) -> AccessRules:
             raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML")) from None
         raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML, line {line}", line=mark.line + 1)) from None
     try:
-        found = _mapping(content if content is not None else {}, "the file", {"grants", "quotas"})
+        found = _mapping(content if content is not None else {}, english("the file"), {"grants", "quotas"})
         grants: dict[str, tuple[Narrowing, ...]] = {}
         for place, entry in _entries(found, "grants", {"role", "regions", "hours", "bare_number"}):
             role = _role(entry, place)

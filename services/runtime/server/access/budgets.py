@@ -283,14 +283,15 @@ class Accounts:
 
     Attributes:
         changed: the accounts whose counts the other workers of the group do not know yet, by the names of the callers.
-            None, the default, in a process without such workers.
+            None in a process without such workers.
     """
 
-    def __init__(self, clock: Clock, budget_of: Callable[[Caller], Budget]) -> None:
+    def __init__(self, clock: Clock, budget_of: Callable[[Caller], Budget], *, is_shared: bool = False) -> None:
+        """`is_shared` says that `SharedCounts` sends the counts to other workers, perhaps only later."""
         self._clock = clock
         self._budget_of = budget_of
         self._accounts: OrderedDict[str, Account] = OrderedDict()
-        self.changed: dict[str, Account] | None = None
+        self.changed: dict[str, Account] | None = {} if is_shared else None
 
     def __iter__(self) -> Iterator[Account]:
         return iter(self._accounts.values())

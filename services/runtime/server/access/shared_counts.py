@@ -10,7 +10,7 @@ from __future__ import annotations
 import orjson
 
 from services.runtime.caller import Caller
-from services.runtime.server.access.budgets import Account, Accounts
+from services.runtime.server.access.budgets import Accounts
 
 
 class SharedCounts:
@@ -18,10 +18,10 @@ class SharedCounts:
 
     def __init__(self, accounts: Accounts, worker: int) -> None:
         """`worker` is this worker's number, which no other one of the group has."""
+        assert accounts.changed is not None
         self._accounts = accounts
         self._worker = worker
-        self._changed: dict[str, Account] = {}
-        accounts.changed = self._changed
+        self._changed = accounts.changed
 
     def take(self) -> bytes:
         """Return what has changed since the last call, for `add` of the other workers; empty if nothing has."""

@@ -69,9 +69,10 @@ class Authorization:
             if rules.batch:
                 return self._answer_batch(method, rules, caller, request, context, proceed)
             # What most calls state permits them. Then nothing is awaited here, and no coroutine is needed.
-            if self._rule(rules, caller, request, call.case) is PERMITTED:
+            ruling = self._rule(rules, caller, request, call.case)
+            if ruling is PERMITTED:
                 return proceed(request, context)
-            return self._answer_one(rules, caller, request, context, proceed)
+            return self._answer_one(rules, caller, ruling, request, context, proceed)
 
         return handle
 
@@ -113,7 +114,10 @@ class Authorization:
                 depend on.
         """
         call = current_call.get()
-        ruling = self._rule(rules, caller, request, call.case if call is not None else "")
+        await self._settle(rules, caller, self._rule(rules, caller, request, call.case if call is not None else ""))
+
+    async def _settle(self, rules: Rules, caller: Caller, ruling: Ruling) -> None:
+        """Return if a ruling permits the request, perhaps by the owner of the stored object. Raises as `_require`."""
         if isinstance(ruling, Unsettled):
             try:
                 owner = await self._owner_of(ruling.stored)
@@ -131,9 +135,9 @@ class Authorization:
             raise _not_permitted(rules, caller)
 
     async def _answer_one(
-        self, rules: Rules, caller: Caller, request: Any, context: Context, proceed: UnaryHandler
+        self, rules: Rules, caller: Caller, ruling: Ruling, request: Any, context: Context, proceed: UnaryHandler
     ) -> Any:
-        await self._require(rules, caller, request)
+        await self._settle(rules, caller, ruling)
         return await proceed(request, context)
 
     def _rule(self, rules: Rules, caller: Caller, request: Any, case: str) -> Ruling:

@@ -31,10 +31,11 @@ class Budgets:
         reloaded: the access file, which is read again when it changes; empty without one.
     """
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, *, is_shared: bool) -> None:
+        """`is_shared` says that other workers of a group are sent the counts."""
         self._clock = clock
         self._rules = NO_RULES
-        self.accounts = Accounts(clock, NO_RULES.budget_of)
+        self.accounts = Accounts(clock, NO_RULES.budget_of, is_shared=is_shared)
         self._is_idle = settings.tls.client_ca_file is None and settings.access_file is None
         self.reloaded: list[ReloadedFiles[AccessRules]] = []
         file = settings.access_file

@@ -92,6 +92,7 @@ class WorkerGroup:
         self._early_ends = 0
         self._stopping = asyncio.Event()
         self._failed: WorkersFailed | None = None
+        self._starting = asyncio.Lock()
         self._renewing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -145,7 +146,17 @@ class WorkerGroup:
         return list(self._metrics.collect())
 
     async def _start(self, *, is_needed: bool = True) -> _Worker:
-        number = next(number for number in range(1, len(self._workers) + 2) if number not in self._workers)
+        # Workers are started one after another, because a number is taken only once its worker runs.
+        async with self._starting:
+            number = next(number for number in range(1, len(self._workers) + 2) if number not in self._workers)
+            worker = self._workers[number] = await self._open(number, is_needed=is_needed)
+        self._spawn_task(self._attend(worker))
+        self._publish()
+        if self._stopping.is_set():
+            self._spawn_task(self._end(worker))
+        return worker
+
+    async def _open(self, number: int, *, is_needed: bool) -> _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             launch = self._launch(number, theirs)
@@ -165,13 +176,7 @@ class WorkerGroup:
                 for file in launch.files:
                     os.close(file)
         begun = self._now()
-        worker = _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
-        self._workers[number] = worker
-        self._spawn_task(self._attend(worker))
-        self._publish()
-        if self._stopping.is_set():
-            self._spawn_task(self._end(worker))
-        return worker
+        return _Worker(number, process, await Link.open(ours), begun, is_needed, heard=begun)
 
     async def _attend(self, worker: _Worker) -> None:
         """Take in what a worker sends until it ends, and start another one unless its end was asked for."""
@@ -305,7 +310,9 @@ class WorkerGroup:
         self._stopping.set()
         _log.info("draining", seconds=self._drain_seconds)
         await asyncio.gather(*(self._end(worker) for worker in list(self._workers.values())))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # A task may begin others: the start of a worker begins those that attend to that worker and end it.
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def _fail(self, code: int, text: Text) -> None:
         self._failed = self._failed or WorkersFailed(code, text)

@@ -25,7 +25,7 @@ class Group:
 
     def __init__(self, workers: int, budget: Budget) -> None:
         self.clock = FixedClock(NOW)
-        self.accounts = [Accounts(self.clock, lambda _: budget) for _ in range(workers)]
+        self.accounts = [Accounts(self.clock, lambda _: budget, is_shared=True) for _ in range(workers)]
         self.counts = [SharedCounts(accounts, number) for number, accounts in enumerate(self.accounts)]
 
     def gate(self, worker: int) -> Account:
@@ -121,3 +121,21 @@ def test_work_is_paid_for_in_the_group() -> None:
     assert all(is_refused(lambda: group.gate(worker).pay(1)) for worker in (0, 1))  # noqa: B023 - called at once
     group.clock.advance(SECOND)
     assert not is_refused(lambda: group.gate(1).pay(10))
+
+
+def test_calls_before_a_worker_joins_are_counted() -> None:
+    """A worker accepts calls as soon as it listens, which is before it joins its group."""
+    group = Group(1, Budget(persons_an_hour=1, calls=1))
+    early = Accounts(group.clock, lambda _: Budget(persons_an_hour=1, calls=1), is_shared=True)
+    account = early.of(GATE)
+    assert account is not None
+    account.ask_about(1)
+    account.begin(("calls",))
+    group.accounts.append(early)
+    group.counts.append(SharedCounts(early, 1))
+    group.exchange()
+    assert is_refused(lambda: group.gate(0).ask_about(2))
+    assert is_refused(lambda: group.gate(0).begin(("calls",)))
+    account.end(("calls",))
+    group.exchange()
+    group.gate(0).begin(("calls",))

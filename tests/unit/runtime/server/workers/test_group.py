@@ -34,15 +34,22 @@ class Running:
     def __init__(self, count: int, *scripts: str) -> None:
         self.scripts = list(scripts)
         self.reports: dict[str, Callable[[], HealthReport]] = {}
-        self.launched = 0
+        self.numbers: list[int] = []
+        self.on_launch: Callable[[], None] = lambda: None
         self.now = 0.0
         self.looks = 0
         self.group = WorkerGroup(count, self._launch, 0.0, QUICK, self._look)
         self.group.on_change = self._use_reports
 
-    def _launch(self, _number: int, link: socket.socket) -> Launch:
+    @property
+    def launched(self) -> int:
+        """How many workers were started."""
+        return len(self.numbers)
+
+    def _launch(self, number: int, link: socket.socket) -> Launch:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        self.launched += 1
+        self.numbers.append(number)
+        self.on_launch()
         opened = f"import socket; link = socket.socket(fileno={link.fileno()})"
         return Launch([sys.executable, "-S", "-c", f"{opened}\n{script}"], os.environ)
 
@@ -79,7 +86,7 @@ async def running(count: int, *scripts: str) -> AsyncIterator[Running]:
         one.group.stop()
         with contextlib.suppress(WorkersFailed):
             await task
-        assert one.pids() == []
+        assert (one.pids(), one.reports) == ([], {})
 
 
 async def test_a_killed_worker_is_started_again() -> None:
@@ -90,6 +97,17 @@ async def test_a_killed_worker_is_started_again() -> None:
         await until(lambda: len(one.pids()) == 2 and killed not in one.pids())
         assert other in one.pids()
         await until(lambda: list(one.reports) == ["worker 1", "worker 2"])
+
+
+async def test_workers_that_end_together_get_numbers_of_their_own() -> None:
+    async with running(3, GOOD) as one:
+        await until(lambda: one.group.ready == 3)
+        # They have run for long, so each is started again after the first wait.
+        one.now += QUICK.early
+        for pid in one.pids():
+            os.kill(pid, signal.SIGKILL)
+        await until(lambda: one.launched == 6 and one.group.ready == 3)
+        assert sorted(one.numbers[3:]) == [1, 2, 3]
 
 
 async def test_workers_that_end_at_once_end_the_group() -> None:
@@ -136,6 +154,14 @@ async def test_a_worker_that_does_not_drain_is_killed() -> None:
 async def test_a_stop_while_workers_start_leaves_none() -> None:
     async with running(2, GOOD) as one:
         await until(lambda: one.launched >= 1)
+
+
+async def test_a_stop_while_a_worker_is_started_again_leaves_none() -> None:
+    async with running(1, GOOD) as one:
+        await until(lambda: one.group.ready == 1)
+        one.on_launch = one.group.stop
+        os.kill(one.pids()[0], signal.SIGKILL)
+        await until(lambda: one.launched == 2)
 
 
 async def test_messages_arrive_whole_until_the_peer_ends() -> None:
