@@ -11,7 +11,13 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_UNAVAILABLE, DataSource, SourceState
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_OK,
+    SOURCE_STATE_RETIRED,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+    SourceState,
+)
 from sqlalchemy import Connection, delete, insert, select
 
 from services.domain.errors import HutongError
@@ -27,6 +33,8 @@ from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 _relayed = tables.relayed_nodes
 _nodes = tables.nodes
+_STATES = frozenset({SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE})
+"""The states that a node may have. A node with any other stated state counts as UNAVAILABLE."""
 _log = structlog.get_logger(__name__)
 
 
@@ -58,7 +66,7 @@ def record_relayed(
         region: {
             "node": region,
             "relaying_node": sender,
-            "state": source.state or SOURCE_STATE_UNAVAILABLE,
+            "state": source.state if source.state in _STATES else SOURCE_STATE_UNAVAILABLE,
             "as_of_time": from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None,
         }
         for region, source in _below(sender, checkpoint.nodes_below)
