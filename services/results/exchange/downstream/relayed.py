@@ -11,7 +11,13 @@ from typing import NamedTuple, TypeVar
 
 import structlog
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_UNAVAILABLE, DataSource, SourceState
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_OK,
+    SOURCE_STATE_RETIRED,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+    SourceState,
+)
 from sqlalchemy import Connection, delete, insert, select
 
 from services.domain.errors import HutongError
@@ -23,9 +29,12 @@ from services.results.exchange.downstream.lives import record_reached
 from services.results.exchange.downstream.nodes import MAX_SILENCE
 from services.results.exchange.downstream.streams import begin_stream
 from services.results.exchange.homes.register import note_joined
+from services.storage.advisory_locks import AdvisoryLock, lock_until_commit
 
 _relayed = tables.relayed_nodes
 _nodes = tables.nodes
+_STATES = frozenset({SOURCE_STATE_OK, SOURCE_STATE_RETIRED, SOURCE_STATE_UNAVAILABLE})
+"""The states that a node may have. A node with any other stated state counts as UNAVAILABLE."""
 _log = structlog.get_logger(__name__)
 
 
@@ -57,7 +66,7 @@ def record_relayed(
         region: {
             "node": region,
             "relaying_node": sender,
-            "state": source.state or SOURCE_STATE_UNAVAILABLE,
+            "state": source.state if source.state in _STATES else SOURCE_STATE_UNAVAILABLE,
             "as_of_time": from_timestamp(source.as_of_time) if source.HasField("as_of_time") else None,
         }
         for region, source in _below(sender, checkpoint.nodes_below)
@@ -84,8 +93,15 @@ def _hand_over(connection: Connection, sender: str, below: Sequence[str], now: I
     therefore deletes its record of how far the sender has sent its log and ends its stream, and the sender sends
     everything again. The nodes that were handed over subscribe again, because the sender does not know their cursors.
     """
-    silent = (_nodes.c.node.in_(below), _nodes.c.contact_time < now - MAX_SILENCE)
-    moved = connection.execute(select(_nodes.c.node).where(*silent).order_by(_nodes.c.node)).scalars().all()
+    silent = select(_nodes.c.node).where(_nodes.c.node.in_(below), _nodes.c.contact_time < now - MAX_SILENCE)
+    if connection.execute(silent.limit(1)).first() is None:
+        return
+    # Commits that store laboratories take these locks in this order, and lock rows of nodes by region after that. The
+    # sender contains the other nodes, so its region is the first.
+    lock_until_commit(connection, AdvisoryLock.HOMES)
+    lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
+    connection.execute(select(_nodes.c.node).where(_nodes.c.node == sender).with_for_update())
+    moved = connection.execute(silent.order_by(_nodes.c.node).with_for_update()).scalars().all()
     if not moved:
         return
     for table in (tables.notifications, tables.subscriptions, tables.lab_homes, tables.replicated_positions, _nodes):

@@ -22,6 +22,7 @@ from services.results.exchange.convert.results import replica_from_proto
 from services.results.labs.convert import stated_keys
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
+from services.runtime.background import begin_ahead
 from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.circuit_breaker import CircuitBreaker
 from services.runtime.client.coalescer import Coalescer
@@ -71,6 +72,7 @@ class NationClient:
         self._breaker = CircuitBreaker(
             f"{format_node(NATION)}/results", longest_seconds=self._nation_seconds, open_seconds=OPEN_SECONDS
         )
+        self._late: set[asyncio.Future[list[SubjectAnswer | None]]] = set()
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
             partial(self._ask_by_items, source_seconds), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
         )
@@ -111,32 +113,54 @@ class NationClient:
 
         Each node in the middle halves the time that the next one has, so that all of them answer in time.
         """
-        wait = min(seconds_left(self._seconds) * RELAY_SHARE, self._breaker.seconds())
+        left = seconds_left(self._seconds)
         by_token: defaultdict[str, list[int]] = defaultdict(list)
         for index, question in enumerate(questions):
             by_token[question.token].append(index)
         answers: list[SubjectAnswer | Unavailable | None] = [None] * len(questions)
 
         async def ask(indexes: list[int]) -> None:
-            # A look-up with a token waits for what the token stands for, as long as the call allows.
-            seconds = self._breaker.seconds_of(self._seconds) if questions[indexes[0]].token else wait
+            if questions[indexes[0]].token:
+                # A look-up with a token waits for what the token stands for, as long as the call allows.
+                share, seconds = left, self._breaker.seconds_of(self._seconds)
+            else:
+                share = left * RELAY_SHARE
+                seconds = min(share, self._breaker.seconds())
             for start in range(0, len(indexes), MAX_BATCH):
                 some = indexes[start : start + MAX_BATCH]
-                try:
-                    async with asyncio.timeout(seconds):
-                        found = await self._ask_by_items(2 * seconds, [questions[index] for index in some])
-                except Unavailable as error:
-                    found_each: list[SubjectAnswer | Unavailable | None] = [error] * len(some)
-                except TimeoutError:
-                    self._breaker.record_failure("no answer in time")
-                    found_each = [None] * len(some)
-                else:
-                    found_each = list(found)
-                for index, answer in zip(some, found_each, strict=True):
+                found = await self._ask_within(seconds, 2 * share, [questions[index] for index in some])
+                for index, answer in zip(some, found, strict=True):
                     answers[index] = answer
 
         await asyncio.gather(*map(ask, by_token.values()))
         return answers
+
+    async def _ask_within(
+        self, seconds: float, deadline: float, questions: list[SubjectQuestion]
+    ) -> Sequence[SubjectAnswer | Unavailable | None]:
+        """Wait for the answers for some seconds. The calls go on until the deadline, which may be later.
+
+        A late answer closes the circuit breaker again. Few late calls go on, so that a node above that was frozen is not
+        asked everything at once.
+        """
+        call = begin_ahead(self._ask_by_items(deadline, questions))
+        try:
+            await asyncio.wait([call], timeout=seconds)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        if not call.done():
+            self._breaker.record_failure("no answer in time")
+            if len(self._late) < CALLS_AT_ONCE:
+                self._late.add(call)
+                call.add_done_callback(self._late.discard)
+            else:
+                call.cancel()
+            return [None] * len(questions)
+        try:
+            return call.result()
+        except Unavailable as error:
+            return [error] * len(questions)
 
     def _give_up(self, futures: Sequence[asyncio.Future[SubjectAnswer | None]]) -> None:
         """Answer the open questions with None. Questions not asked yet are dropped; calls in progress continue.

@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 from hutong.exchange.v1.exchange_service_pb2 import NodePosition, ReplicateCheckpoint
-from hutong.results.v1.lookup_pb2 import SOURCE_STATE_OK, DataSource
+from hutong.results.v1.lookup_pb2 import (
+    SOURCE_STATE_NOT_CONFIGURED,
+    SOURCE_STATE_OK,
+    SOURCE_STATE_RETIRED,
+    SOURCE_STATE_UNAVAILABLE,
+    DataSource,
+    SourceState,
+)
 from hutong.type.v1.life_position_pb2 import LifePosition
 from sqlalchemy import Connection
 
@@ -56,3 +63,29 @@ async def test_a_node_states_only_what_is_below_it(nation: Laboratory) -> None:
     commits = {region: CommitPosition("results", region, LogPosition("a", 1, 7)) for region in stated}
     unmet = await nation.database.read(find_unmet, list(commits.values()))
     assert {region for region, commit in commits.items() if commit not in unmet} == {ZHENGZHOU}
+
+
+async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory) -> None:
+    stated: dict[str, int] = {
+        "410100": SOURCE_STATE_RETIRED,
+        "410200": SOURCE_STATE_NOT_CONFIGURED,
+        # No column of a database takes this number.
+        "410300": 70_000,
+    }
+    checkpoint = ReplicateCheckpoint(
+        nodes_below=[
+            DataSource(node=f"nodes/{region}", state=SourceState.ValueType(state)) for region, state in stated.items()
+        ]
+    )
+
+    def work(connection: Connection) -> None:
+        add_node(connection, HENAN, NOW)
+        record_relayed(connection, HENAN, checkpoint, NOW, NATION)
+
+    await nation.database.write(work)
+    states = {one.region: one.state for one in await nation.database.read(list_relayed)}
+    assert states == {
+        "410100": SOURCE_STATE_RETIRED,
+        "410200": SOURCE_STATE_UNAVAILABLE,
+        "410300": SOURCE_STATE_UNAVAILABLE,
+    }

@@ -178,6 +178,23 @@ async def test_a_nation_that_does_not_answer_costs_its_time_once_and_then_little
         await assert_it_waits(gateway, nation)
 
 
+async def test_a_late_answer_to_a_node_in_the_middle_closes_the_circuit_breaker(
+    nation: Nation, gateway: NationClient
+) -> None:
+    """So that a nation that answers, but not within the short time of an open breaker, is waited for again."""
+    await open_circuit(gateway, nation)
+
+    async def is_waited_for() -> bool:
+        nation.open.clear()
+        asking = asyncio.ensure_future(gateway.relay(questions(1)))
+        await asyncio.wait([asking], timeout=3 * OPEN_SECONDS)
+        is_waiting = not asking.done()
+        nation.open.set()
+        return (await asking)[0] is not None and is_waiting
+
+    await until(is_waited_for)
+
+
 async def test_each_asker_waits_by_its_own_time(nation: Nation, gateway: NationClient) -> None:
     """A caller with a short deadline does not wait for the other questions of its call."""
     nation.open.clear()
