@@ -4,8 +4,8 @@ SQLite runs in WAL mode with full sync and one writer. Its write transactions be
 way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
 
 Behind a pooler that gives each transaction another session of the server, nothing is set for a session: no options at
-connect and no prepared statements. Transactions that write set what they need themselves. Reads have what the server
-gives the role.
+connect and no prepared statements. Writes and reads of many rows set what they need in their transactions. Short reads
+have what the server gives the role.
 """
 
 from __future__ import annotations
@@ -108,6 +108,11 @@ def create_reading_engine(url: str) -> Engine:
     return _create_postgresql_engine(
         make_url(url), READ_THREADS + BULK_READ_THREADS, "-c enable_seqscan=off", isolation_level="AUTOCOMMIT"
     )
+
+
+def begin_transaction(connection: Connection) -> None:
+    """Let the next statements on a connection of a reading engine be one transaction, until it returns to the pool."""
+    connection.execution_options(isolation_level="READ COMMITTED")
 
 
 def has_unlimited_reads(url: str) -> bool:
