@@ -137,7 +137,7 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         connect_args=_settings(url, settings),
         **options,
     )
-    event.listen(engine, "connect", _note_pooled if is_pooled(url) else _refuse_pooler)
+    event.listen(engine, "connect", _note_server if is_pooled(url) else _refuse_pooler)
     if is_pooled(url) and "isolation_level" not in options:
         event.listen(engine, "begin", _begin_pooled)
     return engine
@@ -169,10 +169,6 @@ def _begin_pooled(connection: Connection) -> None:
     connection.exec_driver_sql(
         f"SELECT set_config('statement_timeout', '{STATEMENT_MS}', true), set_config('jit', 'off', true)"
     )
-
-
-def _note_pooled(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    _note_server(connection, entry)
 
 
 def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:
