@@ -94,6 +94,10 @@ def test_chosen_failures_end_the_next_calls() -> None:
         double.fail(GET_LAB, away)
         assert node.labs.GetLab(GetLabRequest(name=LAB)).lab.name == LAB
         assert double.calls == [GET_LAB] * 2
+        double.fail(GET_LAB, Failure(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"))
+        with pytest.raises(Unavailable):
+            node.labs.GetLab(GetLabRequest(name=LAB))
+        assert double.calls == [GET_LAB] * 3
         double.fail(VERIFY, away, bad)
         with pytest.raises(Unavailable):
             node.verification.Verify(double.scenes[0].request)

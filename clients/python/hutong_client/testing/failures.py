@@ -21,7 +21,7 @@ class Failure:
         code: the gRPC status code.
         reason: a name of `hutong.error.v1.ErrorReason` without its prefix.
         metadata: the entries that the reason's documentation lists.
-        retry_delay: the delay of RetryInfo; None for none.
+        retry_delay: the delay of RetryInfo. None, for none, lets gRPC not repeat the call.
         fields: the faulty fields with their reasons.
     """
 
@@ -42,13 +42,24 @@ def abort(context: grpc.ServicerContext, failure: Failure) -> NoReturn:
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromTimedelta(failure.retry_delay)
         details.add().Pack(retry)
-        trailers.append(("grpc-retry-pushback-ms", str(round(failure.retry_delay.total_seconds() * 1000))))
     if failure.fields:
         bad = error_details_pb2.BadRequest()
         for name, reason in failure.fields.items():
             bad.field_violations.add(field=name, reason=reason, description=reason.lower().replace("_", " "))
         details.add().Pack(bad)
     trailers.append(("grpc-status-details-bin", status.SerializeToString()))
+    if failure.code is grpc.StatusCode.UNAVAILABLE:
+        trailers.append(("grpc-retry-pushback-ms", _pushback(failure.retry_delay, context.time_remaining())))
     context.set_trailing_metadata(tuple(trailers))
     context.abort(failure.code, status.message)
     raise AssertionError("abort returned")
+
+
+def _pushback(delay: timedelta | None, seconds_left: float | None) -> str:
+    """Return the delay in milliseconds, after which gRPC repeats the call; -1 if it must not, as the services do.
+
+    gRPC must not repeat a call without a delay, or whose delay does not fit into the deadline.
+    """
+    if delay is None or (seconds_left is not None and delay.total_seconds() >= seconds_left):
+        return "-1"
+    return str(round(delay.total_seconds() * 1000))
