@@ -7,6 +7,7 @@ from datetime import timedelta
 import grpc
 import pytest
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.results.v1.upload_pb2 import Tube
 from hutong.verification.v1.decision_pb2 import DECISION_REASON_NO_POLICY_IN_FORCE, Decision
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, VerifyRequest
@@ -29,6 +30,8 @@ from tests.support.results.factories import make_tube
 
 LAB = LABS[0].name
 GET_LAB = "hutong.results.v1.LabService/GetLab"
+LOOKUP = "hutong.results.v1.ResultsService/LookupLatest"
+STREAM = "hutong.verification.v1.VerificationService/StreamVerify"
 VERIFY = "hutong.verification.v1.VerificationService/Verify"
 
 
@@ -106,6 +109,15 @@ def test_chosen_failures_end_the_next_calls() -> None:
         assert [(it.field, it.reason) for it in caught.value.field_violations] == [("region", "REGION_UNKNOWN")]
         with pytest.raises(errors.NotFound):
             node.labs.GetLab(GetLabRequest(name="labs/none"))
+        double.fail(STREAM, bad)
+        with pytest.raises(reasons.InvalidField):
+            list(node.verification.StreamVerify(iter(())))
+        denied = Failure(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+        double.fail(LOOKUP, denied)
+        with pytest.raises(errors.PermissionDenied):
+            node.results.LookupLatest(LookupLatestRequest())
+        with pytest.raises(errors.NotServed):
+            node.results.LookupLatest(LookupLatestRequest())
 
 
 async def test_asyncio_calls_it_too() -> None:
