@@ -8,7 +8,8 @@ import grpc
 import pytest
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
-from hutong.results.v1.upload_pb2 import Tube
+from hutong.results.v1.upload_pb2 import Tube, UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
 from hutong.verification.v1.decision_pb2 import DECISION_REASON_NO_POLICY_IN_FORCE, Decision
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, VerifyRequest
 from hutong_client import (
@@ -83,10 +84,16 @@ def test_uploads_keep_the_rules_of_order_and_repetition() -> None:
         assert other.totals() == Totals(tubes=1, rejected=1)
         with pytest.raises(reasons.UploadGap):
             list(session.send([Batch([make_tube(9)], None)], offset=7))
-        with pytest.raises(reasons.UploadIdReused):
-            list(session.send([Batch([make_tube(9)], None)]))
-        with pytest.raises(reasons.LabUnknown):
+        with pytest.raises(reasons.UploadIdReused) as reused:
+            list(session.send([Batch([tubes[0], make_tube(9)], None)]))
+        assert reused.value.metadata == {"field": "start.upload_id", "offset": "1"}
+        with pytest.raises(reasons.LabUnknown) as unknown:
             list(UploadSession(node.uploads, "labs/none", "u").send([Batch([Tube()], None)]))
+        assert [(it.type, it.subject) for it in unknown.value.preconditions] == [("LAB_UNKNOWN", "labs/none")]
+        twice = [UploadResultsRequest(start=UploadStart(lab=LAB, upload_id="w"))] * 2
+        with pytest.raises(reasons.UploadNotStarted) as started:
+            list(node.uploads.UploadResults(iter(twice)))
+        assert (started.value.metadata, len(started.value.field_violations)) == ({"field": "start"}, 1)
 
 
 def test_chosen_failures_end_the_next_calls() -> None:
