@@ -4,8 +4,8 @@ SQLite runs in WAL mode with full sync and one writer. Its write transactions be
 way because another holds the lock. PostgreSQL runs at READ COMMITTED, with as many writers as there are write threads.
 
 Behind a pooler that gives each transaction another session of the server, nothing is set for a session: no options at
-connect and no prepared statements. Transactions that write set what they need themselves. Reads have what the server
-gives the role.
+connect and no prepared statements. Writes and reads of many rows set what they need in their transactions. Short reads
+have what the server gives the role.
 """
 
 from __future__ import annotations
@@ -110,6 +110,11 @@ def create_reading_engine(url: str) -> Engine:
     )
 
 
+def begin_transaction(connection: Connection) -> None:
+    """Let the next statements on a connection of a reading engine be one transaction, until it returns to the pool."""
+    connection.execution_options(isolation_level="READ COMMITTED")
+
+
 def has_unlimited_reads(url: str) -> bool:
     """Return whether a read behind the pooler may run for ever, because the role has no limit for its statements."""
     if not is_pooled(make_url(url)):
@@ -132,7 +137,7 @@ def _create_postgresql_engine(url: URL, connections: int, settings: str = "", **
         connect_args=_settings(url, settings),
         **options,
     )
-    event.listen(engine, "connect", _note_pooled if is_pooled(url) else _refuse_pooler)
+    event.listen(engine, "connect", _note_server if is_pooled(url) else _refuse_pooler)
     if is_pooled(url) and "isolation_level" not in options:
         event.listen(engine, "begin", _begin_pooled)
     return engine
@@ -164,10 +169,6 @@ def _begin_pooled(connection: Connection) -> None:
     connection.exec_driver_sql(
         f"SELECT set_config('statement_timeout', '{STATEMENT_MS}', true), set_config('jit', 'off', true)"
     )
-
-
-def _note_pooled(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-    _note_server(connection, entry)
 
 
 def _note_server(connection: Any, entry: ConnectionPoolEntry) -> int:

@@ -24,6 +24,7 @@ from services.storage.connections import (
     READ_THREADS,
     STATEMENT_MS,
     WRITE_OPTION,
+    begin_transaction,
     create_reading_engine,
     create_service_engine,
     driver_args,
@@ -207,8 +208,7 @@ class Database:
         with contextlib.ExitStack() as opened:
             try:
                 connection = opened.enter_context(self.reading_engine.connect())
-                # Undoes the autocommit of reads for this connection alone, until it returns to the pool.
-                connection.execution_options(isolation_level="READ COMMITTED")
+                begin_transaction(connection)
                 connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
             except _UNREACHABLE as error:
                 raise _unavailable(error) from error

@@ -12,6 +12,7 @@ from hutong_texts import english
 from sqlalchemy import Connection, exc
 
 from services.domain.errors import DeadlineExceeded
+from services.storage.connections import begin_transaction
 
 SQLITE_STEPS = 10_000
 """Steps of SQLite between two looks at the clock: about a tenth of a millisecond."""
@@ -44,7 +45,8 @@ class TimeLimit:
 def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
     """End each statement on the connection when the time is over. On SQLite it also ends when the caller is gone.
 
-    PostgreSQL takes two more round trips, so this is for reads of many rows.
+    On PostgreSQL the statements are one transaction, and the limit ends with it: a pooler would give a session with a
+    limit to other reads. This takes three more round trips, so it is for reads of many rows.
 
     Raises:
         DeadlineExceeded: the time was over.
@@ -55,12 +57,10 @@ def limited(connection: Connection, limit: TimeLimit) -> Iterator[None]:
             with _watched(connection, limit):
                 yield
         else:
+            begin_transaction(connection)
             milliseconds = max(1, round((limit.end - time.monotonic()) * 1000))
-            connection.exec_driver_sql(f"SET statement_timeout = {milliseconds}")
-            try:
-                yield
-            finally:
-                connection.exec_driver_sql("RESET statement_timeout")
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {milliseconds}")
+            yield
     except exc.OperationalError:
         limit.check()
         raise

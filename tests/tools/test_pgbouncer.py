@@ -29,7 +29,7 @@ from services.domain.instant import DAY, HOUR
 from services.runtime.clock import SystemClock
 from services.storage.advisory_locks import AdvisoryLock
 from services.storage.connections import has_unlimited_reads
-from services.storage.engine import open_database
+from services.storage.engine import Database, open_database
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import upgrade
 from services.storage.process_lock import try_process_lock
@@ -103,6 +103,12 @@ def statement_timeout(connection: Connection) -> str:
     return str(connection.execute(text("SHOW statement_timeout")).scalar_one())
 
 
+def timeouts_of_others(_connection: Connection, database: Database) -> set[str]:
+    """The limits that reads of other threads have meanwhile."""
+    with ThreadPoolExecutor(10) as threads:
+        return set(threads.map(database.read_now, [statement_timeout] * 50))
+
+
 def double(connection: Connection, number: int) -> int:
     return int(connection.execute(text("SELECT 2 * CAST(:number AS integer)"), {"number": number}).scalar_one())
 
@@ -127,6 +133,7 @@ def test_locks_settings_and_statements_survive(url: str) -> None:
                 assert list(threads.map(partial(one.read_now, double), range(50))) == list(range(0, 100, 2))
             assert not is_free()
         assert is_free()
+        assert asyncio.run(one.read_in_bulk(timeouts_of_others, one)) == {"0"}
         assert one.write_now(statement_timeout) == "1min"
         with pytest.raises(HutongError):
             one.write_now(wait_too_long)

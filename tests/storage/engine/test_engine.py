@@ -219,6 +219,22 @@ async def test_a_read_survives_a_connection_the_server_closed(postgresql: Databa
     other.close()
 
 
+async def test_a_read_of_many_rows_survives_a_connection_the_server_closed(postgresql: Database) -> None:
+    """Also if the server closes the connection between the limit and a statement."""
+    other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
+    attempts = []
+
+    def read(connection: Connection) -> int:
+        attempts.append(connection)
+        if len(attempts) == 1:
+            other.read_now(close_all_others)
+        return value(connection)
+
+    assert await postgresql.read_in_bulk(read) == 0
+    assert len(attempts) == 2
+    other.close()
+
+
 async def test_a_write_is_never_made_twice(postgresql: Database) -> None:
     """Whether it was committed is not known: UNAVAILABLE, and the caller decides; the next one goes through."""
     other = open_database(postgresql.engine.url.render_as_string(hide_password=False))
@@ -321,6 +337,10 @@ async def test_reads_of_many_rows_do_not_hold_up_others(database: Database) -> N
     assert await asyncio.gather(*staying[:-1], dropped) == [0] * BULK_READS_WAITING
 
 
+def statement_timeout(connection: Connection) -> str:
+    return str(connection.execute(text("SHOW statement_timeout")).scalar_one())
+
+
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
@@ -336,6 +356,8 @@ async def test_a_statement_ends_with_the_time_of_its_caller(database: Database) 
         await database.read_in_bulk(value)
     call.deadline = None
     assert await database.read_in_bulk(value) == 0
+    if not database.is_sqlite:
+        assert await database.read(statement_timeout) == "1min"
 
 
 async def test_a_statement_ends_when_its_caller_is_gone(sqlite: Database) -> None:

@@ -7,7 +7,9 @@ from datetime import timedelta
 import grpc
 import pytest
 from hutong.results.v1.lab_service_pb2 import GetLabRequest, ListLabsRequest
-from hutong.results.v1.upload_pb2 import Tube
+from hutong.results.v1.results_service_pb2 import LookupLatestRequest
+from hutong.results.v1.upload_pb2 import Tube, UploadStart
+from hutong.results.v1.upload_service_pb2 import UploadResultsRequest
 from hutong.verification.v1.decision_pb2 import DECISION_REASON_NO_POLICY_IN_FORCE, Decision
 from hutong.verification.v1.verification_service_pb2 import BatchVerifyRequest, VerifyRequest
 from hutong_client import (
@@ -29,6 +31,8 @@ from tests.support.results.factories import make_tube
 
 LAB = LABS[0].name
 GET_LAB = "hutong.results.v1.LabService/GetLab"
+LOOKUP = "hutong.results.v1.ResultsService/LookupLatest"
+STREAM = "hutong.verification.v1.VerificationService/StreamVerify"
 VERIFY = "hutong.verification.v1.VerificationService/Verify"
 
 
@@ -80,10 +84,16 @@ def test_uploads_keep_the_rules_of_order_and_repetition() -> None:
         assert other.totals() == Totals(tubes=1, rejected=1)
         with pytest.raises(reasons.UploadGap):
             list(session.send([Batch([make_tube(9)], None)], offset=7))
-        with pytest.raises(reasons.UploadIdReused):
-            list(session.send([Batch([make_tube(9)], None)]))
-        with pytest.raises(reasons.LabUnknown):
+        with pytest.raises(reasons.UploadIdReused) as reused:
+            list(session.send([Batch([tubes[0], make_tube(9)], None)]))
+        assert reused.value.metadata == {"field": "start.upload_id", "offset": "1"}
+        with pytest.raises(reasons.LabUnknown) as unknown:
             list(UploadSession(node.uploads, "labs/none", "u").send([Batch([Tube()], None)]))
+        assert [(it.type, it.subject) for it in unknown.value.preconditions] == [("LAB_UNKNOWN", "labs/none")]
+        twice = [UploadResultsRequest(start=UploadStart(lab=LAB, upload_id="w"))] * 2
+        with pytest.raises(reasons.UploadNotStarted) as started:
+            list(node.uploads.UploadResults(iter(twice)))
+        assert (started.value.metadata, len(started.value.field_violations)) == ({"field": "start"}, 1)
 
 
 def test_chosen_failures_end_the_next_calls() -> None:
@@ -94,6 +104,10 @@ def test_chosen_failures_end_the_next_calls() -> None:
         double.fail(GET_LAB, away)
         assert node.labs.GetLab(GetLabRequest(name=LAB)).lab.name == LAB
         assert double.calls == [GET_LAB] * 2
+        double.fail(GET_LAB, Failure(grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"))
+        with pytest.raises(Unavailable):
+            node.labs.GetLab(GetLabRequest(name=LAB))
+        assert double.calls == [GET_LAB] * 3
         double.fail(VERIFY, away, bad)
         with pytest.raises(Unavailable):
             node.verification.Verify(double.scenes[0].request)
@@ -102,6 +116,15 @@ def test_chosen_failures_end_the_next_calls() -> None:
         assert [(it.field, it.reason) for it in caught.value.field_violations] == [("region", "REGION_UNKNOWN")]
         with pytest.raises(errors.NotFound):
             node.labs.GetLab(GetLabRequest(name="labs/none"))
+        double.fail(STREAM, bad)
+        with pytest.raises(reasons.InvalidField):
+            list(node.verification.StreamVerify(iter(())))
+        denied = Failure(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED")
+        double.fail(LOOKUP, denied)
+        with pytest.raises(errors.PermissionDenied):
+            node.results.LookupLatest(LookupLatestRequest())
+        with pytest.raises(errors.NotServed):
+            node.results.LookupLatest(LookupLatestRequest())
 
 
 async def test_asyncio_calls_it_too() -> None:

@@ -174,16 +174,7 @@ class _Failing(grpc.ServerInterceptor):
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """Return the handler of a call, or one that fails."""
         failure = self._double.next_failure(handler_call_details.method.strip("/"))
-        handler = continuation(handler_call_details)
-        if failure is None or handler is None:
-            return handler
-
-        def fail(_request: Any, context: grpc.ServicerContext) -> Any:
-            abort(context, failure)
-
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        return make(fail, handler.request_deserializer, handler.response_serializer)
+        if failure is None:
+            return continuation(handler_call_details)
+        # Unary calls take the same way over the wire as streams, so a handler of streams ends calls of every kind.
+        return grpc.stream_stream_rpc_method_handler(lambda _requests, context: abort(context, failure))

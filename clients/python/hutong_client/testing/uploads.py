@@ -17,7 +17,10 @@ from hutong.results.v1.upload_service_pb2 import (
 )
 from hutong.results.v1.upload_service_pb2_grpc import UploadServiceServicer
 
+from hutong_client.errors import Precondition
 from hutong_client.testing.failures import Failure, abort
+
+_NOT_STARTED = Failure(grpc.StatusCode.INVALID_ARGUMENT, "UPLOAD_NOT_STARTED", fields={"start": "UPLOAD_NOT_STARTED"})
 
 
 @dataclass
@@ -53,12 +56,14 @@ class Uploads(UploadServiceServicer):
     ) -> Iterator[UploadResultsResponse]:
         first = next(requests, None)
         if first is None or first.WhichOneof("frame") != "start":
-            abort(context, Failure(grpc.StatusCode.INVALID_ARGUMENT, "UPLOAD_NOT_STARTED", {"field": "start"}))
+            abort(context, _NOT_STARTED)
         start = first.start
         if start.lab not in self._labs:
-            abort(context, Failure(grpc.StatusCode.FAILED_PRECONDITION, "LAB_UNKNOWN", {"lab": start.lab}))
+            abort(context, _lab_unknown(start.lab))
         name = f"{start.lab}/uploads/{start.upload_id}"
         for request in requests:
+            if request.WhichOneof("frame") == "start":
+                abort(context, _NOT_STARTED)
             with self._lock:
                 answer = self._take(name, start.lab, request.batch, context)
             yield answer
@@ -79,8 +84,8 @@ class Uploads(UploadServiceServicer):
         sent = [tube.SerializeToString(deterministic=True) for tube in batch.tubes]
         replayed = upload.tubes[batch.offset : batch.offset + len(sent)]
         if replayed != sent[: len(replayed)]:
-            fields = {"start.upload_id": "UPLOAD_ID_REUSED"}
-            abort(context, Failure(grpc.StatusCode.INVALID_ARGUMENT, "UPLOAD_ID_REUSED", fields=fields))
+            differing = next(at for at, (old, new) in enumerate(zip(replayed, sent, strict=False)) if old != new)
+            abort(context, _upload_id_reused(batch.offset + differing))
         self._uploads[name] = upload
         upload.tubes += sent[len(replayed) :]
         response = UploadResultsResponse(committed_offset=len(upload.tubes))
@@ -115,3 +120,17 @@ class Uploads(UploadServiceServicer):
             else:
                 self.stored[lab, person.report_number] = alone
                 response.accepted_count += 1
+
+
+def _lab_unknown(lab: str) -> Failure:
+    missing = Precondition("LAB_UNKNOWN", lab, "register it with LabService.CreateLab")
+    return Failure(grpc.StatusCode.FAILED_PRECONDITION, "LAB_UNKNOWN", {"lab": lab}, preconditions=[missing])
+
+
+def _upload_id_reused(offset: int) -> Failure:
+    return Failure(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "UPLOAD_ID_REUSED",
+        {"offset": str(offset)},
+        fields={"start.upload_id": "UPLOAD_ID_REUSED"},
+    )
