@@ -120,7 +120,6 @@ def test_two_migrators_at_once_do_it_once(empty_url: MakeEmpty) -> None:
 REVISION = """
 from alembic import op
 import sqlalchemy as sa
-from tests.support.waiting import TIMEOUT_SECONDS
 
 revision, down_revision, branch_labels, depends_on = "{number:04}", {before}, None, None
 

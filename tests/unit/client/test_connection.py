@@ -102,7 +102,7 @@ def test_change_is_repeated_under_one_request_id() -> None:
 
 
 class Metadata(RefusalServiceServicer):
-    """Keeps the metadata of each call, and answers a call without a request id only at its deadline."""
+    """Keeps the metadata of each call. A refusal with the statement "wait" is answered only once its call has ended."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, str | bytes]] = []
@@ -170,7 +170,7 @@ def test_options_hold_for_every_call() -> None:
         node.refusals.ReportRefusal(ReportRefusalRequest())
         node.refusals.ReportRefusal(ReportRefusalRequest(), metadata=own)
         with pytest.raises(DeadlineExceeded) as caught:
-            node.refusals.ReportRefusal(ReportRefusalRequest(statement="wait"), timeout=0.2)
+            node.refusals.ReportRefusal(ReportRefusalRequest(statement="wait"), timeout=1.0)
     check_options(servicer, marked, caught.value)
 
 
@@ -181,7 +181,7 @@ async def test_options_hold_for_every_call_of_asyncio() -> None:
     with serving_fake(partial(add_RefusalServiceServicer_to_server, servicer)) as address:
         async with aio.connect(
             verification=address,
-            timeout=0.5,
+            timeout=1.0,
             metadata=[("authorization", "Bearer 1")],
             compression=grpc.Compression.Gzip,
             interceptors=[marked],
@@ -227,9 +227,11 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}", lines
-        server.shutdown(socket.SHUT_RDWR)
-    thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}", lines
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def test_connections_go_through_the_proxy() -> None:

@@ -231,7 +231,7 @@ def test_break_is_reported_before_the_next_stream_is_opened() -> None:
     def broken(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:
         yield answer(next(requests))
         next(requests)
-        assert is_used.wait(10)
+        assert is_used.wait(TIMEOUT_SECONDS)
         raise Unavailable("restarting")
 
     def late(requests: Iterator[StreamVerifyRequest]) -> Iterator[StreamVerifyResponse]:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
-import grpc
 import pytest
 from google.type.interval_pb2 import Interval
 from hutong.results.v1.document_link_service_pb2 import LinkDocumentsRequest, UnlinkDocumentsRequest
@@ -36,7 +35,7 @@ from services.runtime.clock import SystemClock
 from services.runtime.configuration.variables import BadSetting
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info
+from tests.support.errors import failure_of
 from tests.support.results.country import HENAN, JILIN, Country, Member, open_country, open_member, read_rows
 from tests.support.results.factories import (
     LAB_NAME,
@@ -178,30 +177,24 @@ async def test_what_is_said_elsewhere_reaches_a_city(small: Country) -> None:
     assert await has(henan)
 
 
-async def test_a_silent_nation_hides_only_itself(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+async def test_a_silent_nation_hides_only_itself(small: Country) -> None:
     """A city gets what its province has, in time, and the nation is named. With the province silent too, both are."""
-    async with open_country(tmp_path, sqlite_url) as above:
-        henan, city = await join_city(above, source_seconds="2")
-        await (await laboratory(henan, HENAN_USCC)).upload([make_tube(2)], "henan")
-        await until(lambda: bool(above.nation.results()))
-        assert set(states(await look_up(city, 2)).values()) == {SOURCE_STATE_OK}
-        await above.nation.node.server.stop(0)
-        found = await look_up(city, 2)
-        assert numbers(found) == {"R2"}
-        assert states(found) == {
-            ZHENGZHOU: SOURCE_STATE_OK,
-            HENAN: SOURCE_STATE_OK,
-            NATION: SOURCE_STATE_UNAVAILABLE,
-        }
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await city.node.imports.ImportResults(ImportResultsRequest(document=make_document(2)))
-        assert error_info(caught.value).reason == "UPSTREAM_UNAVAILABLE"
-        await henan.node.server.stop(0)
-        assert states(await look_up(city, 2)) == {
-            ZHENGZHOU: SOURCE_STATE_OK,
-            HENAN: SOURCE_STATE_UNAVAILABLE,
-            NATION: SOURCE_STATE_UNAVAILABLE,
-        }
+    henan, city = await join_city(small, source_seconds="2")
+    await (await laboratory(henan, HENAN_USCC)).upload([make_tube(2)], "henan")
+    await until(lambda: bool(small.nation.results()))
+    assert set(states(await look_up(city, 2)).values()) == {SOURCE_STATE_OK}
+    await small.nation.node.server.stop(0)
+    found = await look_up(city, 2)
+    assert numbers(found) == {"R2"}
+    assert states(found) == {ZHENGZHOU: SOURCE_STATE_OK, HENAN: SOURCE_STATE_OK, NATION: SOURCE_STATE_UNAVAILABLE}
+    refused = await failure_of(city.node.imports.ImportResults(ImportResultsRequest(document=make_document(2))))
+    assert refused[1] == "UPSTREAM_UNAVAILABLE"
+    await henan.node.server.stop(0)
+    assert states(await look_up(city, 2)) == {
+        ZHENGZHOU: SOURCE_STATE_OK,
+        HENAN: SOURCE_STATE_UNAVAILABLE,
+        NATION: SOURCE_STATE_UNAVAILABLE,
+    }
 
 
 async def test_a_city_gets_corrections_and_recalls_after_a_long_absence(small: Country, sqlite_url: MakeUrl) -> None:

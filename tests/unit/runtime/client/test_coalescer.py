@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.runtime.call import Call, current_call, seconds_left
 from services.runtime.client.coalescer import LINGER_SHARED, Coalescer
+from tests.support.virtual_time import in_virtual_time, pass_time
 from tests.support.waiting import TIMEOUT_SECONDS, turns, until
 
 
@@ -47,23 +48,17 @@ async def test_a_single_question_leaves_at_once() -> None:
     assert await asker == 1001
 
 
-async def _after(seconds: float) -> None:
-    """Wait until the loop's clock has gone on."""
-    over = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, over.set)
-    await over.wait()
-
-
+@in_virtual_time
 async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_after_a_pause() -> None:
     """The batch that has just returned shows the load. Once the load is over, no question waits."""
-    longest = 0.25  # So long that a busy machine asks the next question within it.
+    longest = 0.25
     desk = Desk(opened=False)
     coalescer = Coalescer(desk, longest_linger_seconds=longest)
 
     async def load() -> None:
         desk.gate.clear()
         batch = asyncio.gather(*(coalescer.ask(number) for number in range(100)))
-        await _after(longest / 2)
+        await pass_time(longest / 2)
         desk.gate.set()
         await batch
 
@@ -75,7 +70,7 @@ async def test_a_question_waits_for_others_right_after_a_large_batch_and_not_aft
         assert await asyncio.gather(first, later) == [1001, 1002]
         assert desk.batches[-1] == [1, 2]
     await load()
-    await _after(2 * longest)
+    await pass_time(2 * longest)
     alone = coalescer.ask(3)
     await turns(2)
     assert desk.batches[-1] == [3]
@@ -103,6 +98,7 @@ async def test_a_question_whose_time_is_over_is_answered_as_late() -> None:
     assert late == [1, 3]
 
 
+@in_virtual_time
 async def test_an_answer_that_is_being_finished_is_never_late() -> None:
     """The deadline is that of the call. An answer that the call has given is waited for, so nothing is done twice."""
     gate = asyncio.Event()
@@ -115,9 +111,8 @@ async def test_an_answer_that_is_being_finished_is_never_late() -> None:
         return questions
 
     coalescer = Coalescer(call, finish=finish, on_late=lambda _: -1)
-    deadline = 0.25  # So long that a busy machine makes the call within it.
-    answer = coalescer.ask(1, deadline)
-    await _after(deadline)
+    answer = coalescer.ask(1, 0.25)
+    await pass_time(0.25)
     assert not answer.done()
     gate.set()
     assert await answer == 1

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import pytest
 from hutong.exchange.v1.exchange_service_pb2 import SubscribeSubjectsRequest, WatchNotificationsRequest
 from hutong.exchange.v1.exchange_service_pb2_grpc import ExchangeServiceStub
 from hutong.results.v1.import_service_pb2 import ImportResultsRequest
@@ -16,7 +15,7 @@ from services.domain.instant import HOUR, to_timestamp
 from services.results.exchange.tables import notifications, subscriptions
 from services.storage.pepper_marks import pepper_mark
 from tests.support.databases import MakeUrl
-from tests.support.errors import error_info
+from tests.support.errors import failure_of
 from tests.support.results.country import HENAN, JILIN, Country, open_member
 from tests.support.results.factories import LAB_NAME, PEPPER, POSITIVE, make_document, make_tubes, subject_key
 from tests.support.waiting import until
@@ -24,9 +23,7 @@ from tests.support.waiting import until
 
 async def refusal(call: Any) -> tuple[grpc.StatusCode, str]:
     """Return how a call fails, after all of its messages."""
-    with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await end(call)
-    return refused.value.code(), error_info(refused.value).reason
+    return (await failure_of(end(call)))[:2]
 
 
 async def end(call: Any) -> None:
