@@ -140,8 +140,8 @@ class NationClient:
     ) -> Sequence[SubjectAnswer | Unavailable | None]:
         """Wait for the answers for some seconds. The calls go on until the deadline, which may be later.
 
-        A late answer closes the circuit breaker again. Few late calls go on, so that a node above that was frozen is not
-        asked everything at once.
+        A late answer closes the circuit breaker again. Few late calls go on, so that a node above that was frozen is
+        not asked everything at once.
         """
         call = begin_ahead(self._ask_by_items(deadline, questions))
         try:
