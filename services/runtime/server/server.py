@@ -188,7 +188,7 @@ async def start(
     add_reflection([*names, health.SERVICE_NAME], registrar)
     limited: dict[str, tuple[Any, Limit]] = {
         method.name: (handler, limits.of(method, read_rules(method).cost))
-        for method, handler in routes.handlers_of([registration.service for registration in service.registrations])
+        for method, handler in routes.handlers_of(names)
     }
     limited[HEALTH_CHECK] = routes.handler_of(HEALTH_CHECK), Unlimited()
     server = make_server([routes], _options(timing, shares_port=shares_port), limited)
