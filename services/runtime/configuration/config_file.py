@@ -18,7 +18,7 @@ from services.runtime.configuration.open_files import is_readable_by_everybody, 
 from services.runtime.configuration.variables import BadSetting, Declared
 
 _PLACE = re.compile(r"at line (\d+), column (\d+)")
-"""The place that tomllib names in the text of an error, which is its only way to say it before Python 3.14."""
+"""The place of a fault, as the text of tomllib's error names it. Before Python 3.14 only this text has the place."""
 _PASSWORDS = {"password", "sslpassword"}
 """The options of a database's URL that are passwords."""
 _KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "bool": (bool,)}

@@ -54,7 +54,8 @@ _log = structlog.get_logger(__name__)
 def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         *_OPTIONS,
-        # Without this a second server could bind the same port and would silently take half of the first one's calls.
+        # By default gRPC sets the option. A second server could then bind the same port, and would silently take half
+        # of the first server's calls.
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", round(timing.connection_grace * 1000)),
