@@ -75,14 +75,14 @@ def use_grant(connection: Connection, table: Table, grant_id: str, now: Instant)
 
 
 def end_grant(connection: Connection, table: Table, grant_id: str, ender: str, now: Instant) -> bool:
-    """End a grant before its time. Return False if none of this id is open."""
+    """End a grant before its time. Return False if no grant with this id is open."""
     ended = {"end_time": now, "ender": ender}
     found = connection.execute(update(table).where(table.c.grant_id == grant_id, _is_open(table, now)).values(ended))
     return found.rowcount == 1
 
 
 def review_grant(connection: Connection, table: Table, grant_id: str, reviewer: str, note: str, now: Instant) -> bool:
-    """Record the review of a grant. Return False if none of this id was without a review."""
+    """Record the review of a grant. Return False if no grant with this id lacks a review."""
     reviewed = {"reviewer": reviewer, "review_time": now, "review_note": note}
     is_unreviewed = (table.c.grant_id == grant_id, table.c.review_time.is_(None))
     return connection.execute(update(table).where(*is_unreviewed).values(reviewed)).rowcount == 1

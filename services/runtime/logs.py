@@ -16,7 +16,7 @@ from structlog.typing import EventDict, WrappedLogger
 def configure_logs(level: str, worker: int = 0) -> None:
     """Write structlog's events of `level` and above to standard error as JSON, and the libraries' warnings as text.
 
-    Each line of a worker process has its number.
+    Each line of a worker process states the number of the worker.
     """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(

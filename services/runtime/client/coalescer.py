@@ -27,7 +27,8 @@ millisecond resolution."""
 LONGEST_LINGER_SHARE = 2.0
 """The longest wait as a share of the previous batch's time. A longer one makes batches larger, but saves little."""
 LONGEST_FINISH_SHARE = 4.0
-"""The longest wait for the end of a batch of more than LINGER_SHARED questions, as a share of the time of `call`."""
+"""The longest time that the next batch waits for `finish`, as a share of the time that `call` took. After a batch of at
+most LINGER_SHARED questions the next batch does not wait for `finish`."""
 LONGEST_LINGER_SECONDS = 0.01
 """The longest wait. During a longer one, as many new questions would arrive as a batch answers, so a backlog would not
 shrink."""
@@ -44,9 +45,9 @@ class Coalescer(Generic[Q, A]):
     `call` takes the questions of a batch and returns as many answers in the same order. An answer that is an exception
     is raised for its question only. If `call` itself fails, its exception is raised for every question of the batch.
 
-    `finish` takes the answers of a batch, and returns those to send. The next batch leaves meanwhile if the batch had
-    few questions. Under load the next batch waits for `finish`, because batches that overlap are smaller. It waits no
-    longer than `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
+    `finish` takes the answers of a batch, and returns those to send. After a small batch the next batch does not wait
+    for `finish`. Under load the next batch waits for it, because batches that overlap are smaller. The wait is at most
+    as long as `longest_finish_share` says, so that a `finish` that hangs does not stop the next batches.
 
     `on_late` takes a question whose deadline has passed before `call` has returned, and returns its answer. The
     deadline does not limit `finish`.

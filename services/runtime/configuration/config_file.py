@@ -8,16 +8,19 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from hutong_texts import Text, english
 from hutong_texts.system import system_text
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from services.runtime.configuration.open_files import is_readable_by_everybody, is_writable_by_everybody
 from services.runtime.configuration.variables import BadSetting, Declared
 
 _PLACE = re.compile(r"at line (\d+), column (\d+)")
-"""The place that tomllib names in the text of an error, which is its only way to say it before Python 3.14."""
+"""The place of a fault, as the text of tomllib's error names it. Before Python 3.14 only this text has the place."""
+_PASSWORDS = {"password", "sslpassword"}
+"""The options of a database's URL that are passwords."""
 _KINDS = {"int": (int,), "int | None": (int,), "float": (int, float), "bool": (bool,)}
 _WORDS = {
     "int": english("a whole number"),
@@ -73,10 +76,12 @@ def _require_private(path: Path, texts: Mapping[str, str]) -> None:
 
 def _has_password(text: str) -> bool:
     """Whether a setting is a URL with a password, in front of the server or in the query."""
-    if "://" not in text:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # It is no URL of a database, or one that its setting will refuse.
         return False
-    url = urlsplit(text)
-    return bool(url.password) or "password" in parse_qs(url.query)
+    return bool(url.password) or not _PASSWORDS.isdisjoint(url.query)
 
 
 def _flatten(content: Mapping[str, Any], tables: set[str]) -> Iterator[tuple[str, Any]]:

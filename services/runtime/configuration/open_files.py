@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_open(path: Path, used: int, entered: int) -> bool:
-    """Whether a path has one of the mode bits `used`, and each folder above it one of `entered`."""
+    """Whether a path has one of the mode bits `used`, and each folder above the path one of the bits `entered`."""
     resolved = path.absolute().resolve()
     return bool(_mode(resolved) & used) and all(_mode(folder) & entered for folder in resolved.parents)
 

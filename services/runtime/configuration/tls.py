@@ -50,7 +50,7 @@ class TlsSettings:
         """Check that no file lacks another that it needs.
 
         Raises:
-            BadSetting: one does.
+            BadSetting: a file lacks another one.
         """
         if (self.certificate_file is None) != (self.key_file is None):
             raise BadSetting(english("HUTONG_TLS_CERTIFICATE_FILE and HUTONG_TLS_KEY_FILE go together"))

@@ -113,7 +113,7 @@ def read_optional_address(text: str) -> str:
 
 
 def read_database_url(text: str) -> str:
-    """Read a SQLAlchemy URL of SQLite or PostgreSQL. It may say what pooler is between (docs/operations.md §2)."""
+    """Read a SQLAlchemy URL of SQLite or PostgreSQL. It may name the kind of a pooler (docs/operations.md §2)."""
     try:
         url = make_url(text)
         known = url.drivername in _DRIVERS

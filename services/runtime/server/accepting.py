@@ -19,8 +19,8 @@ from grpc._cython import cygrpc
 from grpc.aio._server import Server as GrpcServer
 
 ACCEPTED_AT_ONCE = 32
-"""Calls of one method that are accepted in one iteration of the event loop, from the method's first call on. Refusing
-as many takes two milliseconds. Each takes about 2 kB of memory."""
+"""The most calls of one method that are accepted in one iteration of the event loop. To refuse so many takes two
+milliseconds. Each call adds a task that accepts, up to so many. Such a task takes about 2 kB of memory."""
 _NEEDED = (
     "_RequestCallError",
     "_handle_rpc",

@@ -41,7 +41,7 @@ class OperatorsPort:
     ) -> None:
         """Listen at an address. `services` is how many services the process will have, and `registry` has the metrics.
 
-        With `any_suffices`, which is for workers of one service, one healthy one makes the whole healthy.
+        `any_suffices` is for the workers of one service: one healthy worker makes the whole healthy.
 
         Raises:
             BadSetting: the address is taken, or other machines can reach it.

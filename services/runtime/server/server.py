@@ -54,7 +54,8 @@ _log = structlog.get_logger(__name__)
 def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]]:
     return [
         *_OPTIONS,
-        # Without this a second server could bind the same port and would silently take half of the first one's calls.
+        # By default gRPC sets the option. A second server could then bind the same port, and would silently take half
+        # of the first server's calls.
         ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_connection_age_ms", round(timing.connection_age * 1000)),
         ("grpc.max_connection_age_grace_ms", round(timing.connection_grace * 1000)),
@@ -188,7 +189,7 @@ async def start(
     add_reflection([*names, health.SERVICE_NAME], registrar)
     limited: dict[str, tuple[Any, Limit]] = {
         method.name: (handler, limits.of(method, read_rules(method).cost))
-        for method, handler in routes.handlers_of([registration.service for registration in service.registrations])
+        for method, handler in routes.handlers_of(names)
     }
     limited[HEALTH_CHECK] = routes.handler_of(HEALTH_CHECK), Unlimited()
     server = make_server([routes], _options(timing, shares_port=shares_port), limited)

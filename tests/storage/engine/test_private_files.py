@@ -88,7 +88,15 @@ def test_what_decides_who_is_admitted_is_changed_by_its_owner_alone(name: str, p
     assert found(node) == []
 
 
-@pytest.mark.parametrize("url", ["postgresql://hutong:pw@db/results", "postgresql://hutong@db/results?password=pw"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://hutong:pw@db/results",
+        "postgresql://hutong:pw[#@db/results",
+        "postgresql://hutong@db/results?password=pw",
+        "postgresql://hutong@db/results?sslpassword=pw",
+    ],
+)
 def test_a_password_in_the_configuration_is_not_everybodys(url: str, place: Path) -> None:
     """A configuration without a secret may be read. Nobody else may change any."""
     config = place / "hutong.toml"

@@ -131,7 +131,8 @@ def read_access_file(path: Path) -> AccessRules:
         content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadSetting(english("HUTONG_ACCESS_FILE cannot be read: {cause}", cause=system_text(error))) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # An impossible date is a plain ValueError, as is a text that is not UTF-8.
         mark = getattr(error, "problem_mark", None)
         if mark is None:
             raise BadSetting(english("HUTONG_ACCESS_FILE is no YAML")) from None

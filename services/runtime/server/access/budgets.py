@@ -84,7 +84,7 @@ KINDS = ("calls", "heavy_calls", "streams")
 
 
 class Spending:
-    """What a caller has used up in this process since the other workers were last sent it.
+    """What a caller has used up in this process, and the other workers have not been sent yet.
 
     Attributes:
         persons: the hashes of new persons.
@@ -238,7 +238,7 @@ class Account:
         return self._window_end, spending, [self._open[kind] for kind in KINDS]
 
     def add_spending(self, window_end: Instant, persons: Sequence[int], misses: int, paid: Span) -> None:
-        """Count what the caller has used up at another worker, where its hour ends at `window_end`.
+        """Count what the caller has used up at another worker, where the caller's hour ends at `window_end`.
 
         Both workers then have the hour that ends first.
         """

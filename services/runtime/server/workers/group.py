@@ -66,10 +66,11 @@ class _Worker:
 class WorkerGroup:
     """A number of workers that run until the group is stopped.
 
-    `launch` returns how the worker with a number is started, by its end of the link.
+    `launch` takes a worker's number and the worker's end of its link, and returns how to start the worker.
 
     Attributes:
-        on_change: called with what reports the health of each worker, whenever a worker has started or ended.
+        on_change: called whenever a worker has started or ended, with the functions that report the health of the
+            workers, by the names of the workers.
     """
 
     def __init__(

@@ -13,9 +13,9 @@ class GroupTiming:
     """Times of a group, in seconds.
 
     Attributes:
-        waits: the wait before a worker that ended early is started again, by how many before it ended early. After
-            that many the group ends, because the next one would end too.
-        early: a worker that ends sooner after its start than this ended early.
+        waits: the waits before a worker that ended early is started again: the first wait after the first such end, and
+            so on. After one more such end than there are waits the group ends, because another worker would end too.
+        early: a worker that ends sooner than this after its start has ended early.
         ready: how long a worker may take until it serves, in a restart of all workers one by one.
         metrics: how long a worker may take to send its metrics. After that its last ones are served.
         kill: how long a worker may go on after the drain before it is killed.

@@ -19,10 +19,10 @@ from services.runtime.server.workers.link import Kind, Link, frame
 from services.runtime.server.workers.metrics import dump_metrics
 
 HEALTH_SECONDS = 1.0
-"""The wait between two reports of health, which is that between two health checks."""
+"""The wait between two reports of health. It equals the wait between two health checks."""
 SHARE_SECONDS = 0.1
-"""The wait between two exchanges of counts. A caller can pass its limits by what it does at other workers in this time
-and on the way. It costs a worker without changes nothing."""
+"""The wait between two exchanges of counts. A caller can exceed its limits by what it does at other workers during this
+wait, and while the counts are on their way. An exchange without changes costs nothing."""
 _ABANDONED = 1
 """The exit code of a worker whose parent has ended."""
 _PR_SET_PDEATHSIG = 1

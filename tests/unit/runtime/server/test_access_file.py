@@ -119,6 +119,7 @@ def test_without_a_file_local_callers_and_nodes_have_no_budget() -> None:
     ("text", "cause"),
     [
         ("grants: [", "is no YAML, line 1"),
+        ("grants: 2022-13-45", "is no YAML"),
         ("[]", "the file must be a mapping"),
         ("grant: []", "grant is unknown; it may have grants, quotas"),
         ("grants: {role: gate}", "grants must be a list"),
