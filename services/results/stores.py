@@ -47,8 +47,7 @@ class Stores:
         self.database = database
         self.timing = timing or ResultsTiming()
         self.limits = limits = limits or ResultsLimits()
-        below = NodesBelow(node)
-        self.change_log = ChangeLog([list_at_new_home, below.record_homes, below.notify], sends_keys=joined)
+        self.change_log = ChangeLog([list_at_new_home, NodesBelow(node).take], sends_keys=joined)
         self.writer = writer = IdempotentWriter(database, requests, secrets)
         self.lab_cache = cache = LabCache()
         self.partitions = PartitionMaintainer(database, clock, self.timing)

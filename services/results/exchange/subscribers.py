@@ -64,6 +64,9 @@ def mark_stored(connection: Connection, own: str, now: Instant) -> None:
     The lock waits for commits that found no node below. Later commits see the node, and mark by themselves.
     """
     lock_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
+    if connection.dialect.name == "postgresql":
+        # The statement reads all results once in the life of a node. With a limit it could never end at a large node.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
     announced = or_(results.c.item == "", results.c.item.startswith(ANNOUNCED_PREFIX, autoescape=True))
     adverse = (results.c.state == ACTIVE, results.c.outcome.in_(sorted(ADVERSE)), announced)
     stored = select(results.c.subject_key, literal(own), literal(now)).where(*adverse).distinct()

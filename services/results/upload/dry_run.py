@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from types import TracebackType
 
 from hutong_texts import english
@@ -10,7 +12,7 @@ from services.domain.errors import ResourceExhausted
 from services.domain.instant import MINUTE
 from services.domain.names import DEFAULT_ITEM
 from services.results.records.differences import Digest, content_of, digest_of
-from services.results.records.model import ReportKey
+from services.results.records.model import NewResult, ReportKey
 from services.results.upload.claims import compare_reports, key_of
 from services.results.upload.model import Acknowledgement, ValidatedBatch
 from services.results.upload.replays import count_rejected
@@ -105,8 +107,9 @@ class DryRun:
             )
             expected = dict(known)
             comparison = compare_reports(expected, others, stored)
-        changed = (*fresh, *(row for row, _ in comparison.revised))
-        self._digests.update((row.report_number, digest_of(row)) for row in changed)
+        changed = [*fresh, *(row for row, _ in comparison.revised)]
+        # In a thread, because a large batch would hold the event loop, and with it every call that arrives.
+        self._digests.update(await asyncio.to_thread(_digests_of, changed))
         self._items |= {number: item for number, item in items.items() if item != DEFAULT_ITEM}
         known = expected
         self._budget.take(len(known.keys() - self._seen.keys()))
@@ -121,3 +124,7 @@ class DryRun:
             count_rejected(rejections, batch.person_counts),
             rejections,
         )
+
+
+def _digests_of(rows: Sequence[NewResult]) -> dict[str, Digest]:
+    return {row.report_number: digest_of(row) for row in rows}

@@ -1,4 +1,4 @@
-"""Subscribers of the change log at a node that may have nodes below it."""
+"""The subscriber of the change log for nodes below this one, if there are any."""
 
 from __future__ import annotations
 
@@ -25,20 +25,23 @@ class NodesBelow:
         self._own = own
         self._exist = own == NATION
 
-    def record_homes(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-        """Compute the homes of laboratories that this node has registered."""
+    def take(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
+        """Compute the homes of laboratories that this node has registered, then notify the nodes below."""
         if self._are_there(connection):
             record_homes(connection, changes, now, self._own)
-
-    def notify(self, connection: Connection, changes: Sequence[LoggedChange], now: Instant) -> None:
-        """Notify the nodes below of changes that concern them."""
-        if self._are_there(connection):
             notify_nodes(connection, changes, now, self._own)
 
     def _are_there(self, connection: Connection) -> bool:
-        if not self._exist:
+        # A commit that marks an adverse subject takes the lock for itself alone. If two such commits shared the lock
+        # before, each would wait for the other. The lock is therefore shared only while no node is seen.
+        if not self._exist and not _is_any(connection):
             # The first node that joins waits for this lock (`subscribers.mark_stored`), so it sees what this commit
             # brings, or this commit sees the node.
             share_until_commit(connection, AdvisoryLock.SUBSCRIPTION)
-            self._exist = connection.execute(select(tables.nodes.c.node).limit(1)).first() is not None
-        return self._exist
+            return _is_any(connection)
+        self._exist = True
+        return True
+
+
+def _is_any(connection: Connection) -> bool:
+    return connection.execute(select(tables.nodes.c.node).limit(1)).first() is not None
