@@ -21,11 +21,11 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.registry import Collector
 
 from services.runtime.addresses import socket_path, split_address
-from services.runtime.configuration.pepper_source import PepperSource, read_pepper
+from services.runtime.configuration.pepper_source import read_pepper
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.server.operators_port import OperatorsPort
-from services.runtime.server.server import check_exposure, find_bind_error
+from services.runtime.server.server import cannot_listen, check_exposure, find_bind_error
 from services.runtime.server.workers.group import RESTARTS, WorkerGroup
 from services.runtime.server.workers.model import Launch
 from services.storage.connections import find_sqlite_file
@@ -93,7 +93,7 @@ async def _run(settings: Settings, service: str, workers: int, address: str, con
         "PYTHONHASHSEED": str(1 + secrets.randbelow(2**32 - 1)),
     }
     sources = [settings.pepper_source, settings.other_pepper_source]
-    peppers = {one.name: _read(one, settings.data_dir) for one in sources if one.kind == "descriptor"}
+    peppers = {one.name: read_pepper(one, settings.data_dir).secret for one in sources if one.kind == "descriptor"}
 
     def launch(number: int, link: socket.socket) -> Launch:
         command = [sys.executable, "-P", "-m", _MODULE, service, f"--link={link.fileno()}", f"--number={number}"]
@@ -149,14 +149,7 @@ def _reserved(service: str, address: str) -> Iterator[str]:
         BadSetting: another program has it.
     """
     if cause := find_bind_error(address):
-        raise BadSetting(
-            english(
-                "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
-                address=address,
-                cause=cause,
-                service=service.upper(),
-            )
-        )
+        raise cannot_listen(address, cause, service)
     host, port = split_address(address)
     with contextlib.ExitStack() as bound:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -167,10 +160,6 @@ def _reserved(service: str, address: str) -> Iterator[str]:
             one.bind((place[0], port, *place[2:]))
             port = one.getsockname()[1]
         yield f"{address.rpartition(':')[0]}:{port}"
-
-
-def _read(source: PepperSource, directory: Path) -> bytes:
-    return read_pepper(source, directory).secret
 
 
 def _hand_over(secret: bytes) -> int:

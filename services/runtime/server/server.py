@@ -264,6 +264,18 @@ def find_bind_error(address: str) -> Text:
     return cause
 
 
+def cannot_listen(address: str, cause: Text, service: str) -> BadSetting:
+    """Return the error for the address of a service at which nothing can listen."""
+    return BadSetting(
+        english(
+            "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
+            address=address,
+            cause=cause,
+            service=service.upper(),
+        )
+    )
+
+
 def _find_socket_error(path: Path) -> Text:
     """Return why nothing can listen at a unix socket. A socket that a killed process has left is no cause."""
     if not path.parent.is_dir():
@@ -283,7 +295,7 @@ def _find_socket_error(path: Path) -> Text:
 def _bind(
     server: grpc.aio.Server, service: str, address: str, credentials: ServerCredentials | None, *, shares_port: bool
 ) -> int:
-    cause = "" if shares_port else find_bind_error(address)
+    cause = Text("") if shares_port else find_bind_error(address)
     try:
         if not cause:
             if credentials is None:
@@ -295,14 +307,7 @@ def _bind(
             return server.add_secure_port(address, credentials.for_grpc())
     except RuntimeError:
         cause = english("the port is taken or the address is not this machine's")
-    raise BadSetting(
-        english(
-            "cannot listen at {address}: {cause}; free it, or change HUTONG_{service}_ADDRESS",
-            address=address,
-            cause=cause,
-            service=service.upper(),
-        )
-    )
+    raise cannot_listen(address, cause, service)
 
 
 @contextlib.asynccontextmanager

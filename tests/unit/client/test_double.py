@@ -116,6 +116,8 @@ def test_chosen_failures_end_the_next_calls() -> None:
         assert [(it.field, it.reason) for it in caught.value.field_violations] == [("region", "REGION_UNKNOWN")]
         with pytest.raises(errors.NotFound):
             node.labs.GetLab(GetLabRequest(name="labs/none"))
+        with pytest.raises(errors.NotServed):
+            node.labs.ListLabs(ListLabsRequest(region="410000"))
         double.fail(STREAM, bad)
         with pytest.raises(reasons.InvalidField):
             list(node.verification.StreamVerify(iter(())))

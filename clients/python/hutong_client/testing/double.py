@@ -144,8 +144,10 @@ class _Labs(LabServiceServicer):
             abort(context, Failure(grpc.StatusCode.NOT_FOUND, "NOT_FOUND", metadata={"resource": request.name}))
         return GetLabResponse(lab=self._labs[request.name])
 
-    def ListLabs(self, _request: ListLabsRequest, _context: grpc.ServicerContext) -> ListLabsResponse:
-        return ListLabsResponse(labs=self._labs.values())
+    def ListLabs(self, request: ListLabsRequest, context: grpc.ServicerContext) -> ListLabsResponse:
+        if request.region or request.display_name or request.display_name_prefix:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "the test double lists all laboratories only")
+        return ListLabsResponse(labs=[self._labs[name] for name in sorted(self._labs)])
 
 
 class _Gate(VerificationServiceServicer):

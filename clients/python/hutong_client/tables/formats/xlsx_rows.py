@@ -26,10 +26,18 @@ _CHUNK = 1 << 20
 _HIDDEN_ROW = re.compile(rb'<(?:\w+:)?row (?:[^>]* )?hidden="(?:1|true)"[^>]*>')
 _ROW_NUMBER = re.compile(rb' r="(\d+)"')
 _MERGED = re.compile(rb'mergeCell [^>]*ref="([A-Z]{1,3})(\d+):([A-Z]{1,3})(\d+)"')
-_UNCOMPUTED = re.compile(
-    rb'<c (?![^>]*\bt="str")[^>]*>\s*<f(?:\s[^>]*)?(?:/>|>[^<]*</f>)\s*(?:<v\s*/>|<v></v>)?\s*</c>'
+_CELL_WITH_FORMULA = (
+    r'<{0}c(?:\s(?![^>]*\bt="str")[^>]*)?>\s*<{0}f(?:\s[^>]*)?(?:/>|>[^<]*</{0}f>)'
+    r"\s*(?:<{0}v\s*/>|<{0}v></{0}v>)?\s*</{0}c>"
 )
-"""A cell with a formula and no value. The value of a formula may be an empty text, which the type "str" says."""
+_UNCOMPUTED = {
+    b"<f": re.compile(_CELL_WITH_FORMULA.format("").encode()),
+    b":f": re.compile(_CELL_WITH_FORMULA.format(r"\w+:").encode()),
+}
+"""A cell with a formula and no value, by what begins each formula: some programs write a prefix, as in <x:f>.
+
+The value of a formula may be an empty text, which the type "str" says.
+"""
 _LONGEST_FORMULA = 1 << 15
 """Bytes of the chunk before that are searched again, more than a cell with a formula has."""
 _MANIFEST = "xl/workbook.xml"
@@ -136,7 +144,7 @@ class XlsxSheet:
 
 def _has_uncomputed(text: bytes) -> bool:
     """Check whether a part of a sheet has a formula whose value was never stored."""
-    return b"<f" in text and _UNCOMPUTED.search(text) is not None
+    return any(start in text and pattern.search(text) for start, pattern in _UNCOMPUTED.items())
 
 
 def _search(text: bytes, marks: Marks) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_workbook_that_cannot_be_opened_is_refused(tmp_path: Path, part: str, ch
     """In words, whatever the reader of workbooks stumbles over."""
     path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), part, change)
     with pytest.raises(NotATable, match="save it again"):
+        read_rows(path)
+
+
+def with_prefix(content: bytes) -> bytes:
+    """The XML of a program that writes a prefix before the name of each element."""
+    return re.sub(rb"<(/?)(\w)", rb"<\1x:\2", content).replace(b" xmlns=", b" xmlns:x=")
+
+
+@pytest.mark.parametrize("change", [bytes, with_prefix], ids=["", "prefix"])
+def test_formulas_without_values_are_refused(tmp_path: Path, change: Callable[[bytes], bytes]) -> None:
+    """They would be read as empty cells. Other cells of such a sheet are read."""
+    path = damage_workbook(write_workbook(tmp_path / "day.xlsx", TEN), SHEET, change)
+    assert len(read_rows(path)) == len(TEN) - 1
+    rows = [*TEN, [f"={cell!r}" for cell in line(9).values()]]
+    path = damage_workbook(write_workbook(tmp_path / "day.xlsx", rows), SHEET, change)
+    with pytest.raises(NotATable, match="formulas whose values are not stored"):
         read_rows(path)
 
 
