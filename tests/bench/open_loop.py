@@ -6,6 +6,8 @@ capacity can be offered on the server's own machine.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import multiprocessing
 import os
 import selectors
@@ -14,7 +16,7 @@ import struct
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from tests.support.hostile.frames import (
     ACK,
@@ -92,30 +94,12 @@ class Load:
         return replace(self, rate=0.0, in_flight=in_flight)
 
 
-@dataclass
-class Ends:
-    """How the calls of some callers ended, and the seconds that the good and the refused ones took."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    good: list[float] = field(default_factory=list)
-    refused: list[float] = field(default_factory=list)
-
-    def add(self, other: Ends) -> None:
-        """Add the calls of other callers."""
-        self.counts.update(other.counts)
-        self.good += other.good
-        self.refused += other.refused
-
-
-def call_for(seconds: float, loads: Sequence[Load]) -> Ends:
-    """Let each load call from a process of its own. Return how all calls ended."""
+def call_for(seconds: float, loads: Sequence[Load]) -> Counter[str]:
+    """Let each load call from a process of its own. Return how many calls ended in each way."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(len(loads)) as pool:
         found = pool.starmap(_call, [(load, seconds) for load in loads], chunksize=1)
-    ends = Ends()
-    for one in found:
-        ends.add(one)
-    return ends
+    return sum(found, Counter())
 
 
 class _Connection:
@@ -168,8 +152,8 @@ class _Connection:
             except BlockingIOError:
                 return
 
-    def receive(self, ended: Callable[[float, str, bytes], None]) -> None:
-        """Read what has come. `ended` gets each call that has ended: when it was due, how it ended, and its message."""
+    def receive(self, ended: Callable[[str, bytes], None]) -> None:
+        """Read what has come. `ended` gets each call that has ended: how it ended, and its message."""
         try:
             while True:
                 read = self.socket.recv(1 << 20)
@@ -188,16 +172,13 @@ class _Connection:
             at += 9 + size
         del self._in[:at]
 
-    def _take(
-        self, kind: int, flags: int, stream: int, payload: bytes, ended: Callable[[float, str, bytes], None]
-    ) -> None:
+    def _take(self, kind: int, flags: int, stream: int, payload: bytes, ended: Callable[[str, bytes], None]) -> None:
         if kind == DATA:
             if stream in self.open:
                 self._messages[stream] = self._messages.get(stream, b"") + payload
         elif kind == HEADERS and flags & END_STREAM:
-            due = self.open.pop(stream, None)
-            if due is not None:
-                ended(due, _outcome(payload), self._messages.pop(stream, b"")[5:])
+            if self.open.pop(stream, None) is not None:
+                ended(_outcome(payload), self._messages.pop(stream, b"")[5:])
         elif kind == RST_STREAM:
             due = self.open.pop(stream, None)
             if due is not None:
@@ -206,7 +187,7 @@ class _Connection:
                     # The server has not looked at the call, so every library of gRPC sends it again.
                     self.waiting.appendleft(due)
                 else:
-                    ended(due, CANCELLED, b"")
+                    ended(CANCELLED, b"")
         elif kind == SETTINGS and not flags & ACK:
             for start in range(0, len(payload), 6):
                 name, value = struct.unpack_from(">HI", payload, start)
@@ -228,25 +209,20 @@ def _outcome(trailers: bytes) -> str:
     return NO_RETRY if outcome == EXHAUSTED and _RETRY not in trailers else outcome
 
 
-def _call(load: Load, seconds: float) -> Ends:
+def _call(load: Load, seconds: float) -> Counter[str]:
     os.nice(CALLERS_NICENESS)
-    ends = Ends()
+    ends: Counter[str] = Counter()
     connections = [_Connection(load) for _ in range(load.connections)]
     selector = selectors.DefaultSelector()
     for connection in connections:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
-    expiring: deque[tuple[float, _Connection, int]] = deque()
+    # A heap, because a call that has waited at its connection can end before calls that were sent earlier.
+    expiring: list[tuple[float, int, _Connection, int]] = []
+    numbers = itertools.count()
     largest = max(map(len, load.requests))
 
-    def ended(due: float, outcome: str, message: bytes) -> None:
-        taken = time.perf_counter() - due
-        if outcome == OK and not load.is_good(message):
-            outcome = BAD
-        if outcome == OK:
-            ends.good.append(taken)
-        elif outcome == EXHAUSTED:
-            ends.refused.append(taken)
-        ends.counts[outcome] += 1
+    def ended(outcome: str, message: bytes) -> None:
+        ends[BAD if outcome == OK and not load.is_good(message) else outcome] += 1
 
     begun = time.perf_counter()
     until, sent = begun + seconds, 0
@@ -254,25 +230,25 @@ def _call(load: Load, seconds: float) -> Ends:
         now = time.perf_counter()
         if now < until:
             # One call of `in_flight` is due as soon as another has ended.
-            wanted = int((now - begun) * load.rate) if load.rate else ends.counts.total() + load.in_flight
+            wanted = int((now - begun) * load.rate) if load.rate else ends.total() + load.in_flight
             while sent < wanted:
                 due = begun + sent / load.rate if load.rate else now
                 connections[sent % len(connections)].waiting.append(due)
                 sent += 1
-        elif ends.counts.total() >= sent:
+        elif ends.total() >= sent:
             break
         for connection in connections:
             while connection.waiting and connection.waiting[0] + load.timeout <= now:
                 connection.waiting.popleft()
-                ends.counts[NOT_SENT] += 1
+                ends[NOT_SENT] += 1
             while connection.waiting and connection.is_free(largest):
-                due = connection.waiting.popleft()
-                stream = connection.send(load.requests[(sent + len(expiring)) % len(load.requests)], due)
-                expiring.append((due + load.timeout, connection, stream))
+                due, number = connection.waiting.popleft(), next(numbers)
+                stream = connection.send(load.requests[number % len(load.requests)], due)
+                heapq.heappush(expiring, (due + load.timeout, number, connection, stream))
         while expiring and expiring[0][0] <= now:
-            _, connection, stream = expiring.popleft()
+            _, _, connection, stream = heapq.heappop(expiring)
             if connection.reset(stream):
-                ends.counts[DEADLINE] += 1
+                ends[DEADLINE] += 1
         for connection in connections:
             connection.flush()
         for key, _ in selector.select(_TICK_SECONDS):

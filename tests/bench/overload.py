@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import VerificationSer
 
 from tests.bench.gates import GateNode, gate_node, make_question, node_databases
 from tests.bench.measure import ROUNDS, Measurement
-from tests.bench.open_loop import EXHAUSTED, NOT_SENT, OK, Ends, Load, call_for
+from tests.bench.open_loop import EXHAUSTED, NOT_SENT, OK, Load, call_for
 from tests.support.databases import PostgresServer
 
 FACTORS = (2, 4, 10)
@@ -49,7 +50,7 @@ class _Seen:
     capacity: list[float] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
     recovery: list[float] = field(default_factory=list)
-    ends: Ends = field(default_factory=Ends)
+    ends: Counter[str] = field(default_factory=Counter)
 
 
 def bench_overload(directory: Path, postgres: PostgresServer, persons: int, seconds: float) -> list[Measurement]:
@@ -70,19 +71,19 @@ def bench_overload(directory: Path, postgres: PostgresServer, persons: int, seco
 
 
 def _overload(node: GateNode, load: Load, factor: int, seconds: float, found: _Seen) -> None:
-    capacity = call_for(seconds, [load.with_calls(IN_FLIGHT)] * PROCESSES).counts[OK] / seconds
+    capacity = call_for(seconds, [load.with_calls(IN_FLIGHT)] * PROCESSES)[OK] / seconds
     with _watched_health(node.verification) as slowest:
         ends = call_for(seconds, [load.with_rate(factor * capacity / PROCESSES)] * PROCESSES)
     found.recovery.append(_seconds_until_normal(node.verification))
     found.capacity.append(capacity)
-    found.goodput.append(ends.counts[OK] / seconds)
+    found.goodput.append(ends[OK] / seconds)
     found.health.append(slowest[0])
-    found.ends.add(ends)
+    found.ends.update(ends)
 
 
 def _lines(factor: int, found: _Seen) -> Iterator[Measurement]:
     name = f"at {factor} x capacity"
-    counts = found.ends.counts
+    counts = found.ends
     print(f"{name}: calls by end {dict(counts)}; goodput by round {[round(one) for one in found.goodput]}")
     ratio = statistics.median(good / most for good, most in zip(found.goodput, found.capacity, strict=True))
     capacity = statistics.median(found.capacity)

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import psutil
 import psycopg
 from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED
@@ -29,6 +28,7 @@ from tests.bench.callers import Target, latencies, stream_rate, unary_rate
 from tests.bench.gates import GateNode, gate_node, node_databases
 from tests.bench.measure import ROUNDS, Measurement, in_turns, usual_p99
 from tests.support.databases import PostgresServer
+from tests.support.servers import new_channel
 
 SERVICE = "/hutong.verification.v1.VerificationService"
 VERIFY_SHARE = 0.5
@@ -155,12 +155,7 @@ async def _hold_streams(node: GateNode) -> tuple[int, float]:
     process = psutil.Process(node.pids["verification"])
     async with contextlib.AsyncExitStack() as channels:
         stubs = [
-            VerificationServiceStub(
-                await channels.enter_async_context(
-                    # Channels of one process share a connection unless each has its own subchannel pool.
-                    grpc.aio.insecure_channel(node.verification, options=[("grpc.use_local_subchannel_pool", 1)])
-                )
-            )
+            VerificationServiceStub(await channels.enter_async_context(new_channel(node.verification)))
             for _ in range(IDLE_STREAMS // STREAMS_PER_CONNECTION)
         ]
         before = process.memory_info().rss

@@ -24,6 +24,7 @@ from tests.bench.measure import ROUNDS, Measurement
 from tests.bench.nodes import bench_variables
 from tests.bench.verify import CALLERS, SERVICE, is_recognized
 from tests.support.databases import PostgresServer
+from tests.support.servers import new_channel
 
 CONNECTIONS = 32
 """Connections of gates. The kernel distributes them, so that with so many each worker gets about half."""
@@ -104,12 +105,7 @@ def _cpu(process: psutil.Process) -> float:
 async def _ask(target: Target, questions: Sequence[VerifyRequest], rate: float) -> int:
     """Ask evenly at a rate, over many connections in turn. Return the number of answers."""
     async with contextlib.AsyncExitStack() as opened:
-        channels = [
-            await opened.enter_async_context(
-                grpc.aio.insecure_channel(target.address, options=[("grpc.use_local_subchannel_pool", 1)])
-            )
-            for _ in range(CONNECTIONS)
-        ]
+        channels = [await opened.enter_async_context(new_channel(target.address)) for _ in range(CONNECTIONS)]
         calls = itertools.cycle(
             channel.unary_unary(
                 target.method,

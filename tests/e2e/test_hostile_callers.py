@@ -27,6 +27,7 @@ from tests.support.hostile.frames import ABUSES, Abuse, Abuser
 from tests.support.ports import SERVICES, free_address, free_addresses
 from tests.support.processes import Daemon, daemon
 from tests.support.secrets import write_secret
+from tests.support.servers import new_channel
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,7 +57,7 @@ class Victim:
     async def is_well(self) -> bool:
         """Whether all services answer on new connections."""
         for address in self.addresses.values():
-            async with grpc.aio.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            async with new_channel(address) as channel:
                 stub = health_pb2_grpc.HealthStub(channel)
                 try:
                     answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS)

@@ -71,3 +71,11 @@ async def bare_server(register: Any, servicer: object) -> AsyncIterator[str]:
 def add_handler(handler: grpc.GenericRpcHandler, server: grpc.aio.Server) -> None:
     """Register a handler in place of a servicer, for `bare_server`."""
     server.add_generic_rpc_handlers((handler,))
+
+
+def new_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """Open a channel with a connection of its own. Other channels of a process to one server share a connection."""
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, own)
+    return grpc.aio.secure_channel(address, credentials, own)

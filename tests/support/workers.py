@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 
 from tests.support.processes import Daemon
+from tests.support.servers import new_channel
 from tests.support.waiting import until
 
 Ask = Callable[[grpc.aio.Channel, list[tuple[str, str]]], Awaitable[Any]]
@@ -50,8 +51,3 @@ async def channels_to_workers(running: Daemon, workers: int, ask: Ask) -> AsyncI
             channel = await opened.enter_async_context(new_channel(running.address))
             found.setdefault(await worker_of(running, channel, ask), channel)
         yield found
-
-
-def new_channel(address: str) -> grpc.aio.Channel:
-    """Open a channel with a connection of its own."""
-    return grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])

@@ -31,7 +31,7 @@ from tests.support.certificates import Authority, Certificate, spiffe
 from tests.support.errors import failure_of
 from tests.support.fake_service import answer, pretend
 from tests.support.results.factories import LAB_NAME, OTHER_USCC
-from tests.support.servers import settings_for
+from tests.support.servers import new_channel, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 QUICK = ServerTiming(reload=0.02, recheck=0.02)
@@ -59,7 +59,7 @@ class Node:
         """Open a connection of its own that trusts an authority, by default the one that signed the server's."""
         roots = (authority or self.clients).root.certificate.read_bytes()
         credentials = grpc.ssl_channel_credentials(roots, *shown.pem())
-        return grpc.aio.secure_channel(self.address, credentials, options=[("grpc.use_local_subchannel_pool", 1)])
+        return new_channel(self.address, credentials)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from prometheus_client import REGISTRY
 from services.runtime.server.load import LIGHT_CALLS
 from tests.support.errors import error_info
 from tests.support.fake_service import LAB_SERVICE, Gate, pretend
-from tests.support.servers import serving, settings_for
+from tests.support.servers import new_channel, serving, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
 LAB = GetLabRequest(name="labs/1")
@@ -38,10 +38,7 @@ async def test_the_newest_calls_are_refused_before_any_work(tmp_path: Path) -> N
     gate = Gate()
     before = refused()
     async with serving(pretend(gate), settings_for(tmp_path)) as address, contextlib.AsyncExitStack() as stack:
-        own = [("grpc.use_local_subchannel_pool", 1)]
-        channels = [
-            await stack.enter_async_context(grpc.aio.insecure_channel(address, options=own)) for _ in range(CONNECTIONS)
-        ]
+        channels = [await stack.enter_async_context(new_channel(address)) for _ in range(CONNECTIONS)]
         labs = [LabServiceStub(channel) for channel in channels]
         calls = [
             asyncio.ensure_future(labs[index % CONNECTIONS].GetLab(LAB, timeout=TIMEOUT_SECONDS))

@@ -33,8 +33,9 @@ from tests.support.policy.service import Service, make_policy
 from tests.support.ports import free_address
 from tests.support.processes import Daemon, daemon, hutongd
 from tests.support.results.factories import make_document
+from tests.support.servers import new_channel
 from tests.support.waiting import TIMEOUT_SECONDS, until, wait_until
-from tests.support.workers import channels_to_workers, new_channel, worker_of, worker_pids
+from tests.support.workers import channels_to_workers, worker_of, worker_pids
 
 HOTEL = purpose_pb2.PURPOSE_HOTEL
 PERSONS = 12

@@ -46,7 +46,7 @@ from tests.support.databases import MakeUrl
 from tests.support.errors import LOST_STATUS
 from tests.support.results.factories import LAB_NAME, OTHER_USCC, make_document, make_tube
 from tests.support.results.node import batch_of, start
-from tests.support.servers import serving, settings_for
+from tests.support.servers import new_channel, serving, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
 
 REGION, OTHER_REGION = "220000", "410000"
@@ -104,10 +104,7 @@ class Guarded:
         """Open a connection of its own that shows a certificate. It is closed with the services."""
         key, chain = shown.pem()
         credentials = grpc.ssl_channel_credentials(self.clients.root.certificate.read_bytes(), key, chain)
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        return await self.stack.enter_async_context(
-            grpc.aio.secure_channel(self.addresses[service], credentials, options=options)
-        )
+        return await self.stack.enter_async_context(new_channel(self.addresses[service], credentials))
 
     async def channel(self, service: str, name: str) -> grpc.aio.Channel:
         """Return the connection of a caller to a service."""

@@ -23,6 +23,7 @@ from tests.support.errors import LOST_STATUS
 from tests.support.hostile.examples import read_examples
 from tests.support.hostile.report import FAULTS_AT_MOST, Report
 from tests.support.hostile.requests import KINDS, RequestMaker, make_metadata
+from tests.support.servers import new_channel
 from tests.support.waiting import turns
 
 RPCS: Sequence[MethodDescriptor] = [
@@ -79,9 +80,8 @@ class HostileCaller:
         ending = loop.call_later(seconds, over.set)
         async with contextlib.AsyncExitStack() as stack:
             for address in {address for node in self._nodes for address in node.values()}:
-                own = [("grpc.use_local_subchannel_pool", 1)]
-                opened = [grpc.aio.insecure_channel(address, own) for _ in range(CONNECTIONS)]
-                self._channels[address] = [await stack.enter_async_context(channel) for channel in opened]
+                opened = [await stack.enter_async_context(new_channel(address)) for _ in range(CONNECTIONS)]
+                self._channels[address] = opened
             await self._send_examples()
             async with asyncio.TaskGroup() as group:
                 for _ in range(AT_ONCE):
