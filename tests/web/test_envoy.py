@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import socket
+import ssl
 import struct
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,7 @@ from hutong.verification.v1 import decision_pb2
 from hutong.verification.v1.verification_service_pb2 import VerifyRequest, VerifyResponse
 from joserfc.jwk import ECKey
 
-from deploy.envoy.configure import CALLS_PER_SECOND, main
+from deploy.envoy.configure import CALL_SECONDS, CALLS_PER_SECOND, main
 from tests.support import browser
 from tests.support.access.guarded import AUDIENCE, CALLERS, ISSUER, REGION, Guarded, open_guarded
 from tests.support.databases import SqliteDatabases
@@ -56,12 +59,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """An Envoy before the guarded services, its configuration, and the address whose pages may call it."""
+    """An Envoy before the guarded services, its options, and the address whose pages may call it.
+
+    `authorities` are those that a caller of an https address trusts.
+    """
 
     url: str
     guarded: Guarded
     page: str
-    configuration: str
+    options: dict[str, str]
+    authorities: ssl.SSLContext | None = None
 
     async def post(self, method: str, body: bytes | dict[str, Any], **headers: str) -> Answer:
         """Call a method; a dictionary is sent as JSON. Underscores in names of headers are hyphens."""
@@ -84,7 +91,7 @@ class Web:
         }
         request = urllib.request.Request(f"{self.url}/{method}", data, named, method=verb)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS, context=self.authorities) as response:
                 return Answer(response.status, _lower(response.headers), response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -100,27 +107,35 @@ async def web(tmp_path_factory: pytest.TempPathFactory, sqlite_databases: Sqlite
     """The national node and an Envoy that checks tokens and serves plain HTTP on loopback."""
     directory = tmp_path_factory.mktemp("web")
     async with open_guarded(directory, sqlite_databases.make) as guarded:
-        edge, listen, page = guarded.certificate(CALLERS["edge"]), free_address(), free_address()
+        edge, page = guarded.certificate(CALLERS["edge"]), free_address()
         options = {
-            "listen": listen,
-            "admin": free_address(),
             "ca": str(guarded.clients.root.certificate),
             "certificate": str(edge.certificate),
             "key": str(edge.key),
             "token-keys": str(directory / "keys.json"),
             "token-issuer": ISSUER,
             "token-audience": AUDIENCE,
-            "origin": ORIGIN,
+            "origin": f"http://{page}",
         } | guarded.addresses
-        config = directory / "envoy.yaml"
-        words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        configuration = main([*words, "--origin", f"http://{page}"])
-        config.write_text(configuration)
-        command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
-        with started(command):
-            made = Web(f"http://{listen}", guarded, page, configuration)
-            await until(lambda: _answers(listen))
-            yield made
+        async with running_envoy(directory, options) as url:
+            yield Web(url, guarded, page, options)
+
+
+@contextlib.asynccontextmanager
+async def running_envoy(
+    directory: Path, options: dict[str, str], change: Callable[[dict[str, Any]], None] = lambda _: None
+) -> AsyncIterator[str]:
+    """Run an Envoy on free ports with a configuration that is changed before. Yield its address."""
+    listen = free_address()
+    given = options | {"listen": listen, "admin": free_address()}
+    bootstrap = yaml.safe_load(main([*(f"--{name}={value}" for name, value in given.items()), f"--origin={ORIGIN}"]))
+    change(bootstrap)
+    config = directory / "envoy.yaml"
+    config.write_text(yaml.safe_dump(bootstrap))
+    command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
+    with started(command):
+        await until(lambda: _answers(listen))
+        yield f"http://{listen}"
 
 
 async def _answers(address: str) -> bool:
@@ -302,32 +317,63 @@ async def test_body_that_is_no_json_is_refused(web: Web) -> None:
 
 def test_demo_is_answered_through_envoy() -> None:
     """The command behind `make envoy` asks as a gate and gets a recognised result."""
-    done = run([sys.executable, "-m", "clients.examples.http", "--once"])
+    done = run([sys.executable, "-m", "clients.examples.http", "--once"], timeout=300)
     assert done.returncode == 0, done.stderr
     assert '"outcome": "DECISION_OUTCOME_RECOGNIZED"' in done.stdout
+
+
+def manager_of(bootstrap: dict[str, Any]) -> Any:
+    """Return the settings of HTTP in a configuration."""
+    (listener,) = bootstrap["static_resources"]["listeners"]
+    return listener["filter_chains"][0]["filters"][0]["typed_config"]
 
 
 @in_module
 async def test_calls_beyond_the_rate_are_refused_as_json(web: Web, tmp_path: Path) -> None:
     """A second Envoy with the same configuration, but for the rate, refuses the third call."""
-    bootstrap = yaml.safe_load(web.configuration)
-    listen, admin = free_address(), free_address()
-    (listener,) = bootstrap["static_resources"]["listeners"]
-    for holder, address in ((listener, listen), (bootstrap["admin"], admin)):
-        holder["address"]["socket_address"]["port_value"] = int(address.rpartition(":")[2])
-    manager = listener["filter_chains"][0]["filters"][0]["typed_config"]
-    (limit,) = (one["typed_config"] for one in manager["http_filters"] if one["name"].endswith("local_ratelimit"))
-    assert limit["token_bucket"]["max_tokens"] == CALLS_PER_SECOND
-    limit["token_bucket"] |= {"max_tokens": 2, "tokens_per_fill": 1, "fill_interval": "3600s"}
-    config = tmp_path / "envoy.yaml"
-    config.write_text(yaml.safe_dump(bootstrap))
-    command = [ENVOY or "", "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
-    with started(command):
-        await until(lambda: _answers(listen))
-        narrow = replace(web, url=f"http://{listen}")
-        answers = [await narrow.post(VERIFY, {}) for _ in range(3)]
+
+    def narrow(bootstrap: dict[str, Any]) -> None:
+        filters = manager_of(bootstrap)["http_filters"]
+        (limit,) = (one["typed_config"] for one in filters if one["name"].endswith("local_ratelimit"))
+        assert limit["token_bucket"]["max_tokens"] == CALLS_PER_SECOND
+        limit["token_bucket"] |= {"max_tokens": 2, "tokens_per_fill": 1, "fill_interval": "3600s"}
+
+    async with running_envoy(tmp_path, web.options, narrow) as url:
+        answers = [await replace(web, url=url).post(VERIFY, {}) for _ in range(3)]
     assert [answer.status for answer in answers[:2]] == [403, 403], (
         "they reach the services, which permit an edge without a token nothing"
     )
     assert answers[2].status == 429
     assert answers[2].json()["code"] == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+
+
+@in_module
+async def test_call_that_lasts_too_long_is_ended_as_json(web: Web, tmp_path: Path) -> None:
+    """A second Envoy, with a shorter limit, before a service that takes connections and never answers."""
+
+    def hurry(bootstrap: dict[str, Any]) -> None:
+        (host,) = manager_of(bootstrap)["route_config"]["virtual_hosts"]
+        (route,) = (each["route"] for each in host["routes"] if each["match"].get("path") == f"/{VERIFY}")
+        assert route["timeout"] == f"{CALL_SECONDS}s"
+        route["timeout"] = "0.2s"
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = web.options | {"verification": f"127.0.0.1:{silent.getsockname()[1]}"}
+        async with running_envoy(tmp_path, options, hurry) as url:
+            answer = await replace(web, url=url).post(VERIFY, question(), authorization=web.gate_token())
+    assert answer.status == 504
+    assert answer.json()["code"] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+@in_module
+async def test_callers_are_served_over_tls(web: Web, tmp_path: Path) -> None:
+    """With a certificate for callers, Envoy answers https, and nothing in plain text."""
+    shown = web.guarded.certificate("services/verification")
+    options = web.options | {"listen-certificate": str(shown.certificate), "listen-key": str(shown.key)}
+    async with running_envoy(tmp_path, options) as url:
+        authorities = ssl.create_default_context(cafile=str(web.guarded.clients.root.certificate))
+        secure = replace(web, url=url.replace("http:", "https:"), authorities=authorities)
+        answer = await secure.post(VERIFY, question(), authorization=web.gate_token())
+        with pytest.raises(OSError, match="closed|reset"):
+            await replace(web, url=url).post(VERIFY, question())
+    assert answer.status == 200
