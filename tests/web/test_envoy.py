@@ -374,6 +374,6 @@ async def test_callers_are_served_over_tls(web: Web, tmp_path: Path) -> None:
         authorities = ssl.create_default_context(cafile=str(web.guarded.clients.root.certificate))
         secure = replace(web, url=url.replace("http:", "https:"), authorities=authorities)
         answer = await secure.post(VERIFY, question(), authorization=web.gate_token())
-        with pytest.raises(OSError, match="closed|reset"):
+        with pytest.raises(OSError, match=r"closed|reset"):
             await replace(web, url=url).post(VERIFY, question())
     assert answer.status == 200
