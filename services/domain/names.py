@@ -19,6 +19,7 @@ _LAB = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})")
 _NUMBER = r"[^\x00-\x20\x7f/@]{1,64}"
 _REPORT_NUMBER = re.compile(_NUMBER)
 _RESULT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/results/({_NUMBER})(?:@([1-9][0-9]{{0,8}}))?")
+_MISSING_REPORT = re.compile(rf"labs/([0-9A-HJ-NPQRTUWXY]{{18}})/missingReports/({_NUMBER})")
 _UPLOAD = re.compile(r"labs/([0-9A-HJ-NPQRTUWXY]{18})/uploads/([0-9A-Za-z._-]{1,64})")
 _POLICY = re.compile(r"jurisdictions/([0-9]{6})/policies/([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
 _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})")
@@ -98,6 +99,12 @@ def format_result(uscc: str, report_number: str, revision: int | None = None) ->
 def format_missing_report(uscc: str, report_number: str) -> str:
     """Return the name of a missing report."""
     return f"labs/{uscc}/missingReports/{report_number}"
+
+
+def parse_missing_report(name: str, field: str = "name") -> tuple[str, str]:
+    """Return code and report number of "labs/{uscc}/missingReports/{report_number}"."""
+    match = _match(_MISSING_REPORT, name, field, "labs/{uscc}/missingReports/{report_number}")
+    return _checked_uscc(match.group(1), field), match.group(2)
 
 
 def parse_upload(name: str, field: str = "name") -> tuple[str, str]:

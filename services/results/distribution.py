@@ -114,6 +114,8 @@ SWEEPS: dict[str, str] = {
     f"{_MISSING}.find_closed": "reports that arrived from another node",
     f"{_MISSING}.list_passed_on": "reports that arrived from another node",
     f"{_MISSING}.list_missing_reports": "a listing of missing reports",
+    "services.results.missing_reports.answers.store_answers": "counting against the limit of answers",
+    "services.results.missing_reports.answers.list_answered": "a node that begins to listen, or sends its log again",
     f"{_MISSING}.remove_old": "the age of missing reports",
     f"{_EXCHANGE}.downstream.missing_report_routing.receive_labs": "a laboratory that is registered",
     # What a node subscribes to. Any one row of any machine answers the first.

@@ -208,7 +208,7 @@ async def _open_results(
         approvals, database, stores.corrections, stores.labs, settings.jurisdiction, clock, limits.unapproved_recall
     )
     documents = DocumentLinkServicer(stores.documents, unlinking, pepper, tokens, clock)
-    missing = MissingReportServicer(database, tokens)
+    missing = MissingReportServicer(database, stores.writer, stores.change_log, tokens, clock)
     admin = ResultsAdminServicer(stores.corrections, recalling, stores.labs, settings.jurisdiction, clock)
 
     async def owner_of(name: str) -> Owner:

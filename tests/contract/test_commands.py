@@ -46,6 +46,7 @@ COMMANDS = {
     "results.v1.LabService/ListLabs": "lab list",
     "results.v1.LabService/SetLabSigningKey": "lab set-signing-key",
     "results.v1.LabService/SetLabStanding": "lab set-standing",
+    "results.v1.MissingReportService/AnswerMissingReport": "answer-missing-report",
     "results.v1.MissingReportService/ListMissingReports": "missing-reports",
     "results.v1.ResultsAdminService/CorrectResult": "correct",
     "results.v1.ResultsAdminService/RecallResults": "recall",

@@ -13,6 +13,7 @@ from services.domain.instant import Instant
 class ChangeKind(IntEnum):
     """What an entry of the log lists. Watchers of results skip all kinds but RESULTS.
 
+    MISSING_REPORT_ANSWERS are answers of laboratories to missing reports.
     ADVERSE_SUBJECTS occurs only in the nation's notifications. An entry of BARRIER lists nothing. Its position comes
     after every entry that was committed before it.
     """
@@ -23,6 +24,7 @@ class ChangeKind(IntEnum):
     MISSING_REPORTS = 3
     ADVERSE_SUBJECTS = 4
     BARRIER = 5
+    MISSING_REPORT_ANSWERS = 6
 
 
 class Position(NamedTuple):

@@ -23,10 +23,12 @@ from services.results.documents.store import link_change, record_linked_pairs
 from services.results.exchange.apply_registers import LinkEffect, receive_lab, receive_link
 from services.results.exchange.arrival import Applied, Arrival, FormedTubes
 from services.results.exchange.authority import set_aside_foreign
+from services.results.exchange.lab_answers import receive_answers
 from services.results.exchange.model import Change, Replica, ReplicaTubes
 from services.results.exchange.result_writer import ResultWriter
 from services.results.labs.copies import store_copies
 from services.results.labs.model import Lab
+from services.results.limits import ResultsLimits
 from services.results.missing_reports.model import MissingReport
 from services.results.missing_reports.routing import MissingReportRouter, missing_report_changes
 from services.results.records.bulk import Bulk, CommitColumns, bulk_for, claim_all
@@ -43,10 +45,18 @@ class ChangeApplier:
     `relays` says that there is a node above. Everything that a node below sends is then logged, so that it goes up too.
     """
 
-    def __init__(self, change_log: ChangeLog, router: MissingReportRouter, *, relays: bool = False) -> None:
+    def __init__(
+        self,
+        change_log: ChangeLog,
+        router: MissingReportRouter,
+        *,
+        relays: bool = False,
+        limits: ResultsLimits | None = None,
+    ) -> None:
         self._change_log = change_log
         self._router = router
         self._relays = relays
+        self._limits = limits or ResultsLimits()
 
     def apply(
         self,
@@ -68,7 +78,11 @@ class ChangeApplier:
         _store_results(connection, changes, tubes, arrival, applied)
         if arrival.from_below:
             _count_delays(connection, applied, arrival)
-        missing = [change for change in changes if isinstance(change, MissingReport)]
+        reports = [change for change in changes if isinstance(change, MissingReport)]
+        answered = [report for report in reports if report.answer is not None]
+        answers = receive_answers(connection, answered, arrival, self._limits, applied)
+        # A report with an answer is no news of a missing report, but it may have ended.
+        missing = [report for report in reports if report.answer is None or report.close_time is not None]
         passed_on = self._router.receive(connection, missing, arrival.sender) if missing else []
         if applied.received_labs:
             passed_on += self._router.receive_labs(connection, set(applied.received_labs))
@@ -87,7 +101,7 @@ class ChangeApplier:
             )
             for lab, (names, keys) in sorted(applied.by_lab().items())
         ]
-        missing_changes = missing_report_changes(passed_on)
+        missing_changes = [*missing_report_changes(passed_on), *answers]
         self._change_log.notify(connection, [*results, *applied.labs, *applied.links, *missing_changes], arrival.now)
         for change in results:
             others_of_change = pack_other_keys(change) if self._relays and change.other_keys else None

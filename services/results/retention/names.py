@@ -79,7 +79,7 @@ def _find_known(connection: Connection, kind: ChangeKind, lab: str, names: Colle
     match kind:
         case ChangeKind.RESULTS:
             return _find_numbers(connection, report_keys, lab, names)
-        case ChangeKind.MISSING_REPORTS:
+        case ChangeKind.MISSING_REPORTS | ChangeKind.MISSING_REPORT_ANSWERS:
             listed = _find_numbers(connection, missing_reports, lab, names)
             return listed | _find_numbers(connection, report_keys, lab, names)
         case ChangeKind.ADVERSE_SUBJECTS:

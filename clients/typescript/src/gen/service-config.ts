@@ -169,6 +169,10 @@ export const table = {
             "method": "ListMissingReports"
           },
           {
+            "service": "hutong.results.v1.MissingReportService",
+            "method": "AnswerMissingReport"
+          },
+          {
             "service": "hutong.results.v1.ResultsAdminService",
             "method": "CorrectResult"
           },

@@ -13,6 +13,7 @@ from hutong.exchange.v1 import node_pb2 as _node_pb2
 from hutong.exchange.v1 import replica_pb2 as _replica_pb2
 from hutong.results.v1 import lab_pb2 as _lab_pb2
 from hutong.results.v1 import lookup_pb2 as _lookup_pb2
+from hutong.results.v1 import missing_report_pb2 as _missing_report_pb2
 from hutong.type.v1 import life_position_pb2 as _life_position_pb2
 import builtins as _builtins
 import sys
@@ -460,6 +461,7 @@ class ClaimedReportRecord(_message.Message):
     LAB_FIELD_NUMBER: _builtins.int
     BY_LAB_FIELD_NUMBER: _builtins.int
     SIGNING_KEYS_FIELD_NUMBER: _builtins.int
+    LAB_ANSWER_FIELD_NUMBER: _builtins.int
     lab_standing: _lab_pb2.LabStanding.ValueType
     """The laboratory's standing at the claimed report time. UNSPECIFIED if the laboratory is not known here."""
     lab_region: _builtins.str
@@ -485,6 +487,10 @@ class ClaimedReportRecord(_message.Message):
     def signing_keys(self) -> _containers.RepeatedCompositeFieldContainer[_lab_pb2.LabSigningKey]:
         """If the claim sets with_signing_keys: the laboratory's keys that are known here, without their actors."""
 
+    @_builtins.property
+    def lab_answer(self) -> _missing_report_pb2.LabAnswer:
+        """What the laboratory has answered to this missing report, without the actor. Absent if there is a record, or no answer."""
+
     def __init__(
         self,
         *,
@@ -495,10 +501,11 @@ class ClaimedReportRecord(_message.Message):
         lab: _builtins.str = ...,
         by_lab: _abc.Iterable[Global___ClaimedReportRecord] | None = ...,
         signing_keys: _abc.Iterable[_lab_pb2.LabSigningKey] | None = ...,
+        lab_answer: _missing_report_pb2.LabAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lab_answer", b"lab_answer", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result", "signing_keys", b"signing_keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_lab", b"by_lab", "lab", b"lab", "lab_answer", b"lab_answer", "lab_region", b"lab_region", "lab_standing", b"lab_standing", "record_lab_standing", b"record_lab_standing", "result", b"result", "signing_keys", b"signing_keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
