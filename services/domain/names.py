@@ -26,6 +26,7 @@ _JURISDICTION = re.compile(r"jurisdictions/([0-9]{6})")
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
+_CASE = re.compile(rf"cases/({_UUID})")
 _PENDING_CHANGE = re.compile(rf"pendingChanges/({_UUID})")
 _EMERGENCY_GRANT = re.compile(rf"emergencyGrants/({_UUID})")
 _NODE = re.compile(r"nodes/([0-9]{6})")
@@ -154,6 +155,16 @@ def parse_refusal(name: str, field: str = "name") -> str:
 def format_refusal(uuid: str) -> str:
     """Return the name of a reported refusal."""
     return f"refusals/{uuid}"
+
+
+def parse_case(name: str, field: str = "name") -> str:
+    """Return the UUID of "cases/{uuid7}"."""
+    return _match(_CASE, name, field, "cases/{uuid7}").group(1)
+
+
+def format_case(uuid: str) -> str:
+    """Return the name of a case of evidence."""
+    return f"cases/{uuid}"
 
 
 def parse_pending_change(name: str, field: str = "name") -> str:

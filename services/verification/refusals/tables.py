@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
 
 from services.domain.subject import KEY_LENGTH
-from services.storage.idempotency import request_memory
+from services.verification.idempotency import requests
 from services.verification.schema import metadata
+
+__all__ = ["refusals", "requests"]
 
 refusals = Table(
     "refusals",
@@ -34,5 +36,3 @@ refusals = Table(
     Column("answer_actor", String(100)),
     Index(None, "refuse_time", "region"),
 )
-
-requests = request_memory(metadata, "verification")

@@ -12,6 +12,7 @@ import click
 from hutong_texts import speaking, tr
 from hutong_texts.language import choose_language
 
+from hutong_client.cli.commands.case import case
 from hutong_client.cli.commands.decisions import decisions
 from hutong_client.cli.commands.emergency import emergency
 from hutong_client.cli.commands.holder_token import holder_token
@@ -109,6 +110,7 @@ for _command in (
     uploads,
     nodes,
     decisions,
+    case,
     profile,
     context,
     retire_node,

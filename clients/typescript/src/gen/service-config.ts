@@ -189,6 +189,22 @@ export const table = {
             "method": "GetUpload"
           },
           {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "ListCases"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "GetCase"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "AssignCase"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "ConcludeCase"
+          },
+          {
             "service": "hutong.verification.v1.EvidenceFlagService",
             "method": "ListEvidenceFlags"
           },

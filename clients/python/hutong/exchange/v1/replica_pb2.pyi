@@ -533,7 +533,8 @@ class ReplicatedMissingReport(_message.Message):
     def lab_answer(self) -> _missing_report_pb2.LabAnswer:
         """What the laboratory has answered, without the actor. The home of the laboratory sends it up, and each node sends it to
         every node below. The answer with the latest answer_time counts. A node above sets aside an answer of a node that is
-        not the laboratory's home, or only a provisional one (NOT_ITS_OWN). A receiver that does not know the missing report stores it with its answer.
+        not the laboratory's home, or only a provisional one (NOT_ITS_OWN). A receiver that does not know the missing report
+        stores it with its answer.
         """
 
     def __init__(
