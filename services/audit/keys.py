@@ -75,7 +75,7 @@ class AuditKeys:
         return aes_key_wrap(subkey(self.key, Purpose.AUDIT_KEYS), older.key)
 
     def unwrap(self, wrapped: bytes) -> bytes | None:
-        """Return a key that `wrap` encrypted under this one; None for anything else."""
+        """Return a key that `wrap` encrypted under this key; None for anything else."""
         try:
             return aes_key_unwrap(subkey(self.key, Purpose.AUDIT_KEYS), wrapped)
         except (InvalidUnwrap, ValueError):

@@ -70,9 +70,9 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
 def _known_marks(connection: Connection, marks: Table, pepper: Pepper) -> dict[int, bytes]:
     """Return the store's mark of each key version.
 
-    If it lacks that of the version that is written or of an older one, store it, unless the store has a version that is
-    not known here. A newer version is marked only by processes that write it, so that a change can be given up before
-    any does.
+    If the store lacks the mark of the version that is written, or of an older version, store that mark, unless the
+    store has a version that is not known here. A newer version is marked only by processes that write it, so that a
+    change of the pepper can be given up before a process writes that version.
     """
     known = read_marks(connection, marks)
     missing = [one for one in pepper.versions if one.version <= pepper.version and one.version not in known]

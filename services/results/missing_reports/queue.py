@@ -22,7 +22,7 @@ from services.runtime.clock import Clock
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000
-"""Claims that may wait. Further ones are dropped, because their holders will show them again."""
+"""The most claims that may wait. Further claims are dropped, because their holders will show them again."""
 BATCH = 500
 """Claims that one transaction stores."""
 REMEMBERED_FOR: Span = HOUR

@@ -76,7 +76,7 @@ class Verifier:
         return self._read(request, self._clock.now(), asker)
 
     async def accept_token(self, question: Question, asker: Asker) -> None:
-        """Accept the token that was shown in place of a document, if one was.
+        """Accept the token that was shown in place of a document, if a token was shown.
 
         Raises:
             HutongError: another question has shown the token.
