@@ -21,7 +21,7 @@ from services.storage.engine import Database
 class ServiceAudit:
     """The audit of one service.
 
-    `pepper` is None at Policy, which stores nothing about persons. `region` is that of the node. `deliver` hands heads
+    `pepper` is None at Policy, which stores nothing about persons. `region` is the node's region. `deliver` hands heads
     to Results of the node; None at a node without a node above it.
 
     Attributes:

@@ -45,7 +45,7 @@ class _WriterTaken(Exception):
 class Trail:
     """The audit of one service. It implements `services.runtime.audit.AuditTrail`.
 
-    `region` is that of the node.
+    `region` is the node's region.
     """
 
     def __init__(self, database: Database, tables: AuditTables, keys: AuditKeys, region: str, clock: Clock) -> None:

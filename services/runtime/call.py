@@ -127,7 +127,7 @@ def current_caller() -> Caller:
 def current_actor() -> str | None:
     """Return the name to be stored beside the current call's change; None if the caller is not known.
 
-    It is that of the caller, or of the proposer if the call approves a change.
+    It is the name of the caller, or of the proposer if the call approves a change.
 
     Call it in the event loop, because threads have no current call.
     """

@@ -1,7 +1,7 @@
 """Check that a store's keyed hashes fit the configured pepper and this version's rules.
 
-The rules are those of document classes and of sub-keys. A subject's rows would not be found with another pepper or by
-other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
+The rules are the rules of document classes and of sub-keys. A subject's rows would not be found with another pepper or
+by other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
 identifies the pepper and reveals nothing about it.
 """
 
@@ -21,7 +21,7 @@ from services.storage.errors import UnusableDatabase
 from services.storage.upsert import insert_if_absent
 
 MARK_LENGTH = 16
-"""The length of a mark in bytes, which is also that of a subject key."""
+"""The length of a mark in bytes, which is also the length of a subject key."""
 UNMARKED = b""
 """The mark that a migration gives to a store whose subject keys are older than marks."""
 
@@ -112,7 +112,7 @@ def check_marks(known: Mapping[int, bytes], pepper: Pepper) -> None:
 
 
 def check_mark(known: bytes, pepper: Pepper) -> None:
-    """Check that a store's mark is that of a pepper by this version's rules.
+    """Check that a store's mark is the mark of a pepper by this version's rules.
 
     Raises:
         BadSetting: the store was filled under another pepper.

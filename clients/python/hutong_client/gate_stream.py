@@ -175,7 +175,10 @@ class GateStream(Generic[Asked]):
         threading.Thread(target=self._read_answers, args=(attempt,), name="hutong-gate-answers", daemon=True).start()
 
     def _requests(self, attempt: _Attempt) -> Iterator[StreamVerifyRequest]:
-        """Yield the unanswered questions, those of the last stream first, until the input or the stream is over."""
+        """Yield the unanswered questions, until the input or the stream is over.
+
+        The questions of the last stream come first.
+        """
         number: int | None = 0
         while number is not None:
             number, request = self._await_question(attempt, number)

@@ -160,7 +160,7 @@ def recall_step(
 def _find_recalled(
     connection: Connection, recall: Recall, held: Sequence[KeyedReport], node: str
 ) -> Sequence[KeyedReport]:
-    """Return those of the reports that are recalled: not before the horizon, of the recall's items and of this node.
+    """Return which of the reports are recalled: not before the horizon, of the recall's items and of this node.
 
     Retention removes reports before the horizon. A purge has counted their revisions, and the count must not change. A
     purge sets the horizon after the end of all transactions that have locked keys.

@@ -121,7 +121,7 @@ class MissingReportQueue:
             self._has_claims.clear()
 
     def raise_reports(self, connection: Connection, claims: Sequence[ShownReport], now: Instant) -> int:
-        """Store claims made at this node, and pass on those of other nodes' laboratories.
+        """Store claims made at this node, and pass on the claims about other nodes' laboratories.
 
         Return how many were dropped because a capacity was used up.
         """

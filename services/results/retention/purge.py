@@ -250,7 +250,7 @@ def _delete_keys(
 
 
 def _find_kept(connection: Connection, keyed: Sequence[KeyedReport], horizon: Instant) -> set[ReportName]:
-    """Return those of the reports that have a revision after the horizon."""
+    """Return which of the reports have a revision after the horizon."""
     kept: set[ReportName] = set()
     for start in range(0, len(keyed), _FETCHED):
         some = {(one.lab, one.report_number): one.subject_key for one in keyed[start : start + _FETCHED]}

@@ -116,7 +116,7 @@ class _Gate:
         return self._next_question(0) is not None
 
     async def questions(self) -> AsyncIterator[StreamVerifyRequest]:
-        """Yield the unanswered questions, those of the last stream first, until the input is over."""
+        """Yield the unanswered questions, the questions of the last stream first, until the input is over."""
         number = 0
         while True:
             await self._until(partial(self._is_decided, number))
