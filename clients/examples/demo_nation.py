@@ -131,7 +131,7 @@ def main() -> int:
 
 
 def play(country: Country, where: Path) -> None:
-    """Start, publish, upload and verify; then verify without the nation; then a missing report and a recall.
+    """Start, publish, upload and verify; then without the nation; then a missing report, its denial, and a recall.
 
     Raises:
         StoryDiffers: an answer differs.
@@ -156,7 +156,8 @@ def play(country: Country, where: Path) -> None:
     traveller, other = find_travellers(DAY)
     _walk(country, traveller)
     _kill_the_nation(country, traveller)
-    _show_missing_report(country)
+    unknown = _show_missing_report(country)
+    _deny(country, unknown)
     _recall(country, other)
 
 
@@ -272,7 +273,7 @@ def _kill_the_nation(country: Country, traveller: Report) -> None:
     )
 
 
-def _show_missing_report(country: Country) -> None:
+def _show_missing_report(country: Country) -> Report:
     announce(
         tr("In Shandong a person shows a report without a record. The laboratory's node learns of the missing report:")
     )
@@ -301,6 +302,29 @@ def _show_missing_report(country: Country) -> None:
         ),
         flush=True,
     )
+    return unknown
+
+
+def _deny(country: Country, unknown: Report) -> None:
+    announce(tr("The laboratory has issued no such report, and says so in Jilin. Shandong learns it at once:"))
+    name = f"labs/{LAB}/missingReports/{unknown.report_number}"
+    run_hutong(country.nodes["Jilin"], "answer-missing-report", name, "not-ours")
+    question = ask(unknown, "370202", _HOTEL, unknown.reported + timedelta(hours=10), unknown.shown())
+    question.scope = lookup_pb2.LOOKUP_SCOPE_NATIONWIDE
+    calls = country.calls["Shandong"].verification
+
+    def is_denied() -> bool:
+        decision = calls.Verify(question, timeout=CALL_SECONDS).decision
+        return decision.reason == decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD
+
+    _await(tr("the denial in Shandong"), is_denied)
+    expected = Expected(
+        "NOT_RECOGNIZED", "EVIDENCE_CONTRADICTS_RECORD", use="DENIED_BY_LAB", next_step="EXAMINE_EVIDENCE"
+    )
+    _verify(country, "Shandong", question, expected)
+    (case,) = run_hutong(country.nodes["Shandong"], "case", "list", "--kind", "denied-by-lab")["evidence_cases"]
+    run_hutong(country.nodes["Shandong"], "case", "conclude", case["name"], "forged")
+    print(tr("    The paper counts for nothing. An officer concludes the case {name}", name=case["name"]), flush=True)
 
 
 def _recall(country: Country, other: Report) -> None:

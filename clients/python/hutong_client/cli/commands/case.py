@@ -124,7 +124,7 @@ def assign(node: Node, name: str, officer: str, as_json: bool) -> ExitCode:
 
 @case.command(cls=NodeCommand, example=f'{_EXAMPLE} forged --note "The time was altered."')
 @click.argument("name", metavar="CASE")
-@click.argument("finding", type=FINDING)
+@click.argument("finding", type=FINDING, metavar="FINDING")
 @click.option("--note", default="", help="What was found, without the identity of a person.")
 @json_option
 @click.pass_obj

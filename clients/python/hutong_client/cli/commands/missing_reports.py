@@ -60,7 +60,7 @@ def missing_reports(node: Node, lab: str | None, include_closed: bool, as_json: 
     example="labs/91220502MA000LAB8G/missingReports/TH-0815 to-follow --expected 2022-08-12T08:00:00+08:00",
 )
 @click.argument("name", metavar="MISSING_REPORT")
-@click.argument("answer", type=ANSWER)
+@click.argument("answer", type=ANSWER, metavar="ANSWER")
 @click.option(
     "--expected", "expected_time", type=INSTANT, help="With to-follow: when the report is expected to be uploaded."
 )
