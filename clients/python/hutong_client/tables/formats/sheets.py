@@ -9,7 +9,7 @@ import datetime as dt
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from hutong_texts import list_words, tr
 
 from hutong_client.tables.columns.header import HEADER_ROWS, find_header, has_card, title_of_result
 from hutong_client.tables.columns.vocabulary import REMARK, Vocabulary
+from hutong_client.tables.formats.marks import Marks
 from hutong_client.tables.named_tests import Remarks, find_named_test
 from hutong_client.tables.rows import ONLY_SHEET, Cell, NotATable, Row, Sheet
 
@@ -28,23 +29,6 @@ _OWN_COLUMNS = frozenset({"name", "card_no", "report_no"})
 """Columns that every person has alone, so that a merged cell of them is never filled down."""
 _ROWS_NAMED = 5
 """Number of hidden rows that are named; the others are counted."""
-
-
-@dataclass(slots=True)
-class Marks:
-    """Properties of a sheet's cells besides their values.
-
-    Attributes:
-        merged: position of a column, from 0 → first and last row of each merged range of this column alone.
-        hidden_rows: numbers of hidden rows.
-        errors: whether the sheet contains error values that the reader returns as empty cells.
-        uncomputed: whether it contains formulas without values, which the reader returns as empty cells.
-    """
-
-    merged: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
-    hidden_rows: list[int] = field(default_factory=list)
-    errors: bool = False
-    uncomputed: bool = False
 
 
 class SheetSource(Protocol):
@@ -109,15 +93,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     parts = []
     for position, (source, number, own, columns) in enumerate(found):
         marks = source.marks()
-        if marks.errors:
-            raise NotATable(
-                tr(
-                    "the sheet {name} has cells with error values such as #REF!, whose place cannot be "
-                    "read in this format; correct them, or save the workbook as .xlsx",
-                    name=source.name,
-                )
-            )
-        if marks.uncomputed:
+        if marks.is_uncomputed(columns):
             raise NotATable(
                 tr(
                     "the sheet {name} has formulas whose values are not stored, so their cells would be read as empty; "

@@ -18,7 +18,8 @@ from openpyxl.utils import column_index_from_string
 from openpyxl.xml.functions import fromstring
 
 from hutong_client.tables.columns.vocabulary import Vocabulary
-from hutong_client.tables.formats.sheets import Marks, WorkbookTable, read_workbook
+from hutong_client.tables.formats.marks import Marks
+from hutong_client.tables.formats.sheets import WorkbookTable, read_workbook
 from hutong_client.tables.formats.xlsx_cells import has_telling_formats, read_as_shown
 from hutong_client.tables.rows import NotATable
 
@@ -156,4 +157,4 @@ def _search(text: bytes, marks: Marks) -> None:
     for left, top, right, bottom in _MERGED.findall(text):
         if left == right and top != bottom:
             at = column_index_from_string(left.decode()) - 1
-            marks.merged.setdefault(at, []).append((int(top), int(bottom)))
+            marks.note_merged(at, int(top), int(bottom))
