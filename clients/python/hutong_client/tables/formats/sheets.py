@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import takewhile
 from typing import Any, Protocol
 
 from hutong_texts import list_words, tr
@@ -101,7 +101,8 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
                     name=source.name,
                 )
             )
-        above = " ".join(text for _, texts in islice(_first_texts(source), number) for text in texts)
+        first_rows = takewhile(lambda row, last=number: row[0] <= last, _first_texts(source))  # type: ignore[misc]
+        above = " ".join(text for _, texts in first_rows for text in texts)
         test = find_named_test(title_of_result(own, columns), [source.name, above, file_name])
         sheet = Sheet(position, source.name if len(found) > 1 else "", test) if test or len(found) > 1 else ONLY_SHEET
         parts.append(_Part(source, number, columns, own, marks, sheet))
@@ -144,7 +145,9 @@ def _read_part(part: _Part) -> Iterator[Row]:
     columns = list(part.columns.items())
     filler = _Filler(part)
     remarks = Remarks(part.titles, part.columns)
-    for number, own in islice(part.source.rows(), part.number, None):
+    for number, own in part.source.rows():
+        if number <= part.number:
+            continue
         values, original = own, [value if type(value) is str else as_text(value) for value in own]
         if not any(original):
             continue

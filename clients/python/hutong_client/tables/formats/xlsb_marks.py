@@ -28,9 +28,8 @@ _MANIFEST = "xl/workbook.bin"
 
 def read_xlsb(archive: ZipFile) -> Sequence[Marks]:
     """Return the marks of the sheets in their order."""
-    targets: dict[str, str] = {
-        relation.Id: relation.target for relation in get_dependents(archive, "xl/_rels/workbook.bin.rels")
-    }
+    relations = get_dependents(archive, "xl/_rels/workbook.bin.rels")
+    targets = {str(relation.Id): str(relation.target) for relation in relations}
     found = []
     with archive.open(_MANIFEST) as manifest:
         identifiers = [
