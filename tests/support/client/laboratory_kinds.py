@@ -21,6 +21,7 @@ from tests.support.client.laboratory_formats import (
     xlsx,
 )
 from tests.support.client.laboratory_kind import Kind
+from tests.support.client.laboratory_oddities import ODDITIES
 from tests.support.client.laboratory_programs import PROGRAMS
 from tests.support.client.laboratory_times import TIMES
 from tests.support.client.laboratory_words import ITEMS, NAMED, ONE, WORDS
@@ -280,4 +281,4 @@ ENCODED = [
     ),
     Kind("the wrong encoding", csv(PEOPLE, "gb18030"), refused="not text in utf-8", encoding="utf-8"),
 ]
-KINDS = [*LAYOUTS, *SHEETS, *OLD_WORKBOOKS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED, *PROGRAMS, *TIMES]
+KINDS = [*LAYOUTS, *SHEETS, *OLD_WORKBOOKS, *TITLED, *ENCODED, *WORDS, *ITEMS, *NAMED, *PROGRAMS, *TIMES, *ODDITIES]

@@ -68,16 +68,24 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
     visible = [source for source in sources if not source.hidden]
     if not visible:
         raise NotATable(tr("the workbook has no visible sheet of cells"))
+    unread = [source.name for source in sources if source.hidden]
     notices: list[str] = []
     found: list[tuple[SheetSource, int, Sequence[str], dict[int, str]]] = []
     failures: list[tuple[SheetSource, NotATable]] = []
     for source in visible:
-        if len(visible) > 1 and not any(any(map(as_text, values)) for _, values in source.rows()):
+        if (len(visible) > 1 or unread) and not any(any(map(as_text, values)) for _, values in source.rows()):
             continue
         try:
             found.append((source, *find_header(_first_texts(source), vocabulary)))
         except NotATable as error:
             failures.append((source, error))
+    if not found and not failures and unread:
+        raise NotATable(
+            tr(
+                "the visible sheets of the workbook are empty; unhide {names} if they hold results",
+                names=list_words(unread),
+            )
+        )
     if not found:
         raise failures[0][1] if failures else NotATable(tr("the file, or the first sheet of the workbook, is empty"))
     for source, failure in failures:
@@ -118,7 +126,7 @@ def read_workbook(sources: Sequence[SheetSource], vocabulary: Vocabulary, file_n
                     hidden=_list(hidden),
                 )
             )
-    notices += [tr("The hidden sheet {name} was not read.", name=source.name) for source in sources if source.hidden]
+    notices += [tr("The hidden sheet {name} was not read.", name=name) for name in unread]
     if len(found) > 1:
         notices.insert(
             0, tr("The sheets {value} are read one after another.", value=list_words(part[0].name for part in found))

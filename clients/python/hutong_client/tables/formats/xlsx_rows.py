@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from openpyxl.reader.excel import ExcelReader
 from openpyxl.styles.stylesheet import apply_stylesheet
 from openpyxl.utils import column_index_from_string
 from openpyxl.xml.constants import SHARED_STRINGS
+from openpyxl.xml.functions import fromstring, localname
 
 from hutong_client.tables.columns.vocabulary import Vocabulary
 from hutong_client.tables.formats.marks import Marks
@@ -41,7 +43,8 @@ The value of a formula may be an empty text, which the type "str" says.
 """
 _LONGEST_FORMULA = 1 << 15
 """Bytes of the chunk before that are searched again, more than a cell with a formula has."""
-_MANIFEST = "xl/workbook.xml"
+_MANIFEST = re.compile(r"xl/workbook\d*\.xml")
+"""The part that lists the sheets. Some programs number it."""
 _CANNOT_BE_OPENED = english("the file looks like an Excel workbook but cannot be opened; save it again in Excel")
 
 
@@ -60,7 +63,7 @@ def _open_archive(file: BinaryIO) -> ZipFile:
         archive = ZipFile(file)
     except Exception as error:  # zipfile raises errors of several types for damaged files
         raise NotATable(_CANNOT_BE_OPENED) from error
-    if _MANIFEST not in archive.namelist():
+    if not any(map(_MANIFEST.fullmatch, archive.namelist())):
         raise NotATable(tr("the file is an archive and not an Excel workbook; unpack it and give the table inside"))
     return archive
 
@@ -69,7 +72,10 @@ def _find_sheets(file: BinaryIO, archive: ZipFile) -> Sequence[XlsxSheet]:
     try:
         reader: Any = ExcelReader(file)
         reader.read_manifest()
-        reader.read_workbook()
+        with warnings.catch_warnings():
+            # openpyxl warns of parts that it does not know, and of the strict form of the format.
+            warnings.simplefilter("ignore")
+            reader.read_workbook()
         apply_stylesheet(archive, reader.wb)
         table = reader.package.find(SHARED_STRINGS)
         strings: Sequence[str] = ()
@@ -77,8 +83,10 @@ def _find_sheets(file: BinaryIO, archive: ZipFile) -> Sequence[XlsxSheet]:
             with archive.open(table.PartName.lstrip("/")) as part:
                 strings = StringReader().read(part)
         shown = Shown(reader.wb)
-        found = [*reader.parser.find_sheets()]
-        missing = [sheet.name for sheet, relation in found if relation.target not in archive.namelist()]
+        manifest = fromstring(archive.read(reader.parser.workbook_part_name))
+        found = [_read_attributes(element) for element in manifest.iter() if localname(element) == "sheet"]
+        relations = reader.parser.rels
+        missing = [sheet["name"] for sheet in found if relations[sheet["id"]].target not in archive.namelist()]
     except Exception as error:  # openpyxl and zipfile raise errors of any type for damaged files
         raise NotATable(_CANNOT_BE_OPENED) from error
     if missing:
@@ -90,10 +98,22 @@ def _find_sheets(file: BinaryIO, archive: ZipFile) -> Sequence[XlsxSheet]:
             )
         )
     return [
-        XlsxSheet(sheet.name, sheet.state != "visible", archive, relation.target, strings, shown)
-        for sheet, relation in found
-        if relation.Type.endswith("/worksheet")
+        XlsxSheet(
+            sheet["name"],
+            sheet.get("state", "visible") != "visible",
+            archive,
+            relations[sheet["id"]].target,
+            strings,
+            shown,
+        )
+        for sheet in found
+        if relations[sheet["id"]].Type.endswith("/worksheet")
     ]
+
+
+def _read_attributes(element: Any) -> dict[str, str]:
+    """Return the attributes by their names without namespaces, which differ in the strict form of the format."""
+    return {name.rpartition("}")[2]: value for name, value in element.items()}
 
 
 @dataclass(frozen=True, slots=True)
