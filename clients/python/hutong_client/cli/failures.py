@@ -38,7 +38,8 @@ def describe_failure(error: Exception) -> str:
     if isinstance(error, HutongError):
         return describe_error(error)
     if isinstance(error, OSError):
-        return f"{error.filename or ''}: {error.strerror or error}"
+        reason = str(error.strerror or error)
+        return f"{error.filename}: {reason}" if error.filename else reason
     return str(error)
 
 

@@ -16,7 +16,7 @@ from hutong_client.cli.failures import FAILURES, describe_failure, say_failure
 from hutong_client.cli.output import say
 from hutong_client.cli.uploads.journal import Journal, JournalWriter, journal_path
 from hutong_client.cli.uploads.progress import show_progress
-from hutong_client.cli.uploads.source import Source
+from hutong_client.cli.uploads.source import Source, describe_read_only
 from hutong_client.tables.batches import Origin, gather, skip_tubes
 from hutong_client.tables.open import open_table
 from hutong_client.tables.pools.scattered import ScatteredCodes
@@ -130,10 +130,11 @@ class UploadRun:
 
     def describe_failure(self, error: OSError) -> str:
         """Describe a failure to read or write a file during the upload, and what to do."""
+        folder = self._rejects_path.parent
+        if hint := describe_read_only(error, folder):
+            return hint
         if error.errno in _FULL:
-            failure = tr(
-                "there is no space left in {parent} for rejected rows and the journal", parent=self._rejects_path.parent
-            )
+            failure = tr("there is no space left in {parent} for rejected rows and the journal", parent=folder)
         else:
             failure = f"{error.filename or self._file}: {error.strerror or error}"
         if self._validate_only:
@@ -153,7 +154,8 @@ class UploadRun:
 
     def outcome(self) -> dict[str, Any]:
         """Return the outcome of the upload, with stable names."""
-        return NOTHING_UPLOADED | {
+        return {
+            **NOTHING_UPLOADED,
             "upload": "" if self._validate_only else self._session.name,
             "validate_only": self._validate_only,
             "accepted": self._counts.accepted,
@@ -199,7 +201,7 @@ def report_upload(upload: Callable[[], UploadRun | ExitCode], *, silent: bool) -
     except BrokenPipeError:
         raise
     except FAILURES as error:
-        return say_failure(error), NOTHING_UPLOADED | {"error": describe_failure(error)}
+        return say_failure(error), {**NOTHING_UPLOADED, "error": describe_failure(error)}
 
 
 def _sendable(batches: Iterator[Batch[Origin]], unsent: list[Origin]) -> Iterator[Batch[Origin]]:

@@ -17,10 +17,11 @@ from hutong_client.cli.lock import Locked, hold_lock
 from hutong_client.cli.output import print_json_line, say
 from hutong_client.cli.uploads.files import say_left_out
 from hutong_client.cli.uploads.run import NOTHING_UPLOADED, UploadRun, report_upload
+from hutong_client.cli.uploads.source import describe_read_only
 from hutong_client.cli.watched.folder import Outcome, WatchedFolder
 from hutong_client.cli.watched.ledger import NAME, Ledger
 
-_LOCK = ".hutong-watch.lock"
+LOCK = ".hutong-watch.lock"
 _LOOK_MILLISECONDS = 1_000
 """The folder is looked at this often even without a notification, which network folders do not give."""
 
@@ -66,10 +67,14 @@ def watch_folder(
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(hold_lock(own / _LOCK))
+            stack.enter_context(hold_lock(own / LOCK))
         except Locked:
             say(tr("hutong: another command watches this folder"))
             return ExitCode.RUNNING
+        except OSError as error:
+            if hint := describe_read_only(error, own):
+                raise click.UsageError(hint) from None
+            raise
         watched = WatchedFolder(folder, Ledger(own / NAME, lab), send, report, settle_seconds)
         say(tr("Watching {folder}; Ctrl-C ends it", folder=folder))
         named: set[Path] = set()
