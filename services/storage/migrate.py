@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Collection
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -105,18 +106,24 @@ def find_schema_fault(service: str, url: str) -> Text:
         engine.dispose()
     if revisions == _heads(service):
         return Text("")
-    known = {one.revision for one in ScriptDirectory.from_config(alembic_config(service)).walk_revisions()}
-    if revisions - known:
-        return english(
-            "a newer version wrote it (schema {revisions}): install that version",
-            revisions=", ".join(sorted(revisions)),
-        )
+    if newer := find_newer_schema(service, revisions):
+        return newer
     if not revisions:
         return english("its schema is empty: run hutongd migrate {service}", service=service)
     return english(
         "its schema is {revisions}: run hutongd migrate {service}",
         revisions=", ".join(sorted(revisions)),
         service=service,
+    )
+
+
+def find_newer_schema(service: str, revisions: Collection[str]) -> Text:
+    """Return that a newer version wrote a database with these revisions; empty if this version knows them all."""
+    known = {one.revision for one in ScriptDirectory.from_config(alembic_config(service)).walk_revisions()}
+    if not set(revisions) - known:
+        return Text("")
+    return english(
+        "a newer version wrote it (schema {revisions}): install that version", revisions=", ".join(sorted(revisions))
     )
 
 
