@@ -1,26 +1,16 @@
-"""The steps of docs/backup.md, as an operator follows them."""
+"""The steps of docs/backup.md for SQLite, as an operator follows them. tests/tools plays those for PostgreSQL."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tests.support.databases import MakeUrl
 from tests.support.pages import block
 from tests.support.processes import environment, hutongd, run
+from tests.support.systemctl import path_of, put_systemctl
 
 BACKUP = "hutong-410000-20261130T001325138554Z"
 """The backup that the page restores as an example."""
-
-
-def systemctl(directory: Path) -> Path:
-    """Make a folder with a `systemctl` that notes what it was asked for."""
-    folder = directory / "bin"
-    folder.mkdir()
-    command = folder / "systemctl"
-    command.write_text(f'#!/bin/sh\necho "$@" >> {directory}/asked\n')
-    command.chmod(0o755)
-    return folder
 
 
 def test_sqlite_is_backed_up_and_restored(tmp_path: Path, sqlite_url: MakeUrl) -> None:
@@ -34,7 +24,7 @@ def test_sqlite_is_backed_up_and_restored(tmp_path: Path, sqlite_url: MakeUrl) -
     pepper.write_bytes(b"p" * 32)
     pepper.chmod(0o600)
     variables = environment(data_dir=str(data), jurisdiction="410000")
-    variables["PATH"] = f"{systemctl(tmp_path)}{os.pathsep}{variables['PATH']}"
+    variables["PATH"] = path_of(put_systemctl(tmp_path))
 
     def follow(steps: str) -> str:
         for here, there in (("/backup/hutong", str(backups)), ("/var/lib/hutong", str(data))):
