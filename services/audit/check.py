@@ -37,7 +37,7 @@ class Report:
         faults: what was changed or is missing, one sentence each.
         late: rows that a killed process had left without a seal, which were sealed at the next start.
         restores: restores that the rows name. Rows after the copy, and heads of their seals, are missing rightly.
-        unsealed: rows without a seal. In a running service they are those of the last second.
+        unsealed: rows without a seal. In a running service they are the rows of the last second.
     """
 
     rows: int = 0
