@@ -18,7 +18,7 @@ from hutong.type.v1 import identity_pb2
 from hutong_texts import tr
 
 from hutong_client.cli.case import Metadata, case_option
-from hutong_client.cli.commands.results.show import print_results
+from hutong_client.cli.commands.lookup import print_results
 from hutong_client.cli.exit_codes import ExitCode
 from hutong_client.cli.help import Group
 from hutong_client.cli.options import INSTANT, LAB, Node, NodeCommand, document_options, json_option
