@@ -119,8 +119,7 @@ def find_schema_fault(service: str, url: str) -> Text:
 
 def find_newer_schema(service: str, revisions: Collection[str]) -> Text:
     """Return that a newer version wrote a database with these revisions; empty if this version knows them all."""
-    known = {one.revision for one in ScriptDirectory.from_config(alembic_config(service)).walk_revisions()}
-    if not set(revisions) - known:
+    if not set(revisions) - _known(service):
         return Text("")
     return english(
         "a newer version wrote it (schema {revisions}): install that version", revisions=", ".join(sorted(revisions))
@@ -151,6 +150,12 @@ def _heads(service: str) -> frozenset[str]:
 
 
 @cache
+def _known(service: str) -> frozenset[str]:
+    scripts = ScriptDirectory.from_config(alembic_config(service))
+    return frozenset(one.revision for one in scripts.walk_revisions())
+
+
+@cache
 def _read_revisions(service: str) -> Select[Any]:
     # SQLAlchemy keeps a compiled form for each table object, and health asks every few seconds for as long as the
     # process runs. One statement per service keeps that cache from filling up.
@@ -158,8 +163,13 @@ def _read_revisions(service: str) -> Select[Any]:
 
 
 def is_current(service: str, connection: Connection) -> bool:
-    """Whether the database's schema is the one that this version needs."""
-    return read_revisions(service, connection) == _heads(service)
+    """Whether this version can use the database's schema: it is this version's own, or that of a newer version.
+
+    A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
+    release therefore go on serving while an upgrade replaces them one by one.
+    """
+    revisions = read_revisions(service, connection)
+    return revisions == _heads(service) or bool(revisions - _known(service))
 
 
 def read_revisions(service: str, connection: Connection) -> frozenset[str]:
