@@ -131,7 +131,7 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 check-java:
 	@cd clients/java && mvn -B -q -ntp test
 
-check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, and run the services behind pgbouncer; tests without their tool are skipped with a message
+check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, and back PostgreSQL up and restore it; tests without their tool are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests

@@ -124,6 +124,12 @@ def current_caller() -> Caller:
     return Caller("") if call is None else call.caller
 
 
+def current_case() -> str:
+    """Return the case that the current call names; empty if it names none, and outside a call."""
+    call = current_call.get()
+    return "" if call is None else call.case
+
+
 def current_actor() -> str | None:
     """Return the name to be stored beside the current call's change; None if the caller is not known.
 
