@@ -31,10 +31,12 @@ from services.runtime.configuration.variables import (
     read_file,
     read_level,
     read_optional_address,
+    read_otlp_endpoint,
     read_path,
     read_region,
     read_regions,
     read_seconds,
+    read_share,
     read_switch,
     read_trust_domain,
     variable,
@@ -147,6 +149,18 @@ class Settings:
         english("host:port where Prometheus metrics are served over HTTP"),
         read_optional_address,
         default_words=english("none"),
+    )
+    otlp_endpoint: str = variable(
+        english(
+            "where traces are sent by OTLP over gRPC: http://host:4317 in plain text, or https://host:4317 over TLS"
+        ),
+        read_otlp_endpoint,
+        default_words=english("none: no traces"),
+    )
+    trace_ratio: float = variable(
+        english("share of calls traced that arrive without a trace, 0 to 1; others are traced if their trace is"),
+        read_share,
+        "0.01",
     )
     log_level: str = variable(english("debug, info, warning or error. Calls are logged at info"), read_level, "info")
     drain_seconds: float = variable(english("how long calls may continue after SIGTERM"), read_seconds, "20")
