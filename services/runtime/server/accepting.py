@@ -62,7 +62,7 @@ def make_server(
     options: Sequence[tuple[str, Any]],
     limited: Mapping[str, tuple[Any, Limit]],
 ) -> grpc.aio.Server:
-    """Return a server whose methods have limits, or a plain one if the installed grpcio has changed too much.
+    """Return a server whose methods have limits, or a plain server if the installed grpcio has changed too much.
 
     `limited` are the handler and the limit of each limited method, by its full name. `handlers` serve every method.
     """
@@ -88,7 +88,7 @@ class AcceptingServer(GrpcServer):
         options: Sequence[tuple[str, Any]],
         limited: Mapping[str, tuple[Any, Limit]],
     ) -> None:
-        # The constructor of the base class would make the server that this one replaces.
+        # The constructor of the base class would make the server that this server replaces.
         self._loop = cygrpc.get_working_loop()
         self._server = _Acceptor(self._loop, None, handlers, (), tuple(options), None)
         self._server.limit(limited)
