@@ -22,10 +22,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.runtime.configuration.variables import POOLER_OPTION, TRANSACTION_POOLER
+from services.runtime.tracing.drivers import TracedSqliteConnection, connect_postgresql
 from services.runtime.tracing.spans import is_tracing
 from services.storage.errors import UnusableDatabase
 from services.storage.life import begin_life
-from services.storage.traced_drivers import TracedSqliteConnection, connect_postgresql
 
 READ_THREADS = 4
 """Concurrent reads in one process; further callers wait. Few are enough because look-ups are coalesced."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import psycopg
 
-from services.storage.traced_drivers import statement_span
+from services.runtime.tracing.drivers import statement_span
 
 
 class LoneStatements:

@@ -40,7 +40,6 @@ from services.runtime.server.interceptors.error_status import ErrorStatus
 from services.runtime.server.interceptors.identity import Identity
 from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.interceptors.request_id import RequestId
-from services.runtime.server.interceptors.tracing import Tracing
 from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
@@ -180,7 +179,7 @@ async def start(
     budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
     layers = arrange(
-        Tracing(tracer_of(service.name)), identity, audit, streams, authorization, budgets, admission, timing.deadline
+        RequestId(tracer_of(service.name)), identity, audit, streams, authorization, budgets, admission, timing.deadline
     )
     routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])
     # Generated code needs a server only to register methods, which Routes accepts as well.

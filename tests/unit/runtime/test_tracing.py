@@ -13,9 +13,9 @@ from structlog.testing import capture_logs
 
 from services.runtime.call import Call, current_call, trace_fields
 from services.runtime.client.coalescer import Coalescer
+from services.runtime.tracing.drivers import describe_statement
 from services.runtime.tracing.export import QUEUE_SPANS, TraceExport
 from services.runtime.tracing.spans import carried, child_span, current_span, is_tracing, message_span, tracer_of
-from services.storage.traced_drivers import describe_statement
 from tests.support.traces import recording
 from tests.support.waiting import wait_until
 

@@ -25,7 +25,6 @@ from services.runtime.server.interceptors.method import Context, Method, StreamH
 from services.runtime.server.interceptors.metrics import Metrics
 from services.runtime.server.interceptors.open_streams import OpenStreams
 from services.runtime.server.interceptors.request_id import RequestId
-from services.runtime.server.interceptors.tracing import Tracing
 from services.runtime.server.interceptors.validation import Validation
 
 HEALTH = "/grpc.health."
@@ -54,7 +53,7 @@ class HealthLayer(Protocol):
 
 
 def ordered_layers(
-    tracing: Tracing,
+    request_id: RequestId,
     identity: Identity,
     audit: Audit,
     open_streams: OpenStreams,
@@ -65,8 +64,7 @@ def ordered_layers(
 ) -> list[Layer]:
     """Return the layers, outermost first. An earlier layer sees the effect of all later ones."""
     return [
-        RequestId(),
-        tracing,
+        request_id,
         identity,
         AccessLog(),
         Metrics(),
