@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from services.runtime.tracing.export import TraceExport
 from services.runtime.tracing.recording import Tracing
 from services.runtime.tracing.spans import current_span, use_tracing
 from tests.support.waiting import until
@@ -84,6 +86,10 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             here = by_id.get(here.parent_id)
         return found[::-1]
 
+    def count(self, name: str, trace_id: str) -> int:
+        """Return how many spans of a trace have a name."""
+        return sum(span.name == name for span in self.trace(trace_id))
+
     async def wait_for(self, name: str, trace_id: str = "") -> Received:
         """Wait for a span with a name, of one trace or of any. Return the first one."""
 
@@ -115,6 +121,18 @@ def receiving() -> Iterator[Receiver]:
         yield receiver
     finally:
         server.stop(None).wait()
+
+
+@contextlib.contextmanager
+def exporting_to(receiver: Receiver) -> Iterator[None]:
+    """Export every call of services in this process that are opened in the block."""
+    export = TraceExport(lambda: OTLPSpanExporter(f"http://{receiver.address}"), 1, {})
+    use_tracing(export.tracing)
+    try:
+        yield
+    finally:
+        use_tracing(None)
+        export.stop()
 
 
 @contextlib.contextmanager
