@@ -27,7 +27,7 @@ def test_committed_configuration_is_that_of_the_contract() -> None:
 
 
 def test_committed_configuration_traces_nothing() -> None:
-    """Only an operator who names a receiver lets Envoy record calls. Its span is named by the method, never by the path."""
+    """Only an operator who names a receiver lets Envoy record calls. A span has the name of a method, never a path."""
     assert "tracing" not in main([])
     traced = yaml.safe_load(main(["--otlp=127.0.0.1:4317", "--trace-ratio=0.5"]))["static_resources"]
     (manager,) = (one["typed_config"] for one in traced["listeners"][0]["filter_chains"][0]["filters"])

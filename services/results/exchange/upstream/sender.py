@@ -7,6 +7,7 @@ few batches are sent ahead of their answers. A stream that is not answered in ti
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,9 @@ BATCHES_UNDER_WAY = 4
 LAG = Gauge("hutong_replication_lag_seconds", "Age of the newest instant up to which the nation has everything")
 CONNECTED = Gauge("hutong_replication_connected", "Whether a replication to the national node is connected")
 SKEW = Gauge("hutong_clock_skew_seconds", "How far this node's clock is ahead of the nation's")
+for gauge in (LAG, CONNECTED):
+    # Until a sender runs, because a node without a node above it has neither.
+    gauge.set(math.nan)
 
 _log = structlog.get_logger(__name__)
 
@@ -97,6 +101,7 @@ class Sender:
     async def run(self) -> None:
         """Send until cancelled. Unacknowledged changes are sent again at the next start. A background job."""
         LAG.set_function(self._lag)
+        CONNECTED.set(0)
         await reconnect_forever(self._replicate, self._report_failure, self._timing.sender_backoff)
 
     def _lag(self) -> float:
