@@ -21,6 +21,7 @@ from services.domain.instant import Instant, shanghai_day
 from services.runtime.audit import AuditEvent
 from services.runtime.client.coalescer import Coalescer
 from services.runtime.clock import Clock
+from services.runtime.tracing.spans import child_span
 from services.storage.engine import Database
 
 Also = Callable[[Connection], None]
@@ -55,7 +56,7 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
-        self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch)
+        self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch, name="audit batch")
         # The writer of this process's reads. None before the first read. None also after a failed write, because it may
         # have been committed although it seemed to fail.
         self._own: _Writer | None = None
@@ -95,7 +96,8 @@ class Trail:
             writer = self._new_writer(connection, Chain.CHANGES)
         else:
             writer = _Writer(row.writer_id, row.newest_sequence, row.digest)
-        self._statements.append(connection, writer, events)
+        with child_span("audit rows", {"hutong.batch.size": len(events)}):
+            self._statements.append(connection, writer, events)
 
     async def record(self, events: Sequence[AuditEvent], also: Also | None = None) -> None:
         """Store the rows of reads and denials. They are durable when this returns. Several calls share one transaction.

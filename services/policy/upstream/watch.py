@@ -6,6 +6,7 @@ A node in the middle sends what it has of the nodes above it, so floors of the n
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,8 @@ from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.clock import Clock
 
 WATCHED = Gauge("hutong_policy_upstream_watched", "Whether the nation's policies are being watched: 1 or 0")
+# Until a watch runs, because a node without a node above it has no policies from there.
+WATCHED.set(math.nan)
 LAG = Gauge(
     "hutong_policy_upstream_lag_seconds", "Age of the newest instant up to which the nation's policies are here"
 )
@@ -75,6 +78,7 @@ class UpstreamWatch:
     async def run(self) -> None:
         """Watch until cancelled. A background job."""
         LAG.set_function(self._lag)
+        WATCHED.set(0)
         DIFFERENCES.set_function(lambda: len(self._differing))
         await reconnect_forever(self._watch, self._on_disconnect, self._timing.backoff)
 

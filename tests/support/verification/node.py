@@ -52,10 +52,18 @@ class Node:
     """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
 
     A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
-    how long its services wait for each other; the default is as long as a test waits for anything.
+    how long its services wait for each other; the default is as long as a test waits for anything. `more` has further
+    variables of the environment.
     """
 
-    def __init__(self, directory: Path, *, source_seconds: float | None = None, **urls: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        source_seconds: float | None = None,
+        more: Mapping[str, str] | None = None,
+        **urls: str,
+    ) -> None:
         self.directory = directory
         self.addresses = free_addresses()
         self._processes: dict[str, Fork] = {}
@@ -73,6 +81,7 @@ class Node:
                 "HUTONG_UPLOAD_WORKERS": "0",
                 **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
                 **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
+                **(more or {}),
             }
         )
 
