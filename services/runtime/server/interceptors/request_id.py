@@ -21,21 +21,31 @@ class RequestId:
     """Makes the `Call` whose id is in every log line about it."""
 
     def around_unary(self, _method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Set the current call, then go on."""
+        """Set the current call, go on, and end the call."""
 
         async def handle(request: Any, context: Context) -> Any:
-            current_call.set(_open_call(context))
-            return await proceed(request, context)
+            call = _open_call(context)
+            current_call.set(call)
+            try:
+                return await proceed(request, context)
+            finally:
+                if call.at_end is not None:
+                    call.at_end(call)
 
         return handle
 
     def around_stream(self, _method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Set the current call, then go on."""
+        """Set the current call, go on, and end the call."""
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
-            current_call.set(_open_call(context))
-            async for response in proceed(request, context):
-                yield response
+            call = _open_call(context)
+            current_call.set(call)
+            try:
+                async for response in proceed(request, context):
+                    yield response
+            finally:
+                if call.at_end is not None:
+                    call.at_end(call)
 
         return handle
 
