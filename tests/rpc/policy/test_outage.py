@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import grpc
+import pytest
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from hutong.policy.v1.policy_service_pb2 import WatchPoliciesRequest
 from prometheus_client import REGISTRY
@@ -19,6 +21,7 @@ from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from services.storage.engine import open_database
 from tests.support.databases import MakeUrl
+from tests.support.errors import error_info
 from tests.support.link import Link, link_to
 from tests.support.policy.country import (
     FLOOR,
@@ -136,7 +139,8 @@ async def test_a_slow_link_makes_it_late_and_nothing_else(tmp_path: Path, sqlite
     """Every chunk of either direction waits for a second, those of the connection's beginning among them."""
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         link.slow(1.0)
-        async with province(sqlite_url("policy"), tmp_path, link.address) as henan:
+        patient = PolicyTiming(founding_seconds=RECOVERY_SECONDS)
+        async with province(sqlite_url("policy"), tmp_path, link.address, timing=patient) as henan:
             await nation.publish(make_policy(NATION_POLICY))
             await wait_until_governing(henan, f"{NATION_POLICY}@1")
 
@@ -227,7 +231,7 @@ async def test_a_withdrawal_is_noticed_after_a_lost_cursor(tmp_path: Path, datab
 
 
 async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path, sqlite_url: MakeUrl) -> None:
-    """A province whose setting leads to another one takes in nothing, and claims to know of nothing."""
+    """A province whose setting leads to another one takes in nothing, is not founded, and answers nothing."""
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         await nation.publish(make_policy(NATION_POLICY))
         async with province(sqlite_url("policy"), tmp_path, link.address, "370000") as shandong:
@@ -236,8 +240,9 @@ async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path,
                 async with province(sqlite_url("policy"), tmp_path, shandong.address) as henan:
                     await until(lambda: any(line.get("why") == "NOT_AN_UPSTREAM" for line in logs))
                     assert "leads to nodes/370000" in str(logs)
-                    assert await henan.governing() == ""
-                    assert await nation_as_of(henan) == 0
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await henan.governing()
+                    assert error_info(caught.value).reason == "UPSTREAM_UNAVAILABLE"
 
 
 async def test_a_database_that_is_lost_for_a_while_ends_nothing(tmp_path: Path, database_url: MakeUrl) -> None:
