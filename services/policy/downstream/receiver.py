@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -88,7 +89,7 @@ class PolicyReceiver:
             elif message.HasField("checkpoint"):
                 yield await intake.finish(message.checkpoint, message.cursor)
             else:
-                raise InvalidArgument.field("start", english('only the first message may be "start"'))
+                raise InvalidArgument.field("start", english('only the first frame may be "start"'))
 
     async def _open(self, messages: AsyncIterator[SendPoliciesRequest]) -> Stream:
         try:
@@ -97,7 +98,7 @@ class PolicyReceiver:
         except TimeoutError:
             raise DeadlineExceeded("DEADLINE", english("no first message in time")) from None
         if first is None or not first.HasField("start"):
-            raise InvalidArgument.field("start", english('the first message must be "start"'))
+            raise InvalidArgument.field("start", english('the first frame must be "start"'))
         region = parse_node(first.start.node, "start.node")
         if region == self._own or not is_region(region) or not within(region, self._own):
             here = format_node(self._own)
@@ -109,8 +110,8 @@ class PolicyReceiver:
         return stream
 
     async def _until_drained(self, requests: AsyncIterator[SendPoliciesRequest]) -> AsyncIterator[SendPoliciesRequest]:
-        ending = asyncio.ensure_future(self._drain.wait())
-        coming: asyncio.Future[SendPoliciesRequest | None] | None = None
+        ending: asyncio.Future[Any] = asyncio.ensure_future(self._drain.wait())
+        coming: asyncio.Future[Any] = ending
         try:
             while True:
                 coming = begin_ahead(anext(requests, None))
@@ -122,9 +123,8 @@ class PolicyReceiver:
                     return
                 yield message
         finally:
+            coming.cancel()
             ending.cancel()
-            if coming is not None:
-                coming.cancel()
 
 
 def _read_instant(timestamp: Timestamp, field: str) -> Instant:

@@ -110,7 +110,7 @@ def _receive(
     current = connection.execute(select(_nodes.c.stream).where(_nodes.c.region == stream.region)).scalar()
     if current != stream.number:
         node = format_node(stream.region)
-        raise Unavailable("STREAM_REPLACED", english("the node has begun another stream"), metadata={"node": node})
+        raise Unavailable("STREAM_REPLACED", english("the node has begun another replication"), metadata={"node": node})
     refused = [
         one.revision.name
         for one in revisions

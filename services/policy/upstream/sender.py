@@ -6,7 +6,7 @@ The node above returns the cursor from which to go on, so this side remembers no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -146,7 +146,7 @@ class PolicySender:
         return answer
 
 
-async def _first_failure(tasks: list[asyncio.Future[None]]) -> None:
+async def _first_failure(tasks: Sequence[asyncio.Future[None]]) -> None:
     """Wait until a task fails, and raise its error."""
     done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     for task in done:

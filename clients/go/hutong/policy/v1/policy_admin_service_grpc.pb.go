@@ -31,8 +31,9 @@ const (
 type PolicyAdminServiceClient interface {
 	// Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
 	// node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
-	// publishes there. The nodes above it receive its policies (PolicyExchangeService), and the nodes below it by
-	// WatchPolicies. A floor may be published at every node that covers the jurisdiction. If the
+	// publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+	// WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+	// own: all revisions of one policy are published at one node. If the
 	// content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
 	// with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
 	// breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
@@ -53,9 +54,10 @@ type PolicyAdminServiceClient interface {
 	PublishPolicy(ctx context.Context, in *PublishPolicyRequest, opts ...grpc.CallOption) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES and
-	// UNAVAILABLE as in PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-	// answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+	// PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+	// UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+	// floor, the answer lists what comes back into force. The withdrawal of a floor needs
 	// a second approver, as in PublishPolicy.
 	WithdrawPolicy(ctx context.Context, in *WithdrawPolicyRequest, opts ...grpc.CallOption) (*WithdrawPolicyResponse, error)
 }
@@ -96,8 +98,9 @@ func (c *policyAdminServiceClient) WithdrawPolicy(ctx context.Context, in *Withd
 type PolicyAdminServiceServer interface {
 	// Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
 	// node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
-	// publishes there. The nodes above it receive its policies (PolicyExchangeService), and the nodes below it by
-	// WatchPolicies. A floor may be published at every node that covers the jurisdiction. If the
+	// publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+	// WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+	// own: all revisions of one policy are published at one node. If the
 	// content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
 	// with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
 	// breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
@@ -118,9 +121,10 @@ type PolicyAdminServiceServer interface {
 	PublishPolicy(context.Context, *PublishPolicyRequest) (*PublishPolicyResponse, error)
 	// Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
 	// in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES and
-	// UNAVAILABLE as in PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-	// answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+	// the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+	// PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+	// UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+	// floor, the answer lists what comes back into force. The withdrawal of a floor needs
 	// a second approver, as in PublishPolicy.
 	WithdrawPolicy(context.Context, *WithdrawPolicyRequest) (*WithdrawPolicyResponse, error)
 	mustEmbedUnimplementedPolicyAdminServiceServer()

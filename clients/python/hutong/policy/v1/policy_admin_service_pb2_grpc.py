@@ -54,8 +54,9 @@ class PolicyAdminServiceServicer(object):
     def PublishPolicy(self, request, context):
         """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
         node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
-        publishes there. The nodes above it receive its policies (PolicyExchangeService), and the nodes below it by
-        WatchPolicies. A floor may be published at every node that covers the jurisdiction. If the
+        publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+        WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+        own: all revisions of one policy are published at one node. If the
         content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
         with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
         breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
@@ -81,9 +82,10 @@ class PolicyAdminServiceServicer(object):
     def WithdrawPolicy(self, request, context):
         """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
         in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES and
-        UNAVAILABLE as in PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-        answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+        PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+        UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+        floor, the answer lists what comes back into force. The withdrawal of a floor needs
         a second approver, as in PublishPolicy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

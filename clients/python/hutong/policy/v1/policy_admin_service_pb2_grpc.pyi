@@ -36,8 +36,9 @@ class PolicyAdminServiceStub:
     PublishPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]
     """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
     node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
-    publishes there. The nodes above it receive its policies (PolicyExchangeService), and the nodes below it by
-    WatchPolicies. A floor may be published at every node that covers the jurisdiction. If the
+    publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+    WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+    own: all revisions of one policy are published at one node. If the
     content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
     with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
     breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
@@ -59,9 +60,10 @@ class PolicyAdminServiceStub:
     WithdrawPolicy: _grpc.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
     in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES and
-    UNAVAILABLE as in PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+    PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+    UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+    floor, the answer lists what comes back into force. The withdrawal of a floor needs
     a second approver, as in PublishPolicy.
     """
 
@@ -73,8 +75,9 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     PublishPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.PublishPolicyRequest, _policy_admin_service_pb2.PublishPolicyResponse]  # type: ignore[assignment]
     """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
     node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
-    publishes there. The nodes above it receive its policies (PolicyExchangeService), and the nodes below it by
-    WatchPolicies. A floor may be published at every node that covers the jurisdiction. If the
+    publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+    WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+    own: all revisions of one policy are published at one node. If the
     content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
     with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
     breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
@@ -96,9 +99,10 @@ class PolicyAdminServiceAsyncStub(PolicyAdminServiceStub):
     WithdrawPolicy: _aio.UnaryUnaryMultiCallable[_policy_admin_service_pb2.WithdrawPolicyRequest, _policy_admin_service_pb2.WithdrawPolicyResponse]  # type: ignore[assignment]
     """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
     in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES and
-    UNAVAILABLE as in PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-    answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+    the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+    PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+    UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+    floor, the answer lists what comes back into force. The withdrawal of a floor needs
     a second approver, as in PublishPolicy.
     """
 
@@ -113,8 +117,9 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_admin_service_pb2.PublishPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.PublishPolicyResponse]]:
         """Publishes a revision. Atomic: of two publications that tie only one succeeds, however close together they are. A
         node publishes only for its own jurisdiction and those below. Of the nodes that cover a jurisdiction only the deepest
-        publishes there. The nodes above it receive its policies (PolicyExchangeService), and the nodes below it by
-        WatchPolicies. A floor may be published at every node that covers the jurisdiction. If the
+        publishes there. The nodes above it receive its policies by PolicyExchangeService, and the nodes below it by
+        WatchPolicies. A floor may be published at every node that covers its jurisdiction, each time as a policy of its
+        own: all revisions of one policy are published at one node. If the
         content is that of a published revision that is not withdrawn, the call returns that revision, even if revisions
         with other starts were published since. The error lists everything that is wrong: fields, floors that the policy
         breaks, ties, and a start in the past. It is INVALID_ARGUMENT if a field is at fault, otherwise PERMISSION_DENIED
@@ -142,9 +147,10 @@ class PolicyAdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_policy_admin_service_pb2.WithdrawPolicyResponse, _abc.Awaitable[_policy_admin_service_pb2.WithdrawPolicyResponse]]:
         """Withdraws one revision from now on. The revision is kept, with the time of its withdrawal. The revision before it
         in the series comes back into force, until its own end if it has one. Atomic. PERMISSION_DENIED (NOT_PERMITTED) if
-        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES and
-        UNAVAILABLE as in PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy). A repeat with the same request_id returns the first
-        answer. If the withdrawal ends a floor, the answer lists what comes back into force. The withdrawal of a floor needs
+        the node may not withdraw it, as in PublishPolicy; NOT_FOUND; FAILED_PRECONDITION (ANOTHER_NODE_PUBLISHES as in
+        PublishPolicy; ALREADY_WITHDRAWN; AMBIGUOUS if the revision that comes back would tie with another policy);
+        UNAVAILABLE as in PublishPolicy. A repeat with the same request_id returns the first answer. If the withdrawal ends a
+        floor, the answer lists what comes back into force. The withdrawal of a floor needs
         a second approver, as in PublishPolicy.
         """
 
