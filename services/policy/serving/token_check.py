@@ -52,7 +52,7 @@ class TokenCheck:
             await self._cache.refresh()
         reached = {of: at for (region, of), at in self._cache.other_lives.items() if region == commit.region}
         if reached.get(life, 0) < sequence:
-            # Once a later life of that node is known, no more changes of an earlier one come.
+            # Once a later life of that node is known, no more changes of an earlier life come.
             raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))
 
     def _not_fresh(self, *, lost: bool) -> Unavailable:
