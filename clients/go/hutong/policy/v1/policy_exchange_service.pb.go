@@ -399,9 +399,10 @@ const file_hutong_policy_v1_policy_exchange_service_proto_rawDesc = "" +
 	"\bsequence\x18\x03 \x01(\x03R\bsequence\x12*\n" +
 	"\x05nodes\x18\x04 \x03(\tB\x14\xfaA\x11\n" +
 	"\x0fhutong.org/NodeR\x05nodes\x12=\n" +
-	"\tset_aside\x18\x05 \x03(\v2 .hutong.policy.v1.SetAsidePolicyR\bsetAside\"d\n" +
-	"\x0eSetAsidePolicy\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12>\n" +
+	"\tset_aside\x18\x05 \x03(\v2 .hutong.policy.v1.SetAsidePolicyR\bsetAside\"|\n" +
+	"\x0eSetAsidePolicy\x12*\n" +
+	"\x04name\x18\x01 \x01(\tB\x16\xfaA\x13\n" +
+	"\x11hutong.org/PolicyR\x04name\x12>\n" +
 	"\x06reason\x18\x02 \x01(\x0e2&.hutong.policy.v1.PolicySetAsideReasonR\x06reason*\x8d\x01\n" +
 	"\x14PolicySetAsideReason\x12'\n" +
 	"#POLICY_SET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12'\n" +

@@ -30,7 +30,7 @@ from hutong.policy.v1 import policy_service_pb2 as hutong_dot_policy_dot_v1_dot_
 from hutong.type.v1 import rules_pb2 as hutong_dot_type_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/policy/v1/policy_exchange_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a%hutong/policy/v1/policy_service.proto\x1a\x1ahutong/type/v1/rules.proto\"I\n\x11SendPoliciesStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\"\xe9\x01\n\x13SendPoliciesRequest\x12\x34\n\x05start\x18\x01 \x01(\x0b\x32#.hutong.policy.v1.SendPoliciesStartH\x00\x12\x36\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.hutong.policy.v1.PolicyEventB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x38\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xb6\x01\n\x14SendPoliciesResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\"\n\x04node\x18\x02 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12#\n\x05nodes\x18\x04 \x03(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x33\n\tset_aside\x18\x05 \x03(\x0b\x32 .hutong.policy.v1.SetAsidePolicy\"V\n\x0eSetAsidePolicy\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x36\n\x06reason\x18\x02 \x01(\x0e\x32&.hutong.policy.v1.PolicySetAsideReason*\x8d\x01\n\x14PolicySetAsideReason\x12\'\n#POLICY_SET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\'\n#POLICY_SET_ASIDE_REASON_NOT_ITS_OWN\x10\x01\x12#\n\x1fPOLICY_SET_ASIDE_REASON_INVALID\x10\x02\x32\x97\x01\n\x15PolicyExchangeService\x12~\n\x0cSendPolicies\x12%.hutong.policy.v1.SendPoliciesRequest\x1a&.hutong.policy.v1.SendPoliciesResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x10\x08\x06\x10\x05\x1a\nstart.node\x18\x03(\x01\x30\x01\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.hutong/policy/v1/policy_exchange_service.proto\x12\x10hutong.policy.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x19google/api/resource.proto\x1a\x1dhutong/access/v1/access.proto\x1a%hutong/policy/v1/policy_service.proto\x1a\x1ahutong/type/v1/rules.proto\"I\n\x11SendPoliciesStart\x12\x34\n\x04node\x18\x01 \x01(\tB&\xe2\x41\x01\x02\xfa\x41\x11\n\x0fhutong.org/Node\xbaH\x0br\x06\xe8\xea\x81\xca\x06\x01\xc8\x01\x01\"\xe9\x01\n\x13SendPoliciesRequest\x12\x34\n\x05start\x18\x01 \x01(\x0b\x32#.hutong.policy.v1.SendPoliciesStartH\x00\x12\x36\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1d.hutong.policy.v1.PolicyEventB\x06\xbaH\x03\xd8\x01\x03H\x00\x12\x38\n\ncheckpoint\x18\x03 \x01(\x0b\x32\".hutong.policy.v1.PolicyCheckpointH\x00\x12\x18\n\x06\x63ursor\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xb6\x01\n\x14SendPoliciesResponse\x12\x0e\n\x06\x63ursor\x18\x01 \x01(\t\x12\"\n\x04node\x18\x02 \x01(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12#\n\x05nodes\x18\x04 \x03(\tB\x14\xfa\x41\x11\n\x0fhutong.org/Node\x12\x33\n\tset_aside\x18\x05 \x03(\x0b\x32 .hutong.policy.v1.SetAsidePolicy\"n\n\x0eSetAsidePolicy\x12$\n\x04name\x18\x01 \x01(\tB\x16\xfa\x41\x13\n\x11hutong.org/Policy\x12\x36\n\x06reason\x18\x02 \x01(\x0e\x32&.hutong.policy.v1.PolicySetAsideReason*\x8d\x01\n\x14PolicySetAsideReason\x12\'\n#POLICY_SET_ASIDE_REASON_UNSPECIFIED\x10\x00\x12\'\n#POLICY_SET_ASIDE_REASON_NOT_ITS_OWN\x10\x01\x12#\n\x1fPOLICY_SET_ASIDE_REASON_INVALID\x10\x02\x32\x97\x01\n\x15PolicyExchangeService\x12~\n\x0cSendPolicies\x12%.hutong.policy.v1.SendPoliciesRequest\x1a&.hutong.policy.v1.SendPoliciesResponse\"\x1b\x90\x02\x02\x8a\xd3\x18\x14\n\x10\x08\x06\x10\x05\x1a\nstart.node\x18\x03(\x01\x30\x01\x42j\n\x14org.hutong.policy.v1P\x01Z=github.com/hutong/hutong/clients/go/hutong/policy/v1;policyv1\xaa\x02\x10Hutong.Policy.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,10 +50,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDPOLICIESRESPONSE'].fields_by_name['node']._serialized_options = b'\372A\021\n\017hutong.org/Node'
   _globals['_SENDPOLICIESRESPONSE'].fields_by_name['nodes']._loaded_options = None
   _globals['_SENDPOLICIESRESPONSE'].fields_by_name['nodes']._serialized_options = b'\372A\021\n\017hutong.org/Node'
+  _globals['_SETASIDEPOLICY'].fields_by_name['name']._loaded_options = None
+  _globals['_SETASIDEPOLICY'].fields_by_name['name']._serialized_options = b'\372A\023\n\021hutong.org/Policy'
   _globals['_POLICYEXCHANGESERVICE'].methods_by_name['SendPolicies']._loaded_options = None
   _globals['_POLICYEXCHANGESERVICE'].methods_by_name['SendPolicies']._serialized_options = b'\220\002\002\212\323\030\024\n\020\010\006\020\005\032\nstart.node\030\003'
-  _globals['_POLICYSETASIDEREASON']._serialized_start=840
-  _globals['_POLICYSETASIDEREASON']._serialized_end=981
+  _globals['_POLICYSETASIDEREASON']._serialized_start=864
+  _globals['_POLICYSETASIDEREASON']._serialized_end=1005
   _globals['_SENDPOLICIESSTART']._serialized_start=255
   _globals['_SENDPOLICIESSTART']._serialized_end=328
   _globals['_SENDPOLICIESREQUEST']._serialized_start=331
@@ -61,7 +63,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDPOLICIESRESPONSE']._serialized_start=567
   _globals['_SENDPOLICIESRESPONSE']._serialized_end=749
   _globals['_SETASIDEPOLICY']._serialized_start=751
-  _globals['_SETASIDEPOLICY']._serialized_end=837
-  _globals['_POLICYEXCHANGESERVICE']._serialized_start=984
-  _globals['_POLICYEXCHANGESERVICE']._serialized_end=1135
+  _globals['_SETASIDEPOLICY']._serialized_end=861
+  _globals['_POLICYEXCHANGESERVICE']._serialized_start=1008
+  _globals['_POLICYEXCHANGESERVICE']._serialized_end=1159
 # @@protoc_insertion_point(module_scope)
