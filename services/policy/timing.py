@@ -23,6 +23,7 @@ class PolicyTiming:
         standby_seconds: the wait of a process whose node is sent by another process, before it tries again.
         founding_seconds: how long a call waits for a node that is being founded. With the node above at hand a founding
             takes a fraction of a second.
+        catch_up_seconds: how long the first publication after a start waits for the watch of the upstream node.
         backoff: the waits before the watch of the upstream node, or the stream to it, is opened again.
     """
 
@@ -33,4 +34,5 @@ class PolicyTiming:
     revisions_per_write: int = 500
     standby_seconds: float = 1.0
     founding_seconds: float = 1.0
+    catch_up_seconds: float = 1.0
     backoff: Backoff = field(default_factory=lambda: Backoff(0.1, 1.0))

@@ -75,7 +75,7 @@ class Founding:
         await self.require()
         if not self._is_current:
             try:
-                async with asyncio.timeout(self._timing.founding_seconds):
+                async with asyncio.timeout(self._timing.catch_up_seconds):
                     await self._watch.wait_reached(0)
             except TimeoutError:
                 _log.warning("policies are changed while the node above is away")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.link import Link, link_to
 from tests.support.policy.country import (
     FLOOR,
     NATION_POLICY,
+    PATIENT,
     make_floor,
     make_venue_policy,
     nation_as_of,
@@ -48,7 +50,7 @@ async def nation_at(url: str, directory: Path) -> AsyncIterator[tuple[Service, L
         yield nation, link
 
 
-IMPATIENT = PolicyTiming(silence_seconds=1.5)
+IMPATIENT = replace(PATIENT, silence_seconds=1.5)
 """Gives a silent watch up sooner than in production."""
 RECOVERY_SECONDS = 15.0
 """The time of a busy machine for what takes two seconds; less than TCP or a keepalive alone would take."""
@@ -139,8 +141,7 @@ async def test_a_slow_link_makes_it_late_and_nothing_else(tmp_path: Path, sqlite
     """Every chunk of either direction waits for a second, those of the connection's beginning among them."""
     async with nation_at(sqlite_url("policy"), tmp_path) as (nation, link):
         link.slow(1.0)
-        patient = PolicyTiming(founding_seconds=RECOVERY_SECONDS)
-        async with province(sqlite_url("policy"), tmp_path, link.address, timing=patient) as henan:
+        async with province(sqlite_url("policy"), tmp_path, link.address) as henan:
             await nation.publish(make_policy(NATION_POLICY))
             await wait_until_governing(henan, f"{NATION_POLICY}@1")
 
@@ -237,7 +238,8 @@ async def test_an_upstream_that_is_not_the_nation_is_not_watched(tmp_path: Path,
         async with province(sqlite_url("policy"), tmp_path, link.address, "370000") as shandong:
             await wait_until_governing(shandong, f"{NATION_POLICY}@1", "370100")
             with capture_logs() as logs:
-                async with province(sqlite_url("policy"), tmp_path, shandong.address) as henan:
+                hasty = PolicyTiming(founding_seconds=0.2)
+                async with province(sqlite_url("policy"), tmp_path, shandong.address, timing=hasty) as henan:
                     await until(lambda: any(line.get("why") == "NOT_AN_UPSTREAM" for line in logs))
                     assert "leads to nodes/370000" in str(logs)
                     with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -20,6 +21,7 @@ from services.domain.instant import from_timestamp, to_timestamp
 from services.policy.convert import bare_statement, revision_from_proto, revision_to_proto
 from services.policy.downstream.receiver import INVALID, NOT_ITS_OWN
 from services.policy.model import Revision
+from services.policy.timing import PolicyTiming
 from services.runtime.clock import SystemClock
 from tests.support.databases import MakeUrl
 from tests.support.errors import error_info
@@ -81,6 +83,14 @@ async def wait_until_alike(nodes: Sequence[Service], governing: str) -> None:
     await until(are_alike)
 
 
+async def is_founded(city: Service) -> bool:
+    """Return whether a node answers questions."""
+    with contextlib.suppress(grpc.aio.AioRpcError):
+        await city.governing()
+        return True
+    return False
+
+
 async def below_as_of(service: Service, region: str = "410105") -> int:
     """Return up to when a node knows the nodes below it that cover a region; 0 if nothing says so."""
     return from_timestamp((await resolve(service, region)).below_as_of_time)
@@ -100,7 +110,7 @@ async def test_every_node_answers_by_what_the_city_published(tmp_path: Path, sql
             assert await revisions(node, CITY_POLICY) == await revisions(city, CITY_POLICY)
         assert (await revisions(nation, CITY_POLICY))[0].node == "nodes/410100"
         for node in (nation, henan):
-            await until(lambda node=node: _is_later(node, begun))
+            await until(partial(_is_later, node, begun))
             assert from_timestamp((await resolve(node, "220000")).below_as_of_time) == 0
             for policy, name in ((CITY_POLICY, "410100"), (f"{CITY_POLICY}-2", "410100")):
                 found = await refused(node.publish(make_policy(policy, hours=24)))
@@ -147,11 +157,13 @@ async def test_what_stood_above_is_handed_over_when_a_city_is_founded(tmp_path: 
         await withdraw(nation, f"{CITY_POLICY}@1")
         stood = await revisions(nation, CITY_POLICY)
         link.freeze()
-        async with province(database_url("policy"), tmp_path, link.address, "410100") as city:
+        hasty = PolicyTiming(founding_seconds=0.2)
+        async with province(database_url("policy"), tmp_path, link.address, "410100", hasty) as city:
             unavailable = (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
             assert (await refused(city.publish(make_policy(CITY_POLICY))))[:2] == unavailable
             assert (await refused(city.governing()))[:2] == unavailable
             link.mend()
+            await until(lambda: is_founded(city))
             await wait_until_alike((nation, city), f"{CITY_POLICY}@2")
             assert await revisions(city, CITY_POLICY) == stood
             assert (await refused(nation.publish(make_policy(CITY_POLICY))))[1] == "ANOTHER_NODE_PUBLISHES"
