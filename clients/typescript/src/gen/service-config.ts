@@ -202,6 +202,10 @@ export const table = {
           },
           {
             "service": "hutong.verification.v1.RefusalService",
+            "method": "TrackRefusal"
+          },
+          {
+            "service": "hutong.verification.v1.RefusalService",
             "method": "ListRefusals"
           },
           {

@@ -28,12 +28,12 @@ from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.convert.tubes import tubes_from_proto
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
-from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
 from services.runtime.background import begin_ahead
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
+from services.storage.pepper_marks import newest_version, require_common_versions
 
 FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""
