@@ -31,7 +31,7 @@ class Report:
         seals: how many seals there are.
         faults: what was changed or is missing, one sentence each.
         late: rows that a killed process had left without a seal, which were sealed at the next start.
-        unsealed: rows without a seal. In a running service they are those of the last second.
+        unsealed: rows without a seal. In a running service they are the rows of the last second.
     """
 
     rows: int = 0

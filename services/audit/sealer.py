@@ -150,7 +150,7 @@ class Sealer:
         return seals
 
     def _keys_after(self, previous: Seal | None) -> AuditKeys:
-        """Return the keys under which the seal after another one is made: the version that this process writes.
+        """Return the keys for the seal that follows a given seal. They are of the version that this process writes.
 
         The versions of a chain never go back. If another process has sealed under a newer version, that version is used
         here too.
@@ -185,7 +185,7 @@ class Sealer:
         return [_Newest(*row) for row in connection.execute(query.order_by(columns.writer_id))]
 
     def _store(self, connection: Connection, seals: list[Seal]) -> bool:
-        """Store seals. Return False if another process seals, or has sealed since this one has read the chain."""
+        """Store seals. Return False if another process seals, or has sealed since this process read the chain."""
         if not try_audit_lock(connection, self._tables.service):
             return False
         first: dict[int, Seal] = {}

@@ -1,7 +1,8 @@
-"""Writes the rows of the audit: those of changes in their own transactions, those of reads in shared ones.
+"""Writes the rows of the audit.
 
-Rows are numbered and chained by a writer. A change locks a free writer until its commit. The reads of a process have a
-writer of their own, whose state the process keeps in memory, because they are thousands a second.
+The row of a change is written in the transaction of the change. Rows of reads share transactions. Rows are numbered and
+chained by a writer. A change locks a free writer until its commit. The reads of a process have a writer of their own,
+whose state the process keeps in memory, because they are thousands a second.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _WriterTaken(Exception):
 class Trail:
     """The audit of one service. It implements `services.runtime.audit.AuditTrail`.
 
-    `region` is that of the node.
+    `region` is the node's region.
     """
 
     def __init__(self, database: Database, tables: AuditTables, keys: AuditKeys, region: str, clock: Clock) -> None:

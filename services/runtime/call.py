@@ -116,7 +116,7 @@ current_call: ContextVar[Call | None] = ContextVar("current_call", default=None)
 
 
 def current_caller() -> Caller:
-    """Return the caller of the current call; outside a call, one without a role.
+    """Return the caller of the current call; outside a call, a caller without a role.
 
     Call it in the event loop, because threads have no current call.
     """
@@ -127,7 +127,7 @@ def current_caller() -> Caller:
 def current_actor() -> str | None:
     """Return the name to be stored beside the current call's change; None if the caller is not known.
 
-    It is that of the caller, or of the proposer if the call approves a change.
+    It is the name of the caller, or of the proposer if the call approves a change.
 
     Call it in the event loop, because threads have no current call.
     """
@@ -152,7 +152,7 @@ def may_see_actors() -> bool:
 
 @contextlib.contextmanager
 def only_waiting() -> Iterator[None]:
-    """Mark the current call as one that only waits, in the block. It does not count as a call in flight there."""
+    """Mark the current call as only waiting while the block runs. It does not count as a call in flight there."""
     call = current_call.get()
     if call is None:
         yield

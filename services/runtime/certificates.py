@@ -30,7 +30,8 @@ def check_tls_files(tls: TlsSettings) -> None:
         return
     read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
     try:
-        # A key with a passphrase fails with the empty password. Without one, OpenSSL would ask for it at the terminal.
+        # A key with a passphrase fails with the empty password. Without a password, OpenSSL would ask for it at the
+        # terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
     except ssl.SSLError as error:
         cause = (

@@ -37,7 +37,7 @@ class LoneStatements:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
-                # A cursor costs half as much as a statement, so that one serves for all.
+                # To make a cursor costs half as much as a statement. All statements therefore share a cursor.
                 self._connection, self._cursor = connection, connection.cursor()
             assert self._cursor is not None
             return (await self._cursor.execute(statement, parameters)).rowcount

@@ -1,7 +1,7 @@
 """Check that a store's keyed hashes fit the configured pepper and this version's rules.
 
-The rules are those of document classes and of sub-keys. A subject's rows would not be found with another pepper or by
-other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
+The rules are the rules of document classes and of sub-keys. A subject's rows would not be found with another pepper or
+by other rules. The store keeps a mark: a keyed hash over constants and the number of the rule of classes. The mark
 identifies the pepper and reveals nothing about it.
 
 Two nodes name their key versions to each other, with marks, when they connect. Each node names the version that it
@@ -28,7 +28,7 @@ from services.storage.errors import UnusableDatabase
 from services.storage.upsert import insert_if_absent
 
 MARK_LENGTH = 16
-"""The length of a mark in bytes, which is also that of a subject key."""
+"""The length of a mark in bytes, which is also the length of a subject key."""
 Named = ReplicateStart | WatchNotificationsRequest | RefusalExchangeStart
 """A message in which a node names its versions."""
 UNMARKED = b""
@@ -79,9 +79,9 @@ def checking_pepper(database: Database, marks: Table, pepper: Pepper) -> Callabl
 def _known_marks(connection: Connection, marks: Table, pepper: Pepper) -> dict[int, bytes]:
     """Return the store's mark of each key version.
 
-    If it lacks that of the version that is written or of an older one, store it, unless the store has a version that is
-    not known here. A newer version is marked only by processes that write it, so that a change can be given up before
-    any does.
+    If the store lacks the mark of the version that is written, or of an older version, store that mark, unless the
+    store has a version that is not known here. A newer version is marked only by processes that write it, so that a
+    change of the pepper can be given up before a process writes that version.
     """
     known = read_marks(connection, marks)
     missing = [one for one in pepper.versions if one.version <= pepper.version and one.version not in known]
@@ -121,7 +121,7 @@ def check_marks(known: Mapping[int, bytes], pepper: Pepper) -> None:
 
 
 def check_mark(known: bytes, pepper: Pepper) -> None:
-    """Check that a store's mark is that of a pepper by this version's rules.
+    """Check that a store's mark is the mark of a pepper by this version's rules.
 
     Raises:
         BadSetting: the store was filled under another pepper.

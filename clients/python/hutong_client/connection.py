@@ -50,7 +50,7 @@ def channel_options(options: CallOptions | None = None) -> list[tuple[str, int |
     """Return gRPC's options of a channel to a service.
 
     Repeatable calls are tried up to four times while the service is UNAVAILABLE, after the delay that the service asks
-    for. Changes are repeatable by their request_id, which every request without one gets.
+    for. Changes are repeatable by their request_id, which is added to every request that has none.
     """
     options = options or CallOptions()
     channel = _TABLE["channel"]

@@ -34,7 +34,7 @@ from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_marks, read_marks
 
 ANSWER_SECONDS = 3.0
-"""How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""
+"""How long a server may take to answer, in seconds: connecting over a slow link takes less than a second."""
 
 
 def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequence[str], *, as_json: bool) -> int:

@@ -49,7 +49,7 @@ class TokenCheck:
         life, _, sequence = commit.position
         reached = {of: at for (region, of), at in self._cache.lives_above.items() if region == commit.region}
         if reached.get(life, 0) < sequence:
-            # Once a later life of that node is known, no more changes of an earlier one come.
+            # Once a later life of that node is known, no more changes of an earlier life come.
             raise self._not_fresh(lost=life in reached and life != max(reached, key=lambda one: reached[one]))
 
     def _not_fresh(self, *, lost: bool) -> Unavailable:

@@ -93,7 +93,8 @@ class LookupHandler:
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
         """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns.
 
-        If a document states a name that fits no result of the person, the answer is that of a person without results.
+        If a document states a name that fits no result of the person, the answer is the same as for a person without
+        results.
         """
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)

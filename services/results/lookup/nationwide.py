@@ -54,7 +54,7 @@ class NodeFreshness(Protocol):
         ...
 
     def covers(self, region: str) -> bool:
-        """Return whether a region is inside that of this node, but another one."""
+        """Return whether a region lies in this node's region and is another region."""
         ...
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
@@ -242,7 +242,7 @@ class NationwideLookup:
         for (index, _), answer in zip(missing, more, strict=True):
             so_far = completed[index]
             if isinstance(so_far, SubjectAnswer):
-                # If the second answer is missing, the first one is incomplete and counts as no answer.
+                # If the second answer is missing, the first answer is incomplete and counts as no answer.
                 completed[index] = _extended(so_far, answer) if isinstance(answer, SubjectAnswer) else None
         return completed
 

@@ -86,7 +86,7 @@ def purge(
 
     `before_removal` is called with the complete record while every report still has its key. At a node with an
     upstream, changes that the upstream does not have yet are kept beyond their age. `key_version` is the version that
-    the node writes. Links of an older one are renewed or removed (`older_links`).
+    the node writes. Links of an older version are renewed or removed (`older_links`).
 
     Raises:
         Unavailable: OVERLOADED, another purge is under way, or a month or SQLite's log was read without pause.
@@ -250,7 +250,7 @@ def _delete_keys(
 
 
 def _find_kept(connection: Connection, keyed: Sequence[KeyedReport], horizon: Instant) -> set[ReportName]:
-    """Return those of the reports that have a revision after the horizon."""
+    """Return which of the reports have a revision after the horizon."""
     kept: set[ReportName] = set()
     for start in range(0, len(keyed), _FETCHED):
         some = {(one.lab, one.report_number): one.subject_key for one in keyed[start : start + _FETCHED]}

@@ -54,7 +54,7 @@ class Connector:
         return open_channel(self._target, self._settings, dedicated=True)
 
     def revision(self) -> Signature:
-        """Return a value that changes whenever new channels would show or trust other certificates than older ones."""
+        """Return a value that changes whenever new channels would show or trust other certificates."""
         if self._files and time.monotonic() - self._looked >= self._look_seconds:
             self._looked = time.monotonic()
             self._look()

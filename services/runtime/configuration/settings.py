@@ -205,8 +205,8 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str], config: Path | None = None) -> Settings:
         """Read the settings from the environment. A TOML file gives those that the environment does not give.
 
-        The file is `config`, or else the one that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become
-        regions of this process.
+        The file is `config`, or else the file that HUTONG_CONFIG names. The codes of HUTONG_REGIONS_FILE become regions
+        of this process.
 
         Raises:
             BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.

@@ -63,10 +63,12 @@ def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]
 
 
 _OPTIONS: list[tuple[str, int]] = [
-    # The limit is the budget of a caller: 256 calls and 64 streams. Further calls wait at the client. A client that
-    # begins and cancels calls without end therefore costs no memory here. A lower limit would be reached by callers
-    # within their budget, and gRPC then resets some of their calls, because it counts a call until its end is sent.
-    ("grpc.max_concurrent_streams", 320),
+    # The budget of a caller for streams, and as many calls. Further calls wait at the client. Under load, calls that
+    # cannot be answered in time therefore wait where they cost nothing, and take no memory here.
+    ("grpc.max_concurrent_streams", 128),
+    # By default gRPC resets calls at random near the limit, also calls of a client that obeys it, because it counts a
+    # call until its end is sent.
+    ("grpc.http.overload_protection", 0),
     # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),

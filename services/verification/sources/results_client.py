@@ -149,7 +149,7 @@ class ResultsClient:
         return None
 
     def note_late(self) -> None:
-        """Note that a look-up had no answer in time, so that the next ones are not waited for as long."""
+        """Note that a look-up had no answer in time, so that the next look-ups are not waited for as long."""
         self._breaker.record_failure("no answer in time")
 
     async def look_up_shared(self, look_ups: list[LookUp]) -> Sequence[Answer | HutongError]:

@@ -107,7 +107,7 @@ class SingleQuestions:
         return asked
 
     async def _keep(self, outcomes: Sequence[_Outcome | BaseException]) -> Sequence[_Outcome | BaseException]:
-        """Store what must be stored before answers are sent. The batch after a small one does not wait."""
+        """Store what must be stored before answers are sent. The batch after a small batch does not wait."""
         kept = [one.kept for one in outcomes if isinstance(one, _Asked) and one.kept is not None]
         try:
             if kept:

@@ -76,7 +76,7 @@ class Verifier:
         return self._read(request, self._clock.now(), asker)
 
     async def accept_token(self, question: Question, asker: Asker) -> None:
-        """Accept the token that was shown in place of a document, if one was.
+        """Accept the token that was shown in place of a document, if a token was shown.
 
         Raises:
             HutongError: another question has shown the token.
@@ -140,8 +140,8 @@ class Verifier:
     async def answer_each(self, batch: BatchVerifyRequest, replies: Sequence[Reply], askers: Sequence[Asker]) -> None:
         """Answer as `verify_each`, into the caller's empty messages, one for each question.
 
-        `askers` are those of the questions. If a decision or a row of the audit cannot be stored, its reply is
-        an error. The other replies are not affected.
+        `askers` are the askers of the questions. If a decision or a row of the audit cannot be stored, its reply is an
+        error. The other replies are not affected.
         """
         rest, unkept = await self.answer_by_own_records(batch, replies, askers)
         await self.keep([*unkept, *await self._decide_rest(rest)])

@@ -87,7 +87,7 @@ class NodeRegistry:
         return [source for source in sources if not self.is_here(parse_node(source.node))]
 
     def covers(self, region: str) -> bool:
-        """Return whether a region is inside that of this node, but another one."""
+        """Return whether a region lies in this node's region and is another region."""
         return region != self._jurisdiction and within(region, self._jurisdiction)
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:

@@ -197,7 +197,7 @@ class NationClient:
         if items != [DEFAULT_ITEM]:
             request.items.extend(map(format_item, items))
         if any(question.other_key for question in questions):
-            # A document without another key, such as a linked one, is named twice by the only key that is known.
+            # A document without another key, such as a linked document, is named twice by the only key that is known.
             request.other_subject_keys.extend([question.other_key or question.subject_key for question in questions])
         for question in questions:
             request.claimed_reports.extend(map(_claim_to_proto, question.claims))

@@ -85,7 +85,7 @@ class NotificationListener:
             if error.code() != grpc.StatusCode.OUT_OF_RANGE:
                 raise
             # If the stored position differs, another process of this node has moved it. The stored position may then be
-            # known to the nation, although the one that this watch used is too old.
+            # known to the nation, although the position that this watch used is too old.
             if position == await self._store.read_position():
                 _log.warning("the nation does not know this node's position; subscribing to every subject again")
                 await self._resubscribe(position)

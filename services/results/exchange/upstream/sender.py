@@ -243,7 +243,7 @@ class Sender:
             slots.release()
             if frame.as_of_time is not None:
                 self._reached = frame.as_of_time
-            # The time in the answer to a batch is that of its transaction, not of the answer.
+            # The time in the answer to a batch is the time of the batch's transaction, not of the answer.
             if frame.sent_time is not None and frame.request.HasField("checkpoint"):
                 self._measure_skew(frame.sent_time, answer)
             self._backlog.acknowledge(map(position_from_proto, answer.positions))
