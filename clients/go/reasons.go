@@ -122,4 +122,6 @@ const (
 	ReasonHolderTokenUsed Reason = "HOLDER_TOKEN_USED"
 	// ReasonHolderTokenOtherPurpose: the holder's token is for another purpose than the question.
 	ReasonHolderTokenOtherPurpose Reason = "HOLDER_TOKEN_OTHER_PURPOSE"
+	// ReasonNotResponsible: another node answers the report of a refusal.
+	ReasonNotResponsible Reason = "NOT_RESPONSIBLE"
 )

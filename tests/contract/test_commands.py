@@ -66,6 +66,7 @@ COMMANDS = {
     "verification.v1.RefusalService/GetRefusal": "refusal get",
     "verification.v1.RefusalService/ListRefusals": "refusal list",
     "verification.v1.RefusalService/ReportRefusal": "refusal report",
+    "verification.v1.RefusalService/TrackRefusal": "refusal track",
     "verification.v1.RefusalService/SummarizeRefusals": "refusal summary",
     "verification.v1.VerificationService/BatchVerify": "verify",
     "verification.v1.VerificationService/GetDecision": "decisions get",

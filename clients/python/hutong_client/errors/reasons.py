@@ -233,6 +233,10 @@ class HolderTokenOtherPurpose(HutongError):
     """The holder's token is for another purpose than the question."""
 
 
+class NotResponsible(HutongError):
+    """Another node answers the report of a refusal."""
+
+
 BY_REASON: dict[str, type[HutongError]] = {
     "INVALID_FIELD": InvalidField,
     "MALFORMED_NAME": MalformedName,
@@ -287,5 +291,6 @@ BY_REASON: dict[str, type[HutongError]] = {
     "HOLDER_TOKEN_EXPIRED": HolderTokenExpired,
     "HOLDER_TOKEN_USED": HolderTokenUsed,
     "HOLDER_TOKEN_OTHER_PURPOSE": HolderTokenOtherPurpose,
+    "NOT_RESPONSIBLE": NotResponsible,
 }
 """The exception of each reason."""

@@ -218,6 +218,10 @@ export const table = {
           },
           {
             "service": "hutong.verification.v1.RefusalService",
+            "method": "TrackRefusal"
+          },
+          {
+            "service": "hutong.verification.v1.RefusalService",
             "method": "ListRefusals"
           },
           {

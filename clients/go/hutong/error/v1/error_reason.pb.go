@@ -235,6 +235,10 @@ const (
 	// The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
 	// Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
 	ErrorReason_ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE ErrorReason = 48
+	// Another node answers the report of a refusal. FAILED_PRECONDITION. "node" is empty if no node of the place's region has
+	// the report yet.
+	// Example: {"reason":"NOT_RESPONSIBLE","domain":"hutong.org","metadata":{"resource":"refusals/0190a5e2-7c00-7000-8000-000000000001","node":"nodes/410000"}}
+	ErrorReason_ERROR_REASON_NOT_RESPONSIBLE ErrorReason = 84
 )
 
 // Enum value maps for ErrorReason.
@@ -298,6 +302,7 @@ var (
 		46: "ERROR_REASON_HOLDER_TOKEN_EXPIRED",
 		47: "ERROR_REASON_HOLDER_TOKEN_USED",
 		48: "ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE",
+		84: "ERROR_REASON_NOT_RESPONSIBLE",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":                0,
@@ -358,6 +363,7 @@ var (
 		"ERROR_REASON_HOLDER_TOKEN_EXPIRED":       46,
 		"ERROR_REASON_HOLDER_TOKEN_USED":          47,
 		"ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE": 48,
+		"ERROR_REASON_NOT_RESPONSIBLE":            84,
 	}
 )
 
@@ -392,7 +398,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xae\x0f\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xd0\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -452,7 +458,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"!ERROR_REASON_HOLDER_TOKEN_INVALID\x10-\x12%\n" +
 	"!ERROR_REASON_HOLDER_TOKEN_EXPIRED\x10.\x12\"\n" +
 	"\x1eERROR_REASON_HOLDER_TOKEN_USED\x10/\x12+\n" +
-	"'ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE\x100Bf\n" +
+	"'ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE\x100\x12 \n" +
+	"\x1cERROR_REASON_NOT_RESPONSIBLE\x10TBf\n" +
 	"\x13org.hutong.error.v1P\x01Z;github.com/hutong/hutong/clients/go/hutong/error/v1;errorv1\xaa\x02\x0fHutong.Error.V1b\x06proto3"
 
 var (

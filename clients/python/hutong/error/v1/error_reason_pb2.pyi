@@ -274,6 +274,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
     Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
     """
+    ERROR_REASON_NOT_RESPONSIBLE: _ErrorReason.ValueType  # 84
+    """Another node answers the report of a refusal. FAILED_PRECONDITION. "node" is empty if no node of the place's region has
+    the report yet.
+    Example: {"reason":"NOT_RESPONSIBLE","domain":"hutong.org","metadata":{"resource":"refusals/0190a5e2-7c00-7000-8000-000000000001","node":"nodes/410000"}}
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed. Every status other than OK carries a google.rpc.ErrorInfo. Its domain is "hutong.org", its reason
@@ -545,5 +550,10 @@ Example: {"reason":"HOLDER_TOKEN_USED","domain":"hutong.org","metadata":{"field"
 ERROR_REASON_HOLDER_TOKEN_OTHER_PURPOSE: ErrorReason.ValueType  # 48
 """The holder's token is for another purpose than the question. INVALID_ARGUMENT with BadRequest.
 Example: {"reason":"HOLDER_TOKEN_OTHER_PURPOSE","domain":"hutong.org","metadata":{"field":"holder_token"}}
+"""
+ERROR_REASON_NOT_RESPONSIBLE: ErrorReason.ValueType  # 84
+"""Another node answers the report of a refusal. FAILED_PRECONDITION. "node" is empty if no node of the place's region has
+the report yet.
+Example: {"reason":"NOT_RESPONSIBLE","domain":"hutong.org","metadata":{"resource":"refusals/0190a5e2-7c00-7000-8000-000000000001","node":"nodes/410000"}}
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
