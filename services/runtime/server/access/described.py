@@ -32,6 +32,8 @@ _COUNTED = frozenset(
         "refusals",
         "evidence_cases",
         "missing_reports",
+        "legal_holds",
+        "held_results",
         "subjects",
         "changes",
         "change",
