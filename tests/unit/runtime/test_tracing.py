@@ -20,6 +20,9 @@ from tests.support.traces import recording
 from tests.support.waiting import wait_until
 
 
+OUTCOMES = ("exported", "failed", "dropped")
+
+
 class Receiver(SpanExporter):
     """A receiver that answers once the test lets it, as the test says."""
 
@@ -75,11 +78,13 @@ def test_receiver_that_hangs_delays_nothing_and_costs_spans() -> None:
     """The queue is bounded, and so is the end of the process."""
     receiver = Receiver(is_open=False)
     export = TraceExport(receiver.open, 1, {})
-    dropped = counted("dropped")
+    dropped, counted_before = counted("dropped"), sum(map(counted, OUTCOMES))
     end_spans(export, QUEUE_SPANS * 2)
     assert counted("dropped") - dropped >= QUEUE_SPANS / 2
     export.stop(0.01)
     assert receiver.may_answer.is_set()
+    # The thread ends too, and every span is counted once.
+    wait_until(lambda: sum(map(counted, OUTCOMES)) - counted_before == QUEUE_SPANS * 2)
 
 
 def test_receiver_that_fails_is_connected_again() -> None:
