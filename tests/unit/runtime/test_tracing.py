@@ -19,7 +19,6 @@ from services.runtime.tracing.spans import carried, child_span, current_span, is
 from tests.support.traces import recording
 from tests.support.waiting import wait_until
 
-
 OUTCOMES = ("exported", "failed", "dropped")
 
 
