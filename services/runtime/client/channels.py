@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from importlib.resources import files
 
 import grpc
 import structlog
 
-from services.runtime.certificates import check_tls_files
+from services.runtime.certificates import check_tls_files, require_private_tls_files
 from services.runtime.configuration.settings import Settings
+from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
-from services.runtime.reloading import Signature, signature_of
+from services.runtime.reloading import FAILURES, Signature, signature_of
 
 FILE_CHECK_SECONDS = 5.0
 """Seconds between two checks for changed files. Each check costs three system calls."""
@@ -37,7 +39,10 @@ OPTIONS: list[tuple[str, int]] = [
 
 
 class Connector:
-    """Opens channels of their own to one target, with the newest keys and authorities of the settings."""
+    """Opens channels of their own to one target, with the newest keys and authorities of the settings that are usable.
+
+    Files that cannot be used, or that other users can use, leave those that were read before.
+    """
 
     def __init__(self, target: str, settings: Settings, file_check_seconds: float = FILE_CHECK_SECONDS) -> None:
         self._target = target
@@ -48,10 +53,12 @@ class Connector:
         self._files = [one for one in paths if one is not None]
         self._seen = self._usable = signature_of(self._files)
         self._looked = time.monotonic()
+        self._credentials = _read_credentials(tls)
 
     def __call__(self) -> grpc.aio.Channel:
         """Open a channel."""
-        return open_channel(self._target, self._settings, dedicated=True)
+        options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        return _open(self._target, self._credentials, options)
 
     def revision(self) -> Signature:
         """Return a value that changes whenever new channels would show or trust other certificates than older ones."""
@@ -66,26 +73,39 @@ class Connector:
             return
         self._seen = signature
         try:
+            require_private_tls_files(self._settings.tls)
             check_tls_files(self._settings.tls)
         except BadSetting as error:
+            FAILURES.labels("HUTONG_TLS_CERTIFICATE_FILE").inc()
             _log.error("changed files of TLS cannot be used by clients", target=self._target, text=str(error))
         else:
             self._usable = signature
+            self._credentials = _read_credentials(self._settings.tls)
 
 
-def open_channel(target: str, settings: Settings, *, dedicated: bool = False) -> grpc.aio.Channel:
+def open_channel(target: str, settings: Settings) -> grpc.aio.Channel:
     """Open a channel to a service: in plain text on a node without certificates, otherwise over TLS or mutual TLS.
 
-    A `dedicated` channel has its own connection; other channels to one target share one. A caller whose connection is
-    dead can therefore get a new connection by opening a new dedicated channel.
+    Such channels to one target share a connection. Those of a Connector have connections of their own, so that a caller
+    whose connection is dead can get a new one.
     """
-    tls = settings.tls
-    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if dedicated else OPTIONS
-    if not tls.calls_tls:
+    return _open(target, _read_credentials(settings.tls), OPTIONS)
+
+
+def _open(
+    target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, int]]
+) -> grpc.aio.Channel:
+    if credentials is None:
         return grpc.aio.insecure_channel(target, options=options)
-    credentials = grpc.ssl_channel_credentials(
+    return grpc.aio.secure_channel(target, credentials, options=options)
+
+
+def _read_credentials(tls: TlsSettings) -> grpc.ChannelCredentials | None:
+    """Return the credentials of a client; None for plain text."""
+    if not tls.calls_tls:
+        return None
+    return grpc.ssl_channel_credentials(
         root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
         private_key=tls.key_file.read_bytes() if tls.key_file else None,
         certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
     )
-    return grpc.aio.secure_channel(target, credentials, options=options)

@@ -7,7 +7,7 @@ from typing import cast
 
 import grpc
 
-from services.runtime.certificates import check_tls_files
+from services.runtime.certificates import check_tls_files, require_private_tls_files
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.reloading import ReloadedFiles
 
@@ -46,6 +46,7 @@ class ServerCredentials:
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
+        require_private_tls_files(tls)
         check_tls_files(tls)
         assert tls.certificate_file is not None
         assert tls.key_file is not None
