@@ -60,7 +60,7 @@ class Pepper:
 
     @property
     def versions(self) -> tuple[Pepper, ...]:
-        """The peppers whose rows are looked up: this one, and the other version if there is one."""
+        """The peppers whose rows are looked up: this pepper, and that of the other version if there is one."""
         return (self,) if self.other is None else (self, self.other)
 
     @property
@@ -89,7 +89,7 @@ class Pepper:
         return [pepper._key_of(hashed) for pepper in self.versions]  # noqa: SLF001 - of the same class
 
     def both_keys(self, document: Document) -> tuple[bytes, bytes | None]:
-        """Return the document's subject key under this version and under the other one, if there is one."""
+        """Return the document's subject key under this version, and under the other version if there is another."""
         hashed = _hashed(document)
         return self._key_of(hashed), None if self.other is None else self.other._key_of(hashed)  # noqa: SLF001
 
@@ -113,8 +113,8 @@ class Pepper:
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.
 
-        The first one is over the name in lower case without spaces, and empty for an empty name. It must never change,
-        because a report that is sent again is recognised by its content hash.
+        The first hash is made from the name in lower case without spaces, and empty for an empty name. It must never
+        change, because a report that is sent again is recognised by its content hash.
         """
         bare = name.replace(" ", "").lower()
         stated = self._hash_name(bare) if bare else b""

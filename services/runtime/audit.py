@@ -80,7 +80,7 @@ class Subject(NamedTuple):
 
 
 class AuditTrail(Protocol):
-    """The audit of one service. `region` is that of its node."""
+    """The audit of one service. `region` is its node's region."""
 
     region: str
 

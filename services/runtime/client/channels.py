@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from importlib.resources import files
+from typing import cast
 
 import grpc
 import structlog
 
-from services.runtime.certificates import check_tls_files, require_private_tls_files
+from services.runtime.certificates import channel_credentials, check_tls_files, require_private_tls_files
+from services.runtime.client.traced_channel import TracedChannel
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import FAILURES, Signature, signature_of
+from services.runtime.tracing.spans import is_tracing
 
 FILE_CHECK_SECONDS = 5.0
 """Seconds between two checks for changed files. Each check costs three system calls."""
@@ -57,11 +59,10 @@ class Connector:
 
     def __call__(self) -> grpc.aio.Channel:
         """Open a channel."""
-        options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-        return _open(self._target, self._credentials, options)
+        return _open(self._target, self._credentials, dedicated=True)
 
     def revision(self) -> Signature:
-        """Return a value that changes whenever new channels would show or trust other certificates than older ones."""
+        """Return a value that changes whenever new channels would show or trust other certificates."""
         if self._files and time.monotonic() - self._looked >= self._look_seconds:
             self._looked = time.monotonic()
             self._look()
@@ -83,29 +84,26 @@ class Connector:
             self._credentials = _read_credentials(self._settings.tls)
 
 
-def open_channel(target: str, settings: Settings) -> grpc.aio.Channel:
+def open_channel(target: str, settings: Settings, *, dedicated: bool = False) -> grpc.aio.Channel:
     """Open a channel to a service: in plain text on a node without certificates, otherwise over TLS or mutual TLS.
 
-    Such channels to one target share a connection. Those of a Connector have connections of their own, so that a caller
-    whose connection is dead can get a new one.
+    A `dedicated` channel has its own connection; other channels to one target share one. A caller whose connection is
+    dead can therefore get a new connection by opening a new dedicated channel.
     """
-    return _open(target, _read_credentials(settings.tls), OPTIONS)
+    return _open(target, _read_credentials(settings.tls), dedicated=dedicated)
 
 
-def _open(
-    target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, int]]
-) -> grpc.aio.Channel:
+def _open(target: str, credentials: grpc.ChannelCredentials | None, *, dedicated: bool) -> grpc.aio.Channel:
+    options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if dedicated else OPTIONS
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options=options)
-    return grpc.aio.secure_channel(target, credentials, options=options)
+        return _traced(grpc.aio.insecure_channel(target, options=options))
+    return _traced(grpc.aio.secure_channel(target, credentials, options=options))
 
 
 def _read_credentials(tls: TlsSettings) -> grpc.ChannelCredentials | None:
     """Return the credentials of a client; None for plain text."""
-    if not tls.calls_tls:
-        return None
-    return grpc.ssl_channel_credentials(
-        root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
-        private_key=tls.key_file.read_bytes() if tls.key_file else None,
-        certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
-    )
+    return channel_credentials(tls) if tls.calls_tls else None
+
+
+def _traced(channel: grpc.aio.Channel) -> grpc.aio.Channel:
+    return cast("grpc.aio.Channel", TracedChannel(channel)) if is_tracing() else channel

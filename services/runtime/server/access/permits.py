@@ -202,7 +202,7 @@ def permits(caller: Caller, rules: Rules, request: Any, *, case: str, node: str,
     region of this node.
 
     Raises:
-        InvalidArgument: a document that must be that of the caller's user is not a valid document.
+        InvalidArgument: a document that must belong to the caller's user is not a valid document.
     """
     best: Ruling | None = None
     for grant in rules.of(caller.role):
