@@ -151,6 +151,8 @@ def verify(
     zone = parse_timezone(timezone) or SHANGHAI
     if report_path and people in {None, "-"}:
         raise click.UsageError(tr("give --report with a file of people only"))
+    if report_path and report_path.suffix.lower() != ".xlsx":
+        raise click.UsageError(tr("the file of --report is a workbook; give it a name that ends with .xlsx"))
     if people == "-" and encoding.startswith(("utf-16", "utf-32")):
         raise click.UsageError(tr("standard input cannot be UTF-16 or UTF-32, whose lines have other ends"))
     with node.connect() as connection:
@@ -202,6 +204,8 @@ def _verify_file(connection: Connection, template: VerifyRequest, options: _Many
     with ExitStack() as stack:
         path = stack.enter_context(open_readable(options.path))
         people = stack.enter_context(open_people(path, template, options.encoding, options.zone))
+        for notice in people.notices:
+            say(notice)
         report = None
         if options.report_path:
             report = stack.enter_context(write_report(options.report_path, people.header))
