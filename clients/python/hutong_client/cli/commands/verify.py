@@ -44,6 +44,7 @@ from hutong_client.cli.options import (
 )
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.people import open_people, read_line, read_lines
+from hutong_client.cli.uploads.files import complete_file
 from hutong_client.cli.uploads.progress import show_progress
 from hutong_client.cli.uploads.source import open_readable
 from hutong_client.cli.zones import parse_timezone, timezone_option
@@ -63,7 +64,7 @@ _TITLE_SECONDS = 2.0
     former={"--record": "--store-decision"},
     example="--number - --region 410105 --purpose hotel --arriving-from 220500",
 )
-@click.argument("people", required=False)
+@click.argument("people", required=False, shell_complete=complete_file)
 @document_options(needed=False)
 @click.option(
     "--token",
