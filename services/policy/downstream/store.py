@@ -122,7 +122,7 @@ def _receive(
             _insert_node(connection, region)
             if as_of_time:
                 connection.execute(update(_nodes).where(_nodes.c.region == region).values(as_of_time=as_of_time))
-        write_lives(connection, progress.lives)
+        write_lives(connection, tables.lives_below, progress.lives)
     return refused
 
 
