@@ -105,6 +105,7 @@ def _burns(ratio: str, calls: str, budget: float, factor: float, long: str, shor
     )
 
 
+_EXPIRY = "min without (instance, worker) (hutong_certificate_expiry_timestamp_seconds)"
 _FAULT_BUDGET, _LATE_BUDGET = 1 - AVAILABILITY, 1 - PROMPT_SHARE
 
 ALERTS = (
@@ -260,14 +261,14 @@ ALERTS = (
     ),
     Alert(
         "HutongCertificateExpires",
-        "hutong_certificate_expiry_timestamp_seconds - time() < 14 * 86400",
+        f"{_EXPIRY} - time() < 14 * 86400",
         "10m",
         "ticket",
         "a certificate of {{ $labels.setting }} expires in {{ $value | humanizeDuration }}",
     ),
     Alert(
         "HutongCertificateExpired",
-        "hutong_certificate_expiry_timestamp_seconds - time() < 2 * 86400",
+        f"{_EXPIRY} - time() < 2 * 86400",
         "10m",
         "page",
         "a certificate of {{ $labels.setting }} expires in {{ $value | humanizeDuration }}",
