@@ -23,7 +23,7 @@ TAG_LENGTH = 16
 _PLAIN = re.compile(
     r"labs/[0-9A-Z]{18}(?:/uploads/[0-9A-Za-z._-]{1,64})?"
     r"|nodes/[0-9]{6}"
-    r"|(?:pendingChanges|emergencyGrants)/[0-9a-f-]{36}"
+    r"|(?:pendingChanges|emergencyGrants|legalHolds)/[0-9a-f-]{36}"
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
 )
 """Names that are stored as they are: they name no person's result, decision or complaint."""

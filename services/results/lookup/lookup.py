@@ -71,7 +71,7 @@ class LookupHandler:
         self._node = format_node(jurisdiction)
         self._clock = clock
         self._nationwide = nationwide
-        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer)
+        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer, name="look-up batch")
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""

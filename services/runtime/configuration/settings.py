@@ -12,11 +12,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hutong_texts import Text, english, text_of
+from hutong_texts import Text, english
 
-from services.domain.region import NATION, set_added_regions
+from services.domain.region import NATION
 from services.domain.subject import Pepper
 from services.runtime.addresses import port_after
+from services.runtime.configuration.added_regions import add_regions
 from services.runtime.configuration.config_file import read_config_file, suggestion
 from services.runtime.configuration.declared import declared, kinds_of, variable_name, variables_of
 from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
@@ -32,10 +33,11 @@ from services.runtime.configuration.variables import (
     read_file,
     read_level,
     read_optional_address,
+    read_otlp_endpoint,
     read_path,
     read_region,
-    read_regions,
     read_seconds,
+    read_share,
     read_switch,
     read_trust_domain,
     variable,
@@ -155,6 +157,16 @@ class Settings:
         read_optional_address,
         default_words=english("none"),
     )
+    otlp_endpoint: str = variable(
+        english("receiver of traces by OTLP over gRPC: http://host:4317 in plain text, https://host:4317 over TLS"),
+        read_otlp_endpoint,
+        default_words=english("none: no traces"),
+    )
+    trace_ratio: float = variable(
+        english("share of calls traced that arrive without a trace, 0 to 1; others are traced if their trace is"),
+        read_share,
+        "0.01",
+    )
     log_level: str = variable(english("debug, info, warning or error. Calls are logged at info"), read_level, "info")
     drain_seconds: float = variable(english("how long calls may continue after SIGTERM"), read_seconds, "20")
     start_seconds: float = variable(
@@ -212,7 +224,8 @@ class Settings:
             BadSetting: a name is unknown, the file cannot be read, or a value cannot be used.
         """
         given = {name: text for name, (text, _) in given_texts(environment, config).items()}
-        _read_regions_file(given)
+        # HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
+        add_regions(variable_name("regions_file"), variables_of(cls)["regions_file"], given)
         services: dict[str, Any] = {
             service: ServiceSettings(
                 service, **{name: one.value(variable_name(service, name), given) for name, one in variables.items()}
@@ -292,20 +305,6 @@ class Settings:
             "other_pepper": self.other_pepper_source.kind if self.pepper_other_version else "none",
             **{one.name: getattr(self, one.name) for one in fields(self) if one.metadata.get("shown")},
         }
-
-
-def _read_regions_file(given: Mapping[str, str]) -> None:
-    """Make the operator's codes known. HUTONG_JURISDICTION may be one of them, so this comes before the other settings.
-
-    Raises:
-        BadSetting: the file or one of its lines cannot be used.
-    """
-    name = variable_name("regions_file")
-    path: Path | None = variables_of(Settings)["regions_file"].value(name, given)
-    try:
-        set_added_regions(read_regions(path))
-    except ValueError as error:
-        raise BadSetting(english("{name} {fault}", name=name, fault=text_of(error))) from None
 
 
 DECLARED: Mapping[str, Declared] = {

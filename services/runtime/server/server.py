@@ -44,6 +44,7 @@ from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
+from services.runtime.tracing.spans import tracer_of
 
 MAX_METADATA_BYTES = 16 * 1024
 HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
@@ -179,7 +180,9 @@ async def start(
     # Calls arrive before this process joins its group. What they use up is kept for the other workers until then.
     budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
-    layers = arrange(identity, audit, streams, authorization, budgets, admission, timing.deadline)
+    layers = arrange(
+        RequestId(tracer_of(service.name)), identity, audit, streams, authorization, budgets, admission, timing.deadline
+    )
     routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)

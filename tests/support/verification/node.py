@@ -59,7 +59,8 @@ class Node:
     It is the nation's unless `region` and `above` name another region and the node above it.
 
     A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
-    how long its services wait for each other; the default is as long as a test waits for anything.
+    how long its services wait for each other; the default is as long as a test waits for anything. `more` has further
+    variables of the environment.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Node:
         directory: Path,
         *,
         source_seconds: float | None = None,
+        more: Mapping[str, str] | None = None,
         region: str = "000000",
         above: Node | None = None,
         **urls: str,
@@ -88,6 +90,7 @@ class Node:
                 "HUTONG_UPLOAD_WORKERS": "0",
                 **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
                 **{f"HUTONG_{name.upper()}_DATABASE_URL": url for name, url in urls.items()},
+                **(more or {}),
             }
         )
         if above is not None:

@@ -181,6 +181,10 @@ class BudgetExceeded(HutongError):
     """
 
 
+class AnotherNodePublishes(HutongError):
+    """Another node publishes the policies of the jurisdiction, or has published the floor."""
+
+
 class StreamReplaced(HutongError):
     """A batch belongs to a replication that its node has replaced by another one."""
 
@@ -274,6 +278,7 @@ BY_REASON: dict[str, type[HutongError]] = {
     "ITEM_NOT_ADMITTED": ItemNotAdmitted,
     "NOT_AUTHENTICATED": NotAuthenticated,
     "BUDGET_EXCEEDED": BudgetExceeded,
+    "ANOTHER_NODE_PUBLISHES": AnotherNodePublishes,
     "STREAM_REPLACED": StreamReplaced,
     "NODE_NOT_SILENT": NodeNotSilent,
     "SAME_APPROVER": SameApprover,

@@ -165,6 +165,22 @@ export const table = {
             "method": "SetLabSigningKey"
           },
           {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "CreateLegalHold"
+          },
+          {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "LiftLegalHold"
+          },
+          {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "ListLegalHolds"
+          },
+          {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "ListHeldResults"
+          },
+          {
             "service": "hutong.results.v1.MissingReportService",
             "method": "ListMissingReports"
           },

@@ -50,10 +50,12 @@ class NodeRegistry:
         self._jurisdiction = jurisdiction
         self._clock = clock
         self._waiting = 0
-        self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
-        self._relayed: Coalescer[None, list[RelayedNode]] = Coalescer(self._read_relayed_for_all, in_flight=1)
+        self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, name="freshness batch")
+        self._relayed: Coalescer[None, list[RelayedNode]] = Coalescer(
+            self._read_relayed_for_all, name="freshness batch"
+        )
         self._positions: Coalescer[frozenset[CommitPosition], dict[CommitPosition, bool]] = Coalescer(
-            self._find_for_all, in_flight=1
+            self._find_for_all, name="freshness batch"
         )
 
     async def sources(self) -> list[DataSource]:

@@ -192,6 +192,10 @@ const (
 	// items beyond the budget have this error.
 	// Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
 	ErrorReason_ERROR_REASON_BUDGET_EXCEEDED ErrorReason = 44
+	// Another node publishes the policies of the jurisdiction, or has published the floor. Call the node that the metadata
+	// names. FAILED_PRECONDITION with PreconditionFailure.
+	// Example: {"reason":"ANOTHER_NODE_PUBLISHES","domain":"hutong.org","metadata":{"node":"nodes/410100"}}
+	ErrorReason_ERROR_REASON_ANOTHER_NODE_PUBLISHES ErrorReason = 90
 	// A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
 	// Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
 	ErrorReason_ERROR_REASON_STREAM_REPLACED ErrorReason = 52
@@ -285,6 +289,7 @@ var (
 		42: "ERROR_REASON_ITEM_NOT_ADMITTED",
 		43: "ERROR_REASON_NOT_AUTHENTICATED",
 		44: "ERROR_REASON_BUDGET_EXCEEDED",
+		90: "ERROR_REASON_ANOTHER_NODE_PUBLISHES",
 		52: "ERROR_REASON_STREAM_REPLACED",
 		80: "ERROR_REASON_NODE_NOT_SILENT",
 		60: "ERROR_REASON_SAME_APPROVER",
@@ -345,6 +350,7 @@ var (
 		"ERROR_REASON_ITEM_NOT_ADMITTED":          42,
 		"ERROR_REASON_NOT_AUTHENTICATED":          43,
 		"ERROR_REASON_BUDGET_EXCEEDED":            44,
+		"ERROR_REASON_ANOTHER_NODE_PUBLISHES":     90,
 		"ERROR_REASON_STREAM_REPLACED":            52,
 		"ERROR_REASON_NODE_NOT_SILENT":            80,
 		"ERROR_REASON_SAME_APPROVER":              60,
@@ -392,7 +398,7 @@ var File_hutong_error_v1_error_reason_proto protoreflect.FileDescriptor
 
 const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
-	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xa7\x0f\n" +
+	"\"hutong/error/v1/error_reason.proto\x12\x0fhutong.error.v1*\xd0\x0f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_INVALID_FIELD\x10\x01\x12\x1f\n" +
@@ -439,7 +445,8 @@ const file_hutong_error_v1_error_reason_proto_rawDesc = "" +
 	"\x1bERROR_REASON_NOT_THE_ORIGIN\x10)\x12\"\n" +
 	"\x1eERROR_REASON_ITEM_NOT_ADMITTED\x10*\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10+\x12 \n" +
-	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12 \n" +
+	"\x1cERROR_REASON_BUDGET_EXCEEDED\x10,\x12'\n" +
+	"#ERROR_REASON_ANOTHER_NODE_PUBLISHES\x10Z\x12 \n" +
 	"\x1cERROR_REASON_STREAM_REPLACED\x104\x12 \n" +
 	"\x1cERROR_REASON_NODE_NOT_SILENT\x10P\x12\x1e\n" +
 	"\x1aERROR_REASON_SAME_APPROVER\x10<\x12\x1c\n" +

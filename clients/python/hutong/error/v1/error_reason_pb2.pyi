@@ -218,6 +218,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     items beyond the budget have this error.
     Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
     """
+    ERROR_REASON_ANOTHER_NODE_PUBLISHES: _ErrorReason.ValueType  # 90
+    """Another node publishes the policies of the jurisdiction, or has published the floor. Call the node that the metadata
+    names. FAILED_PRECONDITION with PreconditionFailure.
+    Example: {"reason":"ANOTHER_NODE_PUBLISHES","domain":"hutong.org","metadata":{"node":"nodes/410100"}}
+    """
     ERROR_REASON_STREAM_REPLACED: _ErrorReason.ValueType  # 52
     """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
     Example: {"reason":"STREAM_REPLACED","domain":"hutong.org","metadata":{"node":"nodes/370000"}}
@@ -489,6 +494,11 @@ second, or changes that wait for an approver. A person that it asked about in th
 about. RESOURCE_EXHAUSTED with RetryInfo and with QuotaFailure, whose subject is the caller. In a batch only the
 items beyond the budget have this error.
 Example: {"reason":"BUDGET_EXCEEDED","domain":"hutong.org","metadata":{"caller":"gates/410100/7","what":"distinct persons an hour","limit":"3000"}}
+"""
+ERROR_REASON_ANOTHER_NODE_PUBLISHES: ErrorReason.ValueType  # 90
+"""Another node publishes the policies of the jurisdiction, or has published the floor. Call the node that the metadata
+names. FAILED_PRECONDITION with PreconditionFailure.
+Example: {"reason":"ANOTHER_NODE_PUBLISHES","domain":"hutong.org","metadata":{"node":"nodes/410100"}}
 """
 ERROR_REASON_STREAM_REPLACED: ErrorReason.ValueType  # 52
 """A batch belongs to a replication that its node has replaced by another one. UNAVAILABLE with RetryInfo.
