@@ -109,6 +109,16 @@ subscriptions = Table(
     Column("subscribe_time", BigInteger, nullable=False, server_default="0"),
 )
 
+# The report after which the marking of stored adverse subjects goes on. The only row is there from the transaction in
+# which the first node joins below this one until all reports that were stored then have been read.
+marking_positions = Table(
+    "marking_positions",
+    metadata,
+    Column("marking", SmallInteger, primary_key=True, autoincrement=False),
+    Column("lab", String(18), nullable=False),
+    Column("report_number", String(64), nullable=False),
+)
+
 # At the nation, notifications to a node. A commit locks the node's row, so numbers are in the order of commits.
 notifications = Table(
     "notifications",

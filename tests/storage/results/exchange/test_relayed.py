@@ -89,18 +89,3 @@ async def test_a_state_that_no_node_has_counts_as_unavailable(nation: Laboratory
         "410200": SOURCE_STATE_UNAVAILABLE,
         "410300": SOURCE_STATE_UNAVAILABLE,
     }
-
-
-async def test_marks_for_the_first_node_below_are_made_without_a_limit_of_time(postgres_url: MakeUrl) -> None:
-    """At a large node the statement takes longer than any other. It would fail each time the node below connects."""
-
-    def limit(connection: Connection) -> str:
-        return str(connection.exec_driver_sql("SHOW statement_timeout").scalar_one())
-
-    def limit_after_joining(connection: Connection) -> str:
-        add_node(connection, ZHENGZHOU, NOW, HENAN)
-        return limit(connection)
-
-    async with open_laboratory(postgres_url("results")) as opened:
-        assert await opened.database.write(limit_after_joining) == "0"
-        assert await opened.database.write(limit) != "0"
