@@ -17,8 +17,8 @@ from sqlalchemy import Connection, delete, func, insert, literal, select, union,
 from services.domain.errors import OutOfRange
 from services.domain.instant import Instant, format_instant
 from services.domain.region import NATION
-from services.results.changelog.log import pack_reports, unpack_reports
 from services.results.changelog.model import ChangeKind, Entry, LoggedChange
+from services.results.changelog.packing import pack_reports, unpack_reports
 from services.results.documents.key_pairs import find_twins
 from services.results.documents.removals import find_ended
 from services.results.exchange import tables
