@@ -47,7 +47,8 @@ from services.storage.idempotency import answer_once, find_answer
 
 WAITING = Gauge("hutong_pending_changes", "Changes that wait for a second approver", ["service"])
 MOST_OPEN = 100
-"""The most changes of one proposer that wait. People propose few; more would hide others from the approvers."""
+"""The most changes of one proposer that may wait. People propose few changes. More changes would hide those of other
+proposers from the approvers."""
 COUNT_SECONDS = 60.0
 """How often waiting changes are counted for the metric. They wait for hours."""
 _DECIDERS = {"supervisor", "authority"}
@@ -108,7 +109,7 @@ class Approvals:
             self._finders[method] = find_subjects
 
     def is_needed(self) -> bool:
-        """Return whether the current call needs an approver. One without an identified caller needs none."""
+        """Return whether the current call needs an approver. A call without an identified caller needs none."""
         return current_caller().role not in {"", LOCAL}
 
     async def find_proposed(self, request: Message) -> PendingChange | None:

@@ -29,7 +29,7 @@ class GrantFilter:
 
 
 def insert_grant(connection: Connection, table: Table, grant: EmergencyGrant) -> None:
-    """Store a grant, and remove reviewed ones that are older than KEPT.
+    """Store a grant, and remove reviewed grants that are older than KEPT.
 
     Raises:
         FailedPrecondition: GRANT_NOT_REVIEWED, the holder has a grant that is not reviewed.
@@ -41,7 +41,7 @@ def insert_grant(connection: Connection, table: Table, grant: EmergencyGrant) ->
     earlier = select(table.c.grant_id).where(is_own, table.c.review_time.is_(None)).limit(1)
     found = connection.execute(earlier).scalar()
     if found is None and connection.execute(insert_if_absent(connection, table).values(asdict(grant))).rowcount == 0:
-        # Another process has opened one meanwhile.
+        # Another process has opened a grant meanwhile.
         found = connection.execute(earlier).scalar_one()
     if found is not None:
         name = format_emergency_grant(found)

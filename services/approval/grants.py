@@ -1,4 +1,4 @@
-"""Emergency grants: under one, a caller approves its own changes while no second approver can be reached.
+"""Emergency grants: under such a grant, a caller approves its own changes while no second approver can be reached.
 
 Nothing of a grant is kept in memory. Each approval reads its grant in its own transaction, so a grant ends in all
 processes at once.

@@ -14,9 +14,9 @@ from services.storage.upsert import insert_if_absent
 
 
 def keep_older_key(connection: Connection, tables: AuditTables, keys: AuditKeys) -> None:
-    """Store the older key under the newer one, if two versions are known.
+    """Store the older key, encrypted under the newer key, if two versions are known.
 
-    It takes the place of one under another pepper of the newer version, from a change that was given up.
+    It replaces a key that was encrypted under another pepper of the newer version, in a change that was given up.
     """
     for older in keys.versions[:-1]:
         kept = {"wrapping_version": keys.newest.version, "wrapped_key": keys.newest.wrap(older)}
@@ -26,7 +26,7 @@ def keep_older_key(connection: Connection, tables: AuditTables, keys: AuditKeys)
 
 
 def add_kept_keys(connection: Connection, tables: AuditTables, keys: AuditKeys) -> AuditKeys:
-    """Return keys that also know those earlier ones that the store keeps."""
+    """Return the keys together with the earlier keys that the store keeps."""
     rows = connection.execute(select(tables.keys).order_by(tables.keys.c.key_version.desc())).all()
     for row in rows:
         known = {one.version: one for one in keys.versions}

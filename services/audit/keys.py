@@ -23,7 +23,7 @@ TAG_LENGTH = 16
 _PLAIN = re.compile(
     r"labs/[0-9A-Z]{18}(?:/uploads/[0-9A-Za-z._-]{1,64})?"
     r"|nodes/[0-9]{6}"
-    r"|(?:pendingChanges|emergencyGrants)/[0-9a-f-]{36}"
+    r"|(?:pendingChanges|emergencyGrants|legalHolds)/[0-9a-f-]{36}"
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
 )
 """Names that are stored as they are: they name no person's result, decision or complaint."""
@@ -39,7 +39,7 @@ class AuditKeys:
     Attributes:
         key: the key itself.
         version: the key version of the pepper.
-        versions: these keys and those of the other versions that are known, by version.
+        versions: the keys of all known versions, these keys included, by version.
     """
 
     def __init__(self, key: bytes, version: int = 1, others: Sequence[AuditKeys] = ()) -> None:
@@ -57,7 +57,10 @@ class AuditKeys:
 
     @classmethod
     def of_pepper(cls, pepper: Pepper, service: str) -> AuditKeys:
-        """Return the keys of the version that is written. They know those of the other version, if there is one."""
+        """Return the keys of the version that is written.
+
+        They also know the keys of the other version, if there is another.
+        """
         written, *others = [cls.of_secret(one.secret, service, one.version) for one in pepper.versions]
         return cls(written.key, written.version, others)
 
@@ -67,7 +70,7 @@ class AuditKeys:
         return self.versions[-1]
 
     def with_other(self, other: AuditKeys) -> AuditKeys:
-        """Return the same keys, which know those of another version too."""
+        """Return the same keys, which also know the keys of another version."""
         return AuditKeys(self.key, self.version, [other, *(one for one in self.versions if one is not self)])
 
     def wrap(self, older: AuditKeys) -> bytes:
@@ -75,7 +78,7 @@ class AuditKeys:
         return aes_key_wrap(subkey(self.key, Purpose.AUDIT_KEYS), older.key)
 
     def unwrap(self, wrapped: bytes) -> bytes | None:
-        """Return a key that `wrap` encrypted under this one; None for anything else."""
+        """Return a key that `wrap` encrypted under this key; None for anything else."""
         try:
             return aes_key_unwrap(subkey(self.key, Purpose.AUDIT_KEYS), wrapped)
         except (InvalidUnwrap, ValueError):
@@ -116,5 +119,5 @@ class AuditKeys:
 
 
 def day_of(time: Instant) -> int:
-    """Return the day that a tag is for: that of Asia/Shanghai."""
+    """Return the day of a tag, which is the day in Asia/Shanghai."""
     return shanghai_day(time)

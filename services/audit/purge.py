@@ -71,9 +71,10 @@ def _remove_step(
 
 
 def _release_writer(connection: Connection, tables: AuditTables, seal: Seal) -> bool:
-    """Remove the writer of a seal if the seal covers its last row. Return False if the seal must stay.
+    """Remove the writer of a seal if the seal covers the writer's last row. Return False if the seal must stay.
 
-    A later seal of the writer says where it goes on. Without one the writer must have no rows that are not sealed yet.
+    A later seal of the writer states where the writer goes on. If there is no later seal, the writer must have no rows
+    without a seal.
     """
     seals, writers = tables.seals.c, tables.writers
     later = select(seals.number).where(seals.writer_id == seal.writer_id, seals.last_sequence > seal.last_sequence)

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import orjson
 import structlog
+from prometheus_client import Counter
 from sqlalchemy import Connection, func, insert, select
 
 from services.audit.kept_keys import keep_older_key
@@ -28,6 +29,8 @@ from services.domain.instant import MINUTE
 from services.runtime.clock import Clock
 from services.storage.advisory_locks import try_audit_lock
 from services.storage.engine import Database
+
+FAILURES = Counter("hutong_audit_seal_failures_total", "Passes that could not seal new rows of an audit", ["service"])
 
 _log = structlog.get_logger(__name__)
 
@@ -97,6 +100,7 @@ class Sealer:
                     await self.seal(left)
                 is_well = True
             except HutongError as error:
+                FAILURES.labels(self._tables.service).inc()
                 # The rows stay, and are sealed once the database answers.
                 if is_well:
                     _log.warning("audit not sealed", service=self._tables.service, reason=error.reason)
@@ -150,7 +154,7 @@ class Sealer:
         return seals
 
     def _keys_after(self, previous: Seal | None) -> AuditKeys:
-        """Return the keys under which the seal after another one is made: the version that this process writes.
+        """Return the keys for the seal that follows a given seal. They are of the version that this process writes.
 
         The versions of a chain never go back. If another process has sealed under a newer version, that version is used
         here too.
@@ -185,7 +189,7 @@ class Sealer:
         return [_Newest(*row) for row in connection.execute(query.order_by(columns.writer_id))]
 
     def _store(self, connection: Connection, seals: list[Seal]) -> bool:
-        """Store seals. Return False if another process seals, or has sealed since this one has read the chain."""
+        """Store seals. Return False if another process seals, or has sealed since this process read the chain."""
         if not try_audit_lock(connection, self._tables.service):
             return False
         first: dict[int, Seal] = {}

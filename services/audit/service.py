@@ -21,8 +21,8 @@ from services.storage.engine import Database
 class ServiceAudit:
     """The audit of one service.
 
-    `pepper` is None at Policy, which stores nothing about persons. `region` is that of the node. `deliver` hands heads
-    to Results of the node; None at a node without another one above it.
+    `pepper` is None at Policy, which stores nothing about persons. `region` is the node's region. `deliver` hands heads
+    to Results of the node; None at a node without a node above it.
 
     Attributes:
         trail: where calls are recorded.

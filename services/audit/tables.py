@@ -23,7 +23,7 @@ from services.audit.keys import TAG_LENGTH
 HEAD_LENGTH = 32
 """Bytes of a digest and of a head: SHA-256."""
 WRAPPED_LENGTH = 40
-"""Bytes of an encrypted key: those of the key, and 8 by which a wrong one is noticed (RFC 3394)."""
+"""Bytes of an encrypted key: the bytes of the key, and 8 by which a wrong key is noticed (RFC 3394)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ def audit_tables(metadata: MetaData, service: str) -> AuditTables:
         Column("purpose", SmallInteger, nullable=False),
         Column("region", String(6), nullable=False),
         Column("object", String(200), nullable=False),
-        # The keyed hash of the person and the day. It has no index, because one would cost each Verify a random write;
-        # `hutongd audit who-read` reads the whole table.
+        # The keyed hash of the person and the day. It has no index, because an index would cost each Verify a random
+        # write; `hutongd audit who-read` reads the whole table.
         Column("subject_tag", LargeBinary(TAG_LENGTH)),
         Column("code", SmallInteger, nullable=False),
         Column("outcome", String(32), nullable=False),

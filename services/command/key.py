@@ -136,7 +136,7 @@ def end_rotation(settings: Settings) -> str:
 def _remove(connection: Connection, marks: Table, version: int) -> None:
     connection.execute(delete(marks).where(marks.c.key_version == version))
     if marks is results_marks:
-        # The pairs of this change. Those of the next one would not replace them.
+        # The pairs of this change of the pepper. The pairs of the next change would not replace them.
         connection.execute(delete(key_pairs))
 
 
@@ -168,7 +168,10 @@ def _next_steps(settings: Settings, pepper: Pepper, found: Sequence[StoredRows])
 
 
 def _exchanged(settings: Settings) -> Iterator[Text]:
-    """Yield the settings by which the version that is written becomes the one that is only read, and vice versa."""
+    """Yield the settings that exchange the two versions.
+
+    The version that is written is then only read, and the other version is written.
+    """
     for written, source in (
         ("HUTONG_PEPPER", settings.other_pepper_source),
         ("HUTONG_PEPPER_OTHER", settings.pepper_source),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from services.domain import person_name
-from services.domain.document import Document, has_check_character
+from services.domain.document import RESIDENT_ID_CARD, Document, has_check_character
 from services.domain.person_name import person_name_form
 from services.domain.subkeys import Purpose, subkey
 
@@ -60,7 +60,7 @@ class Pepper:
 
     @property
     def versions(self) -> tuple[Pepper, ...]:
-        """The peppers whose rows are looked up: this one, and the other version if there is one."""
+        """The peppers whose rows are looked up: this pepper, and that of the other version if there is one."""
         return (self,) if self.other is None else (self, self.other)
 
     @property
@@ -89,7 +89,7 @@ class Pepper:
         return [pepper._key_of(hashed) for pepper in self.versions]  # noqa: SLF001 - of the same class
 
     def both_keys(self, document: Document) -> tuple[bytes, bytes | None]:
-        """Return the document's subject key under this version and under the other one, if there is one."""
+        """Return the document's subject key under this version, and under the other version if there is another."""
         hashed = _hashed(document)
         return self._key_of(hashed), None if self.other is None else self.other._key_of(hashed)  # noqa: SLF001
 
@@ -113,8 +113,8 @@ class Pepper:
     def hash_stated_name(self, name: str) -> tuple[bytes, bytes]:
         """Return two hashes of a name as a laboratory states it: one for the content hash, and `name_hash`.
 
-        The first one is over the name in lower case without spaces, and empty for an empty name. It must never change,
-        because a report that is sent again is recognised by its content hash.
+        The first hash is made from the name in lower case without spaces, and empty for an empty name. It must never
+        change, because a report that is sent again is recognised by its content hash.
         """
         bare = name.replace(" ", "").lower()
         stated = self._hash_name(bare) if bare else b""
@@ -131,8 +131,12 @@ class Pepper:
 
 def _hashed(document: Document) -> bytes:
     """Return what is hashed to a document's subject key."""
+    stated, number, country = document
+    if stated == RESIDENT_ID_CARD and not country:
+        # Most documents are these. Their class is as stated.
+        return b"%d::%b" % (RESIDENT_ID_CARD, number.encode())
     class_type, country = document.document_class
-    return f"{class_type}:{country}:{document.number}".encode()
+    return f"{class_type}:{country}:{number}".encode()
 
 
 def is_comparable(name_hash: bytes) -> bool:

@@ -59,6 +59,10 @@ class AuditEvent(NamedTuple):
     case_id: str = ""
 
 
+_new_event = tuple.__new__
+"""Makes an AuditEvent of a tuple of all its fields, in a third of the time of the constructor."""
+
+
 class Subject(NamedTuple):
     """What a request, or an item of a batch, is about. A field is empty if the request does not state it.
 
@@ -76,7 +80,7 @@ class Subject(NamedTuple):
 
 
 class AuditTrail(Protocol):
-    """The audit of one service. `region` is that of its node."""
+    """The audit of one service. `region` is its node's region."""
 
     region: str
 
@@ -221,7 +225,7 @@ class CallAudit:
         if stated is None:
             stated = self._stated = self._state(trail.hide(self._request_id))
         tag = trail.subject_tag(key, time)
-        return AuditEvent._make((_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id))
+        return _new_event(AuditEvent, (_READ, time, *stated, purpose, region, "", tag, 0, outcome, 1, self._case_id))
 
     def _state(self, request_id: str) -> tuple[str, str, str, str, str, str]:
         caller = self._caller

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import grpc
 from cryptography import x509
 from hutong_texts import english
 from hutong_texts.system import system_text
@@ -30,7 +31,8 @@ def check_tls_files(tls: TlsSettings) -> None:
         return
     read_certificates("HUTONG_TLS_CERTIFICATE_FILE", tls.certificate_file)
     try:
-        # A key with a passphrase fails with the empty password. Without one, OpenSSL would ask for it at the terminal.
+        # A key with a passphrase fails with the empty password. Without a password, OpenSSL would ask for it at the
+        # terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate_file, tls.key_file, password="")
     except ssl.SSLError as error:
         cause = (
@@ -59,3 +61,12 @@ def read_certificates(setting: str, file: Path) -> list[x509.Certificate]:
         ) from None
     except ValueError:
         raise BadSetting(english("{setting} holds no PEM certificate: {file}", setting=setting, file=file)) from None
+
+
+def channel_credentials(tls: TlsSettings) -> grpc.ChannelCredentials:
+    """Return what a client of this node trusts and shows: its authorities, and its certificate if it has one."""
+    return grpc.ssl_channel_credentials(
+        root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
+        private_key=tls.key_file.read_bytes() if tls.key_file else None,
+        certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
+    )

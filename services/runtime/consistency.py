@@ -1,8 +1,8 @@
 """Consistency tokens: the position of a commit in the log of one service of one node.
 
-A token names a position and no instant, so that clocks never decide whether a write is visible. The position is that of
-one commit: the service, the region of the node, the life of its database, the writer and the sequence among the
-writer's commits. `services.storage.life` says what a life is. Tokens are opaque to callers.
+A token names a position and no instant, so that clocks never decide whether a write is visible. The position names one
+commit: the service, the region of the node, the life of its database, the writer and the sequence among the writer's
+commits. `services.storage.life` says what a life is. Tokens are opaque to callers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class LogPosition(NamedTuple):
     Attributes:
         life: the life of the database in which the commit was made; empty for a commit from before lives had ids.
         writer: the writer that made the commit.
-        sequence: the number of the commit among those of the writer; 0 is the position before the first commit, which
+        sequence: the number of the commit among the writer's commits; 0 is the position before the first commit, which
         is always met.
     """
 

@@ -1,4 +1,4 @@
-"""Opaque page tokens (AIP-158). A keyed hash binds each to its request, so that callers cannot forge one."""
+"""Opaque page tokens (AIP-158). A keyed hash binds each token to its request, so that callers cannot forge a token."""
 
 from __future__ import annotations
 

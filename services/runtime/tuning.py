@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -49,3 +50,14 @@ def use_batch_scheduling() -> None:
         # A container may forbid it; the default scheduling then stays.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def trim_heap() -> None:
+    """Give memory that is free back to the system, where the C library can (glibc, malloc_trim(3)).
+
+    gRPC takes about 20 kB for each call that waits. glibc keeps such memory after a burst, because small blocks that
+    are still in use lie above it. Trimming 100 MiB takes 35 ms, during which threads wait for memory.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -20,6 +20,9 @@ def in_byte_order(connection: Connection, *columns: ColumnElement[str]) -> list[
 
 
 def in_region(column: ColumnElement[Any], region: str) -> ColumnElement[bool]:
-    """Return the condition that a column's region is this one or lies in it. The nation, or no region, includes all."""
+    """Return the condition that the region in a column is the given region or lies in it.
+
+    The nation, or no region, includes all.
+    """
     start = prefix(region)
     return column.startswith(start) if start else true()

@@ -112,8 +112,9 @@ def answer_once(
     """Run a request unless its id is known; then return the first response again.
 
     `secrets` are the keys of the content's hash. They are needed where the request contains an identity, which could
-    otherwise be found by hashing guesses. The first one is stored, and a stored hash under any of them is recognised.
-    The id is inserted first, so that the second of two concurrent calls waits and gets the response of the first.
+    otherwise be found by hashing guesses. The hash under the first key is stored, and a stored hash under any of the
+    keys is recognised. The id is inserted first, so that the second of two concurrent calls waits and gets the response
+    of the first.
 
     Raises:
         InvalidArgument: REQUEST_ID_REUSED, the id was used before with other content.

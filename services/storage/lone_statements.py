@@ -12,6 +12,8 @@ from typing import Any
 
 import psycopg
 
+from services.runtime.tracing.drivers import statement_span
+
 
 class LoneStatements:
     """Runs statements one after the other on a connection of their own. It connects when it is first used.
@@ -37,10 +39,11 @@ class LoneStatements:
             connection = self._connection
             if connection is None or connection.closed:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **self._connect_args)
-                # A cursor costs half as much as a statement, so that one serves for all.
+                # To make a cursor costs half as much as a statement. All statements therefore share a cursor.
                 self._connection, self._cursor = connection, connection.cursor()
             assert self._cursor is not None
-            return (await self._cursor.execute(statement, parameters)).rowcount
+            with statement_span("postgresql", statement):
+                return (await self._cursor.execute(statement, parameters)).rowcount
 
     def close(self) -> None:
         """Close the connection. It can be called from outside the event loop."""

@@ -43,16 +43,21 @@ MOST_UNDER_WAY = 100
 """Calls under way on one connection. A caller with more has the rest wait, as it would at a gate."""
 FIRST_WINDOW = 65_535
 """The bytes that a connection may send before the peer has said anything (RFC 9113, section 6.9.2)."""
-OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, BAD, NO_RETRY = (
+OK, EXHAUSTED, DEADLINE, CANCELLED, NOT_SENT, SENT_LATE, BAD, NO_RETRY = (
     "OK",
     "RESOURCE_EXHAUSTED",
     "DEADLINE_EXCEEDED",
     "CANCELLED",
     "not sent",
+    "sent late",
     "bad answer",
     "RESOURCE_EXHAUSTED without RetryInfo",
 )
-"""How a call ends. NOT_SENT is a call whose time was over before the connection had a free stream for it."""
+"""How a call ends.
+
+NOT_SENT is a call whose time was over before the connection had a free stream for it. SENT_LATE is a call that waited
+so for more than half of its time, and then had no answer in the rest of it.
+"""
 _CODES = {0: OK, 1: CANCELLED, 4: DEADLINE, 8: EXHAUSTED}
 _STATUS = b"grpc-status"
 _RETRY = b"google.rpc.RetryInfo"
@@ -217,7 +222,7 @@ def _call(load: Load, seconds: float) -> Counter[str]:
     for connection in connections:
         selector.register(connection.socket, selectors.EVENT_READ, connection)
     # A heap, because a call that has waited at its connection can end before calls that were sent earlier.
-    expiring: list[tuple[float, int, _Connection, int]] = []
+    expiring: list[tuple[float, int, _Connection, int, float]] = []
     numbers = itertools.count()
     largest = max(map(len, load.requests))
 
@@ -244,11 +249,11 @@ def _call(load: Load, seconds: float) -> Counter[str]:
             while connection.waiting and connection.is_free(largest):
                 due, number = connection.waiting.popleft(), next(numbers)
                 stream = connection.send(load.requests[number % len(load.requests)], due)
-                heapq.heappush(expiring, (due + load.timeout, number, connection, stream))
+                heapq.heappush(expiring, (due + load.timeout, number, connection, stream, now))
         while expiring and expiring[0][0] <= now:
-            _, _, connection, stream = heapq.heappop(expiring)
+            _, _, connection, stream, sent_at = heapq.heappop(expiring)
             if connection.reset(stream):
-                ends[DEADLINE] += 1
+                ends[DEADLINE if now - sent_at > load.timeout / 2 else SENT_LATE] += 1
         for connection in connections:
             connection.flush()
         for key, _ in selector.select(_TICK_SECONDS):

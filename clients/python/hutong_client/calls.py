@@ -1,7 +1,7 @@
 """What the connection adds to every call, and the interceptor that does it for the synchronous API.
 
 A call gets the connection's metadata, the language of the process and an `x-request-id`. A unary call without a timeout
-gets that of the connection. Failures become `hutong_client.errors`.
+gets the timeout of the connection. Failures become `hutong_client.errors`.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class CallOptions:
     def prepare(self, metadata: Any) -> tuple[tuple[tuple[str, str | bytes], ...], str]:
         """Return the metadata of a call with what the connection adds, and the call's request id.
 
-        Entries of the call go before those of the connection with the same key.
+        An entry of the call replaces an entry of the connection with the same key.
         """
         given = tuple(metadata or ())
         keys = {key for key, _ in given}

@@ -34,7 +34,7 @@ def as_dict(message: Message) -> dict[str, Any]:
 
 
 def moment(stamp: Timestamp) -> str:
-    """Format an instant in civil time of China, "2022-08-11 09:30:00"; an unset one is empty."""
+    """Format an instant in civil time of China, "2022-08-11 09:30:00"; an unset instant gives an empty text."""
     if not stamp.seconds:
         return ""
     return datetime.fromtimestamp(stamp.seconds, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")

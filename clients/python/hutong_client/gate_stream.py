@@ -146,7 +146,7 @@ class GateStream(Generic[Asked]):
             self._changed.notify_all()
 
     def _next_question(self, after: int) -> int | None:
-        """Return the number of the first unanswered question after another one; None if there is none."""
+        """Return the number of the first unanswered question after the given number; None if there is none."""
         return next((number for number in self._waiting if number > after and not self._is_answered(number)), None)
 
     def _read_questions(self) -> None:
@@ -167,7 +167,7 @@ class GateStream(Generic[Asked]):
             self._changed.notify_all()
 
     def _ask(self) -> None:
-        """Open a stream for the unanswered questions unless one is open, or has failed and is not recovered from."""
+        """Open a stream for the unanswered questions, unless a stream is open or a failure has ended the answers."""
         with self._changed:
             if self._attempt is not None or self._failure is not None or self._next_question(0) is None:
                 return
@@ -175,7 +175,10 @@ class GateStream(Generic[Asked]):
         threading.Thread(target=self._read_answers, args=(attempt,), name="hutong-gate-answers", daemon=True).start()
 
     def _requests(self, attempt: _Attempt) -> Iterator[StreamVerifyRequest]:
-        """Yield the unanswered questions, those of the last stream first, until the input or the stream is over."""
+        """Yield the unanswered questions, until the input or the stream is over.
+
+        The questions of the last stream come first.
+        """
         number: int | None = 0
         while number is not None:
             number, request = self._await_question(attempt, number)
@@ -183,7 +186,7 @@ class GateStream(Generic[Asked]):
                 yield StreamVerifyRequest(correlation_id=f"{self._run}-{number}", request=request)
 
     def _await_question(self, attempt: _Attempt, after: int) -> tuple[int | None, VerifyRequest | None]:
-        """Wait for a question after another one. Return its number and request; None if there is none any more."""
+        """Wait for a question after the given number. Return its number and request; None if no more questions come."""
         with self._changed:
             self._changed.wait_for(
                 lambda: attempt.over or self._is_input_over or self._next_question(after) is not None

@@ -34,7 +34,7 @@ from services.storage.migrate import find_schema_fault
 from services.storage.pepper_marks import check_marks, read_marks
 
 ANSWER_SECONDS = 3.0
-"""How long a server may take to answer, in seconds: connecting over a slow link takes less than one."""
+"""How long a server may take to answer, in seconds: connecting over a slow link takes less than a second."""
 
 
 def diagnose(environment: Mapping[str, str], config: Path | None, services: Sequence[str], *, as_json: bool) -> int:
@@ -142,7 +142,11 @@ def _stored_marks(url: str) -> dict[int, bytes]:
 async def _servers(settings: Settings, services: Sequence[str]) -> list[Finding]:
     """Check the servers at the node's own addresses and at the nation's, all at once."""
     own = [_address(settings, service) for service in services]
-    upstream = {english("upstream"): settings.upstream, english("upstream policy"): settings.upstream_policy}
+    upstream = {
+        english("upstream"): settings.upstream,
+        english("upstream policy"): settings.upstream_policy,
+        english("upstream verification"): settings.upstream_verification,
+    }
     return list(await asyncio.gather(*own, *(_upstream(settings, name, one) for name, one in upstream.items() if one)))
 
 

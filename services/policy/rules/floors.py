@@ -105,7 +105,10 @@ def ends_earlier(window: Window | ShortestWindow, shortest: ShortestWindow) -> b
 
 
 def unite_channels(channels: tuple[int, ...], floor: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a policy's channels with those of a floor. A policy that names no channels accepts all of them."""
+    """Return a policy's channels together with a floor's channels.
+
+    A policy that names no channels accepts all of them.
+    """
     return unite(channels, floor) if channels and not set(floor) <= set(channels) else channels
 
 

@@ -42,8 +42,8 @@ changes = Table(
     # The life of the database in which the entry was made; empty if the entry is older than this column.
     Column("life", String(LIFE_LENGTH), nullable=False, server_default=""),
     # The key of each uploaded report under the other key version, while the pepper rotates: 16 bytes each, in the order
-    # of the list; zeros for a report without one. NULL without a node above. The column becomes NULL once that node has
-    # the keys, because a thief of the older pepper could find the persons of newer rows by them.
+    # of the list; zeros for a report without another key. NULL without a node above. The column becomes NULL once that
+    # node has the keys, because a thief of the older pepper could find the persons of newer rows by them.
     Column("other_keys", LargeBinary),
     # JSON: [[node, writer, life, sequence], …], positions of nodes below this one that the node above has with this
     # entry. NULL if there are none, and without a node above.

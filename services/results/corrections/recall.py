@@ -96,7 +96,8 @@ class RecallSteps:
         found, progress = self._step(connection, recall, progress, request.now, dry_run=False)
         names = [(report.report_number, report.revision) for report in found]
         change = LoggedChange(ChangeKind.RESULTS, recall.lab, names, [report.subject_key for report in found])
-        # A recall that finds nothing may repeat an earlier one. A barrier comes after the commits of the earlier one.
+        # A recall that finds nothing may repeat an earlier recall. A barrier comes after the commits of the earlier
+        # recall.
         barrier = progress.after is None and before == BEFORE_ANY
         position = self._change_log.record(connection, [change], request.now, barrier=barrier)
         progress = replace(progress, position=before if position == BEFORE_ANY else position)
@@ -159,7 +160,7 @@ def recall_step(
 def _find_recalled(
     connection: Connection, recall: Recall, held: Sequence[KeyedReport], node: str
 ) -> Sequence[KeyedReport]:
-    """Return those of the reports that are recalled: not before the horizon, of the recall's items and of this node.
+    """Return which of the reports are recalled: not before the horizon, of the recall's items and of this node.
 
     Retention removes reports before the horizon. A purge has counted their revisions, and the count must not change. A
     purge sets the horizon after the end of all transactions that have locked keys.

@@ -30,7 +30,7 @@ def pairs_of(*documents: LinkedDocument) -> list[KeyPair]:
 
 
 def pair_keys(keys: Sequence[bytes]) -> list[KeyPair]:
-    """Return the keys of one document as a pair if there are two. Return no pair if there is one."""
+    """Return the keys of one document as a pair if there are two. Return no pair if there is a single key."""
     return [(keys[0], other) for other in keys[1:]]
 
 

@@ -1,4 +1,4 @@
-"""Limits on what a node may send: those of uploads, checked again at the nation.
+"""Limits on what a node may send: the limits of uploads, checked again at the nation.
 
 A node is trusted for its own results, not for their form. What no upload accepts must not enter the nation's store,
 because every node reads that store. The limits are wide enough for an honest node of another version or with a wrong
@@ -30,7 +30,7 @@ _END_OF_STANDINGS: Instant = 253_402_300_800_000_000
 MAX_POOL = 20
 """The largest pool: a tube made for 20 persons."""
 MAX_KIND = 1_000
-"""The largest number of a specimen or method. It is far above the known numbers, to admit those of newer versions."""
+"""The largest number of a specimen or method. It is far above the known numbers, to admit numbers of newer versions."""
 
 _CODE = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _REGION = re.compile(r"[0-9]{6}")

@@ -145,7 +145,7 @@ def _find_keys(connection: Connection, lab: str, numbers: Sequence[str]) -> dict
 
 
 def _with_key(row: Any, keys: Mapping[str, Any]) -> Row:
-    """Return the values of _COLUMNS, given those of _OF_RESULTS and the report's key."""
+    """Return the values of _COLUMNS, given the values of _OF_RESULTS and the report's key."""
     key = keys[row[0]]
     return (*row[:2], key.content_hash, *row[2:7], key.sampling_hash, *row[7:])
 

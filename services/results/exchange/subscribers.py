@@ -1,7 +1,8 @@
 """Subscriptions to subjects.
 
-A node with nodes below it stores those of these nodes, and rows of its own region as marks of adverse subjects. A node
-below another stores its own subscriptions at the node above as rows of NATION. A node in the middle has both.
+A node with nodes below it stores the subscriptions of these nodes, and rows of its own region as marks of adverse
+subjects. A node below another stores its own subscriptions at the node above as rows of NATION. A node in the middle
+has both.
 
 A subscription lasts while any result of the subject is kept here, and for at least one retention period after it was
 made or last renewed.

@@ -42,7 +42,7 @@ def store_copies(connection: Connection, labs: Sequence[Lab], node: str) -> None
 def find_known(connection: Connection, usccs: Sequence[str]) -> dict[str, Lab]:
     """Return laboratories that are registered here or known from the nation, with the entries that count here.
 
-    If another node is a laboratory's home, the entries from the nation count alone. Otherwise those of this node count
+    If another node is a laboratory's home, the entries from the nation count alone. Otherwise this node's entries count
     beside them.
     """
     own = find_labs(connection, usccs)

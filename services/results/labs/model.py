@@ -59,7 +59,8 @@ class SigningKey:
 
 
 MAX_SIGNING_KEYS = 20
-"""Keys of one laboratory. They come with each answer about a signed report. One a year is usual."""
+"""Keys of one laboratory. They come with each answer about a signed report. A laboratory usually gets one key a
+year."""
 
 
 def merge_keys(*known: Iterable[SigningKey]) -> tuple[SigningKey, ...]:

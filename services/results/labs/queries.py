@@ -153,7 +153,7 @@ def codes_within(connection: Connection, region: str) -> list[str]:
 
 
 def _with_histories(connection: Connection, rows: Sequence[Row]) -> list[Lab]:  # type: ignore[type-arg]
-    """Return laboratories with the entries that count: those of this node, the nation and the laboratory's home."""
+    """Return laboratories with the entries that count: entries of this node, the nation and the laboratory's home."""
     standings, labs = tables.lab_standings, tables.labs
     changes: dict[str, list[StandingChange]] = {row.uscc: [] for row in rows}
     counts = or_(standings.c.source_node.in_(("", NATION)), standings.c.source_node == labs.c.home)

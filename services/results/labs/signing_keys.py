@@ -69,7 +69,7 @@ def receive_signing_keys(connection: Connection, uscc: str, keys: Sequence[Signi
 
 
 def find_signing_keys(connection: Connection, usccs: Collection[str]) -> dict[str, tuple[SigningKey, ...]]:
-    """Return the keys that count of each laboratory: those of this node, the nation and the laboratory's home."""
+    """Return the keys of each laboratory that count: the keys of this node, the nation and the laboratory's home."""
     counts = or_(_keys.c.source_node.in_(("", NATION)), _keys.c.source_node == labs.c.home)
     query = select(_keys).join(labs, labs.c.uscc == _keys.c.uscc).where(_keys.c.uscc.in_(list(usccs)), counts)
     found: dict[str, list[SigningKey]] = {uscc: [] for uscc in usccs}

@@ -42,7 +42,7 @@ lab_standings = Table(
     Column("effective_time", BigInteger),
     Column("reason", String(500), nullable=False),
     Column("record_time", BigInteger, nullable=False),
-    # The node that sent the entry; empty for one that was recorded here.
+    # The node that sent the entry; empty for an entry that was recorded here.
     Column("source_node", String(6), nullable=False, server_default=""),
     # The caller's name. NULL if another node recorded the entry, or if the entry is older than names of callers.
     Column("actor", String(100)),

@@ -88,7 +88,7 @@ def fill_claim(
 
 
 def with_mask(result: StoredResult, subject_keys: Collection[bytes | None], masked_number: str) -> StoredResult:
-    """Add the document's masked number to a result that came from another node without one.
+    """Add the document's masked number to a result that came from another node without a masked number.
 
     `subject_keys` are the document's keys under each key version.
     """

@@ -71,7 +71,7 @@ class LookupHandler:
         self._node = format_node(jurisdiction)
         self._clock = clock
         self._nationwide = nationwide
-        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer)
+        self._coalescer: Coalescer[Question, LookupLatestResponse] = Coalescer(self._answer, name="look-up batch")
 
     async def look_up(self, request: LookupLatestRequest) -> LookupLatestResponse:
         """Answer one look-up, together with others that arrive at the same time."""
@@ -93,7 +93,8 @@ class LookupHandler:
     async def look_up_columns(self, batch: BatchLookupColumnsRequest) -> BatchLookupColumnsResponse:
         """Answer as `look_up_each`, but put answers to local look-ups without claimed reports into columns.
 
-        If a document states a name that fits no result of the person, the answer is that of a person without results.
+        If a document states a name that fits no result of the person, the answer is the same as for a person without
+        results.
         """
         response = BatchLookupColumnsResponse()
         await self._answer_each(batch, response, response.columns)

@@ -1,4 +1,4 @@
-"""Merging of this node's answer about one subject with that of the node above: results and sources. Pure functions.
+"""Merges this node's answer about a subject with the answer of the node above: results and sources. Pure functions.
 
 If both have a report, the greater revision counts. If the revisions are equal, this node's counts. If both know the
 laboratory, the stricter standing counts.
@@ -79,7 +79,7 @@ def condense_sources(sources: Sequence[DataSource], asking: str) -> list[DataSou
     The node above stands for all nodes that are connected to it. Its instant is the earliest of the instants up to
     which these nodes are complete. Nodes that are disconnected or more than LISTED_LAG behind are also listed by
     themselves, and the nation always is. The `asking` node and nodes below it are left out, because it has their
-    results. At the nation itself, the sources are those of its own store.
+    results. At the nation itself, the sources are its own store's.
     """
     (above, *others) = sources
     region = parse_node(asking)

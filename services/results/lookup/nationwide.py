@@ -54,7 +54,7 @@ class NodeFreshness(Protocol):
         ...
 
     def covers(self, region: str) -> bool:
-        """Return whether a region is inside that of this node, but another one."""
+        """Return whether a region lies in this node's region and is another region."""
         ...
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:
@@ -113,7 +113,7 @@ class NationwideLookup:
         self._freshness = freshness
         self._nation = nation
         # Only the read of this store is shared, because each caller waits for the nation until its own deadline.
-        self._reads: Coalescer[SubjectQuestion, SubjectMatches] = Coalescer(self._read)
+        self._reads: Coalescer[SubjectQuestion, SubjectMatches] = Coalescer(self._read, name="nationwide read batch")
 
     async def look_up(self, question: SubjectQuestion) -> LookupResult:
         """Look up one subject. Look-ups at the same time share one read of this node's store.
@@ -242,7 +242,7 @@ class NationwideLookup:
         for (index, _), answer in zip(missing, more, strict=True):
             so_far = completed[index]
             if isinstance(so_far, SubjectAnswer):
-                # If the second answer is missing, the first one is incomplete and counts as no answer.
+                # If the second answer is missing, the first answer is incomplete and counts as no answer.
                 completed[index] = _extended(so_far, answer) if isinstance(answer, SubjectAnswer) else None
         return completed
 

@@ -22,7 +22,7 @@ from services.runtime.clock import Clock
 from services.storage.engine import Database
 
 MAX_WAITING = 2_000
-"""Claims that may wait. Further ones are dropped, because their holders will show them again."""
+"""The most claims that may wait. Further claims are dropped, because their holders will show them again."""
 BATCH = 500
 """Claims that one transaction stores."""
 REMEMBERED_FOR: Span = HOUR
@@ -121,7 +121,7 @@ class MissingReportQueue:
             self._has_claims.clear()
 
     def raise_reports(self, connection: Connection, claims: Sequence[ShownReport], now: Instant) -> int:
-        """Store claims made at this node, and pass on those of other nodes' laboratories.
+        """Store claims made at this node, and pass on the claims about other nodes' laboratories.
 
         Return how many were dropped because a capacity was used up.
         """

@@ -14,13 +14,13 @@ from services.results.missing_reports.store import can_be_missing, list_at_home
 
 
 class MissingReportRouter(Protocol):
-    """Stores missing reports, and passes those of other nodes' laboratories on to these nodes.
+    """Stores missing reports, and passes reports of other nodes' laboratories on to these nodes.
 
     All methods run in the caller's transaction.
     """
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store reports shown at this node and pass on those of other nodes' laboratories.
+        """Store reports shown at this node and pass on the reports of other nodes' laboratories.
 
         Return how many were dropped because a capacity was used up.
         """

@@ -107,7 +107,7 @@ def store_missing(
 
 
 def _known(connection: Connection, names: Sequence[ReportName]) -> set[ReportName]:
-    """Return those of the reports that have a record or are stored as missing."""
+    """Return which of the reports have a record or are stored as missing."""
     if not names:
         return set()
     recorded = select(_keys.c.lab, _keys.c.report_number).where(tuple_(_keys.c.lab, _keys.c.report_number).in_(names))
@@ -151,7 +151,7 @@ class _Capacity:
 
 
 def find_missing_reports(connection: Connection, lab: str, report_numbers: Sequence[str]) -> list[MissingReport]:
-    """Return those of these reports that are stored as missing, in the order of their numbers."""
+    """Return which of these reports are stored as missing, in the order of their numbers."""
     query = select(*COLUMNS, *_OF_KEY, _table.c.close_time).join_from(_table, _keys, _HAS_KEY, isouter=True)
     some = query.where(_table.c.lab == lab, _table.c.report_number.in_(report_numbers))
     rows = connection.execute(some.order_by(_table.c.report_number)).all()
@@ -183,7 +183,7 @@ def _find_upload_times(connection: Connection, rows: Sequence[Any]) -> dict[Repo
 
 
 def find_closed(connection: Connection, names: Mapping[str, Collection[str]]) -> list[MissingReport]:
-    """Return those of these reports that other nodes list as missing. `names` has the report numbers by laboratory."""
+    """Return which of these reports other nodes list as missing. `names` has the report numbers by laboratory."""
     if not names:
         return []
     query = select(*COLUMNS).where(_table.c.lab.in_(sorted(names)), _table.c.passed_on)

@@ -57,7 +57,10 @@ class Bulk(Protocol):
 
 
 class PostgresqlBulk:
-    """Writes by COPY, which takes no condition and gives no answer. Statements that need one take arrays."""
+    """Writes by COPY, which takes no condition and gives no answer.
+
+    Statements that need a condition or an answer take arrays.
+    """
 
     _RESULT_COLUMNS = (*VALIDATED_COLUMNS, *COMMIT_COLUMNS)
 

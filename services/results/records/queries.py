@@ -61,7 +61,7 @@ def are_newest(keyed: Collection[KeyedReport]) -> ColumnElement[bool]:
     """Return the condition for the rows of these reports' newest revisions. The reports are of one laboratory.
 
     A join with the keys would cross machines, because keys are cut by report and results by subject
-    (services/results/distribution.py). The newest revision is the one that no other has superseded.
+    (services/results/distribution.py). The newest revision is the revision that no other revision has superseded.
     """
     times = [one.reference_time for one in keyed]
     return and_(

@@ -19,11 +19,12 @@ _keys = tables.report_keys
 def write_next_revisions(
     connection: Connection, keyed: Collection[KeyedReport], stated: dict[str, Any], now: Instant
 ) -> None:
-    """Supersede the newest revisions by ones with the `stated` columns changed. The caller has locked the keys.
+    """Supersede the newest revisions by revisions in which the `stated` columns are changed.
 
-    The reports are of one laboratory.
+    The caller has locked the keys. The reports are of one laboratory.
     """
-    # The rows that the first statement writes are newest too. Their revisions keep the second one from them.
+    # The rows that the first statement writes are the newest too. The second statement leaves them out, because it
+    # names the revisions before them.
     revisions = [(one.report_number, one.revision) for one in keyed]
     which = and_(are_newest(keyed), tuple_(_results.c.report_number, _results.c.revision).in_(revisions))
     values: dict[str, Any] = {name: literal(value, _results.c[name].type) for name, value in stated.items()}

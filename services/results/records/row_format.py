@@ -70,7 +70,7 @@ VALIDATED_COLUMNS = (
     *TUBE_COLUMNS,
 )
 SubjectColumns: TypeAlias = tuple[bytes, str, str, int, bytes, str, str]
-"""The columns of a result's subject and report: those of VALIDATED_COLUMNS that come before the tube's."""
+"""The columns of a result's subject and report: the columns of VALIDATED_COLUMNS that come before the tube's."""
 TupleRow: TypeAlias = tuple[tuple[object, ...], tuple[object, ...]]
 """Two tuples: the subject's columns without subject key and report number, and the tube's columns."""
 COMMIT_COLUMNS = ("revision", "state", "upload_time", "source_node", "national_receive_time")

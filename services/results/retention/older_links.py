@@ -26,12 +26,12 @@ STEP = 500
 def renew_links(
     counts: DeletionCounts, version: int, now: Instant, connection: Connection, horizon: Instant, after: str
 ) -> str | None:
-    """Give the next links of an older key version the keys of a version, or remove them.
+    """Give the next links of older key versions the keys of the given version, or remove the links.
 
     A link gets the newer keys if both are known: each of its documents was uploaded, linked or imported since the
     pepper changes. It is removed if it is active, was made before the horizon, and one of its documents was not seen
     since and has no results after the horizon. All other links wait for the next purge. `after` is the last link that
-    an earlier call examined. Return the last one that this call examined; None if there are no more.
+    an earlier call examined. Return the last link that this call examined; None if there are no more links.
     """
     lock_links(connection)
     query = select(_links).where(_links.c.key_version < version, _links.c.link_id > after)

@@ -70,7 +70,7 @@ def replay_tubes(
 class _RejectionSet:
     """Rejections by item.
 
-    A rejection of a whole tube replaces those of its persons. If an item gets two rejections, the first stays.
+    A rejection of a whole tube replaces the rejections of its persons. If an item gets two rejections, the first stays.
     """
 
     def __init__(self) -> None:

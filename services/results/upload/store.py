@@ -52,7 +52,7 @@ class UploadStore:
         return await self._database.read(find_known, lab, digests)
 
     async def find_report_keys(self, lab: str, report_numbers: Sequence[str]) -> dict[str, ReportKey]:
-        """Return the keys of those of a laboratory's reports that are stored, by report number."""
+        """Return the keys of a laboratory's reports by report number. Reports that are not stored have none."""
         return await self._database.read(
             lambda connection: bulk_for(connection).find_keys(connection, lab, report_numbers)
         )

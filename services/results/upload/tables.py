@@ -30,8 +30,8 @@ known_batches = Table(
     Column("commit_time", BigInteger, nullable=False),
 )
 
-# Rejections, so that a replayed batch gets the same ones again. They hold field paths and reasons, never the value of a
-# field.
+# Rejections are stored, so that a replayed batch gets the same rejections again. They hold field paths and reasons,
+# never the value of a field.
 upload_rejections = Table(
     "upload_rejections",
     metadata,

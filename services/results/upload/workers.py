@@ -150,7 +150,7 @@ class ValidationPool:
         except TimeoutError:
             _log.warning("workers are slow to start", seconds=WORKERS_START_SECONDS)
         except BrokenProcessPool:
-            # A worker was killed. The next batch starts new ones.
+            # A worker was killed. The next batch starts new workers.
             self._renew(self._pool)
 
     def close(self) -> None:

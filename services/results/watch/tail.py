@@ -195,7 +195,7 @@ class TailReader:
         return page
 
     def _page(self, slices: list[ChangeSlice], as_of: Instant | None) -> ChangePage:
-        """Return a page and move the cursor behind it. Its `as_of_time` is never earlier than one returned before."""
+        """Return a page and move the cursor behind it. Its `as_of_time` is never earlier than that of a page before."""
         for slice_ in slices:
             self._cursor[slice_.entry.writer_id] = slice_.position
         if as_of is None:

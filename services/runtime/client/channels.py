@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 from importlib.resources import files
+from typing import cast
 
 import grpc
 import structlog
 
-from services.runtime.certificates import check_tls_files
+from services.runtime.certificates import channel_credentials, check_tls_files
+from services.runtime.client.traced_channel import TracedChannel
 from services.runtime.configuration.settings import Settings
 from services.runtime.configuration.variables import BadSetting
 from services.runtime.limits import MAX_MESSAGE_BYTES
 from services.runtime.reloading import Signature, signature_of
+from services.runtime.tracing.spans import is_tracing
 
 FILE_CHECK_SECONDS = 5.0
 """Seconds between two checks for changed files. Each check costs three system calls."""
@@ -54,7 +57,7 @@ class Connector:
         return open_channel(self._target, self._settings, dedicated=True)
 
     def revision(self) -> Signature:
-        """Return a value that changes whenever new channels would show or trust other certificates than older ones."""
+        """Return a value that changes whenever new channels would show or trust other certificates."""
         if self._files and time.monotonic() - self._looked >= self._look_seconds:
             self._looked = time.monotonic()
             self._look()
@@ -82,10 +85,9 @@ def open_channel(target: str, settings: Settings, *, dedicated: bool = False) ->
     tls = settings.tls
     options = [*OPTIONS, ("grpc.use_local_subchannel_pool", 1)] if dedicated else OPTIONS
     if not tls.calls_tls:
-        return grpc.aio.insecure_channel(target, options=options)
-    credentials = grpc.ssl_channel_credentials(
-        root_certificates=tls.server_ca_file.read_bytes() if tls.server_ca_file else None,
-        private_key=tls.key_file.read_bytes() if tls.key_file else None,
-        certificate_chain=tls.certificate_file.read_bytes() if tls.certificate_file else None,
-    )
-    return grpc.aio.secure_channel(target, credentials, options=options)
+        return _traced(grpc.aio.insecure_channel(target, options=options))
+    return _traced(grpc.aio.secure_channel(target, channel_credentials(tls), options=options))
+
+
+def _traced(channel: grpc.aio.Channel) -> grpc.aio.Channel:
+    return cast("grpc.aio.Channel", TracedChannel(channel)) if is_tracing() else channel

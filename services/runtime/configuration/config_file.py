@@ -79,7 +79,7 @@ def _has_password(text: str) -> bool:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        # It is no URL of a database, or one that its setting will refuse.
+        # The text is no URL of a database, or a URL that the setting will refuse.
         return False
     return bool(url.password) or not _PASSWORDS.isdisjoint(url.query)
 

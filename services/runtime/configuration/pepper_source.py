@@ -27,7 +27,7 @@ from services.runtime.configuration.variables import BadSetting
 _LEAST_BYTES = 32
 """The length of a SHA-256 hash. A shorter secret would be easier to guess than the hash."""
 _MOST_BYTES = 4096
-"""More than any key has. A longer output is that of a wrong command or the content of a wrong file."""
+"""More bytes than any key has. A longer output is the output of a wrong command or the content of a wrong file."""
 _SOURCE_SECONDS = 30.0
 """How long a command may run, and how long a descriptor may take to end. Calls to a KMS take under a second."""
 

@@ -1,4 +1,4 @@
-"""Garbage collection of a serving process: when the oldest generation is collected, and what collections cost.
+"""Memory of a serving process: garbage collection of the oldest generation, its cost, and the return of free memory.
 
 The thresholds of `services/runtime/tuning.py` let the oldest generation wait for ten million new objects. An idle
 service would reach them after days, and until then keeps every reference cycle that has become old.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from services.runtime.tuning import trim_heap
 
 _GENERATIONS = range(3)
 
@@ -30,34 +32,49 @@ class CollectionTiming:
         most: the wait after which a process that is never idle collects too. At 150 calls a second no service grew by
             1 MiB in five minutes without a collection of the oldest generation.
         idle_share: a process counts as idle if it used less than this share of a core since the last look.
+        busy_share: a process was busy if it used at least this share of a core. When a process that was busy is idle,
+            it gives free memory back.
     """
 
     look: float = 1.0
     least: float = 60.0
     most: float = 600.0
     idle_share: float = 0.1
+    busy_share: float = 0.5
 
     def is_due(self, waited: float, share: float) -> bool:
         """Return whether to collect, after this wait and with this share of a core used since the last look."""
         return waited >= self.most or (waited >= self.least and share < self.idle_share)
 
 
+async def _trim_in_thread() -> None:
+    """Give memory back while the event loop goes on, because ctypes releases the interpreter."""
+    await asyncio.to_thread(trim_heap)
+
+
 async def collect_oldest(
     timing: CollectionTiming | None = None,
     collect: Callable[[], object] = gc.collect,
     cpu_seconds: Callable[[], float] = time.process_time,
+    trim: Callable[[], Awaitable[None]] = _trim_in_thread,
 ) -> None:
-    """Collect all generations whenever `timing` says so, until cancelled."""
+    """Collect all generations whenever `timing` says so, and give memory back after a busy time, until cancelled."""
     timing = timing or CollectionTiming()
     loop = asyncio.get_running_loop()
     collected = loop.time()
+    was_busy = False
     while True:
         looked, used = loop.time(), cpu_seconds()
         await asyncio.sleep(timing.look)
         now = loop.time()
-        if timing.is_due(now - collected, (cpu_seconds() - used) / (now - looked)):
+        share = (cpu_seconds() - used) / (now - looked)
+        if timing.is_due(now - collected, share):
             collect()
             collected = loop.time()
+        if was_busy and share < timing.idle_share:
+            await trim()
+            was_busy = False
+        was_busy = was_busy or share >= timing.busy_share
 
 
 class CollectionTimes(Collector):

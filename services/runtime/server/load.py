@@ -28,11 +28,12 @@ however slow the machine."""
 HEAVY_CALLS = 32
 """Heavy calls under way that are always admitted: as many as reads of many rows may wait."""
 STREAMS = 10_000
-"""Streams under way in a process, besides those of nodes. An idle one takes about 22 kB."""
+"""Streams under way in a process, besides those of nodes. An idle stream takes about 22 kB."""
 WINDOW_SECONDS = 0.1
 """How often the rate of ended calls is measured: twice in LAG_SECONDS."""
 LONGEST_LAG = 60.0
-"""The greatest lag in seconds that is shown. With a greater one, or if no call ends at all, the number says nothing."""
+"""The greatest lag in seconds that is shown. A greater number, or a number while no call ends at all, would say
+nothing."""
 NEWEST_SHARE = 0.3
 """The weight of the newest window in the rate. The rate follows a change of speed in a few windows."""
 RETRIES: tuple[Span, ...] = tuple(

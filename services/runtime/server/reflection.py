@@ -55,7 +55,7 @@ def add_reflection(names: Iterable[str], server: grpc.aio.Server) -> None:
 
 
 def _describe_v1() -> None:
-    """Make the descriptor of v1 from that of v1alpha, because the library has only the latter."""
+    """Make the descriptor of v1 from the descriptor of v1alpha, because the library lacks v1."""
     older = FileDescriptorProto()
     reflection_pb2.DESCRIPTOR.CopyToProto(older)
     described = json_format.MessageToJson(older).replace("v1alpha", "v1")

@@ -44,6 +44,7 @@ from services.runtime.server.load import LoadLimits, Unlimited
 from services.runtime.server.reflection import add_reflection
 from services.runtime.server.service import Service
 from services.runtime.server.timing import ServerTiming
+from services.runtime.tracing.spans import tracer_of
 
 MAX_METADATA_BYTES = 16 * 1024
 HEALTH_CHECK = f"/{health.SERVICE_NAME}/Check"
@@ -63,10 +64,12 @@ def _options(timing: ServerTiming, *, shares_port: bool) -> list[tuple[str, int]
 
 
 _OPTIONS: list[tuple[str, int]] = [
-    # The limit is the budget of a caller: 256 calls and 64 streams. Further calls wait at the client. A client that
-    # begins and cancels calls without end therefore costs no memory here. A lower limit would be reached by callers
-    # within their budget, and gRPC then resets some of their calls, because it counts a call until its end is sent.
-    ("grpc.max_concurrent_streams", 320),
+    # The budget of a caller for streams, and as many calls. Further calls wait at the client. Under load, calls that
+    # cannot be answered in time therefore wait where they cost nothing, and take no memory here.
+    ("grpc.max_concurrent_streams", 128),
+    # By default gRPC resets calls at random near the limit, also calls of a client that obeys it, because it counts a
+    # call until its end is sent.
+    ("grpc.http.overload_protection", 0),
     # gRPC's default is two minutes. For so long, silent connections would take the places of new ones.
     ("grpc.server_handshake_timeout_ms", 5_000),
     ("grpc.max_receive_message_length", MAX_RECEIVED_BYTES),
@@ -177,7 +180,9 @@ async def start(
     # Calls arrive before this process joins its group. What they use up is kept for the other workers until then.
     budgets = Budgets(settings, clock, is_shared=shares_port)
     identity = Identity(identifier)
-    layers = arrange(identity, audit, streams, authorization, budgets, admission, timing.deadline)
+    layers = arrange(
+        RequestId(tracer_of(service.name)), identity, audit, streams, authorization, budgets, admission, timing.deadline
+    )
     routes = Routes(layers, [RequestId(), identity, ErrorStatus(), HealthAccess(identifier, streams)])
     # Generated code needs a server only to register methods, which Routes accepts as well.
     registrar = cast("grpc.aio.Server", routes)

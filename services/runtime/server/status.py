@@ -54,7 +54,7 @@ _log = structlog.get_logger(__name__)
 def to_status(error: BaseException, request_id: str = "") -> status_pb2.Status:
     """Return the status of an error with its details. Anything but a HutongError becomes INTERNAL with a fixed text.
 
-    An unexpected error is logged here with its traceback. An expected one appears in the access log only.
+    An unexpected error is logged here with its traceback. An expected error appears in the access log only.
     """
     if not isinstance(error, errors.HutongError):
         _log.error("unexpected error", request_id=request_id, exc_info=error)

@@ -1,4 +1,7 @@
-"""Rules of a policy about test items: those whose negatives satisfy it, and those whose positives stand. Pure."""
+"""Rules of a policy about test items: which items' negatives satisfy the policy, and which items' positives stand.
+
+Pure.
+"""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class SourceStatus(NamedTuple):
 
 
 class Window(NamedTuple):
-    """How long a negative counts: `duration`, or `calendar_days` of Asia/Shanghai. The other one is None."""
+    """How long a negative counts: `duration`, or `calendar_days` of Asia/Shanghai. The other field is None."""
 
     duration: Span | None
     calendar_days: int | None
@@ -149,9 +149,9 @@ class Window(NamedTuple):
 
 
 class ShortestWindow(NamedTuple):
-    """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`; the other one is None.
+    """The shortest time for which a floor lets a negative count: `duration` or `calendar_days`. The other is None.
 
-    It counts from the same basis as the window of the negative.
+    The time counts from the same basis as the window of the negative.
     """
 
     duration: Span | None

@@ -143,9 +143,10 @@ def _contradiction(evidence: Evidence, lab: str, differing: tuple[str, ...]) -> 
 def _weigh_by_itself(evidence: Evidence, claim: Claim, lab: str, inputs: Inputs) -> Weighed:
     """Return evidence that has no record as USABLE, or with the reason why it cannot count whatever its outcome is.
 
-    A report counts by its laboratory's standing at the report time, and a sampling record by that at the sample time.
-    If evidence does not show this time, the standing is that of another time and gives no reason. A laboratory that was
-    not authorised then may have been authorised at the right time, so the evidence is not comparable.
+    A report counts by its laboratory's standing at the report time, and a sampling record by its laboratory's standing
+    at the sample time. If evidence does not show that time, the known standing is of another time and gives no reason.
+    A laboratory that was not authorised then may have been authorised at the right time, so the evidence is not
+    comparable.
     """
     reference = evidence.sample_time if evidence.outcome == PENDING else evidence.report_time
     if reference is not None:

@@ -71,7 +71,8 @@ def find_showings(
 ) -> tuple[Showing, ...]:
     """Return the reports that were shown for a decision and weighed. Others are neither remembered nor flagged.
 
-    `signed` has the signed report of each piece of evidence, None for one without. It is empty if none is signed.
+    `signed` has the signed report of each piece of evidence, or None for a piece without a signed report. It is empty
+    if no piece has a signed report.
     """
     uses = {one.subject: one.use for one in decision.considered if isinstance(one.subject, Evidence)}
     has_nation = any(it.source == NATIONAL_RESULTS and it.state == SOURCE_OK for it in inputs.sources)

@@ -156,7 +156,7 @@ def _row(showing: Showing) -> dict[str, Any]:
 
 
 def _first_of(showing: Showing, first: dict[bytes, _FirstShowing]) -> tuple[_FirstShowing, ReportTags] | None:
-    """Return the first showing of a showing's report, and the hashes of the latter under the same pepper."""
+    """Return the first showing of a given showing's report, and the given showing's hashes under the same pepper."""
     if showing.is_identified:
         for tags in showing.tags:
             if tags.report in first:

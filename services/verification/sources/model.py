@@ -109,7 +109,7 @@ class PolicyAnswer:
 
     @property
     def forbidden_grounds(self) -> tuple[Ground, ...]:
-        """The grounds on which refusal is forbidden; if the origin is not known, those of both policies."""
+        """The grounds on which refusal is forbidden; if the origin is not known, the grounds of both policies."""
         if self.elsewhere is None:
             return self.effective.forbidden_grounds
         return tuple({*self.effective.forbidden_grounds, *self.elsewhere.forbidden_grounds})

@@ -109,7 +109,7 @@ def insert_decisions(
     """Insert decisions inside a transaction, and remember the reports that were shown for them.
 
     `after_commit` gets functions to call once the transaction is committed. A transaction that is tried again adds its
-    own in place of those of the failed one.
+    own functions in place of those that the failed transaction added.
     """
     rows = [
         {

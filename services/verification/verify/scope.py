@@ -71,7 +71,7 @@ def nationwide(question: Question) -> LookUp:
 
 
 def with_nation(answers: SourceAnswers, found: LookupAnswer | None) -> SourceAnswers:
-    """Return the answers with those of the nationwide look-up in place of the node's own.
+    """Return the answers, with the answers of the nationwide look-up in place of the node's own.
 
     Without a nationwide answer the node's own answers stay, and the nation is among their sources as unavailable.
     """

@@ -58,7 +58,7 @@ class SingleQuestions:
         self._results = results
         self._store = store
         self._together: Coalescer[_Asked, _Outcome] = Coalescer(
-            self._answer_by_own_records, finish=self._keep, on_late=self._give_up
+            self._answer_by_own_records, finish=self._keep, name="verify batch", on_late=self._give_up
         )
 
     async def verify(self, request: VerifyRequest) -> VerifyResponse:
@@ -107,7 +107,7 @@ class SingleQuestions:
         return asked
 
     async def _keep(self, outcomes: Sequence[_Outcome | BaseException]) -> Sequence[_Outcome | BaseException]:
-        """Store what must be stored before answers are sent. The batch after a small one does not wait."""
+        """Store what must be stored before answers are sent. The batch after a small batch does not wait."""
         kept = [one.kept for one in outcomes if isinstance(one, _Asked) and one.kept is not None]
         try:
             if kept:

@@ -28,7 +28,7 @@ from tests.support.servers import serving, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS
 
 LAB = GetLabRequest(name="labs/1")
-CALLS = 200
+CALLS = 100
 """Fewer than the server always admits."""
 
 

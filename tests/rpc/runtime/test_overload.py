@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from services.runtime.server.load import LIGHT_CALLS
 from tests.support.errors import error_info
-from tests.support.fake_service import LAB_SERVICE, Gate, pretend
+from tests.support.fake_service import LAB_SERVICE, Gate, answer, pretend
 from tests.support.servers import new_channel, serving, settings_for
 from tests.support.waiting import TIMEOUT_SECONDS, until
 
@@ -59,3 +59,18 @@ async def test_the_newest_calls_are_refused_before_any_work(tmp_path: Path) -> N
         }
         assert (len(errors), gate.count) == (20, LIGHT_CALLS)
         assert (await labs[0].GetLab(LAB, timeout=TIMEOUT_SECONDS)).lab.name == "labs/1"
+
+
+async def test_calls_beyond_the_limit_of_a_connection_wait_at_the_client(tmp_path: Path) -> None:
+    """None is reset. Calls begin as others end, which is when gRPC counts more calls than the client does."""
+
+    async def call(labs: Any) -> None:
+        for _ in range(5):
+            await labs.GetLab(LAB, timeout=TIMEOUT_SECONDS)
+
+    async with (
+        serving(pretend(answer), settings_for(tmp_path)) as address,
+        grpc.aio.insecure_channel(address, [("grpc.enable_retries", 0)]) as channel,
+    ):
+        labs: Any = LabServiceStub(channel)
+        await asyncio.gather(*(call(labs) for _ in range(LIGHT_CALLS)))

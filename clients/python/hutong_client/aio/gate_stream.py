@@ -116,7 +116,7 @@ class _Gate:
         return self._next_question(0) is not None
 
     async def questions(self) -> AsyncIterator[StreamVerifyRequest]:
-        """Yield the unanswered questions, those of the last stream first, until the input is over."""
+        """Yield the unanswered questions, the questions of the last stream first, until the input is over."""
         number = 0
         while True:
             await self._until(partial(self._is_decided, number))
@@ -151,7 +151,7 @@ class _Gate:
         return next((number for number in self._waiting if number > after and number not in self._answers), None)
 
     def _is_decided(self, after: int) -> bool:
-        """Return whether there is an unanswered question after another one, or will never be one."""
+        """Return whether there is an unanswered question after the given number, or there never will be."""
         return self._is_input_over or self._next_question(after) is not None
 
     def _notify(self) -> None:

@@ -197,7 +197,7 @@ class ItemName(click.ParamType):  # type: ignore[type-arg] # generic only in its
     name = "item"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the resource name; fail with a usage error if it cannot be one."""
+        """Return the resource name; fail with a usage error if the text cannot be a resource name."""
         name = f"items/{str(value).removeprefix('items/')}"
         if not re.fullmatch(r"items/[a-z0-9-]{1,63}", name):
             self.fail(tr("an item is 1 to 63 small letters, digits and hyphens, as sars-cov-2-antigen"), param, ctx)

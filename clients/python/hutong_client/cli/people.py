@@ -137,7 +137,7 @@ def read_line(row: int, line: str, template: VerifyRequest) -> Asked:
     line = line.removeprefix("\ufeff")
     text = line.strip()
     if "\ufffd" in text:
-        # A damaged name would be that of no result, so its holder could be refused.
+        # No result has a damaged name, so its holder could be refused.
         fault = tr("the line is not text in its encoding; give the right one by --encoding")
         return Asked(row, str(row), template, fault)
     if text.startswith(("{", "[")):

@@ -176,7 +176,7 @@ class ResourceExhausted(Retryable):
 
     @property
     def can_be_retried(self) -> bool:
-        """True if the error has a reason. Without one, gRPC itself has refused a message that is too large."""
+        """True if the error has a reason. If it has none, gRPC itself has refused a message that is too large."""
         return bool(self.reason)
 
 

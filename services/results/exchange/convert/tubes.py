@@ -51,7 +51,7 @@ def fill_tubes(message: replica_pb2.ReplicatedTubes, tubes: ReplicaTubes) -> Non
 
 
 def tubes_from_proto(message: replica_pb2.ReplicatedTubes, sender: str) -> ReplicaTubes:
-    """Return the tubes that a node sent. Their source node is the sender unless the message names another one.
+    """Return the tubes that a node sent. Their source node is the sender unless the message names another node.
 
     Raises:
         InvalidArgument: no node can have sent them: columns of different lengths, a missing time, key or number.
@@ -110,7 +110,10 @@ def _split(joined: bytes, length: int) -> list[bytes]:
 
 
 def _optional(joined: bytes, persons: int, none: bytes, what: str) -> list[bytes]:
-    """Return a column in which `none` stands for a person without a value. If it is empty, no person has one."""
+    """Return a column in which `none` stands for a person without a value.
+
+    If the column is empty, no person has a value.
+    """
     if not joined:
         return [b""] * persons
     if len(joined) != persons * len(none):

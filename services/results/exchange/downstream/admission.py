@@ -38,7 +38,7 @@ class NodeAdmission:
         return region
 
     def require_below(self, node: str, field: str = "node") -> str:
-        """Return the region of the calling node, whose region must lie in this node's. Raises as `admit`."""
+        """Return the region of the calling node, whose region must lie in this node's region. Raises as `admit`."""
         region = parse_node(node, field)
         here = format_node(self._jurisdiction)
         if region == self._jurisdiction or not is_region(region) or not within(region, self._jurisdiction):

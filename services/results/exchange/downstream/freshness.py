@@ -42,10 +42,12 @@ class NodeRegistry:
         self._jurisdiction = jurisdiction
         self._clock = clock
         self._waiting = 0
-        self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, in_flight=1)
-        self._relayed: Coalescer[None, list[RelayedNode]] = Coalescer(self._read_relayed_for_all, in_flight=1)
+        self._reads: Coalescer[None, list[Node]] = Coalescer(self._read_for_all, name="freshness batch")
+        self._relayed: Coalescer[None, list[RelayedNode]] = Coalescer(
+            self._read_relayed_for_all, name="freshness batch"
+        )
         self._positions: Coalescer[frozenset[CommitPosition], dict[CommitPosition, bool]] = Coalescer(
-            self._find_for_all, in_flight=1
+            self._find_for_all, name="freshness batch"
         )
 
     async def list_below(self) -> list[NodeState]:
@@ -74,7 +76,7 @@ class NodeRegistry:
         return [source for source in sources if not self.is_here(parse_node(source.node))]
 
     def covers(self, region: str) -> bool:
-        """Return whether a region is inside that of this node, but another one."""
+        """Return whether a region lies in this node's region and is another region."""
         return region != self._jurisdiction and within(region, self._jurisdiction)
 
     async def await_fresh(self, commits: Iterable[CommitPosition]) -> None:

@@ -1,6 +1,7 @@
 """Routing of missing reports: each goes to the nodes below that have registered its laboratory.
 
-A node with a node above lists those of its own laboratories, and sends those of unknown laboratories to the node above.
+A node with a node above lists the reports of its own laboratories, and sends the reports of unknown laboratories to the
+node above.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class MiddleRouter:
         self._limits = limits
 
     def raise_reports(self, connection: Connection, reports: Sequence[MissingReport], now: Instant) -> int:
-        """Store reports that were shown at this node and pass on those of other nodes' laboratories.
+        """Store reports that were shown at this node and pass on the reports of other nodes' laboratories.
 
         Return how many were dropped because the queue was full.
         """

@@ -101,7 +101,10 @@ class StatementsBelow:
 
 
 def _read_positions(connection: Connection, newest: Mapping[str, Position]) -> list[Position]:
-    """Return the positions that may have moved since `newest` were sent: those of the same life or a later one."""
+    """Return the positions that may have moved since `newest` were sent.
+
+    They are of the same life or of a later life.
+    """
     columns = [_lives.c[name] for name in Position._fields]
     later = [
         and_(_lives.c.node == node, or_(_lives.c.ordinal > one.ordinal, _lives.c.life == one.life))

@@ -74,7 +74,10 @@ class NationClient:
         )
         self._late: set[asyncio.Future[list[SubjectAnswer | None]]] = set()
         self._coalescer: Coalescer[SubjectQuestion, SubjectAnswer | None] = Coalescer(
-            partial(self._ask_by_items, source_seconds), max_batch=MAX_BATCH, in_flight=CALLS_AT_ONCE
+            partial(self._ask_by_items, source_seconds),
+            max_batch=MAX_BATCH,
+            in_flight=CALLS_AT_ONCE,
+            name="nation batch",
         )
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> list[SubjectAnswer | Unavailable | None]:
@@ -93,7 +96,9 @@ class NationClient:
                 continue
             if question.token not in by_token:
                 # The nation waits, as long as the call allows, for what the token stands for.
-                by_token[question.token] = Coalescer(partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH)
+                by_token[question.token] = Coalescer(
+                    partial(self._ask_by_items, token_seconds), max_batch=MAX_BATCH, name="nation batch"
+                )
             with_token.append(by_token[question.token].ask(question))
         loop = asyncio.get_running_loop()
         timers = [
@@ -197,7 +202,7 @@ class NationClient:
         if items != [DEFAULT_ITEM]:
             request.items.extend(map(format_item, items))
         if any(question.other_key for question in questions):
-            # A document without another key, such as a linked one, is named twice by the only key that is known.
+            # A document without another key, such as a linked document, is named twice by the only key that is known.
             request.other_subject_keys.extend([question.other_key or question.subject_key for question in questions])
         for question in questions:
             request.claimed_reports.extend(map(_claim_to_proto, question.claims))

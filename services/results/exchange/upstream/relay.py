@@ -21,5 +21,5 @@ class RelayedRecords:
         return self._client.node
 
     async def ask_each(self, questions: Sequence[SubjectQuestion]) -> Sequence[SubjectAnswer | Unavailable | None]:
-        """Ask the node above. The answers are as those of `NationClient.relay`."""
+        """Ask the node above. The answers have the form that `NationClient.relay` returns."""
         return await self._client.relay(questions)

@@ -50,7 +50,9 @@ class Hours:
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """The callers of a role that may call: those of the regions, during the hours. Without regions: of every region.
+    """The callers of a role that may call: callers in the regions, during the hours.
+
+    Without regions, callers in every region.
 
     Attributes:
         bare_number: whether these callers may ask about a document without a name.
@@ -69,7 +71,7 @@ class Narrowing:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Limits of the callers of a role, of those of a region, or of one caller."""
+    """Limits of the callers of a role, of the callers in a region, or of one caller."""
 
     role: str
     region: str

@@ -14,7 +14,7 @@ from services.runtime.server.access.budgets import Accounts
 
 
 class SharedCounts:
-    """Exchanges the counts of one worker's accounts with those of the other workers."""
+    """Exchanges the counts of one worker's accounts with the other workers."""
 
     def __init__(self, accounts: Accounts, worker: int) -> None:
         """`worker` is this worker's number, which no other one of the group has."""

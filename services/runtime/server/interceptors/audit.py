@@ -72,8 +72,8 @@ class Audit:
             except HutongError as error:
                 await trail.record(_events_of_error(rules, audit, error))
                 raise
-            if rules.reads and not audit.is_inner:
-                # A decision has been stored with its row already, so that most calls have nothing to wait for.
+            # A decision has been stored with its row already, so that most calls have nothing to wait for.
+            if rules.reads and not (audit.is_recorded and rules.items is None) and not audit.is_inner:
                 events = _events_of_answer(rules, audit, request, response)
                 if events:
                     await trail.record(events)
@@ -203,7 +203,10 @@ def _events_of_answer(rules: _MethodRules, audit: CallAudit, request: Any, respo
 def _events_of_batch(
     reader: RequestReader, audit: CallAudit, requests: Sequence[Any], items: Sequence[Any]
 ) -> list[AuditEvent]:
-    """Return a row for each item of a batch. If the service has recorded its answers, return those of refused items."""
+    """Return a row for each item of a batch.
+
+    If the service has recorded its answers, return the rows of refused items.
+    """
     if len(items) != len(requests):
         # The answers are in columns (docs/adr/0002). They have no errors that a row would record.
         return [audit.event(AuditKind.READ, subject) for request in requests for subject in reader.read(request)]

@@ -125,7 +125,7 @@ class WorkerGroup:
         self._stopping.set()
 
     def reload(self) -> None:
-        """Let each worker read its files again. One that has not begun to serve reads them anyway."""
+        """Let each worker read its files again. A worker that has not begun to serve reads them anyway."""
         _log.info("reloading")
         for worker in self._workers.values():
             if worker.ready.is_set():
@@ -196,7 +196,7 @@ class WorkerGroup:
             await self._start_again(worker)
 
     async def _start_again(self, ended: _Worker) -> None:
-        """Start a worker in place of one that has ended, or let the group end if that is useless."""
+        """Start a worker in place of a worker that has ended, or let the group end if that is useless."""
         code, cause = ended.failure or (_EXIT_FAILED, english("the last one with exit code {code}", code=ended.code))
         if ended.failure is not None and not self._has_served:
             self._fail(code, cause)

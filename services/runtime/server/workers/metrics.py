@@ -1,4 +1,4 @@
-"""Metrics of several workers as those of one process: counters are added up, gauges stay apart by worker."""
+"""Metrics of several workers as metrics of one process: counters are added up, gauges stay apart by worker."""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ from hutong_client.cli.main import hutong, run
 from hutong_client.cli.options import Node, NodeCommand
 from hutong_client.cli.uploads.journal import journal_path, lock_path
 from hutong_client.cli.uploads.progress import count_rows
+from hutong_client.cli.uploads.source import copy_stream
+from hutong_client.cli.watched.run import LOCK
 from hutong_client.tables.formats.old_marks import OLE
+from hutong_client.tables.rows import NotATable
 from openpyxl import Workbook
 
 from tests.support.client.fake_uploads import FakeUploads, serving
@@ -173,6 +176,23 @@ def test_folder_that_cannot_be_written(
     assert {path.name for path in work.iterdir()} == {"day.csv.rejects.csv", "day.csv.hutong-upload.json"}
     assert run([*upload, "--work-dir", str(work), "--resume"]) == ExitCode.PARTLY
     assert not journal_path(day).exists()
+    (tmp_path / LOCK).symlink_to("/sys/hutong-cannot-be-made")
+    for command in (
+        [*upload, "--validate-only", "--rejects", "/sys/hutong-cannot-be-made.csv"],
+        ["upload", str(tmp_path), *upload[2:], "--watch", "--once"],
+    ):
+        capsys.readouterr()
+        assert run(command) == ExitCode.USAGE
+        assert "--work-dir" in capsys.readouterr().err
+
+
+def test_a_pipe_without_an_end_is_refused(tmp_path: Path) -> None:
+    """It would fill the disk."""
+    target = io.BytesIO()
+    with pytest.raises(NotATable, match="more than 1 GiB came from the pipe"):
+        copy_stream(io.BytesIO(bytes(1 << 10)), target, most_bytes=(1 << 10) - 1)
+    copy_stream(io.BytesIO(bytes(1 << 10)), target, most_bytes=1 << 10)
+    assert len(target.getvalue()) == 1 << 10
 
 
 def test_rows_are_counted_for_the_time_left(tmp_path: Path) -> None:

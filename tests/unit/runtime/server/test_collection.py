@@ -27,6 +27,26 @@ async def test_how_often_a_process_collects_in_an_hour(share: float, count: int)
     assert len(counted) == count
 
 
+@in_virtual_time
+async def test_memory_is_given_back_once_after_each_busy_time() -> None:
+    """A process that is never busy, or never idle, gives none back."""
+    used, trimmed = 0.0, 0
+
+    async def trim() -> None:
+        nonlocal trimmed
+        trimmed += 1
+
+    job = asyncio.create_task(collect_oldest(collect=int, cpu_seconds=lambda: used, trim=trim))
+    await pass_time(0.5)
+    phases = [(0.0, 0), (0.3, 0), (0.0, 0), (0.9, 0), (0.3, 0), (0.0, 1), (0.9, 1), (0.0, 2), (0.0, 2)]
+    for number, (share, count) in enumerate(phases):
+        for _ in range(5):
+            used += share
+            await pass_time(1.0)
+        assert trimmed == count, number
+    job.cancel()
+
+
 @pytest.mark.parametrize(
     ("waited", "share", "due"),
     [(59.9, 0.0, False), (60.0, 0.09, True), (60.0, 0.1, False), (599.0, 0.5, False), (600.0, 2.0, True)],

@@ -139,6 +139,7 @@ class ReplicateBatch(_message.Message):
     TUBES_FIELD_NUMBER: _builtins.int
     CHANGES_FIELD_NUMBER: _builtins.int
     LIVES_FIELD_NUMBER: _builtins.int
+    TRACE_PARENT_FIELD_NUMBER: _builtins.int
     POSITIONS_BELOW_FIELD_NUMBER: _builtins.int
     writer: _builtins.int
     """The writer."""
@@ -147,6 +148,11 @@ class ReplicateBatch(_message.Message):
     next_offset: _builtins.int
     """How many of the writer's commits are complete with this batch. It equals offset if the batch is a part of a large
     commit, whose rest follows.
+    """
+    trace_parent: _builtins.str
+    """The trace in which the sender records this batch, in the form of the header "traceparent" of W3C Trace Context. Empty
+    if the sender does not record the batch. The receiver may record its part in the same trace. Any other text is
+    ignored.
     """
     @_builtins.property
     def commit_time(self) -> _timestamp_pb2.Timestamp:
@@ -174,7 +180,8 @@ class ReplicateBatch(_message.Message):
     def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
         """The positions of nodes below the sender, at any depth, up to which everything was sent with the complete commits of
         this batch. They are known with these commits, also while there is a backlog, so that consistency tokens of a node
-        below a node in the middle are met as soon as what they stand for has arrived. Ignored as nodes_below of a checkpoint.
+        below a node in the middle are met as soon as what they stand for has arrived. Positions of
+        nodes outside the sender's region are ignored.
         """
 
     def __init__(
@@ -187,11 +194,12 @@ class ReplicateBatch(_message.Message):
         tubes: _abc.Iterable[_replica_pb2.ReplicatedTubes] | None = ...,
         changes: _abc.Iterable[_replica_pb2.ReplicatedChange] | None = ...,
         lives: _abc.Iterable[_life_position_pb2.LifePosition] | None = ...,
+        trace_parent: _builtins.str = ...,
         positions_below: _abc.Iterable[Global___NodePosition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["commit_time", b"commit_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "positions_below", b"positions_below", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "commit_time", b"commit_time", "lives", b"lives", "next_offset", b"next_offset", "offset", b"offset", "positions_below", b"positions_below", "trace_parent", b"trace_parent", "tubes", b"tubes", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

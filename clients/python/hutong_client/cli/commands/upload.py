@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -26,7 +25,7 @@ from hutong_client.cli.uploads.files import find_files, find_folder
 from hutong_client.cli.uploads.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.uploads.order import Order, open_journal
 from hutong_client.cli.uploads.run import UploadRun, report_upload
-from hutong_client.cli.uploads.source import Source, open_source
+from hutong_client.cli.uploads.source import Source, describe_read_only, open_source
 from hutong_client.cli.watched.run import watch_folder
 from hutong_client.cli.zones import parse_timezone, timezone_option
 from hutong_client.errors import HutongError
@@ -41,7 +40,6 @@ from hutong_client.tables.tubes import Reading
 from hutong_client.tables.values import read_outcome
 from hutong_client.upload import MAX_TUBES, UploadSession
 
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 _ROWS_LOOKED_AT = 50
 """Number of rows that are checked before an upload. If none of their times has a zone, --timezone is required."""
 
@@ -238,15 +236,9 @@ def _upload_source(node: Node, source: Source, order: Order) -> UploadRun | Exit
         except (CannotResume, NotFree) as error:
             raise click.UsageError(str(error)) from None
         except OSError as error:
-            if error.errno not in _READ_ONLY:
-                raise
-            raise click.UsageError(
-                tr(
-                    "{folder} cannot be written, where the journal and the rejected rows are kept; name another folder "
-                    "with --work-dir",
-                    folder=source.beside.parent,
-                )
-            ) from None
+            if hint := describe_read_only(error, source.beside.parent):
+                raise click.UsageError(hint) from None
+            raise
         connection = stack.enter_context(node.connect())
         session = UploadSession(
             connection.uploads,

@@ -32,7 +32,7 @@ ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """The colours of an action: that of its word on a terminal, and that of its cell in a workbook."""
+    """The colours of an action: the colour of its word on a terminal, and the colour of its cell in a workbook."""
 
     terminal: str
     workbook: str

@@ -59,7 +59,7 @@ def settings_of(addresses: Mapping[str, str], tls: Tls) -> dict[str, str]:
 
 
 def merge_context(context: Mapping[str, str], addresses: Mapping[str, str], tls: Tls) -> tuple[dict[str, str], Tls]:
-    """Return the addresses and TLS files that were given, and those of the context where none were given."""
+    """Return the addresses and TLS files that were given. The context gives the others."""
     own = {key: value for key, value in context.items() if key in ADDRESSES}
     files = {name: Path(path) for key, name in TLS_FILES.items() if (path := context.get(key))}
     return {**own, **addresses}, tls if tls != Tls() else Tls(**files)

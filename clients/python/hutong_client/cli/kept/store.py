@@ -25,7 +25,7 @@ class NameOf(click.ParamType):  # type: ignore[type-arg] # generic only in its n
     name = "name"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name; fail with a usage error if it cannot be one."""
+        """Return the name; fail with a usage error if the text cannot be a name."""
         if not _NAME.fullmatch(str(value)):
             self.fail(tr("a name is 1 to 63 letters, digits, dots, hyphens and underscores"), param, ctx)
         return str(value)

@@ -1,6 +1,6 @@
 """Columns of files, with their English and Chinese names.
 
-The English names are those of a municipal interface of 2022 for laboratories, and a few of this project.
+The English names are the names of a municipal interface of 2022 for laboratories, and a few of this project.
 """
 
 from __future__ import annotations

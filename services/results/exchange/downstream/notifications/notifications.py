@@ -52,7 +52,10 @@ _subscriptions = tables.subscriptions
 
 
 class Notification(NamedTuple):
-    """A notification with those of its changes that are still stored. One for a new subscription has no changes."""
+    """A notification with those of its changes that are still stored.
+
+    A notification for a new subscription has no changes.
+    """
 
     position: NotificationPosition
     changes: Sequence[Change]

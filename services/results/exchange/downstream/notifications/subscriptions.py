@@ -129,7 +129,7 @@ def _find_replicas(connection: Connection, subject_keys: Sequence[bytes]) -> lis
 def _find_hashes(
     connection: Connection, names: Sequence[ReportName]
 ) -> dict[ReportName, tuple[int, bytes, bytes | None]]:
-    """Return of each report the newest revision, the hash of its content and that of its sampling record."""
+    """Return for each report the newest revision and the hashes of its content and of its sampling record."""
     columns = (_keys.c.revision, _keys.c.content_hash, _keys.c.sampling_hash)
     query = select(_keys.c.lab, _keys.c.report_number, *columns)
     named = tuple_(_keys.c.lab, _keys.c.report_number).in_(list(names))
