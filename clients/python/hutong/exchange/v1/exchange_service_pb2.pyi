@@ -180,8 +180,8 @@ class ReplicateBatch(_message.Message):
     def positions_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodePosition]:
         """The positions of nodes below the sender, at any depth, up to which everything was sent with the complete commits of
         this batch. They are known with these commits, also while there is a backlog, so that consistency tokens of a node
-        below a node in the middle are met as soon as what they stand for has arrived. Positions of
-        nodes outside the sender's region are ignored.
+        below a node in the middle are met as soon as what they stand for has arrived. Positions of nodes outside the sender's
+        region are ignored.
         """
 
     def __init__(
