@@ -92,7 +92,7 @@ async def test_told_at_the_nation_and_answered_in_the_city(country: Country) -> 
         return tracked.refusal.assess_node != ""
 
     await until(lambda: assessed(first.code))
-    second = await nation.refusals.ReportRefusal(_report(NUMBERS[1], NOT_LOCAL, evidence=[shown]))
+    second = await nation.refusals.ReportRefusal(_report(NUMBERS[1], RETEST, evidence=[shown]))
     assert second.refusal.state == refusal_pb2.REFUSAL_STATE_PENDING
     await country.nodes[HENAN].stop(ALL, signal.SIGKILL)
     third = await nation.refusals.ReportRefusal(_report(NUMBERS[2], NOT_LOCAL))

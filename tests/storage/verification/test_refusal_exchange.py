@@ -99,7 +99,7 @@ class OneNode:
             stored.append(one)
             return ReportRefusalResponse()
 
-        report = NewReport(refusal, [] if key is None else [key], None, links)
+        report = NewReport(refusal, [] if key is None else [key], None)
         await self.reports.add_refusal(report, ReportRefusalRequest(), encode)
         return stored[0]
 
