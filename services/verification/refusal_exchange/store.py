@@ -113,6 +113,12 @@ class RefusalExchangeStore:
         row = connection.execute(query.with_for_update()).one_or_none()
         acknowledged, received = (0, 0) if row is None else (row.acknowledged_number, row.received_number)
         if row is None:
+            if not is_above:
+                # Nodes that have called this one and lie below the caller are now to call the caller.
+                within_caller = in_region(_links.node, node) & ~_links.is_above
+                below = select(_links.node).where(within_caller)
+                connection.execute(delete(refusal_outbox).where(_outbox.node.in_(below)))
+                connection.execute(delete(refusal_links).where(within_caller))
             new = insert_if_absent(connection, refusal_links)
             connection.execute(new.values(node=node, is_above=is_above, acknowledged_number=0, received_number=0))
         # The acknowledgement of the last frame may have been lost, so one frame more may be stored.
