@@ -14,6 +14,9 @@ from hutong_texts import speaking, tr
 from hutong_texts.language import choose_language
 
 from services.command.audit import DOCUMENT_TYPES, export_audit, verify_audit, who_read
+from services.command.backup.make import back_up
+from services.command.backup.record import record_restored
+from services.command.backup.restore import restore
 from services.command.config import check_settings, example, show_settings
 from services.command.doctor.checks import diagnose
 from services.command.held_heads import fetch_held_heads
@@ -81,6 +84,10 @@ def _run(options: argparse.Namespace) -> int:
             print(purge_node(settings, options.older_than))
         elif options.command == "key":
             print(end_rotation(settings) if options.action == "rotate" and options.end else key_status(settings))
+        elif options.command == "backup":
+            print(back_up(settings, _names(options.service), options.to, with_pepper=options.with_pepper))
+        elif options.command == "restore":
+            print(restore(settings, options.folder, _names(options.service), SystemClock().now()))
         elif options.command == "audit":
             return _audit(settings, options)
         else:
@@ -141,6 +148,9 @@ def _audit(settings: Settings, options: argparse.Namespace) -> int:
     if options.action == "export":
         since = 0 if options.since is None else now - options.since
         export_audit(settings, names, since, sys.stdout)
+        return 0
+    if options.action == "record-restore":
+        print("\n".join(record_restored(settings, names, options.copy_of, now)))
         return 0
     number = sys.stdin.readline().strip() if options.number == "-" else options.number
     who_read(settings, names, (DOCUMENT_TYPES[options.type], number, options.country), now, sys.stdout)

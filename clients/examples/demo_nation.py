@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,8 @@ PROVINCES = {"Henan": "410000", "Shandong": "370000", "Jilin": "220000"}
 CITY = "Zhengzhou"
 _PUBLISHERS = {
     "Nation": ("nation",),
-    "Henan": ("henan", "zhengzhou"),
+    "Henan": ("henan",),
+    CITY: ("zhengzhou",),
     "Shandong": ("shandong", "qingdao", "jinan"),
     "Jilin": ("tonghua",),
 }
@@ -182,6 +183,21 @@ def _publish(country: Country, where: Path) -> None:
             seconds=time.monotonic() - begun,
         )
     )
+    rule = "jurisdictions/410100/policies/venue-and-transport@1"
+    for name in ("Nation", "Henan", CITY):
+        _await(tr("Zhengzhou's rule in {name}", name=tr(name)), partial(_is_governed, country.calls[name], rule))
+    print(tr("  Zhengzhou's rule for public venues governs there at the nation's node, at Henan's and at its own"))
+
+
+def _is_governed(calls: Connection, rule: str) -> bool:
+    """Return whether a node answers by a rule of Zhengzhou about public venues there in June 2022."""
+    question = policy_service_pb2.ResolvePolicyRequest(
+        region="410105",
+        purpose=purpose_pb2.PURPOSE_PUBLIC_VENUE,
+        arriving_from="410105",
+        effective_time=timestamp(datetime(2022, 6, 10, tzinfo=UTC)),
+    )
+    return calls.policies.ResolvePolicy(question, timeout=CALL_SECONDS).effective_policy.governing == rule
 
 
 def _has_policy(calls: Connection, name: str) -> bool:

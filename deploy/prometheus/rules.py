@@ -182,6 +182,20 @@ ALERTS = (
         "policies of the node above are not watched",
     ),
     Alert(
+        "HutongPoliciesNotSent",
+        "max without (instance, worker) (hutong_policy_sending) == 0",
+        "2m",
+        "ticket",
+        "policies of this node are not sent to the node above",
+    ),
+    Alert(
+        "HutongPoliciesSetAside",
+        _grew("hutong_policy_set_aside_total", "1h"),
+        "0m",
+        "ticket",
+        "policies of node {{ $labels.node }} are set aside: {{ $labels.reason }}",
+    ),
+    Alert(
         "HutongPoliciesLate",
         f"hutong:policy_lag_seconds:max > {LATE_SECONDS}",
         "2m",

@@ -14,10 +14,15 @@ from services.audit.model import Chain, LoggedHead, Seal
 from services.audit.rows import BEGINNING, read_entries
 from services.audit.sealer import keys_of
 from services.audit.tables import AuditTables
+from services.domain.instant import format_instant
 from services.runtime.audit import AuditKind
 
 PURGED = "hutongd purge"
 """The method of the row by which a purge records itself."""
+RESTORED = "hutongd restore"
+"""The method of the row that names a restore."""
+BACKUPS = "backups/"
+"""What the object of that row begins with, before the name of the backup or the instant of the restored state."""
 _STEP = 500
 """Seals that are read at once."""
 
@@ -31,6 +36,7 @@ class Report:
         seals: how many seals there are.
         faults: what was changed or is missing, one sentence each.
         late: rows that a killed process had left without a seal, which were sealed at the next start.
+        restores: restores that the rows name. Rows after the copy, and heads of their seals, are missing rightly.
         unsealed: rows without a seal. In a running service they are the rows of the last second.
     """
 
@@ -38,6 +44,7 @@ class Report:
     seals: int = 0
     faults: list[Text] = field(default_factory=list)
     late: list[Text] = field(default_factory=list)
+    restores: list[Text] = field(default_factory=list)
     unsealed: list[Text] = field(default_factory=list)
 
 
@@ -67,11 +74,24 @@ def check_audit(
             found = _check_rows(connection, tables, writer_id, span, digest, writer.digest)
             report.faults += found.faults
     report.faults += [fault for one in logged for fault in _check_logged(connection, tables, one)]
+    report.restores = list(_find_restores(connection, tables))
     gone = sorted(sealed.keys() - writers)
     report.faults += [
         english("missing: writer {writer_id}, which has sealed rows", writer_id=writer_id) for writer_id in gone
     ]
     return report
+
+
+def _find_restores(connection: Connection, tables: AuditTables) -> Iterator[Text]:
+    """Yield the restores that the rows name, oldest first."""
+    rows = tables.rows.c
+    query = select(rows.time, rows.object).where(rows.method == RESTORED, rows.kind == int(AuditKind.CHANGE))
+    for time, name in connection.execute(query.order_by(rows.time, rows.writer_id, rows.sequence)):
+        yield english(
+            "restored at {time} from the copy {copy}: what was recorded between the copy and the restore is lost",
+            time=format_instant(time),
+            copy=name.removeprefix(BACKUPS),
+        )
 
 
 def _check_chain(

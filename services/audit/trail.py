@@ -46,7 +46,10 @@ class _WriterTaken(Exception):
 class Trail:
     """The audit of one service. It implements `services.runtime.audit.AuditTrail`.
 
-    `region` is the node's region.
+    Attributes:
+        region: the region of the node.
+        hide: returns the keyed hash of a text as hexadecimal.
+        name_object: returns a resource name as the audit stores it.
     """
 
     def __init__(self, database: Database, tables: AuditTables, keys: AuditKeys, region: str, clock: Clock) -> None:
@@ -56,6 +59,9 @@ class Trail:
         self._keys = keys
         self._clock = clock
         self._statements = _Statements(tables)
+        # The keys' own functions, because each Verify calls them.
+        self.hide = keys.hide
+        self.name_object = keys.name_object
         self._together: Coalescer[_Recorded, None] = Coalescer(self._record_batch, name="audit batch")
         # The writer of this process's reads. None before the first read. None also after a failed write, because it may
         # have been committed although it seemed to fail.
@@ -65,17 +71,9 @@ class Trail:
         """Return the current instant."""
         return self._clock.now()
 
-    def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
-        """Return the keyed hash of a person and the day of an instant."""
-        return self._keys.subject_tag(subject_key, shanghai_day(time))
-
-    def hide(self, text: str) -> str:
-        """Return the keyed hash of a text as hexadecimal."""
-        return self._keys.hide(text)
-
-    def name_object(self, name: str) -> str:
-        """Return a resource name as the audit stores it."""
-        return self._keys.name_object(name)
+    def tag_at(self, time: Instant) -> Callable[[bytes], bytes]:
+        """Return the function that makes the keyed hash of a person and the day of an instant."""
+        return self._keys.tagger(shanghai_day(time))
 
     def insert(self, connection: Connection, events: Sequence[AuditEvent]) -> None:
         """Insert the rows of a change inside its transaction. Call it last: the transaction holds a writer from here.

@@ -69,6 +69,7 @@ def verify_audit(
         report = check_audit(connection, tables, keys, [head for service, head in logged if service == name])
         lines.append(tr("{name}: {rows} rows under {seals} seals", name=name, rows=report.rows, seals=report.seals))
         lines += [tr("{name}: {fault}", name=name, fault=fault) for fault in report.faults]
+        lines += [tr("{name}: {fault}", name=name, fault=restored) for restored in report.restores]
         lines += [
             tr("{name}: sealed late, because a process was killed: {rows}", name=name, rows=rows)
             for rows in report.late

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hutong_texts.layout import wrap
 from services.audit.model import LoggedHead
 from services.command.audit import DOCUMENT_TYPES, read_logged_head
 from services.command.version import version_text
-from services.domain.instant import DAY, HOUR, Span
+from services.domain.instant import DAY, HOUR, Instant, Span, from_datetime
 from services.runtime.configuration.service_settings import MAX_WORKERS
 from services.runtime.configuration.settings import VARIABLES
 from services.runtime.configuration.variables import count
@@ -97,6 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument("--json", action="store_true", help=tr("show prints one JSON object"))
     _add_audit(commands)
     _add_key(commands)
+    _add_backup(commands)
     text = tr(
         "remove results that were reported longer ago than a span and what is beyond its age; keep a deletion record"
     )
@@ -106,6 +108,20 @@ def make_parser() -> argparse.ArgumentParser:
         "--older-than", type=_span, required=True, metavar="SPAN", help=tr("such as {example}", example="30d, 12h")
     )
     return parser
+
+
+def _add_backup(commands: argparse._SubParsersAction[Any]) -> None:
+    text = tr("copy the SQLite databases while the services run, check the copies, and print the folder of the backup")
+    command = commands.add_parser("backup", help=text, description=text)
+    command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
+    text = tr("the folder in which the backup gets a folder of its own")
+    command.add_argument("--to", type=Path, required=True, metavar="FOLDER", help=text)
+    text = tr("also copy the file of the pepper; without it, keep the pepper apart")
+    command.add_argument("--with-pepper", action="store_true", help=text)
+    text = tr("restore SQLite databases from a backup, after checks; replaces nothing that exists")
+    command = commands.add_parser("restore", help=text, description=text)
+    command.add_argument("folder", type=Path, metavar="FOLDER", help=tr("the folder of the backup"))
+    command.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
 
 
 def _add_audit(commands: argparse._SubParsersAction[Any]) -> None:
@@ -121,6 +137,10 @@ def _add_audit(commands: argparse._SubParsersAction[Any]) -> None:
         ),
         ("export", tr("print rows, one JSON object a line")),
         ("who-read", tr("print the rows about the holder of a document, one JSON object a line")),
+        (
+            "record-restore",
+            tr("record that a database on a server was restored; hutongd restore does it for SQLite"),
+        ),
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("service", nargs="?", default="all", choices=[*SERVICES, "all"])
@@ -134,6 +154,9 @@ def _add_audit(commands: argparse._SubParsersAction[Any]) -> None:
         if name == "export":
             help_ = tr("only of this span until now, such as {example}", example="7d")
             action.add_argument("--since", type=_span, metavar="SPAN", help=help_)
+        if name == "record-restore":
+            help_ = tr("the instant of the restored state, such as {example}", example="2022-08-11T09:30:00+08:00")
+            action.add_argument("--copy-of", type=_instant, required=True, metavar="TIME", help=help_)
         if name == "who-read":
             help_ = tr(
                 "the number of the document; - reads it from standard input, so that no list of processes shows it"
@@ -174,6 +197,16 @@ def _span(text: str) -> Span:
     if (span := int(text[:-1]) * units[text[-1]]) > MAX_SPAN:
         raise argparse.ArgumentTypeError(tr("expected {days}d at most: no results are that old", days=MAX_SPAN // DAY))
     return span
+
+
+def _instant(text: str) -> Instant:
+    """Parse an instant with its zone."""
+    try:
+        return from_datetime(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            tr("expected a time with its zone, such as {example}", example="2022-08-11T09:30:00+08:00")
+        ) from None
 
 
 def _worker_count(text: str) -> int:

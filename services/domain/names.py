@@ -27,6 +27,7 @@ _DECISION = re.compile(rf"decisions/({_UUID})")
 _REFUSAL = re.compile(rf"refusals/({_UUID})")
 _PENDING_CHANGE = re.compile(rf"pendingChanges/({_UUID})")
 _EMERGENCY_GRANT = re.compile(rf"emergencyGrants/({_UUID})")
+_LEGAL_HOLD = re.compile(rf"legalHolds/({_UUID})")
 _NODE = re.compile(r"nodes/([0-9]{6})")
 _ITEM = re.compile(r"items/([a-z0-9-]{1,63})")
 _ITEM_ID = re.compile(r"[a-z0-9-]{1,63}")
@@ -167,6 +168,16 @@ def parse_emergency_grant(name: str, field: str = "name") -> str:
 def format_emergency_grant(uuid: str) -> str:
     """Return the name of an emergency grant."""
     return f"emergencyGrants/{uuid}"
+
+
+def parse_legal_hold(name: str, field: str = "name") -> str:
+    """Return the UUID of "legalHolds/{uuid7}"."""
+    return _match(_LEGAL_HOLD, name, field, "legalHolds/{uuid7}").group(1)
+
+
+def format_legal_hold(uuid: str) -> str:
+    """Return the name of a legal hold."""
+    return f"legalHolds/{uuid}"
 
 
 def format_node(region: str) -> str:

@@ -95,6 +95,9 @@ PLAN: dict[str, Shards | Whole] = {
     "results_emergency_grants": Whole.LOCAL,
     "results_deletion_counts": Whole.LOCAL,
     "deletions": Whole.LOCAL,
+    # Legal holds, and what they keep beyond purges. A hold by time goes over all of it.
+    "legal_holds": Whole.LOCAL,
+    "held_results": Whole.LOCAL,
     "pepper_marks": Whole.LOCAL,
 }
 """Where each table is kept."""
@@ -123,6 +126,7 @@ SWEEPS: dict[str, str] = {
     f"{_EXCHANGE}.subscribers.mark_stored": "the first node that joins below this one",
     f"{_EXCHANGE}.downstream.relayed._hand_over": "a node that was founded between another one and this one",
     f"{_EXCHANGE}.subscribers.end_subscriptions": "a purge",
+    "services.results.holds.store.move_held": "a purge, for each legal hold",
     f"{_RETENTION}.purge.count_and_hash": "a purge",
     f"{_RETENTION}.purge._delete_keys": "a purge",
     f"{_RETENTION}.purge._delete_results": "a purge, on SQLite alone",

@@ -14,6 +14,7 @@ from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import add_Inte
 from hutong.results.v1.document_link_service_pb2_grpc import add_DocumentLinkServiceServicer_to_server
 from hutong.results.v1.import_service_pb2_grpc import add_ImportServiceServicer_to_server
 from hutong.results.v1.lab_service_pb2_grpc import add_LabServiceServicer_to_server
+from hutong.results.v1.legal_hold_service_pb2_grpc import add_LegalHoldServiceServicer_to_server
 from hutong.results.v1.missing_report_service_pb2_grpc import add_MissingReportServiceServicer_to_server
 from hutong.results.v1.results_admin_service_pb2_grpc import add_ResultsAdminServiceServicer_to_server
 from hutong.results.v1.results_service_pb2_grpc import add_ResultsServiceServicer_to_server
@@ -47,6 +48,7 @@ from services.results.exchange.upstream.link import UpstreamLink
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.relay import RelayedRecords
 from services.results.exchange.upstream.store import UpstreamStore
+from services.results.holds.servicer import LegalHoldServicer
 from services.results.idempotency import requests
 from services.results.imports.importer import Importer
 from services.results.imports.servicer import ImportServicer
@@ -261,6 +263,11 @@ async def _open_results(
             ),
             registered("results.v1.DocumentLinkService", add_DocumentLinkServiceServicer_to_server, documents),
             registered("results.v1.MissingReportService", add_MissingReportServiceServicer_to_server, missing),
+            registered(
+                "results.v1.LegalHoldService",
+                add_LegalHoldServiceServicer_to_server,
+                LegalHoldServicer(stores.holds, pepper, tokens, clock),
+            ),
             registered("results.v1.ImportService", add_ImportServiceServicer_to_server, ImportServicer(imports)),
             registered("results.v1.ResultsAdminService", add_ResultsAdminServiceServicer_to_server, admin),
             registered("exchange.v1.ExchangeService", add_ExchangeServiceServicer_to_server, exchange),

@@ -10,6 +10,7 @@ from services.results.documents.store import DocumentStore
 from services.results.exchange.apply import ChangeApplier
 from services.results.exchange.downstream.below import NodesBelow
 from services.results.exchange.downstream.missing_report_routing import MiddleRouter, TopRouter
+from services.results.holds.store import HoldStore
 from services.results.idempotency import requests
 from services.results.labs.cache import LabCache
 from services.results.labs.store import LabStore
@@ -59,5 +60,6 @@ class Stores:
         self.timeliness = TimelinessStore(database)
         self.uploads = UploadStore(database, self.change_log, self.partitions, node)
         self.lookup = LookupStore(database, clock, cache, limits, joined=joined)
+        self.holds = HoldStore(database, writer)
         self.watch = WatchStore(database, cache)
         self.corrections = CorrectionStore(database, writer, self.change_log, self.partitions, secrets, limits, node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import services.results.changelog.tables
 import services.results.documents.tables
 import services.results.exchange.tables
+import services.results.holds.tables
 import services.results.idempotency
 import services.results.labs.tables
 import services.results.missing_reports.tables

@@ -44,6 +44,7 @@ class Call:
     __slots__ = (
         "accept_language",
         "acting_for",
+        "at_end",
         "bare_number",
         "caller",
         "case",
@@ -80,6 +81,8 @@ class Call:
         self.bare_number = False
         # Answers about persons without any record that the caller's budget has not counted yet.
         self.misses = 0
+        # Called once with this call when it has ended in any way; set by Budgets.
+        self.at_end: Callable[[Call], None] | None = None
         # How many parts of the call only wait.
         self.waits = 0
         # Adds to the number of calls that only wait; set by Admission.
@@ -143,6 +146,12 @@ def current_caller() -> Caller:
     """
     call = current_call.get()
     return Caller("") if call is None else call.caller
+
+
+def current_case() -> str:
+    """Return the case that the current call names; empty if it names none, and outside a call."""
+    call = current_call.get()
+    return "" if call is None else call.case
 
 
 def current_actor() -> str | None:

@@ -292,6 +292,6 @@ def _is_worker_lost(error: Exception) -> bool:
 def open_database(url: str, is_current: Callable[[Connection], bool] | None = None) -> Database:
     """Open a database by its SQLAlchemy URL: `sqlite:///path` or `postgresql://…`. It connects when it is first used.
 
-    `is_current` says whether the schema is the one that this version of the service needs. The health check calls it.
+    `is_current` says whether this version of the service can use the schema. The health check calls it.
     """
     return Database(url, is_current)

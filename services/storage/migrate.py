@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Collection
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
@@ -105,18 +106,23 @@ def find_schema_fault(service: str, url: str) -> Text:
         engine.dispose()
     if revisions == _heads(service):
         return Text("")
-    known = {one.revision for one in ScriptDirectory.from_config(alembic_config(service)).walk_revisions()}
-    if revisions - known:
-        return english(
-            "a newer version wrote it (schema {revisions}): install that version",
-            revisions=", ".join(sorted(revisions)),
-        )
+    if newer := find_newer_schema(service, revisions):
+        return newer
     if not revisions:
         return english("its schema is empty: run hutongd migrate {service}", service=service)
     return english(
         "its schema is {revisions}: run hutongd migrate {service}",
         revisions=", ".join(sorted(revisions)),
         service=service,
+    )
+
+
+def find_newer_schema(service: str, revisions: Collection[str]) -> Text:
+    """Return that a newer version wrote a database with these revisions; empty if this version knows them all."""
+    if not set(revisions) - _known(service):
+        return Text("")
+    return english(
+        "a newer version wrote it (schema {revisions}): install that version", revisions=", ".join(sorted(revisions))
     )
 
 
@@ -144,6 +150,12 @@ def _heads(service: str) -> frozenset[str]:
 
 
 @cache
+def _known(service: str) -> frozenset[str]:
+    scripts = ScriptDirectory.from_config(alembic_config(service))
+    return frozenset(one.revision for one in scripts.walk_revisions())
+
+
+@cache
 def _read_revisions(service: str) -> Select[Any]:
     # SQLAlchemy keeps a compiled form for each table object, and health asks every few seconds for as long as the
     # process runs. One statement per service keeps that cache from filling up.
@@ -151,8 +163,13 @@ def _read_revisions(service: str) -> Select[Any]:
 
 
 def is_current(service: str, connection: Connection) -> bool:
-    """Whether the database's schema is the one that this version needs."""
-    return read_revisions(service, connection) == _heads(service)
+    """Whether this version can use the database's schema: it is this version's own, or that of a newer version.
+
+    A migration changes nothing that the release before it needs (CONTRIBUTING.md, "Deployability"). Processes of that
+    release therefore go on serving while an upgrade replaces them one by one.
+    """
+    revisions = read_revisions(service, connection)
+    return revisions == _heads(service) or bool(revisions - _known(service))
 
 
 def read_revisions(service: str, connection: Connection) -> frozenset[str]:

@@ -22,7 +22,7 @@ from services.domain.names import is_uscc
 from services.storage.deletion_counts import DeletionCounts, deletion_counts_table
 from services.storage.engine import Database
 from services.verification.decision.evidence import canonical_report_number
-from services.verification.refusals.tables import refusals, requests
+from services.verification.refusals.tables import refusal_outbox, refusals, requests
 from services.verification.schema import metadata
 from services.verification.showings.tables import evidence_flags, shown_reports
 from services.verification.stored_decisions.tables import decisions
@@ -124,7 +124,10 @@ def _remove_decisions(
 
 def _remove_refusals(counts: DeletionCounts, oldest: Instant, connection: Connection, uuids: list[str]) -> int:
     gone = delete(refusals).where(refusals.c.uuid.in_(uuids), refusals.c.create_time < oldest)
-    return counts.add(connection, refusals.name, connection.execute(gone).rowcount)
+    stored = select(refusals.c.uuid).where(refusals.c.uuid == refusal_outbox.c.uuid).exists()
+    removed = connection.execute(gone).rowcount
+    connection.execute(delete(refusal_outbox).where(refusal_outbox.c.uuid.in_(uuids), ~stored))
+    return counts.add(connection, refusals.name, removed)
 
 
 def _remove_requests(connection: Connection, counts: DeletionCounts, oldest: Instant) -> int:

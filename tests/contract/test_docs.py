@@ -25,7 +25,7 @@ MAKE = re.compile(r"\bmake ([a-z][a-z-]*)")
 NAME = re.compile(r"[A-Z][a-z]+(?:[A-Z][a-z]+)+|[a-z]+(?:_[a-z]+)+")
 FOREIGN = {
     *("shared_buffers", "process_resident_memory_bytes", "max_connections", "max_prepared_transactions"),
-    *("default_pool_size", "idle_transaction_timeout"),
+    *("default_pool_size", "idle_transaction_timeout", "pg_archivecleanup", "pg_wal"),
     *("citus_add_node", "citus_create_restore_point", "citus_set_coordinator_host"),
 }
 """Names of settings and functions of PostgreSQL, pgbouncer and Citus, and of metrics of the client of Prometheus."""

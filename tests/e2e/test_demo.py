@@ -83,6 +83,7 @@ def test_the_nation_is_played_to_its_end() -> None:
         "accepted 20000",
         "Source nodes/000000/results: ok",
         "Source nodes/410100/results: ok",
+        "Zhengzhou's rule for public venues governs there at the nation's node",
         "Without a paper report: UNDETERMINED",
         "With the paper report: RECOGNIZED",
         "is to upload TH-LATE-1",

@@ -17,7 +17,15 @@ from sqlalchemy import MetaData, event, inspect
 import migrations
 from services.domain.errors import Unavailable
 from services.storage.connections import create_service_engine
-from services.storage.migrate import SERVICES, alembic_config, downgrade, is_current, upgrade, version_table
+from services.storage.migrate import (
+    SERVICES,
+    alembic_config,
+    downgrade,
+    find_schema_fault,
+    is_current,
+    upgrade,
+    version_table,
+)
 from tests.support.databases import PostgresServer
 from tests.support.processes import started
 from tests.support.waiting import TIMEOUT_SECONDS
@@ -93,6 +101,18 @@ def test_asking_for_the_revision_keeps_to_one_statement(empty_url: MakeEmpty) ->
         engine.dispose()
     assert len(statements) == 3
     assert len(set(map(id, statements))) == 1
+
+
+def test_a_schema_of_a_newer_version_is_served_and_not_changed(empty_url: MakeEmpty) -> None:
+    """Processes of the release before go on during an upgrade. Its commands refuse the database."""
+    url = empty_url()
+    upgrade("policy", url)
+    engine = create_service_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version_policy SET version_num = '9999'")
+    engine.dispose()
+    assert current("policy", url)
+    assert "a newer version wrote it" in find_schema_fault("policy", url)
 
 
 def test_services_may_share_a_database(empty_url: MakeEmpty) -> None:

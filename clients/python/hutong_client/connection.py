@@ -21,6 +21,7 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.legal_hold_service_pb2_grpc import LegalHoldServiceStub
 from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
@@ -153,6 +154,11 @@ class Connection:
     def links(self) -> DocumentLinkServiceStub:
         """Linked documents of one person."""
         return DocumentLinkServiceStub(self._results)
+
+    @cached_property
+    def legal_holds(self) -> LegalHoldServiceStub:
+        """Legal holds, which keep results from being destroyed."""
+        return LegalHoldServiceStub(self._results)
 
     @cached_property
     def missing_reports(self) -> MissingReportServiceStub:

@@ -27,6 +27,7 @@ from services.results.changelog.tables import changes
 from services.results.exchange.subscribers import end_subscriptions
 from services.results.exchange.tables import subscriptions
 from services.results.exchange.upstream.acknowledgements import read_acknowledged
+from services.results.holds.store import destroy_released, move_held, read_active_holds
 from services.results.missing_reports.store import remove_with_keys
 from services.results.missing_reports.tables import missing_reports
 from services.results.records.model import ReportName
@@ -84,6 +85,9 @@ def purge(
     anything is removed. A purge may be stopped at any time. The next purge removes the rest, under a record of its own.
     Only one purge runs at a time, because two would count the same results. `actor` is the name of the operator.
 
+    Results that a legal hold covers are moved before the count. Moved results that no hold covers any more are
+    destroyed.
+
     `before_removal` is called with the complete record while every report still has its key. At a node with an
     upstream, changes that the upstream does not have yet are kept beyond their age. `key_version` is the version that
     the node writes. Links of an older version are renewed or removed (`older_links`).
@@ -99,13 +103,17 @@ def purge(
             raise Unavailable("OVERLOADED", english("another purge is under way; wait for its end"))
         deletion = Deletion(uuid7(), horizon, 0, "", now, actor)
         database.write_now(_set_horizon, deletion)
+        counts = DeletionCounts(deletion_counts, deletion.deletion_id)
+        for hold in database.read_now(read_active_holds):
+            while database.write_now(move_held, counts, hold, horizon, now, pace.step_size):
+                pass
         count, digest = database.read_long_now(count_and_hash, horizon)
         deletion = replace(deletion, result_count=count, digest=digest)
         database.write_now(_complete_record, deletion)
         if before_removal is not None:
             before_removal(deletion)
         _remove(database, deletion, pace, ages, has_upstream=has_upstream)
-        counts = DeletionCounts(deletion_counts, deletion.deletion_id)
+        database.write_now(destroy_released, counts)
         _repeat(database, partial(renew_links, counts, key_version, now), horizon, "")
         if not database.is_log_emptied_now(pace.drop_tries, pace.drop_pause):
             raise Unavailable(

@@ -16,13 +16,14 @@ from hutong_texts import Text, english
 
 from services.domain.region import NATION
 from services.domain.subject import Pepper
-from services.runtime.addresses import is_same_server, port_after
+from services.runtime.addresses import port_after
 from services.runtime.configuration.added_regions import add_regions
 from services.runtime.configuration.config_file import read_config_file, suggestion
 from services.runtime.configuration.declared import declared, kinds_of, variable_name, variables_of
 from services.runtime.configuration.pepper_source import PepperSource, check_sources, read_peppers
 from services.runtime.configuration.service_settings import DATA_DIR, SERVICE_VARIABLES, ServiceSettings
 from services.runtime.configuration.tls import TlsSettings
+from services.runtime.configuration.upstream import check_upstream
 from services.runtime.configuration.variables import (
     BadSetting,
     Declared,
@@ -106,6 +107,12 @@ class Settings:
         read_optional_address,
         lambda given: port_after(given.get("HUTONG_UPSTREAM", "")),
         english("HUTONG_UPSTREAM's host, with the next port"),
+    )
+    upstream_verification: str = variable(
+        english("address of the Verification of the node above, with which reported refusals are exchanged"),
+        read_optional_address,
+        lambda given: port_after(port_after(given.get("HUTONG_UPSTREAM", ""))),
+        english("HUTONG_UPSTREAM's host, with the port two above"),
     )
     pepper_file: Path | None = variable(
         english("file of the nation's secret for subject keys, at least 32 bytes; generated at first start on SQLite"),
@@ -248,22 +255,10 @@ class Settings:
             raise BadSetting(english("HUTONG_TOKEN_KEYS_FILE needs HUTONG_TOKEN_ISSUER and HUTONG_TLS_CLIENT_CA_FILE"))
         if self.deny_file is not None and self.tls.client_ca_file is None:
             raise BadSetting(english("HUTONG_DENY_FILE needs HUTONG_TLS_CLIENT_CA_FILE"))
-        if self.upstream:
-            if is_same_server(self.upstream, self.results.address):
-                raise BadSetting(
-                    english("HUTONG_UPSTREAM is this node's own Results: give the address of the node above")
-                )
-            if self.jurisdiction == NATION:
-                raise BadSetting(english("HUTONG_UPSTREAM needs HUTONG_JURISDICTION, which is not the nation"))
-            if self.pepper_source.kind == "embedded":
-                raise BadSetting(
-                    english(
-                        "HUTONG_UPSTREAM needs HUTONG_PEPPER_FILE, _DESCRIPTOR or _COMMAND: all nodes of the nation "
-                        "share one pepper"
-                    )
-                )
-        elif self.upstream_policy:
-            raise BadSetting(english("HUTONG_UPSTREAM_POLICY needs HUTONG_UPSTREAM"))
+        others = {name: getattr(self, name) for name in ("upstream_policy", "upstream_verification")}
+        check_upstream(
+            self.upstream, others, self.results.address, self.jurisdiction, self.pepper_source.kind == "embedded"
+        )
 
     def service(self, name: str) -> ServiceSettings:
         """Return one service's settings by its name."""

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 from hutong.results.v1 import lookup_pb2, next_step_pb2
 from hutong.verification.v1 import decision_pb2, evidence_pb2
+from hutong_texts import english
 
 from services.domain.instant import Instant, set_timestamp, to_timestamp
 from services.domain.names import format_item
@@ -47,7 +48,9 @@ _DESCRIPTIONS: dict[NextStepAction, str] = {
     ),
     next_step_pb2.NEXT_STEP_ACTION_ASK_AGAIN: "the source did not answer: ask again; nobody is refused for it",
 }
-COMPARE_NAME = "Compare the number and the name with the document: a laboratory may also have misspelled the name."
+COMPARE_NAME = english(
+    "Compare the number and the name with the document: a laboratory may also have misspelled the name."
+)
 """The advice with every NO_RESULT. A name that fits no record gives the same answer as a person without records."""
 
 

@@ -51,7 +51,7 @@ BROKEN = {
 }
 SERVERS = {
     "hutong.results": "results",
-    "hutong.exchange": "results",
+    "hutong.exchange.v1.ExchangeService": "results",
     "hutong.policy": "policy",
     "hutong.approval": "results",
 }
@@ -81,6 +81,8 @@ def object_of(field: FieldDescriptor, path: str, which: str, guarded: Guarded) -
     if field.message_type is not None:
         return make_document(USER if own else OTHER_USER)
     lab, region = (LAB_NAME, REGION) if own else (OTHER_LAB, OTHER_REGION)
+    if path == "code":
+        return guarded.codes[which]
     if path == "policy.name":
         return f"jurisdictions/{region}/policies/p"
     kind = field.GetOptions().Extensions[resource_pb2.resource_reference].type.removeprefix("hutong.org/")

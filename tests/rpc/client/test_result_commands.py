@@ -120,3 +120,22 @@ def test_node_that_sends_no_audit_heads_has_none(hutong: Shell) -> None:
     assert hutong("audit-heads", "nodes/410000").stdout == "The node has sent no head.\n"
     assert hutong.json("audit-heads", "nodes/410000") == {"audit_heads": []}
     assert "INVALID_FIELD" in hutong("audit-heads", "410000", code=ExitCode.FAILED).stderr
+
+
+def test_legal_holds_are_put_listed_and_lifted(hutong: Shell) -> None:
+    """What a hold keeps beyond a purge is none yet. The document's number is shown in no output."""
+    conditions = ("--number", "-", "--lab", LAB, "--to", "2022-08-01T00:00:00+08:00")
+    put = hutong.json("hold", "create", *conditions, "--case", "C-17", "--reason", "forged", stdin=f"{card(606)}\n")
+    held = put["legal_hold"]
+    assert (held["lab"], held["case_id"], held["masked_number"].count("*") >= 5) == (f"labs/{LAB}", "C-17", True)
+    shown = hutong("hold", "list").stdout
+    assert held["name"] in shown
+    assert f"labs/{LAB}, reports from … to 2022-08-01 00:00:00" in shown
+    assert card(606) not in shown
+    assert "No purge" in hutong("hold", "results", held["name"], "--case", "C-17").stdout
+    assert hutong.json("hold", "results", held["name"]) == {"held_results": []}
+    assert f"{held['name']}: lifted 20" in hutong("hold", "lift", held["name"], "--reason", "closed").stdout
+    assert "There is no hold" in hutong("hold", "list").stdout
+    assert [it["name"] for it in hutong.json("hold", "list", "--all")["legal_holds"]] == [held["name"]]
+    told = hutong("hold", "create", "--reason", "x", code=ExitCode.FAILED).stderr
+    assert "must state a document, a laboratory or a bound of report_interval" in told

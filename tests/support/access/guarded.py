@@ -89,6 +89,7 @@ class Guarded:
     certificates: dict[str, Certificate] = field(default_factory=dict)
     channels: dict[tuple[str, str], grpc.aio.Channel] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    codes: dict[str, str] = field(default_factory=dict)
     decisions: dict[str, str] = field(default_factory=dict)
     changes: dict[str, str] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
@@ -208,7 +209,9 @@ async def _fill(guarded: Guarded) -> None:
             document=make_document(person),
         )
         signed_in = guarded.token(guarded.certificate(app), person)
-        guarded.refusals[which] = (await refusals.ReportRefusal(complaint, metadata=(signed_in,))).refusal.name
+        reported_refusal = await refusals.ReportRefusal(complaint, metadata=(signed_in,))
+        guarded.refusals[which] = reported_refusal.refusal.name
+        guarded.codes[which] = reported_refusal.code
         proposer = f"supervisors/{REGION if which == 'own' else OTHER_REGION}/first"
         guarded.changes[which] = (await propose_unlinking(guarded, proposer, person + 50)).name
         approvals = ApprovalServiceStub(await guarded.channel("results", proposer))

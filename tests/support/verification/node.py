@@ -44,12 +44,19 @@ from tests.support.waiting import TIMEOUT_SECONDS, until
 LAB = "labs/91410100MA0000001X"
 SERVICES = ("results", "policy", "verification")
 ALL = "all"
+_UPSTREAM = {
+    "results": "HUTONG_UPSTREAM",
+    "policy": "HUTONG_UPSTREAM_POLICY",
+    "verification": "HUTONG_UPSTREAM_VERIFICATION",
+}
 NUMBERS = ("410105186001010019", "220502187003030031", "450403188009090041")
 """Resident numbers of made-up persons, born in the 1800s."""
 
 
 class Node:
     """Services on free ports of loopback, with SQLite databases in one directory unless `urls` names others.
+
+    It is the nation's unless `region` and `above` name another region and the node above it.
 
     A name is that of a service with a process of its own, or ALL for one process with all three. `source_seconds` is
     how long its services wait for each other; the default is as long as a test waits for anything. `more` has further
@@ -62,6 +69,8 @@ class Node:
         *,
         source_seconds: float | None = None,
         more: Mapping[str, str] | None = None,
+        region: str = "000000",
+        above: Node | None = None,
         **urls: str,
     ) -> None:
         self.directory = directory
@@ -76,7 +85,7 @@ class Node:
             | {
                 "HUTONG_DATA_DIR": str(directory),
                 "HUTONG_PEPPER_FILE": str(pepper),
-                "HUTONG_JURISDICTION": "000000",
+                "HUTONG_JURISDICTION": region,
                 "HUTONG_DRAIN_SECONDS": "2",
                 "HUTONG_UPLOAD_WORKERS": "0",
                 **{f"HUTONG_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
@@ -84,6 +93,9 @@ class Node:
                 **(more or {}),
             }
         )
+        if above is not None:
+            for name, variable in _UPSTREAM.items():
+                self._environment[variable] = above.addresses[name]
 
     async def start(self, *names: str) -> None:
         """Start services and wait until they serve."""

@@ -16,6 +16,7 @@ from hutong.policy.v1.policy_service_pb2_grpc import PolicyServiceStub
 from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceStub
 from hutong.results.v1.import_service_pb2_grpc import ImportServiceStub
 from hutong.results.v1.lab_service_pb2_grpc import LabServiceStub
+from hutong.results.v1.legal_hold_service_pb2_grpc import LegalHoldServiceStub
 from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceStub
 from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceStub
 from hutong.results.v1.results_service_pb2_grpc import ResultsServiceStub
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from hutong.results.v1.document_link_service_pb2_grpc import DocumentLinkServiceAsyncStub
     from hutong.results.v1.import_service_pb2_grpc import ImportServiceAsyncStub
     from hutong.results.v1.lab_service_pb2_grpc import LabServiceAsyncStub
+    from hutong.results.v1.legal_hold_service_pb2_grpc import LegalHoldServiceAsyncStub
     from hutong.results.v1.missing_report_service_pb2_grpc import MissingReportServiceAsyncStub
     from hutong.results.v1.results_admin_service_pb2_grpc import ResultsAdminServiceAsyncStub
     from hutong.results.v1.results_service_pb2_grpc import ResultsServiceAsyncStub
@@ -103,6 +105,11 @@ class Connection:
     def links(self) -> DocumentLinkServiceAsyncStub:
         """Linked documents of one person."""
         return DocumentLinkServiceStub(self._results)
+
+    @cached_property
+    def legal_holds(self) -> LegalHoldServiceAsyncStub:
+        """Legal holds, which keep results from being destroyed."""
+        return LegalHoldServiceStub(self._results)
 
     @cached_property
     def missing_reports(self) -> MissingReportServiceAsyncStub:

@@ -135,7 +135,7 @@ def explain(decision: Decision, title_of: Callable[[str], str]) -> list[str]:
         for source in decision.sources
     ]
     lines += [tr("  To do: {item}", item=describe_next_step(item)) for item in decision.next_steps]
-    lines += [tr("  Advice: {advice}", advice=advice) for advice in decision.advice]
+    lines += [tr("  Advice: {advice}", advice=tr(advice)) for advice in decision.advice]
     if decision.action_text:
         lines.append(tr("  At the gate: {action_text}", action_text=tr(decision.action_text)))
     if decision.refusal_permitted:

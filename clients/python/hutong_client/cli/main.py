@@ -14,6 +14,7 @@ from hutong_texts.language import choose_language
 
 from hutong_client.cli.commands.decisions import decisions
 from hutong_client.cli.commands.emergency import emergency
+from hutong_client.cli.commands.hold import hold
 from hutong_client.cli.commands.holder_token import holder_token
 from hutong_client.cli.commands.lab import lab
 from hutong_client.cli.commands.lookup import lookup
@@ -95,6 +96,7 @@ for _command in (
     holder_token,
     pending,
     emergency,
+    hold,
     audit_heads,
     report,
     results,

@@ -165,6 +165,22 @@ export const table = {
             "method": "SetLabSigningKey"
           },
           {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "CreateLegalHold"
+          },
+          {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "LiftLegalHold"
+          },
+          {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "ListLegalHolds"
+          },
+          {
+            "service": "hutong.results.v1.LegalHoldService",
+            "method": "ListHeldResults"
+          },
+          {
             "service": "hutong.results.v1.MissingReportService",
             "method": "ListMissingReports"
           },
@@ -199,6 +215,10 @@ export const table = {
           {
             "service": "hutong.verification.v1.RefusalService",
             "method": "GetRefusal"
+          },
+          {
+            "service": "hutong.verification.v1.RefusalService",
+            "method": "TrackRefusal"
           },
           {
             "service": "hutong.verification.v1.RefusalService",

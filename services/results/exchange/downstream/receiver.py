@@ -28,7 +28,6 @@ from services.results.exchange.convert.changes import change_from_proto
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
 from services.results.exchange.convert.tubes import tubes_from_proto
 from services.results.exchange.downstream.store import Decoded, DownstreamStore
-from services.results.exchange.key_versions import newest_version, require_common_versions
 from services.results.exchange.limits import check_change, check_instant, check_tubes
 from services.results.exchange.model import MAX_CHANGES, NodeLog, Replica, WriterPosition
 from services.runtime.background import begin_ahead
@@ -36,6 +35,7 @@ from services.runtime.call import Trace
 from services.runtime.clock import Clock
 from services.runtime.server.service import Drain
 from services.runtime.tracing.spans import message_span
+from services.storage.pepper_marks import newest_version, require_common_versions
 
 FIRST_FRAME_SECONDS = 30.0
 """How long a stream may stay open without its first frame."""

@@ -24,7 +24,6 @@ from services.domain.names import format_node
 from services.domain.subject import Pepper
 from services.results.documents.model import DocumentLink
 from services.results.exchange.convert.changes import change_from_proto
-from services.results.exchange.key_versions import name_versions
 from services.results.exchange.model import AdverseSubject, Change, NotificationPosition
 from services.results.exchange.upstream.notification_store import NotificationStore
 from services.results.exchange.upstream.subscription_client import (
@@ -35,6 +34,7 @@ from services.results.exchange.upstream.subscription_client import (
 from services.results.timing import ResultsTiming
 from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
+from services.storage.pepper_marks import name_versions
 
 LISTENING = Gauge("hutong_exchange_listening", "Whether the nation's notifications are received: 1 or 0")
 # Until a listener runs, because a node without a node above it has no notifications.

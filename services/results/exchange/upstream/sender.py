@@ -26,7 +26,6 @@ from services.domain.subject import Pepper
 from services.results.exchange.apply import select_uploads
 from services.results.exchange.clock_skew import ClockSkewMonitor
 from services.results.exchange.convert.positions import position_from_proto, position_to_proto
-from services.results.exchange.key_versions import name_versions
 from services.results.exchange.model import Replica
 from services.results.exchange.upstream.acknowledgements import AcknowledgedCommit
 from services.results.exchange.upstream.backlog import Backlog
@@ -41,6 +40,7 @@ from services.runtime.client.reconnect import reconnect_forever
 from services.runtime.client.reconnecting import OpenChannel
 from services.runtime.clock import Clock
 from services.runtime.tracing.spans import end_message, tracer_of
+from services.storage.pepper_marks import name_versions
 
 if TYPE_CHECKING:
     from services.runtime.tracing.recording import ActiveSpan

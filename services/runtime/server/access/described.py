@@ -31,6 +31,8 @@ _COUNTED = frozenset(
         "document_links",
         "refusals",
         "missing_reports",
+        "legal_holds",
+        "held_results",
         "subjects",
         "changes",
         "change",

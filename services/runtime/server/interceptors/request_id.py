@@ -35,12 +35,17 @@ class RequestId:
         self._tracer = tracer
 
     def around_unary(self, method: Method, proceed: UnaryHandler) -> UnaryHandler:
-        """Set the current call, then go on."""
+        """Set the current call, go on, and end the call."""
         if self._tracer is None:
 
             async def handle(request: Any, context: Context) -> Any:
-                current_call.set(_open_call(context))
-                return await proceed(request, context)
+                call = _open_call(context)
+                current_call.set(call)
+                try:
+                    return await proceed(request, context)
+                finally:
+                    if call.at_end is not None:
+                        call.at_end(call)
 
             return handle
         calls = _TracedCalls(self._tracer, method)
@@ -49,18 +54,19 @@ class RequestId:
             call = _open_call(context)
             current_call.set(call)
             active = calls.begin(call)
-            if active is None:
-                return await proceed(request, context)
             current_span.set(active)
             try:
                 return await proceed(request, context)
             finally:
-                _end(active, call)
+                if call.at_end is not None:
+                    call.at_end(call)
+                if active is not None:
+                    _end(active, call)
 
         return handle_traced
 
     def around_stream(self, method: Method, proceed: StreamHandler) -> StreamHandler:
-        """Set the current call, then go on. A stream may last for days. Its messages have traces of their own."""
+        """Set the current call, go on, and end the call. A stream may last for days. Its messages have own traces."""
         calls = None if self._tracer is None else _TracedCalls(self._tracer, method)
 
         async def handle(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -72,6 +78,8 @@ class RequestId:
                 async for response in proceed(request, context):
                     yield response
             finally:
+                if call.at_end is not None:
+                    call.at_end(call)
                 if active is not None:
                     _end(active, call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from hutong.results.v1.results_admin_service_pb2 import CorrectResultRequest, Re
 from hutong.results.v1.results_service_pb2 import LookupLatestRequest
 from hutong.type.v1 import outcome_pb2
 
+from services.command.audit import verify_audit
+from services.command.backup.make import back_up
+from services.command.backup.restore import restore
 from services.domain.instant import to_timestamp
 from services.results.documents.tables import document_links
 from services.results.exchange.tables import notification_positions, notifications, subscriptions
@@ -28,6 +32,7 @@ from tests.support.link import Link, link_to
 from tests.support.restored import Copy
 from tests.support.results.country import HENAN, JILIN, Member, open_member
 from tests.support.results.factories import LAB_NAME, POSITIVE, make_document, make_tube, make_tubes
+from tests.support.servers import settings_for
 from tests.support.waiting import until
 
 
@@ -195,3 +200,36 @@ async def test_restored_nodes_learn_that_a_link_has_ended(
     for region in (HENAN, JILIN):
         async with node(region) as member:
             await until(lambda member=member: member.rows(document_links, "link_id", "unlink_time") == ended)
+
+
+async def test_a_province_that_is_restored_by_the_commands_heals_through_the_exchange(
+    tmp_path: Path, sqlite_url: MakeUrl, stack: contextlib.AsyncExitStack
+) -> None:
+    """The backup is made while the province serves. What it lost stays at the nation, and is uploaded again once."""
+    nation = await stack.enter_async_context(open_member(tmp_path / "nation", sqlite_url("results"), "000000"))
+    url, directory = sqlite_url("results"), tmp_path / "jilin"
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        await jilin.node.register()
+        await jilin.node.upload(make_tubes(2))
+        settings = settings_for(directory, jurisdiction=JILIN, results_database_url=url)
+        said = await asyncio.to_thread(back_up, settings, ["results"], tmp_path / "backups", with_pepper=False)
+        (lost,) = await jilin.node.upload([make_tube(50), make_tube(51)], "lost")
+        await until(lambda: len(nation.results()) == 4)
+    before = nation.results()
+    await asyncio.to_thread(Path(url.removeprefix("sqlite:///")).rename, tmp_path / "broken.db")
+    await asyncio.to_thread(restore, settings, Path(said.splitlines()[0]), ["results"], SystemClock().now())
+    async with open_member(directory, url, JILIN, upstream=nation.address) as jilin:
+        assert len(jilin.results()) == 2
+        token = LookupLatestRequest(document=make_document(50), at_least_as_fresh=lost.consistency_token)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await jilin.node.results.LookupLatest(token)
+        assert error_info(caught.value).metadata == {"node": f"nodes/{JILIN}", "lost": "true"}
+        assert (await nation.node.results.LookupLatest(token)).in_region
+        (answer,) = await jilin.node.upload([make_tube(50), make_tube(51), make_tube(52)], "lost")
+        assert answer.accepted_count == 3
+        await until(lambda: "R52" in newest(nation))
+        assert [row for row in nation.results() if row[1] != "R52"] == before
+        assert {row[1] for row in jilin.results()} == {row[1] for row in nation.results()}
+    lines, is_well = verify_audit(settings, ["results"])
+    assert is_well
+    assert any("what was recorded between the copy and the restore is lost" in line for line in lines)

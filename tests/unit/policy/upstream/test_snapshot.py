@@ -30,24 +30,24 @@ def told(name: str = NAME, *, title: str = "made up", number: int = 1, withdrawn
 
 
 def test_the_nations_own_revisions_come_in_order() -> None:
-    """They are stored as sent, with withdrawals. Policies that the nation published for a province stay unchanged."""
+    """They are stored as sent, with withdrawals. Policies of another province are dropped."""
     update = SnapshotUpdate("410000", is_whole=True)
     one, other = told(), told(number=2, withdrawn=True)
-    for policy in (one, told("jurisdictions/410100/policies/hotel"), other):
+    for policy in (one, told("jurisdictions/370100/policies/hotel"), other):
         update.add(policy)
     assert [revision_to_proto(received.revision) for received in update.received] == [one, other]
     assert not update.left_out
 
 
-def test_a_city_takes_the_revisions_of_all_jurisdictions_above() -> None:
-    """And none of its own, of places below it or of other provinces."""
+def test_a_city_takes_the_revisions_of_all_jurisdictions_above_and_of_its_own_region() -> None:
+    """The node above hands over what stood there when the city was founded. None of other provinces are taken."""
     update = SnapshotUpdate("410100", is_whole=True)
     sent = [
         told(f"jurisdictions/{region}/policies/hotel") for region in ("000000", "410000", "410100", "410102", "220000")
     ]
     for policy in sent:
         update.add(policy)
-    assert [revision_to_proto(received.revision) for received in update.received] == sent[:2]
+    assert [revision_to_proto(received.revision) for received in update.received] == sent[:4]
 
 
 def test_order_and_emptiness_of_what_was_stated_are_no_difference() -> None:

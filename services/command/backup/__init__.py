@@ -1,0 +1,1 @@
+"""Backups of SQLite databases, and their restore."""

@@ -1,0 +1,1 @@
+"""Legal holds: results that a purge must not destroy."""

@@ -1,0 +1,50 @@
+"""A legal hold, and a revision that it keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.domain.instant import Instant
+from services.results.records.model import StoredResult
+
+
+@dataclass(frozen=True, slots=True)
+class LegalHold:
+    """A legal hold. A result is held if it meets every condition that is stated.
+
+    Attributes:
+        subject_key: the key of the document in the version that was written then; None without a document.
+        other_key: the key of the other version, while the pepper changed; None otherwise.
+        lab: the code of the laboratory; empty without one.
+        report_start: the first report time; None without a bound.
+        report_end: the instant before which reports are held; None without a bound.
+        lift_time: None while the hold is active.
+    """
+
+    hold_id: str
+    subject_key: bytes | None
+    other_key: bytes | None
+    masked_number: str
+    lab: str
+    report_start: Instant | None
+    report_end: Instant | None
+    reason: str
+    create_time: Instant
+    actor: str | None
+    case_id: str
+    lift_time: Instant | None = None
+    lift_reason: str = ""
+    lift_actor: str | None = None
+
+
+class HeldResult(NamedTuple):
+    """A revision that a purge has taken out of use.
+
+    Attributes:
+        revision_reason: the reason for the revision; empty for a first one.
+    """
+
+    result: StoredResult
+    revision_reason: str
+    hold_time: Instant
