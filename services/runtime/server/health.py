@@ -28,7 +28,7 @@ class _Servicer(HealthServicer):
     """
 
     def __init__(self, names: Sequence[str]) -> None:
-        self._statuses = dict.fromkeys(names, HealthCheckResponse.NOT_SERVING)
+        self._statuses: dict[str, Any] = dict.fromkeys(names, HealthCheckResponse.NOT_SERVING)
         # Set at the next change, and then replaced.
         self._changed = asyncio.Event()
 
