@@ -29,13 +29,13 @@ class _Servicer(HealthServicer):
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(names)
-        self._status: HealthCheckResponse.ServingStatus.ValueType = HealthCheckResponse.NOT_SERVING
+        self._is_serving = False
         # Set at the next change, and then replaced.
         self._changed = asyncio.Event()
 
     def publish(self, *, serving: bool) -> None:
         """Set the status of all services, and wake the watches."""
-        self._status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+        self._is_serving = serving
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -43,19 +43,25 @@ class _Servicer(HealthServicer):
         """Return the status of a service."""
         if request.service not in self._names:
             raise NotFound("NOT_FOUND", english("this process does not serve the service"))
-        return HealthCheckResponse(status=self._status)
+        return self._state_of(request.service)
 
     async def Watch(self, request: HealthCheckRequest, context: Any) -> None:
         """Send the status of a service now and after each change, until the caller ends the call."""
         sent = None
         while True:
-            # Taken before the status, so that a change during the sending is not missed.
-            changed = self._changed
-            status = self._status if request.service in self._names else HealthCheckResponse.SERVICE_UNKNOWN
-            if status != sent:
-                await context.write(HealthCheckResponse(status=status))
-                sent = status
+            # Taken before the state, so that a change during the sending is not missed.
+            changed, state = self._changed, self._state_of(request.service)
+            if state != sent:
+                await context.write(state)
+                sent = state
             await changed.wait()
+
+    def _state_of(self, service: str) -> HealthCheckResponse:
+        if service not in self._names:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVICE_UNKNOWN)
+        if self._is_serving:
+            return HealthCheckResponse(status=HealthCheckResponse.SERVING)
+        return HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
 
 
 @dataclass(frozen=True, slots=True)
