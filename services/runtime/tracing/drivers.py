@@ -20,7 +20,7 @@ from services.runtime.tracing.spans import current_span, recorded
 
 _KIND = re.compile(r"\s*([A-Za-z]{2,20})")
 _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|COPY)\s+\"?([a-z][a-z_]{1,40})\b", re.IGNORECASE)
-"""The first table of a statement. The pattern matches no digits, so that no number can be recorded as a table's name."""
+"""The first table of a statement. The pattern matches no digits, so no number can be recorded as a table's name."""
 
 
 @lru_cache(maxsize=1_024)
