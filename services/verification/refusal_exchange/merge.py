@@ -1,9 +1,9 @@
 """Merges the copy of a report from another node into the stored copy. Pure.
 
 What was reported never changes. An assessment or an answer of the node above replaces the stored one. An assessment or
-an answer of a node below only fills in an absent one. Of two responsibilities the one of the greater rank holds. Of several reports of
-one refusal the earliest one counts. Two nodes that have exchanged a report therefore have the same of it, in whatever
-order they have learned it.
+an answer of a node below only fills in an absent one. Of two responsibilities the responsibility of the greater rank
+holds. Of several reports of one refusal the earliest report counts. Two nodes that have exchanged a report therefore
+have the same of it, in whatever order they have learned it.
 """
 
 from __future__ import annotations
