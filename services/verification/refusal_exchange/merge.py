@@ -1,9 +1,9 @@
-"""Merges what another node says of a report into what is stored here. Pure.
+"""Merges the copy of a report from another node into the stored copy. Pure.
 
-What was reported never changes. Assessments and answers of the node above replace those that are stored. Those of a
-node below only fill in what is absent. Of two responsibilities the one of the greater rank holds. Of several reports of
-one refusal the earliest one counts. Two nodes that have exchanged a report therefore have the same of it, in whatever
-order they have learned it.
+What was reported never changes. An assessment or an answer of the node above replaces the stored one. An assessment or
+an answer of a node below only fills in an absent one. Of two responsibilities the responsibility of the greater rank
+holds. Of several reports of one refusal the earliest report counts. Two nodes that have exchanged a report therefore
+have the same of it, in whatever order they have learned it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _PARTS = {_ASSESSMENT: "assess_node", _ANSWER: "answer_node"}
 """The columns of each part that another node may state, and the column that names this node. The last column of a part
 is empty if the part is absent."""
 _NEEDED_ABOVE = ("statement", "evidence", "shown_decision")
-"""What a node sends up only if a node above needs it. It is filled in when it comes later."""
+"""Columns that a node sends up only if a node above needs them. They are filled in when they come later."""
 
 
 class Standing(Enum):
-    """What becomes of a received report."""
+    """The outcome of a received report."""
 
     TAKEN = "TAKEN"
     NOT_ITS_OWN = "NOT_ITS_OWN"

@@ -1,4 +1,4 @@
-"""What is to be sent to other nodes of reported refusals: each report that a node does not have as it stands here.
+"""Outbox of reported refusals: each report that another node does not have as the report stands here.
 
 A report is sent as a whole, as it stands when it is sent. The outbox therefore has one row for each node and report,
 however often the report changes.
