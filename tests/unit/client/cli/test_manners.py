@@ -64,6 +64,22 @@ def test_version_and_completion_are_told(capsys: pytest.CaptureFixture[str], mon
     assert "complete -o nosort -F _hutong_completion hutong" in capsys.readouterr().out
 
 
+def test_shells_complete_files_and_kept_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of profiles and contexts, and the paths of files."""
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    assert run(["context", "set", "jilin", "--results", "127.0.0.1:1"]) == ExitCode.DONE
+    monkeypatch.setenv("_HUTONG_COMPLETE", "bash_complete")
+    for words, expected in (("--context j", "plain,jilin"), ("upload da", "file,da"), ("verify da", "file,da")):
+        monkeypatch.setenv("COMP_WORDS", f"hutong {words}")
+        monkeypatch.setenv("COMP_CWORD", "2")
+        capsys.readouterr()
+        with pytest.raises(SystemExit):
+            hutong.main([], prog_name="hutong")
+        assert capsys.readouterr().out.strip() == expected
+
+
 def test_colours_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """NO_COLOR counts on a terminal too."""
     monkeypatch.setenv("NO_COLOR", "1")

@@ -21,7 +21,7 @@ from hutong_client.cli.options import ENCODING, ITEM, LAB, REGION, Node, NodeCom
 from hutong_client.cli.output import print_json, say
 from hutong_client.cli.profiles.columns import column_option, format_columns, parse_columns
 from hutong_client.cli.profiles.profile import Profile, profile_option
-from hutong_client.cli.uploads.files import find_files, find_folder
+from hutong_client.cli.uploads.files import complete_file, find_files, find_folder
 from hutong_client.cli.uploads.journal import CannotResume, Journal, hash_file, lock_path
 from hutong_client.cli.uploads.order import Order, open_journal
 from hutong_client.cli.uploads.run import UploadRun, report_upload
@@ -45,7 +45,7 @@ _ROWS_LOOKED_AT = 50
 
 
 @click.command(cls=NodeCommand, example="day.xlsx --lab 91220502MA000LAB8G --timezone Asia/Shanghai --region 220502")
-@click.argument("given", metavar="FILE...", nargs=-1, required=True)
+@click.argument("given", metavar="FILE...", nargs=-1, required=True, shell_complete=complete_file)
 @profile_option
 @click.option("--lab", type=LAB, help="The laboratory that made the file, labs/{uscc} or its code alone.")
 @timezone_option(help_text("Zone of the times without one, as Asia/Shanghai. There is no default."))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
 from hutong_texts import list_words, tr
 
 from hutong_client.cli.output import say
@@ -57,6 +58,11 @@ def find_files(given: Iterable[str]) -> list[Path]:
 def list_files(folder: Path) -> list[Path]:
     """Return the files of a folder that can be tables, sorted, without those that an upload has written."""
     return [file for file in sorted(folder.iterdir()) if file.suffix.lower() in _TABLES and _is_given(file)]
+
+
+def complete_file(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Let the shell complete the path of a file."""
+    return [CompletionItem(incomplete, type="file")]
 
 
 def say_left_out(folder: Path, named: set[Path]) -> None:
