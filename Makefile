@@ -34,7 +34,7 @@ GOMOD_VERSION   := v1.9.0
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
+.PHONY: help demo demo-nation run envoy certs quick quick-tests test check check-web check-clients check-go check-typescript check-java check-tools lint licences types texts protos stubs protos-fresh api include openapi-fresh monitoring breaking release soak soak-upgrade soak-memory soak-fuzz soak-model soak-protocol golden bench bench-compare grpcurl migrate lock wheel sbom notices vulnerabilities clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -131,7 +131,7 @@ check-typescript: $(PROTOS_READY) $(NODE_READY)
 check-java:
 	@cd clients/java && mvn -B -q -ntp test
 
-check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, back PostgreSQL up and restore it, and check the rules of Prometheus with promtool; tests without their tool are skipped with a message
+check-tools: $(READY) ## Check the model of the exchange with spin, open, correct and save rejected rows with LibreOffice, run the services behind pgbouncer, back PostgreSQL up and restore it, check the rules of Prometheus with promtool, and play the steps of the image; tests without their tool are skipped with a message
 	@HUTONG_CHECK_TOOLS=$${HUTONG_CHECK_TOOLS:-1} $(BIN)/python -m pytest tests/tools $(ARGS)
 
 check: lint licences types protos-fresh openapi-fresh test check-web check-clients ## Run what CI runs: lint, licences, types, protos-fresh, openapi-fresh and all tests
@@ -214,6 +214,9 @@ soak: $(READY) ## Run for an hour: kill Results 500 times on each engine, break 
 	@MODEL_CASES=100000 $(BIN)/python -m pytest tests/unit/verification/decision/test_decide_model.py $(ARGS)
 	@$(BIN)/python -m tests.bench memory --persons 5000000 --memory-seconds 3600
 
+soak-upgrade: $(READY) ## Run for at most 45 minutes: upgrade a node on PostgreSQL under load from the release before, five times in each order
+	@UPGRADE_ROUNDS=$${UPGRADE_ROUNDS:-5} $(BIN)/python -m pytest tests/tools/test_rolling_upgrade.py $(ARGS)
+
 soak-protocol: $(READY) ## Search the model of the exchange with two cuts of each connection: three million states in 1 GiB; HUTONG_MODEL_LIMITS sets other limits
 	@HUTONG_CHECK_TOOLS=required HUTONG_MODEL_LIMITS="$${HUTONG_MODEL_LIMITS:-COMMITS=2 CUTS=2}" HUTONG_MODEL_MEMORY=$${HUTONG_MODEL_MEMORY:-8000} HUTONG_MODEL_SECONDS=7200 $(BIN)/python -m pytest tests/tools/test_exchange_model.py $(ARGS)
 
@@ -254,6 +257,8 @@ lock: $(READY) ## Resolve the lock files again with the newest versions
 	  --python-version 3.11 -o deploy/envoy/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
 	@$(BIN)/uv pip compile deploy/supply/requirements.in --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.11 -o deploy/supply/requirements.lock --custom-compile-command "make lock" --quiet --upgrade
+	@$(BIN)/python deploy/supply/packages.py requirements > deploy/image/requirements.lock
+	@$(BIN)/python deploy/supply/packages.py build > deploy/image/build.lock
 
 wheel: $(READY) ## Build the client wheel into build/wheel
 	@$(BIN)/python -m build --wheel --no-isolation --outdir build/wheel clients/python

@@ -83,6 +83,7 @@ NODES = (
             ("max by (job) (hutong_replication_connected)", "replication {{job}}"),
             ("max by (job) (hutong_exchange_listening)", "notifications {{job}}"),
             ("max by (job) (hutong_policy_upstream_watched)", "policies {{job}}"),
+            ("max by (job) (hutong_policy_sending)", "policies upwards {{job}}"),
         ),
     ),
     Panel("Age of the policies above", (("hutong:policy_lag_seconds:max", "{{job}}"),), "s"),

@@ -105,6 +105,7 @@ def _burns(ratio: str, calls: str, budget: float, factor: float, long: str, shor
     )
 
 
+_EXPIRY = "min without (instance, worker) (hutong_certificate_expiry_timestamp_seconds)"
 _FAULT_BUDGET, _LATE_BUDGET = 1 - AVAILABILITY, 1 - PROMPT_SHARE
 
 ALERTS = (
@@ -181,6 +182,20 @@ ALERTS = (
         "policies of the node above are not watched",
     ),
     Alert(
+        "HutongPoliciesNotSent",
+        "max without (instance, worker) (hutong_policy_sending) == 0",
+        "2m",
+        "ticket",
+        "policies of this node are not sent to the node above",
+    ),
+    Alert(
+        "HutongPoliciesSetAside",
+        _grew("hutong_policy_set_aside_total", "1h"),
+        "0m",
+        "ticket",
+        "policies of node {{ $labels.node }} are set aside: {{ $labels.reason }}",
+    ),
+    Alert(
         "HutongPoliciesLate",
         f"hutong:policy_lag_seconds:max > {LATE_SECONDS}",
         "2m",
@@ -246,14 +261,14 @@ ALERTS = (
     ),
     Alert(
         "HutongCertificateExpires",
-        "hutong_certificate_expiry_timestamp_seconds - time() < 14 * 86400",
+        f"{_EXPIRY} - time() < 14 * 86400",
         "10m",
         "ticket",
         "a certificate of {{ $labels.setting }} expires in {{ $value | humanizeDuration }}",
     ),
     Alert(
         "HutongCertificateExpired",
-        "hutong_certificate_expiry_timestamp_seconds - time() < 2 * 86400",
+        f"{_EXPIRY} - time() < 2 * 86400",
         "10m",
         "page",
         "a certificate of {{ $labels.setting }} expires in {{ $value | humanizeDuration }}",

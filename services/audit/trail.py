@@ -71,9 +71,9 @@ class Trail:
         """Return the current instant."""
         return self._clock.now()
 
-    def subject_tag(self, subject_key: bytes, time: Instant) -> bytes:
-        """Return the keyed hash of a person and the day of an instant."""
-        return self._keys.subject_tag(subject_key, shanghai_day(time))
+    def tag_at(self, time: Instant) -> Callable[[bytes], bytes]:
+        """Return the function that makes the keyed hash of a person and the day of an instant."""
+        return self._keys.tagger(shanghai_day(time))
 
     def insert(self, connection: Connection, events: Sequence[AuditEvent]) -> None:
         """Insert the rows of a change inside its transaction. Call it last: the transaction holds a writer from here.

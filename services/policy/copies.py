@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Table, select, update
 
 from services.domain.instant import Instant
 from services.policy import tables
@@ -14,7 +14,6 @@ from services.policy.model import Revision
 from services.policy.received import ReceivedRevision
 from services.storage.upsert import insert_if_absent
 
-_lives = tables.other_lives
 _nodes = tables.nodes_below
 
 Merge: TypeAlias = Callable[[Revision | None, Revision, str], Revision | None]
@@ -41,19 +40,19 @@ def receive_revision(
     return True
 
 
-def read_lives(connection: Connection) -> dict[NodeLife, int]:
-    """Return the newest known sequence of each life of each other node."""
-    rows = connection.execute(select(_lives.c.region, _lives.c.life, _lives.c.sequence))
+def read_lives(connection: Connection, lives: Table) -> dict[NodeLife, int]:
+    """Return the newest known sequence of each life of each node above or below, from the table of either."""
+    rows = connection.execute(select(lives.c.region, lives.c.life, lives.c.sequence))
     return {(region, life): sequence for region, life, sequence in rows}
 
 
-def write_lives(connection: Connection, lives: Mapping[NodeLife, int]) -> None:
-    """Store newer sequences of lives."""
-    for (region, life), sequence in sorted(lives.items()):
+def write_lives(connection: Connection, lives: Table, reached: Mapping[NodeLife, int]) -> None:
+    """Store newer sequences of lives in the table of the nodes above or of those below."""
+    for (region, life), sequence in sorted(reached.items()):
         # Another process may have stored a later position.
-        named = update(_lives).where(_lives.c.region == region, _lives.c.life == life)
-        if connection.execute(named.where(_lives.c.sequence < sequence).values(sequence=sequence)).rowcount == 0:
-            connection.execute(insert_if_absent(connection, _lives).values(region=region, life=life, sequence=sequence))
+        named = update(lives).where(lives.c.region == region, lives.c.life == life)
+        if connection.execute(named.where(lives.c.sequence < sequence).values(sequence=sequence)).rowcount == 0:
+            connection.execute(insert_if_absent(connection, lives).values(region=region, life=life, sequence=sequence))
 
 
 def read_nodes_below(connection: Connection) -> dict[str, Instant]:

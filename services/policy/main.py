@@ -20,6 +20,7 @@ from services.domain.instant import HOUR
 from services.domain.region import NATION
 from services.policy import tables
 from services.policy.downstream.receiver import PolicyReceiver
+from services.policy.downstream.retired import RetiredNodes
 from services.policy.downstream.servicer import PolicyExchangeServicer
 from services.policy.downstream.store import DownstreamStore
 from services.policy.serving.book_cache import PolicyBookCache
@@ -91,6 +92,7 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     async def close() -> None:
         if heads is not None:
             await heads.close()
+        await retired.close()
         await audit.close()
         await asyncio.to_thread(database.close)
 
@@ -104,9 +106,12 @@ async def open_policy(settings: Settings, clock: Clock | None = None, timing: Po
     async def owner_of(name: str) -> Owner:
         return await (grants if name.startswith("emergencyGrants/") else approvals).owner_of(name)
 
+    retired = RetiredNodes(settings)
     require_current = None if founding is None else founding.require_current
-    publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock, require_current)
-    receiver = PolicyReceiver(DownstreamStore(database), cache, settings.jurisdiction, clock, drain, timing)
+    publisher = PolicyPublisher(store, cache, settings.jurisdiction, clock, require_current, retired.read)
+    receiver = PolicyReceiver(
+        DownstreamStore(database), cache, settings.jurisdiction, clock, drain, timing, retired.read
+    )
 
     return Service(
         name="policy",

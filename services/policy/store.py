@@ -46,9 +46,9 @@ class PolicyStore:
         """
         return await self._database.read(_read_heads)
 
-    async def read_lives(self) -> dict[NodeLife, int]:
-        """Return the newest known sequence of each life of each other node."""
-        return await self._database.read(read_lives)
+    async def read_lives_below(self) -> dict[NodeLife, int]:
+        """Return the newest known sequence of each life of each node below."""
+        return await self._database.read(read_lives, tables.lives_below)
 
     async def change_once(
         self,

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary,
 
 from services.approval.tables import approval_tables
 from services.audit.tables import audit_tables
+from services.domain.region import NATION
 from services.storage.deletion_counts import deletion_counts_table
 from services.storage.idempotency import request_memory
 from services.storage.life import LIFE_LENGTH
@@ -79,9 +80,19 @@ nodes_below = Table(
     Column("as_of_time", BigInteger, nullable=False),
 )
 
-# The newest sequence of each life of the Policy of each other node that is known here.
-other_lives = Table(
-    "other_lives",
+# The newest sequence of each life of the Policy of each node above that is known here.
+upstream_lives = Table(
+    "upstream_lives",
+    metadata,
+    Column("life", String(LIFE_LENGTH), primary_key=True),
+    Column("sequence", BigInteger, nullable=False),
+    # The node.
+    Column("region", String(6), nullable=False, server_default=NATION),
+)
+
+# The same for the nodes below. The node is part of the key, so that no node states the lives of another one.
+lives_below = Table(
+    "lives_below",
     metadata,
     Column("region", String(6), primary_key=True),
     Column("life", String(LIFE_LENGTH), primary_key=True),

@@ -36,6 +36,7 @@ RECIPES = {
     "soak-fuzz": "tests/e2e/test_hostile_callers.py",
     "soak-model": "tests/unit/policy/rules/test_resolution.py",
     "soak-protocol": "tests/tools/test_exchange_model.py",
+    "soak-upgrade": "tests/tools/test_rolling_upgrade.py",
     "stubs": "make protos-fresh openapi-fresh check-go check-typescript",
     "texts": "tests/contract/test_texts.py",
     "vulnerabilities": "tests/contract/test_supply.py",

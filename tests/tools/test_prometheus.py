@@ -65,6 +65,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
             'hutong_replication_lag_seconds{job="hutong",instance="a"}': NO_NUMBER,
             'hutong_exchange_listening{job="hutong",instance="a"}': NO_NUMBER,
             'hutong_policy_upstream_watched{job="hutong",instance="a"}': NO_NUMBER,
+            'hutong_policy_sending{job="hutong",instance="a"}': NO_NUMBER,
         },
         set(),
     ),
@@ -84,6 +85,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
             'hutong_replication_backlog_commits{job="hutong",instance="a"}': "0+50x600",
             'hutong_exchange_listening{job="hutong",instance="a"}': AT_REST,
             'hutong_policy_upstream_watched{job="hutong",instance="a"}': AT_REST,
+            'hutong_policy_sending{job="hutong",instance="a"}': AT_REST,
             'hutong_policy_upstream_lag_seconds{job="hutong",instance="a"}': "0+60x600",
         },
         {
@@ -92,6 +94,7 @@ CASES: dict[str, tuple[dict[str, str], set[str]]] = {
             "HutongReplicationBacklog",
             "HutongNotificationsLost",
             "HutongPoliciesLost",
+            "HutongPoliciesNotSent",
             "HutongPoliciesLate",
         },
     ),

@@ -1,4 +1,4 @@
-"""Name the node of each revision, keep the nodes below, and the lives of all other nodes by node.
+"""Name the node of each revision, and keep the nodes below with the lives of their databases.
 
 Revision: 0016, after 0015
 """
@@ -30,29 +30,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("region", name=op.f("pk_nodes_below")),
     )
     op.create_table(
-        "other_lives",
+        "lives_below",
         sa.Column("region", sa.String(length=6), nullable=False),
         sa.Column("life", sa.String(length=36), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("region", "life", name=op.f("pk_other_lives")),
+        sa.PrimaryKeyConstraint("region", "life", name=op.f("pk_lives_below")),
     )
-    op.execute("INSERT INTO other_lives (region, life, sequence) SELECT region, life, sequence FROM upstream_lives")
-    op.drop_table("upstream_lives")
 
 
 def downgrade() -> None:
-    op.create_table(
-        "upstream_lives",
-        sa.Column("life", sa.String(length=36), nullable=False),
-        sa.Column("sequence", sa.BigInteger(), nullable=False),
-        sa.Column("region", sa.String(length=6), nullable=False, server_default="000000"),
-        sa.PrimaryKeyConstraint("life", name=op.f("pk_upstream_lives")),
-    )
-    op.execute(
-        "INSERT INTO upstream_lives (life, sequence, region) "
-        "SELECT life, max(sequence), min(region) FROM other_lives GROUP BY life"
-    )
-    op.drop_table("other_lives")
+    op.drop_table("lives_below")
     op.drop_table("nodes_below")
     with op.batch_alter_table("upstream_positions") as positions:
         positions.drop_column("founded_time")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import structlog
-from google.protobuf.timestamp_pb2 import Timestamp
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_exchange_service_pb2 import (
     PolicySetAsideReason,
@@ -20,13 +20,14 @@ from hutong_texts import english
 from prometheus_client import Counter
 
 from services.domain.errors import DeadlineExceeded, FailedPrecondition, HutongError, InvalidArgument, Unavailable
-from services.domain.instant import Instant, from_timestamp
+from services.domain.instant import Instant
 from services.domain.names import format_node, parse_node
 from services.domain.region import is_region, within
 from services.policy.copies import NodeLife
-from services.policy.downstream.store import DownstreamStore, Statement, Stream
-from services.policy.received import ReceivedRevision, read_received
+from services.policy.downstream.store import DownstreamStore, Progress, Stream
+from services.policy.received import ReceivedRevision, read_instant, read_received
 from services.policy.serving.book_cache import PolicyBookCache
+from services.policy.serving.publisher import ReadRetired
 from services.policy.timing import PolicyTiming
 from services.runtime.background import begin_ahead
 from services.runtime.clock import Clock
@@ -40,8 +41,6 @@ _MOST_NAMED = 100
 _NAME_LENGTH = 120
 """The longest name of a revision in the contract. What is set aside may have any name."""
 
-_END_SECONDS = 253_402_300_800
-"""The first second that is no Timestamp any more, 10000-01-01T00:00:00Z."""
 
 _log = structlog.get_logger(__name__)
 
@@ -57,7 +56,9 @@ class PolicyReceiver:
         clock: Clock,
         drain: Drain,
         timing: PolicyTiming,
+        read_retired: ReadRetired,
     ) -> None:
+        self._read_retired = read_retired
         self._store = store
         self._cache = cache
         self._own = own
@@ -74,7 +75,11 @@ class PolicyReceiver:
             InvalidArgument: a message that no node can have sent.
             Unavailable: SHUTTING_DOWN, the server drains; STREAM_REPLACED, the node has begun another stream.
         """
-        messages = self._until_drained(aiter(requests))
+        async with contextlib.aclosing(self._until_drained(aiter(requests))) as messages:
+            async for response in self._answer(messages):
+                yield response
+
+    async def _answer(self, messages: AsyncIterator[SendPoliciesRequest]) -> AsyncIterator[SendPoliciesResponse]:
         stream = await self._open(messages)
         yield SendPoliciesResponse(
             cursor=stream.cursor,
@@ -104,12 +109,17 @@ class PolicyReceiver:
             here = format_node(self._own)
             text = english("{node} does not lie below {here}", node=first.start.node, here=here)
             raise FailedPrecondition("NOT_AN_UPSTREAM", text, metadata={"node": here})
-        stream = await self._store.open_stream(region)
+        try:
+            stream = await self._store.open_stream(region)
+        except FailedPrecondition:
+            stream = await self._store.open_stream(region, await self._read_retired())
         await self._cache.refresh()
         _log.info("a node sends its policies", node=region, cursor=stream.cursor)
         return stream
 
-    async def _until_drained(self, requests: AsyncIterator[SendPoliciesRequest]) -> AsyncIterator[SendPoliciesRequest]:
+    async def _until_drained(
+        self, requests: AsyncIterator[SendPoliciesRequest]
+    ) -> AsyncGenerator[SendPoliciesRequest, None]:
         ending: asyncio.Future[Any] = asyncio.ensure_future(self._drain.wait())
         coming: asyncio.Future[Any] = ending
         try:
@@ -125,12 +135,6 @@ class PolicyReceiver:
         finally:
             coming.cancel()
             ending.cancel()
-
-
-def _read_instant(timestamp: Timestamp, field: str) -> Instant:
-    if not (0 <= timestamp.seconds < _END_SECONDS and 0 <= timestamp.nanos < 1_000_000_000):
-        raise InvalidArgument.field(field, english("is not an instant from 1970 to 9999"))
-    return from_timestamp(timestamp)
 
 
 class _Intake:
@@ -167,7 +171,7 @@ class _Intake:
         self._extents |= self._read_extents(checkpoint)
         lives = self._read_lives(checkpoint)
         if self._received or cursor != self._cursor or lives or self._is_store_due():
-            await self._store_received(Statement(cursor, self._extents, lives))
+            await self._store_received(Progress(cursor, self._extents, lives))
             await self._cache.refresh()
             self._cursor = cursor
             self._extents = {}
@@ -175,9 +179,9 @@ class _Intake:
         named, self._set_aside = self._set_aside[:_MOST_NAMED], []
         return SendPoliciesResponse(cursor=self._cursor, node="", set_aside=named)
 
-    async def _store_received(self, statement: Statement | None) -> None:
+    async def _store_received(self, progress: Progress | None) -> None:
         received, self._received = self._received, []
-        for name in await self._store.receive(self._stream, received, statement, self._clock.now()):
+        for name in await self._store.receive(self._stream, received, progress, self._clock.now()):
             self._put_aside(name, NOT_ITS_OWN)
 
     def _put_aside(self, name: str, reason: PolicySetAsideReason.ValueType) -> None:
@@ -195,11 +199,11 @@ class _Intake:
         return is_first or waited >= self._timing.position_store_seconds
 
     def _read_extents(self, checkpoint: PolicyCheckpoint) -> dict[str, Instant]:
-        extents = {self._stream.region: _read_instant(checkpoint.as_of_time, "checkpoint.as_of_time")}
+        extents = {self._stream.region: read_instant(checkpoint.as_of_time, "checkpoint.as_of_time")}
         for extent in checkpoint.nodes_below:
             region = parse_node(extent.node, "checkpoint.nodes_below.node")
             if region != self._stream.region and is_region(region) and within(region, self._stream.region):
-                extents[region] = _read_instant(extent.as_of_time, "checkpoint.nodes_below.as_of_time")
+                extents[region] = read_instant(extent.as_of_time, "checkpoint.nodes_below.as_of_time")
         return extents
 
     def _read_lives(self, checkpoint: PolicyCheckpoint) -> dict[NodeLife, int]:

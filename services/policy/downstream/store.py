@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from hutong_texts import english
@@ -42,8 +42,8 @@ class Stream(NamedTuple):
     nodes: Sequence[str]
 
 
-class Statement(NamedTuple):
-    """What a checkpoint of a node below states.
+class Progress(NamedTuple):
+    """How far a sender and the nodes below it are known after a checkpoint.
 
     Attributes:
         cursor: the sender's cursor after everything that came before the checkpoint.
@@ -62,16 +62,16 @@ class DownstreamStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def open_stream(self, region: str) -> Stream:
+    async def open_stream(self, region: str, retired: Collection[str] = ()) -> Stream:
         """Begin a stream of a node. From its first stream on, the node alone publishes for its region.
 
         Raises:
-            FailedPrecondition: NOT_AN_UPSTREAM, another node below covers the region.
+            FailedPrecondition: NOT_AN_UPSTREAM, another node below covers the region and is not among the retired.
         """
-        return await self._database.write(_open_stream, region)
+        return await self._database.write(_open_stream, region, retired)
 
     async def receive(
-        self, stream: Stream, revisions: Sequence[ReceivedRevision], statement: Statement | None, now: Instant
+        self, stream: Stream, revisions: Sequence[ReceivedRevision], progress: Progress | None, now: Instant
     ) -> list[str]:
         """Store revisions, and the checkpoint after them if there is one, in one transaction.
 
@@ -80,14 +80,14 @@ class DownstreamStore:
         Raises:
             Unavailable: STREAM_REPLACED, the node has begun another stream.
         """
-        return await self._database.write(_receive, stream, revisions, statement, now)
+        return await self._database.write(_receive, stream, revisions, progress, now)
 
 
-def _open_stream(connection: Connection, region: str) -> Stream:
+def _open_stream(connection: Connection, region: str, retired: Collection[str]) -> Stream:
     # A publication that runs now ends first. Its revision is among those that the node receives before it is founded.
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
     known = set(connection.execute(select(_nodes.c.region)).scalars())
-    between = next((place for place in ancestry(region)[1:] if place in known), None)
+    between = next((place for place in ancestry(region)[1:] if place in known and place not in retired), None)
     if between is not None:
         name = format_node(between)
         text = english("{between} is between {node} and this node", between=name, node=format_node(region))
@@ -103,7 +103,7 @@ def _receive(
     connection: Connection,
     stream: Stream,
     revisions: Sequence[ReceivedRevision],
-    statement: Statement | None,
+    progress: Progress | None,
     now: Instant,
 ) -> list[str]:
     lock_until_commit(connection, AdvisoryLock.POLICY_CHANGE)
@@ -116,13 +116,13 @@ def _receive(
         for one in revisions
         if not receive_revision(connection, one, merge_from_below, stream.region, now)
     ]
-    if statement is not None:
-        connection.execute(update(_nodes).where(_nodes.c.region == stream.region).values(cursor=statement.cursor))
-        for region, as_of_time in statement.extents.items():
+    if progress is not None:
+        connection.execute(update(_nodes).where(_nodes.c.region == stream.region).values(cursor=progress.cursor))
+        for region, as_of_time in progress.extents.items():
             _insert_node(connection, region)
             if as_of_time:
                 connection.execute(update(_nodes).where(_nodes.c.region == region).values(as_of_time=as_of_time))
-        write_lives(connection, statement.lives)
+        write_lives(connection, tables.lives_below, progress.lives)
     return refused
 
 

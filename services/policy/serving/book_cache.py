@@ -96,7 +96,7 @@ class PolicyBookCache:
             nodes_below, newest = await self._store.read_heads()
             # Lives are read before the changes that they stand for, and count once these are in the book. Another
             # process may have received them from a node below.
-            lives = await self._store.read_lives() if nodes_below != self.nodes_below else {}
+            lives = await self._store.read_lives_below() if nodes_below != self.nodes_below else {}
             if self.as_of == 0 or newest != self.sequence:
                 changes = await self._store.read_changes(self.sequence)
                 if changes.revisions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from hutong.policy.v1 import policy_pb2
 from hutong.policy.v1.policy_admin_service_pb2 import (
@@ -21,6 +21,7 @@ from services.approval.approvals import Decide
 from services.domain.errors import FailedPrecondition, InvalidArgument, NotFound, Violation
 from services.domain.instant import Instant
 from services.domain.names import parse_policy
+from services.domain.region import ancestry
 from services.policy.changes import insert_revision, newest_position, write_withdrawal
 from services.policy.convert import Statement, bare_statement, revision_from_proto
 from services.policy.copies import read_nodes_below
@@ -44,6 +45,8 @@ from services.runtime.server.validation import find_violations
 
 R = TypeVar("R", PublishPolicyResponse, WithdrawPolicyResponse)
 
+ReadRetired: TypeAlias = Callable[[], Awaitable[Collection[str]]]
+"""Returns the regions of the nodes below that an operator has retired."""
 END = "policy.effective_end_time"
 """The field that an error names if a policy ends before it starts, which is the only rule about a whole policy."""
 _NEEDED = {"policy.name", "policy.effective_start_time"}
@@ -80,7 +83,9 @@ class PolicyPublisher:
         jurisdiction: str,
         clock: Clock,
         require_ready: Callable[[], Awaitable[None]] | None = None,
+        read_retired: ReadRetired | None = None,
     ) -> None:
+        self._read_retired = read_retired
         self._require_ready = require_ready
         self._store = store
         self._cache = cache
@@ -92,8 +97,9 @@ class PolicyPublisher:
         draft = _draft(request)
         await self._be_ready()
         await self._cache.refresh()
+        nodes = self._cache.nodes_below.keys() - await self._find_retired(draft.statement.region)
         # Finding what a national policy changes takes a while, so a thread does it and other calls go on.
-        return await asyncio.to_thread(self._validate, draft)
+        return await asyncio.to_thread(self._validate, draft, nodes)
 
     async def publish(
         self, request: PublishPolicyRequest, approve: Decide | None = None, proposed: Instant | None = None
@@ -106,9 +112,13 @@ class PolicyPublisher:
             return (await self.validate(request))[0]
         draft = _draft(request)._replace(proposed=proposed)
         await self._be_ready()
+        retired = await self._find_retired(draft.statement.region)
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
-            request, lambda connection: self._publish(connection, draft, now, by, approve), PublishPolicyResponse, now
+            request,
+            lambda connection: self._publish(connection, draft, now, by, approve, retired),
+            PublishPolicyResponse,
+            now,
         )
         await self._cache.refresh()
         return response
@@ -118,7 +128,8 @@ class PolicyPublisher:
         named = self._parse_withdrawable(request)
         await self._be_ready()
         await self._cache.refresh()
-        return await asyncio.to_thread(self._validate_withdrawal, request, named)
+        nodes = self._cache.nodes_below.keys() - await self._find_retired(named[0])
+        return await asyncio.to_thread(self._validate_withdrawal, request, named, nodes)
 
     async def withdraw(self, request: WithdrawPolicyRequest, approve: Decide | None = None) -> WithdrawPolicyResponse:
         """Check a withdrawal and, unless it is only to be validated, withdraw the revision from now on.
@@ -129,10 +140,11 @@ class PolicyPublisher:
             return await self.validate_withdrawal(request)
         named = self._parse_withdrawable(request)
         await self._be_ready()
+        retired = await self._find_retired(named[0])
         now, by = self._clock.now(), Actor(current_actor(), may_see_actors())
         response = await self._store.change_once(
             request,
-            lambda connection: self._withdraw(connection, request, named, now, by, approve),
+            lambda connection: self._withdraw(connection, request, named, now, by, approve, retired),
             WithdrawPolicyResponse,
             now,
         )
@@ -144,12 +156,24 @@ class PolicyPublisher:
         if self._require_ready is not None:
             await self._require_ready()
 
+    async def _find_retired(self, region: str) -> Collection[str]:
+        """Return the regions of the retired nodes below. If no node below covers the region, none is looked for."""
+        if self._read_retired is None or self._cache.nodes_below.keys().isdisjoint(ancestry(region)):
+            return ()
+        return await self._read_retired()
+
     def _publish(
-        self, connection: Connection, draft: Draft, now: Instant, by: Actor, approve: Decide | None
+        self,
+        connection: Connection,
+        draft: Draft,
+        now: Instant,
+        by: Actor,
+        approve: Decide | None,
+        retired: Collection[str],
     ) -> PublishPolicyResponse:
         """Check and publish within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        checked = self._check(draft, book, now, read_nodes_below(connection))
+        checked = self._check(draft, book, now, read_nodes_below(connection).keys() - retired)
         if checked.is_new:
             if draft.proposed is not None:
                 require_unchanged(book.series(*checked.revision.series), draft.proposed)
@@ -160,9 +184,9 @@ class PolicyPublisher:
         response = publication_answer(draft.request, checked, book, with_actors=by.may_see)
         return self._with_token(connection, response)
 
-    def _validate(self, draft: Draft) -> tuple[PublishPolicyResponse, bool]:
+    def _validate(self, draft: Draft, nodes: Collection[str]) -> tuple[PublishPolicyResponse, bool]:
         book = self._cache.book
-        checked = self._check(draft, book, self._clock.now(), self._cache.nodes_below)
+        checked = self._check(draft, book, self._clock.now(), nodes)
         return publication_answer(draft.request, checked, book), checked.is_new
 
     def _parse_withdrawable(self, request: WithdrawPolicyRequest) -> tuple[str, str, int]:
@@ -183,12 +207,12 @@ class PolicyPublisher:
         now: Instant,
         by: Actor,
         approve: Decide | None,
+        retired: Collection[str],
     ) -> WithdrawPolicyResponse:
         """Check and withdraw within a transaction. Return the answer."""
         book = self._cache.read_book(connection)
-        withdrawn = replace(
-            self._withdrawn(request, named, book, now, read_nodes_below(connection)), withdraw_actor=by.name
-        )
+        nodes = read_nodes_below(connection).keys() - retired
+        withdrawn = replace(self._withdrawn(request, named, book, now, nodes), withdraw_actor=by.name)
         write_withdrawal(connection, withdrawn, now)
         if approve is not None:
             approve(connection)
@@ -196,10 +220,10 @@ class PolicyPublisher:
         return self._with_token(connection, response)
 
     def _validate_withdrawal(
-        self, request: WithdrawPolicyRequest, named: tuple[str, str, int]
+        self, request: WithdrawPolicyRequest, named: tuple[str, str, int], nodes: Collection[str]
     ) -> WithdrawPolicyResponse:
         book, now = self._cache.book, self._clock.now()
-        withdrawn = self._withdrawn(request, named, book, now, self._cache.nodes_below)
+        withdrawn = self._withdrawn(request, named, book, now, nodes)
         return withdrawal_answer(request, withdrawn, book, now)
 
     def _withdrawn(

@@ -40,12 +40,12 @@ class PolicyResolver:
         if not is_region(region) or (arriving_from and not is_region(arriving_from)):
             raise _unknown_regions(request)
         at = from_timestamp(request.effective_time) if request.HasField("effective_time") else self._clock.now()
+        below = self._nodes_below(region)
         if request.HasField("as_of_time"):
             book = self._cache.book.known_at(from_timestamp(request.as_of_time), region)
             response = response_to_proto(book.resolve(region, request.purpose, arriving_from, at))
         else:
-            response = self._resolve_now(region, request.purpose, arriving_from, at)
-        below = self._nodes_below(region)
+            response = self._resolve_now(region, request.purpose, arriving_from, at, below)
         for policy in _policies(response):
             _stamp(policy.as_of_time, self._cache.as_of)
             if self._cache.nation_as_of is not None:
@@ -59,7 +59,9 @@ class PolicyResolver:
         known = self._cache.nodes_below
         return tuple(place for place in ancestry(region) if place in known) if known else ()
 
-    def _resolve_now(self, region: str, purpose: int, arriving_from: str, at: Instant) -> ResolvePolicyResponse:
+    def _resolve_now(
+        self, region: str, purpose: int, arriving_from: str, at: Instant, below: tuple[str, ...]
+    ) -> ResolvePolicyResponse:
         """Return the message of the current answer. Calls share the message, and only its as_of_time changes.
 
         A later call may change as_of_time before this one is sent. That is correct, because the book is still the same.
@@ -68,7 +70,6 @@ class PolicyResolver:
             self._book = self._cache.book
             self._sent.clear()
         origin = origin_class(region, arriving_from)
-        below = self._nodes_below(region)
         if origin == UNKNOWN_ORIGIN:
             answers = self._book.resolve_both(region, purpose, at)
             key = id(answers[0]), id(answers[1]), below

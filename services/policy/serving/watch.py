@@ -37,8 +37,8 @@ _NO_TIME = -1
 class _Stated:
     """What the checkpoints of one watch have said of lives and of nodes below, so that each says only what changed."""
 
-    def __init__(self, node: str, region: str | None) -> None:
-        self._node = node
+    def __init__(self, own: str, region: str | None) -> None:
+        self._own = own
         self._region = region
         self._lives: dict[str, int] = {}
         self._other_lives: dict[tuple[str, str], int] = {}
@@ -46,13 +46,16 @@ class _Stated:
 
     def next_checkpoint(self, cache: PolicyBookCache) -> PolicyCheckpoint:
         """Return a checkpoint of everything in the cache."""
-        checkpoint = PolicyCheckpoint(as_of_time=to_timestamp(cache.as_of), node=self._node, sequence=cache.sequence)
+        checkpoint = PolicyCheckpoint(
+            as_of_time=to_timestamp(cache.as_of), node=format_node(self._own), sequence=cache.sequence
+        )
         if cache.nation_as_of is not None:
             set_timestamp(checkpoint.nation_as_of_time, cache.nation_as_of)
         for life, at in _changed(self._lives, cache.lives).items():
             checkpoint.lives.add(life=life, sequence=at)
         for (region, life), at in _changed(self._other_lives, cache.other_lives).items():
-            if self._region is None or within(region, self._region):
+            # A watcher below tracks the nodes above it. The node above tracks those of the region.
+            if within(self._own, region) if self._region is None else within(region, self._region):
                 checkpoint.other_lives.add(node=format_node(region), position=LifePosition(life=life, sequence=at))
         if self._region is not None:
             for region, as_of in _changed(self._nodes_below, cache.nodes_below).items():
@@ -74,7 +77,7 @@ class Watch:
 
     def __init__(self, cache: PolicyBookCache, jurisdiction: str, drain: Drain, timing: PolicyTiming) -> None:
         self._cache = cache
-        self._node = format_node(jurisdiction)
+        self._jurisdiction = jurisdiction
         self._drain = drain
         self._timing = timing
 
@@ -92,7 +95,7 @@ class Watch:
         """
         sent, commit_time = _decode(request.cursor)
         in_snapshot = not request.cursor
-        stated = _Stated(self._node, region)
+        stated = _Stated(self._jurisdiction, region)
         self._cache.check_change(sent, commit_time)
         while not self._drain.begun:
             # The checkpoint is made first, so that all it stands for is among the changes before it.

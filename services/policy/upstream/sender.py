@@ -6,6 +6,8 @@ The node above returns the cursor from which to go on, so this side remembers no
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +33,7 @@ from services.policy.upstream.store import UpstreamStore
 from services.runtime.client.reconnect import reconnect_forever
 
 SENDING = Gauge("hutong_policy_sending", "Whether the policies of this node are being sent to the node above: 1 or 0")
+SENDING.set(math.nan)
 
 _log = structlog.get_logger(__name__)
 
@@ -57,6 +60,7 @@ class PolicySender:
 
     async def run(self) -> None:
         """Send until cancelled. A background job."""
+        SENDING.set(0)
         await reconnect_forever(self._send, self._on_disconnect, self._timing.backoff)
 
     def _on_disconnect(self, cause: str, text: str) -> None:
@@ -103,8 +107,11 @@ class PolicySender:
                 call.cancel()
 
     async def _open(self, call: Any) -> SendPoliciesResponse:
+        start = SendPoliciesStart(node=format_node(self._jurisdiction))
         try:
-            await call.write(SendPoliciesRequest(start=SendPoliciesStart(node=format_node(self._jurisdiction))))
+            # If the call has ended already, the read raises the error with which it ended.
+            with contextlib.suppress(asyncio.InvalidStateError):
+                await call.write(SendPoliciesRequest(start=start))
             return await self._read(call)
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.UNIMPLEMENTED:

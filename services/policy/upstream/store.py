@@ -77,7 +77,11 @@ class UpstreamStore:
 
 def _read_position(connection: Connection) -> UpstreamPosition | None:
     row = connection.execute(select(_positions.c.cursor, _positions.c.as_of_time)).first()
-    return None if row is None else UpstreamPosition(row.cursor, row.as_of_time, read_lives(connection))
+    return (
+        None
+        if row is None
+        else UpstreamPosition(row.cursor, row.as_of_time, read_lives(connection, tables.upstream_lives))
+    )
 
 
 def _is_founded(connection: Connection) -> bool:
@@ -115,4 +119,4 @@ def _write_position(connection: Connection, position: UpstreamPosition) -> None:
     if connection.execute(update(_positions).values(values)).rowcount == 0:
         # Another process may have inserted its position at this moment. Either position will do.
         connection.execute(insert_if_absent(connection, _positions).values(region=NATION, **values))
-    write_lives(connection, position.lives)
+    write_lives(connection, tables.upstream_lives, position.lives)

@@ -8,7 +8,7 @@ from typing import cast
 import grpc
 from prometheus_client import Gauge
 
-from services.runtime.certificates import check_tls_files, read_certificates
+from services.runtime.certificates import check_tls_files, read_certificates, require_private_tls_files
 from services.runtime.configuration.tls import TlsSettings
 from services.runtime.reloading import ReloadedFiles
 
@@ -51,6 +51,7 @@ class ServerCredentials:
 
     def _load(self) -> grpc.ServerCertificateConfiguration:
         tls = self._tls
+        require_private_tls_files(tls)
         check_tls_files(tls)
         _note_expiry(tls)
         assert tls.certificate_file is not None

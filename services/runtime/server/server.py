@@ -137,7 +137,7 @@ class RunningServer:
         The service's jobs and its databases are closed last.
         """
         await self._health_checks.stop()
-        await self._health.drain()
+        self._health.drain()
         self.service.drain.begin()
         await self._server.stop(grace)
         # gRPC cancels the remaining calls but does not wait for their end. They may use the databases that are closed
@@ -202,7 +202,6 @@ async def start(
     check_tls_files(settings.tls)
     credentials = ServerCredentials(settings.tls) if settings.tls.serves_tls else None
     port = _bind(server, service.name, address, credentials, shares_port=shares_port)
-    await health_.reset()
     await server.start()
     try:
         await service.start()

@@ -96,8 +96,11 @@ class TracedCursor(psycopg.Cursor[Any]):
 
     def execute(self, query: Any, *arguments: Any, **named: Any) -> TracedCursor:
         """Run a statement."""
-        with statement_span("postgresql", query):
+        if current_span.get() is None:
             super().execute(query, *arguments, **named)
+        else:
+            with statement_span("postgresql", query):
+                super().execute(query, *arguments, **named)
         return self
 
     def executemany(self, query: Any, *arguments: Any, **named: Any) -> None:

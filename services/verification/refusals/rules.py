@@ -10,6 +10,8 @@ from hutong.type.v1 import refusal_ground_pb2
 from hutong.verification.v1 import decision_pb2, refusal_pb2
 
 from services.domain.instant import HOUR, Instant, Span
+from services.domain.region import NATION
+from services.runtime.caller import Caller
 from services.verification.refusals.routing import Responsibility
 
 if TYPE_CHECKING:
@@ -106,6 +108,14 @@ class Refusal:
     def subject_keys(self) -> list[bytes]:
         """The keys of the document that are known here."""
         return [key for key in (self.subject_key, self.other_subject_key) if key is not None]
+
+
+def may_read_words(caller: Caller, refusal: Refusal) -> bool:
+    """Return whether a caller who may read a report may also read the person's words in it.
+
+    A supervisor of the nation reads words only where the nation itself answers.
+    """
+    return caller.role != "supervisor" or caller.region != NATION or refusal.responsible_node == NATION
 
 
 def was_entitled(

@@ -22,7 +22,6 @@ from hutong.verification.v1.refusal_service_pb2 import (
 from hutong.verification.v1.refusal_service_pb2_grpc import RefusalServiceServicer
 
 from services.domain.names import parse_refusal
-from services.domain.region import NATION
 from services.runtime.call import current_caller, may_see_actors
 from services.runtime.clock import Clock
 from services.runtime.page_tokens import PageTokens, rows_to_read
@@ -35,7 +34,7 @@ from services.verification.refusals.convert import (
 )
 from services.verification.refusals.receipts import parse_code
 from services.verification.refusals.reporting import RefusalReporter
-from services.verification.refusals.rules import Refusal
+from services.verification.refusals.rules import Refusal, may_read_words
 from services.verification.refusals.store import RefusalFilter, RefusalStore
 from services.verification.refusals.summary import summarize
 
@@ -73,10 +72,10 @@ class RefusalServicer(RefusalServiceServicer):
         return ListRefusalsResponse(refusals=refusals, next_page_token=token)
 
     async def AnswerRefusal(self, request: AnswerRefusalRequest, context: Context) -> AnswerRefusalResponse:
-        now, actors, sees_all = self._clock.now(), may_see_actors(), not _is_nations_supervisor()
+        now, actors, caller = self._clock.now(), may_see_actors(), current_caller()
 
         def encode(refusal: Refusal) -> AnswerRefusalResponse:
-            words = sees_all or refusal.responsible_node == NATION
+            words = may_read_words(caller, refusal)
             return AnswerRefusalResponse(refusal=refusal_to_proto(refusal, now, with_actors=actors, with_words=words))
 
         uuid = answered_from_proto(request)
@@ -96,11 +95,5 @@ class RefusalServicer(RefusalServiceServicer):
 
     def _show(self, refusal: Refusal) -> refusal_pb2.Refusal:
         """Return the message of a report, with the person's words if the caller may read them."""
-        words = not _is_nations_supervisor() or refusal.responsible_node == NATION
+        words = may_read_words(current_caller(), refusal)
         return refusal_to_proto(refusal, self._clock.now(), with_actors=may_see_actors(), with_words=words)
-
-
-def _is_nations_supervisor() -> bool:
-    """Return whether the caller supervises the nation. Such a caller reads words only where the nation answers."""
-    caller = current_caller()
-    return caller.role == "supervisor" and caller.region == NATION

@@ -11,6 +11,12 @@ from pathlib import Path
 
 import grpc
 import pytest
+from hutong.exchange.v1.exchange_service_pb2 import ListNodesRequest, ListNodesResponse
+from hutong.exchange.v1.exchange_service_pb2_grpc import (
+    ExchangeServiceServicer,
+    add_ExchangeServiceServicer_to_server,
+)
+from hutong.exchange.v1.node_pb2 import Node
 from hutong.policy.v1.policy_admin_service_pb2 import WithdrawPolicyRequest
 from hutong.policy.v1.policy_exchange_service_pb2 import SendPoliciesRequest, SendPoliciesResponse, SendPoliciesStart
 from hutong.policy.v1.policy_exchange_service_pb2_grpc import PolicyExchangeServiceStub
@@ -29,6 +35,7 @@ from tests.support.link import Link, link_to
 from tests.support.policy.country import HENAN_POLICY, make_floor, province, resolve, revisions, wait_until_governing
 from tests.support.policy.service import HOTEL, Service, make_policy, policy_at
 from tests.support.restored import Copy
+from tests.support.servers import bare_server
 from tests.support.waiting import until
 
 CITY_POLICY = "jurisdictions/410100/policies/hotel"
@@ -272,3 +279,29 @@ async def test_a_node_speaks_for_its_region_alone(service: Service) -> None:
 def _published(policy: Policy) -> Revision:
     """Return a policy as another node would have published it."""
     return replace(revision_from_proto(bare_statement(policy), 1, 1_650_000_000_000_000), node="410000")
+
+
+class OneRetired(ExchangeServiceServicer):
+    """Lists Henan as retired and Jilin as not, on two pages."""
+
+    async def ListNodes(self, request: ListNodesRequest, _context: object) -> ListNodesResponse:
+        """Return one page."""
+        if not request.page_token:
+            return ListNodesResponse(nodes=[Node(name="nodes/220000")], next_page_token="2")
+        return ListNodesResponse(nodes=[Node(name="nodes/410000", retire_time=to_timestamp(1))])
+
+
+async def test_the_nation_publishes_for_a_node_that_was_retired(tmp_path: Path, sqlite_url: MakeUrl) -> None:
+    """As long as Results says so. A city of that province is then served by the nation."""
+    jilin = "jurisdictions/220000/policies/hotel"
+    async with (
+        bare_server(add_ExchangeServiceServicer_to_server, OneRetired()) as results,
+        policy_at(sqlite_url("policy"), tmp_path, results_address=results) as nation,
+    ):
+        for node in ("nodes/410000", "nodes/220000", "nodes/410100"):
+            await send(nation, node)
+        await nation.publish(make_policy(HENAN_POLICY))
+        await nation.publish(make_policy(HENAN_POLICY, hours=24), validate_only=True)
+        await withdraw(nation, f"{HENAN_POLICY}@1")
+        assert (await refused(nation.publish(make_policy(jilin))))[2] == "nodes/220000"
+        assert (await refused(nation.publish(make_policy(CITY_POLICY))))[2] == "nodes/410100"

@@ -10,7 +10,7 @@ import pytest
 from services.domain.errors import FailedPrecondition, Unavailable
 from services.domain.instant import DAY, Instant
 from services.policy.convert import bare_statement, revision_from_proto
-from services.policy.downstream.store import DownstreamStore, Statement, Stream
+from services.policy.downstream.store import DownstreamStore, Progress, Stream
 from services.policy.received import ReceivedRevision
 from services.policy.serving.book_cache import PolicyBookCache
 from services.policy.serving.publisher import PolicyPublisher
@@ -46,9 +46,9 @@ async def test_a_node_goes_on_where_it_was_and_its_effects_happen_once(database:
     store, policies = DownstreamStore(database), PolicyStore(database)
     stream = await store.open_stream(HENAN)
     assert stream == Stream(HENAN, 1, "", 0, [])
-    statement = Statement("c7", {HENAN: 7, CITY: 5}, {(CITY, "a"): 1})
+    progress = Progress("c7", {HENAN: 7, CITY: 5}, {(CITY, "a"): 1})
     for _ in range(2):
-        assert await store.receive(stream, [received()], statement, NOW) == []
+        assert await store.receive(stream, [received()], progress, NOW) == []
     assert (await policies.read_changes(0)).revisions == [(1, received().revision)]
     assert await store.receive(stream, [received("anew")], None, NOW) == []
     assert await store.receive(stream, [received("anew", withdrawn=NOW)], None, NOW) == []
@@ -76,11 +76,11 @@ async def test_a_node_below_another_one_is_sent_there(database: Database) -> Non
     before = await store.open_stream(CITY)
     henan = await store.open_stream(HENAN)
     assert henan.nodes == [CITY]
-    assert await store.receive(before, [received()], Statement("c1", {CITY: 1}, {}), NOW) == []
+    assert await store.receive(before, [received()], Progress("c1", {CITY: 1}, {}), NOW) == []
     with pytest.raises(FailedPrecondition) as caught:
         await store.open_stream(CITY)
     assert (caught.value.reason, caught.value.metadata) == ("NOT_AN_UPSTREAM", {"node": f"nodes/{HENAN}"})
-    assert await store.receive(henan, [received()], Statement("c1", {HENAN: 2}, {}), NOW) == []
+    assert await store.receive(henan, [received()], Progress("c1", {HENAN: 2}, {}), NOW) == []
 
 
 async def test_a_founded_node_knows_the_nodes_in_its_region(database: Database) -> None:

@@ -19,7 +19,7 @@ from hutong.verification.v1.refusal_service_pb2 import (
 from sqlalchemy import delete, select, update
 
 from services.domain.errors import FailedPrecondition, NotFound
-from services.domain.instant import DAY, HOUR, Instant
+from services.domain.instant import HOUR, Instant
 from services.domain.region import within
 from services.domain.subject import Pepper
 from services.runtime.clock import FixedClock
@@ -99,7 +99,7 @@ class OneNode:
             stored.append(one)
             return ReportRefusalResponse()
 
-        report = NewReport(refusal, [] if key is None else [key], None, links)
+        report = NewReport(refusal, [] if key is None else [key], None)
         await self.reports.add_refusal(report, ReportRefusalRequest(), encode)
         return stored[0]
 
@@ -299,10 +299,10 @@ async def test_a_link_that_was_only_cut_sends_nothing_again(small: list[OneNode]
     assert [node.waiting() for node in small] == [0, 0, 0, 0]
 
 
-async def test_a_lying_node_changes_nothing_of_others(country: list[OneNode]) -> None:
+async def test_a_lying_node_changes_nothing_of_others(small: list[OneNode]) -> None:
     """Jilin answers a report of Zhengzhou, invents one of Henan, and claims one of Zhengzhou for itself."""
-    nation, jilin, _, zhengzhou = country
-    links = await joined(country)
+    nation, jilin, _, zhengzhou = small
+    links = await joined(small)
     reported = await jilin.report()
     other = await zhengzhou.report(subject=b"z" * 16)
     await settle(*links)
@@ -371,5 +371,4 @@ async def test_a_node_between_two_others_is_preferred(small: list[OneNode]) -> N
     await connect(zhengzhou, henan)
     await settle((henan, nation), (zhengzhou, henan))
     assert (await zhengzhou.reports.get_refusal(reported.uuid)).responsible_node == ZHENGZHOU
-    assert nation.waiting() == 1, "what was to go to the city directly stays for it"
-    nation.clock.advance(DAY)
+    assert [node.waiting() for node in small] == [0, 0, 0, 0]

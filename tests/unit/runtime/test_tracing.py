@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import Any, cast
 
+import grpc
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
-from services.runtime.call import Call, current_call, trace_fields
+from services.runtime.call import Call, current_call, outgoing_metadata, trace_fields
 from services.runtime.client.coalescer import Coalescer
+from services.runtime.client.traced_channel import TracedChannel
+from services.runtime.server.interceptors.method import Method
+from services.runtime.server.interceptors.request_id import RequestId
 from services.runtime.tracing.drivers import describe_statement
 from services.runtime.tracing.export import QUEUE_SPANS, TraceExport
 from services.runtime.tracing.spans import carried, child_span, current_span, is_tracing, message_span, tracer_of
 from tests.support.traces import recording
 from tests.support.waiting import wait_until
+
+OUTCOMES = ("exported", "failed", "dropped")
 
 
 class Receiver(SpanExporter):
@@ -75,11 +82,13 @@ def test_receiver_that_hangs_delays_nothing_and_costs_spans() -> None:
     """The queue is bounded, and so is the end of the process."""
     receiver = Receiver(is_open=False)
     export = TraceExport(receiver.open, 1, {})
-    dropped = counted("dropped")
+    dropped, counted_before = counted("dropped"), sum(map(counted, OUTCOMES))
     end_spans(export, QUEUE_SPANS * 2)
     assert counted("dropped") - dropped >= QUEUE_SPANS / 2
     export.stop(0.01)
     assert receiver.may_answer.is_set()
+    # The thread ends too, and every span is counted once.
+    wait_until(lambda: sum(map(counted, OUTCOMES)) - counted_before == QUEUE_SPANS * 2)
 
 
 def test_receiver_that_fails_is_connected_again() -> None:
@@ -150,6 +159,73 @@ def test_calls_that_are_not_sampled_are_not_recorded() -> None:
         assert sampled.active is not None
         sampled.active.end()
         assert [span.name for span in spans.get_finished_spans()] == ["a call"]
+
+
+class Metadata:
+    """The part of a call's context that the first layer reads."""
+
+    def __init__(self, *pairs: tuple[str, str]) -> None:
+        self._pairs = pairs
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what the caller sent."""
+        return self._pairs
+
+
+@pytest.mark.parametrize(("ratio", "flags"), [(0.0, "00"), (1.0, "01")])
+async def test_decision_about_a_call_goes_on_to_other_services(ratio: float, flags: str) -> None:
+    """Otherwise each of them would decide anew, and traces would begin in the middle."""
+    sent: list[str] = []
+
+    async def proceed(_request: Any, _context: Any) -> None:
+        sent.append(dict(outgoing_metadata())["traceparent"])
+
+    method = Method("/hutong.x.v1.X/Do", request_streaming=False, response_streaming=False)
+    with recording(ratio) as spans:
+        answer = RequestId(tracer_of("verification")).around_unary(method, proceed)
+        await answer(None, Metadata())
+        await answer(None, Metadata(("traceparent", f"00-{'a' * 32}-{'b' * 16}-00")))
+        assert len(spans.get_finished_spans()) == ratio
+    assert [text[-2:] for text in sent] == [flags, "00"]
+    assert sent[1].split("-")[1] == "a" * 32
+
+
+class Channel:
+    """A channel that keeps the metadata of calls and never ends them."""
+
+    def __init__(self) -> None:
+        self.sent: list[list[tuple[str, str]]] = []
+
+    def unary_unary(self, _method: str) -> Any:
+        """Return the function that calls a method."""
+
+        def call(_request: Any, *, metadata: Any = None) -> Channel:
+            self.sent.append(list(metadata or ()))
+            return self
+
+        return call
+
+    def add_done_callback(self, _on_end: Any) -> None:
+        """Do nothing, because the call does not end."""
+
+
+def test_calls_for_what_is_not_recorded_are_not_sampled() -> None:
+    """A question of a stream may be left out although the stream itself is recorded."""
+    inner = Channel()
+    call = TracedChannel(cast("grpc.aio.Channel", inner)).unary_unary("/hutong.x.v1.X/Do")
+    of_stream = (("x-request-id", "r"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"))
+    with recording():
+        call("question")
+        call("question", metadata=of_stream)
+        with message_span("results", "a message") as active:
+            assert active is not None
+            call("question", metadata=of_stream)
+    nothing, left_out, recorded = inner.sent
+    assert nothing == []
+    assert dict(left_out) == {"x-request-id": "r", "traceparent": f"00-{'a' * 32}-{'b' * 16}-00"}
+    assert dict(recorded)["traceparent"].split("-")[1] == active.trace_id
+    assert dict(recorded)["traceparent"].endswith("-01")
+    assert len(recorded) == len(left_out)
 
 
 def test_failed_work_is_marked_with_its_class_alone() -> None:

@@ -29,7 +29,7 @@ REASONS = {
     ),
     decision_pb2.DECISION_REASON_NOT_YET_REPORTED: english("sampled, but the report is not issued yet"),
     decision_pb2.DECISION_REASON_EVIDENCE_CONTRADICTS_RECORD: english(
-        "the evidence differs from the record of its report"
+        "the evidence differs from the record of its report, or its laboratory denies the report"
     ),
     decision_pb2.DECISION_REASON_NO_RESULT: english("nothing that counts was shown or is on record"),
     decision_pb2.DECISION_REASON_NO_POLICY_IN_FORCE: english("no policy is in force for this region, purpose and time"),
@@ -52,6 +52,7 @@ USES = {
     decision_pb2.EVIDENCE_USE_NOT_YET_REPORTED: english("not used: reported after the time of use"),
     decision_pb2.EVIDENCE_USE_TIMES_IMPOSSIBLE: english("not used: its times are impossible"),
     decision_pb2.EVIDENCE_USE_CONTRADICTS_RECORD: english("not used: differs from the record"),
+    decision_pb2.EVIDENCE_USE_DENIED_BY_LAB: english("not used: its laboratory states that it is not its report"),
     decision_pb2.EVIDENCE_USE_SAME_AS_RECORD: english("the same as its record, which is used instead"),
     decision_pb2.EVIDENCE_USE_NOT_COMPARABLE: (
         english("kept for an officer: it cannot be compared with a record, or lacks the time to count from")

@@ -860,7 +860,8 @@ type PolicyCheckpoint struct {
 	// The positions that the lives of this node's database have reached. The first checkpoint of a watch has all lives,
 	// and a later one has those that changed. A node below compares this node's consistency tokens with them.
 	Lives []*v1.LifePosition `protobuf:"bytes,5,rep,name=lives,proto3" json:"lives,omitempty"`
-	// The same for other nodes, above this one and below it, as far as their publications were sent.
+	// The same for the nodes above this one, and in SendPolicies for the nodes below it, as far as their publications
+	// were sent.
 	OtherLives []*NodeLife `protobuf:"bytes,6,rep,name=other_lives,json=otherLives,proto3" json:"other_lives,omitempty"`
 	// Up to when the publications of each node below this one are known. The first checkpoint of a stream has all nodes,
 	// and a later one has those that changed. Only in SendPolicies.

@@ -432,7 +432,9 @@ class PolicyCheckpoint(_message.Message):
 
     @_builtins.property
     def other_lives(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeLife]:
-        """The same for other nodes, above this one and below it, as far as their publications were sent."""
+        """The same for the nodes above this one, and in SendPolicies for the nodes below it, as far as their publications
+        were sent.
+        """
 
     @_builtins.property
     def nodes_below(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeExtent]:

@@ -435,7 +435,8 @@ export type PolicyCheckpoint = Message<"hutong.policy.v1.PolicyCheckpoint"> & {
   lives: LifePosition[];
 
   /**
-   * The same for other nodes, above this one and below it, as far as their publications were sent.
+   * The same for the nodes above this one, and in SendPolicies for the nodes below it, as far as their publications
+   * were sent.
    *
    * @generated from field: repeated hutong.policy.v1.NodeLife other_lives = 6;
    */

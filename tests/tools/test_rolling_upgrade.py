@@ -1,0 +1,204 @@
+"""An upgrade of a node on PostgreSQL under load, from the release before to this version. No caller gets an error.
+
+`make soak-upgrade` runs it. The release before is a commit, whose tree `git archive` gives. As long as there is no
+release, it is the last commit before legal holds. UPGRADE_BASE names another commit.
+
+The database is migrated first, so that processes of the release before run on the new schema, or last, so that
+processes of this version run on the old one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from hutong.verification.v1.decision_pb2 import DECISION_OUTCOME_RECOGNIZED
+from hutong.verification.v1.verification_service_pb2 import VerifyRequest
+from hutong_client.connection import connect
+
+from services.domain.instant import DAY, HOUR
+from services.runtime.clock import SystemClock
+from services.storage.engine import open_database
+from tests.support.databases import PostgresServer
+from tests.support.link import Link, link_to
+from tests.support.ports import SERVICES, free_address
+from tests.support.processes import end, environment
+from tests.support.results.uploaders import Laboratories
+from tests.support.secrets import write_secret
+from tests.support.verification.node import NUMBERS, calling, document
+from tests.support.versions import Version
+from tests.support.waiting import TIMEOUT_SECONDS, until
+
+if not os.environ.get("UPGRADE_ROUNDS", ""):
+    pytest.skip("make soak-upgrade runs these tests", allow_module_level=True)
+BASE = os.environ.get("UPGRADE_BASE", "a71e28a6")
+ROUNDS = int(os.environ["UPGRADE_ROUNDS"])
+BATCHES, QUESTIONS = 10, 50
+"""How many batches are acknowledged, and how many questions are answered, between two steps."""
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Version:
+    """The release before."""
+    found = Version.of_commit(BASE, tmp_path_factory.mktemp("before")) if shutil.which("git") else None
+    if found is None:
+        pytest.skip(f"this clone does not have the commit {BASE}")
+    return found
+
+
+class Gate(threading.Thread):
+    """Asks about one person again and again, through the client library."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(daemon=True)
+        self.answered = 0
+        self.faults: list[str] = []
+        self._address = address
+        self._enough = threading.Event()
+
+    def run(self) -> None:
+        request = VerifyRequest(document=document(NUMBERS[0]), region="410105", purpose=4)  # type: ignore[arg-type]
+        with connect(verification=self._address) as connection:
+            while not self._enough.is_set():
+                try:
+                    decision = connection.verification.Verify(request, timeout=TIMEOUT_SECONDS).decision
+                except grpc.RpcError as error:
+                    self.faults.append(str(error))
+                else:
+                    if decision.outcome != DECISION_OUTCOME_RECOGNIZED:
+                        self.faults.append(str(decision))
+                self.answered += 1
+
+    def finish(self) -> None:
+        """Stop asking. No question may have failed."""
+        self._enough.set()
+        self.join(TIMEOUT_SECONDS)
+        assert not self.faults, self.faults[:3]
+
+
+class Node:
+    """A node's services behind addresses that stay, one process each."""
+
+    def __init__(self, directory: Path, urls: dict[str, str], links: dict[str, Link]) -> None:
+        variables = {f"{service}_database_url": url for service, url in urls.items()}
+        pepper = str(write_secret(directory / "pepper"))
+        self.environment = environment(data_dir=str(directory), pepper_file=pepper, drain_seconds="5", **variables)
+        self._directory = directory
+        self._links = links
+        self._processes: dict[str, subprocess.Popen[Any]] = {}
+        self._addresses: dict[str, str] = {}
+
+    async def replace(self, service: str, version: Version, *, serving: bool = True) -> None:
+        """Start a process of a version, lead new connections to it once it answers, and stop the former one.
+
+        `serving` is whether it must report SERVING first. The process asks the other services at their addresses.
+        """
+        address = free_address()
+        addresses = {f"HUTONG_{name.upper()}_ADDRESS": link.address for name, link in self._links.items()}
+        own = {**self.environment, **addresses, f"HUTONG_{service.upper()}_ADDRESS": address}
+        with (self._directory / f"{service}.log").open("ab") as log:
+            process = await asyncio.to_thread(version.serve, service, own, log)
+        former = self._processes.get(service)
+        self._processes[service] = process
+        self._addresses[service] = address
+        try:
+            await self.wait(service, serving=serving)
+            self._links[service].lead_to(address)
+        finally:
+            if former is not None:
+                former.send_signal(signal.SIGTERM)
+                code = await asyncio.to_thread(former.wait, TIMEOUT_SECONDS)
+                end(former)
+        assert former is None or code == 0
+
+    async def wait(self, service: str, *, serving: bool = True) -> None:
+        """Wait until a service answers; also until it reports SERVING."""
+
+        async def is_well() -> bool:
+            try:
+                answer = await health.Check(
+                    health_pb2.HealthCheckRequest(), timeout=TIMEOUT_SECONDS, wait_for_ready=True
+                )
+            except grpc.aio.AioRpcError:
+                return False
+            return not serving or answer.status == health_pb2.HealthCheckResponse.SERVING
+
+        async with grpc.aio.insecure_channel(self._addresses[service]) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            await until(is_well)
+
+    def close(self) -> None:
+        """Kill what still runs. No process may have logged an error."""
+        for process in self._processes.values():
+            end(process)
+        for service in SERVICES:
+            log = (self._directory / f"{service}.log").read_text(encoding="utf-8")
+            assert '"level":"error"' not in log, log[-3000:]
+
+
+@contextlib.asynccontextmanager
+async def opened_node(
+    directory: Path, urls: dict[str, str], version: Version
+) -> AsyncIterator[tuple[Node, dict[str, str]]]:
+    """Run a node of a version. Yield it and the addresses that stay."""
+    async with contextlib.AsyncExitStack() as stack:
+        links = {name: await stack.enter_async_context(link_to(free_address())) for name in SERVICES}
+        node = Node(directory, urls, links)
+        stack.callback(node.close)
+        await asyncio.to_thread(version.migrate, node.environment)
+        for service in SERVICES:
+            await node.replace(service, version)
+        yield node, {name: link.address for name, link in links.items()}
+
+
+@pytest.mark.parametrize("order", ["migrated first", "migrated last"])
+@pytest.mark.parametrize("round_", range(ROUNDS))
+async def test_an_upgrade_under_load_has_no_error(
+    round_: int, order: str, tmp_path: Path, own_server: PostgresServer, before: Version
+) -> None:
+    """Uploads go on and are stored once, and each question about one person is answered alike."""
+    urls = {service: own_server.make_empty() for service in SERVICES}
+    now = Version()
+    async with opened_node(tmp_path, urls, before) as (node, addresses):
+        async with calling(addresses) as callers:
+            await callers.create_lab()
+            await callers.upload(NUMBERS[0], "R-gate", SystemClock().now() - HOUR)
+            await callers.publish("000000", 2 * DAY)
+        laboratories, gate = Laboratories(addresses["results"]), Gate(addresses["verification"])
+
+        async def work() -> None:
+            await asyncio.to_thread(laboratories.wait_for_batches, BATCHES)
+            asked = gate.answered
+            await until(lambda: gate.answered >= asked + QUESTIONS)
+
+        await asyncio.to_thread(laboratories.start)
+        gate.start()
+        await work()
+        if order == "migrated first":
+            await asyncio.to_thread(now.migrate, node.environment)
+            await work()
+        for service in SERVICES:
+            await node.replace(service, now, serving=order == "migrated first")
+            await work()
+        if order == "migrated last":
+            await asyncio.to_thread(now.migrate, node.environment)
+        for service in SERVICES:
+            await node.wait(service)
+        await work()
+        await asyncio.to_thread(gate.finish)
+        await asyncio.to_thread(laboratories.finish)
+    with contextlib.closing(open_database(urls["results"])) as database:
+        database.read_now(laboratories.check)
+    for url in urls.values():
+        own_server.drop(url)
