@@ -26,7 +26,7 @@ _PLAIN = re.compile(
     r"|jurisdictions/[0-9]{6}(?:/policies/[a-z][a-z0-9-]{0,62}(?:@[0-9]{1,9})?)?"
 )
 """Names that are stored as they are: they name no person's result, decision or complaint."""
-_COLLECTION = re.compile(r"(?:labs/[0-9A-Z]{18}/)?(results|missingReports|decisions|refusals|links)/")
+_COLLECTION = re.compile(r"(?:labs/[0-9A-Z]{18}/)?(results|missingReports|decisions|refusals|cases|links)/")
 
 
 class AuditKeys:

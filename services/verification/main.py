@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hutong.exchange.v1.refusal_exchange_service_pb2_grpc import add_RefusalExchangeServiceServicer_to_server
 from hutong.results.internal.v1.internal_lookup_service_pb2_grpc import InternalLookupServiceStub
 from hutong.verification.v1.decision_pb2 import DecisionInputs
+from hutong.verification.v1.evidence_case_service_pb2_grpc import add_EvidenceCaseServiceServicer_to_server
 from hutong.verification.v1.evidence_flag_service_pb2_grpc import add_EvidenceFlagServiceServicer_to_server
 from hutong.verification.v1.holder_token_service_pb2_grpc import add_HolderTokenServiceServicer_to_server
 from hutong.verification.v1.refusal_service_pb2_grpc import add_RefusalServiceServicer_to_server
@@ -16,7 +17,7 @@ from hutong.verification.v1.verification_service_pb2_grpc import add_Verificatio
 from services.audit.heads import ResultsHeadClient
 from services.audit.service import ServiceAudit
 from services.domain.errors import Unavailable
-from services.domain.names import parse_decision, parse_refusal
+from services.domain.names import parse_case, parse_decision, parse_refusal
 from services.domain.region import NATION
 from services.runtime.client.channels import Connector
 from services.runtime.client.reconnecting import ReconnectingStub
@@ -29,6 +30,8 @@ from services.runtime.server.service import Drain, Registration, Service
 from services.storage.errors import UnusableDatabase
 from services.storage.migrate import open_migrated
 from services.storage.pepper_marks import checking_pepper
+from services.verification.cases.servicer import EvidenceCaseServicer
+from services.verification.cases.store import CaseStore
 from services.verification.holder_tokens.seal import TokenSeal
 from services.verification.holder_tokens.servicer import HolderTokenServicer
 from services.verification.holder_tokens.store import TokenUses
@@ -98,6 +101,7 @@ async def open_verification(
     policies = PolicyClient(open_to_policy, settings.jurisdiction, clock, timing, settings.source_seconds)
     token_uses = TokenUses(database, clock)
     flags = FlagStore(database)
+    cases = CaseStore(database, pepper.secrets)
     sources = Sources(policies, results)
     verifier = Verifier(sources, results, store, pepper, clock, token_uses)
     refusal_store = RefusalStore(database, pepper.secrets, node, joined=joined)
@@ -128,6 +132,8 @@ async def open_verification(
                 DecisionInputs.FromString(kept.inputs).region,
                 lambda key: is_tagged(kept.subject, uuid, [key], pepper) is True,
             )
+        if name.startswith("cases/"):
+            return Owner((await cases.get_case(parse_case(name))).region)
         refusal = await refusal_store.get_refusal(parse_refusal(name))
         return Owner(refusal.region, lambda key: refusal.subject_key == key)
 
@@ -163,6 +169,11 @@ async def open_verification(
                 "hutong.verification.v1.EvidenceFlagService",
                 add_EvidenceFlagServiceServicer_to_server,
                 EvidenceFlagServicer(flags, PageTokens(pepper.secrets)),
+            ),
+            Registration(
+                "hutong.verification.v1.EvidenceCaseService",
+                add_EvidenceCaseServiceServicer_to_server,
+                EvidenceCaseServicer(cases, PageTokens(pepper.secrets), clock),
             ),
             Registration(
                 "hutong.verification.v1.HolderTokenService",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.verification.cases.tables import evidence_cases
 from services.verification.holder_tokens.tables import used_holder_tokens
 from services.verification.refusals.tables import refusal_links, refusal_outbox, refusals, requests
 from services.verification.retention import deletion_counts
@@ -13,6 +14,7 @@ __all__ = [
     "audit",
     "decisions",
     "deletion_counts",
+    "evidence_cases",
     "evidence_flags",
     "metadata",
     "pepper_marks",

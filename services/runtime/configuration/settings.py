@@ -200,6 +200,7 @@ class Settings:
     decisions_days: int = _days(english("days that a stored decision is kept at most"), "180")
     refusals_days: int = _days(english("days that a reported refusal is kept"), "730")
     shown_reports_days: int = _days(english("days that a report shown as evidence is remembered"), "90")
+    cases_days: int = _days(english("days that a case of evidence is kept"), "730")
     requests_days: int = _days(english("days that a service remembers a request id"), "30")
     uploads_days: int = _days(
         english("days that an upload and its rejections are kept at most after its last batch"), "180"

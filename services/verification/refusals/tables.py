@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, SmallInteger, String, Table, Text
 
 from services.domain.subject import KEY_LENGTH
-from services.storage.idempotency import request_memory
+from services.verification.idempotency import requests
 from services.verification.schema import metadata
+
+__all__ = ["refusals", "requests"]
 
 refusals = Table(
     "refusals",
@@ -66,7 +68,8 @@ refusals = Table(
     Index(None, "same_report_key", unique=True),
     Index(None, "request_hash"),
     Index(None, "duplicate_of"),
-    Index(None, "responsible_node", "answer_time", "due_time"),
+    Index(None, "responsible_node", "assess_time"),
+    Index(None, "answer_time", "due_time"),
 )
 
 refusal_links = Table(
@@ -92,5 +95,3 @@ refusal_outbox = Table(
     # The report is not sent before this instant.
     Column("send_time", BigInteger, nullable=False),
 )
-
-requests = request_memory(metadata, "verification")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -236,8 +237,16 @@ def test_report_that_is_shown_and_has_no_record_is_chased_until_it_comes_in(huto
     wait_until(lambda: bool(hutong.json("missing-reports", "--lab", lab)["missing_reports"]))
     found = hutong.json("missing-reports", "--lab", lab)["missing_reports"]
     assert [(it["lab"], it["report_number"]) for it in found] == [(f"labs/{lab}", "JN-0001")]
+    hutong("lab", "create", lab, "--display-name", "Jinan", "--region", "370100")
+    denied = hutong("answer-missing-report", found[0]["name"], "not-ours").stdout
+    assert denied == f"labs/{lab}/missingReports/JN-0001: not ours\n"
+    assert hutong.json("missing-reports", "--lab", lab)["missing_reports"] == []
+    expected = ("--expected", f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}")
+    answered = hutong.json("answer-missing-report", found[0]["name"], "to-follow", *expected)
+    assert answered["lab_answer"]["answer"] == "MISSING_REPORT_ANSWER_TO_FOLLOW"
     text = hutong("missing-reports", "--all").stdout
     assert "JN-0001" in text
+    assert "to follow" in text
     assert UNKNOWN_CARD not in text
 
 
@@ -292,6 +301,7 @@ def test_refusal_is_reported_assessed_answered_and_counted(hutong: Shell, who: t
     assert "The hotel was told." in answered
     still_open = hutong.json("refusal", "list", "--region", "410000", "--state", "open")["refusals"]
     assert reported["name"] not in [it["name"] for it in still_open]
+    assert hutong.json("refusal", "list", "--overdue")["refusals"] == []
     assert "a hotel" in hutong("refusal", "list").stdout
     span = ("--region", "410105", "--from", "2022-08-01T00:00:00+08:00", "--to", "2022-09-01T00:00:00+08:00")
     rows = hutong.json("refusal", "summary", *span)["refusal_summaries"]

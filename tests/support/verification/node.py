@@ -20,12 +20,14 @@ from hutong.results.v1 import (
     lab_pb2,
     lab_service_pb2,
     lab_service_pb2_grpc,
+    missing_report_service_pb2_grpc,
     upload_pb2,
     upload_service_pb2,
     upload_service_pb2_grpc,
 )
 from hutong.type.v1 import identity_pb2, outcome_pb2, refusal_ground_pb2
 from hutong.verification.v1 import (
+    evidence_case_service_pb2_grpc,
     evidence_flag_service_pb2_grpc,
     evidence_pb2,
     refusal_service_pb2_grpc,
@@ -195,6 +197,8 @@ class Callers:
         self.policies = policy_admin_service_pb2_grpc.PolicyAdminServiceStub(channels["policy"])
         self.decisions = verification_service_pb2_grpc.VerificationServiceStub(channels["verification"])
         self.flags = evidence_flag_service_pb2_grpc.EvidenceFlagServiceStub(channels["verification"])
+        self.cases = evidence_case_service_pb2_grpc.EvidenceCaseServiceStub(channels["verification"])
+        self.missing_reports = missing_report_service_pb2_grpc.MissingReportServiceStub(channels["results"])
         self.refusals = refusal_service_pb2_grpc.RefusalServiceStub(channels["verification"])
 
     async def create_lab(self) -> None:

@@ -185,6 +185,10 @@ export const table = {
             "method": "ListMissingReports"
           },
           {
+            "service": "hutong.results.v1.MissingReportService",
+            "method": "AnswerMissingReport"
+          },
+          {
             "service": "hutong.results.v1.ResultsAdminService",
             "method": "CorrectResult"
           },
@@ -199,6 +203,22 @@ export const table = {
           {
             "service": "hutong.results.v1.UploadService",
             "method": "GetUpload"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "ListCases"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "GetCase"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "AssignCase"
+          },
+          {
+            "service": "hutong.verification.v1.EvidenceCaseService",
+            "method": "ConcludeCase"
           },
           {
             "service": "hutong.verification.v1.EvidenceFlagService",

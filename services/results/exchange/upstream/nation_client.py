@@ -22,6 +22,7 @@ from services.results.exchange.convert.results import replica_from_proto
 from services.results.labs.convert import stated_keys
 from services.results.lookup.model import RemoteClaim, RemoteMatch, ReportClaim, SubjectAnswer, SubjectQuestion
 from services.results.lookup.nationwide import all_items
+from services.results.missing_reports.convert import answer_from_proto
 from services.runtime.background import begin_ahead
 from services.runtime.call import outgoing_metadata, seconds_left
 from services.runtime.client.circuit_breaker import CircuitBreaker
@@ -284,6 +285,7 @@ def _claim_from_proto(claim: ClaimedReportRecord) -> RemoteClaim:
         claim.lab_region,
         [(parse_lab(of_lab.lab), _claim_from_proto(of_lab)) for of_lab in claim.by_lab],
         stated_keys(claim.signing_keys),
+        answer_from_proto(claim.lab_answer) if claim.HasField("lab_answer") else None,
     )
 
 
